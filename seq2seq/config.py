@@ -1,0 +1,376 @@
+"""What can be chosen: data, model, training and decoding, as frozen dataclasses checked by pydantic.
+
+Every default stands here and nowhere else. A configuration is put together from layers, each
+overriding those before it: defaults < preset < TOML file < flags < ``--set``. No torch here:
+``--help`` reads this file.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from seq2seq.errors import ExitCode, UserError
+
+Layer = dict[str, Any]
+"""A partial configuration: ``{"preset": …, "data": {…}, "model": {…}, …}``."""
+
+# Unknown keys are errors, and NaN is no number a user can mean.
+_CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class DataConfig:
+    """Which text, and how it becomes ids."""
+
+    langs: str = ""
+    """Source and target language, as ``de-en``; ``pt-BR:en`` where a code holds a hyphen."""
+    train: tuple[str, ...] = ()
+    """Corpora to train on."""
+    valid: tuple[str, ...] = ()
+    """Corpora to validate on; empty: pairs are held out of the training corpora."""
+    strict: bool = False
+    """Refuse text that is not UTF-8 instead of replacing and counting."""
+    tokenizer: str = ""
+    """Path of a SentencePiece model to use instead of training one."""
+    tokenizer_type: Literal["unigram", "bpe"] = "unigram"
+    """Subword algorithm."""
+    normalization: Literal["nfkc", "identity"] = "nfkc"
+    """SentencePiece's ``nmt_nfkc`` rule, or text left as it is."""
+    vocab_size: Annotated[int, Field(ge=300)] = 8000
+    """Pieces of the joint vocabulary; lowered with a notice where the corpus is too small."""
+    tokenizer_sample: Count = 200_000
+    """Lines the tokenizer is trained on at most, drawn evenly from both sides."""
+    max_length: Annotated[int, Field(ge=2)] = 256
+    """Longest side of a training pair, in tokens, EOS included; longer pairs are dropped, counted."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class ModelConfig:
+    """The shape of the encoder-decoder Transformer."""
+
+    architecture: Literal["transformer"] = "transformer"
+    """Row of ``ARCHITECTURES`` in model/."""
+    d_model: Count = 256
+    """Width of embeddings and layers."""
+    d_ff: Count = 1024
+    """Width of the feed-forward network's hidden layer."""
+    n_heads: Count = 4
+    """Attention heads; must divide d_model."""
+    encoder_layers: Count = 3
+    decoder_layers: Count = 3
+    dropout: Share = 0.1
+    """Share of activations dropped after embeddings, attention and feed-forward."""
+    attention: Literal["scaled_dot", "dot", "bilinear"] = "scaled_dot"
+    """How a query is scored against a key; a row of ``ATTENTIONS`` in model/attention.py."""
+    positions: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
+    """How tokens know their place; a row of ``POSITIONS`` in model/positions.py."""
+    max_positions: Count = 1024
+    """Rows of the table of learned positions; the others have no limit."""
+    norm_order: Literal["pre", "post"] = "pre"
+    """Normalise a sublayer's input (pre) or the sum after it (post)."""
+    norm: Literal["layer", "rms"] = "layer"
+    """LayerNorm or RMSNorm."""
+    activation: Literal["relu", "gelu", "swiglu"] = "relu"
+    """Nonlinearity of the feed-forward network."""
+    tied_embeddings: bool = True
+    """One matrix for source, target and output embeddings."""
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.n_heads:
+            raise UserError(
+                f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads}",
+                mend=f"choose n_heads among the divisors of {self.d_model}",
+                code=ExitCode.REFUSED,
+            )
+        if self.positions == "rotary" and (self.d_model // self.n_heads) % 2:
+            raise UserError(
+                f"model.positions rotary turns pairs of channels, but a head is {self.d_model // self.n_heads} wide",
+                mend="choose model.d_model and model.n_heads so that d_model / n_heads is even",
+                code=ExitCode.REFUSED,
+            )
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise UserError(
+                f"model.positions sinusoidal needs an even model.d_model, not {self.d_model}",
+                mend="choose an even width",
+                code=ExitCode.REFUSED,
+            )
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class TrainingConfig:
+    """How the weights are found."""
+
+    batch_tokens: Count = 4096
+    """Target tokens an update, padding not counted."""
+    micro_batch_tokens: Count = 16_384
+    """Most padded tokens of one side in one forward pass; an update that holds more is accumulated
+    over several passes."""
+    learning_rate: Positive = 1e-3
+    """Peak learning rate."""
+    schedule: Literal["inverse_sqrt", "hold_cooldown"] = "hold_cooldown"
+    """After the warm-up: fall with the inverse square root of the update, or hold, then fall to zero."""
+    warmup_updates: Annotated[int, Field(ge=0)] = 1000
+    """Updates over which the learning rate rises from zero to its peak."""
+    cooldown: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Share of all updates over which ``hold_cooldown`` falls to zero."""
+    betas: tuple[Share, Share] = (0.9, 0.98)
+    """AdamW's decay rates of the first and second moment."""
+    weight_decay: NotNegative = 0.01
+    clip_norm: NotNegative = 1.0
+    """Longest gradient, as the L2 norm over all weights; 0 disables."""
+    label_smoothing: Share = 0.1
+    """Probability mass spread evenly over the vocabulary."""
+    averaging: Literal["ema", "last", "none"] = "ema"
+    """Weights that validation and translation use: exponential moving average, mean of the last
+    ``average_last`` validations, or as trained."""
+    ema_decay: Share = 0.999
+    """Share of the average kept at each update, once warmed up."""
+    average_last: Count = 5
+    """Validations averaged by ``averaging = "last"``."""
+    max_updates: Count | None = None
+    """Stop after this many updates; unset: derived from max_epochs."""
+    max_epochs: Count | None = None
+    """Stop after this many passes over the corpus."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Validations without a new best before training stops; 0 never stops early."""
+    best_metric: Literal["bleu", "chrf", "loss"] = "bleu"
+    """What "best" means, for the kept weights and for patience."""
+    report_every: Count = 50
+    """Updates between reports."""
+    valid_every: Count | None = None
+    """Updates between validations; unset: about once an epoch."""
+    save_every: Count | None = None
+    """Updates between checkpoints; unset: as valid_every."""
+    keep_checkpoints: Count = 2
+    """Checkpoints kept for resuming."""
+    samples: Annotated[int, Field(ge=0)] = 2
+    """Sample translations shown at each validation."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of matrix products: auto takes bf16 autocast on CUDA, fp32 elsewhere."""
+    compile: bool = False
+    """Pass the model through torch.compile; pays on CUDA alone."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class DecodingConfig:
+    """How the model is asked for a translation."""
+
+    beam_size: Annotated[int, Field(ge=1, le=256)] = 4
+    """Hypotheses kept; 1 is greedy."""
+    length_penalty: NotNegative = 1.0
+    """Exponent α of score = log-probability / length^α; ``train`` chooses it on validation data."""
+    n_best: Annotated[int, Field(ge=1, le=256)] = 1
+    """Hypotheses returned for each sentence."""
+    stopping: Literal["enough", "exact"] = "enough"
+    """End a sentence's search with enough finished hypotheses, as CTranslate2 does, or only when no
+    live hypothesis could still enter the n best."""
+    max_length: Annotated[int, Field(ge=0)] = 0
+    """Longest output in tokens; 0: twice the source and 50 more."""
+    batch_tokens: Count = 4096
+    """Most padded source tokens decoded side by side, each counted once per beam."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class RunConfig:
+    """The whole configuration of a run: the tables of ``config.toml``."""
+
+    preset: str = "auto"
+    """Row of ``PRESETS``, or ``auto``: chosen by corpus size and machine."""
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    decoding: DecodingConfig = Field(default_factory=DecodingConfig)
+
+
+TABLES: dict[str, type] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "decoding": DecodingConfig,
+}
+
+# Each preset names only what differs from the defaults above.
+PRESETS: dict[str, Layer] = {
+    # Wu et al. 2021, "Good for Misconceived Reasons": the shape that small corpora like.
+    "tiny": {"model": {"d_model": 128, "d_ff": 256, "encoder_layers": 4, "decoder_layers": 4, "dropout": 0.3}},
+    "small": {"model": {"d_model": 256, "d_ff": 1024, "encoder_layers": 3, "decoder_layers": 3, "dropout": 0.3}},
+    # Vaswani et al. 2017, arXiv:1706.03762, table 3.
+    "base": {
+        "data": {"vocab_size": 32_000},
+        "model": {"d_model": 512, "d_ff": 2048, "n_heads": 8, "encoder_layers": 6, "decoder_layers": 6},
+        "training": {"batch_tokens": 25_000, "warmup_updates": 4000, "schedule": "inverse_sqrt"},
+    },
+    "big": {
+        "data": {"vocab_size": 32_000},
+        "model": {
+            "d_model": 1024,
+            "d_ff": 4096,
+            "n_heads": 16,
+            "encoder_layers": 6,
+            "decoder_layers": 6,
+            "dropout": 0.3,
+        },
+        "training": {
+            "batch_tokens": 25_000,
+            "warmup_updates": 4000,
+            "schedule": "inverse_sqrt",
+            "learning_rate": 5e-4,
+        },
+    },
+    # Kasai et al. 2021, arXiv:2006.10369: the encoder runs once a sentence, the decoder once a token.
+    "deep": {
+        "data": {"vocab_size": 32_000},
+        "model": {"d_model": 512, "d_ff": 2048, "n_heads": 8, "encoder_layers": 12, "decoder_layers": 1},
+        "training": {"batch_tokens": 25_000, "warmup_updates": 4000, "schedule": "inverse_sqrt"},
+    },
+}
+
+
+def parse_langs(text: str) -> tuple[str, str]:
+    """Split ``de-en`` or ``pt-BR:en`` into source and target language.
+
+    Raises:
+        UserError: no two codes can be told apart (exit code 2).
+    """
+    parts = text.split(":") if ":" in text else text.split("-")
+    if len(parts) != 2 or not all(part and all(c.isalnum() or c in "-_" for c in part) for part in parts):
+        raise UserError(
+            f"'{text}' does not name two languages",
+            mend="write -l SOURCE-TARGET, as in -l de-en, or -l pt-BR:en where a code holds a hyphen",
+            code=ExitCode.USAGE,
+        )
+    if parts[0] == parts[1]:
+        raise UserError(
+            f"-l {text} names the same language twice",
+            mend="give source and target different codes, as in -l de-en",
+            code=ExitCode.USAGE,
+        )
+    return parts[0], parts[1]
+
+
+def merge(layers: Iterable[Layer]) -> Layer:
+    """Lay partial configurations over each other; later ones win, key by key."""
+    merged: Layer = {}
+    for layer in layers:
+        for name, value in layer.items():
+            if name in TABLES and isinstance(value, Mapping):
+                merged[name] = {**merged.get(name, {}), **value}
+            else:
+                merged[name] = value
+    return merged
+
+
+def build(layer: Layer, *, where: str) -> RunConfig:
+    """Check a partial configuration and fill it up with the defaults.
+
+    Args:
+        layer: keys by table, as read from TOML.
+        where: named in errors: the file or the flag that the keys came from.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
+    """
+    try:
+        return TypeAdapter(RunConfig).validate_python(layer)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _refused(first["type"], [str(p) for p in first["loc"]], first["msg"], first.get("input"), where) from None
+
+
+def _refused(kind: str, loc: list[str], message: str, value: object, where: str) -> UserError:
+    """One line for pydantic's finding, with the nearest known key where the key is unknown."""
+    key = ".".join(part for part in loc if not part.isdigit())
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.0)
+        return UserError(
+            f"{where}: unknown key {key}",
+            mend=f"did you mean {near[0]}?",
+            code=ExitCode.REFUSED,
+        )
+    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    return UserError(f"{where}: {key} = {shown} is refused", mend=message.lower(), code=ExitCode.REFUSED)
+
+
+def known_keys() -> list[str]:
+    """Every configuration key, as ``table.key``."""
+    return ["preset", *(f"{name}.{field.name}" for name, table in TABLES.items() for field in fields(table))]
+
+
+def parse_set(assignment: str) -> Layer:
+    """Read ``model.d_model=256``: a key and a TOML value; what is no TOML value is taken as a string.
+
+    Raises:
+        UserError: no key or no ``=`` (exit code 2), or an unknown key (78).
+    """
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise UserError(
+            f"--set {assignment} is not an assignment",
+            mend="write --set table.key=value, as in --set model.d_model=256",
+            code=ExitCode.USAGE,
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    key = key.strip()
+    table, _, name = key.partition(".")
+    if key not in known_keys():
+        raise _refused("extra_forbidden", [key], "", value, "--set")
+    return {table: {name: value}} if name else {table: value}
+
+
+def read_toml(path: Path) -> Layer:
+    """Read a recipe or a run's ``config.toml``.
+
+    Raises:
+        UserError: the file is missing (66) or not TOML (78).
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}",
+            mend="name an existing TOML file after --config",
+            code=ExitCode.NO_INPUT,
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}", mend="mend that line", code=ExitCode.REFUSED) from None
+
+
+def to_toml(config: RunConfig) -> str:
+    """The configuration as TOML, every key written out; keys that are unset are left out."""
+    return tomli_w.dumps(_without_none(asdict(config)))  # type: ignore[call-overload]  # a pydantic dataclass is one
+
+
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
+def difference(old: RunConfig, new: RunConfig) -> list[str]:
+    """The keys in which two configurations differ, each as ``table.key: old -> new``."""
+    lines = []
+    for name in TABLES:
+        before, after = getattr(old, name), getattr(new, name)
+        for field in fields(before):
+            a, b = getattr(before, field.name), getattr(after, field.name)
+            if a != b:
+                lines.append(f"{name}.{field.name}: {a} -> {b}")
+    return lines

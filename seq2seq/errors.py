@@ -1,0 +1,58 @@
+"""The one exception of this project that a user sees, and the exit codes.
+
+An error is one line on stderr: what happened and where, then how to mend it.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line, after BSD's sysexits.h where it has a word for the case."""
+
+    OK = 0
+    BUG = 1
+    """A fault of ours."""
+    USAGE = 2
+    """The command line is wrong."""
+    BAD_DATA = 65
+    """Input was found, but cannot be used: misaligned, truncated, empty."""
+    NO_INPUT = 66
+    """A file or a run folder is missing or unreadable."""
+    CANNOT_WRITE = 74
+    """Output could not be written: disk full, no permission."""
+    TRY_LATER = 75
+    """The folder is in use, or memory ran out after backing off."""
+    REFUSED = 78
+    """A model or a configuration that must not be used."""
+    DIVERGED = 79
+    """Training produced a loss or a gradient that is not finite."""
+    PIPE_CLOSED = 141
+    """The reader of our output went away (128 + SIGPIPE)."""
+
+
+class UserError(Exception):
+    """Something that a user can mend.
+
+    Args:
+        what: what happened, and where (file and line).
+        mend: how to mend it.
+        code: exit code of the command line.
+    """
+
+    def __init__(self, what: str, *, mend: str, code: ExitCode = ExitCode.BAD_DATA) -> None:
+        super().__init__(f"{what}; {mend}")
+        self.what = what
+        self.mend = mend
+        self.code = code
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM arrived, and what had to be saved has been saved.
+
+    Args:
+        signal_number: the signal; the exit code is 128 + this number.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"interrupted by signal {signal_number}")
+        self.signal_number = signal_number
