@@ -71,7 +71,7 @@ class ModelConfig:
     encoder_layers: Count = 3
     decoder_layers: Count = 3
     dropout: Share = 0.1
-    """Share of activations dropped after embeddings, attention and feed-forward."""
+    """Share of activations dropped after the embeddings and after each sublayer."""
     attention: Literal["scaled_dot", "dot", "bilinear"] = "scaled_dot"
     """How a query is scored against a key; a row of ``ATTENTIONS`` in model/attention.py."""
     positions: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
@@ -170,8 +170,8 @@ class DecodingConfig:
 
     beam_size: Annotated[int, Field(ge=1, le=256)] = 4
     """Hypotheses kept; 1 is greedy."""
-    length_penalty: NotNegative = 1.0
-    """Exponent α of score = log-probability / length^α; ``train`` chooses it on validation data."""
+    length_penalty: NotNegative | None = None
+    """Exponent α of score = log-probability / length^α; unset: ``train`` chooses it on validation data."""
     n_best: Annotated[int, Field(ge=1, le=256)] = 1
     """Hypotheses returned for each sentence."""
     stopping: Literal["enough", "exact"] = "enough"
@@ -181,6 +181,19 @@ class DecodingConfig:
     """Longest output in tokens; 0: twice the source and 50 more."""
     batch_tokens: Count = 4096
     """Most padded source tokens decoded side by side, each counted once per beam."""
+
+    @property
+    def alpha(self) -> float:
+        """The length penalty in force: 1 until ``train`` has chosen."""
+        return 1.0 if self.length_penalty is None else self.length_penalty
+
+    def __post_init__(self) -> None:
+        if self.n_best > self.beam_size:
+            raise UserError(
+                f"decoding.n_best {self.n_best} is more than decoding.beam_size {self.beam_size}",
+                mend=f"keep more hypotheses with -b {self.n_best}",
+                code=ExitCode.USAGE,
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -340,15 +353,26 @@ def read_toml(path: Path) -> Layer:
         UserError: the file is missing (66) or not TOML (78).
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except OSError as error:
         raise UserError(
             f"{path} cannot be read: {error.strerror}",
             mend="name an existing TOML file after --config",
             code=ExitCode.NO_INPUT,
         ) from None
+    return parse_toml(data, path)
+
+
+def parse_toml(data: bytes, where: Path) -> Layer:
+    """Read TOML; ``where`` is named in errors.
+
+    Raises:
+        UserError: it is not TOML (78).
+    """
+    try:
+        return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}", mend="mend that line", code=ExitCode.REFUSED) from None
+        raise UserError(f"{where} is not TOML: {error}", mend="mend that line", code=ExitCode.REFUSED) from None
 
 
 def to_toml(config: RunConfig) -> str:

@@ -1,0 +1,38 @@
+# make demo   trains on the embedded corpus, translates and scores
+# make test   lint, types and tests
+# Every target makes .venv first, with plain venv and pip.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test slow bench format clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch .venv/installed
+
+demo: .venv/installed
+	$(BIN)/seq2seq train --config data/recipes/phrasebook.toml -o demo/phrasebook
+	printf '%s\n' 'Der kleine Hund schläft im Garten.' 'Wir können heute nicht kommen, weil wir arbeiten müssen.' \
+	  | $(BIN)/seq2seq translate demo/phrasebook
+	$(BIN)/seq2seq eval demo/phrasebook data/phrasebook/test
+
+test: .venv/installed
+	$(BIN)/ruff format --check seq2seq tests data
+	$(BIN)/ruff check seq2seq tests data
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+bench: .venv/installed
+	$(BIN)/python -m pytest -m benchmark -s
+
+format: .venv/installed
+	$(BIN)/ruff format seq2seq tests data
+	$(BIN)/ruff check --fix seq2seq tests data
+
+clean:
+	rm -rf .venv demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

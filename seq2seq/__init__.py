@@ -1,0 +1,26 @@
+"""Turn parallel text into a translator you can pipe text through, with a score you can cite.
+
+>>> from seq2seq import Translator
+>>> with Translator.load("runs/de-en") as translator:
+...     translator.translate(["Guten Morgen!"])
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seq2seq.translation import Translator
+
+__all__ = ["Translator"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes a second to import, and `seq2seq --help` comes through here too.
+    if name == "Translator":
+        from seq2seq.translation import Translator
+
+        return Translator
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("seq2seq")
+    raise AttributeError(f"module 'seq2seq' has no attribute '{name}'")

@@ -1,0 +1,131 @@
+"""From a corpus of ids to batches: length buckets, a budget of target tokens, padding.
+
+The order is a function of (seed, epoch) alone, so that a run can be taken up in the middle of an
+epoch by its number and the number of updates done.
+
+Shapes: B sentences, S source length, T target length.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seq2seq.tokenizer import BOS, EOS, PAD
+
+# Pairs are sorted by length within shuffled pools of this many: enough for tight buckets, and the
+# memory of sorting does not grow with the corpus.
+POOL = 1 << 17
+
+Lengths = NDArray[np.uint16] | NDArray[np.int32]
+Rows = NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentence pairs side by side, padded on the right."""
+
+    src: Tensor
+    """Source pieces and EOS. [B, S]"""
+    tgt_in: Tensor
+    """BOS and target pieces: what the decoder reads. [B, T]"""
+    tgt_out: Tensor
+    """Target pieces and EOS: what it should answer. [B, T]"""
+    n_tgt_tokens: int
+    """Real target positions, EOS included."""
+
+    @property
+    def n_padding(self) -> int:
+        """Positions of both sides that hold no token."""
+        return int(self.src.eq(PAD).sum()) + int(self.tgt_out.eq(PAD).sum())
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        if device.type == "cpu":
+            return self
+        move = [t.pin_memory().to(device, non_blocking=True) for t in (self.src, self.tgt_in, self.tgt_out)]
+        return Batch(move[0], move[1], move[2], self.n_tgt_tokens)
+
+
+def pad(
+    rows: Sequence[Sequence[int] | NDArray[np.integer]], *, first: int | None = None, last: int | None = None
+) -> Tensor:
+    """Lay rows of ids into one tensor, padded on the right.
+
+    Args:
+        rows: piece ids of each sentence.
+        first: id put in front of each row.
+        last: id put at the end of each row.
+
+    Returns:
+        [B, longest row and the extra ids]
+    """
+    front = 0 if first is None else 1
+    width = front + max(map(len, rows), default=0) + (0 if last is None else 1)
+    table = np.full((len(rows), width), PAD, dtype=np.int64)
+    if first is not None:
+        table[:, 0] = first
+    for i, row in enumerate(rows):
+        end = front + len(row)
+        table[i, front:end] = row
+        if last is not None:
+            table[i, end] = last
+    return torch.from_numpy(table)
+
+
+def collate(src: Sequence[NDArray[np.integer]], tgt: Sequence[NDArray[np.integer]]) -> Batch:
+    """Make a batch of pairs of ids; BOS and EOS are added here."""
+    return Batch(
+        src=pad(src, last=EOS),
+        tgt_in=pad(tgt, first=BOS),
+        tgt_out=pad(tgt, last=EOS),
+        n_tgt_tokens=sum(map(len, tgt)) + len(tgt),
+    )
+
+
+def epoch_updates(
+    src_lengths: Lengths, tgt_lengths: Lengths, *, batch_tokens: int, seed: int, epoch: int
+) -> Iterator[Rows]:
+    """The updates of an epoch, each as rows of the corpus: every row once, similar lengths together.
+
+    Args:
+        src_lengths: pieces of each source, without EOS. [pairs]
+        tgt_lengths: pieces of each target, without EOS. [pairs]
+        batch_tokens: target tokens of an update, EOS included; a single longer target is an update
+            of its own.
+        seed: of the run.
+        epoch: counted from 0.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order = np.arange(len(tgt_lengths), dtype=np.uint32)
+    random.shuffle(order)
+    for start in range(0, len(order), POOL):
+        pool = order[start : start + POOL]
+        src, tgt = src_lengths[pool], tgt_lengths[pool]
+        # Target first: the loss is paid by target position. The sort is stable, so that equal
+        # lengths stay shuffled.
+        pool = pool[np.lexsort((src, tgt))]
+        ends = np.cumsum(tgt_lengths[pool].astype(np.int64) + 1)
+        cuts = [0]
+        while cuts[-1] < len(pool):
+            done = ends[cuts[-1] - 1] if cuts[-1] else 0
+            cuts.append(max(int(np.searchsorted(ends, done + batch_tokens, side="right")), cuts[-1] + 1))
+        for i in random.permutation(len(cuts) - 1):
+            yield pool[cuts[i] : cuts[i + 1]]
+
+
+def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, most: int) -> Iterator[Rows]:
+    """Divide an update into parts whose padded side holds at most ``most`` tokens, one row at least."""
+    longest = 0
+    start = 0
+    for i, row in enumerate(rows):
+        length = max(int(src_lengths[row]), int(tgt_lengths[row])) + 1
+        if i > start and max(longest, length) * (i + 1 - start) > most:
+            yield rows[start:i]
+            start, longest = i, 0
+        longest = max(longest, length)
+    if start < len(rows):
+        yield rows[start:]

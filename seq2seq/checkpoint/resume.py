@@ -1,0 +1,270 @@
+"""Checkpoints: what training needs to go on exactly where it was.
+
+Each is a sealed folder ``checkpoints/update-NNNNNNNN``. They are ordered by number and never by the
+clock, which may jump.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seq2seq.checkpoint.files import (
+    FORMAT,
+    MANIFEST,
+    SHA256,
+    TMP,
+    Content,
+    UnknownFormat,
+    check_format,
+    damaged,
+    flush_folder,
+    load_tensors,
+    make_folder,
+    read_hashed,
+    read_regular,
+    reading,
+    to_json,
+    unseal,
+    write_sealed,
+    writing,
+)
+from seq2seq.errors import ExitCode, UserError
+
+TENSORS, STATE = "tensors.safetensors", "state.json"
+_NAME = re.compile(r"update-([0-9]{8,})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint as loaded."""
+
+    update: int
+    """Updates made."""
+    tensors: dict[str, Tensor]
+    """As given to ``save_checkpoint``, on the CPU."""
+    state: dict[str, Any]
+    """As given to ``save_checkpoint``, once through JSON: tuples are lists, and keys strings."""
+    path: Path
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """Checkpoints by number, newest first."""
+    checkpoints = folder / "checkpoints"
+    with reading(checkpoints):
+        if not checkpoints.is_dir():
+            return []
+        found = [(int(m[1]), path) for path in checkpoints.iterdir() if (m := _NAME.fullmatch(path.name))]
+    return sorted(found, reverse=True)
+
+
+def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+    """Save what ``load_checkpoint`` gives back; whole, or not at all.
+
+    A checkpoint of the same update is replaced. Those of later updates are deleted: training has gone
+    back behind them, which it does only where they are damaged.
+
+    Args:
+        folder: the run. The caller holds its lock.
+        update: updates made so far.
+        tensors: weights, optimizer, RNG; must not share memory.
+        state: JSON.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        UserError: a write failed (74); the checkpoints of before are whole.
+        ValueError: ``state`` is more than JSON can hold.
+    """
+    files: dict[str, Content] = {TENSORS: tensors, STATE: to_json(state)}
+    checkpoints = folder / "checkpoints"
+    path = checkpoints / f"update-{update:08d}"
+    fields = {"format": FORMAT, "update": update}
+    with writing(path):
+        make_folder(checkpoints)
+        _delete_rubbish(checkpoints)
+        try:
+            old: dict[str, str] | None = _read_manifest(path, update)
+        except UserError as error:
+            if error.code != ExitCode.REFUSED:
+                raise
+            old = None
+        if old is not None:
+            # Inside the old one, file by file: two folders cannot change places in one step.
+            write_sealed(path, files, old=old, kept={}, fields=fields)
+        else:
+            _save_anew(path, files, fields)
+        for number, later in _numbered(folder):
+            if number > update:
+                _delete(later)
+    return path
+
+
+def _save_anew(path: Path, files: Mapping[str, Content], fields: Mapping[str, Any]) -> None:
+    temporary = path.with_name(TMP + path.name)
+    try:
+        temporary.mkdir()
+        write_sealed(temporary, files, old={}, kept={}, fields=fields)
+        if path.exists() or path.is_symlink():
+            _delete(path)  # it has no valid manifest
+        temporary.rename(path)
+        flush_folder(path.parent)
+    except (OSError, UserError):
+        # A full disk needs the space.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _delete(path: Path) -> None:
+    """Out of sight first: half a checkpoint must not look like a damaged one."""
+    hidden = path.with_name(f"{TMP}deleted-{path.name}")
+    path.rename(hidden)
+    _remove(hidden)
+
+
+def _remove(path: Path) -> None:
+    # What cannot be deleted now is tried again at the next save.
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _delete_rubbish(checkpoints: Path) -> None:
+    for path in list(checkpoints.iterdir()):
+        if path.name.startswith((f"{TMP}update-", f"{TMP}deleted-")):
+            _remove(path)
+
+
+def _read_manifest(path: Path, update: int) -> dict[str, str]:
+    """SHA-256 by name of a checkpoint's two files.
+
+    Raises:
+        UserError: missing, damaged, or of another format (78); not readable (66).
+    """
+    where = path / MANIFEST
+    data = read_regular(path, MANIFEST)
+    if data is None:
+        raise damaged(f"{where} is missing")
+    payload = unseal(data, where)
+    check_format(payload, where)
+    files = payload.get("files")
+    if (
+        payload.keys() != {"format", "update", "files"}
+        or not isinstance(files, dict)
+        or files.keys() != {TENSORS, STATE}
+        or not all(isinstance(digest, str) and SHA256.fullmatch(digest) for digest in files.values())
+    ):
+        raise damaged(f"{where} holds other things than this program writes")
+    if payload["update"] != update:
+        raise damaged(f"{path} holds update {payload['update']!r:.20}")
+    return files
+
+
+def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None where there is none.
+
+    Args:
+        folder: the run; may be missing.
+        warn: is told of each damaged checkpoint that is passed over.
+
+    Raises:
+        UserError: every checkpoint is damaged, or one is of another format (78); one cannot be opened
+            (66).
+    """
+    found = _numbered(folder)
+    for update, path in found:
+        try:
+            return _load(path, update)
+        except UnknownFormat:
+            raise
+        except UserError as error:
+            if error.code != ExitCode.REFUSED:
+                raise
+            warn(f"{error.what}; going back behind update {update}")
+    if found:
+        raise damaged(
+            f"all {len(found)} checkpoints in {folder / 'checkpoints'} are damaged",
+            mend="move the run aside and start anew with --overwrite",
+        )
+    return None
+
+
+def _load(path: Path, update: int) -> Checkpoint:
+    files = _read_manifest(path, update)
+    try:
+        state = json.loads(read_hashed(path, STATE, files[STATE]))
+    except (ValueError, RecursionError):
+        raise damaged(f"{path / STATE} is not JSON") from None
+    if not isinstance(state, dict):
+        raise damaged(f"{path / STATE} is no JSON object")
+    tensors = load_tensors(read_hashed(path, TENSORS, files[TENSORS]), str(path / TENSORS))
+    return Checkpoint(update=update, tensors=tensors, state=state, path=path)
+
+
+def prune_checkpoints(folder: Path, keep: int) -> None:
+    """Delete all checkpoints but the newest, by number, and what a crash left of others.
+
+    Args:
+        folder: the run. The caller holds its lock.
+        keep: how many stay; at least one.
+
+    Raises:
+        UserError: one could not be deleted (74).
+        ValueError: ``keep`` is less than one.
+    """
+    if keep < 1:
+        raise ValueError(f"keep {keep} would delete every checkpoint")
+    checkpoints = folder / "checkpoints"
+    for _, path in _numbered(folder)[keep:]:
+        with writing(path):
+            _delete(path)
+    with writing(checkpoints):
+        if checkpoints.is_dir():
+            _delete_rubbish(checkpoints)
+
+
+def rng_tensors() -> dict[str, Tensor]:
+    """States of torch's generators, as bytes: ``rng.cpu``, and those of accelerators in use."""
+    tensors = {"rng.cpu": torch.get_rng_state()}
+    # Asking for a state would start CUDA, which takes memory, in a run that does not use it.
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's gap
+        for index, state in enumerate(torch.cuda.get_rng_state_all()):
+            tensors[f"rng.cuda.{index}"] = state
+    if torch.backends.mps.is_available():
+        tensors["rng.mps"] = torch.mps.get_rng_state()
+    return tensors
+
+
+def set_rng_tensors(tensors: Mapping[str, Tensor]) -> None:
+    """Put torch's generators back to where ``rng_tensors`` found them.
+
+    Args:
+        tensors: may hold other tensors too. States of accelerators that this machine lacks are passed
+            over: a run may move to another device.
+
+    Raises:
+        UserError: ``rng.cpu`` is missing, or a state does not fit this torch (78).
+    """
+    mend = "resume with the torch that saved it, or start anew with --overwrite"
+    if "rng.cpu" not in tensors:
+        raise damaged("the checkpoint holds no state of the random generator", mend)
+    try:
+        torch.set_rng_state(tensors["rng.cpu"])
+        if torch.cuda.is_available():
+            for index in range(torch.cuda.device_count()):
+                if (state := tensors.get(f"rng.cuda.{index}")) is not None:
+                    torch.cuda.set_rng_state(state, index)
+        if torch.backends.mps.is_available() and "rng.mps" in tensors:
+            torch.mps.set_rng_state(tensors["rng.mps"])
+    except (RuntimeError, TypeError) as error:
+        raise damaged(f"the state of the random generator does not fit: {error!s:.200}", mend) from error

@@ -1,0 +1,252 @@
+"""What a finished run holds, and how it changes: one manifest, replaced by one rename."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from seq2seq.checkpoint.files import (
+    FORMAT,
+    MANIFEST,
+    MODEL,
+    NAME,
+    NEW,
+    SHA256,
+    Content,
+    check_format,
+    damaged,
+    flush_folder,
+    load_tensors,
+    make_folder,
+    read_hashed,
+    read_regular,
+    reading,
+    unseal,
+    write_sealed,
+    writing,
+)
+from seq2seq.checkpoint.lock import lock
+from seq2seq.errors import ExitCode, UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What ``manifest.json`` says."""
+
+    format: int = FORMAT
+    files: dict[str, str]
+    """SHA-256 in hex, by file name."""
+    update: int
+    """Updates made when this was committed."""
+    finished: bool
+    """Training has ended by itself; what is left is to use the model."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of ``seq2seq`` and of the libraries that made the run, by name."""
+    corpora: list[dict[str, Any]] = field(default_factory=list)
+    """Each corpus with its counts and what was dropped."""
+    scores: dict[str, Any] = field(default_factory=dict)
+    """Validation scores of the committed weights."""
+    info: dict[str, Any] = field(default_factory=dict)
+    """Whatever else the writer wants to be told again; JSON."""
+
+    @property
+    def weights(self) -> str:
+        """Name of the file of weights.
+
+        Raises:
+            UserError: there is none, or more than one (78).
+        """
+        names = [name for name in self.files if MODEL.fullmatch(name)]
+        if len(names) != 1:
+            raise damaged(f"{MANIFEST} names {len(names)} files of weights instead of one")
+        return names[0]
+
+
+_KEYS = {f.name for f in fields(Manifest)}
+
+
+def model_name(update: int) -> str:
+    """File name of the weights after this many updates."""
+    return f"model-{update:08d}.safetensors"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a run's manifest.
+
+    Raises:
+        UserError: no such folder, no manifest in it, or not readable (66); damaged, or of another
+            format (78).
+    """
+    with reading(folder):
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise UserError(f"{folder} {what}", mend="name a folder written by train", code=ExitCode.NO_INPUT)
+    data = read_regular(folder, MANIFEST)
+    if data is None:
+        with reading(folder):
+            started = (folder / "checkpoints").exists() or (folder / ".lock").exists()
+        if started:
+            raise UserError(
+                f"{folder} holds no finished model yet",
+                mend="let train go on until its first validation",
+                code=ExitCode.NO_INPUT,
+            )
+        raise UserError(
+            f"{folder} is no run folder: it has no {MANIFEST}",
+            mend="name a folder written by train",
+            code=ExitCode.NO_INPUT,
+        )
+    where = folder / MANIFEST
+    payload = unseal(data, where)
+    check_format(payload, where)
+    return _parse(payload, where)
+
+
+def _parse(payload: dict[str, Any], where: Path) -> Manifest:
+    if unknown := payload.keys() ^ _KEYS:
+        raise damaged(f"{where} has other keys than this program writes: {', '.join(sorted(unknown))!r:.80}")
+    manifest = Manifest(**payload)
+    well_formed = (
+        _hashes(manifest.files)
+        and type(manifest.update) is int
+        and manifest.update >= 0
+        and type(manifest.finished) is bool
+        and isinstance(manifest.versions, dict)
+        and all(isinstance(version, str) for version in manifest.versions.values())
+        and isinstance(manifest.corpora, list)
+        and all(isinstance(corpus, dict) for corpus in manifest.corpora)
+        and isinstance(manifest.scores, dict)
+        and isinstance(manifest.info, dict)
+    )
+    if not well_formed:
+        raise damaged(f"{where} holds a value of the wrong type, or a file name that is no plain name")
+    return manifest
+
+
+def _hashes(files: object) -> bool:
+    return isinstance(files, dict) and all(
+        NAME.fullmatch(name) and name.casefold() != MANIFEST and isinstance(digest, str) and SHA256.fullmatch(digest)
+        for name, digest in files.items()
+    )
+
+
+def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """A file of a run, once its hash is known to be right.
+
+    Raises:
+        UserError: not in the manifest, missing, damaged, or outside the folder (78); not readable
+            (66); replaced by a commit since the manifest was read (75).
+    """
+    if name not in manifest.files:
+        raise damaged(f"{folder / MANIFEST} names no file {name!r:.60}")
+    try:
+        return read_hashed(folder, name, manifest.files[name])
+    except UserError as error:
+        # A training run may have committed in between, and then nothing is damaged.
+        if error.code == ExitCode.REFUSED and read_manifest(folder) != manifest:
+            raise UserError(
+                f"{folder} was replaced while it was read", mend="run the command again", code=ExitCode.TRY_LATER
+            ) from None
+        raise
+
+
+def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
+    """The tensors of a run's file: hash first, then parse.
+
+    Raises:
+        UserError: as ``read_file``, or the file holds no tensors (78).
+    """
+    return load_tensors(read_file(folder, manifest, name), str(folder / name))
+
+
+def commit(
+    folder: Path,
+    files: Mapping[str, Content],
+    keep: Iterable[str] = (),
+    *,
+    update: int,
+    finished: bool,
+    versions: Mapping[str, str] | None = None,
+    corpora: Iterable[Mapping[str, Any]] = (),
+    scores: Mapping[str, Any] | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Make these files and fields the state of the run, in one step.
+
+    Whatever happens before the manifest is replaced leaves the old state, whatever happens after it
+    the new one. Files of weights that the new manifest does not name are deleted; files that are none
+    of this program's own are left alone.
+
+    Args:
+        folder: made where it is missing. The caller holds its lock.
+        files: content by name; tensors are written as safetensors. Tensors must not share memory.
+        keep: names of files that stay as the manifest in place has them. ``files`` wins where both
+            name one.
+        update: updates made so far.
+        finished: training has ended by itself.
+        versions, corpora, scores, info: see ``Manifest``; JSON.
+
+    Returns:
+        The manifest in place now.
+
+    Raises:
+        UserError: a write failed (74); the manifest in place is damaged, or a file to keep is gone (78).
+        ValueError: a name that a manifest may not hold, a file to keep that the manifest in place does
+            not name, or fields that JSON cannot hold.
+    """
+    with writing(folder):
+        make_folder(folder)
+        has_old = (folder / MANIFEST).exists()
+    old = read_manifest(folder).files if has_old else {}
+    kept = {}
+    for name in set(keep) - files.keys():
+        if name not in old:
+            raise ValueError(f"keep names {name!r}, which the manifest in place does not")
+        with reading(folder / name):
+            if not (folder / name).exists() and not (folder / (NEW + name)).exists():
+                raise damaged(f"{folder / name} is missing")
+        kept[name] = old[name]
+    if not _hashes(dict.fromkeys(files, "0" * 64)):
+        raise ValueError(f"not all plain file names: {sorted(files)}")
+    given = {
+        "format": FORMAT,
+        "update": update,
+        "finished": finished,
+        "versions": dict(versions or {}),
+        "corpora": [dict(corpus) for corpus in corpora],
+        "scores": dict(scores or {}),
+        "info": dict(info or {}),
+    }
+    data = write_sealed(folder, files, old=old, kept=kept, fields=given)
+    return _parse(unseal(data, folder / MANIFEST), folder / MANIFEST)
+
+
+def move_aside(folder: Path) -> Path:
+    """Rename a run to ``RUN.old-1``, or the first number that is free. Call it before ``lock``.
+
+    Returns:
+        Where the run is now.
+
+    Raises:
+        UserError: the run is in use (75), cannot be renamed (74), or is where we stand (2).
+    """
+    with reading(folder):
+        place = folder.parent.resolve() / folder.name
+        here = Path.cwd()
+        if not folder.name or here.is_relative_to(folder.resolve()):
+            raise UserError(
+                f"{folder} cannot be moved aside from inside",
+                mend="run the command from another folder",
+                code=ExitCode.USAGE,
+            )
+    with lock(folder), writing(folder):
+        for number in itertools.count(1):
+            target = place.with_name(f"{place.name}.old-{number}")
+            if not target.exists() and not target.is_symlink():
+                place.rename(target)
+                flush_folder(place.parent)
+                return folder.with_name(target.name)
+    raise AssertionError("itertools.count ends nowhere")

@@ -1,0 +1,82 @@
+"""The command line: Typer and Rich live here alone. One file a command; torch is imported where it is used."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from seq2seq.cli.console import debugging, print_error
+from seq2seq.cli.eval import eval_command
+from seq2seq.cli.train import train_command
+from seq2seq.cli.translate import translate_command
+from seq2seq.errors import ExitCode, Interrupted, UserError
+
+app = typer.Typer(
+    name="seq2seq",
+    help="Turn parallel text into a translator you can pipe text through, with a score you can cite.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a traceback may hold what somebody translates
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"seq2seq {version('seq2seq')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+) -> None:
+    debugging.on = debug
+
+
+app.command("train")(train_command)
+app.command("translate")(translate_command)
+app.command("eval")(eval_command)
+
+
+def main() -> None:
+    """Run a command and leave with its exit code; every error is one line on stderr."""
+    code = _run()
+    if code == ExitCode.PIPE_CLOSED:
+        # Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        app(standalone_mode=True)
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 0
+    except UserError as error:
+        if debugging.on:
+            raise
+        print_error(error.what, error.mend)
+        return error.code
+    except Interrupted as error:
+        print_error(f"interrupted by signal {error.signal_number}", "the same command goes on from here", kind="note")
+        return 128 + error.signal_number
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return ExitCode.PIPE_CLOSED
+    except Exception as error:
+        if debugging.on:
+            raise
+        print_error(
+            f"{type(error).__name__}: {error}",
+            "this is a fault of seq2seq; `seq2seq --debug …` shows where",
+            kind="bug",
+        )
+        return ExitCode.BUG
+    return 0

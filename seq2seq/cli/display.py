@@ -1,0 +1,111 @@
+"""Training as a person watches it: a live bar on a terminal, plain lines elsewhere."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from rich.markup import escape
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from seq2seq.cli.console import console, on_terminal, print_note, print_warning
+from seq2seq.cli.signals import StopFlag
+from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Started, Validation
+
+
+def show(progress: Iterator[Progress], stop: StopFlag) -> None:
+    """Draw what training yields until it ends; from its start on, signals wait for a save."""
+    bar = Bar(
+        TextColumn("update {task.completed:,.0f}/{task.total:,.0f}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("{task.fields[numbers]}"),
+        console=console,
+        expand=True,
+        disable=not on_terminal(),
+        speed_estimate_period=600,
+    )
+    drawn = _Drawn(bar)
+    with bar:
+        for event in progress:
+            if isinstance(event, Started):
+                stop.patient = True
+            drawn.draw(event)
+
+
+class _Drawn:
+    """What is on the screen."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self.task: TaskID | None = None
+        self.max_updates = 0
+        self.began = 0
+        self.last_bleu = ""
+
+    def draw(self, event: Progress) -> None:
+        """Show one event."""
+        match event:
+            case Notice(text, warning):
+                (print_warning if warning else print_note)(text)
+            case Started():
+                self._started(event)
+            case Report():
+                self._report(event)
+            case Validation():
+                self._validation(event)
+            case Saved():
+                pass  # that nothing is lost is not worth a line each time
+            case Finished():
+                self._finished(event)
+
+    def _started(self, event: Started) -> None:
+        training = event.config.training
+        self.max_updates = training.max_updates or 0
+        going_on = f", going on after update {event.update:,}" if event.update else ""
+        print_note(
+            f"training {event.n_parameters:,} parameters on {event.n_pairs:,} pairs ({event.n_tgt_tokens:,} target "
+            f"tokens, {event.vocab_size:,} pieces) for {self.max_updates:,} updates "
+            f"on {event.device} in {event.precision}{going_on}"
+        )
+        self.task = self.bar.add_task("train", total=self.max_updates, completed=event.update, numbers="")
+
+    def _report(self, event: Report) -> None:
+        numbers = f"{event.tgt_tokens_per_second:,.0f} tok/s  loss {event.loss:.3f}"
+        if on_terminal() and self.task is not None:
+            self.bar.update(self.task, completed=event.update, numbers=f"{numbers}{self.last_bleu}")
+            return
+        left = (self.max_updates - event.update) * event.seconds / max(1, event.update)
+        print_note(
+            f"update {event.update:,}/{self.max_updates:,}  epoch {event.epoch}  {numbers}  lr {event.lr:.2e}  "
+            f"padding {event.padding:.1%}  elapsed {_clock(event.seconds)}  eta {_clock(left)}"
+        )
+
+    def _validation(self, event: Validation) -> None:
+        self.last_bleu = f"  BLEU {event.bleu:.1f}"
+        best = "  [green]best[/]" if event.is_best else ""
+        console.print(
+            f"[bold]validation[/] at update {event.update:,}: loss {event.valid_loss:.3f}  BLEU {event.bleu:.2f}  "
+            f"chrF {event.chrf:.2f}  ({event.seconds:.0f} s){best}"
+        )
+        for sample in event.samples:
+            console.print(f"  [dim]source[/]    {escape(sample.src)}")
+            console.print(f"  [dim]ours[/]      {escape(sample.hypothesis)}")
+            console.print(f"  [dim]reference[/] {escape(sample.reference)}")
+        if self.task is not None:
+            self.bar.update(self.task, completed=event.update)
+
+    def _finished(self, event: Finished) -> None:
+        scores = "  ".join(f"{name} {value:.2f}" for name, value in event.scores.items())
+        if event.already:
+            print_note(f"finished already, after {event.update:,} updates: {scores}")
+            return
+        print_note(
+            f"finished after {_clock(event.seconds)}: {event.reason}; best at update {event.best_update:,}: {scores}"
+        )
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

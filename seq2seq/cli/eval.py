@@ -1,0 +1,60 @@
+"""``seq2seq eval``: translate corpora and score them, or score a file of hypotheses."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_MORE = "Advanced"
+
+
+def eval_command(
+    words: Annotated[
+        list[str],
+        typer.Argument(help="Run folder and corpora; with --hyp, one corpus alone.", metavar="[RUN] CORPUS..."),
+    ],
+    metrics: Annotated[str, typer.Option("-m", "--metrics", help="Among bleu, chrf, ter.")] = "bleu,chrf,ter",
+    hypotheses: Annotated[
+        Path | None, typer.Option("--hyp", help="Score this file instead of translating.", metavar="FILE")
+    ] = None,
+    langs: Annotated[
+        str | None, typer.Option("-l", "--langs", help="Languages of the corpus; with --hyp, or instead of the run's.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Keep the hypotheses here.", metavar="HYPOTHESES")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    beam_size: Annotated[
+        int | None, typer.Option("-b", "--beam-size", help="Hypotheses kept; 1 is greedy.", metavar="BEAMS")
+    ] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option("--length-penalty", help="Exponent of the length in the score.", metavar="A")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes of one thread each.", rich_help_panel=_MORE)
+    ] = 1,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_MORE)] = "auto",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=_MORE)
+    ] = False,
+) -> None:
+    """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
+    from seq2seq.cli.report import print_results, too_few_words
+    from seq2seq.evaluation import parse_metrics, score_file, score_run
+
+    names = parse_metrics(metrics)
+    if hypotheses is not None:
+        *runs, corpus = words
+        if len(runs) > 1:
+            raise too_few_words("--hyp takes one corpus, and at most a run folder before it")
+        run = Path(runs[0]) if runs else None
+        results = [score_file(hypotheses, corpus, names, run=run, langs=langs, strict=strict)]
+    else:
+        if len(words) < 2:
+            raise too_few_words("eval takes a run folder and at least one corpus")
+        decoding: dict[str, object] = {"beam_size": beam_size, "length_penalty": length_penalty}
+        results = score_run(
+            Path(words[0]), words[1:], names,
+            langs=langs, output=output, decoding=decoding, device=device, workers=workers, strict=strict,
+        )  # fmt: skip
+    print_results(results, as_json=as_json)

@@ -1,0 +1,46 @@
+"""From flags to configuration layers."""
+
+from pathlib import Path
+
+from seq2seq.config import Layer, build, merge, parse_langs, parse_set, read_toml
+
+
+def training_layers(
+    recipe: Path | None,
+    *,
+    langs: str | None,
+    train: list[str] | None,
+    valid: list[str] | None,
+    preset: str | None,
+    seed: int | None,
+    strict: bool | None,
+    max_updates: int | None,
+    max_epochs: int | None,
+    sets: list[str],
+) -> list[Layer]:
+    """The layers above the preset, in the order of precedence: file < flags < ``--set``.
+
+    Raises:
+        UserError: a malformed ``-l`` or ``--set`` (2), an unknown key or a bad value (78), no such file (66).
+    """
+    layers: list[Layer] = []
+    if recipe is not None:
+        layers.append(read_toml(recipe))
+        build(layers[0], where=str(recipe))
+    if langs is not None:
+        parse_langs(langs)
+    flags: Layer = {
+        "data": {"langs": langs, "train": train or None, "valid": valid or None, "strict": strict},
+        "training": {"seed": seed, "max_updates": max_updates, "max_epochs": max_epochs},
+    }
+    given: Layer = {
+        table: {key: value for key, value in keys.items() if value is not None} for table, keys in flags.items()
+    }
+    if preset is not None:
+        given["preset"] = preset
+    build(given, where="the command line")
+    layers.append(given)
+    for assignment in sets:
+        layers.append(parse_set(assignment))
+        build(merge(layers), where=f"--set {assignment}")
+    return layers

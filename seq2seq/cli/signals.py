@@ -1,0 +1,41 @@
+"""SIGINT and SIGTERM: a polite end while training, an immediate one elsewhere."""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from seq2seq.errors import Interrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopFlag:
+    """Remembers the first signal; calling it says which has arrived.
+
+    Until ``patient`` is set a signal raises ``Interrupted`` where it finds the program: nothing is
+    lost then. Afterwards whoever works asks this flag, saves, and raises it himself; a second signal
+    does not wait for that.
+    """
+
+    def __init__(self) -> None:
+        self.patient = False
+        self._arrived: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __call__(self) -> int | None:
+        return self._arrived
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.patient or self._arrived is not None:
+            raise Interrupted(number)
+        self._arrived = number
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

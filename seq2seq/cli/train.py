@@ -1,0 +1,59 @@
+"""``seq2seq train``: parallel text in, a run folder out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seq2seq.cli.options import training_layers
+from seq2seq.cli.signals import StopFlag
+
+_MORE = "Advanced"
+
+
+def train_command(
+    run: Annotated[Path, typer.Option("-o", "--output", help="Run folder: made, or gone on with.", metavar="RUN")],
+    langs: Annotated[str | None, typer.Option("-l", "--langs", help="Source and target, as de-en or pt-BR:en.")] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--train",
+            metavar="CORPUS",
+            help="Prefix of two files, .tsv, .jsonl or hf:NAME; may be given several times.",
+        ),
+    ] = None,
+    valid: Annotated[
+        list[str] | None,
+        typer.Option("--valid", metavar="CORPUS", help="Validation pairs; without, some are held out of --train."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="RECIPE.toml", help="Recipe to start from.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help="auto, tiny, small, base, big or deep; auto picks by corpus and machine."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    seed: Annotated[int | None, typer.Option("--seed", help="Of everything that is drawn at random.")] = None,
+    max_updates: Annotated[int | None, typer.Option("--max-updates", help="Stop after this many updates.")] = None,
+    max_epochs: Annotated[int | None, typer.Option("--max-epochs", help="Stop after this many passes.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Move an old run aside and start anew.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=_MORE)
+    ] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key, as model.d_model=256.", rich_help_panel=_MORE),
+    ] = None,
+) -> None:
+    """Train a translator on parallel text; the same command again goes on where it stopped."""
+    layers = training_layers(
+        config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict or None,
+        max_updates=max_updates, max_epochs=max_epochs, sets=sets or [],
+    )  # fmt: skip
+    with StopFlag() as stop:  # before torch is imported, which takes a second
+        from seq2seq.cli.display import show
+        from seq2seq.training import Request
+        from seq2seq.training import train as run_training
+
+        show(run_training(Request(run, layers, device, overwrite), stop), stop)

@@ -1,0 +1,22 @@
+"""The models that can be trained, and what decoding knows of them.
+
+``ARCHITECTURES`` has one row, the Transformer; the recurrent and convolutional networks it replaced
+would be further rows that answer to the same three calls.
+"""
+
+from collections.abc import Callable
+
+from seq2seq.config import ModelConfig
+from seq2seq.model.transformer import Transformer
+
+ARCHITECTURES: dict[str, Callable[[ModelConfig, int], Transformer]] = {"transformer": Transformer}
+
+
+def build_model(config: ModelConfig, vocab_size: int) -> Transformer:
+    """A freshly initialised model.
+
+    Args:
+        config: its shape; ``config.architecture`` names a row of ``ARCHITECTURES``.
+        vocab_size: pieces of the joint vocabulary.
+    """
+    return ARCHITECTURES[config.architecture](config, vocab_size)

@@ -1,0 +1,172 @@
+"""Attention: each query asks all keys, and takes the mean of their values, weighted by the answers.
+
+Three steps: a **score** for each query and key; **softmax** over the keys, so that the scores become
+weights that sum to one; the **weighted sum** of the values. Where queries, keys and values come from
+makes the three kinds of the Transformer: encoder self-attention (all from the source), masked
+self-attention (all from the target, each position seeing only those to its left) and cross-attention
+(queries from the target, keys and values from ``memory``, the encoder's output).
+
+Shapes: B sentences, T queries, S keys, D model width, H heads, K = D/H width of a head.
+Masks are boolean, True = may attend, and broadcast to [B, H, T, S].
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seq2seq.model.positions import rotate
+
+
+def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
+    """What masked self-attention may see: itself and all to the left. [T, T]"""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def written_out_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Attention step by step: the reference of ``fused_attention``, and the one that shows its weights.
+
+    Args:
+        q: queries, already transformed by a row of ``ATTENTIONS``. [B, H, T, K]
+        k: keys. [B, H, S, K]
+        v: values. [B, H, S, K]
+        mask: True where a query may attend to a key. [B or 1, 1, T or 1, S]
+        causal: hide the keys to the right of each query as well; T = S.
+
+    Returns:
+        The weighted sums of the values [B, H, T, K], and the weights [B, H, T, S].
+    """
+    scores = q @ k.transpose(-2, -1)  # [B, H, T, S]
+    if causal:
+        seen = causal_mask(q.size(-2), q.device)
+        mask = seen if mask is None else mask & seen
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    weights = softmax(scores)
+    return weights @ v, weights
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Positive weights over the keys that sum to one: exp(score) / sum of exp(scores). [..., S]"""
+    # The largest score is subtracted first: the result is the same, and exp cannot overflow.
+    exponentials = torch.exp(scores - scores.amax(dim=-1, keepdim=True))
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+    """The same sums in one kernel that never writes the [T, S] weights to memory. [B, H, T, K]"""
+    # The score's own scale is in q already (see ATTENTIONS), so the kernel's must be one.
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
+
+
+class ScaledDot(nn.Module):
+    """score = q·k / sqrt(K). Unscaled, the variance of q·k grows with K and softmax saturates."""
+
+    def __init__(self, n_heads: int, d_head: int) -> None:
+        super().__init__()
+        self.scale = 1.0 / math.sqrt(d_head)
+
+    def forward(self, q: Tensor) -> Tensor:
+        """[B, H, T, K] -> [B, H, T, K]"""
+        return q * self.scale
+
+
+class Dot(nn.Module):
+    """score = q·k, as in Luong et al. 2015, arXiv:1508.04025."""
+
+    def __init__(self, n_heads: int, d_head: int) -> None:
+        super().__init__()
+
+    def forward(self, q: Tensor) -> Tensor:
+        """[B, H, T, K] -> [B, H, T, K]"""
+        return q
+
+
+class Bilinear(nn.Module):
+    """score = qᵀ W k with a trained W for each head (Luong's "general"): query and key may differ in kind."""
+
+    def __init__(self, n_heads: int, d_head: int) -> None:
+        super().__init__()
+        # W starts as the scaled dot product, and learns from there.
+        self.weight = nn.Parameter(torch.eye(d_head).repeat(n_heads, 1, 1) / math.sqrt(d_head))  # [H, K, K]
+
+    def forward(self, q: Tensor) -> Tensor:
+        """[B, H, T, K] -> [B, H, T, K]"""
+        return q @ self.weight
+
+
+# A score is one transform of the query in front of the same kernel: a newcomer's score is one row here.
+ATTENTIONS: dict[str, type[ScaledDot] | type[Dot] | type[Bilinear]] = {
+    "scaled_dot": ScaledDot,
+    "dot": Dot,
+    "bilinear": Bilinear,
+}
+
+
+class MultiHeadAttention(nn.Module):
+    """H attentions side by side, each in its own subspace of K channels, mixed by W_O.
+
+    Args:
+        d_model: width D; a multiple of n_heads.
+        n_heads: heads H; one head is single attention.
+        attention: row of ``ATTENTIONS``.
+        rotary: turn queries and keys by their places; for self-attention alone.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, *, attention: str = "scaled_dot", rotary: bool = False) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.rotary = rotary
+        self.q_proj = nn.Linear(d_model, d_model)
+        self.k_proj = nn.Linear(d_model, d_model)
+        self.v_proj = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)  # W_O
+        self.score = ATTENTIONS[attention](n_heads, d_model // n_heads)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, H, T, K]"""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+    def queries(self, x: Tensor, offset: int = 0) -> Tensor:
+        """Queries of the tokens ``x``, the first of them at place ``offset``. [B, T, D] -> [B, H, T, K]"""
+        q: Tensor = self.split_heads(self.q_proj(x))
+        if self.rotary:
+            q = rotate(q, offset)
+        return self.score(q)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+    def keys_values(self, x: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
+        """Keys and values of the tokens ``x``: what a cache keeps. [B, S, D] -> two of [B, H, S, K]"""
+        k = self.split_heads(self.k_proj(x))
+        if self.rotary:
+            k = rotate(k, offset)
+        return k, self.split_heads(self.v_proj(x))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        """Attend, concatenate the heads and mix them by W_O. [B, H, T, K] -> [B, T, D]"""
+        heads = fused_attention(q, k, v, mask, causal=causal)  # [B, H, T, K]
+        return self.out_proj(heads.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        """Queries from ``x``, keys and values from ``memory``; self-attention where the two are one.
+
+        Args:
+            x: [B, T, D]
+            memory: [B, S, D]
+            mask: True where a query may attend to a key. [B or 1, 1, T or 1, S]
+            causal: masked self-attention.
+
+        Returns:
+            One vector for each query. [B, T, D]
+        """
+        k, v = self.keys_values(memory)
+        return self.attend(self.queries(x), k, v, mask, causal=causal)
+
+    def weights(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        """The softmax weights that ``forward`` uses and does not keep. [B, H, T, S]"""
+        k, v = self.keys_values(memory)
+        return written_out_attention(self.queries(x), k, v, mask, causal=causal)[1]

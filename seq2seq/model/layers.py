@@ -1,0 +1,181 @@
+"""What the Transformer is stacked from: dropout, feed-forward network, residuals, encoder and decoder layer.
+
+Shapes: B sentences, T target length, S source length, D model width, F feed-forward width.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seq2seq.config import ModelConfig
+from seq2seq.model.attention import MultiHeadAttention
+
+
+class _ByteDropout(torch.autograd.Function):
+    """Dropout on a CPU whose mask is drawn a byte an element, several times faster than a float an element."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, threshold: int) -> Tensor:
+        # Eight independent bytes from each 64-bit draw of the seeded default generator. The range is
+        # given in full: random_() alone leaves the sign bit zero, and every eighth byte below 128.
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        keep = words.view(torch.uint8)[: x.numel()].view(x.shape).ge(threshold)
+        ctx.save_for_backward(keep)
+        ctx.scale = 256 / (256 - threshold)  # type: ignore[attr-defined]  # ctx takes any attribute
+        return torch.mul(x, keep).mul_(ctx.scale)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (keep,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return torch.mul(grad, keep).mul_(ctx.scale), None  # type: ignore[attr-defined]
+
+
+class Dropout(nn.Module):
+    """Zero a share of activations in training and scale up the rest, so that the expected sum stays.
+
+    On a CPU the share is rounded to a multiple of 1/256, and the survivors' scale is exact for the
+    rounded share; elsewhere it is PyTorch's own dropout.
+
+    Source: Srivastava et al. 2014, "Dropout".
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape; the same shape."""
+        if not self.training or self.share == 0.0:
+            return x
+        threshold = round(self.share * 256)
+        if x.device.type != "cpu" or threshold in (0, 256):
+            return F.dropout(x, self.share, training=True)
+        return _ByteDropout.apply(x, threshold)  # type: ignore[no-any-return,no-untyped-call]
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "swiglu": F.silu}
+
+
+class FeedForward(nn.Module):
+    """Two linear maps around a nonlinearity, the same for every position; SwiGLU adds a gate.
+
+    Source: Vaswani et al. 2017, section 3.3; the gate: Shazeer 2020, arXiv:2002.05202.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.inner = nn.Linear(config.d_model, config.d_ff)
+        self.gate = nn.Linear(config.d_model, config.d_ff) if config.activation == "swiglu" else None
+        self.activation = ACTIVATIONS[config.activation]
+        self.out_proj = nn.Linear(config.d_ff, config.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]"""
+        hidden = self.activation(self.inner(x))  # [B, T, F]
+        if self.gate is not None:
+            hidden = hidden * self.gate(x)
+        return self.out_proj(hidden)  # type: ignore[no-any-return]
+
+
+def build_norm(config: ModelConfig) -> nn.Module:
+    """LayerNorm, or RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467), which leaves out the mean."""
+    return nn.LayerNorm(config.d_model) if config.norm == "layer" else nn.RMSNorm(config.d_model, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """x plus what a sublayer makes of it, normalised before the sublayer (pre) or after the sum (post).
+
+    Pre-norm keeps a straight path from loss to embeddings and trains without care; post-norm is the
+    paper's own. Source: Xiong et al. 2020, arXiv:2002.04745.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm = build_norm(config)
+        self.dropout = Dropout(config.dropout)
+        self.pre = config.norm_order == "pre"
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """[B, T, D] -> [B, T, D]"""
+        if self.pre:
+            return x + self.dropout(sublayer(self.norm(x)))  # type: ignore[no-any-return]
+        return self.norm(x + self.dropout(sublayer(x)))  # type: ignore[no-any-return]
+
+
+def _attention(config: ModelConfig, *, of_itself: bool) -> MultiHeadAttention:
+    # Rotary positions are distances within one text: between a target and its source there is none.
+    rotary = of_itself and config.positions == "rotary"
+    return MultiHeadAttention(config.d_model, config.n_heads, attention=config.attention, rotary=rotary)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention over the whole source, then the feed-forward network."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attention = _attention(config, of_itself=True)
+        self.self_attention_residual = Residual(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(self, x: Tensor, src_mask: Tensor | None) -> Tensor:
+        """[B, S, D] -> [B, S, D]; src_mask is [B, 1, 1, S], or None where nothing is padding."""
+        x = self.self_attention_residual(x, lambda y: self.self_attention(y, y, src_mask))
+        return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention over the target so far, cross-attention to the source, feed-forward network."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attention = _attention(config, of_itself=True)
+        self.self_attention_residual = Residual(config)
+        self.cross_attention = _attention(config, of_itself=False)
+        self.cross_attention_residual = Residual(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(self, x: Tensor, memory: Tensor, src_mask: Tensor | None) -> Tensor:
+        """All target positions at once, as in training. [B, T, D] -> [B, T, D]"""
+        x = self.self_attention_residual(x, lambda y: self.self_attention(y, y, causal=True))
+        x = self.cross_attention_residual(x, lambda y: self.cross_attention(y, memory, src_mask))
+        return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
+
+    def step(
+        self, x: Tensor, self_cache: tuple[Tensor, Tensor], cross_cache: tuple[Tensor, Tensor], src_mask: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """One new target token for each row, all earlier ones being in the cache.
+
+        Args:
+            x: the new token of each row; B·N rows, the N beams of a sentence side by side. [B·N, 1, D]
+            self_cache: keys and values of the tokens so far. Two of [B·N, H, T, K]
+            cross_cache: keys and values of the source, once a sentence. Two of [B, H, S, K]
+            src_mask: [B, 1, 1, S], or None.
+
+        Returns:
+            The layer's output [B·N, 1, D], and the self-attention cache with the new token in it.
+        """
+        past_k, past_v = self_cache
+        k, v = past_k, past_v
+
+        def self_attention(y: Tensor) -> Tensor:
+            nonlocal k, v
+            place = past_k.size(2)
+            new_k, new_v = self.self_attention.keys_values(y, place)
+            k, v = torch.cat((past_k, new_k), dim=2), torch.cat((past_v, new_v), dim=2)
+            # The newest token is the last one: there is nothing to its right to hide.
+            return self.self_attention.attend(self.self_attention.queries(y, place), k, v)
+
+        def cross_attention(y: Tensor) -> Tensor:
+            # The beams of a sentence ask the same keys: they become N queries of one sentence, so that
+            # the source's cache is neither copied nor read N times.
+            beams = y.view(cross_cache[0].size(0), -1, y.size(-1))  # [B, N, D]
+            attended = self.cross_attention.attend(self.cross_attention.queries(beams), *cross_cache, src_mask)
+            return attended.reshape(y.shape)
+
+        x = self.self_attention_residual(x, self_attention)
+        x = self.cross_attention_residual(x, cross_attention)
+        return self.feed_forward_residual(x, self.feed_forward), (k, v)

@@ -1,0 +1,206 @@
+"""SentencePiece: text to piece ids and back, and the training of its model.
+
+The vocabulary is joint over both languages. Every character can be spelt in bytes, so none is
+unknown; and the control symbols are made by id alone, so that no text can forge them.
+
+Source: Kudo and Richardson 2018, arXiv:1808.06226.
+"""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import sentencepiece as spm
+
+from seq2seq.errors import ExitCode, UserError
+
+UNK, BOS, EOS, PAD = 0, 1, 2, 3
+"""Ids of the control symbols; BOS starts a target, EOS ends a source or a target."""
+
+# One count on every machine: the unigram trainer's sums depend on how its work is divided.
+_TRAINER_THREADS = 4
+
+_NORMALIZATION_RULES = {"nfkc": "nmt_nfkc", "identity": "identity"}
+
+
+class Tokenizer:
+    """A trained SentencePiece model.
+
+    Args:
+        model: the bytes of a ``tokenizer.model``.
+        where: named in errors.
+
+    Raises:
+        UserError: the bytes are no model, or its control symbols are not where ours are (78).
+    """
+
+    def __init__(self, model: bytes, where: str = "tokenizer.model") -> None:
+        self.model = model
+        self._processor = spm.SentencePieceProcessor()
+        try:
+            if not model:
+                raise RuntimeError("it is empty")  # which SentencePiece takes for a vocabulary of none
+            self._processor.LoadFromSerializedProto(model)
+        except RuntimeError as error:
+            raise UserError(
+                f"{where} is not a SentencePiece model: {_first_line(error)}",
+                mend="give the tokenizer.model that `seq2seq train` or `spm_train` wrote",
+                code=ExitCode.REFUSED,
+            ) from None
+        ids = (self._processor.unk_id(), self._processor.bos_id(), self._processor.eos_id(), self._processor.pad_id())
+        if ids != (UNK, BOS, EOS, PAD):
+            raise UserError(
+                f"{where} has unk, bos, eos, pad at {ids} instead of {(UNK, BOS, EOS, PAD)}",
+                mend="train it with --unk_id=0 --bos_id=1 --eos_id=2 --pad_id=3, or let `seq2seq train` make one",
+                code=ExitCode.REFUSED,
+            )
+
+    def __len__(self) -> int:
+        """Pieces of the vocabulary."""
+        return int(self._processor.GetPieceSize())
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """Piece ids of each line; neither BOS nor EOS is added. A blank line has none."""
+        # One thread: two threads of SentencePiece beside PyTorch's own only take turns.
+        ids: list[list[int]] = self._processor.Encode(list(lines), out_type=int, num_threads=1)
+        return ids
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Text of each list of piece ids, without control symbols."""
+        texts: list[str] = self._processor.Decode([list(row) for row in ids], num_threads=1)
+        return texts
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The pieces themselves, for a person to look at."""
+        return [self._processor.IdToPiece(int(i)) for i in ids]
+
+
+def train_model(
+    lines: Iterator[str], *, vocab_size: int, tokenizer_type: str, normalization: str, max_lines: int
+) -> tuple[bytes, int]:
+    """Train a SentencePiece model, lowering a vocabulary that the text is too small for.
+
+    Args:
+        lines: training text of both languages.
+        vocab_size: pieces wanted, control symbols and 256 bytes included.
+        tokenizer_type: ``unigram`` or ``bpe``.
+        normalization: ``nfkc`` or ``identity``.
+        max_lines: lines used at most.
+
+    Returns:
+        The model, and the pieces it has.
+
+    Raises:
+        UserError: the text holds nothing to learn pieces from (65).
+    """
+    sample = [line for _, line in zip(range(max_lines), lines, strict=False)]
+    size = vocab_size
+    while True:
+        written = io.BytesIO()
+        try:
+            spm.SentencePieceTrainer.Train(
+                sentence_iterator=iter(sample),
+                model_writer=written,
+                vocab_size=size,
+                model_type=tokenizer_type,
+                normalization_rule_name=_NORMALIZATION_RULES[normalization],
+                # Spaces are text too where text is to be left as it is.
+                remove_extra_whitespaces=normalization != "identity",
+                character_coverage=0.9999,
+                byte_fallback=True,
+                unk_id=UNK,
+                bos_id=BOS,
+                eos_id=EOS,
+                pad_id=PAD,
+                num_threads=_TRAINER_THREADS,
+                max_sentence_length=16_384,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            size = _smaller(size, str(error))
+            continue
+        return written.getvalue(), size
+
+
+def _smaller(size: int, message: str) -> int:
+    """The next vocabulary to try after SentencePiece refused one."""
+    # "Vocabulary size too high (8000). Please set it to a value <= 1234."
+    limit = re.search(r"<= (\d+)", message)
+    if limit and 300 <= int(limit.group(1)) < size:
+        return int(limit.group(1))
+    if "too small" not in message and "smaller than required_chars" not in message and size > 600:
+        return max(600, size // 2)
+    raise UserError(
+        f"no vocabulary of {size:,} pieces can be learnt from this text: {_last_line(message)}",
+        mend="give more text, or another data.vocab_size",
+    )
+
+
+def train_tokenizer(sample: Path, model: Path, *, vocab_size: int, tokenizer_type: str, normalization: str) -> int:
+    """Train a SentencePiece model in a child process, whose memory is gone when it ends.
+
+    Args:
+        sample: text to learn from, UTF-8, a line a sentence.
+        model: where the model is written.
+        vocab_size: pieces wanted.
+        tokenizer_type: ``unigram`` or ``bpe``.
+        normalization: ``nfkc`` or ``identity``.
+
+    Returns:
+        The pieces of the model: fewer than wanted where the text is too small.
+
+    Raises:
+        UserError: nothing can be learnt from the text (65), or the child was killed (75).
+    """
+    request = json.dumps([str(sample), str(model), vocab_size, tokenizer_type, normalization])
+    child = subprocess.run(
+        [sys.executable, "-m", "seq2seq.tokenizer", request], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if child.returncode == 0:
+        return int(child.stdout)
+    if child.returncode == ExitCode.BAD_DATA:
+        what, _, mend = child.stderr.strip().rpartition("; ")
+        raise UserError(what, mend=mend)
+    if child.returncode < 0:
+        raise UserError(
+            f"training the tokenizer was killed by signal {-child.returncode}",
+            mend="free memory or lower data.tokenizer_sample, then run the same command again",
+            code=ExitCode.TRY_LATER,
+        )
+    raise RuntimeError(f"training the tokenizer failed: {child.stderr}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _last_line(message: str) -> str:
+    return message.strip().rpartition("\n")[2]
+
+
+def _child(request: str) -> int:
+    """What the child process of ``train_tokenizer`` does; prints the number of pieces."""
+    sample, model, vocab_size, tokenizer_type, normalization = json.loads(request)
+    with open(sample, encoding="utf-8", newline="\n") as lines:
+        try:
+            trained, size = train_model(
+                (line.rstrip("\n") for line in lines),
+                vocab_size=vocab_size,
+                tokenizer_type=tokenizer_type,
+                normalization=normalization,
+                max_lines=sys.maxsize,
+            )
+        except UserError as error:
+            sys.stderr.write(str(error))
+            return error.code
+    Path(model).write_bytes(trained)
+    sys.stdout.write(str(size))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_child(sys.argv[1]))

@@ -1,0 +1,80 @@
+"""Averaged weights: smoother than the trained ones, and what validation and translation use."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.config import TrainingConfig
+
+
+class Average:
+    """A second set of weights that follows the trained ones.
+
+    ``ema``: exponential moving average over updates. ``last``: mean of the weights at the last few
+    validations (Vaswani et al. 2017, section 6.1). ``none``: the trained weights themselves.
+
+    Args:
+        model: whose weights are followed.
+        config: kind and length of the average.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+        self._model = model
+        self._config = config
+        self._n_updates = 0
+        self._ema = _copy(model) if config.averaging == "ema" else {}
+        self._last: dict[int, dict[str, Tensor]] = {}
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Follow the model by one update."""
+        if self._config.averaging != "ema":
+            return
+        self._n_updates += 1
+        # Early on the average would remember little but the initialisation: it starts short.
+        decay = min(self._config.ema_decay, (1 + self._n_updates) / (10 + self._n_updates))
+        for name, parameter in self._model.named_parameters():
+            self._ema[name].lerp_(parameter, 1 - decay)
+
+    def at_validation(self, update: int) -> None:
+        """Take the weights of this update into the mean of the last few; once, however often it is validated."""
+        if self._config.averaging == "last":
+            self._last[update] = _copy(self._model)
+            for old in sorted(self._last)[: -self._config.average_last]:
+                del self._last[old]
+
+    @torch.no_grad()
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights by parameter name; they must not be written to."""
+        if self._config.averaging == "ema":
+            return self._ema
+        if self._config.averaging == "last" and self._last:
+            names = dict(self._model.named_parameters())
+            return {name: torch.stack([w[name] for w in self._last.values()]).mean(0) for name in names}
+        return dict(self._model.named_parameters())
+
+    def state(self) -> tuple[dict[str, Tensor], int]:
+        """Tensors and the count that resuming needs."""
+        tensors = {f"ema.{name}": tensor for name, tensor in self._ema.items()}
+        for update, snapshot in self._last.items():
+            tensors.update({f"last.{update}.{name}": tensor for name, tensor in snapshot.items()})
+        return tensors, self._n_updates
+
+    @torch.no_grad()
+    def load_state(self, tensors: Mapping[str, Tensor], n_updates: int) -> None:
+        """Go on from ``state()``."""
+        self._n_updates = n_updates
+        device = next(self._model.parameters()).device
+        for name in self._ema:
+            self._ema[name].copy_(tensors[f"ema.{name}"])
+        self._last = {}
+        for key, tensor in tensors.items():
+            kind, _, rest = key.partition(".")
+            if kind == "last":
+                update, _, name = rest.partition(".")
+                self._last.setdefault(int(update), {})[name] = tensor.to(device)
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}

@@ -1,0 +1,51 @@
+"""The model card: what whoever is handed the run folder should know of it."""
+
+from pathlib import Path
+from typing import Any
+
+from seq2seq.checkpoint import write_atomic
+from seq2seq.config import RunConfig, parse_langs
+
+_MARK = "<!-- written by seq2seq; delete this line and it is yours: it will not be rewritten -->"
+
+
+def model_card(path: Path, config: RunConfig, scores: dict[str, float], corpora: list[dict[str, Any]]) -> None:
+    """Write the card, unless a person has made it theirs.
+
+    Raises:
+        UserError: it could not be written (74).
+    """
+    if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        return
+    src, tgt = parse_langs(config.data.langs)
+    model = config.model
+    named = "\n".join(f"- `{c['corpus']}` ({c['role']}): {c['pairs']:,} pairs" for c in corpora if "pairs" in c)
+    scored = "\n".join(f"- {name}: {value:.2f}" for name, value in scores.items())
+    write_atomic(
+        path,
+        f"""{_MARK}
+# {src} → {tgt}
+
+A Transformer with {model.encoder_layers} encoder and {model.decoder_layers} decoder layers of width {model.d_model},
+trained with seq2seq. This folder holds all that is needed to translate:
+
+```
+seq2seq translate . < text.{src} > text.{tgt}
+```
+
+## Trained on
+
+{named}
+
+## On its validation pairs
+
+{scored}
+
+`bleu` and `chrf` are sacreBLEU's of greedy search, `bleu_beam` is BLEU with the settings in `config.toml`.
+Validation pairs chose these weights: cite a score on text of its own, from `seq2seq eval . CORPUS`.
+
+## Limits
+
+It knows the kind of text it was trained on. Licence and permitted use follow from that text.
+""".encode(),
+    )

@@ -1,0 +1,96 @@
+"""What training says while it runs: records that the command line draws and tests read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from seq2seq.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a person should know once."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Started:
+    """All is ready and the first update comes next."""
+
+    config: RunConfig
+    device: str
+    precision: str
+    n_pairs: int
+    n_tgt_tokens: int
+    vocab_size: int
+    n_parameters: int
+    update: int
+    """Updates already done: more than 0 when a run goes on."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The updates since the last report."""
+
+    update: int
+    epoch: int
+    """Passes over the corpus finished."""
+    loss: float
+    """Label-smoothed cross-entropy in nats a target token."""
+    lr: float
+    tgt_tokens_per_second: float
+    """Real target tokens, padding not counted, while updating."""
+    seconds: float
+    """Since the run began, all its sessions together."""
+    padding: float
+    """Share of positions that held no token."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A validation sentence with its translation of the moment."""
+
+    src: str
+    hypothesis: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How good the averaged weights are on the validation pairs."""
+
+    update: int
+    epoch: int
+    valid_loss: float
+    """Cross-entropy in nats a target token, without smoothing."""
+    bleu: float
+    chrf: float
+    seconds: float
+    """This validation took."""
+    is_best: bool
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint is on disk: the run goes on from here whatever happens."""
+
+    update: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Training is over and the folder is complete."""
+
+    update: int
+    best_update: int
+    scores: dict[str, float]
+    seconds: float
+    reason: str
+    already: bool = False
+    """It was finished before this command."""
+
+
+Progress = Notice | Started | Report | Validation | Saved | Finished

@@ -1,0 +1,127 @@
+"""How good a model is on validation pairs: its loss, and real translations scored."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from seq2seq.batching import collate
+from seq2seq.config import DecodingConfig
+from seq2seq.corpus import Pair
+from seq2seq.decoding import Hypothesis, length_penalty
+from seq2seq.evaluation import score
+from seq2seq.model.transformer import Transformer, padding_mask
+from seq2seq.tokenizer import PAD, Tokenizer
+from seq2seq.translation import Translator, greedy_of, length_batches, search_batch
+
+# Tried for the length penalty: beyond these, hypotheses are too short or too long on any data.
+ALPHAS = [round(0.2 * i, 1) for i in range(2, 11)]
+
+
+class Stopped(Exception):  # noqa: N818  # it is no error
+    """A signal arrived in the middle of a validation, whose result is not needed any more."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The verdict on one set of weights."""
+
+    loss: float
+    """Cross-entropy in nats a target token, without smoothing."""
+    bleu: float
+    chrf: float
+    hypotheses: list[str]
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Validation pairs, as text and as ids.
+
+    Pairs longer than ``max_length`` are translated in parts, but their loss is left out: the model
+    was never shown such a length.
+    """
+
+    pairs: Sequence[Pair]
+    tokenizer: Tokenizer
+    max_length: int
+    max_src_length: int
+    target_language: str
+
+    def run(self, model: Transformer, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
+        """Loss, and BLEU and chrF of greedy translations: what ``translate -b 1`` would give.
+
+        Args:
+            model: in evaluation mode.
+            decoding: settings other than the number of beams.
+            check: called between batches; may raise ``Stopped``.
+        """
+        loss = self._loss(model, check)
+        translator = Translator(model, self.tokenizer, greedy_of(decoding), max_src_length=self.max_src_length)
+        hypotheses: list[str] = []
+        block = 256
+        # Blocks of similar lengths, so that a signal is heard soon and little is padded.
+        order = sorted(range(len(self.pairs)), key=lambda i: len(self.pairs[i].src))
+        by_length: list[str] = []
+        for start in range(0, len(order), block):
+            check()
+            by_length += translator.translate([self.pairs[i].src for i in order[start : start + block]])
+        hypotheses = [text for _, text in sorted(zip(order, by_length, strict=True))]
+        references = [pair.tgt for pair in self.pairs]
+        return Scores(
+            loss=loss,
+            bleu=score("bleu", hypotheses, references, self.target_language).value,
+            chrf=score("chrf", hypotheses, references, self.target_language).value,
+            hypotheses=hypotheses,
+        )
+
+    @torch.inference_mode()
+    def _loss(self, model: Transformer, check: Callable[[], None]) -> float:
+        device = next(model.parameters()).device
+        src = self.tokenizer.encode([pair.src for pair in self.pairs])
+        tgt = self.tokenizer.encode([pair.tgt for pair in self.pairs])
+        usable = [i for i in range(len(src)) if src[i] and tgt[i] and max(len(src[i]), len(tgt[i])) < self.max_length]
+        total, n_tokens = 0.0, 0
+        for indices in length_batches([tgt[i] for i in usable], 2048):
+            check()
+            rows = [usable[i] for i in indices]
+            batch = collate([src[i] for i in rows], [tgt[i] for i in rows]).to(device)
+            logits = model(batch.src, padding_mask(batch.src, PAD), batch.tgt_in)
+            total += float(
+                F.cross_entropy(
+                    logits[batch.tgt_out.ne(PAD)].float(), batch.tgt_out[batch.tgt_out.ne(PAD)], reduction="sum"
+                )
+            )
+            n_tokens += batch.n_tgt_tokens
+        return total / max(1, n_tokens)
+
+    def choose_alpha(
+        self, model: Transformer, decoding: DecodingConfig, check: Callable[[], None]
+    ) -> tuple[float, float]:
+        """The length penalty with the best BLEU, and that BLEU.
+
+        Which hypotheses a search finishes does not depend on a positive α, only their ranking does:
+        one search serves every α.
+        """
+        usable = [(ids, pair.tgt) for ids, pair in zip(self._src_ids(), self.pairs, strict=True) if ids]
+        units = [ids for ids, _ in usable]
+        found: list[list[Hypothesis]] = [[] for _ in units]
+        wide = DecodingConfig(beam_size=decoding.beam_size, n_best=decoding.beam_size, length_penalty=1.0)
+        for batch in length_batches(units, decoding.batch_tokens // decoding.beam_size):
+            check()
+            for i, hypotheses in zip(batch, search_batch(model, [units[i] for i in batch], wide), strict=True):
+                found[i] = hypotheses
+        references = [tgt for _, tgt in usable]
+        best = (-1.0, 1.0)
+        for alpha in ALPHAS:
+            chosen = [max(h, key=lambda x: x.log_probability / length_penalty(len(x.tokens) + 1, alpha)) for h in found]
+            texts = self.tokenizer.decode([h.tokens for h in chosen])
+            bleu = score("bleu", texts, references, self.target_language).value
+            # On a tie the value nearest to 1 wins: a tiny validation set should not choose an extreme.
+            best = max(best, (bleu, alpha), key=lambda b: (round(b[0], 6), -abs(b[1] - 1.0)))
+        return best[1], best[0]
+
+    def _src_ids(self) -> list[list[int]]:
+        return [
+            ids if len(ids) < self.max_src_length else [] for ids in self.tokenizer.encode([p.src for p in self.pairs])
+        ]
