@@ -20,8 +20,9 @@ from seq2seq.tokenizer import BOS, EOS, PAD
 # memory of sorting does not grow with the corpus.
 POOL = 1 << 17
 
-Lengths = NDArray[np.uint16] | NDArray[np.int32]
+Lengths = NDArray[np.uint16 | np.int32]
 Rows = NDArray[np.uint32]
+Ids = Sequence[int] | NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ class Batch:
         return Batch(move[0], move[1], move[2], self.n_tgt_tokens)
 
 
-def pad(
-    rows: Sequence[Sequence[int] | NDArray[np.integer]], *, first: int | None = None, last: int | None = None
-) -> Tensor:
+def pad(rows: Sequence[Ids], *, first: int | None = None, last: int | None = None) -> Tensor:
     """Lay rows of ids into one tensor, padded on the right.
 
     Args:
@@ -76,7 +75,7 @@ def pad(
     return torch.from_numpy(table)
 
 
-def collate(src: Sequence[NDArray[np.integer]], tgt: Sequence[NDArray[np.integer]]) -> Batch:
+def collate(src: Sequence[Ids], tgt: Sequence[Ids]) -> Batch:
     """Make a batch of pairs of ids; BOS and EOS are added here."""
     return Batch(
         src=pad(src, last=EOS),

@@ -377,7 +377,7 @@ def parse_toml(data: bytes, where: Path) -> Layer:
 
 def to_toml(config: RunConfig) -> str:
     """The configuration as TOML, every key written out; keys that are unset are left out."""
-    return tomli_w.dumps(_without_none(asdict(config)))  # type: ignore[call-overload]  # a pydantic dataclass is one
+    return tomli_w.dumps(_without_none(asdict(config)))
 
 
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:

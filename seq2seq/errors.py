@@ -46,7 +46,7 @@ class UserError(Exception):
         self.code = code
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818  # it is no error
     """SIGINT or SIGTERM arrived, and what had to be saved has been saved.
 
     Args:

@@ -215,7 +215,7 @@ def score_file(
     for name in metrics:
         build_metric(name, tgt)
     if _is_plain_text(corpus):
-        references = list(read_lines(Path(corpus), strict=strict, counts=counts.text))
+        references = list(read_lines(Path(corpus), strict=strict, counts=counts))
     elif pair is None and ".tsv" not in corpus:
         raise UserError(
             f"nobody says which side of {corpus} is the reference",

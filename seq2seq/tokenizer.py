@@ -129,14 +129,19 @@ def train_model(
 def _smaller(size: int, message: str) -> int:
     """The next vocabulary to try after SentencePiece refused one."""
     # "Vocabulary size too high (8000). Please set it to a value <= 1234."
-    limit = re.search(r"<= (\d+)", message)
-    if limit and 300 <= int(limit.group(1)) < size:
+    limit = re.search(r"too high .*<= (\d+)", message)
+    if limit and 0 < int(limit.group(1)) < size:
         return int(limit.group(1))
-    if "too small" not in message and "smaller than required_chars" not in message and size > 600:
-        return max(600, size // 2)
+    # "Vocabulary size is smaller than required_chars. 300 vs 335."
+    needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
+    if needed:
+        raise UserError(
+            f"data.vocab_size {size:,} does not even hold the {int(needed.group(1)):,} characters of this text",
+            mend=f"give --set data.vocab_size={2 * int(needed.group(1))} or more",
+        )
     raise UserError(
         f"no vocabulary of {size:,} pieces can be learnt from this text: {_last_line(message)}",
-        mend="give more text, or another data.vocab_size",
+        mend="give more text",
     )
 
 
@@ -163,7 +168,7 @@ def train_tokenizer(sample: Path, model: Path, *, vocab_size: int, tokenizer_typ
     if child.returncode == 0:
         return int(child.stdout)
     if child.returncode == ExitCode.BAD_DATA:
-        what, _, mend = child.stderr.strip().rpartition("; ")
+        what, mend = json.loads(child.stderr)
         raise UserError(what, mend=mend)
     if child.returncode < 0:
         raise UserError(
@@ -195,7 +200,7 @@ def _child(request: str) -> int:
                 max_lines=sys.maxsize,
             )
         except UserError as error:
-            sys.stderr.write(str(error))
+            sys.stderr.write(json.dumps([error.what, error.mend]))
             return error.code
     Path(model).write_bytes(trained)
     sys.stdout.write(str(size))

@@ -3,6 +3,7 @@
 import bz2
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_held_out_adjectives_never_stand_before_their_nouns_in_training(book):
     for split, found in seen.items():
         for line in read(split, "de"):
             said = book.words(line)
-            for one, other in zip(said, said[1:], strict=False):
+            for one, other in pairwise(said):
                 stem = re.sub("e[rnsm]?$", "", one)
                 if other in nouns and stem in endings:
                     found.add(f"{endings[stem]} {nouns[other]}")
@@ -250,7 +251,7 @@ def test_modal_verbs_frame_the_clause(book):
     [
         ("Park", "", "in den Park", "im Park"), ("Schule", "", "in die Schule", "in der Schule"),
         ("Kino", "", "ins Kino", "im Kino"), ("Bahnhof", "", "zum Bahnhof", "am Bahnhof"),
-        ("Strand", "", "an den Strand", "am Strand"), ("Markt", "", "auf den Markt", "auf dem Markt"),
+        ("See", "", "an den See", "im See"), ("Markt", "", "auf den Markt", "auf dem Markt"),
         ("Apotheke", "", "zur Apotheke", "in der Apotheke"), ("Kino", "alt", "ins alte Kino", "im alten Kino"),
     ],
 )  # fmt: skip

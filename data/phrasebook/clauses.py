@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from grammar import MODALS, NP, PRONOUNS, Clause, Name, Phrase, Pronoun, at
-from lexicon import ADJECTIVES, FAR, NAMES, NOUNS, PLACES, TIMES, Adjective, Noun, Place, tagged
+from lexicon import FAR, NAMES, NOUNS, PLACES, TIMES, Adjective, Noun, Place, describing, tagged
 from verbs import VERBS, Verb
 
 PERSONAL = ("person", "adult", "child", "kin")
@@ -44,7 +44,7 @@ class Draw:
 
     def adjectives(self, noun: Noun, share: float = 0.3) -> tuple[Adjective, ...]:
         """None, one, or two adjectives that may describe the noun."""
-        fitting = [a for a in ADJECTIVES.values() if a.tags & noun.tags]
+        fitting = describing(noun.tags)
         if not fitting or not self.chance(share):
             return ()
         chosen = [self.rng.choice(fitting)]
@@ -142,7 +142,9 @@ class Draw:
         noun = self.rng.choice(nouns)
         if noun.tags & set(PERSONAL):
             if "person" in tags.split() and not loose and self.chance(0.35):
-                if self.chance(0.35):
+                # "Morgen fragt unsere Tochter Julia", "Schenkt ihr Maria Blumen?": who asks, who gives?
+                clear = slot == "pp" or (isinstance(subject, Pronoun) and subject.de() not in ("sie", "ihr"))
+                if clear and self.chance(0.5):
                     name = self.name()
                     if not (isinstance(subject, Name) and set(subject.names) & set(name.names)):
                         return name
@@ -156,7 +158,12 @@ class Draw:
             self.note(verb.infinitive, noun.de)
             return person
         self.note(verb.infinitive, noun.de)
-        return self.thing(noun, verb.flags, subject, loose=loose)
+        flags = verb.flags
+        if verb.de in ("kochen", "backen") and "dish" not in noun.tags:
+            flags |= {"plural"}  # nobody boils one potato
+        if "wear" in tags.split() and "one" in flags and subject.person[1] == "p":
+            flags = flags - {"one"} | {"plural"}  # nor do two wear one coat
+        return self.thing(noun, flags, subject, loose=loose)
 
     def place(self, place: Place, share: float = 0.2) -> NP:
         """A place: mostly with "der", with "ein" where there are many and this one is described."""
@@ -176,11 +183,15 @@ class Draw:
         self.note(verb.infinitive, place.noun.de)
         return at(place, self.place(place))
 
-    def time(self, verb: Verb, kind: str) -> tuple[str, str, str]:
+    def time(self, verb: Verb, kind: str, *, near: bool = False) -> tuple[str, str, str]:
         """An adverbial of time that the verb goes with."""
         times = TIMES[kind]
         fitting = [t for t in times if "far" in verb.flags or t not in FAR]
-        if not (verb.acc or verb.dat or verb.aux == "sein"):  # what lasts did not happen "an hour ago"
+        if near:  # one wanted to "yesterday" rather than "an hour ago"
+            fitting = [t for t in fitting if not t.startswith("vor ")]
+        if (
+            not (verb.acc or verb.dat or verb.aux == "sein") or verb.de == "bleiben"
+        ):  # what lasts did not happen "an hour ago"
             fitting = [t for t in fitting if t != "vor einer Stunde"]
         if "morning" in verb.flags:
             fitting = [t for t in fitting if t in ("gestern", "morgen", "heute Morgen", "jeden Tag", "jeden Morgen")]
@@ -233,8 +244,10 @@ class Draw:
             "past": 18, "perfect": 9, "done": 8 * done, "modal": 18 * future, "modal past": 5 * future,
             "gern": 6 * gern,
         }  # fmt: skip
+        if "nofut" in flags:
+            weights |= {"habit": 0}
         if "morning" in flags:
-            weights |= {"habit": 12, "now": 0}
+            weights |= {"now": 0}
         return self.rng.choices(list(weights), list(weights.values()))[0]
 
     def tense(self, verb: Verb, kind: str) -> dict[str, object]:
@@ -253,7 +266,7 @@ class Draw:
             return {"modal": modal, "time": self.time(verb, "future") if self.chance(0.4) else ("", "", "")}
         if kind == "modal past":
             modal = MODALS[self.rng.choice(("wanted", "had to"))]
-            return {"modal": modal, "time": self.time(verb, "past") if self.chance(0.5) else ("", "", "")}
+            return {"modal": modal, "time": self.time(verb, "past", near=True) if self.chance(0.5) else ("", "", "")}
         if kind == "gern":
             return {"gern": True}
         return {} if kind == "plain" else {"time": self.time(verb, kind)}
@@ -278,7 +291,9 @@ class Draw:
     def negated(self, clause: Clause) -> Clause:
         """The clause denied: kein before what has no definite article, else nicht."""
         acc = clause.acc
-        if clause.dat and acc and clause.time[0]:
+        if isinstance(clause.dat, NP) and clause.dat.det == "ein":
+            clause = replace(clause, dat=replace(clause.dat, det="def"))
+        if (clause.dat and acc and clause.time[0]) or clause.time[0].startswith("vor "):
             return clause
         if isinstance(acc, NP) and not acc.definite:
             if acc.count:

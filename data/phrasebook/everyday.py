@@ -124,7 +124,7 @@ def age(d: Draw) -> Pair:
     return finish(f"{np.de()} {de_is} {de_n} Jahre alt", f"{np.en()} {en_is} {en_n} years old")
 
 
-PRICES = {"small": (1, 90), "wear": (15, 99), "furniture": (40, 100), "edible": (1, 6), "kitchen": (2, 20)}
+PRICES = {"small": (3, 30), "wear": (15, 99), "furniture": (40, 100), "edible": (1, 6), "kitchen": (2, 20)}
 
 
 def price(d: Draw) -> Pair:
@@ -186,6 +186,7 @@ def there_is(d: Draw) -> Pair:
     *where, names = d.rng.choice(WHERE)
     noun = NOUNS[d.rng.choice(names)]
     many = d.chance(0.35) and noun.de not in ("Bahnhof", "Flughafen", "Universität", "Wald")
+    many = many and not ("Straße" in where[0] and noun.de in ("Kirche", "Schule", "Kino", "Supermarkt"))
     adjectives = d.adjectives(noun, 0.55)
     d.note("geben", noun.de)
     style = d.rng.randrange(4)
@@ -223,6 +224,10 @@ def put_and_lie(d: Draw) -> Pair:
         spot = NOUNS["Schrank"]
     if prep in ("in", "auf"):
         things = [n for n in things if n.de not in ("Stuhl", "Lampe", "Koffer", "Tasche", "Computer")]
+    if prep == "unter":
+        things = [n for n in things if n.de not in ("Lampe", "Computer", "Stuhl")]
+    if prep not in ("auf", "in"):
+        things = [n for n in things if "kitchen" not in n.tags]
     noun = d.rng.choice(things)
     thing = NP(noun, "def", d.adjectives(noun, 0.3), noun.plural != "-" and d.chance(0.2))
     at_np = NP(spot, "def", d.adjectives(spot, 0.25))

@@ -114,7 +114,7 @@ def imperative(infinitive: str, changed: str = "", *, many: bool = False) -> str
     stem = infinitive.removesuffix("n").removesuffix("e")
     if changed and not set(changed) & set("äöü"):
         return changed
-    return stem + ("e" if re.search("([td]|[^lrmnhaeiouäöü][mn]|chn)$", stem) else "")
+    return stem + ("e" if re.search("([td]|[^lrmnhaeiouäöü][mn]|chn|er)$", stem) else "")
 
 
 def contract(phrase: str) -> str:

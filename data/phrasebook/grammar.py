@@ -212,7 +212,10 @@ class Clause:
         else:
             words += [*time, *dat, *acc]
         if self.pp:
-            words.append(german.contract(f"{verb.prep} {self.pp.de(verb.case)}"))
+            prepositional = f"{verb.prep} {self.pp.de(verb.case)}"
+            # "ans Wochenende", but "an das Mädchen".
+            person = isinstance(self.pp, NP) and "person" in self.pp.noun.tags and verb.case == "acc"
+            words.append(prepositional if person else german.contract(prepositional))
         if self.place[0] and front != "place":
             words.append(self.place[0])
         return words
@@ -279,7 +282,8 @@ class Clause:
         """``who is buying the car``"""
         head, _, frame = self.verb.en.partition(" ")
         modal = self.modal.en if self.modal else ""
-        said = english.clause(word, "3s", head, "simple" if modal else self.en_tense, modal=modal)
+        tense = ("past" if self.modal and self.modal.past else "simple") if modal else self.en_tense
+        said = english.clause(word, "3s", head, tense, modal=modal)
         return " ".join(w for w in [said, self._objects(frame), self.place[1], self.time[1]] if w)
 
     def en_to(self) -> str:

@@ -28,7 +28,7 @@ def journey(d: Draw) -> Pair:
     """gehen, fahren, fliegen: time, manner, place; mostly where to."""
     time = d.rng.choice(TIMES_OF_TRAVEL)
     style = d.rng.randrange(5)
-    by_city = False
+    by_city, near = False, False
     if style == 4:
         de_city, _, en_city = d.rng.choice(CITIES).partition(":")
         v, goal = d.rng.choice((RIDE, FLY)), (f"nach {de_city}", f"to {en_city or de_city}")
@@ -43,14 +43,20 @@ def journey(d: Draw) -> Pair:
         names = [p for p in PLACES if p not in ("Küche", "Keller", "Garten") and not (v is GO and p == "Flughafen")]
         place = PLACES[d.rng.choice(names)]
         goal = to(place, d.place(place, 0.25 if place.noun.de not in ("Stadt", "Dorf", "Wald") else 0))
+        near = place.noun.de not in ("Stadt", "Dorf", "See", "Strand")
+        if place.noun.de in ("Schule", "Universität", "Büro") and time[2] == "habit":
+            time = ("jeden Tag", "every day", "habit")
         d.note(v.de, place.noun.de)
     tense = "past" if time[2] == "past" or (not time[0] and d.chance(0.4)) else "present"
     if v is RIDE and d.chance(0.75):
-        ride = d.rng.choice(list(RIDES)[: 3 if by_city else None])
+        fitting = [r for r in RIDES if not (near and r == "mit dem Zug")]
+        ride = d.rng.choice(fitting[: 3 if by_city else None])
         goal = (f"{ride} {goal[0]}", f"{goal[1]} {RIDES[ride]}")
         d.note(ride, goal[0].rpartition(" ")[2])
     form = d.rng.randrange(6)
     subject = d.subject("person", question=form == 0)
+    if isinstance(subject, NP) and subject.det == "ein":
+        subject = replace(subject, det="def")
     if form == 0 and time[2] == "often":
         time = ("", "", "")
     clause = Clause(
@@ -80,9 +86,15 @@ def purpose(d: Draw) -> Pair:
     place = PLACES[d.rng.choice(list(PURPOSES))]
     name, tags = d.rng.choice(PURPOSES[place.noun.de])
     v = verb(name)
-    flags = v.flags if v.acc == "person" else v.flags | {"nodef"}
-    v = replace(v, acc=tags.replace("ticket", "buy") or v.acc, flags=flags)
+    flags = set(v.flags)
+    if v.acc != "person":
+        flags |= {"nodef"}
+    if v.de in ("kochen", "backen") or "food" in tags or "fruit" in tags:
+        flags |= {"plural"}
+    v = replace(v, acc=tags.replace("ticket", "buy") or v.acc, flags=frozenset(flags))
     subject = d.subject("adult")
+    if isinstance(subject, NP) and subject.noun.de == "Bäcker":
+        return purpose(d)
     goal = d.objects(v, subject)
     if tags == "ticket":
         goal = replace(goal, acc=NP(NOUNS["Fahrkarte"], "ein"))

@@ -6,6 +6,7 @@ counted. ``kin`` are persons who are always somebody's (mein Bruder).
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from nouns import NOUN_TABLE
 
@@ -110,7 +111,7 @@ Bäckerei zu in, to in
 Apotheke zu in, to in
 Universität zu an, to at
 Strand an an, to on
-See an an, to at
+See an in, to in
 Wald in in, to in
 Stadt in in, to in
 Dorf in in, to in
@@ -233,7 +234,14 @@ ADJECTIVES = _adjectives()
 PLACES = _places()
 
 
-def tagged(tags: str) -> list[Noun]:
+@cache
+def tagged(tags: str) -> tuple[Noun, ...]:
     """The nouns that bear any of the tags, in the order of the table."""
     wanted = set(tags.split())
-    return [noun for noun in NOUNS.values() if noun.tags & wanted]
+    return tuple(noun for noun in NOUNS.values() if noun.tags & wanted)
+
+
+@cache
+def describing(tags: frozenset[str]) -> tuple[Adjective, ...]:
+    """The adjectives that may describe a noun with these tags."""
+    return tuple(a for a in ADJECTIVES.values() if a.tags & tags)

@@ -9,8 +9,9 @@ from clauses import Draw
 from everyday import age, birthday, daily, price, put_and_lie, there_is, timetable, weekday
 from grammar import NP, PRONOUNS, Clause, Pronoun, to
 from journeys import journey, purpose
-from lexicon import ADJECTIVES, NOUNS, PLACES, tagged
+from lexicon import ADJECTIVES, NOUNS, PLACES, describing, tagged
 from phrases import FREE, STATE_WORDS, Pair, finish, is_are, verb
+from reasons import because_it_is, because_of_state, but_cannot_find, which_i_bought
 
 DO = (
     "öffnen zumachen putzen aufräumen waschen reparieren anrufen fragen füttern lesen schreiben kaufen abholen zeigen "
@@ -24,6 +25,8 @@ def imperative(d: Draw) -> Pair:
     you = PRONOUNS[1]
     for _ in d.tries():
         bare = d.objects(v, you)
+        if isinstance(bare.acc, NP) and bare.acc.det == "ein" and v.infinitive in ("reparieren", "waschen"):
+            bare = replace(bare, acc=replace(bare.acc, det="def"))
         objects = [p for p in (bare.acc, bare.dat) if p]
         own = [p for p in objects if isinstance(p, NP) and p.det in ("dein", "kein")]
         if own or any(isinstance(p, Pronoun) and p.person[0] == "2" for p in objects):
@@ -52,7 +55,11 @@ def polite(d: Draw) -> Pair:
     noun = d.rng.choice([n for n in tagged("small kitchen drink dish") if n.de != "Schlüssel"])
     np = d.thing(noun, frozenset({"nodef"}), None)
     np = replace(
-        np, count=0, det="none" if noun.mass else "ein", adjectives=tuple(a for a in np.adjectives if a.de != "alt")
+        np,
+        count=0,
+        many=False,
+        det="none" if noun.mass else "ein",
+        adjectives=tuple(a for a in np.adjectives if a.de != "alt"),
     )
     if style == 0:
         d.note("bringen", noun.de)
@@ -74,7 +81,7 @@ def polite(d: Draw) -> Pair:
             [p for p in PLACES if p not in ("Küche", "Keller", "Garten", "Büro", "Dorf", "Stadt", "Wald", "Schule")]
         )
     ]
-    there = NP(place.noun, "def", d.adjectives(place.noun, 0.5))
+    there = NP(place.noun, "def", tuple(a for a in d.adjectives(place.noun, 0.5) if a.de != "interessant"))
     if style == 3:
         d.note("wissen", place.noun.de)
         return finish(f"wissen Sie, wo {there.de()} ist", f"do you know where {there.en()} is", "?")
@@ -83,18 +90,21 @@ def polite(d: Draw) -> Pair:
     return finish(f"entschuldigung, wie komme ich {de_to}", f"excuse me, how do i get {en_to}", "?")
 
 
-KINDS = ("furniture", "wear", "vehicle", "building", "page", "kitchen", "animal")
+KINDS = ("furniture", "wear", "building", "page", "kitchen", "animal")
 
 
 def comparison(d: Draw) -> Pair:
     """größer als, so groß wie; both nominative."""
     kind = d.rng.choice(KINDS)
     for _ in d.tries():
-        nouns = [n for n in tagged(kind) if not n.mass]
+        odd = ("Flughafen", "Krankenhaus", "Universität", "Café", "Bäckerei")
+        nouns = [n for n in tagged(kind) if not n.mass and n.de not in odd]
         one, other = d.rng.sample(nouns, 2)
         a = d.rng.choice(
             [a for a in ADJECTIVES.values() if a.comparative and a.tags & one.tags and a.tags & other.tags] or [None]
         )
+        if kind == "animal" and a and a.de in ("groß", "klein"):
+            continue  # dogs are not bigger than cows
         if a is None or a.comparative is None:
             continue
         d.note(a.de, one.de)
@@ -137,6 +147,8 @@ def description(d: Draw) -> Pair:
 
 def feeling(d: Draw) -> Pair:
     subject, word = d.subject("person"), d.rng.choice(list(STATE_WORDS))
+    if isinstance(subject, NP) and subject.det == "ein":
+        subject = replace(subject, det="def")
     past = d.chance(0.4)
     de_is, en_is = is_are(subject, past=past)
     time = d.rng.choice((("", ""), ("gestern ", " yesterday")) if past else (("", ""), ("heute ", " today")))
@@ -158,7 +170,7 @@ def possession(d: Draw) -> Pair:
     if "wear" in noun.tags and (owner.many or ("fem_wear" in noun.tags and owner.noun.gender == "m")):
         return possession(d)
     d.note(noun.de, owner.noun.de)
-    many = d.chance(0.2)
+    many = d.chance(0.2) or owner.many
     ending = "'" if owner.en().endswith("s") else "'s"
     be_de, be_en = ("sind", "are") if many else ("ist", "is")
     style = d.rng.randrange(4)
@@ -173,7 +185,7 @@ def possession(d: Draw) -> Pair:
     if style == 1:
         return finish(f"das {be_de} {np.de()} {owner.de('gen')}", f"{'those' if many else 'that'} {be_en} {whose}")
     if style == 2:
-        fitting = [a for a in ADJECTIVES.values() if a.tags & noun.tags]
+        fitting = describing(noun.tags)
         a = d.rng.choice(fitting)
         d.note(a.de, noun.de)
         return finish(f"{np.de()} {owner.de('gen')} {be_de} {a.de}", f"{whose} {be_en} {a.en}")
@@ -209,7 +221,8 @@ def liking(d: Draw) -> Pair:
     )
     tail = f" {tail}" if tail else ""
     middle = " nicht" if negated else ""
-    if d.chance(0.5):
+    they = who.de("dat") == "ihnen"  # "Ihnen" at the start could be the formal you
+    if they or d.chance(0.5):
         return finish(f"{np.de()} {de_verb[np.many]} {who.de('dat')}{middle}", f"{said}{tail} {np.en()}")
     return finish(f"{who.de('dat')} {de_verb[np.many]} {np.de()}{middle}", f"{said}{tail} {np.en()}")
 
@@ -245,6 +258,8 @@ def measured(d: Draw) -> Pair:
     bad = base.gern or base.tense == "done" or base.negated or base.time[2] == "now"
     if bad or not isinstance(base.acc, NP) or d.front(base) == "acc":
         return measured(d)
+    if base.time[2] == "often":
+        count = 1
     np = NP(measure, "none" if count > 1 else "ein", (), count > 1, count=count if count > 1 else 0)
     clause = replace(base, acc=np)
     front = "time" if base.time[2] in ("past", "future", "habit") and d.chance(0.4) else "subject"
@@ -254,6 +269,7 @@ def measured(d: Draw) -> Pair:
 
 PATTERNS: dict[Callable[[Draw], Pair], int] = {
     **FREE,
+    because_it_is: 5, because_of_state: 2, but_cannot_find: 2, which_i_bought: 4,
     timetable: 4, daily: 3, weekday: 5, birthday: 2, age: 2, price: 4, there_is: 4, put_and_lie: 7,
     imperative: 5, polite: 4, journey: 8, purpose: 5, comparison: 4, description: 5, feeling: 2, possession: 4,
     liking: 3, measured: 3,

@@ -59,7 +59,7 @@ Bier n - beer: alcohol cold
 Buch n Bücher book: goods small read lie gift text page age
 Brief m Briefe letter: small read write lie text open send
 Zeitung f Zeitungen newspaper: read lie buy age
-Wörterbuch n Wörterbücher dictionary: goods small read lie gift page age use
+Wörterbuch n Wörterbücher dictionary: goods small lie gift page age use
 E-Mail f E-Mails email: write read text send
 Bild n Bilder picture: goods gift size pretty paint hang
 Foto n Fotos photo: small lie pretty look send hang bring

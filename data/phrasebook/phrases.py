@@ -9,8 +9,7 @@ from dataclasses import replace
 import english
 import german
 from clauses import Draw
-from grammar import NP, PRONOUNS, Clause, Name, Pronoun, to
-from lexicon import ADJECTIVES, PLACES, tagged
+from grammar import NP, PRONOUNS, Name, Pronoun
 from verbs import VERBS, Verb
 
 Pair = tuple[str, str]
@@ -76,6 +75,8 @@ def wh_adverb(d: Draw) -> Pair:
     for _ in d.tries():
         clause = d.clause(question=True)
         kind, flags = clause.time[2], clause.verb.flags
+        if clause.subject.person == "1p":
+            continue
         if clause.gern or clause.tense == "done" or (clause.modal and word != "warum") or kind == "now":
             continue
         if word != "warum":
@@ -101,6 +102,8 @@ def wh_object(d: Draw) -> Pair:
     for _ in d.tries():
         clause = d.clause(question=True)
         v = clause.verb
+        if clause.subject.person == "1p":
+            continue
         if clause.gern or clause.tense == "done" or clause.negated or clause.time[2] in ("often", "habit"):
             continue
         if clause.acc and not v.dat and not v.flags & {"state"}:
@@ -152,9 +155,13 @@ def subordinate(d: Draw) -> Pair:
     opener = d.rng.choice(list(OPENERS[word]))
     for _ in d.tries():
         clause = d.clause(question=word != "dass")
-        knower = {"er": "3s", "sie": "3s", "wir": "1p", "weißt": "2s"}.get(opener.split(" ")[0])
+        if clause.verb.de[:-2] in opener:  # not "er fragt, ob du fragst"
+            continue
+        if word == "ob" and (clause.negated or clause.subject.person == "1p"):
+            continue
+        knower = {"er": "3s", "sie": "3s", "wir": "1p", "weißt": "2"}.get(opener.split(" ")[0])
         if (
-            knower == clause.subject.person
+            clause.subject.person.startswith(knower or "-")
             or clause.time[2] == "now"
             or (isinstance(clause.subject, Pronoun) and clause.subject.person == "1s")
         ):
@@ -186,6 +193,8 @@ def conditional(d: Draw) -> Pair:
     v = d.rng.choice([v for v in VERBS if v.infinitive in activities.split()])
     for _ in d.tries():
         subject = d.subject("child" if v.subject == "child pet" else v.subject)
+        if isinstance(subject, NP) and subject.det == "ein":
+            subject = replace(subject, det="def")
         clause = d.objects(v, subject, definite=bool(v.acc) and d.chance(0.5))
         clause = replace(clause, time=("", "", "future"))
         if (again := he_she_they(subject)) is None:
@@ -203,129 +212,6 @@ def conditional(d: Draw) -> Pair:
     return statement(d)
 
 
-REASONS = {
-    "kaufen": "billig schön neu frisch reif süß modern leicht interessant", "verkaufen": "alt",
-    "essen": "frisch süß reif",
-    "lesen": "interessant", "benutzen": "neu leicht scharf", "tragen": "warm schön neu", "trinken": "kalt süß",
-}  # fmt: skip
-
-
-def because_it_is(d: Draw) -> Pair:
-    """Ich kaufe den Tisch, weil er billig ist: the pronoun takes up the noun's gender."""
-    v = verb(d.rng.choice(list(REASONS)))
-    for _ in d.tries():
-        subject = d.subject(v.subject)
-        noun = d.rng.choice(tagged(v.acc))
-        fitting = [a for a in ADJECTIVES.values() if a.tags & noun.tags and a.de in REASONS[v.de].split()]
-        if not fitting:
-            continue
-        a = d.rng.choice(fitting)
-        d.note(v.infinitive, noun.de)
-        d.note(a.de, noun.de)
-        many = noun.plural != "-" and d.chance(0.25) and "one" not in v.flags
-        np = NP(noun, d.rng.choice(("def", "dies")), (), many)
-        past = d.chance(0.4)
-        clause = Clause(subject, v, acc=np, tense="past" if past else "present")
-        de_it = IT["p" if many else noun.gender][0]
-        en_it = "they" if np.en_person == "3p" else "it"
-        de_is, en_is = is_are(np, past=past)
-        so = "so " if d.chance(0.4) else ""
-        return finish(
-            f"{clause.de()}, weil {de_it} {so}{a.de} {de_is}", f"{clause.en()} because {en_it} {en_is} {so}{a.en}"
-        )
-    return statement(d)
-
-
-def because_of_state(d: Draw) -> Pair:
-    """Anna bleibt zu Hause, weil sie krank ist."""
-    for _ in d.tries():
-        subject = d.subject("person")
-        again = he_she_they(subject)
-        if again is None:
-            continue
-        word = d.rng.choice(("müde", "krank", "nicht gesund", "sehr müde"))
-        en_word = {"müde": "tired", "krank": "sick", "nicht gesund": "not healthy", "sehr müde": "very tired"}[word]
-        past = d.chance(0.4)
-        bleiben = Verb("bleiben", "", "", "geblieben", "sein", "stay", "person")
-        gehen = Verb("gehen", "", "", "gegangen", "sein", "go", "person")
-        place = PLACES[d.rng.choice(("Schule", "Büro", "Kino", "Universität", "Restaurant", "Park"))]
-        if d.chance(0.5):
-            clause = Clause(subject, bleiben, place=("zu Hause", "at home"), tense="past" if past else "present")
-        else:
-            d.note("gehen", place.noun.de)
-            spot = to(place, d.place(place, 0.1))
-            clause = Clause(subject, gehen, place=spot, negated=True, tense="past" if past else "present")
-        time = ("gestern", "yesterday", "past") if past else ("heute", "today", "")
-        clause = replace(clause, time=time) if d.chance(0.6) else clause
-        de_is, en_is = is_are(again, past=past)
-        return finish(
-            f"{clause.de()}, weil {again.de()} {word} {de_is}", f"{clause.en()} because {again.en()} {en_is} {en_word}"
-        )
-    return statement(d)
-
-
-def but_cannot_find(d: Draw) -> Pair:
-    """Ich suche den Schlüssel, aber ich finde ihn nicht."""
-    for _ in d.tries():
-        subject = d.subject("person")
-        again = he_she_they(subject)
-        noun = d.rng.choice([n for n in tagged("small") if not n.mass])
-        if again is None:
-            continue
-        np = d.thing(noun, frozenset({"def"}), subject)
-        clause = Clause(subject, verb("suchen"), acc=np)
-        d.note("suchen", noun.de)
-        it = IT["p" if np.many else noun.gender][1]
-        kann = german.present("können", again.person)
-        return finish(
-            f"{clause.de()}, aber {again.de()} {kann} {it} nicht finden",
-            f"{clause.en()}, but {again.en()} cannot find {'them' if np.many else 'it'}",
-        )
-    return statement(d)
-
-
-def which_i_bought(d: Draw) -> Pair:
-    """Das Buch, das ich gekauft habe, ist interessant."""
-    for _ in d.tries():
-        v = verb(
-            d.rng.choice(
-                (
-                    "kaufen",
-                    "lesen",
-                    "finden",
-                    "verkaufen",
-                    "backen",
-                    "kochen",
-                    "tragen",
-                    "bestellen",
-                    "malen",
-                    "reparieren",
-                )
-            )
-        )
-        noun = d.rng.choice([n for n in tagged(v.acc) if not n.tags & {"animal"}])
-        fitting = [a for a in ADJECTIVES.values() if a.tags & noun.tags]
-        if v.de == "lesen":
-            fitting = [a for a in fitting if a.tags & {"text"}]
-        if not fitting:
-            continue
-        a = d.rng.choice(fitting)
-        many = noun.plural != "-" and d.chance(0.25)
-        np = NP(noun, "def", (), many)
-        clause = Clause(d.subject(v.subject), v, tense="past")
-        gender = "p" if many else noun.gender
-        d.note(v.infinitive, noun.de)
-        d.note(a.de, noun.de)
-        rel = {"m": "den", "f": "die", "n": "das", "p": "die"}[gender]
-        past = v.de in ("backen", "kochen", "bestellen", "verkaufen")
-        de_is, en_is = is_are(np, past=past)
-        return finish(
-            f"{np.de()}, {clause.de_sub(rel)}, {de_is} {a.de}", f"{np.en()} that {clause.en()} {en_is} {a.en}"
-        )
-    return statement(d)
-
-
 FREE: dict[Callable[[Draw], Pair], int] = {
     statement: 40, yes_no: 11, wh_adverb: 6, wh_object: 6, wh_subject: 2, subordinate: 11, conditional: 6,
-    because_it_is: 5, because_of_state: 2, but_cannot_find: 2, which_i_bought: 4,
 }  # fmt: skip

@@ -46,11 +46,11 @@ class Verb:
 VERB_TABLE = """
 kaufen | gekauft | buy {o} | adult | a=goods buy food drink | Markt Supermarkt:food | habit noposs
 verkaufen | verkauft | sell {o} | adult | a=goods big_goods vehicle | | far
-suchen | gesucht | look for {o} | person | a=small goods | | nohab
+suchen | gesucht | look for {o} | person | a=small wear pet | | nohab
 finden | gefunden | find {o} | person | a=small | Garten Park Küche Keller | onlypast far
 brauchen | gebraucht | need {o} | person | a=goods aid money time small | | state
 haben | gehabt | have {o} | adult | a=furniture vehicle wear pet big_goods animal time money have | | state nodef
-mögen | gemocht | like {o} | person | a=pet hobby | | state
+mögen | gemocht | like {o} | person | a=pet hobby | | state def
 lieben | geliebt | love {o} | adult | a=kin hobby | | state noneg
 kennen | gekannt | know {o} | person | a=person town sight look_film sing | | state def
 verstehen | verstanden | understand {o} | person | a=abstract text | | state def

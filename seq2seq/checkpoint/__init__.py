@@ -5,7 +5,7 @@ checked before a byte of it is parsed. Hashes find damage and mixed-up files; th
 whoever can write the folder can write its hashes too.
 """
 
-from seq2seq.checkpoint.files import FORMAT, load_tensors, write_atomic
+from seq2seq.checkpoint.files import load_tensors, write_atomic
 from seq2seq.checkpoint.lock import RunLock, lock
 from seq2seq.checkpoint.metrics import append_metrics, truncate_metrics
 from seq2seq.checkpoint.resume import (
@@ -17,6 +17,7 @@ from seq2seq.checkpoint.resume import (
     set_rng_tensors,
 )
 from seq2seq.checkpoint.run import Manifest, commit, model_name, move_aside, read_file, read_manifest, read_tensors
+from seq2seq.checkpoint.sealed import FORMAT
 
 __all__ = [
     "FORMAT",

@@ -17,24 +17,26 @@ import torch
 from torch import Tensor
 
 from seq2seq.checkpoint.files import (
-    FORMAT,
-    MANIFEST,
-    SHA256,
     TMP,
     Content,
-    UnknownFormat,
-    check_format,
     damaged,
     flush_folder,
     load_tensors,
     make_folder,
-    read_hashed,
     read_regular,
     reading,
+    writing,
+)
+from seq2seq.checkpoint.sealed import (
+    FORMAT,
+    MANIFEST,
+    SHA256,
+    UnknownFormatError,
+    check_format,
+    read_hashed,
     to_json,
     unseal,
     write_sealed,
-    writing,
 )
 from seq2seq.errors import ExitCode, UserError
 
@@ -97,6 +99,8 @@ def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], st
             if error.code != ExitCode.REFUSED:
                 raise
             old = None
+        if any((path / name).is_dir() for name in files):
+            old = None  # no file can replace a folder
         if old is not None:
             # Inside the old one, file by file: two folders cannot change places in one step.
             write_sealed(path, files, old=old, kept={}, fields=fields)
@@ -185,7 +189,7 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) 
     for update, path in found:
         try:
             return _load(path, update)
-        except UnknownFormat:
+        except UnknownFormatError:
             raise
         except UserError as error:
             if error.code != ExitCode.REFUSED:

@@ -9,26 +9,28 @@ from typing import Any
 from torch import Tensor
 
 from seq2seq.checkpoint.files import (
+    Content,
+    damaged,
+    flush_folder,
+    load_tensors,
+    make_folder,
+    read_regular,
+    reading,
+    writing,
+)
+from seq2seq.checkpoint.lock import lock
+from seq2seq.checkpoint.sealed import (
     FORMAT,
     MANIFEST,
     MODEL,
     NAME,
     NEW,
     SHA256,
-    Content,
     check_format,
-    damaged,
-    flush_folder,
-    load_tensors,
-    make_folder,
     read_hashed,
-    read_regular,
-    reading,
     unseal,
     write_sealed,
-    writing,
 )
-from seq2seq.checkpoint.lock import lock
 from seq2seq.errors import ExitCode, UserError
 
 

@@ -130,7 +130,7 @@ class MultiHeadAttention(nn.Module):
 
     def split_heads(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, H, T, K]"""
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
 
     def queries(self, x: Tensor, offset: int = 0) -> Tensor:
         """Queries of the tokens ``x``, the first of them at place ``offset``. [B, T, D] -> [B, H, T, K]"""

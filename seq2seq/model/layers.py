@@ -27,7 +27,7 @@ class _ByteDropout(torch.autograd.Function):
         return torch.mul(x, keep).mul_(ctx.scale)  # type: ignore[attr-defined]
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return torch.mul(grad, keep).mul_(ctx.scale), None  # type: ignore[attr-defined]
 

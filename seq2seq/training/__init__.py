@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -142,6 +142,7 @@ def _start(request: Request, asked: RunConfig, device: torch.device, stop: StopS
     else:
         preset, below = asked.preset, [PRESETS[asked.preset]]
     config = build(merge([*below, *request.layers]), where="the configuration")
+    yield from _drain(told)
     prepared = prepare(request.run / "prepared", config.data, corpora, told.append)
     config, reasons = complete(config, preset, prepared.n_tgt_tokens, device.type)
     yield from _drain([*told, *reasons])

@@ -144,7 +144,7 @@ class Trainer:
                 loss_sum = self.sum_of_losses(batch.to(self.device))
             # Divide by the tokens of the whole update: averaging each micro-batch first would make a
             # token weigh more where its micro-batch is small.
-            (loss_sum / n_tokens).backward()
+            (loss_sum / n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
             total += loss_sum.detach()
         return total, n_tokens, n_padding, n_positions
 
@@ -342,7 +342,7 @@ class Trainer:
             "seconds": self.seconds,
             "n_averaged": n_averaged,
             "corpora": self.corpora,
-            "config": asdict(self.config),  # type: ignore[call-overload]  # a pydantic dataclass is one
+            "config": asdict(self.config),
         }
         path = save_checkpoint(self.run, self.update, tensors, state)
         prune_checkpoints(self.run, self.training.keep_checkpoints)

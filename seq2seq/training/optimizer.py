@@ -24,9 +24,9 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
 def learning_rate(update: int, config: TrainingConfig) -> float:
     """The rate of the ``update``-th update, counted from 1.
 
-    Linear warm-up to the peak, over a fifth of a short run at most; then either the inverse square root of Vaswani et al. 2017, section
-    5.3, or a hold and a linear cool-down that reaches zero with the last update (Hägele et al. 2024,
-    arXiv:2405.18392).
+    Linear warm-up to the peak, over a fifth of a short run at most; then either the inverse square
+    root of Vaswani et al. 2017, section 5.3, or a hold and a linear cool-down that reaches zero with
+    the last update (Hägele et al. 2024, arXiv:2405.18392).
 
     Raises:
         ValueError: a cool-down without ``max_updates`` to end at.

@@ -58,6 +58,8 @@ class Prepared:
     held_out: int
     """Pairs taken out of the training corpora for validation."""
     dropped_too_long: int
+    dropped_nothing_left: int
+    """Pairs of which normalisation left nothing on a side, as of control characters."""
     dropped_held_out_source: int
     """Training pairs whose source is that of a held-out pair."""
     n_tgt_tokens: int
@@ -74,6 +76,7 @@ class Prepared:
         """The corpora with their counts, for the manifest."""
         drops = {
             "dropped_too_long": self.dropped_too_long,
+            "dropped_nothing_left": self.dropped_nothing_left,
             "held_out": self.held_out,
             "dropped_held_out_source": self.dropped_held_out_source,
             "kept": self.n_pairs,
@@ -194,7 +197,7 @@ def prepare(folder: Path, data: DataConfig, corpora: list[CorpusRecord], tell: T
     done = _load_json(folder / "prepared.json")
     if done is None or done["key"] != key:
         tokenizer = _make_tokenizer(folder, text, set(held_out.tolist()), data, tell)
-        counts = {"too_long": 0, "held_out_source": 0, "tgt_tokens": 0, "longest_src": 0}
+        counts = {"too_long": 0, "nothing_left": 0, "held_out_source": 0, "tgt_tokens": 0, "longest_src": 0}
         rows = _encoded(text, tokenizer, set(held_out.tolist()), held_out_sources, data, counts)
         write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
         done = {"key": key, **counts}
@@ -207,12 +210,15 @@ def prepare(folder: Path, data: DataConfig, corpora: list[CorpusRecord], tell: T
         corpora=corpora,
         held_out=len(held_out),
         dropped_too_long=done["too_long"],
+        dropped_nothing_left=done["nothing_left"],
         dropped_held_out_source=done["held_out_source"],
         n_tgt_tokens=done["tgt_tokens"],
         max_src_length=done["longest_src"],
     )
     if prepared.dropped_too_long:
         tell(f"{prepared.dropped_too_long:,} pairs dropped: a side is longer than {data.max_length} tokens")
+    if prepared.dropped_nothing_left:
+        tell(f"{prepared.dropped_nothing_left:,} pairs dropped: normalisation leaves nothing on a side")
     if prepared.dropped_held_out_source:
         tell(f"{prepared.dropped_held_out_source:,} pairs dropped: their source is held out for validation")
     if not prepared.n_pairs:
@@ -306,6 +312,8 @@ def _encoded(
                 continue
             if pair.src in held_out_sources:
                 counts["held_out_source"] += 1
+            elif not src or not tgt:
+                counts["nothing_left"] += 1
             elif max(len(src), len(tgt)) + 1 > data.max_length:
                 counts["too_long"] += 1
             else:

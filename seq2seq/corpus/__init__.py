@@ -1,0 +1,18 @@
+"""CORPUS -> pairs; READERS; the memory-mapped store that outgrows memory."""
+
+from seq2seq.corpus.pairs import CorpusCounts, Pair
+from seq2seq.corpus.readers import READERS, Reader, find_reader, read_pairs
+from seq2seq.corpus.store import IdsStore, TextStore, write_ids_store, write_text_store
+
+__all__ = [
+    "READERS",
+    "CorpusCounts",
+    "IdsStore",
+    "Pair",
+    "Reader",
+    "TextStore",
+    "find_reader",
+    "read_pairs",
+    "write_ids_store",
+    "write_text_store",
+]

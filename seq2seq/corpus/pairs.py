@@ -1,0 +1,23 @@
+"""What every reader yields, and what it counts."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from seq2seq.lines import TextCounts
+
+
+class Pair(NamedTuple):
+    """A sentence and its translation: one line each, without its end."""
+
+    src: str
+    tgt: str
+
+
+@dataclass
+class CorpusCounts(TextCounts):
+    """What was met while reading a corpus; several may be added up in one."""
+
+    pairs: int = 0
+    """Pairs read, blank ones too."""
+    blank: int = 0
+    """Pairs with a blank side: yielded, for the caller to drop."""

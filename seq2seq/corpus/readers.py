@@ -1,0 +1,165 @@
+"""CORPUS -> pairs: one word of the command line names parallel text and is read by its look."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from seq2seq.corpus.hub import read_hub
+from seq2seq.corpus.pairs import CorpusCounts, Pair
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import is_blank, one_line, read_lines
+
+Reader = Callable[[str, tuple[str, str], bool, CorpusCounts], Iterator[Pair]]
+"""From CORPUS, languages, ``strict`` and counts to pairs."""
+
+# What a name may end in; how a file is compressed is told by its content.
+_COMPRESSED = ("", ".gz", ".bz2", ".xz")
+
+
+def read_pairs(
+    corpus: str, langs: tuple[str, str], *, strict: bool = False, counts: CorpusCounts | None = None
+) -> Iterator[Pair]:
+    """Read a corpus, in constant memory and in its order.
+
+    Args:
+        corpus: a prefix, ``*.tsv``, ``*.jsonl`` or ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``.
+        langs: source and target language.
+        strict: refuse text that is not UTF-8, instead of replacing and counting.
+        counts: added to on the way.
+
+    Yields:
+        Every pair, those with a blank side too.
+
+    Raises:
+        UserError: bad or misaligned data (65), missing or unreadable (66), no space for the copy that
+            ``datasets`` makes (74); where the corpus is found to be so, which may be at its end.
+    """
+    counts = CorpusCounts() if counts is None else counts
+    for pair in find_reader(corpus, langs)(corpus, langs, strict, counts):
+        counts.pairs += 1
+        if is_blank(pair.src) or is_blank(pair.tgt):
+            counts.blank += 1
+        yield pair
+
+
+def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
+    """The row of ``READERS`` that a corpus looks like; of no other look, it is a prefix."""
+    if corpus.startswith("hf:"):
+        return READERS["hf"]
+    for name in ("tsv", "jsonl"):
+        # `news.tsv` may be a prefix too: that of `news.tsv.de`.
+        if corpus.endswith(tuple(f".{name}{suffix}" for suffix in _COMPRESSED)) and (
+            os.path.lexists(corpus) or not _side(corpus, langs[0])
+        ):
+            return READERS[name]
+    return READERS["prefix"]
+
+
+def _read_prefix(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+    """``train.de`` and ``train.en``, each plain or compressed, one sentence a line."""
+    src_path, tgt_path = (_side(corpus, lang) for lang in langs)
+    if src_path is None or tgt_path is None:
+        raise _no_such_sides(corpus, langs)
+    src_lines = read_lines(src_path, strict=strict, counts=counts)
+    tgt_lines = read_lines(tgt_path, strict=strict, counts=counts)
+    n = 0
+    while (src := next(src_lines, None)) is not None and (tgt := next(tgt_lines, None)) is not None:
+        yield Pair(src, tgt)
+        n += 1
+    # Either src is a line that tgt has no partner for, or src has ended and tgt may go on.
+    n_src = n + (src is not None) + sum(1 for _ in src_lines)
+    n_tgt = n + sum(1 for _ in tgt_lines)
+    if n_src != n_tgt:
+        raise UserError(
+            f"{src_path} has {n_src:,} lines but {tgt_path} has {n_tgt:,}",
+            mend="give files with one sentence per line, in the same order",
+        )
+
+
+def _side(prefix: str, lang: str) -> Path | None:
+    """The file of one language, the plain one before any compressed one."""
+    paths = (Path(f"{prefix}.{lang}{suffix}") for suffix in _COMPRESSED)
+    return next((path for path in paths if path.exists()), None)
+
+
+def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
+    """Say which of the two files is missing, and what lies there instead."""
+    missing = [f"{prefix}.{lang}" for lang in langs if _side(prefix, lang) is None]
+    what = f"{' and '.join(missing)} not found (nor with {', '.join(_COMPRESSED[1:])})"
+    folder, _, stem = prefix.rpartition("/")
+    try:
+        names = sorted(os.listdir(folder or ("/" if prefix.startswith("/") else ".")))
+    except OSError:
+        names = []
+    there = {
+        name.removeprefix(f"{stem}."): name
+        for name in (name.removesuffix(suffix) for name in names for suffix in _COMPRESSED[1:] if name)
+        if stem and name.startswith(f"{stem}.") and not name.endswith(_COMPRESSED[1:])
+    }
+    if there:
+        shown = ", ".join(list(there.values())[:8]) + (", …" if len(there) > 8 else "")
+        what += f", but there is {shown}"
+        mend = f"languages {langs[0]} and {langs[1]} do not match the files: name two that are there with -l"
+    elif Path(prefix).is_file():
+        mend = f"leave the language out of the name: CORPUS is what comes before .{langs[0]} and .{langs[1]}"
+    else:
+        mend = "give a prefix, a .tsv or .jsonl file, or hf:NAME"
+    return UserError(what, mend=mend, code=ExitCode.NO_INPUT)
+
+
+def _read_tsv(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+    """Source, tab, target; nothing is quoted."""
+    for number, line in enumerate(read_lines(Path(corpus), strict=strict, counts=counts), start=1):
+        columns = line.split("\t")
+        if len(columns) != 2:
+            raise UserError(
+                f"{corpus}, line {number}: {len(columns)} column{'s' if len(columns) > 1 else ''}, not 2",
+                mend="give a source, one tab and a target on each line",
+            )
+        yield Pair(*columns)
+
+
+def _read_jsonl(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+    """An object a line: ``{"de": …, "en": …}``, or the same under ``translation``."""
+    for number, line in enumerate(read_lines(Path(corpus), strict=strict, counts=counts), start=1):
+        where = f"{corpus}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where}: no JSON ({error})", mend="give one JSON object on each line") from None
+        yield _pair_of(row, langs, where)
+
+
+def _pair_of(row: Any, langs: tuple[str, str], where: str) -> Pair:
+    if isinstance(row, dict) and isinstance(row.get("translation"), dict):
+        row = row["translation"]
+    if not isinstance(row, dict) or not all(lang in row for lang in langs):
+        found = f"keys {', '.join(map(str, row)) or 'none'}" if isinstance(row, dict) else f"a {type(row).__name__}"
+        raise UserError(
+            one_line(f"{where}: {found}, not {langs[0]} and {langs[1]}"),
+            mend="name the languages that are there with -l",
+        )
+    for lang in langs:
+        if not isinstance(row[lang], str):
+            raise UserError(
+                f"{where}: {lang} is {'null' if row[lang] is None else type(row[lang]).__name__}, not a string",
+                mend="give text in both languages, or leave the line out",
+            )
+    # JSON can write what no line may hold: newlines, halves of surrogate pairs.
+    return Pair(one_line(row[langs[0]]), one_line(row[langs[1]]))
+
+
+def _read_hf(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+    """A data set on the hub, or a local folder in its layout; its text is UTF-8 by format."""
+    for number, row in enumerate(read_hub(corpus, langs), start=1):
+        yield _pair_of(row, langs, f"{corpus}, row {number}")
+
+
+READERS: dict[str, Reader] = {
+    "prefix": _read_prefix,
+    "tsv": _read_tsv,
+    "jsonl": _read_jsonl,
+    "hf": _read_hf,
+}

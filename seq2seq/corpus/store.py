@@ -1,0 +1,283 @@
+"""Pairs on disk as Arrow files, mapped into memory; the door of ``pyarrow``.
+
+Training reads rows at random from corpora larger than memory. The files are plain Arrow, which any
+tool opens; reading them row by row through Arrow's own scalars, or ``datasets``, costs a hundred
+times what a slice costs. So the stores find out once where each batch keeps its offsets and values,
+and from then on cut slices out of one numpy view of the whole file. What is mapped is the system's to
+drop: no row is held in memory of our own.
+
+Legend: R rows asked for, N rows of the store, G batches of the file.
+"""
+
+import mmap
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from seq2seq.corpus.pairs import Pair
+from seq2seq.errors import UserError
+from seq2seq.lines import atomic_file, cannot_read
+
+Int64s = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.uint16 | np.int32]
+
+Row = TypeVar("Row")
+
+_BATCH_ROWS: Final = 16_384
+_BATCH_VALUES: Final = 1 << 24
+"""Bytes or ids after which a batch is closed early, so that long rows do not gather in memory."""
+_UINT16_IDS: Final = 1 << 16
+"""Largest vocabulary whose ids fit into 16 bits."""
+
+
+def write_text_store(path: Path, pairs: Iterable[Pair]) -> int:
+    """Write pairs of text as they come; the file appears only when it is whole and on disk.
+
+    Args:
+        path: replaced where it exists.
+        pairs: without surrogates.
+
+    Returns:
+        Pairs written.
+
+    Raises:
+        UserError: disk full or not permitted (exit code 74); and what ``pairs`` raises.
+    """
+    import pyarrow as pa
+
+    def batches() -> Iterator[list[Any]]:
+        sizes = ((pair, len(pair[0]) + len(pair[1])) for pair in pairs)
+        for rows in _batched(sizes):
+            yield [pa.array([row[side] for row in rows], pa.large_string()) for side in (0, 1)]
+
+    return _write(path, pa.large_string(), batches())
+
+
+def write_ids_store(path: Path, rows: Iterable[tuple[Sequence[int], Sequence[int]]], vocab_size: int) -> int:
+    """Write pairs of token ids as they come; the file appears only when it is whole and on disk.
+
+    Args:
+        path: replaced where it exists.
+        rows: ids of source and target.
+        vocab_size: ids are below it; up to 65,536 they take 2 bytes each, else 4.
+
+    Returns:
+        Pairs written.
+
+    Raises:
+        UserError: disk full or not permitted (exit code 74); and what ``rows`` raises.
+        OverflowError: an id does not fit.
+    """
+    import pyarrow as pa
+
+    typecode, value_type = ("H", pa.uint16()) if vocab_size <= _UINT16_IDS else ("i", pa.int32())
+
+    def column(side: list[Sequence[int]]) -> Any:
+        values = array(typecode)
+        offsets = np.zeros(len(side) + 1, dtype=np.int64)
+        for i, ids in enumerate(side, start=1):
+            values.extend(ids)
+            offsets[i] = len(values)
+        flat = pa.Array.from_buffers(value_type, len(values), [None, pa.py_buffer(values)])
+        return pa.LargeListArray.from_arrays(offsets, flat)
+
+    def batches() -> Iterator[list[Any]]:
+        sizes = ((row, len(row[0]) + len(row[1])) for row in rows)
+        for batch in _batched(sizes):
+            yield [column([row[side] for row in batch]) for side in (0, 1)]
+
+    return _write(path, pa.large_list(value_type), batches())
+
+
+def _batched(rows: Iterable[tuple[Row, int]]) -> Iterator[list[Row]]:
+    """Gather rows, each given with its size, up to either limit of a batch."""
+    batch: list[Row] = []
+    n_values = 0
+    for row, size in rows:
+        batch.append(row)
+        n_values += size
+        if len(batch) == _BATCH_ROWS or n_values >= _BATCH_VALUES:
+            yield batch
+            batch, n_values = [], 0
+    if batch:
+        yield batch
+
+
+def _write(path: Path, column_type: Any, batches: Iterable[list[Any]]) -> int:
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field("src", column_type), pa.field("tgt", column_type)])
+    n_rows = 0
+    with atomic_file(path) as file, pa.ipc.new_file(file, schema) as writer:
+        for columns in batches:
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+            n_rows += len(columns[0])
+    return n_rows
+
+
+class _MappedFile:
+    """Two columns of slices, addressed over the whole file instead of batch by batch."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        try:
+            with open(path, "rb") as file:
+                self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise cannot_read(str(path), error) from None
+        except ValueError:  # an empty file cannot be mapped
+            raise _damaged(path) from None
+        try:
+            whole = pa.py_buffer(self.map)
+            reader = pa.ipc.open_file(pa.BufferReader(whole))
+            self.value_type = str(getattr(reader.schema.field("src").type, "value_type", "text"))
+            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            columns = [[batch.column(side).buffers() for batch in batches] for side in ("src", "tgt")]
+        except (pa.ArrowInvalid, KeyError, OSError):
+            raise _damaged(path) from None
+
+        def places(buffers: Iterable[Any]) -> Int64s:
+            """Where buffers begin, in bytes of the file."""
+            return np.array([b.address - whole.address if b is not None and b.size else 0 for b in buffers], np.int64)
+
+        # Buffers of a column: validity, offsets (int64 each), for ids their validity, values.
+        self._offsets_at = [places(buffers[1] for buffers in column) // 8 for column in columns]  # [G]
+        self.values_at = [places(buffers[-1] for buffers in column) for column in columns]  # bytes [G]
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)], dtype=np.int64)  # [G+1]
+        self._int64s: Int64s = np.frombuffer(self.map, np.int64, len(self.map) // 8)
+        self.n_rows = int(self._starts[-1])
+
+    def spans(self, side: int, rows: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+        """Where the slices of some rows lie.
+
+        Args:
+            side: 0 for the source, 1 for the target.
+            rows: any order, repeated or not. [R]
+
+        Returns:
+            The batch of each, and the first and one past the last value, counted in that batch. [R] each
+
+        Raises:
+            IndexError: a row is not in the store.
+        """
+        if rows.size and (rows.min() < 0 or rows.max() >= self.n_rows):
+            raise IndexError(f"a row is not among the store's {self.n_rows:,}")
+        batch = np.searchsorted(self._starts, rows, side="right") - 1
+        at = self._offsets_at[side][batch] + rows - self._starts[batch]
+        return batch, self._int64s[at], self._int64s[at + 1]
+
+    def lengths(self, side: int) -> Iterator[Int64s]:
+        """Values of each row, a batch at a time."""
+        for at, n_rows in zip(self._offsets_at[side], np.diff(self._starts), strict=True):
+            yield np.diff(self._int64s[at : at + n_rows + 1])
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is no store of pairs, or cut short", mend="delete it: the same command makes it again")
+
+
+class TextStore:
+    """Pairs of text, read from disk where they are asked for.
+
+    Args:
+        path: from ``write_text_store``.
+
+    Raises:
+        UserError: missing (66), no such store or cut short (65).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = _MappedFile(path)
+        self._bytes = memoryview(self._file.map)
+
+    def __len__(self) -> int:
+        return self._file.n_rows
+
+    def __getitem__(self, row: int) -> Pair:
+        return self.take([row + len(self) if row < 0 else row])[0]
+
+    def slice(self, start: int, stop: int | None) -> list[Pair]:
+        """Neighbouring pairs, with the bounds of a list's slice."""
+        return self.take(np.arange(*slice(start, stop).indices(len(self))))
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> list[Pair]:
+        """The pairs of some rows, in the order asked for.
+
+        Raises:
+            IndexError: a row is not in the store.
+        """
+        index = np.asarray(rows, dtype=np.int64)
+        src, tgt = (self._texts(side, index) for side in (0, 1))
+        return list(map(Pair, src, tgt))
+
+    def _texts(self, side: int, rows: Int64s) -> list[str]:
+        batch, first, last = self._file.spans(side, rows)
+        at = self._file.values_at[side][batch]
+        data = self._bytes
+        return [str(data[a:b], "utf-8") for a, b in zip((at + first).tolist(), (at + last).tolist(), strict=True)]
+
+
+class IdsStore:
+    """Pairs of token ids, read from disk where they are asked for.
+
+    Args:
+        path: from ``write_ids_store``.
+
+    Raises:
+        UserError: missing (66), no such store or cut short (65).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = _MappedFile(path)
+        ids_type = np.dtype(np.uint16 if self._file.value_type == "uint16" else np.int32)
+        self._ids: Ids = np.frombuffer(self._file.map, ids_type, len(self._file.map) // ids_type.itemsize)
+        self._values_at = [places // ids_type.itemsize for places in self._file.values_at]  # ids [G]
+
+    def __len__(self) -> int:
+        return self._file.n_rows
+
+    @cached_property
+    def src_lengths(self) -> Ids:
+        """Tokens of each source. [N], 2 bytes each where none is longer than 65,535, else 4"""
+        return self._lengths(0)
+
+    @cached_property
+    def tgt_lengths(self) -> Ids:
+        """Tokens of each target; as ``src_lengths``. [N]"""
+        return self._lengths(1)
+
+    def _lengths(self, side: int) -> Ids:
+        longest = max((int(lengths.max()) for lengths in self._file.lengths(side)), default=0)
+        lengths: Ids = np.empty(len(self), np.dtype(np.uint16 if longest <= np.iinfo(np.uint16).max else np.int32))
+        start = 0
+        for part in self._file.lengths(side):
+            lengths[start : start + len(part)] = part
+            start += len(part)
+        return lengths
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> tuple[list[Ids], list[Ids]]:
+        """The ids of some rows, in the order asked for.
+
+        Args:
+            rows: any order, repeated or not. [R]
+
+        Returns:
+            Sources and targets, R each: views of the mapped file, which cannot be written to.
+
+        Raises:
+            IndexError: a row is not in the store.
+        """
+        index = np.asarray(rows, dtype=np.int64)
+        return self._views(0, index), self._views(1, index)
+
+    def _views(self, side: int, rows: Int64s) -> list[Ids]:
+        batch, first, last = self._file.spans(side, rows)
+        at = self._values_at[side][batch]
+        ids = self._ids
+        return [ids[a:b] for a, b in zip((at + first).tolist(), (at + last).tolist(), strict=True)]

@@ -1,0 +1,25 @@
+"""Bytes -> lines -> bytes: UTF-8, ``"\\n"`` alone, compression by content, hostile input.
+
+A line ends at ``"\\n"`` and nowhere else; one ``"\\r"`` before it goes too. NUL, lone ``"\\r"``, ``"\\v"``,
+``"\\f"``, U+0085, U+2028 and U+2029 are text inside a line. That is why everything here starts from bytes:
+Python's text files and its own way of splitting lines would each cut at some of these.
+"""
+
+from seq2seq.lines.output import DISK_FULL, atomic_file, cannot_write, open_output, sync_folder
+from seq2seq.lines.reading import LineReader, TextCounts, is_blank, one_line, read_lines
+from seq2seq.lines.source import cannot_read, open_input
+
+__all__ = [
+    "DISK_FULL",
+    "LineReader",
+    "TextCounts",
+    "atomic_file",
+    "cannot_read",
+    "cannot_write",
+    "is_blank",
+    "one_line",
+    "open_input",
+    "open_output",
+    "read_lines",
+    "sync_folder",
+]

@@ -1,0 +1,157 @@
+"""Where bytes go: stdout, or a file that appears only when it is whole."""
+
+import errno
+import io
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from seq2seq.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def cannot_write(name: str, error: OSError) -> UserError:
+    """The error for output that the system will not take (exit code 74)."""
+    if error.errno in DISK_FULL:
+        mend = "free some space or name another folder"
+    elif error.errno in (errno.ENOENT, errno.ENOTDIR):
+        mend = "make its folder first"
+    else:
+        mend = "name a file that you may write"
+    return UserError(f"{name} cannot be written: {error.strerror or error}", mend=mend, code=ExitCode.CANNOT_WRITE)
+
+
+class _CheckedFile(io.FileIO):
+    """A file whose failed writes are UserErrors, told where they happen.
+
+    Args:
+        file: path or descriptor.
+        mode: as for ``open``.
+        shown: named in errors.
+        closefd: whether closing closes the descriptor.
+    """
+
+    def __init__(self, file: str | int, mode: str, *, shown: str, closefd: bool = True) -> None:
+        self._shown = shown
+        try:
+            super().__init__(file, mode, closefd=closefd)
+        except OSError as error:
+            raise cannot_write(shown, error) from None
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise cannot_write(self._shown, error) from None
+
+
+@contextmanager
+def _writer(file: str | int, mode: str, *, shown: str) -> Iterator[BinaryIO]:
+    """A buffered writer, empty of data after a failure.
+
+    Left for the interpreter to flush at exit, what could not be written would fail there once more and
+    turn the exit code into 120.
+    """
+    writer = io.BufferedWriter(_CheckedFile(file, mode, shown=shown, closefd=isinstance(file, str)))
+    try:
+        yield writer
+        writer.flush()
+    except BaseException:
+        with suppress(OSError, UserError):
+            writer.close()
+        raise
+    try:
+        writer.close()
+    except OSError as error:  # a network's disk may tell only now
+        raise cannot_write(shown, error) from None
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that appears under its name only when it is whole and on disk.
+
+    It is written beside its place and renamed; after an exception nothing is left, and what stood
+    there before still does. Mode bits of a file replaced are kept; a link is followed.
+
+    Raises:
+        UserError: disk full, folder missing, not permitted (exit code 74).
+    """
+    place = Path(os.path.realpath(path))
+    temporary = place.with_name(f".seq2seq-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with _writer(str(temporary), "xb", shown=str(path)) as writer:
+            yield writer
+            writer.flush()
+            try:
+                os.fsync(writer.fileno())
+                with suppress(FileNotFoundError):
+                    temporary.chmod(stat.S_IMODE(place.stat().st_mode))
+            except OSError as error:
+                raise cannot_write(str(path), error) from None
+        try:
+            temporary.replace(place)
+            sync_folder(place.parent)
+        except OSError as error:
+            raise cannot_write(str(path), error) from None
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename in it outlives a power cut."""
+    if os.name == "nt":  # has no way to
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_output(word: str) -> Iterator[BinaryIO]:
+    """Open the output that a command line's word names.
+
+    Args:
+        word: a path, written as ``atomic_file`` does; what is no ordinary file (``/dev/null``, a named pipe) is
+            written straight. ``-`` is stdout, left open.
+
+    Raises:
+        UserError: disk full, folder missing, not permitted (exit code 74).
+        BrokenPipeError: whoever read our output went away.
+    """
+    with _output(word) as writer:
+        yield writer
+
+
+def _output(word: str) -> AbstractContextManager[BinaryIO]:
+    if word != "-":
+        path = Path(word)
+        straight = path.exists() and not path.is_file()
+        return _writer(word, "wb", shown=word) if straight else atomic_file(path)
+    if sys.stdout is None:
+        raise cannot_write("stdout", OSError(errno.EBADF, "it is closed"))
+    sys.stdout.flush()
+    try:
+        return _writer(sys.stdout.fileno(), "wb", shown="stdout")
+    except io.UnsupportedOperation:  # a stand-in without a descriptor
+        return _flushed(sys.stdout.buffer)
+
+
+@contextmanager
+def _flushed(writer: BinaryIO) -> Iterator[BinaryIO]:
+    yield writer
+    writer.flush()

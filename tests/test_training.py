@@ -1,0 +1,356 @@
+"""Training as a whole: what it leaves behind, and that no interruption changes it."""
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq.checkpoint import load_checkpoint, lock, read_manifest
+from seq2seq.config import Layer
+from seq2seq.errors import ExitCode, Interrupted, UserError
+from seq2seq.training import Request, train
+from seq2seq.training.loop import Trainer
+from seq2seq.training.progress import Finished, Notice, Report, Saved, Started, Validation
+from seq2seq.translation import Translator
+
+WORDS = ["rot", "blau", "grün", "gelb", "weiß", "schwarz", "hell", "dunkel", "groß", "klein"]
+MEANINGS = dict(zip(WORDS, ["red", "blue", "green", "yellow", "white", "black", "light", "dark", "big", "small"], strict=True))
+
+TINY: Layer = {
+    "preset": "tiny",
+    "data": {"langs": "de-en", "vocab_size": 320},
+    "model": {"d_model": 32, "d_ff": 64, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1},
+    "training": {
+        "batch_tokens": 200,
+        "learning_rate": 3e-3,
+        "warmup_updates": 10,
+        "max_updates": 24,
+        "valid_every": 8,
+        "save_every": 6,
+        "report_every": 4,
+    },
+}
+
+
+def write_corpus(prefix: Path, n: int, seed: int) -> str:
+    """Colour words and their meanings, in reverse order."""
+    draw = random.Random(seed)
+    lines = [draw.choices(WORDS, k=draw.randint(1, 5)) for _ in range(n)]
+    prefix.with_name(prefix.name + ".de").write_text("".join(" ".join(line) + "\n" for line in lines))
+    prefix.with_name(prefix.name + ".en").write_text(
+        "".join(" ".join(MEANINGS[w] for w in reversed(line)) + "\n" for line in lines)
+    )
+    return str(prefix)
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> Layer:
+    """A training and a validation corpus, as a layer."""
+    train_prefix = write_corpus(tmp_path / "train", 300, 1)
+    return {"data": {"train": [train_prefix], "valid": [write_corpus(tmp_path / "valid", 20, 2)]}}
+
+
+def request(run: Path, *layers: Layer, overwrite: bool = False) -> Request:
+    return Request(run, [TINY, *layers], device="cpu", overwrite=overwrite)
+
+
+def weights_of(run: Path) -> bytes:
+    """The bytes of the last checkpoint's tensors: weights, averages, moments, random state."""
+    checkpoint = load_checkpoint(run)
+    assert checkpoint is not None
+    return (checkpoint.path / "tensors.safetensors").read_bytes()
+
+
+class StopAt:
+    """Asks training to stop once it has been asked ``n`` times."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def __call__(self) -> int | None:
+        self.left -= 1
+        return 15 if self.left < 0 else None
+
+
+def test_a_run_leaves_all_that_is_needed(tmp_path, corpora):
+    run = tmp_path / "run"
+    events = list(train(request(run, corpora)))
+    assert [type(e) for e in events if isinstance(e, Started | Finished)] == [Started, Finished]
+    assert [e.update for e in events if isinstance(e, Validation)] == [8, 16, 24]
+    assert [e.update for e in events if isinstance(e, Saved)] == [6, 12, 18, 24]
+    names = {path.name for path in run.iterdir()}
+    manifest = read_manifest(run)
+    assert {"manifest.json", "config.toml", "tokenizer.model", "README.md", "metrics.jsonl", "checkpoints"} <= names
+    assert "prepared" not in names
+    assert manifest.finished
+    assert [c["pairs"] for c in manifest.corpora if "pairs" in c] == [300, 20]
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["update-00000018", "update-00000024"]
+    with Translator.load(run, device="cpu") as translator:
+        assert len(translator.translate(["rot blau", "", "gelb"])) == 3
+
+
+def test_metrics_hold_the_promised_names(tmp_path, corpora):
+    run = tmp_path / "run"
+    list(train(request(run, corpora)))
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
+    always = {"update", "epoch", "loss", "lr", "tgt_tokens_per_second", "seconds"}
+    assert all(always <= record.keys() for record in records)
+    validations = [record for record in records if "bleu" in record]
+    assert [v["update"] for v in validations] == [8, 16, 24]
+    assert all({"valid_loss", "bleu", "chrf"} <= v.keys() for v in validations)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(tmp_path, corpora):
+    run = tmp_path / "run"
+    list(train(request(run, corpora)))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    events = list(train(request(run, corpora)))
+    assert [type(e) for e in events] == [Finished]
+    assert events[0].already
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+@pytest.mark.parametrize("averaging", ["ema", "last", "none"])
+@pytest.mark.parametrize("asked", [1, 9, 10, 11, 13, 14, 25])
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, averaging, asked):
+    """The flag is asked once an update and between validation batches: every phase is hit by some number."""
+    average: Layer = {"training": {"averaging": averaging}}
+    list(train(request(tmp_path / "whole", corpora, average)))
+    run = tmp_path / "parts"
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora, average), StopAt(asked)))
+    list(train(request(run, corpora, average)))
+    assert weights_of(run) == weights_of(tmp_path / "whole")
+    assert read_manifest(run).files == read_manifest(tmp_path / "whole").files
+
+
+def test_a_run_interrupted_again_and_again_still_arrives(tmp_path, corpora):
+    list(train(request(tmp_path / "whole", corpora)))
+    run = tmp_path / "parts"
+    for _ in range(40):
+        try:
+            list(train(request(run, corpora), StopAt(3)))
+            break
+        except Interrupted:
+            continue
+    list(train(request(run, corpora)))
+    assert weights_of(run) == weights_of(tmp_path / "whole")
+
+
+def test_another_seed_ends_with_other_weights(tmp_path, corpora):
+    """The tests above would pass if all runs were alike."""
+    list(train(request(tmp_path / "one", corpora)))
+    list(train(request(tmp_path / "two", corpora, {"training": {"seed": 2}})))
+    assert weights_of(tmp_path / "one") != weights_of(tmp_path / "two")
+
+
+def test_other_limits_go_on_with_the_run(tmp_path, corpora):
+    run = tmp_path / "run"
+    list(train(request(run, corpora)))
+    events = list(train(request(run, corpora, {"training": {"max_updates": 30}})))
+    assert [e.update for e in events if isinstance(e, Started)] == [24]
+    assert read_manifest(run).finished
+    assert load_checkpoint(run).update == 30
+
+
+def test_any_other_change_is_refused_with_the_difference(tmp_path, corpora):
+    run = tmp_path / "run"
+    list(train(request(run, corpora)))
+    with pytest.raises(UserError, match=r"model.dropout: 0.3 -> 0.1") as caught:
+        list(train(request(run, corpora, {"model": {"dropout": 0.1}})))
+    assert caught.value.code == ExitCode.REFUSED
+
+
+def test_moved_corpora_are_known_by_their_content(tmp_path, corpora):
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora), StopAt(9)))
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("train.de", "train.en", "valid.de", "valid.en"):
+        (tmp_path / name).rename(moved / name)
+    layer: Layer = {"data": {"train": [str(moved / "train")], "valid": [str(moved / "valid")]}}
+    assert any(isinstance(e, Finished) for e in train(request(run, layer)))
+
+
+def test_other_corpora_are_refused(tmp_path, corpora):
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora), StopAt(9)))
+    other: Layer = {"data": {"train": [write_corpus(tmp_path / "other", 300, 3)]}}
+    with pytest.raises(UserError, match="do not hold the pairs") as caught:
+        list(train(request(run, corpora, other)))
+    assert caught.value.code == ExitCode.REFUSED
+
+
+def test_overwrite_moves_the_old_run_aside(tmp_path, corpora):
+    run = tmp_path / "run"
+    list(train(request(run, corpora)))
+    old = (run / "manifest.json").read_bytes()
+    list(train(request(run, corpora, {"model": {"dropout": 0.1}}, overwrite=True)))
+    assert (tmp_path / "run.old-1" / "manifest.json").read_bytes() == old
+    assert (run / "manifest.json").read_bytes() != old
+
+
+def test_a_folder_of_other_files_is_not_trained_into(tmp_path, corpora):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
+    with pytest.raises(UserError, match="other files") as caught:
+        list(train(request(tmp_path / "thesis", corpora)))
+    assert caught.value.code == ExitCode.REFUSED
+    assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, corpora):
+    run = tmp_path / "run"
+    run.mkdir()
+    with lock(run), pytest.raises(UserError) as caught:
+        list(train(request(run, corpora)))
+    assert caught.value.code == ExitCode.TRY_LATER
+
+
+def test_without_validation_pairs_the_same_ones_are_held_out(tmp_path):
+    prefix = write_corpus(tmp_path / "train", 300, 1)
+    layer: Layer = {"data": {"train": [prefix]}}
+    samples = []
+    for seed in (1, 2):
+        run = tmp_path / f"run{seed}"
+        events = list(train(request(run, layer, {"training": {"seed": seed, "samples": 15}})))
+        assert any("15 pairs are held out" in e.text for e in events if isinstance(e, Notice))
+        samples.append([(s.src, s.reference) for e in events if isinstance(e, Validation) for s in e.samples])
+        totals = read_manifest(run).corpora[-1]
+        # One-word lines come again and again: what is held out is not trained on under another number.
+        assert totals["dropped_held_out_source"] > 0
+        assert totals["kept"] + totals["held_out"] + totals["dropped_held_out_source"] == 300
+    assert samples[0] == samples[1]
+
+
+def test_what_is_dropped_is_counted_aloud_and_kept_in_the_manifest(tmp_path):
+    prefix = write_corpus(tmp_path / "train", 200, 1)
+    with open(f"{prefix}.de", "a") as de, open(f"{prefix}.en", "a") as en:
+        de.write("rot\n   \n\u200b\n" + "blau " * 300 + "\n")
+        en.write("\nred\nred\nblue\n")
+    valid = write_corpus(tmp_path / "valid", 20, 2)
+    run = tmp_path / "run"
+    told = [
+        e.text for e in train(request(run, {"data": {"train": [prefix], "valid": [valid]}})) if isinstance(e, Notice)
+    ]
+    assert any("204 pairs, 2 dropped for a blank side" in text for text in told)
+    assert any("1 pairs dropped: a side is longer than 256 tokens" in text for text in told)
+    corpora = read_manifest(run).corpora
+    assert corpora[0]["dropped_empty"] == 2
+    assert corpora[-1]["dropped_too_long"] == 1
+
+
+def test_patience_ends_a_run_that_gets_no_better(tmp_path, corpora):
+    frozen: Layer = {"training": {"learning_rate": 1e-12, "patience": 2, "valid_every": 2, "max_updates": 1000}}
+    events = list(train(request(tmp_path / "run", corpora, frozen)))
+    assert events[-1].update == 6
+    assert "no better bleu in 2 validations" in events[-1].reason
+    assert list(train(request(tmp_path / "run", corpora, frozen)))[-1].already
+
+
+def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora):
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match="diverged at update") as caught:
+        list(train(request(run, corpora, {"training": {"learning_rate": 1e30, "warmup_updates": 0, "save_every": 1}})))
+    assert caught.value.code == ExitCode.DIVERGED
+    for tensor in load_checkpoint(run).tensors.values():
+        assert not tensor.is_floating_point() or not tensor.isnan().any()
+
+
+def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, monkeypatch):
+    gradients = {}
+
+    def step(trainer: Trainer, rows) -> None:
+        trainer.model.eval()  # without dropout the two must agree
+        for most in (100_000, 40):
+            trainer.micro_batch_tokens = most
+            trainer._gradient(rows)
+            gradients[most] = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(request(tmp_path / "run", corpora)))
+    torch.testing.assert_close(gradients[40], gradients[100_000], rtol=1e-4, atol=1e-6)
+    assert gradients[40].abs().sum() > 0
+
+
+def test_memory_that_runs_out_is_used_more_sparingly(tmp_path, corpora, monkeypatch):
+    sizes = []
+    sum_of_losses = Trainer._sum_of_losses
+
+    def short_of_memory(trainer: Trainer, batch) -> torch.Tensor:
+        sizes.append(batch.src.numel())
+        if batch.src.numel() > 60:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+        return sum_of_losses(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "_sum_of_losses", short_of_memory)
+    events = list(train(request(tmp_path / "run", corpora)))
+    assert isinstance(events[-1], Finished)
+    assert max(sizes) > 60
+
+    monkeypatch.setattr(Trainer, "_sum_of_losses", lambda trainer, batch: short_of_memory(trainer, _too_big(batch)))
+    with pytest.raises(UserError, match="memory ran out on a single sentence pair") as caught:
+        list(train(request(tmp_path / "run2", corpora)))
+    assert caught.value.code == ExitCode.TRY_LATER
+
+
+def _too_big(batch):
+    return replace(batch, src=batch.src.repeat(1, 100))
+
+
+def test_reports_count_real_tokens(tmp_path, corpora):
+    reports = [e for e in train(request(tmp_path / "run", corpora)) if isinstance(e, Report)]
+    assert [r.update for r in reports] == [4, 8, 12, 16, 20, 24]
+    assert all(0 <= r.padding < 0.5 and r.tgt_tokens_per_second > 0 for r in reports)
+    assert reports[-1].loss < reports[0].loss
+
+
+def test_a_small_model_learns_to_reverse_strings_exactly(tmp_path):
+    """Order, cross-attention and stopping must all be right for this."""
+    draw = random.Random(0)
+    letters = "abcdefgh"
+
+    def lines(n: int, taken: set[str]) -> list[str]:
+        found: list[str] = []
+        while len(found) < n:
+            line = " ".join(draw.choices(letters, k=draw.randint(2, 6)))
+            if line not in taken:
+                taken.add(line)
+                found.append(line)
+        return found
+
+    taken: set[str] = set()
+    for name, n in (("train", 4000), ("valid", 50)):
+        sources = lines(n, taken)
+        (tmp_path / f"{name}.ab").write_text("".join(f"{line}\n" for line in sources))
+        (tmp_path / f"{name}.ba").write_text("".join(f"{line[::-1]}\n" for line in sources))
+    layer: Layer = {
+        "preset": "tiny",
+        "data": {
+            "langs": "ab-ba",
+            "train": [str(tmp_path / "train")],
+            "valid": [str(tmp_path / "valid")],
+            "vocab_size": 300,
+        },
+        "model": {"d_model": 64, "d_ff": 128, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0},
+        "training": {
+            "batch_tokens": 1024,
+            "learning_rate": 3e-3,
+            "warmup_updates": 50,
+            "max_updates": 600,
+            "valid_every": 600,
+            "ema_decay": 0.98,
+            "label_smoothing": 0.0,
+        },
+    }
+    list(train(Request(tmp_path / "run", [layer], device="cpu")))
+    unseen = lines(200, taken)
+    with Translator.load(tmp_path / "run", device="cpu") as translator:
+        assert translator.translate(unseen) == [line[::-1] for line in unseen]
