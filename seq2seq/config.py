@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from seq2seq.errors import ExitCode, UserError
@@ -24,35 +24,45 @@ Layer = dict[str, Any]
 # Unknown keys are errors, and NaN is no number a user can mean.
 _CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-Positive = Annotated[float, Field(gt=0.0)]
+
+def _writable(text: str) -> str:
+    """Refuse a path whose bytes are not UTF-8: it could not be kept in ``config.toml``."""
+    if any("\ud800" <= c <= "\udfff" for c in text):  # how Python spells such bytes
+        raise ValueError("rename it: TOML holds UTF-8 alone")
+    return text
+
+
+# Strict, as TOML has types of its own: `true` and "1" are no numbers.
+Count = Annotated[StrictInt, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
+NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
+Positive = Annotated[float, Field(gt=0.0, strict=True)]
+Text = Annotated[str, AfterValidator(_writable)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class DataConfig:
     """Which text, and how it becomes ids."""
 
-    langs: str = ""
+    langs: Text = ""
     """Source and target language, as ``de-en``; ``pt-BR:en`` where a code holds a hyphen."""
-    train: tuple[str, ...] = ()
+    train: tuple[Text, ...] = ()
     """Corpora to train on."""
-    valid: tuple[str, ...] = ()
+    valid: tuple[Text, ...] = ()
     """Corpora to validate on; empty: pairs are held out of the training corpora."""
-    strict: bool = False
+    strict: StrictBool = False
     """Refuse text that is not UTF-8 instead of replacing and counting."""
-    tokenizer: str = ""
+    tokenizer: Text = ""
     """Path of a SentencePiece model to use instead of training one."""
     tokenizer_type: Literal["unigram", "bpe"] = "unigram"
     """Subword algorithm."""
     normalization: Literal["nfkc", "identity"] = "nfkc"
     """SentencePiece's ``nmt_nfkc`` rule, or text left as it is."""
-    vocab_size: Annotated[int, Field(ge=300)] = 8000
+    vocab_size: Annotated[StrictInt, Field(ge=300)] = 8000
     """Pieces of the joint vocabulary; lowered with a notice where the corpus is too small."""
     tokenizer_sample: Count = 200_000
     """Lines the tokenizer is trained on at most, drawn evenly from both sides."""
-    max_length: Annotated[int, Field(ge=2)] = 256
+    max_length: Annotated[StrictInt, Field(ge=2)] = 256
     """Longest side of a training pair, in tokens, EOS included; longer pairs are dropped, counted."""
 
 
@@ -84,7 +94,7 @@ class ModelConfig:
     """LayerNorm or RMSNorm."""
     activation: Literal["relu", "gelu", "swiglu"] = "relu"
     """Nonlinearity of the feed-forward network."""
-    tied_embeddings: bool = True
+    tied_embeddings: StrictBool = True
     """One matrix for source, target and output embeddings."""
 
     def __post_init__(self) -> None:
@@ -121,9 +131,9 @@ class TrainingConfig:
     """Peak learning rate."""
     schedule: Literal["inverse_sqrt", "hold_cooldown"] = "hold_cooldown"
     """After the warm-up: fall with the inverse square root of the update, or hold, then fall to zero."""
-    warmup_updates: Annotated[int, Field(ge=0)] = 1000
+    warmup_updates: Annotated[StrictInt, Field(ge=0)] = 1000
     """Updates over which the learning rate rises from zero to its peak."""
-    cooldown: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    cooldown: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = 0.5
     """Share of all updates over which ``hold_cooldown`` falls to zero."""
     betas: tuple[Share, Share] = (0.9, 0.98)
     """AdamW's decay rates of the first and second moment."""
@@ -143,7 +153,7 @@ class TrainingConfig:
     """Stop after this many updates; unset: derived from max_epochs."""
     max_epochs: Count | None = None
     """Stop after this many passes over the corpus."""
-    patience: Annotated[int, Field(ge=0)] = 0
+    patience: Annotated[StrictInt, Field(ge=0)] = 0
     """Validations without a new best before training stops; 0 never stops early."""
     best_metric: Literal["bleu", "chrf", "loss"] = "bleu"
     """What "best" means, for the kept weights and for patience."""
@@ -155,12 +165,12 @@ class TrainingConfig:
     """Updates between checkpoints; unset: as valid_every."""
     keep_checkpoints: Count = 2
     """Checkpoints kept for resuming."""
-    samples: Annotated[int, Field(ge=0)] = 2
+    samples: Annotated[StrictInt, Field(ge=0)] = 2
     """Sample translations shown at each validation."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of matrix products: auto takes bf16 autocast on CUDA, fp32 elsewhere."""
-    compile: bool = False
+    compile: StrictBool = False
     """Pass the model through torch.compile; pays on CUDA alone."""
 
 
@@ -168,16 +178,16 @@ class TrainingConfig:
 class DecodingConfig:
     """How the model is asked for a translation."""
 
-    beam_size: Annotated[int, Field(ge=1, le=256)] = 4
+    beam_size: Annotated[StrictInt, Field(ge=1, le=256)] = 4
     """Hypotheses kept; 1 is greedy."""
     length_penalty: NotNegative | None = None
     """Exponent α of score = log-probability / length^α; unset: ``train`` chooses it on validation data."""
-    n_best: Annotated[int, Field(ge=1, le=256)] = 1
+    n_best: Annotated[StrictInt, Field(ge=1, le=256)] = 1
     """Hypotheses returned for each sentence."""
     stopping: Literal["enough", "exact"] = "enough"
-    """End a sentence's search with enough finished hypotheses, as CTranslate2 does, or only when no
-    live hypothesis could still enter the n best."""
-    max_length: Annotated[int, Field(ge=0)] = 0
+    """End a sentence's search with enough finished hypotheses, as CTranslate2 does (and none alive that
+    is likelier than all of them), or only when no live one could still enter the n best."""
+    max_length: Annotated[StrictInt, Field(ge=0)] = 0
     """Longest output in tokens; 0: twice the source and 50 more."""
     batch_tokens: Count = 4096
     """Most padded source tokens decoded side by side, each counted once per beam."""
@@ -208,12 +218,7 @@ class RunConfig:
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
 
 
-TABLES: dict[str, type] = {
-    "data": DataConfig,
-    "model": ModelConfig,
-    "training": TrainingConfig,
-    "decoding": DecodingConfig,
-}
+TABLES = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "decoding": DecodingConfig}
 
 # Each preset names only what differs from the defaults above.
 PRESETS: dict[str, Layer] = {
@@ -236,12 +241,7 @@ PRESETS: dict[str, Layer] = {
             "decoder_layers": 6,
             "dropout": 0.3,
         },
-        "training": {
-            "batch_tokens": 25_000,
-            "warmup_updates": 4000,
-            "schedule": "inverse_sqrt",
-            "learning_rate": 5e-4,
-        },
+        "training": {"batch_tokens": 25_000, "warmup_updates": 4000, "schedule": "inverse_sqrt", "learning_rate": 5e-4},
     },
     # Kasai et al. 2021, arXiv:2006.10369: the encoder runs once a sentence, the decoder once a token.
     "deep": {
@@ -267,9 +267,7 @@ def parse_langs(text: str) -> tuple[str, str]:
         )
     if parts[0] == parts[1]:
         raise UserError(
-            f"-l {text} names the same language twice",
-            mend="give source and target different codes, as in -l de-en",
-            code=ExitCode.USAGE,
+            f"-l {text} names the same language twice", mend="give two codes, as in -l de-en", code=ExitCode.USAGE
         )
     return parts[0], parts[1]
 
@@ -307,14 +305,17 @@ def _refused(kind: str, loc: list[str], message: str, value: object, where: str)
     """One line for pydantic's finding, with the nearest known key where the key is unknown."""
     key = ".".join(part for part in loc if not part.isdigit())
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.0)
-        return UserError(
-            f"{where}: unknown key {key}",
-            mend=f"did you mean {near[0]}?",
-            code=ExitCode.REFUSED,
-        )
+        known = {name: name for name in known_keys()}
+        if "." not in key:  # a table misspelt, or a key outside of its table
+            known = {name.rpartition(".")[2]: name for name in reversed(known_keys())} | {name: name for name in TABLES}
+        near = known[difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]]
+        return UserError(f"{where}: unknown key {key}", mend=f"did you mean {near}?", code=ExitCode.REFUSED)
+    if kind == "dataclass_type":
+        message = f"write its keys as {key}.KEY, or in a table [{key}]"
+    message = message.removeprefix("Value error, ")
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-    return UserError(f"{where}: {key} = {shown} is refused", mend=message.lower(), code=ExitCode.REFUSED)
+    mend = message[:1].lower() + message[1:]
+    return UserError(f"{where}: {key} = {shown} is refused", mend=mend, code=ExitCode.REFUSED)
 
 
 def known_keys() -> list[str]:
@@ -329,7 +330,8 @@ def parse_set(assignment: str) -> Layer:
         UserError: no key or no ``=`` (exit code 2), or an unknown key (78).
     """
     key, equals, text = assignment.partition("=")
-    if not equals or not key.strip():
+    key = key.strip()
+    if not equals or not key or key in TABLES:
         raise UserError(
             f"--set {assignment} is not an assignment",
             mend="write --set table.key=value, as in --set model.d_model=256",
@@ -337,12 +339,11 @@ def parse_set(assignment: str) -> Layer:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
-    key = key.strip()
     table, _, name = key.partition(".")
     if key not in known_keys():
-        raise _refused("extra_forbidden", [key], "", value, "--set")
+        raise _refused("extra_forbidden", [key], "", value, f"--set {assignment}")
     return {table: {name: value}} if name else {table: value}
 
 
@@ -356,9 +357,7 @@ def read_toml(path: Path) -> Layer:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read: {error.strerror}",
-            mend="name an existing TOML file after --config",
-            code=ExitCode.NO_INPUT,
+            f"{path} cannot be read: {error.strerror}", mend="name an existing TOML file", code=ExitCode.NO_INPUT
         ) from None
     return parse_toml(data, path)
 
@@ -370,8 +369,8 @@ def parse_toml(data: bytes, where: Path) -> Layer:
         UserError: it is not TOML (78).
     """
     try:
-        return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # of no UTF-8, no TOML, endless digits and brackets
         raise UserError(f"{where} is not TOML: {error}", mend="mend that line", code=ExitCode.REFUSED) from None
 
 

@@ -17,12 +17,15 @@ from pathlib import Path
 import sentencepiece as spm
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import cannot_write
 
 UNK, BOS, EOS, PAD = 0, 1, 2, 3
 """Ids of the control symbols; BOS starts a target, EOS ends a source or a target."""
 
 # One count on every machine: the unigram trainer's sums depend on how its work is divided.
 _TRAINER_THREADS = 4
+_MOST_LINE_BYTES = 16_384
+"""Longer lines are left out of the tokenizer's training text."""
 
 _NORMALIZATION_RULES = {"nfkc": "nmt_nfkc", "identity": "identity"}
 
@@ -45,7 +48,8 @@ class Tokenizer:
             if not model:
                 raise RuntimeError("it is empty")  # which SentencePiece takes for a vocabulary of none
             self._processor.LoadFromSerializedProto(model)
-        except RuntimeError as error:
+            self.pieces(range(len(self)))  # which SentencePiece does not check to be UTF-8
+        except (RuntimeError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{where} is not a SentencePiece model: {_first_line(error)}",
                 mend="give the tokenizer.model that `seq2seq train` or `spm_train` wrote",
@@ -71,6 +75,8 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of piece ids, without control symbols."""
+        if not len(ids):
+            return []  # which SentencePiece takes for one empty row
         texts: list[str] = self._processor.Decode([list(row) for row in ids], num_threads=1)
         return texts
 
@@ -98,6 +104,11 @@ def train_model(
         UserError: the text holds nothing to learn pieces from (65).
     """
     sample = [line for _, line in zip(range(max_lines), lines, strict=False)]
+    if all(not line or len(line.encode()) > _MOST_LINE_BYTES for line in sample):
+        raise UserError(
+            f"the tokenizer has no line to learn from: all are empty or longer than {_MOST_LINE_BYTES:,} bytes",
+            mend="give text with one sentence per line",
+        )
     size = vocab_size
     while True:
         written = io.BytesIO()
@@ -111,13 +122,15 @@ def train_model(
                 # Spaces are text too where text is to be left as it is.
                 remove_extra_whitespaces=normalization != "identity",
                 character_coverage=0.9999,
+                # A space, in SentencePiece's spelling: even where there are few, it starts every line.
+                required_chars="\u2581",
                 byte_fallback=True,
                 unk_id=UNK,
                 bos_id=BOS,
                 eos_id=EOS,
                 pad_id=PAD,
                 num_threads=_TRAINER_THREADS,
-                max_sentence_length=16_384,
+                max_sentence_length=_MOST_LINE_BYTES,
                 minloglevel=2,
             )
         except RuntimeError as error:
@@ -159,17 +172,22 @@ def train_tokenizer(sample: Path, model: Path, *, vocab_size: int, tokenizer_typ
         The pieces of the model: fewer than wanted where the text is too small.
 
     Raises:
-        UserError: nothing can be learnt from the text (65), or the child was killed (75).
+        UserError: nothing can be learnt from the text (65), the model cannot be written (74), or the
+            child was killed (75).
     """
     request = json.dumps([str(sample), str(model), vocab_size, tokenizer_type, normalization])
     child = subprocess.run(
-        [sys.executable, "-m", "seq2seq.tokenizer", request], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        # -P: a file json.py in the folder the user is in must not be taken for the library's.
+        [sys.executable, "-P", "-m", "seq2seq.tokenizer", request],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     if child.returncode == 0:
         return int(child.stdout)
-    if child.returncode == ExitCode.BAD_DATA:
+    if child.returncode in (ExitCode.BAD_DATA, ExitCode.CANNOT_WRITE):
         what, mend = json.loads(child.stderr)
-        raise UserError(what, mend=mend)
+        raise UserError(what, mend=mend, code=ExitCode(child.returncode))
     if child.returncode < 0:
         raise UserError(
             f"training the tokenizer was killed by signal {-child.returncode}",
@@ -187,6 +205,12 @@ def _last_line(message: str) -> str:
     return message.strip().rpartition("\n")[2]
 
 
+def _told(error: UserError) -> int:
+    """Hand an error to the parent process; its exit code."""
+    sys.stderr.write(json.dumps([error.what, error.mend]))
+    return error.code
+
+
 def _child(request: str) -> int:
     """What the child process of ``train_tokenizer`` does; prints the number of pieces."""
     sample, model, vocab_size, tokenizer_type, normalization = json.loads(request)
@@ -200,9 +224,11 @@ def _child(request: str) -> int:
                 max_lines=sys.maxsize,
             )
         except UserError as error:
-            sys.stderr.write(json.dumps([error.what, error.mend]))
-            return error.code
-    Path(model).write_bytes(trained)
+            return _told(error)
+    try:
+        Path(model).write_bytes(trained)
+    except OSError as error:
+        return _told(cannot_write(model, error))
     sys.stdout.write(str(size))
     return 0
 

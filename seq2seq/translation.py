@@ -27,7 +27,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import is_blank, one_line
 from seq2seq.model import build_model
 from seq2seq.model.transformer import Transformer, padding_mask
-from seq2seq.tokenizer import EOS, PAD, Tokenizer
+from seq2seq.tokenizer import BOS, EOS, PAD, Tokenizer
 
 Ids = list[int]
 
@@ -39,6 +39,18 @@ class Translation:
     text: str
     score: float
     """log-probability / length^α in nats; the mean over the parts of a line translated in parts."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where each piece of a translation looked in its source."""
+
+    src_pieces: list[str]
+    """S pieces, EOS last."""
+    tgt_pieces: list[str]
+    """T pieces, EOS last."""
+    weights: list[list[float]]
+    """Cross-attention, mean over the decoder's layers and heads; a row sums to one. [T, S]"""
 
 
 def pick_device(name: str) -> torch.device:
@@ -157,6 +169,26 @@ class Translator:
         units = [part for line in parts for part in line]
         found = iter(self._search_all(units))
         return [self._join([next(found) for _ in line]) for line in parts]
+
+    def attention(self, line: str, translation: str) -> Attention | None:
+        """Where the model looks while it reads ``translation`` as that of ``line``; None where a side is blank.
+
+        A line too long for the model is shown up to where it would have been cut.
+        """
+        src_ids, tgt_ids = self.tokenizer.encode([line, translation])
+        src_ids = src_ids[: self.max_src_length - 1]
+        if not src_ids or not tgt_ids:
+            return None
+        device = next(self.model.parameters()).device
+        with torch.inference_mode():
+            weights = self.model.cross_attention_weights(
+                pad([src_ids], last=EOS).to(device), pad([tgt_ids], first=BOS).to(device)
+            )  # [1, layers, H, T, S]
+        return Attention(
+            src_pieces=self.tokenizer.pieces([*src_ids, EOS]),
+            tgt_pieces=self.tokenizer.pieces([*tgt_ids, EOS]),
+            weights=weights[0].mean(dim=(0, 1)).tolist(),
+        )
 
     def _parts(self, lines: Sequence[str], first_line: int, warn: Callable[[str], None] | None) -> list[list[Ids]]:
         """The pieces of each line: none where it is blank, several where it is too long."""

@@ -192,7 +192,7 @@ def test_lines_before_damage_are_handed_out(tmp_path):
 )
 class TestMissingInput:
     def test_missing(self, tmp_path, open_it):
-        with pytest.raises(UserError, match="nothing.txt cannot be read: No such file") as caught:
+        with pytest.raises(UserError, match=r"nothing\.txt cannot be read: No such file") as caught:
             open_it(tmp_path / "nothing.txt")
         assert caught.value.code == ExitCode.NO_INPUT
 
@@ -461,7 +461,8 @@ class TestOutput:
                 output.write(b"after")
                 raise KeyboardInterrupt
 
-        pytest.raises(KeyboardInterrupt, fail)
+        with pytest.raises(KeyboardInterrupt):
+            fail()
         assert path.read_bytes() == b"before"
         assert os.listdir(tmp_path) == ["out.txt"]
 
@@ -505,7 +506,7 @@ class TestOutput:
 
         with (
             small_files(10_000),
-            pytest.raises(UserError, match="out cannot be written: .*; free some space") as caught,
+            pytest.raises(UserError, match=r"out cannot be written: .*; free some space") as caught,
         ):
             fill()
         assert caught.value.code == ExitCode.CANNOT_WRITE
@@ -543,7 +544,8 @@ class TestOutput:
                 os.close(reader)
                 output.write(b"two\n")
 
-        pytest.raises(BrokenPipeError, write)
+        with pytest.raises(BrokenPipeError):
+            write()
         assert stat.S_ISFIFO(path.stat().st_mode)
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

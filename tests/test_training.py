@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from reversal import reversal_lines
 
 from seq2seq.checkpoint import load_checkpoint, lock, read_manifest
 from seq2seq.config import Layer
@@ -17,7 +18,9 @@ from seq2seq.training.progress import Finished, Notice, Report, Saved, Started, 
 from seq2seq.translation import Translator
 
 WORDS = ["rot", "blau", "grün", "gelb", "weiß", "schwarz", "hell", "dunkel", "groß", "klein"]
-MEANINGS = dict(zip(WORDS, ["red", "blue", "green", "yellow", "white", "black", "light", "dark", "big", "small"], strict=True))
+MEANINGS = dict(
+    zip(WORDS, ["red", "blue", "green", "yellow", "white", "black", "light", "dark", "big", "small"], strict=True)
+)
 
 TINY: Layer = {
     "preset": "tiny",
@@ -312,45 +315,9 @@ def test_reports_count_real_tokens(tmp_path, corpora):
     assert reports[-1].loss < reports[0].loss
 
 
-def test_a_small_model_learns_to_reverse_strings_exactly(tmp_path):
+def test_a_small_model_learns_to_reverse_strings_exactly(reverser):
     """Order, cross-attention and stopping must all be right for this."""
-    draw = random.Random(0)
-    letters = "abcdefgh"
-
-    def lines(n: int, taken: set[str]) -> list[str]:
-        found: list[str] = []
-        while len(found) < n:
-            line = " ".join(draw.choices(letters, k=draw.randint(2, 6)))
-            if line not in taken:
-                taken.add(line)
-                found.append(line)
-        return found
-
-    taken: set[str] = set()
-    for name, n in (("train", 4000), ("valid", 50)):
-        sources = lines(n, taken)
-        (tmp_path / f"{name}.ab").write_text("".join(f"{line}\n" for line in sources))
-        (tmp_path / f"{name}.ba").write_text("".join(f"{line[::-1]}\n" for line in sources))
-    layer: Layer = {
-        "preset": "tiny",
-        "data": {
-            "langs": "ab-ba",
-            "train": [str(tmp_path / "train")],
-            "valid": [str(tmp_path / "valid")],
-            "vocab_size": 300,
-        },
-        "model": {"d_model": 64, "d_ff": 128, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0},
-        "training": {
-            "batch_tokens": 1024,
-            "learning_rate": 3e-3,
-            "warmup_updates": 50,
-            "max_updates": 600,
-            "valid_every": 600,
-            "ema_decay": 0.98,
-            "label_smoothing": 0.0,
-        },
-    }
-    list(train(Request(tmp_path / "run", [layer], device="cpu")))
-    unseen = lines(200, taken)
-    with Translator.load(tmp_path / "run", device="cpu") as translator:
+    taken = {line for name in ("train", "valid") for line in (reverser.parent / f"{name}.ab").read_text().splitlines()}
+    unseen = reversal_lines(200, seed=3, unlike=taken)
+    with Translator.load(reverser, device="cpu") as translator:
         assert translator.translate(unseen) == [line[::-1] for line in unseen]

@@ -1,5 +1,6 @@
 """From an input stream through a translator to an output stream, in windows of what is ready."""
 
+from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.console import print_warning
 from seq2seq.lines import LineReader, TextCounts, open_input, open_output
 from seq2seq.translation import Translation, Translator
@@ -11,7 +12,14 @@ _WINDOW_BYTES = 4 << 20
 
 
 def translate_stream(
-    translator: Translator, source: str, output: str, *, ranked: bool, scores: bool, strict: bool
+    translator: Translator,
+    source: str,
+    output: str,
+    *,
+    ranked: bool = False,
+    scores: bool = False,
+    attention: bool = False,
+    strict: bool = False,
 ) -> None:
     """Translate every line of ``source`` to ``output``.
 
@@ -21,6 +29,7 @@ def translate_stream(
         output: path, or - for stdout; a path appears when it is complete.
         ranked: write ``index ||| text ||| score``, the index counted from 0, for each of the n best.
         scores: write the score and a tab before each translation.
+        attention: draw where the model looked for each translation.
         strict: refuse input that is not UTF-8.
     """
     counts = TextCounts()
@@ -32,6 +41,10 @@ def translate_stream(
             for index, best in enumerate(found, start=line_number - 1):
                 out.write(_format(index, best, ranked=ranked, scores=scores).encode("utf-8"))
             out.flush()  # whoever waits at the other end has the answers now
+            if attention:
+                for line, best in zip(window, found, strict=True):
+                    if picture := translator.attention(line, best[0].text):
+                        draw_attention(picture)
             line_number += len(window)
     if counts.invalid_utf8:
         print_warning(f"{counts.invalid_utf8:,} lines held bytes that are not UTF-8; they were replaced by U+FFFD")

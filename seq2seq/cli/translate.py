@@ -24,6 +24,9 @@ def translate_command(
     scores: Annotated[
         bool, typer.Option("--scores", help="Print the score and a tab before each translation.")
     ] = False,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Draw on stderr where the model looked in the source.")
+    ] = False,
     max_length: Annotated[
         int | None, typer.Option("--max-length", help="Longest output in tokens.", rich_help_panel=_MORE)
     ] = None,
@@ -50,4 +53,7 @@ def translate_command(
         "batch_tokens": batch_tokens, "stopping": stopping,
     }  # fmt: skip
     with Translator.load(run, device=device, decoding=decoding, workers=workers) as translator:
-        translate_stream(translator, source, output, ranked=n_best is not None, scores=scores, strict=strict)
+        translate_stream(
+            translator, source, output,
+            ranked=n_best is not None, scores=scores, attention=attention, strict=strict,
+        )  # fmt: skip

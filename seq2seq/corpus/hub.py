@@ -58,8 +58,8 @@ def read_hub(corpus: str, langs: tuple[str, str]) -> Iterator[dict[str, Any] | N
     carries data alone.
 
     Raises:
-        UserError: no such split, configuration or language, or unreadable data (65), not found or no
-            network (66), no space for the copy (74).
+        UserError: no such split, configuration or language, data that cannot be read or is not UTF-8
+            (65), not found or no network (66), no space for the copy (74).
     """
     wanted = parse_hub_name(corpus)
     if not Path(wanted.name).is_dir() and wanted.name.startswith((".", "/", "~")):
@@ -74,12 +74,18 @@ def read_hub(corpus: str, langs: tuple[str, str]) -> Iterator[dict[str, Any] | N
             f"{corpus} has no {' and no '.join(missing)}, but {', '.join(keys or dataset.column_names)}",
             mend="name two of them with -l, or another configuration with #CONFIG",
         )
-    for batch in dataset.select_columns(columns).iter(_BATCH):
-        if keys:
-            yield from batch["translation"]
-        else:
-            for src, tgt in zip(*(batch[lang] for lang in langs), strict=True):
-                yield dict(zip(langs, (src, tgt), strict=True))
+    try:
+        for batch in dataset.select_columns(columns).iter(_BATCH):
+            if keys:
+                yield from batch["translation"]
+            else:
+                for src, tgt in zip(*(batch[lang] for lang in langs), strict=True):
+                    yield dict(zip(langs, (src, tgt), strict=True))
+    except UnicodeDecodeError:  # text is checked only where it becomes a Python string
+        raise UserError(
+            f"{corpus} holds text that is not UTF-8",
+            mend="mend its files, or name a .jsonl file itself as CORPUS: its bytes can be replaced",
+        ) from None
 
 
 def _load(corpus: str, wanted: HubName) -> Any:
@@ -119,4 +125,6 @@ def _as_user_error(corpus: str, error: Exception) -> UserError:
         code, mend = ExitCode.BAD_DATA, "see its page or folder, and choose as hf:NAME[@REVISION][#CONFIG][:SPLIT]"
     # The rest of a long message shows how to call datasets.
     said = " ".join(str(cause).partition("Example of usage")[0].split()).rstrip(".") or type(cause).__name__
+    if isinstance(cause, StopIteration) or "BatchSize must be greater than 0" in said:
+        said = "a file of it is empty"
     return UserError(f"{corpus} cannot be loaded: {said}", mend=mend, code=code)

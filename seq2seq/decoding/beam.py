@@ -43,7 +43,11 @@ class _Sentence:
             # every longer hypothesis only loses probability.
             if config.alpha == 0 and top_finished and len(self.finished) >= config.n_best:
                 return True
-            return len(self.finished) >= config.beam_size
+            if len(self.finished) < config.beam_size:
+                return False
+            # But not while one lives that is likelier than all that have finished: a model that is sure
+            # of itself leaves the other beams to nonsense, which ends before the right output does.
+            return best_live <= max(h.log_probability for h in self.finished)
         # A log-probability only falls from here on, and the largest divisor is that of the longest output.
         best_possible = best_live / length_penalty(self.max_length, config.alpha)
         return len(self.finished) >= config.n_best and self.best(config.n_best)[-1].score >= best_possible

@@ -46,6 +46,9 @@ def written_out_attention(
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     weights = softmax(scores)
+    if mask is not None:
+        # A query that may see nothing gets zeros, as from the kernel, where 0 / 0 would be NaN.
+        weights = weights.masked_fill(~mask, 0.0)
     return weights @ v, weights
 
 

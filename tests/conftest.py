@@ -1,0 +1,40 @@
+"""Fixtures that several test files share."""
+
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from reversal import reversal_recipe
+
+
+@pytest.fixture
+def small_files() -> Callable[[int], AbstractContextManager[None]]:
+    """A context in which no file may outgrow a number of bytes: the disk is full, for this process alone."""
+
+    @contextmanager
+    def limit(n_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Without this the kernel would kill the process instead of failing the write.
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limit
+
+
+@pytest.fixture(scope="session")
+def reverser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that translates lines of letters into the same read backwards; read it only, or copy it."""
+    from seq2seq.training import Request, train
+
+    folder = tmp_path_factory.mktemp("reverser")
+    for _ in train(Request(folder / "run", [reversal_recipe(folder)], device="cpu")):
+        pass
+    return folder / "run"

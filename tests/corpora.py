@@ -1,0 +1,97 @@
+"""Parallel text in every form that CORPUS may name, for tests of what reads it."""
+
+import bz2
+import gzip
+import json
+import lzma
+import socket
+from pathlib import Path
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from seq2seq.corpus import read_pairs
+from seq2seq.errors import ExitCode, UserError
+
+LANGS = ("de", "en")
+COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+def cut_off(monkeypatch, cache: Path) -> list[str]:
+    """Take the network away, and give ``datasets`` a cache of its own; the addresses that are then asked for."""
+    asked = []
+
+    def refuse(*address, **_):
+        asked.append(str(address))
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    return asked
+
+
+def flat(pair):
+    return dict(zip(LANGS, pair, strict=True))
+
+
+def nested(pair):
+    return {"id": 7, "translation": flat(pair)}
+
+
+def lines(texts):
+    return "".join(f"{text}\n" for text in texts)
+
+
+def json_lines(row):
+    return lambda pairs: lines(json.dumps(row(pair), ensure_ascii=False) for pair in pairs)
+
+
+# Form -> CORPUS, and the text of each file. Every row of READERS has at least one.
+FORMS = {
+    "prefix": (
+        "corpus",
+        {"corpus.de": lambda p: lines(a for a, _ in p), "corpus.en": lambda p: lines(b for _, b in p)},
+    ),
+    "tsv": ("corpus.tsv", {"corpus.tsv": lambda p: lines(map("\t".join, p))}),
+    "jsonl": ("corpus.jsonl", {"corpus.jsonl": json_lines(flat)}),
+    "jsonl, nested": ("corpus.jsonl", {"corpus.jsonl": json_lines(nested)}),
+    "hf": ("hf:.", {"train.jsonl": json_lines(flat)}),
+    "hf, nested": ("hf:.", {"data/train-00000.jsonl": json_lines(nested)}),
+}
+PARQUETS = {"hf, parquet": flat, "hf, nested parquet": nested}
+# Which of them keep separators inside a line; JSON can hold newlines, so there all become spaces.
+RAW = {"prefix", "tsv"}
+
+
+def write(folder: Path, form: str, pairs, suffix="", change=lambda data: data, cut=None) -> str:
+    """Write pairs in some form; gives the CORPUS that names them.
+
+    Args:
+        suffix: of ``COMPRESSIONS``.
+        change: what becomes of the bytes before they are compressed.
+        cut: bytes taken off the end after that.
+    """
+    if form in PARQUETS:
+        table = pyarrow.Table.from_pylist([PARQUETS[form](pair) for pair in pairs])
+        pyarrow.parquet.write_table(table, folder / "train.parquet")
+        return f"hf:{folder}"
+    word, contents = FORMS[form]
+    for name, text in contents.items():
+        path = folder / f"{name}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(COMPRESSIONS[suffix](change(text(pairs).encode()))[:cut])
+    if word == "hf:.":
+        return f"hf:{folder}"
+    return str(folder / word) + (suffix if "." in word else "")
+
+
+def refusal_of(corpus, langs=LANGS, *, code=ExitCode.BAD_DATA, **options) -> str:
+    """The error that reading a corpus ends with: one line, with this exit code."""
+    with pytest.raises(UserError) as caught:
+        list(read_pairs(str(corpus), langs, **options))
+    assert caught.value.code == code
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

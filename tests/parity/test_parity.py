@@ -1,0 +1,186 @@
+"""The model against PyTorch's own, and its cached decoding against the whole computed anew."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seq2seq.config import ModelConfig
+from seq2seq.model import build_model
+from seq2seq.model.attention import ATTENTIONS, MultiHeadAttention
+from seq2seq.model.positions import POSITIONS, sinusoidal_table
+from seq2seq.model.transformer import Transformer, padding_mask
+from seq2seq.tokenizer import BOS, EOS, PAD
+
+V, D, FF, H, LAYERS = 17, 16, 40, 4, 2
+
+SRC = torch.tensor([[5, 6, 7, 8, 9, EOS], [10, 11, EOS, PAD, PAD, PAD], [12, 13, 14, 15, EOS, PAD]])
+TGT = torch.tensor([[BOS, 4, 5, 6, 7], [BOS, 8, 9, PAD, PAD], [BOS, 16, 15, 14, PAD]])
+
+
+def tiny(dtype: torch.dtype = torch.float32, **changes: object) -> Transformer:
+    """A model none of whose biases, gains or scores is at a special value."""
+    torch.manual_seed(0)
+    shape = {"d_model": D, "d_ff": FF, "n_heads": H, "encoder_layers": LAYERS, "decoder_layers": LAYERS}
+    model = build_model(ModelConfig(**(shape | {"dropout": 0.0} | changes)), V)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.to(dtype)
+
+
+def copy_attention(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
+    projections = (ours.q_proj, ours.k_proj, ours.v_proj)
+    theirs.in_proj_weight.copy_(torch.cat([p.weight for p in projections]))
+    theirs.in_proj_bias.copy_(torch.cat([p.bias for p in projections]))
+    theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
+
+
+@torch.no_grad()
+def torch_twin(model: Transformer) -> nn.Transformer:
+    """``torch.nn.Transformer`` with the weights of ``model``."""
+    pre = model.config.norm_order == "pre"
+    shape = {
+        "d_model": D,
+        "nhead": H,
+        "dim_feedforward": FF,
+        "dropout": 0.0,
+        "activation": model.config.activation,
+        "batch_first": True,
+        "norm_first": pre,
+        "dtype": torch.double,
+    }
+    last_norms = [nn.LayerNorm(D, dtype=torch.double) if pre else None for _ in range(2)]
+    encoder_layer, decoder_layer = nn.TransformerEncoderLayer(**shape), nn.TransformerDecoderLayer(**shape)
+    twin = nn.Transformer(
+        D,
+        H,
+        custom_encoder=nn.TransformerEncoder(encoder_layer, LAYERS, last_norms[0], enable_nested_tensor=False),
+        custom_decoder=nn.TransformerDecoder(decoder_layer, LAYERS, last_norms[1]),
+        batch_first=True,
+    )
+    for ours, theirs in [*zip(model.encoder, twin.encoder.layers, strict=True),
+                         *zip(model.decoder, twin.decoder.layers, strict=True)]:  # fmt: skip
+        copy_attention(ours.self_attention, theirs.self_attn)
+        norms = [theirs.norm1, theirs.norm2]
+        residuals = [ours.self_attention_residual, ours.feed_forward_residual]
+        if isinstance(theirs, nn.TransformerDecoderLayer):
+            copy_attention(ours.cross_attention, theirs.multihead_attn)
+            norms.append(theirs.norm3)
+            residuals.insert(1, ours.cross_attention_residual)
+        for residual, norm in zip(residuals, norms, strict=True):
+            norm.load_state_dict(residual.norm.state_dict())
+        theirs.linear1.load_state_dict(ours.feed_forward.inner.state_dict())
+        theirs.linear2.load_state_dict(ours.feed_forward.out_proj.state_dict())
+    if pre:
+        twin.encoder.norm.load_state_dict(model.encoder_norm.state_dict())
+        twin.decoder.norm.load_state_dict(model.decoder_norm.state_dict())
+    return twin
+
+
+@pytest.mark.parametrize("norm_order", ["pre", "post"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_the_whole_model_against_pytorchs(norm_order, activation):
+    model = tiny(torch.double, norm_order=norm_order, activation=activation)
+    twin = torch_twin(model)
+    embeddings = model.src_embedding.weight.detach().clone().requires_grad_()
+
+    def embed(tokens: Tensor) -> Tensor:
+        return embeddings[tokens] * math.sqrt(D) + sinusoidal_table(tokens.size(1), D).double()
+
+    hidden = twin(
+        embed(SRC),
+        embed(TGT),
+        tgt_mask=torch.ones(5, 5, dtype=torch.bool).triu(1),  # PyTorch's True hides
+        src_key_padding_mask=SRC == PAD,
+        memory_key_padding_mask=SRC == PAD,
+        tgt_is_causal=True,
+    )
+    theirs = hidden @ embeddings.T + model.output.bias
+    ours = model(SRC, padding_mask(SRC, PAD), TGT)
+    torch.testing.assert_close(ours, theirs)
+
+    real = TGT != PAD
+    upstream = torch.randn(int(real.sum()), V, dtype=torch.double)
+    (expected,) = torch.autograd.grad((theirs[real] * upstream).sum(), embeddings)
+    (found,) = torch.autograd.grad((ours[real] * upstream).sum(), model.src_embedding.weight)
+    torch.testing.assert_close(found, expected)
+
+
+def recomputed(model: Transformer, rows: list[tuple[int, list[int]]]) -> Tensor:
+    """Logits after each (sentence, tokens so far), each computed on its own and without a cache."""
+    logits = []
+    for sentence, tokens in rows:
+        src = SRC[sentence][SRC[sentence] != PAD][None]
+        logits.append(model(src, None, torch.tensor([tokens]))[0, -1])
+    return torch.stack(logits)
+
+
+# Rows of the state before, for each sentence kept and each of its beams, after each step.
+REORDERS: dict[str, list[list[list[int]] | None]] = {
+    "none": [None] * 6,
+    "beams": [
+        [[0, 0], [1, 1], [2, 2]],  # one beam becomes two
+        [[0, 1], [2, 3], [4, 5]],  # nothing changes
+        [[1, 0], [3, 3], [4, 4]],  # swapped, and the same one twice
+        [[2, 3], [5, 4]],  # the first sentence is over
+        [[1, 1, 0], [3, 2, 3]],  # two become three
+        [[4, 5, 3]],
+    ],
+    "greedy": [None, [[0], [2]], None, [[1]], None, [[0]]],
+    "other order": [[[2, 2], [0, 0]], [[3, 2], [0, 1]], [[0, 0]], None],
+}
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("plan", REORDERS)
+def test_cached_decoding_is_the_whole_computed_anew(attention, positions, plan):
+    model = tiny(attention=attention, positions=positions, max_positions=8).eval()
+    draw = torch.Generator().manual_seed(1)
+    with torch.inference_mode():
+        state = model.start(SRC, padding_mask(SRC, PAD))
+        rows = [(sentence, [BOS]) for sentence in range(3)]
+        for steps, reorder in enumerate(REORDERS[plan]):
+            assert state.length == steps
+            logits, state = model.step(torch.tensor([tokens[-1] for _, tokens in rows]), state)
+            torch.testing.assert_close(logits, recomputed(model, rows), rtol=1e-4, atol=2e-5)
+            if reorder is not None:
+                state = model.reorder(state, torch.tensor(reorder))
+                rows = [rows[row] for beams in reorder for row in beams]
+            # Different tokens in each row, so that rows that went astray are seen.
+            rows = [(s, [*t, int(torch.randint(4, V, (), generator=draw))]) for s, t in rows]
+
+
+@pytest.mark.parametrize("shape", [{"norm_order": "post"}, {"norm": "rms", "activation": "swiglu"}, {"n_heads": 1}])
+def test_cached_decoding_in_other_shapes(shape):
+    model = tiny(**shape).eval()
+    with torch.inference_mode():
+        whole = model(SRC, padding_mask(SRC, PAD), TGT)
+        state = model.start(SRC, padding_mask(SRC, PAD))
+        for place in range(TGT.size(1)):
+            logits, state = model.step(TGT[:, place], state)
+            torch.testing.assert_close(logits, whole[:, place], rtol=1e-4, atol=2e-5)
+
+
+def test_a_reorder_leaves_the_old_state_as_it_was():
+    model = tiny().eval()
+    with torch.inference_mode():
+        _, state = model.step(torch.tensor([BOS, BOS, BOS]), model.start(SRC, padding_mask(SRC, PAD)))
+        tokens = torch.tensor([5, 6, 7])
+        before, _ = model.step(tokens, state)
+        model.step(tokens[:2], model.reorder(state, torch.tensor([[2], [1]])))
+        after, _ = model.step(tokens, state)
+    assert torch.equal(before, after)
+
+
+def test_without_padding_no_mask_is_needed():
+    model = tiny().eval()
+    src = SRC[:1]
+    with torch.inference_mode():
+        state = model.start(src, None)
+        for place in range(3):
+            logits, state = model.step(TGT[:1, place], state)
+            torch.testing.assert_close(logits, model(src, None, TGT[:1])[:, place], rtol=1e-4, atol=2e-5)
+            state = model.reorder(state, torch.tensor([[0]]))

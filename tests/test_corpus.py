@@ -1,0 +1,204 @@
+"""CORPUS -> pairs, by every reader and for hostile input; test_hub.py and test_store.py test the rest."""
+
+import gzip
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from corpora import COMPRESSIONS, FORMS, LANGS, PARQUETS, RAW, cut_off, refusal_of, write
+
+from seq2seq.config import DataConfig
+from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import is_blank, one_line
+from seq2seq.training.prepare import read_corpora
+
+
+@pytest.fixture(autouse=True)
+def network(tmp_path_factory, monkeypatch):
+    """The hosts that were asked for: none may be."""
+    return cut_off(monkeypatch, tmp_path_factory.mktemp("cache"))
+
+
+# Every reader, hostile input ------------------------------------------------------------------------
+
+HOSTILE = {
+    "plain": [("Ja.", "Yes."), ("Nein.", "No.")],
+    "blank": [("", ""), (" ", "a"), ("b", "\u3000"), ("c", "d")],
+    "NUL": [("a\0b", "\0"), ("c", "d")],
+    "lone CR": [("a\rb", "\rc"), ("d", "e")],
+    "U+2028, U+2029": [("a\u2028b", "c\u2029d"), ("e", "f")],
+    "U+0085": [("a\x85b", "\x85"), ("c", "d")],
+    "VT, FF, FS": [("a\vb\fc", "d\x1ce"), ("f", "g")],
+    "BOM inside": [("a", "b"), ("\ufeffc", "d\ufeff")],
+    "long": [("x" * 200_000, "ü" * 200_000), ("a", "b")],
+    "quotes": [('"a', "b\\n'"), ('{"de": 1}', '[""]'), ("=1+1", "#a,b;c")],
+    "control symbols": [("<s> </s>", "<pad><unk>")],
+    "many scripts": [("😀👩‍👧", "中文字"), ("שלום", "e\u0301"), ("\U0010ffff", "\ue000")],
+    "many": [(str(i), f"-{i}") for i in range(2500)],
+}
+VARIANTS = [(form, suffix) for form in ("prefix", "tsv", "jsonl") for suffix in COMPRESSIONS]
+VARIANTS += [(form, "") for form in ("jsonl, nested", "hf", "hf, nested", *PARQUETS)]
+TEXTUAL = [(form, suffix) for form, suffix in VARIANTS if form not in PARQUETS]
+
+
+@pytest.mark.parametrize("pairs", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(("form", "suffix"), VARIANTS)
+def test_hostile_text(tmp_path, network, form, suffix, pairs):
+    corpus = write(tmp_path, form, pairs, suffix)
+    counts = CorpusCounts()
+    read = list(read_pairs(corpus, LANGS, counts=counts))
+    assert read == [pair if form in RAW else tuple(map(one_line, pair)) for pair in pairs]
+    assert all(type(pair) is Pair for pair in read)
+    assert (counts.pairs, counts.blank) == (len(pairs), sum(is_blank(a) or is_blank(b) for a, b in pairs))
+    assert counts.invalid_utf8 == 0
+    backwards = list(read_pairs(corpus, LANGS[::-1], strict=True))
+    assert backwards == (read if form == "tsv" else [pair[::-1] for pair in read]), "columns have no names"
+    assert network == []
+
+
+def test_every_reader_meets_the_table():
+    assert {find_reader(FORMS[form][0], LANGS) for form, _ in TEXTUAL} == set(READERS.values())
+
+
+CHANGES = {
+    "BOM": lambda data: b"\xef\xbb\xbf" + data,
+    "CRLF": lambda data: data.replace(b"\n", b"\r\n"),
+    "no last newline": lambda data: data.removesuffix(b"\n"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize(("form", "suffix"), TEXTUAL)
+def test_bytes_that_mean_the_same(tmp_path, form, suffix, change):
+    pairs = [("Ja.", "Yes."), ("Nein.", "No."), ("a", "b")]
+    assert list(read_pairs(write(tmp_path, form, pairs, suffix, change), LANGS, strict=True)) == pairs
+
+
+@pytest.mark.parametrize(("form", "suffix"), TEXTUAL)
+def test_invalid_utf8(tmp_path, form, suffix):
+    pairs = [("Ja.", "Yes."), ("Nein.", "No, MARK."), ("MARK", "a"), ("b", "c")]
+    corpus = write(tmp_path, form, pairs, suffix, lambda data: data.replace(b"MARK", b"\xff\xc3"))
+    if form.startswith("hf"):
+        assert "is not UTF-8; mend its files" in refusal_of(corpus)
+        return
+    counts = CorpusCounts()
+    bad = "\ufffd\ufffd"
+    read = list(read_pairs(corpus, LANGS, counts=counts))
+    assert read == [("Ja.", "Yes."), ("Nein.", f"No, {bad}."), (bad, "a"), ("b", "c")]
+    assert (counts.pairs, counts.invalid_utf8) == (4, 2)
+    where = tmp_path / ("corpus.en" if form == "prefix" else Path(corpus).name.removesuffix(suffix))
+    strict = read_pairs(corpus, LANGS, strict=True)
+    assert next(strict) == ("Ja.", "Yes.")
+    with pytest.raises(UserError, match=rf"^{where}{suffix}, line [23]: not UTF-8") as caught:
+        list(strict)
+    assert caught.value.code == ExitCode.BAD_DATA
+
+
+def test_invalid_utf8_in_parquet(tmp_path):
+    offsets, values = np.array([0, 1], np.int32), b"\xff"
+    text = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, *map(pyarrow.py_buffer, (offsets, values))])
+    pyarrow.parquet.write_table(pyarrow.table({"de": text, "en": ["a"]}), tmp_path / "train.parquet")
+    assert "is not UTF-8" in refusal_of(f"hf:{tmp_path}")
+
+
+@pytest.mark.parametrize("form", ["prefix", "tsv", "jsonl", "hf"])
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+def test_cut_short(tmp_path, form, suffix):
+    corpus = write(tmp_path, form, [(str(i), str(-i)) for i in range(20_000)], suffix, cut=-20)
+    assert "end" in refusal_of(corpus), "the end came too early"
+
+
+@pytest.mark.parametrize("form", [*FORMS, "hf, parquet"])
+def test_empty(tmp_path, form):
+    corpus = write(tmp_path, form, [])
+    with pytest.raises(UserError, match=r"holds no pair|a file of it is empty") as caught:
+        read_corpora(tmp_path / "prepared", DataConfig(langs="de-en", train=(corpus,)), lambda text: None)
+    assert caught.value.code == ExitCode.BAD_DATA
+
+
+@pytest.mark.parametrize("word", ["no", "no/no", "no.tsv", "no.tsv.gz", "no.jsonl", "no.jsonl.xz", "hf:./no", "hf:/no"])
+def test_missing(tmp_path, monkeypatch, network, word):
+    monkeypatch.chdir(tmp_path)
+    assert word.partition(":")[2] or word in refusal_of(word, code=ExitCode.NO_INPUT)
+    assert network == []
+
+
+# Prefix ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_src", "n_tgt"), [(3, 2), (2, 3), (0, 1), (1, 0), (1200, 1100), (5, 90_000)])
+def test_misaligned_sides(tmp_path, n_src, n_tgt):
+    (tmp_path / "a.de").write_text("x\n" * n_src)
+    (tmp_path / "a.en.gz").write_bytes(gzip.compress(b"y\n" * n_tgt))
+    said = refusal_of(tmp_path / "a")
+    assert said.startswith(f"{tmp_path}/a.de has {n_src:,} lines but {tmp_path}/a.en.gz has {n_tgt:,}; ")
+
+
+def test_the_plain_file_comes_before_the_compressed(tmp_path):
+    write(tmp_path, "prefix", [("compressed", "a")], ".gz")
+    (tmp_path / "corpus.de").write_text("plain\n")
+    assert list(read_pairs(str(tmp_path / "corpus"), LANGS)) == [("plain", "a")]
+
+
+def test_compression_is_told_by_content(tmp_path):
+    (tmp_path / "a.de.gz").write_bytes(b"plain\n")
+    (tmp_path / "a.en.gz").write_bytes(lzma.compress(b"xz\n"))
+    assert list(read_pairs(str(tmp_path / "a"), LANGS)) == [("plain", "xz")]
+
+
+def test_languages_that_do_not_match_the_files(tmp_path):
+    corpus = write(tmp_path, "prefix", [("Ja.", "Yes.")], ".gz")
+    said = refusal_of(corpus, ("de", "fr"), code=ExitCode.NO_INPUT)
+    assert said.startswith(f"{corpus}.fr not found")
+    assert "but there is corpus.de, corpus.en; languages de and fr do not match" in said
+    assert refusal_of(corpus, ("cs", "fr"), code=ExitCode.NO_INPUT).startswith(f"{corpus}.cs and {corpus}.fr not")
+
+
+def test_a_file_in_place_of_a_prefix(tmp_path):
+    said = refusal_of(write(tmp_path, "prefix", [("Ja.", "Yes.")]) + ".de", code=ExitCode.NO_INPUT)
+    assert said.endswith("; leave the language out of the name: CORPUS is what comes before .de and .en")
+
+
+def test_a_prefix_may_look_like_another_form(tmp_path):
+    for name in ("news.tsv", "news.jsonl"):
+        (tmp_path / f"{name}.de").write_text("a\n")
+        (tmp_path / f"{name}.en").write_text("b\n")
+        assert list(read_pairs(str(tmp_path / name), LANGS)) == [("a", "b")]
+
+
+# Lines that hold no pair ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("a.tsv", "", "1 column, not 2"), ("a.tsv", "x", "1 column, not 2"), ("a.tsv", "x\ty\tz", "3 columns, not 2"),
+        ("a.tsv", "x\ty\t", "3 columns, not 2"), ("a.jsonl", "", "no JSON"), ("a.jsonl", '{"de": "x"', "no JSON"),
+        ("a.jsonl", '{"de": "x"} {}', "no JSON"), ("a.jsonl", "[" * 100_000, "no JSON"), ("a.jsonl", "[]", "a list"),
+        ("a.jsonl", "null", "not de and en"), ("a.jsonl", "9" * 5000, "no JSON"), ("a.jsonl", "{}", "keys none"),
+        ("a.jsonl", '{"de": "x", "fr": "y"}', "keys de, fr, not de and en; name the languages"),
+        ("a.jsonl", '{"translation": {"de": "x", "fr\\n": "y"}}', "keys de, fr , not de"),
+        ("a.jsonl", '{"de": "x", "en": null}', "en is null, not a string"),
+        ("a.jsonl", '{"de": 1, "en": "y"}', "de is int, not a string"),
+    ],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_a_line_that_holds_no_pair_is_named(tmp_path, name, line, says):
+    good = "a\tb" if name == "a.tsv" else '{"de": "a", "en": "b"}'
+    (tmp_path / name).write_text(f"{good}\n{good}\n{line}\n{good}\n")
+    pairs = read_pairs(str(tmp_path / name), LANGS)
+    assert [next(pairs), next(pairs)] == [("a", "b")] * 2
+    with pytest.raises(UserError) as caught:
+        next(pairs)
+    assert caught.value.code == ExitCode.BAD_DATA
+    assert caught.value.what.startswith(f"{tmp_path}/{name}, line 3: ")
+    assert says in str(caught.value)
+
+
+def test_json_can_spell_what_no_line_may_hold(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"de": "a\\nb\\u2028", "en": "\\ud83d\\ude00\\ud83d"}')
+    assert list(read_pairs(str(tmp_path / "a.jsonl"), LANGS)) == [("a b ", "😀\ufffd")]

@@ -1,0 +1,318 @@
+"""Search: what every strategy promises, beam search against trying everything, and a real model's scores."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seq2seq.config import DecodingConfig, ModelConfig
+from seq2seq.decoding import STRATEGIES, Hypothesis, length_penalty, search
+from seq2seq.model import build_model
+from seq2seq.model.transformer import Transformer, padding_mask
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK
+
+V = 8
+PIECES = [4, 5, 6, 7]
+Row = tuple[int, ...]
+NextLogits = Callable[[Row, Row], Sequence[float]]
+"""Source pieces and target pieces so far -> logits of the next piece. [V]"""
+
+
+@dataclass
+class Toy:
+    """A model whose every answer is looked up; its state is the list of (source, target so far)."""
+
+    next_logits: NextLogits
+    rows_read: int = 0
+
+    def start(self, src: Tensor, src_mask: Tensor | None) -> list[tuple[Row, Row]]:
+        real = torch.ones_like(src, dtype=torch.bool) if src_mask is None else src_mask[:, 0, 0]
+        return [(tuple(row[keep].tolist()), ()) for row, keep in zip(src, real, strict=True)]
+
+    def step(self, tokens: Tensor, state: list[tuple[Row, Row]]) -> tuple[Tensor, list[tuple[Row, Row]]]:
+        state = [(src, (*past, token)) for (src, past), token in zip(state, tokens.tolist(), strict=True)]
+        self.rows_read += len(state)
+        assert all(past[0] == BOS for _, past in state)
+        return torch.tensor([self.next_logits(src, past[1:]) for src, past in state]), state
+
+    def reorder(self, state: list[tuple[Row, Row]], rows: Tensor) -> list[tuple[Row, Row]]:
+        assert rows.dim() == 2
+        assert all(len({state[row][0] for row in beams}) == 1 for beams in rows.tolist())  # one source a sentence
+        return [state[row] for row in rows.flatten().tolist()]
+
+
+def by_chance(src: Row, past: Row) -> list[float]:
+    """Logits that hang on the source and on everything so far."""
+    seed = hash((src, past)) & 0x7FFFFFFF
+    return (2 * torch.randn(V, generator=torch.Generator().manual_seed(seed))).tolist()
+
+
+def endless(src: Row, past: Row) -> list[float]:
+    """Never ends of its own accord."""
+    logits = by_chance(src, past)
+    logits[EOS] = -1e9
+    return logits
+
+
+def copying(src: Row, past: Row) -> list[float]:
+    """Says the source again, then EOS, each with about 0.9; the control symbols are likelier than anything."""
+    wanted = [*src, *[EOS] * (V + 40)][len(past)]
+    return [30.0 if piece in (UNK, BOS, PAD) else 4.0 if piece == wanted else 0.0 for piece in range(V)]
+
+
+def from_table(table: dict[int, dict[int, float]]) -> NextLogits:
+    """Probabilities of the next piece given the last one (BOS at first), whatever the source."""
+
+    def next_logits(src: Row, past: Row) -> list[float]:
+        row = table[past[-1] if past else BOS]
+        return [math.log(row[piece]) if piece in row else -1e9 for piece in range(V)]
+
+    return next_logits
+
+
+def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor | None]:
+    src = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=PAD)
+    return src, padding_mask(src, PAD)
+
+
+# Long and short, and the same one twice.
+SOURCES = [[4, 5, 6, 7, 4, 5, EOS], [6, EOS], [7, 7, 5, EOS], [EOS], [6, EOS]]
+LIMITS = [9, 3, 1, 12, 5]
+
+
+def ask(
+    strategy: str, model: Toy | Transformer, sources: list[list[int]], limits: list[int], **settings: object
+) -> list[list[Hypothesis]]:
+    with torch.inference_mode():
+        return STRATEGIES[strategy](model, *padded(sources), limits, DecodingConfig(**({"beam_size": 3} | settings)))
+
+
+every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
+
+
+@every_strategy
+def test_stops_at_eos_and_leaves_it_out(strategy):
+    found = ask(strategy, Toy(copying), SOURCES, [50] * 5)
+    assert [best[0].tokens for best in found] == [source[:-1] for source in SOURCES]
+    # Each token and EOS had the same probability, with the control symbols taking most of it.
+    each = 4.0 - torch.logsumexp(torch.tensor(copying((), ())), 0).item()
+    for source, best in zip(SOURCES, found, strict=True):
+        assert best[0].log_probability == pytest.approx(each * len(source), rel=1e-5)
+        assert best[0].score == pytest.approx(each, rel=1e-5)
+
+
+@every_strategy
+@pytest.mark.parametrize("stopping", ["enough", "exact"])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_what_never_ends_ends_at_its_limit(strategy, stopping, alpha):
+    model = Toy(endless)
+    found = ask(strategy, model, SOURCES, LIMITS, stopping=stopping, length_penalty=alpha)
+    assert [len(best[0].tokens) for best in found] == LIMITS
+    # A sentence that is over is not searched on: three beams at most, one at its first step.
+    beams = 1 if strategy == "greedy" else 3
+    assert model.rows_read <= sum(1 + beams * (limit - 1) for limit in LIMITS)
+
+
+@every_strategy
+@pytest.mark.parametrize("limit", [1, 2, 7])
+def test_limits_hold_with_eos_counted(strategy, limit):
+    for best in ask(strategy, Toy(by_chance), SOURCES, [limit] * 5, length_penalty=3.0):
+        assert all(len(h.tokens) <= limit for h in best)
+    cut = ask(strategy, Toy(copying), SOURCES[:1], [limit])[0][0]
+    assert cut.tokens == SOURCES[0][:limit][:6]
+
+
+@every_strategy
+def test_a_sentence_does_not_depend_on_its_neighbours(strategy):
+    settings = {"n_best": 3, "length_penalty": 0.6}
+    together = ask(strategy, Toy(by_chance), SOURCES, LIMITS, **settings)
+    alone = [ask(strategy, Toy(by_chance), [s], [n], **settings)[0] for s, n in zip(SOURCES, LIMITS, strict=True)]
+    assert together == alone
+    assert len({tuple(best[0].tokens) for best in together}) > 2
+    backwards = ask(strategy, Toy(by_chance), SOURCES[::-1], LIMITS[::-1], **settings)
+    assert backwards[::-1] == together
+
+
+def liking_control_symbols(src: Row, past: Row) -> list[float]:
+    return [50.0 if piece in (UNK, BOS, PAD) else logit for piece, logit in enumerate(by_chance(src, past))]
+
+
+@every_strategy
+def test_control_symbols_never_come_out(strategy):
+    """Though the model likes nothing better; and their probability is not shared out among the rest."""
+    found = ask(strategy, Toy(liking_control_symbols), SOURCES, LIMITS, n_best=3)
+    assert {token for best in found for h in best for token in h.tokens} <= set(PIECES)
+    assert all(h.log_probability < -40 for best in found for h in best)
+
+
+@every_strategy
+@pytest.mark.parametrize("alpha", [None, 0.0, 0.6, 2.0])
+def test_scores_are_log_probability_by_length_to_the_alpha(strategy, alpha):
+    """The length counts EOS, which outputs cut off at their limit do not have; unset, alpha is 1."""
+    found = ask(strategy, Toy(by_chance), SOURCES, LIMITS, length_penalty=alpha, n_best=3)
+    for best, limit in zip(found, LIMITS, strict=True):
+        for h in best:
+            length = min(len(h.tokens) + 1, limit)
+            assert h.score == pytest.approx(h.log_probability / length ** (1.0 if alpha is None else alpha))
+
+
+@every_strategy
+def test_nothing_asked_nothing_found(strategy):
+    model = Toy(by_chance)
+    assert STRATEGIES[strategy](model, torch.empty(0, 3, dtype=torch.long), None, [], DecodingConfig()) == []
+
+
+def test_search_is_greedy_with_one_beam():
+    src, mask = padded(SOURCES)
+    for beams, strategy in ((1, "greedy"), (4, "beam")):
+        model = Toy(by_chance)
+        found = search(model, src, mask, LIMITS, DecodingConfig(beam_size=beams))
+        other = Toy(by_chance)
+        assert found == STRATEGIES[strategy](other, src, mask, LIMITS, DecodingConfig(beam_size=beams))
+        assert model.rows_read == other.rows_read
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_one_beam_is_greedy(alpha):
+    draw = torch.Generator().manual_seed(0)
+    sources = [[*torch.randint(4, V, (4,), generator=draw).tolist(), EOS] for _ in range(20)]
+    settings = {"beam_size": 1, "length_penalty": alpha}
+    greedy, beam = (ask(name, Toy(by_chance), sources, [8] * 20, **settings) for name in ("greedy", "beam"))
+    assert [b[0].tokens for b in greedy] == [b[0].tokens for b in beam]
+    assert [b[0].score for b in greedy] == pytest.approx([b[0].score for b in beam], rel=1e-5)
+    wide = ask("beam", Toy(by_chance), sources, [8] * 20, beam_size=4, length_penalty=alpha)
+    assert [b[0].tokens for b in wide] != [b[0].tokens for b in greedy]
+
+
+def everything(next_logits: NextLogits, src: Row, limit: int, alpha: float) -> list[Hypothesis]:
+    """Every output there is, best first: ended by EOS, or cut off at the limit."""
+    found = []
+    for n in range(limit + 1):
+        for pieces in itertools.product(PIECES, repeat=n):
+            steps = [*pieces, EOS] if n < limit else pieces
+            log_probs = [torch.log_softmax(torch.tensor(next_logits(src, pieces[:i])), 0) for i in range(len(steps))]
+            total = sum(log_prob[step].item() for log_prob, step in zip(log_probs, steps, strict=True))
+            found.append(Hypothesis(list(pieces), total, total / len(steps) ** alpha))
+    return sorted(found, key=lambda h: -h.score)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("stopping", ["enough", "exact"])
+def test_a_beam_that_holds_everything_finds_the_best(alpha, stopping):
+    sources, limits = [[4, EOS], [5, 6, EOS], [7, EOS]], [3, 2, 3]
+    n_best = 1 if stopping == "enough" else 9
+    settings = {"beam_size": 100, "length_penalty": alpha, "stopping": stopping, "n_best": n_best}
+    for src, limit, found in zip(
+        sources, limits, ask("beam", Toy(by_chance), sources, limits, **settings), strict=True
+    ):
+        expected = everything(by_chance, tuple(src), limit, alpha)[:n_best]
+        assert [h.tokens for h in found] == [h.tokens for h in expected]
+        assert [h.score for h in found] == pytest.approx([h.score for h in expected], rel=1e-5)
+
+
+def test_length_penalties_choose_other_outputs():
+    """Or the test above would say nothing of alpha."""
+    bests = [everything(by_chance, (4, EOS), 3, alpha)[0].tokens for alpha in (0.0, 2.0)]
+    assert bests[0] != bests[1]
+
+
+def test_the_n_best_are_distinct_and_sorted():
+    for best in ask("beam", Toy(by_chance), SOURCES, [6] * 5, beam_size=5, n_best=5, stopping="exact"):
+        assert len(best) == 5
+        assert len({tuple(h.tokens) for h in best}) == 5
+        assert [h.score for h in best] == sorted((h.score for h in best), reverse=True)
+
+
+def test_fewer_come_out_where_fewer_exist():
+    """The impossible does not fill the list up."""
+    for limit, n in ((1, 5), (2, 21)):
+        (best,) = ask("beam", Toy(by_chance), [[4, EOS]], [limit], beam_size=64, n_best=64)
+        assert [h.tokens for h in best] == [h.tokens for h in everything(by_chance, (4, EOS), limit, 1.0)]
+        assert len(best) == n
+
+
+# At first EOS is the likeliest, by whatever length; the run of 4s is nearly certain later.
+LATE = {BOS: {4: 0.45, EOS: 0.5, 5: 0.05}, 4: {EOS: 0.02, 4: 0.97, 5: 0.01}, 5: {EOS: 0.9, 5: 0.1}}
+
+
+def test_enough_stops_where_exact_searches_on():
+    enough = ask("beam", Toy(from_table(LATE)), [[EOS]], [12], beam_size=2, stopping="enough")[0][0]
+    exact = ask("beam", Toy(from_table(LATE)), [[EOS]], [12], beam_size=2, stopping="exact")[0][0]
+    assert exact.tokens == [4] * 12
+    assert len(enough.tokens) < 12
+    assert exact.score > enough.score
+    assert exact.log_probability == pytest.approx(math.log(0.45) + 11 * math.log(0.97), rel=1e-5)
+
+
+@pytest.mark.parametrize("first", [{4: 0.9, EOS: 0.06, 5: 0.04}, {4: 0.5, 5: 0.3, EOS: 0.2}])
+@pytest.mark.parametrize("stopping", ["enough", "exact"])
+def test_what_ends_early_does_not_end_the_search_for_what_is_likelier(first, stopping):
+    """A model that is sure of itself leaves the second beam to what nobody meant."""
+    table = {BOS: first, 4: {4: 0.96, 5: 0.03, EOS: 0.01}, 5: {EOS: 0.98, 5: 0.02}}
+    (best,) = ask("beam", Toy(from_table(table)), [[EOS]], [12], beam_size=2, stopping=stopping)
+    assert best[0].tokens == [4] * 12
+
+
+def test_exact_stops_once_nothing_can_get_better():
+    """Without a length penalty the first step decides here: the rest of the limit is not searched."""
+    sure = {BOS: {EOS: 0.9, 4: 0.1}, 4: {4: 0.5, EOS: 0.5}}
+    for stopping in ("exact", "enough"):
+        model = Toy(from_table(sure))
+        settings = {"beam_size": 2, "length_penalty": 0.0, "stopping": stopping}
+        assert ask("beam", model, [[EOS]], [50], **settings)[0][0].tokens == []
+        assert model.rows_read == 1
+
+
+def test_length_penalty():
+    assert length_penalty(5, 0.0) == 1.0
+    assert length_penalty(5, 1.0) == 5.0
+    assert length_penalty(4, 0.5) == 2.0
+    for length, alpha in ((0, 1.0), (3, -0.1)):
+        with pytest.raises(ValueError, match="make no length penalty"):
+            length_penalty(length, alpha)
+
+
+@pytest.fixture(scope="module")
+def transformer() -> Transformer:
+    """Small, untrained, and lively enough that sources matter and some outputs end by EOS."""
+    torch.manual_seed(3)
+    shape = {"d_model": 16, "d_ff": 32, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0}
+    model = build_model(ModelConfig(tied_embeddings=False, **shape), 24)
+    with torch.no_grad():
+        model.output.weight.mul_(3)
+        model.output.bias[EOS] += 2
+    return model.eval()
+
+
+REAL = [[5, 6, 7, 8, 9, 10, 11, 12, EOS], [13, EOS], [14, 15, 16, 17, EOS], [20, 21, 22, EOS]]
+
+
+@every_strategy
+def test_a_score_is_that_of_forced_decoding(strategy, transformer):
+    found = ask(strategy, transformer, REAL, [10] * 4, n_best=3, stopping="exact")
+    lengths = []
+    for src, best in zip(REAL, found, strict=True):
+        for h in best:
+            steps = [*h.tokens, EOS][:10]
+            log_probs = transformer(torch.tensor([src]), None, torch.tensor([[BOS, *steps[:-1]]]))[0].log_softmax(-1)
+            forced = log_probs.gather(1, torch.tensor(steps)[:, None]).sum().item()
+            assert h.log_probability == pytest.approx(forced, abs=1e-5)
+            assert h.score == pytest.approx(forced / len(steps), abs=1e-5)
+            lengths.append(len(h.tokens))
+    assert min(lengths) < 10
+    assert strategy == "greedy" or len(lengths) == 12
+
+
+@every_strategy
+def test_a_real_models_batch_is_its_sentences_one_by_one(strategy, transformer):
+    settings = {"n_best": 2, "length_penalty": 0.7}
+    together = ask(strategy, transformer, REAL, [14, 3, 9, 20], **settings)
+    for src, limit, found in zip(REAL, [14, 3, 9, 20], together, strict=True):
+        (alone,) = ask(strategy, transformer, [src], [limit], **settings)
+        assert [h.tokens for h in found] == [h.tokens for h in alone]
+        assert [h.score for h in found] == pytest.approx([h.score for h in alone], abs=1e-5)
+    assert len({tuple(best[0].tokens) for best in together}) > 1

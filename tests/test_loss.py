@@ -1,0 +1,71 @@
+"""Label-smoothed cross-entropy: by hand, and against PyTorch's on a padded layout."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from seq2seq.training.loss import smoothed_cross_entropy
+
+B, T, V, PAD = 3, 5, 11, 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
+def test_by_hand(smoothing):
+    """-Σ_v q(v) log p(v), where q gives 1 - ε to the target and ε/V to every piece."""
+    torch.manual_seed(0)
+    logits, targets = torch.randn(4, V) * 2, torch.tensor([0, 5, 10, 5])
+    expected = 0.0
+    for row, target in zip(logits.tolist(), targets.tolist(), strict=True):
+        log_total = math.log(sum(math.exp(x) for x in row))
+        for piece, logit in enumerate(row):
+            mass = smoothing / V + (1 - smoothing) * (piece == target)
+            expected -= mass * (logit - log_total)
+    assert smoothed_cross_entropy(logits, targets, smoothing).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_real_positions_alone_are_the_padded_layout(smoothing):
+    torch.manual_seed(0)
+    logits = torch.randn(B, T, V, requires_grad=True)
+    targets = torch.randint(4, V, (B, T))
+    for row, length in enumerate((5, 2, 3)):
+        targets[row, length:] = PAD
+    real = targets != PAD
+    ours = smoothed_cross_entropy(logits[real], targets[real], smoothing)
+    theirs = F.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing
+    )
+    torch.testing.assert_close(ours, theirs)
+    (found,), (expected,) = torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits)
+    torch.testing.assert_close(found, expected)
+    assert (found[~real] == 0).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_gradient_is_probabilities_less_targets(smoothing):
+    torch.manual_seed(0)
+    logits, targets = torch.randn(6, V, requires_grad=True), torch.randint(0, V, (6,))
+    (gradient,) = torch.autograd.grad(smoothed_cross_entropy(logits, targets, smoothing), logits)
+    wanted = F.one_hot(targets, V) * (1 - smoothing) + smoothing / V
+    torch.testing.assert_close(gradient, torch.softmax(logits, -1) - wanted)
+
+
+def test_it_is_a_sum_over_positions():
+    """Not a mean: the loop divides by the tokens of the whole update."""
+    torch.manual_seed(0)
+    logits, targets = torch.randn(7, V), torch.randint(0, V, (7,))
+    parts = [smoothed_cross_entropy(logits[a:b], targets[a:b], 0.1) for a, b in ((0, 2), (2, 7))]
+    torch.testing.assert_close(sum(parts), smoothed_cross_entropy(logits, targets, 0.1))
+    torch.testing.assert_close(
+        smoothed_cross_entropy(torch.zeros(7, V), targets, 0.1), torch.tensor(7 * math.log(V), dtype=torch.float32)
+    )
+
+
+def test_half_precision_is_summed_in_full():
+    """10,000 sums of bfloat16 would round to a few digits."""
+    logits = torch.zeros(10_000, V, dtype=torch.bfloat16)
+    loss = smoothed_cross_entropy(logits, torch.zeros(10_000, dtype=torch.long), 0.0)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(10_000 * math.log(V), rel=1e-4)

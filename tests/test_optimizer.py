@@ -1,0 +1,114 @@
+"""The learning rate at the updates that matter, and which weights decay."""
+
+import itertools
+
+import pytest
+import torch
+
+from seq2seq.config import ModelConfig, TrainingConfig
+from seq2seq.model import build_model
+from seq2seq.training.optimizer import build_optimizer, learning_rate
+
+
+def rates(*updates: int, **settings: object) -> list[float]:
+    config = TrainingConfig(**({"learning_rate": 2.0} | settings))
+    return [learning_rate(update, config) for update in updates]
+
+
+def test_inverse_square_root():
+    settings = {"schedule": "inverse_sqrt", "warmup_updates": 100}
+    found = rates(1, 25, 99, 100, 101, 400, 10_000, **settings)
+    assert found == pytest.approx([0.02, 0.5, 1.98, 2.0, 2.0 * (100 / 101) ** 0.5, 1.0, 0.2])
+
+
+def test_inverse_square_root_is_the_papers():
+    """d_model^-0.5 · min(update^-0.5, update · warmup^-1.5), up to the peak that it implies."""
+    warmup, d_model = 4000, 512
+    peak = (d_model * warmup) ** -0.5
+    for update in (1, 2000, 4000, 4001, 100_000):
+        paper = d_model**-0.5 * min(update**-0.5, update * warmup**-1.5)
+        assert rates(update, schedule="inverse_sqrt", warmup_updates=warmup, learning_rate=peak) == pytest.approx(
+            [paper]
+        )
+
+
+def test_hold_and_cool_down():
+    settings = {"schedule": "hold_cooldown", "warmup_updates": 10, "max_updates": 100, "cooldown": 0.4}
+    updates = [1, 5, 9, 10, 11, 60, 61, 62, 81, 100, 101, 150]
+    expected = [0.2, 1.0, 1.8, 2.0, 2.0, 2.0, 2.0, 1.95, 1.0, 0.05, 0.0, 0.0]
+    assert rates(*updates, **settings) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["hold_cooldown", "inverse_sqrt"])
+def test_the_rate_rises_once_and_falls_once(schedule):
+    found = rates(*range(1, 1001), schedule=schedule, warmup_updates=100, max_updates=1000)
+    top = found.index(max(found))
+    assert found[: top + 1] == sorted(found[: top + 1])
+    assert found[top:] == sorted(found[top:], reverse=True)
+    assert max(found) == 2.0
+    assert min(found) > 0
+    assert max(abs(a - b) for a, b in itertools.pairwise(found)) < 0.025  # no jumps
+
+
+@pytest.mark.parametrize("schedule", ["hold_cooldown", "inverse_sqrt"])
+def test_a_short_run_warms_up_over_a_fifth(schedule):
+    assert rates(1, 10, 20, schedule=schedule, warmup_updates=4000, max_updates=100) == pytest.approx([0.1, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("schedule", ["hold_cooldown", "inverse_sqrt"])
+@pytest.mark.parametrize(("warmup", "most"), [(0, 100), (1, 100), (0, 1), (4000, 1), (4000, 4)])
+def test_the_first_update_of_the_shortest_runs_has_the_full_rate(schedule, warmup, most):
+    assert rates(1, schedule=schedule, warmup_updates=warmup, max_updates=most) == [2.0]
+
+
+def test_without_an_end_there_is_no_cool_down():
+    assert rates(3, schedule="hold_cooldown", warmup_updates=6) == [1.0]
+    with pytest.raises(ValueError, match=r"needs training.max_updates"):
+        rates(6, schedule="hold_cooldown", warmup_updates=6)
+
+
+SHAPE = {"d_model": 8, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+
+
+def step(gradient: float, **settings: object) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Every parameter before and after one update, all gradients being alike."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(attention="bilinear", positions="learned", max_positions=4, **SHAPE), 12)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = build_optimizer(model, TrainingConfig(**settings))
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, gradient)
+    for group in optimizer.param_groups:
+        assert group["lr"] == 0.0  # the loop sets it, from learning_rate
+        group["lr"] = 0.1
+    optimizer.step()
+    return {name: (before[name], p.detach()) for name, p in model.named_parameters()}
+
+
+def test_matrices_decay_and_vectors_do_not():
+    shrunk = set()
+    for name, (before, after) in step(0.0, weight_decay=0.5).items():
+        if torch.equal(before, after):
+            assert name.endswith(("bias", "norm.weight")), name
+        else:
+            torch.testing.assert_close(after, before * (1 - 0.1 * 0.5))
+            shrunk.add(name)
+    names = step(0.0, weight_decay=0.5).keys()
+    assert shrunk == {n for n in names if not n.endswith(("bias", "norm.weight"))}
+    assert {"src_embedding.weight", "src_positions.weight", "encoder.0.self_attention.score.weight"} <= shrunk
+
+
+def test_every_parameter_is_moved_once():
+    """Adam's first step is the rate, whatever the gradient's size; a tied matrix moves but once."""
+    for gradient in (1e-3, 5.0):
+        for before, after in step(gradient, weight_decay=0.0).values():
+            torch.testing.assert_close(after, before - 0.1, rtol=1e-4, atol=1e-4)
+
+
+def test_betas_are_the_configurations():
+    model = torch.nn.Linear(2, 2)
+    optimizer = build_optimizer(model, TrainingConfig(betas=(0.5, 0.75)))
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.5, 0.75)] * 2

@@ -1,0 +1,348 @@
+"""SentencePiece: what goes in comes out, no character is unknown, no text makes a control symbol."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from seq2seq.config import DataConfig
+from seq2seq.corpus import Pair, write_text_store
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model, train_tokenizer
+from seq2seq.training.prepare import CorpusRecord, prepare
+
+FOLDER = Path(__file__).parent.parent / "data" / "phrasebook"
+TEXT = [line for lang in ("de", "en") for line in (FOLDER / f"valid.{lang}").read_text("utf-8").split("\n")[:200]]
+
+CONTROLS = {UNK, BOS, EOS, PAD}
+# The first piece of 256 that spell bytes.
+BYTES = 4
+
+
+def trained(lines=TEXT, vocab_size=600, tokenizer_type="unigram", normalization="nfkc", max_lines=10_000):
+    return train_model(
+        iter(lines),
+        vocab_size=vocab_size,
+        tokenizer_type=tokenizer_type,
+        normalization=normalization,
+        max_lines=max_lines,
+    )
+
+
+@pytest.fixture(scope="module")
+def models():
+    """A model of each kind, by tokenizer_type and normalization."""
+    kinds = [(kind, rule) for kind in ("unigram", "bpe") for rule in ("nfkc", "identity")]
+    return {(k, n): Tokenizer(trained(tokenizer_type=k, normalization=n)[0]) for k, n in kinds}
+
+
+@pytest.fixture(params=["unigram", "bpe"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(params=["nfkc", "identity"])
+def either(request, kind, models):
+    return models[kind, request.param]
+
+
+# There and back -------------------------------------------------------------------------------------
+
+
+def test_control_symbols_have_their_ids(either):
+    assert (UNK, BOS, EOS, PAD) == (0, 1, 2, 3)
+    assert either.pieces([UNK, BOS, EOS, PAD]) == ["<unk>", "<s>", "</s>", "<pad>"]
+    assert either.pieces([BYTES, BYTES + 0x41, BYTES + 255]) == ["<0x00>", "<0x41>", "<0xFF>"]
+
+
+def test_training_text_survives(either):
+    ids = either.encode(TEXT)
+    assert either.decode(ids) == TEXT
+    assert all(CONTROLS.isdisjoint(row) for row in ids)
+    assert sum(map(len, ids)) < sum(map(len, TEXT)) / 2, "pieces are learnt, not bytes spelt"
+    assert len(either) == 600
+    assert max(map(max, ids)) < 600
+
+
+def test_lines_do_not_depend_on_their_neighbours(either):
+    assert either.encode(TEXT) == [either.encode([line])[0] for line in TEXT]
+    assert either.encode([]) == either.decode([]) == []
+    assert either.encode([""]) == [[]]
+    assert either.decode([[]]) == [""]
+
+
+# Neither text nor rule changes these: NFKC's own normal forms, in characters never seen in training.
+NEVER_SEEN = [
+    "😀👩‍👧🏳️‍🌈",
+    "中文字 한국어 日本語",
+    "Ωμέγα Привет שלום مرحبا",
+    "a\0b",
+    "\U000e0001",
+    "𝄞",
+    "ÿ́",
+    "€",
+    "\ue000",
+]
+FORGERIES = ["<s>", "</s>", "<pad>", "<unk>", "<0x41>", "<0x0A>", "x<s>y </s> <pad><unk> z", "<s></s>", "</s> Hund"]
+
+
+@pytest.mark.parametrize("text", NEVER_SEEN, ids=ascii)
+def test_no_character_is_unknown(either, text):
+    ids = either.encode([text])[0]
+    assert CONTROLS.isdisjoint(ids)
+    assert any(BYTES <= i < BYTES + 256 for i in ids)
+    assert either.decode([ids]) == [text]
+
+
+@pytest.mark.parametrize("text", FORGERIES)
+def test_control_symbols_cannot_be_forged(either, text):
+    ids = either.encode([text])[0]
+    assert CONTROLS.isdisjoint(ids)
+    assert either.decode([ids]) == [text]
+
+
+@pytest.mark.parametrize("normalization", ["nfkc", "identity"])
+def test_control_symbols_cannot_be_forged_in_training(kind, normalization):
+    model, _ = trained(TEXT + FORGERIES * 50, tokenizer_type=kind, normalization=normalization)
+    tokenizer = Tokenizer(model)
+    for text in FORGERIES:
+        ids = tokenizer.encode([text])[0]
+        assert CONTROLS.isdisjoint(ids)
+        assert tokenizer.decode([ids]) == [text]
+    learnt = tokenizer.pieces(range(BYTES + 256, len(tokenizer)))
+    assert not {piece.strip("\u2581") for piece in learnt} & {"<s>", "</s>", "<pad>", "<unk>", "<0x41>"}
+
+
+def test_control_symbols_are_not_shown(either):
+    ids = either.encode([TEXT[0]])[0]
+    assert either.decode([[BOS, *ids, EOS, PAD, PAD]]) == [TEXT[0]]
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581"), max_size=40)
+
+
+@settings(database=None, deadline=None, max_examples=150)
+@given(ANY_TEXT)
+@example(" a  b ")
+@example("\t\r\u2028\x85\xa0\u3000\ufeff\u200b\0\x1f")
+@example("ﬁ ½ Å é e\u0301")
+@example("<s> </s><0x41>")
+def test_identity_leaves_any_text_as_it_is(models, text):
+    for kind in ("unigram", "bpe"):
+        tokenizer = models[kind, "identity"]
+        ids = tokenizer.encode([text])[0]
+        assert CONTROLS.isdisjoint(ids)
+        assert tokenizer.decode([ids]) == [text]
+
+
+@settings(database=None, deadline=None, max_examples=150)
+@given(ANY_TEXT)
+@example("<s>\u3000</s>")
+def test_nfkc_makes_text_that_it_then_leaves_alone(models, text):
+    for kind in ("unigram", "bpe"):
+        tokenizer = models[kind, "nfkc"]
+        ids = tokenizer.encode([text])[0]
+        assert CONTROLS.isdisjoint(ids)
+        once = tokenizer.decode([ids])
+        assert tokenizer.decode(tokenizer.encode(once)) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [(" a  b ", "a b"), ("a\u2028b\x85c", "a b\x85c"), ("ﬁ ½", "fi 1⁄2"), ("e\u0301", "é"), ("ａ\u3000ｂ", "a b"),
+     ("a\xa0b\tc", "a b c"), ("\u200b\ufeff\x01", "")],
+)  # fmt: skip
+def test_nfkc_and_identity(models, kind, text, becomes):
+    for normalization, expected in (("nfkc", becomes), ("identity", text)):
+        tokenizer = models[kind, normalization]
+        assert tokenizer.decode(tokenizer.encode([text])) == [expected]
+
+
+def test_the_mark_of_a_space_is_read_as_a_space(models):
+    """SentencePiece's one loss: it cannot tell U+2581 in text from its own."""
+    tokenizer = models["unigram", "identity"]
+    assert tokenizer.decode(tokenizer.encode(["a\u2581b"])) == ["a b"]
+
+
+def test_bytes_that_spell_no_character_are_still_text(either):
+    """A model may answer with any pieces: its text is valid UTF-8 whatever they are."""
+    for ids in ([BYTES + 0xFF, BYTES + 0xC3], [BYTES + 0xE2, BYTES + 0x96], [BYTES + 0xED, BYTES + 0xA0, BYTES + 0x80]):
+        text = either.decode([ids])[0]
+        assert text.encode().decode() == text
+        assert set(text) == {"\ufffd"}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("line", ["Hund " * 40_000, "x" * 200_000, "😀" * 50_000], ids=["words", "word", "emoji"])
+def test_very_long_lines(either, line):
+    ids = either.encode([line, "Hund"])
+    assert either.decode(ids) in ([line, "Hund"], [line.strip(), "Hund"])
+    assert all(CONTROLS.isdisjoint(row) for row in ids)
+
+
+# Training -------------------------------------------------------------------------------------------
+
+
+def test_training_again_gives_the_same_bytes(kind):
+    assert trained(tokenizer_type=kind) == trained(tokenizer_type=kind)
+
+
+def test_the_vocabulary_is_of_the_size_asked_for(kind):
+    model, size = trained(vocab_size=350, tokenizer_type=kind)
+    assert size == len(Tokenizer(model)) == 350
+
+
+def test_no_more_lines_are_read_than_asked_for():
+    lines = iter([*TEXT[:100], *["unerhört"] * 500])
+    assert trained(lines, max_lines=100) == trained(TEXT[:100])
+    assert len(list(lines)) == 500
+
+
+@pytest.mark.parametrize("text", [["a"], ["a b"], TEXT[:4], ["1 2 3"] * 9, ["a\0b c"] * 5, ["<s>"]], ids=lambda t: t[0])
+def test_a_small_text_lowers_the_vocabulary(kind, text):
+    model, size = trained(text, vocab_size=32_000, tokenizer_type=kind)
+    tokenizer = Tokenizer(model)
+    assert 260 < size == len(tokenizer) < 600
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_long_lines_without_spaces_leave_the_space_its_piece(kind):
+    tokenizer = Tokenizer(trained(["x" * 12_000] * 3, tokenizer_type=kind)[0])
+    assert tokenizer.decode(tokenizer.encode(["xx x"])) == ["xx x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [([], "no line"), ([""] * 3, "no line"), (["word " * 10_000], "no line"), ([" ", "\t"], "no vocabulary"),
+     (["\x01\x02"], "no vocabulary")],
+    ids=["none", "blank", "too long", "spaces", "controls"],
+)  # fmt: skip
+def test_nothing_to_learn_from(kind, text, says):
+    with pytest.raises(UserError, match=says) as caught:
+        trained(text, tokenizer_type=kind)
+    assert caught.value.code == ExitCode.BAD_DATA
+
+
+def test_more_characters_than_pieces(kind):
+    text = ["".join(chr(0x4E00 + 20 * i + j) for j in range(20)) for i in range(30)]
+    with pytest.raises(
+        UserError, match=r"vocab_size 300 does not even hold the 861 char.*vocab_size=1722 or"
+    ) as caught:
+        trained(text, vocab_size=300, tokenizer_type=kind)
+    assert caught.value.code == ExitCode.BAD_DATA
+    assert trained(text, vocab_size=1722, tokenizer_type=kind)[1] <= 1722
+
+
+class TestInAChildProcess:
+    def train(self, folder: Path, text: bytes) -> int:
+        (folder / "sample.txt").write_bytes(text)
+        return train_tokenizer(
+            folder / "sample.txt",
+            folder / "tokenizer.model",
+            vocab_size=600,
+            tokenizer_type="unigram",
+            normalization="identity",
+        )
+
+    def test_the_same_model(self, tmp_path, capfd):
+        # Not every program means the same by "line": U+2028 and "\r" end none.
+        text = [*TEXT, *["der\u2028Hund", "die\rKatze", "a\x85b"] * 20]
+        size = self.train(tmp_path, "".join(f"{line}\n" for line in text).encode())
+        assert ((tmp_path / "tokenizer.model").read_bytes(), size) == trained(text, normalization="identity")
+        assert capfd.readouterr() == ("", ""), "SentencePiece talks"
+
+    def test_its_errors(self, tmp_path):
+        with pytest.raises(UserError, match="no line to learn from") as caught:
+            self.train(tmp_path, b"\n\n")
+        assert caught.value.code == ExitCode.BAD_DATA
+        assert not (tmp_path / "tokenizer.model").exists()
+
+    def test_it_was_killed(self, tmp_path, monkeypatch):
+        killed = tmp_path / "python"
+        killed.write_text("#!/bin/sh\nkill -9 $$\n")
+        killed.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(killed))
+        with pytest.raises(UserError, match="killed by signal 9; free memory") as caught:
+            self.train(tmp_path, b"a\n")
+        assert caught.value.code == ExitCode.TRY_LATER
+
+
+# Models from elsewhere ------------------------------------------------------------------------------
+
+
+def foreign(**options) -> bytes:
+    """What a user's own ``spm_train`` might have made."""
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(TEXT), model_writer=written, vocab_size=100, minloglevel=2, **options
+    )
+    return written.getvalue()
+
+
+def prepared_with(folder: Path, told: list[str], **data) -> Tokenizer:
+    """Prepare a small corpus as ``train`` does."""
+    write_text_store(folder / "train.text.arrow", map(Pair, TEXT[::2], TEXT[1::2]))
+    records = [CorpusRecord("corpus", "train", len(TEXT) // 2, "", 0, 0)]
+    return prepare(folder, DataConfig(langs="de-en", train=("corpus",), **data), records, told.append).tokenizer
+
+
+def test_lowering_is_told(tmp_path):
+    told: list[str] = []
+    tokenizer = prepared_with(tmp_path, told, vocab_size=8000)
+    assert f"vocabulary lowered from 8,000 to {len(tokenizer):,} pieces: the text holds no more" in told
+    assert (tmp_path / "tokenizer.model").read_bytes() == tokenizer.model
+
+
+def test_a_given_model_is_used_as_it_is(tmp_path):
+    model = foreign(unk_id=0, bos_id=1, eos_id=2, pad_id=3)
+    (tmp_path / "own.model").write_bytes(model)
+    told: list[str] = []
+    tokenizer = prepared_with(tmp_path, told, tokenizer=str(tmp_path / "own.model"))
+    assert f"tokenizer {tmp_path}/own.model: 100 pieces" in told
+    assert not any("lowered" in line for line in told)
+    assert tokenizer.model == model == (tmp_path / "tokenizer.model").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "says", "code"),
+    [
+        (None, "No such file", ExitCode.NO_INPUT),
+        (b"", "it is empty", ExitCode.REFUSED),
+        (b"no model at all", "is not a SentencePiece model", ExitCode.REFUSED),
+        ({}, r"pad at \(0, 1, 2, -1\) instead of \(0, 1, 2, 3\); train it with --unk_id=0", ExitCode.REFUSED),
+        ({"unk_id": 3, "bos_id": 1, "eos_id": 2, "pad_id": 0}, r"pad at \(3, 1, 2, 0\)", ExitCode.REFUSED),
+    ],
+    ids=["missing", "empty", "text", "no padding", "other ids"],
+)
+def test_a_given_model_that_must_not_be_used(tmp_path, content, says, code):
+    if content is not None:
+        (tmp_path / "own.model").write_bytes(content if isinstance(content, bytes) else foreign(**content))
+    with pytest.raises(UserError, match=says) as caught:
+        prepared_with(tmp_path, [], tokenizer=str(tmp_path / "own.model"))
+    assert caught.value.code == code
+    assert "own.model" in caught.value.what
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_models_are_refused_or_harmless():
+    model, _ = trained(normalization="identity")
+    refused = 0
+    for cut in range(0, len(model) - 64, 41):
+        with pytest.raises(UserError, match=r"tokenizer\.model is not a SentencePiece model|instead of") as caught:
+            Tokenizer(model[:cut])
+        assert caught.value.code == ExitCode.REFUSED
+    for at in range(0, len(model), 7):
+        damaged = bytearray(model)
+        damaged[at] ^= 0x80
+        try:
+            tokenizer = Tokenizer(bytes(damaged))
+        except UserError:
+            refused += 1
+        else:  # as where a score changes
+            text = "".join(tokenizer.decode([range(BYTES, len(tokenizer))]))
+            assert text.encode().decode() == text
+    assert refused > 200
