@@ -47,12 +47,14 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):  # noqa: N818  # it is no error
-    """SIGINT or SIGTERM arrived, and what had to be saved has been saved.
+    """SIGINT or SIGTERM arrived.
 
     Args:
         signal_number: the signal; the exit code is 128 + this number.
+        saved: the same command goes on from here.
     """
 
-    def __init__(self, signal_number: int) -> None:
+    def __init__(self, signal_number: int, *, saved: bool) -> None:
         super().__init__(f"interrupted by signal {signal_number}")
         self.signal_number = signal_number
+        self.saved = saved

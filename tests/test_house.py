@@ -41,9 +41,9 @@ DOORS = {
     "torch": {"batching", "model", "decoding", "checkpoint", "translation", "training", "export"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "multiprocessing": {"translation"},
-    "concurrent": {"translation"},
-    "signal": {"translation", "cli.signals"},
+    "multiprocessing": {"translation.workers"},
+    "concurrent": {"translation.workers"},
+    "signal": {"translation.workers", "cli.signals"},
     "fcntl": {"checkpoint.lock"},
     "msvcrt": {"checkpoint.lock"},
 }

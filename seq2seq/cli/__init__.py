@@ -8,6 +8,7 @@ import typer
 
 from seq2seq.cli.console import debugging, print_error
 from seq2seq.cli.eval import eval_command
+from seq2seq.cli.signals import StopFlag
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
 from seq2seq.errors import ExitCode, Interrupted, UserError
@@ -55,7 +56,8 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        app(standalone_mode=True)
+        with StopFlag():
+            app(standalone_mode=True)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 0
     except UserError as error:
@@ -64,10 +66,10 @@ def _run() -> int:
         print_error(error.what, error.mend)
         return error.code
     except Interrupted as error:
-        print_error(f"interrupted by signal {error.signal_number}", "the same command goes on from here", kind="note")
+        if error.saved:
+            what = f"interrupted by signal {error.signal_number}"
+            print_error(what, "the same command goes on from here", kind="note")
         return 128 + error.signal_number
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         return ExitCode.PIPE_CLOSED
     except Exception as error:

@@ -27,7 +27,7 @@ class StopFlag:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.patient or self._arrived is not None:
-            raise Interrupted(number)
+            raise Interrupted(number, saved=False)
         self._arrived = number
 
     def __enter__(self) -> Self:

@@ -278,7 +278,7 @@ class _Run:
         """Everything is saved by now: an interrupted finish is made up for by the same command."""
         signal_number = self.stop()
         if signal_number is not None:
-            raise Interrupted(signal_number)
+            raise Interrupted(signal_number, saved=True)
 
     def _commit_best(self, weights: dict[str, Tensor], update: int, scores: dict[str, float]) -> None:
         self._commit(weights, update, scores, self.config, finished=False)

@@ -245,7 +245,7 @@ class Trainer:
         if signal_number is not None:
             if self.update and self.saved_at != self.update:
                 yield self.save()
-            raise Interrupted(signal_number)
+            raise Interrupted(signal_number, saved=True)
 
     def _check_stop(self) -> None:
         if self.stop() is not None:

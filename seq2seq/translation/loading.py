@@ -1,0 +1,85 @@
+"""From a run folder to a model, its tokenizer and its settings."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seq2seq.checkpoint import Manifest, read_file, read_manifest, read_tensors
+from seq2seq.config import DecodingConfig, RunConfig, build, parse_langs, parse_toml
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.model import build_model
+from seq2seq.model.transformer import Transformer
+from seq2seq.tokenizer import Tokenizer
+
+
+def read_run(run: Path) -> tuple[Manifest, RunConfig, Tokenizer]:
+    """What a run folder says of itself, checked.
+
+    Raises:
+        UserError: the folder is missing (66), or something in it must not be used (78).
+    """
+    manifest = read_manifest(run)
+    toml = run / "config.toml"
+    config = build(parse_toml(read_file(run, manifest, toml.name), toml), where=str(toml))
+    tokenizer = Tokenizer(read_file(run, manifest, "tokenizer.model"), str(run / "tokenizer.model"))
+    return manifest, config, tokenizer
+
+
+def read_langs(run: Path) -> tuple[str, str]:
+    """Source and target language of a run folder.
+
+    Raises:
+        UserError: the folder is missing (66), or something in it must not be used (78).
+    """
+    return parse_langs(read_run(run)[1].data.langs)
+
+
+def load_model(run: Path, manifest: Manifest, config: RunConfig, tokenizer: Tokenizer) -> Transformer:
+    """The model of a run, in evaluation mode, after its shapes have been compared with the configuration's."""
+    where = run / manifest.weights
+    weights = read_tensors(run, manifest, manifest.weights)
+    model = build_model(config.model, len(tokenizer))
+    try:
+        load_weights(model, weights)
+    except ValueError as error:
+        raise UserError(
+            f"{where} does not fit {run / 'config.toml'}: {error}",
+            mend="restore both files from one and the same run",
+            code=ExitCode.REFUSED,
+        ) from None
+    return model.eval()
+
+
+@torch.no_grad()
+def load_weights(model: Transformer, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights into a model; tied ones are there under their first name alone.
+
+    Raises:
+        ValueError: a name is missing or unknown, or a shape is another.
+    """
+    parameters = dict(model.named_parameters())
+    for name in sorted(parameters.keys() ^ weights.keys()):
+        raise ValueError(f"{name} is {'missing' if name in parameters else 'unknown'}")
+    for name, parameter in parameters.items():
+        if parameter.shape != weights[name].shape:
+            raise ValueError(f"{name} is {tuple(weights[name].shape)} instead of {tuple(parameter.shape)}")
+        parameter.copy_(weights[name])
+
+
+def decoding_config(config: RunConfig, overrides: dict[str, object]) -> DecodingConfig:
+    """The run's decoding settings with a command's own in their place.
+
+    Raises:
+        UserError: a value out of range (78), or more n-best than beams (2).
+    """
+    changed = {key: value for key, value in overrides.items() if value is not None}
+    kept = {name: getattr(config.decoding, name) for name in DecodingConfig.__dataclass_fields__}
+    return build({"decoding": {**kept, **changed}}, where="the command line").decoding
+
+
+def greedy_of(config: DecodingConfig) -> DecodingConfig:
+    """The same settings with one beam: quick enough to run at every validation."""
+    return replace(config, beam_size=1, n_best=1)

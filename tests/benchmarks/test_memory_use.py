@@ -1,0 +1,107 @@
+"""Memory of ``train`` and ``translate``: ``make bench`` prints the figures; nothing here fails by them.
+
+pytest -m benchmark -s tests/benchmarks/test_memory_use.py
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from benchmarks.memory import Watch, resident
+
+from seq2seq.corpus import read_pairs
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
+
+SEQ2SEQ = [sys.executable, "-m", "seq2seq"]
+PHRASEBOOK = Path(__file__).parents[2] / "data" / "phrasebook"
+MIB = 1 << 20
+
+
+def write_pairs(prefix: Path, n: int) -> None:
+    """The phrasebook's training pairs over and over, told apart by a number in front."""
+    pairs = list(read_pairs(str(PHRASEBOOK / "train"), ("de", "en")))
+    with open(f"{prefix}.de", "w") as src, open(f"{prefix}.en", "w") as tgt:
+        for i in range(n):
+            pair = pairs[i % len(pairs)]
+            src.write(f"{i}: {pair.src}\n")
+            tgt.write(f"{i}: {pair.tgt}\n")
+
+
+def anonymous_memory(folder: Path, n: int) -> tuple[int, int, float]:
+    """Peak anonymous memory of ``train`` on n pairs: preparing, training; and seconds of preparing."""
+    write_pairs(folder / f"c{n}", n)
+    small = ["model.d_model=16", "model.d_ff=16", "model.encoder_layers=1", "model.decoder_layers=1"]
+    small += ["training.batch_tokens=1000", "training.report_every=10", "data.vocab_size=2000"]
+    sets = [word for assignment in small for word in ("--set", assignment)]
+    command = [*SEQ2SEQ, "train", "-l", "de-en", "--train", str(folder / f"c{n}"), "--preset", "tiny"]
+    command += ["--valid", str(PHRASEBOOK / "valid"), "--max-updates", "200", "-o", str(folder / f"run{n}"), *sets]
+    began = time.monotonic()
+    # One thread, so that what PyTorch's threads hold does not blur the picture.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        watch = Watch(process.pid)
+        preparing, seconds = watch.current, 0.0
+        for line in process.stderr:
+            if line.startswith("training "):
+                seconds = time.monotonic() - began
+                preparing = watch.next()
+            if line.startswith("update 200/"):  # what follows is validation, the same for every n
+                training = watch.next()
+    assert process.returncode == 0
+    return preparing.n_bytes, training.n_bytes, seconds
+
+
+def test_memory_of_training(tmp_path):
+    """A few hundred updates of a model of no size, so that what is left is the corpus."""
+    base: tuple[int, int] | None = None
+    n_base = 10_000
+    print()
+    for n in (n_base, 100_000, 1_000_000):
+        preparing, training, seconds = anonymous_memory(tmp_path, n)
+        if base is None:
+            base = preparing, training
+        more = [(held - before) / (n - n_base) if n > n_base else 0.0
+                for held, before in zip((preparing, training), base, strict=True)]  # fmt: skip
+        print(
+            f"{n:>9,} pairs: preparing {preparing / MIB:,.0f} MiB anonymous in {seconds:.0f} s, "
+            f"training {training / MIB:,.0f} MiB; more than {n_base:,} pairs, a pair: "
+            f"{more[0]:.1f} and {more[1]:.1f} bytes"
+        )
+        assert training > 0
+
+
+def test_translating_a_long_stream(reverser, tmp_path):
+    """100,000 lines through a pipe: resident memory at line 10,000 and at the end, lines a second, and order."""
+    run = Path(os.environ.get("SEQ2SEQ_RUN", reverser))
+    source = os.environ.get("SEQ2SEQ_LINES")
+    given = (
+        Path(source).read_text().split("\n")[:-1]
+        if source
+        else (reverser.parent / "train.ab").read_text().split("\n")[:-1]
+    )
+    n = 100_000
+    with open(tmp_path / "in", "w") as file:
+        for i in range(n):
+            file.write(f"{given[i % len(given)]}\n")
+    with (
+        subprocess.Popen(["cat", str(tmp_path / "in")], stdout=subprocess.PIPE) as cat,
+        subprocess.Popen(
+            [*SEQ2SEQ, "translate", str(run)], stdin=cat.stdout, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process,
+    ):
+        early, began, n_lines = 0, time.monotonic(), 0
+        for n_lines, _ in enumerate(process.stdout, start=1):
+            if n_lines == 10_000:
+                early = resident(process.pid)
+            if n_lines == n - 1:
+                late = resident(process.pid)
+        seconds = time.monotonic() - began
+    print(
+        f"\n{n_lines:,} lines in {seconds:.0f} s, {n_lines / seconds:,.0f} lines/s; resident {early / MIB:,.0f} MiB at "
+        f"line 10,000, {late / MIB:,.0f} MiB at the end"
+    )
+    assert n_lines == n

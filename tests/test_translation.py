@@ -1,0 +1,205 @@
+"""Lines to translated lines: order, independence of neighbours, long lines, memory that runs out, workers."""
+
+import pytest
+import torch
+from reversal import reversal_lines
+
+from seq2seq import translation
+from seq2seq.batching import pad
+from seq2seq.decoding import length_penalty
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.tokenizer import BOS, EOS
+from seq2seq.translation import Translator, length_batches, load_weights, pick_device
+from seq2seq.translation.batches import split_long
+
+LINES = reversal_lines(70, seed=11)
+
+
+@pytest.fixture(scope="module")
+def translator(reverser):
+    with Translator.load(reverser, device="cpu") as loaded:
+        yield loaded
+
+
+def opened(reverser, **decoding: object) -> Translator:
+    return Translator.load(reverser, device="cpu", decoding=decoding)
+
+
+class TestTranslate:
+    @pytest.mark.parametrize("batch_tokens", [1, 40, 200, 100_000])
+    @pytest.mark.parametrize("beam_size", [1, 4])
+    def test_neighbours_and_batches_change_nothing(self, reverser, translator, batch_tokens, beam_size):
+        alone = [opened_alone for line in LINES for opened_alone in _texts(reverser, [line], beam_size, 4096)]
+        assert _texts(reverser, LINES, beam_size, batch_tokens) == alone
+        assert _texts(reverser, LINES[::-1], beam_size, batch_tokens) == alone[::-1]
+
+    def test_blank_lines_never_reach_the_model(self, translator, monkeypatch):
+        monkeypatch.setattr(translator.model, "start", None)
+        assert translator.translate(["", " \t", "\u3000\x85"]) == ["", "", ""]
+
+    def test_no_lines(self, translator):
+        assert translator.translate([]) == []
+
+    def test_as_many_as_asked_for_best_first(self, reverser):
+        best = opened(reverser, beam_size=4, n_best=3).n_best(["a b c", ""])
+        assert [len(line) for line in best] == [3, 3]
+        assert best[0][0].text == "c b a"
+        scores = [t.score for t in best[0]]
+        assert scores == sorted(scores, reverse=True)
+
+    @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
+    def test_a_score_is_that_of_forced_decoding(self, reverser, alpha):
+        translator = opened(reverser, length_penalty=alpha)
+        line = "a b c d"
+        best = translator.n_best([line])[0][0]
+        src, tgt = translator.tokenizer.encode([line, best.text])
+        with torch.inference_mode():
+            logits = translator.model(pad([src], last=EOS), None, pad([tgt], first=BOS))
+        steps = torch.log_softmax(logits[0], dim=-1).gather(1, torch.tensor([*tgt, EOS]).unsqueeze(1))
+        expected = float(steps.sum()) / length_penalty(len(tgt) + 1, alpha)
+        assert best.score == pytest.approx(expected, abs=1e-5)
+
+
+def _texts(reverser, lines: list[str], beam_size: int, batch_tokens: int) -> list[str]:
+    key = (beam_size, batch_tokens)
+    if key not in _OPEN:
+        _OPEN[key] = opened(reverser, beam_size=beam_size, batch_tokens=batch_tokens)
+    return _OPEN[key].translate(lines)
+
+
+_OPEN: dict[tuple[int, int], Translator] = {}
+
+
+class TestLongLines:
+    """The reverser has seen six letters at most, and is asked for seven tokens in one piece."""
+
+    def test_cut_at_spaces_where_no_sentence_ends(self, translator):
+        warnings: list[str] = []
+        line = " ".join("abcdefghabcdefgh")
+        best = translator.n_best(["a b", line], first_line=40, warn=warnings.append)
+        assert best[1][0].text == " ".join([*"fedcba", *"dcbahg", *"hgfe"])
+        assert warnings == ["line 41 has 16 tokens, more than the 6 this model is used to: translated in 3 parts"]
+
+    def test_cut_at_sentence_ends_first(self, translator):
+        tokenizer = translator.tokenizer
+        parts = split_long("a b. c d! e f?", tokenizer, 8)
+        assert [tokenizer.decode([part])[0] for part in parts] == ["a b.", "c d!", "e f?"]
+
+    def test_a_word_without_spaces_is_cut_anywhere(self, translator):
+        parts = split_long("x" * 100, translator.tokenizer, 6)
+        assert all(0 < len(part) <= 6 for part in parts)
+        assert "".join(translator.tokenizer.decode(parts)).replace(" ", "") == "x" * 100
+
+    @pytest.mark.parametrize("line", ["a " * 500, "abc. " * 99, "。" * 50, "x" * 999, "  a   b ." * 40])
+    def test_nothing_is_lost_and_no_part_is_too_long(self, translator, line):
+        tokenizer = translator.tokenizer
+        parts = split_long(line, tokenizer, 6)
+        assert all(0 < len(part) <= 6 for part in parts)
+        kept = "".join(tokenizer.decode([part])[0] for part in parts)
+        assert "".join(kept.split()) == "".join(tokenizer.decode(tokenizer.encode([line]))[0].split())
+
+    def test_the_score_is_the_mean_of_the_parts(self, translator):
+        line = " ".join("abcdefgh")
+        (whole,) = translator.n_best([line])[0]
+        parts = [t[0].score for t in translator.n_best(["a b c d e f", "g h"])]
+        assert whole.score == pytest.approx(sum(parts) / 2, abs=1e-6)
+
+
+class TestBatches:
+    def test_every_unit_once_longest_first_within_the_budget(self):
+        units = [[7] * n for n in (3, 1, 9, 3, 100, 2, 2)]
+        batches = list(length_batches(units, 20))
+        assert sorted(i for batch in batches for i in batch) == list(range(7))
+        assert batches[0] == [4]  # over the budget alone, and translated all the same
+        for batch in batches[1:]:
+            assert len(batch) * (max(len(units[i]) for i in batch) + 1) <= 20
+
+    def test_memory_that_runs_out_halves_the_batch(self, translator, monkeypatch):
+        sizes: list[int] = []
+        start = type(translator.model).start
+
+        def small(model, src, mask=None):
+            sizes.append(src.size(0))
+            if src.size(0) > 3:
+                raise torch.OutOfMemoryError("out of memory")
+            return start(model, src, mask)
+
+        expected = translator.translate(LINES[:10])
+        monkeypatch.setattr(type(translator.model), "start", small)
+        assert translator.translate(LINES[:10]) == expected
+        assert max(sizes) > 3
+
+    def test_memory_that_runs_out_for_one_line_says_so(self, translator, monkeypatch):
+        def never(*_: object) -> None:
+            raise torch.OutOfMemoryError("out of memory")
+
+        monkeypatch.setattr(type(translator.model), "start", never)
+        with pytest.raises(UserError, match="memory ran out on a source of 2 tokens") as caught:
+            translator.translate(["a b", "c d"])
+        assert caught.value.code == ExitCode.TRY_LATER
+
+    def test_other_faults_are_not_taken_for_want_of_memory(self, translator, monkeypatch):
+        def broken(*_: object) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(type(translator.model), "start", broken)
+        with pytest.raises(RuntimeError, match="a bug"):
+            translator.translate(["a b", "c d"])
+
+
+class TestAttention:
+    def test_each_letter_is_looked_for_where_it_stands(self, translator):
+        shown = translator.attention("a b c d e", "e d c b a")
+        assert [piece.strip("\u2581") for piece in shown.src_pieces] == [*"abcde", "</s>"]
+        assert [piece.strip("\u2581") for piece in shown.tgt_pieces] == [*"edcba", "</s>"]
+        assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in shown.weights)
+        assert len(shown.weights) == len(shown.weights[0]) == 6
+
+    @pytest.mark.parametrize(("line", "translation_of_it"), [("", "a"), ("a", ""), (" ", "a"), ("a " * 9, "a")])
+    def test_there_is_nothing_to_show_of_a_blank_side_or_of_parts(self, translator, line, translation_of_it):
+        assert translator.attention(line, translation_of_it) is None
+
+
+class TestLoading:
+    def test_devices(self):
+        assert pick_device("cpu") == torch.device("cpu")
+        with pytest.raises(UserError) as caught:
+            pick_device("abacus")
+        assert caught.value.code == ExitCode.USAGE
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+    def test_a_device_that_is_not_there(self):
+        with pytest.raises(UserError, match="cuda is not available here") as caught:
+            pick_device("cuda")
+        assert caught.value.code == ExitCode.REFUSED
+
+    @pytest.mark.parametrize("change", ["missing", "unknown", "reshaped"])
+    def test_weights_must_fit(self, translator, change):
+        weights = {name: p.detach().clone() for name, p in translator.model.named_parameters()}
+        name = next(iter(weights))
+        tensor = weights.pop(name)
+        if change == "unknown":
+            weights |= {name: tensor, "surprise": tensor}
+        elif change == "reshaped":
+            weights[name] = tensor[:-1]
+        with pytest.raises(ValueError, match="surprise is unknown" if change == "unknown" else name):
+            load_weights(translator.model, weights)
+
+    def test_more_n_best_than_beams_is_refused(self, reverser):
+        with pytest.raises(UserError, match="n_best 9") as caught:
+            opened(reverser, beam_size=2, n_best=9)
+        assert caught.value.code == ExitCode.USAGE
+
+    def test_a_killed_worker_is_told(self, reverser):
+        with Translator.load(reverser, workers=2) as translator:
+            assert translator.translate(["a b c"]) == ["c b a"]
+            for process in translator._pool._processes.values():
+                process.kill()
+            with pytest.raises(UserError, match="worker process was killed") as caught:
+                translator.translate(["a b c"])
+        assert caught.value.code == ExitCode.TRY_LATER
+
+    def test_the_front_door(self):
+        import seq2seq
+
+        assert seq2seq.Translator is translation.Translator
