@@ -46,8 +46,8 @@ class UserError(Exception):
         self.code = code
 
 
-class Interrupted(Exception):  # noqa: N818  # it is no error
-    """SIGINT or SIGTERM arrived.
+class Interrupted(BaseException):  # it is no error
+    """A signal asks the program to end; like ``KeyboardInterrupt``, nothing that mends errors may stop it.
 
     Args:
         signal_number: the signal; the exit code is 128 + this number.

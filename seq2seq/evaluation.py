@@ -5,6 +5,7 @@ Only sacreBLEU's Python API on lists of lines is used: its command line splits s
 stray carriage returns. Source: Post 2018, arXiv:1804.08771.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import sacrebleu
 from sacrebleu.metrics.base import Metric
 
 from seq2seq.config import parse_langs
-from seq2seq.corpus import CorpusCounts, Pair, read_pairs
+from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import open_output, read_lines
 from seq2seq.translation import Translator, read_langs
@@ -139,6 +140,7 @@ def score_run(
     device: str = "auto",
     workers: int = 1,
     strict: bool = False,
+    warn: Callable[[str], None] | None = None,
 ) -> list[CorpusResult]:
     """Translate each corpus with a run and score the translations.
 
@@ -152,14 +154,15 @@ def score_run(
         device: auto, cpu, cuda or mps.
         workers: processes of one thread each.
         strict: refuse text that is not UTF-8.
+        warn: told of lines that are translated in parts.
 
     Raises:
         UserError: as the table of exit codes says.
     """
-    if output is not None and len(corpora) > 1:
+    if output is not None and (len(corpora) > 1 or str(output) == "-"):
         raise UserError(
-            f"-o {output} keeps the hypotheses of one corpus, not of {len(corpora)}",
-            mend="run eval once for each corpus",
+            f"-o {output} keeps the hypotheses of one corpus in a file",
+            mend="run eval once for each corpus, and name a file: stdout is for the scores",
             code=ExitCode.USAGE,
         )
     src, tgt = parse_langs(langs) if langs else read_langs(run)
@@ -171,16 +174,19 @@ def score_run(
         counts = CorpusCounts()
         texts.append((corpus, _pairs(corpus, (src, tgt), strict, counts), counts))
     results = []
-    with Translator.load(run, device=device, decoding=decoding, workers=workers) as translator:
+    with (
+        Translator.load(run, device=device, decoding=decoding, workers=workers) as translator,
+        # Opened before hours of translating, so that a wrong name shows at once.
+        open_output(str(output or os.devnull)) as out,
+    ):
         for corpus, pairs, counts in texts:
             began = time.monotonic()
             hypotheses: list[str] = []
             for start in range(0, len(pairs), _BLOCK):
-                hypotheses += translator.translate([pair.src for pair in pairs[start : start + _BLOCK]])
+                block = [pair.src for pair in pairs[start : start + _BLOCK]]
+                hypotheses += [best[0].text for best in translator.n_best(block, first_line=start + 1, warn=warn)]
             seconds = time.monotonic() - began
-            if output is not None:
-                with open_output(str(output)) as out:
-                    out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
+            out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
             references = [pair.tgt for pair in pairs]
             scores = {name: score(name, hypotheses, references, tgt) for name in metrics}
             results.append(CorpusResult(corpus, len(pairs), seconds, scores, counts.invalid_utf8))
@@ -216,7 +222,7 @@ def score_file(
         build_metric(name, tgt)
     if _is_plain_text(corpus):
         references = list(read_lines(Path(corpus), strict=strict, counts=counts))
-    elif pair is None and ".tsv" not in corpus:
+    elif pair is None and not _looks_like(corpus, "tsv"):
         raise UserError(
             f"nobody says which side of {corpus} is the reference",
             mend="name the languages with -l, as in -l de-en, or give the reference file itself",
@@ -224,7 +230,7 @@ def score_file(
         )
     else:
         references = [p.tgt for p in _pairs(corpus, pair or ("src", "tgt"), strict, counts)]
-    lines = list(read_lines(hypotheses, strict=strict))
+    lines = list(read_lines(hypotheses, strict=strict, counts=counts))
     if len(lines) != len(references):
         raise UserError(
             f"{hypotheses} has {len(lines):,} lines but {corpus} has {len(references):,}",
@@ -235,7 +241,12 @@ def score_file(
 
 
 def _is_plain_text(corpus: str) -> bool:
-    return Path(corpus).is_file() and not any(end in Path(corpus).name for end in (".tsv", ".jsonl"))
+    return os.path.isfile(corpus) and not _looks_like(corpus, "tsv") and not _looks_like(corpus, "jsonl")
+
+
+def _looks_like(corpus: str, reader: str) -> bool:
+    # Of languages that no file is named after, so that the corpus's own look decides.
+    return find_reader(corpus, ("", "")) is READERS[reader]
 
 
 def _pairs(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> list[Pair]:

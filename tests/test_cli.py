@@ -116,6 +116,12 @@ class TestTrain:
             (["--set", "model.n_heads=3"], ExitCode.REFUSED, ["d_model 16", "n_heads 3", "divisors"]),
             (["--set", "model.dropout=2"], ExitCode.REFUSED, ["model.dropout = 2"]),
             (["--set", "nonsense"], ExitCode.USAGE, ["nonsense", "table.key=value"]),
+            (
+                ["--set", "model.positions=learned", "--set", "model.max_positions=9"],
+                ExitCode.REFUSED,
+                ["max_positions"],
+            ),
+            (["--seed", "-1"], ExitCode.USAGE, ["training.seed = -1"]),
             (["--preset", "huge"], ExitCode.USAGE, ["huge", "tiny, small, base"]),
             (["--config", "no/such.toml"], ExitCode.NO_INPUT, ["no/such.toml"]),
             (["--device", "cray"], ExitCode.USAGE, ["cray", "cpu"]),
@@ -141,9 +147,7 @@ class TestTrain:
         assert_refused(cli("train", "-l", "ab-ba", "-o", tmp_path / "run"), ExitCode.USAGE, "--train")
 
     def test_no_run_folder_named(self, cli):
-        outcome = cli("train")
-        assert (outcome.code, outcome.out) == (ExitCode.USAGE, "")
-        assert "--output" in outcome.err
+        assert_refused(cli("train"), ExitCode.USAGE, "Missing option", "--output")
 
     def test_a_folder_that_holds_something_else(self, train, corpus, tmp_path):
         (tmp_path / "run").mkdir()
@@ -172,6 +176,41 @@ class TestTrain:
         train("--train", corpus)
         outcome = train("--train", corpus, "--set", "model.d_ff=32")
         assert_refused(outcome, ExitCode.REFUSED, "model.d_ff: 16 -> 32", "--overwrite")
+
+    def test_the_preset_cannot_change(self, train, corpus):
+        train("--train", corpus)
+        assert_refused(train("--train", corpus, "--preset", "base"), ExitCode.REFUSED, "preset: auto -> base")
+
+    def test_again_with_the_same_passes_is_finished_too(self, train, corpus, tmp_path):
+        train("--train", corpus, "--max-epochs", "1")
+        before = (tmp_path / "run/manifest.json").read_bytes()
+        assert train("--train", corpus, "--max-epochs", "1").err.startswith("finished already")
+        assert (tmp_path / "run/manifest.json").read_bytes() == before
+
+    def test_a_slip_of_the_pen_overwrites_nothing(self, train, corpus, tmp_path):
+        train("--train", corpus)
+        assert_refused(train("--train", f"{corpus}x", "--overwrite"), ExitCode.NO_INPUT, "corpusx.ab")
+        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
+
+    def test_a_run_goes_on_from_its_own_configuration(self, train, cli, corpus, tmp_path):
+        train("--train", corpus)
+        run = tmp_path / "run"
+        words = ("--config", run / "config.toml", "-o", run, "--max-updates", "3", "--device", "cpu")
+        assert cli("train", *words).code == 0
+
+    def test_a_corpus_that_was_mended_is_read_again(self, train, tmp_path):
+        write_reversal(tmp_path / "c", reversal_lines(30, seed=1))
+        assert train("--train", tmp_path / "c", "--set", "data.max_length=2").code == ExitCode.BAD_DATA  # all too long
+        write_reversal(tmp_path / "c", reversal_lines(70, seed=2))
+        assert "c: 70 pairs" in train("--train", tmp_path / "c").err
+
+    def test_twenty_pairs_are_enough_to_finish(self, train, tmp_path):
+        write_reversal(tmp_path / "c", reversal_lines(20, seed=1))
+        write_reversal(tmp_path / "v", ["a " * 40, "b " * 50])
+        for words in ((), ("--valid", tmp_path / "v", "--overwrite")):
+            outcome = train("--train", tmp_path / "c", *words)
+            assert outcome.code == 0, outcome.err
+            assert json.loads((tmp_path / "run/manifest.json").read_text())["finished"]
 
     def test_overwrite_keeps_the_old_run(self, train, corpus, tmp_path):
         train("--train", corpus)
@@ -296,8 +335,8 @@ class TestTranslate:
             (["-i", "."], ExitCode.NO_INPUT, ["."]),
             (["-i", "IN", "-o", "no/such/out"], ExitCode.CANNOT_WRITE, ["no/such/out"]),
             (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "-b 5"]),
-            (["-i", "IN", "--length-penalty", "-1"], ExitCode.REFUSED, ["length_penalty"]),
-            (["-i", "IN", "-b", "0"], ExitCode.REFUSED, ["beam_size"]),
+            (["-i", "IN", "--length-penalty", "-1"], ExitCode.USAGE, ["length_penalty"]),
+            (["-i", "IN", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
         ],
     )
     def test_bad_requests(self, cli, reverser, tmp_path, monkeypatch, words, code, says):
@@ -409,6 +448,9 @@ class TestEval:
             (["RUN", "CORPUS", "no/such"], ExitCode.NO_INPUT, ["no/such"]),
             (["RUN", "CORPUS", "-l", "ab-xx"], ExitCode.NO_INPUT, ["corpus.xx"]),
             (["RUN", "CORPUS", "CORPUS", "-o", "kept"], ExitCode.USAGE, ["one corpus"]),
+            (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["stdout is for the scores"]),
+            (["RUN", "CORPUS", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "-o", "kept"], ExitCode.USAGE, ["--hyp translates nothing"]),
             (["RUN", "CORPUS", "-o", "no/such/kept"], ExitCode.CANNOT_WRITE, ["no/such/kept"]),
             (["--hyp", "no.hyp", "CORPUS.ba"], ExitCode.NO_INPUT, ["no.hyp"]),
             (["--hyp", "no.hyp", "CORPUS"], ExitCode.USAGE, ["-l de-en"]),
@@ -431,11 +473,28 @@ class TestEverywhere:
         assert (outcome.code, outcome.err) == (0, "")
         assert "Usage" in outcome.out
 
-    @pytest.mark.parametrize("words", [["trian"], ["translate"], ["train", "--bleu"]])
-    def test_command_lines_that_are_none(self, cli, words):
-        outcome = cli(*words)
-        assert (outcome.code, outcome.out) == (ExitCode.USAGE, "")
-        assert "Traceback" not in outcome.err
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["trian"], "No such command 'trian'"),
+            (["translate"], "Missing argument 'RUN'"),
+            (["train", "--bleu"], "No such option: --bleu"),
+            (["translate", "x", "--workers", "0"], "--workers"),
+            (["train", "-o"], "requires an argument"),
+        ],
+    )
+    def test_command_lines_that_are_none(self, cli, words, says):
+        assert_refused(cli(*words), ExitCode.USAGE, says, "--help")
+
+    def test_no_command_shows_the_help(self, cli):
+        outcome = cli()
+        assert outcome.code == ExitCode.USAGE
+        assert "translate" in outcome.out + outcome.err
+
+    def test_what_steers_a_terminal_is_not_printed(self, cli, tmp_path):
+        outcome = cli("translate", tmp_path / "a\x1b[2J[bold]:smile:")
+        assert "\x1b" not in outcome.err
+        assert "[bold]:smile:" in outcome.err
 
     def test_debug_shows_the_traceback(self, cli, monkeypatch, tmp_path):
         from seq2seq.errors import UserError

@@ -10,8 +10,8 @@ REFERENCES = ["The cat sat on the mat.", "It is raining today."]
 
 # Hypotheses, and their scores worked out by sacreBLEU 2.6 on the command line.
 KNOWN = {
-    "bleu": [(REFERENCES, 100.0), (["The cat sat on a mat.", "It is raining today."], 74.19), (["x", "y"], 0.0)],
-    "chrf": [(REFERENCES, 100.0), (["The cat sat on a mat.", "It is raining today."], 83.74), (["x", "z"], 0.0)],
+    "bleu": [(REFERENCES, 100.0), (["The cat sat on a mat.", "It is raining today."], 69.19), (["x", "y"], 0.0)],
+    "chrf": [(REFERENCES, 100.0), (["The cat sat on a mat.", "It is raining today."], 82.53), (["x", "z"], 0.0)],
     "ter": [(REFERENCES, 0.0), (["The cat sat on a mat.", "It is raining today."], 10.0), (["x", "y"], 100.0)],
 }
 

@@ -26,8 +26,8 @@ HOUSE = [
 # and numpy have several; nothing that `--help` needs is among them.
 DOORS = {
     "pydantic": {"config"},
-    "tomllib": {"config"},
-    "tomli_w": {"config"},
+    "tomllib": {"config.layers"},
+    "tomli_w": {"config.layers"},
     "datasets": {"corpus.hub"},
     "huggingface_hub": {"corpus.hub"},  # comes with datasets
     "pyarrow": {"corpus.store"},

@@ -13,7 +13,7 @@ from seq2seq.checkpoint import load_checkpoint, lock, read_manifest
 from seq2seq.config import Layer
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.training import Request, train
-from seq2seq.training.loop import Trainer
+from seq2seq.training.learner import Learner
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Started, Validation
 from seq2seq.translation import Translator
 
@@ -268,15 +268,15 @@ def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora):
 def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, monkeypatch):
     gradients = {}
 
-    def step(trainer: Trainer, rows) -> None:
-        trainer.model.eval()  # without dropout the two must agree
+    def update(learner: Learner, rows, number: int) -> None:
+        learner.model.eval()  # without dropout the two must agree
         for most in (100_000, 40):
-            trainer.micro_batch_tokens = most
-            trainer._gradient(rows)
-            gradients[most] = torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
+            learner.micro_batch_tokens = most
+            learner._gradient(rows)
+            gradients[most] = torch.cat([p.grad.flatten() for p in learner.model.parameters()])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Learner, "update", update)
     with pytest.raises(KeyboardInterrupt):
         list(train(request(tmp_path / "run", corpora)))
     torch.testing.assert_close(gradients[40], gradients[100_000], rtol=1e-4, atol=1e-6)
@@ -285,20 +285,20 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, mon
 
 def test_memory_that_runs_out_is_used_more_sparingly(tmp_path, corpora, monkeypatch):
     sizes = []
-    sum_of_losses = Trainer._sum_of_losses
+    sum_of_losses = Learner._sum_of_losses
 
-    def short_of_memory(trainer: Trainer, batch) -> torch.Tensor:
+    def short_of_memory(learner: Learner, batch) -> torch.Tensor:
         sizes.append(batch.src.numel())
         if batch.src.numel() > 60:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
-        return sum_of_losses(trainer, batch)
+        return sum_of_losses(learner, batch)
 
-    monkeypatch.setattr(Trainer, "_sum_of_losses", short_of_memory)
+    monkeypatch.setattr(Learner, "_sum_of_losses", short_of_memory)
     events = list(train(request(tmp_path / "run", corpora)))
     assert isinstance(events[-1], Finished)
     assert max(sizes) > 60
 
-    monkeypatch.setattr(Trainer, "_sum_of_losses", lambda trainer, batch: short_of_memory(trainer, _too_big(batch)))
+    monkeypatch.setattr(Learner, "_sum_of_losses", lambda learner, batch: short_of_memory(learner, _too_big(batch)))
     with pytest.raises(UserError, match="memory ran out on a single sentence pair") as caught:
         list(train(request(tmp_path / "run2", corpora)))
     assert caught.value.code == ExitCode.TRY_LATER
@@ -321,3 +321,71 @@ def test_a_small_model_learns_to_reverse_strings_exactly(reverser):
     unseen = reversal_lines(200, seed=3, unlike=taken)
     with Translator.load(reverser, device="cpu") as translator:
         assert translator.translate(unseen) == [line[::-1] for line in unseen]
+
+
+def test_a_line_of_metrics_for_each_report_with_scores_where_it_was_validated(tmp_path, corpora):
+    cadence = {"training": {"report_every": 4, "valid_every": 8}}
+    list(train(request(tmp_path / "run", corpora, cadence)))
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().split("\n")[:-1]]
+    assert [line["update"] for line in lines] == [4, 8, 12, 16, 20, 24]
+    assert ["bleu" in line for line in lines] == [False, True] * 3
+    assert all(line["loss"] > 0 and line["tgt_tokens_per_second"] > 0 for line in lines)
+
+
+def test_cadences_that_follow_from_the_length_follow_from_a_new_one(tmp_path, corpora):
+    free = {"training": {"max_updates": 10, "valid_every": None, "save_every": None}}
+    list(train(request(tmp_path / "run", corpora, free)))
+    longer = {"training": {"max_updates": 30, "valid_every": None, "save_every": None}}
+    events = list(train(request(tmp_path / "run", corpora, longer)))
+    assert [e.update for e in events if isinstance(e, Validation)] == [30]
+
+
+def test_a_run_keeps_its_tokenizer(tmp_path, corpora):
+    """The weights know no other, whatever lies by now where it came from."""
+    list(train(request(tmp_path / "first", corpora)))
+    model = tmp_path / "my.model"
+    model.write_bytes((tmp_path / "first/tokenizer.model").read_bytes())
+    given: Layer = {"data": {"tokenizer": str(model)}}
+    list(train(request(tmp_path / "run", corpora, given)))
+    list(train(request(tmp_path / "other", corpora, {"data": {"tokenizer_type": "bpe"}})))
+    model.write_bytes((tmp_path / "other/tokenizer.model").read_bytes())
+    list(train(request(tmp_path / "run", corpora, given, {"training": {"max_updates": 30}})))
+    assert (tmp_path / "run/tokenizer.model").read_bytes() == (tmp_path / "first/tokenizer.model").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["train.ids.arrow", "train.text.arrow", "tokenizer.model", "prepared.json", "corpora.json"]
+)
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_what_was_prepared_is_made_again_where_it_is_damaged(tmp_path, corpora, name, how):
+    run = tmp_path / "run"
+    list(train(request(tmp_path / "whole", corpora)))
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora), StopAt(30)))
+    path = run / "prepared" / name
+    path.unlink() if how == "gone" else path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    list(train(request(run, corpora)))
+    assert weights_of(run) == weights_of(tmp_path / "whole")
+
+
+def test_other_corpora_leave_what_was_prepared(tmp_path, corpora):
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora), StopAt(30)))
+    other = {"data": {"train": [write_corpus(tmp_path / "other", 40, 9)]}}
+    with pytest.raises(UserError, match="do not hold the pairs"):
+        list(train(request(run, corpora, other)))
+    assert (run / "prepared" / "train.ids.arrow").exists()
+
+
+def test_passes_are_counted_in_real_updates(tmp_path, corpora):
+    few = {"training": {"max_updates": None, "max_epochs": 2, "batch_tokens": 60, "report_every": 1}}
+    events = list(train(request(tmp_path / "run", corpora, few)))
+    reports = [e for e in events if isinstance(e, Report)]
+    in_first = sum(report.epoch == 0 for report in reports)
+    assert in_first < len(reports)
+    assert abs(len(reports) - 2 * in_first) <= 2
+
+
+def test_sigterm_is_not_taken_for_an_error():
+    assert not issubclass(Interrupted, Exception)

@@ -113,7 +113,7 @@ def test_memory_has_one_vector_a_source_token():
     assert memory.shape == (3, 7, D)
     assert model.decode(padded(TGT), memory, mask).shape == (3, 5, D)
     assert model(src, mask, padded(TGT)).shape == (3, 5, V)
-    assert model.vocab_size == V
+    assert model.output.out_features == V
 
 
 def test_padding_mask():

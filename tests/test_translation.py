@@ -71,7 +71,12 @@ _OPEN: dict[tuple[int, int], Translator] = {}
 
 
 class TestLongLines:
-    """The reverser has seen six letters at most, and is asked for seven tokens in one piece."""
+    """The reverser has seen six letters at most, and is asked for no more in one piece."""
+
+    @pytest.fixture
+    def translator(self, translator, monkeypatch):
+        monkeypatch.setattr(translator, "max_src_length", 7)
+        return translator
 
     def test_cut_at_spaces_where_no_sentence_ends(self, translator):
         warnings: list[str] = []
@@ -82,7 +87,7 @@ class TestLongLines:
 
     def test_cut_at_sentence_ends_first(self, translator):
         tokenizer = translator.tokenizer
-        parts = split_long("a b. c d! e f?", tokenizer, 8)
+        parts = split_long("a b. c d! e f?", tokenizer, 5)
         assert [tokenizer.decode([part])[0] for part in parts] == ["a b.", "c d!", "e f?"]
 
     def test_a_word_without_spaces_is_cut_anywhere(self, translator):

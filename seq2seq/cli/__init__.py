@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,7 +48,7 @@ app.command("eval")(eval_command)
 def main() -> None:
     """Run a command and leave with its exit code; every error is one line on stderr."""
     code = _run()
-    if code == ExitCode.PIPE_CLOSED:
+    if code == ExitCode.PIPE_CLOSED and sys.stdout is not None:
         # Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
@@ -57,8 +57,12 @@ def main() -> None:
 def _run() -> int:
     try:
         with StopFlag():
-            app(standalone_mode=True)
-    except SystemExit as leave:
+            # Not standalone: its errors are boxes of several lines.
+            code = app(standalone_mode=False)
+            return code if isinstance(code, int) else ExitCode.OK
+    except SystemExit as leave:  # Typer's answer to a closed pipe, in either mode
+        if isinstance(leave.__context__, BrokenPipeError):
+            return ExitCode.PIPE_CLOSED
         return leave.code if isinstance(leave.code, int) else 0
     except UserError as error:
         if debugging.on:
@@ -68,11 +72,15 @@ def _run() -> int:
     except Interrupted as error:
         if error.saved:
             what = f"interrupted by signal {error.signal_number}"
-            print_error(what, "the same command goes on from here", kind="note")
+            command = "the same command without --overwrite" if "--overwrite" in sys.argv else "the same command"
+            print_error(what, f"{command} goes on from here", kind="note")
         return 128 + error.signal_number
     except BrokenPipeError:
         return ExitCode.PIPE_CLOSED
     except Exception as error:
+        # Click's errors, wherever this version of Typer keeps their class.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            return _usage_error(error)
         if debugging.on:
             raise
         print_error(
@@ -81,4 +89,11 @@ def _run() -> int:
             kind="bug",
         )
         return ExitCode.BUG
-    return 0
+
+
+def _usage_error(error: Any) -> int:
+    """One line for a command line that is none; an empty one has had the help shown by now."""
+    if message := error.format_message():
+        command = error.ctx.command_path if getattr(error, "ctx", None) else "seq2seq"
+        print_error(message.rstrip("."), f"see `{command} --help`")
+    return ExitCode.USAGE

@@ -1,11 +1,51 @@
 """What a person sees: everything but data goes to stderr, through Rich on a terminal and plainly off it."""
 
+import io
+import os
+import re
 import sys
+from typing import IO, cast
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Stderr(io.TextIOBase):
+    """stderr as no work may fail by: what it will not take, because its reader has gone or there is none, is lost."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            if sys.stderr is not None:
+                return sys.stderr.write(text)
+        except (OSError, ValueError):
+            _give_up_stderr()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+        except (OSError, ValueError):
+            _give_up_stderr()
+
+    def isatty(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.stderr, "encoding", None) or "utf-8"
+
+
+def _give_up_stderr() -> None:
+    """Let what is still buffered go nowhere, or Python would fail by it at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    except OSError:
+        sys.stderr = None  # as Python itself has it where there is none
+
+
+# Text is shown as it is: no [markup], no :emoji:, no highlighting.
+console = Console(file=cast(IO[str], _Stderr()), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 class _Debugging:
@@ -16,23 +56,31 @@ class _Debugging:
 
 debugging = _Debugging()
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def shown(text: str, most: int | None = None) -> str:
+    """Text that cannot steer a terminal, cut to ``most`` characters."""
+    text = _CONTROL.sub("\ufffd", text)
+    return text if most is None or len(text) <= most else text[: most - 1] + "…"
+
 
 def print_error(what: str, mend: str, kind: str = "error") -> None:
     """One line: what happened and where, then how to mend it."""
-    text = " ".join(f"{what}; {mend}".split())
-    console.print(f"[bold red]{kind}:[/] {escape(text)}")
+    style = "bold" if kind == "note" else "bold red"
+    console.print(Text.assemble((f"{kind}:", style), " ", shown(" ".join(f"{what}; {mend}".split()))))
 
 
 def print_warning(text: str) -> None:
     """One line that something is not as expected, though work goes on."""
-    console.print(f"[yellow]warning:[/] {escape(text)}")
+    console.print(Text.assemble(("warning:", "yellow"), " ", shown(text)))
 
 
 def print_note(text: str) -> None:
     """One line that is good to know."""
-    console.print(escape(text))
+    console.print(shown(text))
 
 
 def on_terminal() -> bool:
-    """Whether a person watches stderr."""
-    return sys.stderr.isatty()
+    """Whether a person watches stderr, on a terminal that can move its cursor."""
+    return console.is_terminal and not console.is_dumb_terminal

@@ -3,29 +3,32 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
-from seq2seq.cli.console import console, on_terminal, print_note, print_warning
+from seq2seq.cli.console import console, on_terminal, print_note, print_warning, shown
 from seq2seq.cli.signals import StopFlag
 from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Started, Validation
+
+_LONGEST_SAMPLE = 200
+"""Characters of a sample translation that are shown."""
 
 
 def show(progress: Iterator[Progress], stop: StopFlag) -> None:
     """Draw what training yields until it ends; from its start on, signals wait for a save."""
     bar = Bar(
         TextColumn("update {task.completed:,.0f}/{task.total:,.0f}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.percentage:>3.0f}%"),
+        BarColumn(bar_width=12),
         TimeElapsedColumn(),
         TextColumn("eta"),
         TimeRemainingColumn(elapsed_when_finished=False),
         TextColumn("{task.fields[numbers]}"),
         console=console,
-        expand=True,
         disable=not on_terminal(),
         speed_estimate_period=600,
+        redirect_stdout=False,
+        redirect_stderr=False,
     )
     drawn = _Drawn(bar)
     with bar:
@@ -42,7 +45,6 @@ class _Drawn:
         self.bar = bar
         self.task: TaskID | None = None
         self.max_updates = 0
-        self.began = 0
         self.last_bleu = ""
 
     def draw(self, event: Progress) -> None:
@@ -73,7 +75,7 @@ class _Drawn:
         self.task = self.bar.add_task("train", total=self.max_updates, completed=event.update, numbers="")
 
     def _report(self, event: Report) -> None:
-        numbers = f"{event.tgt_tokens_per_second:,.0f} tok/s  loss {event.loss:.3f}"
+        numbers = f"{event.tgt_tokens_per_second:,.0f} tok/s  loss {event.loss:.2f}"
         if on_terminal() and self.task is not None:
             self.bar.update(self.task, completed=event.update, numbers=f"{numbers}{self.last_bleu}")
             return
@@ -85,15 +87,17 @@ class _Drawn:
 
     def _validation(self, event: Validation) -> None:
         self.last_bleu = f"  BLEU {event.bleu:.1f}"
-        best = "  [green]best[/]" if event.is_best else ""
+        scores = f"loss {event.valid_loss:.3f}  BLEU {event.bleu:.2f}  chrF {event.chrf:.2f}"
         console.print(
-            f"[bold]validation[/] at update {event.update:,}: loss {event.valid_loss:.3f}  BLEU {event.bleu:.2f}  "
-            f"chrF {event.chrf:.2f}  ({event.seconds:.0f} s){best}"
+            Text.assemble(
+                ("validation", "bold"),
+                f" at update {event.update:,}: {scores}  ({event.seconds:.0f} s)",
+                ("  best" if event.is_best else "", "green"),
+            )
         )
         for sample in event.samples:
-            console.print(f"  [dim]source[/]    {escape(sample.src)}")
-            console.print(f"  [dim]ours[/]      {escape(sample.hypothesis)}")
-            console.print(f"  [dim]reference[/] {escape(sample.reference)}")
+            for name, text in (("source", sample.src), ("ours", sample.hypothesis), ("reference", sample.reference)):
+                console.print(Text.assemble("  ", (f"{name:<9}", "dim"), " ", shown(text, most=_LONGEST_SAMPLE)))
         if self.task is not None:
             self.bar.update(self.task, completed=event.update)
 

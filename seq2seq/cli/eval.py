@@ -39,22 +39,21 @@ def eval_command(
     ] = False,
 ) -> None:
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
-    from seq2seq.cli.report import print_results, too_few_words
+    from seq2seq.cli.console import print_warning
+    from seq2seq.cli.report import print_results, run_and_corpus, wrong_words
     from seq2seq.evaluation import parse_metrics, score_file, score_run
 
     names = parse_metrics(metrics)
     if hypotheses is not None:
-        *runs, corpus = words
-        if len(runs) > 1:
-            raise too_few_words("--hyp takes one corpus, and at most a run folder before it")
-        run = Path(runs[0]) if runs else None
+        run, corpus = run_and_corpus(words, others=(output, beam_size, length_penalty))
         results = [score_file(hypotheses, corpus, names, run=run, langs=langs, strict=strict)]
     else:
         if len(words) < 2:
-            raise too_few_words("eval takes a run folder and at least one corpus")
+            raise wrong_words("eval takes a run folder and at least one corpus")
         decoding: dict[str, object] = {"beam_size": beam_size, "length_penalty": length_penalty}
         results = score_run(
             Path(words[0]), words[1:], names,
             langs=langs, output=output, decoding=decoding, device=device, workers=workers, strict=strict,
+            warn=print_warning,
         )  # fmt: skip
     print_results(results, as_json=as_json)

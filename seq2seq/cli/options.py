@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from seq2seq.config import Layer, build, merge, parse_langs, parse_set, read_toml
+from seq2seq.errors import ExitCode, UserError
 
 
 def training_layers(
@@ -21,7 +22,8 @@ def training_layers(
     """The layers above the preset, in the order of precedence: file < flags < ``--set``.
 
     Raises:
-        UserError: a malformed ``-l`` or ``--set`` (2), an unknown key or a bad value (78), no such file (66).
+        UserError: a malformed ``-l`` or ``--set`` or a bad value of a flag (2), an unknown key or a bad value
+            of a file or ``--set`` (78), no such file (66).
     """
     layers: list[Layer] = []
     if recipe is not None:
@@ -38,7 +40,10 @@ def training_layers(
     }
     if preset is not None:
         given["preset"] = preset
-    build(given, where="the command line")
+    try:
+        build(given, where="the command line")
+    except UserError as error:
+        raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
     layers.append(given)
     for assignment in sets:
         layers.append(parse_set(assignment))

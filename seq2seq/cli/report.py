@@ -1,16 +1,31 @@
-"""The results of ``eval`` on stdout: for a person a line a metric, for a program JSON."""
+"""What ``eval`` is asked, and its results on stdout: for a person a line a metric, for a program JSON."""
 
 import json
-import sys
+from pathlib import Path
 
 from seq2seq.cli.console import print_note, print_warning
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import CorpusResult
+from seq2seq.lines import open_output
 
 
-def too_few_words(what: str) -> UserError:
-    """The error of a command line with the wrong number of words."""
+def wrong_words(what: str) -> UserError:
+    """The error of a command line whose words do not go together."""
     return UserError(what, mend="see `seq2seq eval --help`", code=ExitCode.USAGE)
+
+
+def run_and_corpus(words: list[str], *, others: tuple[object, ...]) -> tuple[Path | None, str]:
+    """The words of ``eval --hyp``: a corpus, and perhaps a run folder that says the languages.
+
+    Raises:
+        UserError: more words, or options of translating beside them (2).
+    """
+    *runs, corpus = words
+    if len(runs) > 1:
+        raise wrong_words("--hyp takes one corpus, and at most a run folder before it")
+    if any(other is not None for other in others):
+        raise wrong_words("--hyp translates nothing: -o, -b and --length-penalty have no meaning with it")
+    return Path(runs[0]) if runs else None, corpus
 
 
 def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
@@ -18,8 +33,9 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     for result in results:
         if result.invalid_utf8:
             print_warning(f"{result.corpus}: {result.invalid_utf8:,} lines held bytes that are not UTF-8")
-    sys.stdout.write(json.dumps(_as_json(results), ensure_ascii=False) + "\n" if as_json else _as_text(results))
-    sys.stdout.flush()
+    text = json.dumps(_as_json(results), ensure_ascii=False) + "\n" if as_json else _as_text(results)
+    with open_output("-") as out:
+        out.write(text.encode("utf-8", "replace"))
 
 
 def _as_json(results: list[CorpusResult]) -> dict[str, object]:

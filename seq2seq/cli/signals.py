@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a polite end while training, an immediate one elsewhere."""
+"""Signals: a polite end while training, an immediate one elsewhere."""
 
 import signal
 from types import FrameType, TracebackType
@@ -6,7 +6,8 @@ from typing import Any, Self
 
 from seq2seq.errors import Interrupted
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C, a polite kill, a terminal that was closed (which Windows does not tell).
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class StopFlag:

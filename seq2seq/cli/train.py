@@ -51,7 +51,7 @@ def train_command(
         config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict or None,
         max_updates=max_updates, max_epochs=max_epochs, sets=sets or [],
     )  # fmt: skip
-    with StopFlag() as stop:  # before torch is imported, which takes a second
+    with StopFlag() as stop:
         from seq2seq.cli.display import show
         from seq2seq.training import Request
         from seq2seq.training import train as run_training

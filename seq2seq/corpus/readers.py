@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat as file_stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,24 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     return READERS["prefix"]
 
 
+def stamp(corpus: str, langs: tuple[str, str]) -> list[list[int]] | None:
+    """Sizes and times of change of a corpus's files: the same as long as nobody has touched them.
+
+    None where that says nothing: data sets of ``hf:``, and what is no ordinary file.
+    """
+    reader = find_reader(corpus, langs)
+    if reader is READERS["hf"]:
+        return None
+    paths = [_side(corpus, lang) for lang in langs] if reader is READERS["prefix"] else [Path(corpus)]
+    try:
+        found = [path.stat() for path in paths if path is not None]
+    except OSError:
+        return None
+    if len(found) < len(paths) or not all(file_stat.S_ISREG(s.st_mode) for s in found):
+        return None
+    return [[s.st_size, s.st_mtime_ns] for s in found]
+
+
 def _read_prefix(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
     """``train.de`` and ``train.en``, each plain or compressed, one sentence a line."""
     src_path, tgt_path = (_side(corpus, lang) for lang in langs)
@@ -80,8 +99,8 @@ def _read_prefix(corpus: str, langs: tuple[str, str], strict: bool, counts: Corp
 
 def _side(prefix: str, lang: str) -> Path | None:
     """The file of one language, the plain one before any compressed one."""
-    paths = (Path(f"{prefix}.{lang}{suffix}") for suffix in _COMPRESSED)
-    return next((path for path in paths if path.exists()), None)
+    paths = (f"{prefix}.{lang}{suffix}" for suffix in _COMPRESSED)
+    return next((Path(path) for path in paths if os.path.exists(path)), None)
 
 
 def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import secrets
+import select
 import stat
 import sys
 from collections.abc import Iterator
@@ -42,18 +43,29 @@ class _CheckedFile(io.FileIO):
 
     def __init__(self, file: str | int, mode: str, *, shown: str, closefd: bool = True) -> None:
         self._shown = shown
+        self.abandoned = False
+        """Swallow what is written: nobody takes it any more."""
         try:
             super().__init__(file, mode, closefd=closefd)
         except OSError as error:
             raise cannot_write(shown, error) from None
 
     def write(self, data: "ReadableBuffer", /) -> int:
+        if self.abandoned:
+            return memoryview(data).nbytes
         try:
-            return super().write(data)
+            # None: somebody set the descriptor not to block. Wait here instead.
+            while (n := super().write(data)) is None:
+                select.select([], [self], [])
+            return n
         except BrokenPipeError:
             raise
         except OSError as error:
             raise cannot_write(self._shown, error) from None
+
+    def accepts(self) -> bool:
+        """Whether a write would go through within a second: a reader may have stalled."""
+        return bool(select.select([], [self], [], 1.0)[1])
 
 
 @contextmanager
@@ -63,12 +75,14 @@ def _writer(file: str | int, mode: str, *, shown: str) -> Iterator[BinaryIO]:
     Left for the interpreter to flush at exit, what could not be written would fail there once more and
     turn the exit code into 120.
     """
-    writer = io.BufferedWriter(_CheckedFile(file, mode, shown=shown, closefd=isinstance(file, str)))
+    checked = _CheckedFile(file, mode, shown=shown, closefd=isinstance(file, str))
+    writer = io.BufferedWriter(checked)
     try:
         yield writer
         writer.flush()
     except BaseException:
         with suppress(OSError, UserError):
+            checked.abandoned = not checked.accepts()
             writer.close()
         raise
     try:

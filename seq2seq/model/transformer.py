@@ -81,11 +81,6 @@ class Transformer(nn.Module):
                         with torch.no_grad():
                             module.out_proj.weight.mul_((branches * len(layers)) ** -0.5)
 
-    @property
-    def vocab_size(self) -> int:
-        """Pieces of the joint vocabulary."""
-        return self.output.out_features
-
     def _embed(self, tokens: Tensor, embedding: nn.Module, positions: nn.Module, offset: int = 0) -> Tensor:
         """Scaled embeddings plus positions, after dropout. [B, T] -> [B, T, D]"""
         # The scale brings embeddings of variance 1/D, which suits them as output weights, to the

@@ -1,38 +1,26 @@
 """Training from CORPUS words to a run folder; ``train`` is the one call that the command line makes."""
 
-import contextlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from seq2seq.checkpoint import (
-    Checkpoint,
-    commit,
-    load_checkpoint,
-    lock,
-    model_name,
-    move_aside,
-    read_manifest,
-    read_tensors,
-    truncate_metrics,
-    write_atomic,
-)
-from seq2seq.config import PRESETS, Layer, RunConfig, build, difference, merge, parse_langs, to_toml
-from seq2seq.errors import ExitCode, Interrupted, UserError
+from seq2seq.batching import epoch_updates
+from seq2seq.checkpoint import Checkpoint, load_checkpoint, lock, move_aside, read_file, read_manifest
+from seq2seq.config import PRESETS, Layer, RunConfig, build, difference, merge, parse_langs
+from seq2seq.corpus import read_pairs
+from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
-from seq2seq.model.transformer import n_parameters
-from seq2seq.training.advice import advise, complete
-from seq2seq.training.card import model_card
-from seq2seq.training.loop import StopSignal, Trainer
-from seq2seq.training.prepare import Prepared, prepare, read_corpora
-from seq2seq.training.progress import Finished, Notice, Progress, Started
-from seq2seq.training.validation import ValidationSet
-from seq2seq.translation import load_weights, pick_device
+from seq2seq.lines import cannot_read
+from seq2seq.training.advice import advise, complete, describe
+from seq2seq.training.corpora import read_corpora
+from seq2seq.training.loop import StopSignal
+from seq2seq.training.prepare import Prepared, prepare
+from seq2seq.training.progress import Finished, Notice, Progress
+from seq2seq.training.run import Run
+from seq2seq.translation import pick_device
 
 __all__ = ["Request", "train"]
 
@@ -85,6 +73,9 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
     folder = request.run
     _refuse_foreign_folder(folder)
     if request.overwrite and folder.exists():
+        _require_data(asked)
+        for word in (*asked.data.train, *asked.data.valid):  # a slip of the pen moves nothing
+            next(read_pairs(word, parse_langs(asked.data.langs), strict=asked.data.strict), None)
         yield Notice(f"the old run is now {move_aside(folder)}")
     with lock(folder):
         notices: list[Notice] = []
@@ -100,7 +91,10 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
 def _refuse_foreign_folder(folder: Path) -> None:
     """A folder with somebody's own files in it is not trained into."""
     if folder.is_dir():
-        names = {path.name for path in folder.iterdir()}
+        try:
+            names = {path.name for path in folder.iterdir()}
+        except OSError as error:
+            raise cannot_read(str(folder), error) from None
         if names and not names & {"manifest.json", "checkpoints", "prepared", ".lock"}:
             raise UserError(
                 f"{folder} is a folder with other files in it ({sorted(names)[0]}, …)",
@@ -138,30 +132,54 @@ def _start(request: Request, asked: RunConfig, device: torch.device, stop: StopS
     if asked.preset == "auto":
         advice = advise(n_pairs, device.type)
         preset, below = advice.preset, [PRESETS[advice.preset], advice.layer]
-        told += advice.reasons
+        told.append(advice.reason)
     else:
         preset, below = asked.preset, [PRESETS[asked.preset]]
     config = build(merge([*below, *request.layers]), where="the configuration")
-    yield from _drain(told)
+    yield from _drain([*told, describe(config)])
+    told.clear()
     prepared = prepare(request.run / "prepared", config.data, corpora, told.append)
-    config, reasons = complete(config, preset, prepared.n_tgt_tokens, device.type)
+    asked_for = {
+        "limits": [config.training.max_updates, config.training.max_epochs],
+        "derived": [key for key in _CADENCES if getattr(config.training, key) is None],
+    }
+    config, reasons = complete(config, preset, prepared.n_tgt_tokens, _updates_an_epoch(config, prepared), device.type)
     yield from _drain([*told, *reasons])
-    yield from _Run(request.run, config, prepared, device, stop).train(None)
+    yield from Run(request.run, config, prepared, device, stop, asked_for).train(None)
+
+
+_CADENCES = ("valid_every", "save_every")
+"""Keys of ``training`` that follow from the length of training where they are left open."""
+
+
+def _updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
+    training, ids = config.training, prepared.ids
+    order = epoch_updates(
+        ids.src_lengths, ids.tgt_lengths, batch_tokens=training.batch_tokens, seed=training.seed, epoch=0
+    )
+    return sum(1 for _ in order)
 
 
 def _go_on(request: Request, checkpoint: Checkpoint, device: torch.device, stop: StopSignal) -> Iterator[Progress]:
     """A run that has a checkpoint: what the command leaves open is taken from the run."""
     stored_layer: Layer = checkpoint.state["config"]
     stored = build(stored_layer, where=str(checkpoint.path))
-    config = build(merge([stored_layer, *request.layers]), where="the configuration")
+    given = merge(request.layers)
+    config = build(merge([stored_layer, given]), where="the configuration")
     changed = [line for line in difference(stored, config) if line.partition(":")[0] not in _MAY_CHANGE]
+    if stored.decoding.length_penalty is None:  # the run's own config.toml names the one that was chosen at its end
+        changed = [line for line in changed if not line.startswith("decoding.length_penalty:")]
+    if given.get("preset", stored.preset) != stored.preset:
+        changed.insert(0, f"preset: {stored.preset} -> {given['preset']}")
     if changed:
         raise UserError(
             f"{request.run} was trained with another configuration: {', '.join(changed)}",
             mend="give the same command to go on, another -o for another run, or --overwrite to start anew",
             code=ExitCode.REFUSED,
         )
-    config = _new_limits(config, request.layers)
+    config = replace(stored, data=config.data, training=config.training)  # of all the rest nothing has changed
+    config, limits = _with_limits(config, given, stored, checkpoint.state["limits"])
+    config = _open_cadences(config, given, checkpoint.state["derived"])
     told: list[str] = []
     if _is_finished(request.run, checkpoint, config):
         manifest = read_manifest(request.run)
@@ -174,22 +192,46 @@ def _go_on(request: Request, checkpoint: Checkpoint, device: torch.device, stop:
             already=True,
         )
         return
-    corpora = read_corpora(request.run / "prepared", config.data, told.append)
-    _refuse_other_corpora(checkpoint.state["corpora"], [c.sha256 for c in corpora])
-    prepared = prepare(request.run / "prepared", config.data, corpora, told.append)
-    config, reasons = complete(config, "small", prepared.n_tgt_tokens, device.type)
-    yield from _drain([*told, *reasons])
-    yield from _Run(request.run, config, prepared, device, stop).train(checkpoint)
+    folder = request.run / "prepared"
+    corpora = read_corpora(folder, config.data, told.append, expected=checkpoint.state["corpora"])
+    prepared = prepare(folder, config.data, corpora, told.append, model=_own_tokenizer(request.run))
+    if prepared.tokenizer_sha256 != checkpoint.state["tokenizer"]:
+        raise UserError(
+            f"{request.run} was trained with another tokenizer than {config.data.tokenizer or 'its text makes now'}",
+            mend="restore that tokenizer, or give --overwrite to start anew",
+            code=ExitCode.REFUSED,
+        )
+    config, _ = complete(config, "small", prepared.n_tgt_tokens, _updates_an_epoch(config, prepared), device.type)
+    yield from _drain(told)
+    asked_for = {"limits": limits, "derived": checkpoint.state["derived"]}
+    yield from Run(request.run, config, prepared, device, stop, asked_for).train(checkpoint)
 
 
-def _new_limits(config: RunConfig, layers: list[Layer]) -> RunConfig:
-    """A new --max-epochs takes the place of the updates that were derived from the old one."""
-    given = merge(layers).get("training", {})
-    if given.get("max_epochs") is not None and given.get("max_updates") is None:
-        return replace(config, training=replace(config.training, max_updates=None))
-    if given.get("max_updates") is not None and given.get("max_epochs") is None:
-        return replace(config, training=replace(config.training, max_epochs=None))
-    return config
+def _own_tokenizer(folder: Path) -> bytes | None:
+    """The tokenizer of a run that has been validated once."""
+    if not (folder / "manifest.json").exists():
+        return None
+    return read_file(folder, read_manifest(folder), "tokenizer.model")
+
+
+def _with_limits(
+    config: RunConfig, given: Layer, stored: RunConfig, before: list[int | None]
+) -> tuple[RunConfig, list[int | None]]:
+    """New limits take the place of the old ones, with all that was derived from them; the limits asked for."""
+    asked = given.get("training", {})
+    limits = [asked.get("max_updates"), asked.get("max_epochs")]
+    if limits in ([None, None], before):
+        max_updates, max_epochs, limits = stored.training.max_updates, stored.training.max_epochs, before
+    else:
+        max_updates, max_epochs = limits
+    return replace(config, training=replace(config.training, max_updates=max_updates, max_epochs=max_epochs)), limits
+
+
+def _open_cadences(config: RunConfig, given: Layer, derived: list[str]) -> RunConfig:
+    """What followed from the old length of training follows from the new one, unless it is given now."""
+    asked = given.get("training", {})
+    opened: dict[str, Any] = {key: None for key in derived if asked.get(key) is None}
+    return replace(config, training=replace(config.training, **opened))
 
 
 def _is_finished(folder: Path, checkpoint: Checkpoint, config: RunConfig) -> bool:
@@ -202,110 +244,7 @@ def _is_finished(folder: Path, checkpoint: Checkpoint, config: RunConfig) -> boo
     return not more and now.patience == before["patience"]
 
 
-def _refuse_other_corpora(before: list[str], now: list[str]) -> None:
-    if before != now:
-        raise UserError(
-            "the corpora do not hold the pairs that this run was trained on",
-            mend="give the same corpora to go on, another -o for another run, or --overwrite to start anew",
-            code=ExitCode.REFUSED,
-        )
-
-
 def _drain(told: list[str]) -> Iterator[Notice]:
     """Pass on what was told."""
     while told:
         yield Notice(told.pop(0))
-
-
-class _Run:
-    """A run folder while it is trained in."""
-
-    def __init__(
-        self, folder: Path, config: RunConfig, prepared: Prepared, device: torch.device, stop: StopSignal
-    ) -> None:
-        self.folder = folder
-        self.config = config
-        self.prepared = prepared
-        self.stop = stop
-        self.validation = ValidationSet(
-            prepared.valid,
-            prepared.tokenizer,
-            config.data.max_length,
-            prepared.max_src_length,
-            parse_langs(config.data.langs)[1],
-        )
-        self.trainer = Trainer(folder, config, prepared, self.validation, device, stop, self._commit_best)
-
-    def train(self, checkpoint: Checkpoint | None) -> Iterator[Progress]:
-        """Train from the beginning or from a checkpoint, then settle the length penalty and finish."""
-        trainer, config = self.trainer, self.config
-        if checkpoint is not None:
-            trainer.restore(checkpoint)
-        truncate_metrics(self.folder, trainer.update)
-        write_atomic(self.folder / "prepared" / "config.toml", to_toml(config).encode())
-        yield Started(
-            config=config,
-            device=str(trainer.device),
-            precision=trainer.precision,
-            n_pairs=self.prepared.n_pairs,
-            n_tgt_tokens=self.prepared.n_tgt_tokens,
-            vocab_size=len(self.prepared.tokenizer),
-            n_parameters=n_parameters(trainer.model),
-            update=trainer.update,
-        )
-        yield from trainer.train()
-        yield self._finish()
-
-    def _finish(self) -> Finished:
-        """Choose the length penalty with the best weights, and mark the run as finished."""
-        trainer = self.trainer
-        reason = trainer.reason_to_end()
-        assert reason is not None
-        manifest = read_manifest(self.folder)
-        weights = read_tensors(self.folder, manifest, manifest.weights)
-        load_weights(trainer.best_model, weights)
-        scores = dict(trainer.scores)
-        config = self.config
-        if config.decoding.length_penalty is None:
-            alpha, bleu = self.validation.choose_alpha(trainer.best_model, config.decoding, self._check_interrupted)
-            config = replace(config, decoding=replace(config.decoding, length_penalty=alpha))
-            scores["bleu_beam"] = bleu
-        self._commit(weights, trainer.best_update, scores, config, finished=True)
-        shutil.rmtree(self.folder / "prepared", ignore_errors=True)
-        return Finished(trainer.update, trainer.best_update, scores, trainer.seconds, reason)
-
-    def _check_interrupted(self) -> None:
-        """Everything is saved by now: an interrupted finish is made up for by the same command."""
-        signal_number = self.stop()
-        if signal_number is not None:
-            raise Interrupted(signal_number, saved=True)
-
-    def _commit_best(self, weights: dict[str, Tensor], update: int, scores: dict[str, float]) -> None:
-        self._commit(weights, update, scores, self.config, finished=False)
-
-    def _commit(
-        self, weights: dict[str, Tensor], update: int, scores: dict[str, float], config: RunConfig, *, finished: bool
-    ) -> None:
-        """Put the weights to translate with, and all that belongs to them, into the folder."""
-        commit(
-            self.folder,
-            {
-                "config.toml": to_toml(config).encode(),
-                "tokenizer.model": self.prepared.tokenizer.model,
-                model_name(update): weights,
-            },
-            update=update,
-            finished=finished,
-            scores=scores,
-            corpora=self.prepared.record(),
-            versions={name: version(name) for name in ("seq2seq", "torch", "sentencepiece", "sacrebleu")},
-            info={
-                "max_src_length": self.prepared.max_src_length,
-                "vocab_size": len(self.prepared.tokenizer),
-                "seconds": round(self.trainer.seconds, 1),
-            },
-        )
-        card = self.folder / "README.md"
-        if not card.exists() or finished:
-            with contextlib.suppress(UserError):  # a full disk is reported where it costs something
-                model_card(card, config, scores, self.prepared.record())

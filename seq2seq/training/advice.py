@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass, replace
 
-from seq2seq.config import PRESETS, Layer, RunConfig
+from seq2seq.config import Layer, RunConfig
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A partial configuration with its reasons, one line each."""
+    """A partial configuration, and why."""
 
     preset: str
     layer: Layer
-    reasons: list[str]
+    reason: str
 
 
 def advise(n_pairs: int, device: str) -> Advice:
@@ -35,15 +35,15 @@ def advise(n_pairs: int, device: str) -> Advice:
     layer: Layer = {"data": {"vocab_size": vocab_size}, "training": {"batch_tokens": batch_tokens}}
     if preset == "small" and n_pairs >= 100_000:
         layer["model"] = {"dropout": 0.2 if n_pairs < 400_000 else 0.1}
-    shape = PRESETS[preset]["model"]
-    return Advice(
-        preset,
-        layer,
-        [
-            f"{n_pairs:,} pairs on {device}: preset {preset} ({why})",
-            f"{shape['encoder_layers']}+{shape['decoder_layers']} layers of width {shape['d_model']}, "
-            f"vocabulary {vocab_size:,}, {batch_tokens:,} target tokens an update",
-        ],
+    return Advice(preset, layer, f"{n_pairs:,} pairs on {device}: preset {preset} ({why})")
+
+
+def describe(config: RunConfig) -> str:
+    """What is going to be trained, whoever chose it; one line."""
+    model = config.model
+    return (
+        f"{model.encoder_layers}+{model.decoder_layers} layers of width {model.d_model}, "
+        f"vocabulary {config.data.vocab_size:,}, {config.training.batch_tokens:,} target tokens an update"
     )
 
 
@@ -53,13 +53,16 @@ _TOKENS = {"tiny": 16e6, "small": 12e6, "base": 500e6, "big": 2000e6, "deep": 50
 _MOST_EPOCHS = 40
 
 
-def complete(config: RunConfig, preset: str, n_tgt_tokens: int, device: str) -> tuple[RunConfig, list[str]]:
+def complete(
+    config: RunConfig, preset: str, n_tgt_tokens: int, updates_an_epoch: int, device: str
+) -> tuple[RunConfig, list[str]]:
     """Settle the length of training and its cadences where the user left them open.
 
     Args:
         config: with every layer applied.
         preset: row of ``PRESETS`` in force.
         n_tgt_tokens: target tokens of the training corpus, EOS included.
+        updates_an_epoch: updates of one pass over it; other passes differ by one or two.
         device: cpu, cuda or mps.
 
     Returns:
@@ -67,16 +70,15 @@ def complete(config: RunConfig, preset: str, n_tgt_tokens: int, device: str) -> 
         reasons, one line each.
     """
     training = config.training
-    per_epoch = max(1, round(n_tgt_tokens / min(training.batch_tokens, n_tgt_tokens)))
     reasons = []
     epochs = training.max_epochs
     if training.max_updates is None and epochs is None:
         tokens = _TOKENS[preset] * (1 if device == "cpu" or preset not in ("tiny", "small") else 2)
         epochs = max(1, min(_MOST_EPOCHS, round(tokens / n_tgt_tokens)))
-        reasons.append(f"{epochs} passes over {n_tgt_tokens:,} target tokens: {epochs * per_epoch:,} updates")
-    limits = [limit for limit in (training.max_updates, epochs and epochs * per_epoch) if limit]
+        reasons.append(f"{epochs} passes over {n_tgt_tokens:,} target tokens: {epochs * updates_an_epoch:,} updates")
+    limits = [limit for limit in (training.max_updates, epochs and epochs * updates_an_epoch) if limit]
     max_updates = min(limits)
-    valid_every = training.valid_every or min(max(per_epoch, 100), 2000, max_updates)
+    valid_every = training.valid_every or min(max(updates_an_epoch, 100), 2000, max_updates)
     return (
         replace(
             config,

@@ -1,9 +1,5 @@
-"""The training loop: batches in, better weights out, and nothing lost when it is interrupted.
+"""The training loop: pairs in, better weights out, and nothing lost when it is interrupted."""
 
-Shapes: B sentences, S source length, T target length, N real target positions, V vocabulary.
-"""
-
-import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.batching import Batch, Rows, collate, epoch_updates, micro_batches
+from seq2seq.batching import Rows, epoch_updates
 from seq2seq.checkpoint import (
     Checkpoint,
     append_metrics,
@@ -25,17 +21,12 @@ from seq2seq.checkpoint import (
     set_rng_tensors,
 )
 from seq2seq.config import RunConfig
-from seq2seq.errors import ExitCode, Interrupted, UserError
-from seq2seq.model import build_model
-from seq2seq.model.transformer import padding_mask
-from seq2seq.tokenizer import PAD
-from seq2seq.training.averaging import Average
-from seq2seq.training.loss import smoothed_cross_entropy
-from seq2seq.training.optimizer import build_optimizer, learning_rate
+from seq2seq.errors import Interrupted
+from seq2seq.training.learner import Learner
+from seq2seq.training.optimizer import learning_rate
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Progress, Report, Sample, Saved, Validation
 from seq2seq.training.validation import Stopped, ValidationSet
-from seq2seq.translation import is_out_of_memory
 
 StopSignal = Callable[[], int | None]
 """Says which signal asks training to stop, if any has arrived."""
@@ -68,20 +59,18 @@ class Trainer:
         self.config = config
         self.training = config.training
         self.ids = prepared.ids
-        self.corpora = [record.sha256 for record in prepared.corpora]
+        self.remembered: dict[str, Any] = {
+            "corpora": [record.sha256 for record in prepared.corpora],
+            "tokenizer": prepared.tokenizer_sha256,
+        }
+        """What a command that goes on with the run must know."""
         self.validation = validation
         self.device = device
         self.stop = stop
         self.commit = commit
-        torch.manual_seed(self.training.seed)
-        self.model = build_model(config.model, len(prepared.tokenizer)).to(device).train()
-        self.best_model = copy.deepcopy(self.model).eval()
+        self.learner = Learner(config, prepared.ids, len(prepared.tokenizer), device)
+        self.best_model = copy.deepcopy(self.learner.model).eval()
         """What validation runs: the averaged weights are copied in."""
-        self.optimizer = build_optimizer(self.model, self.training)
-        self.average = Average(self.model, self.training)
-        self.precision = pick_precision(self.training.precision, device)
-        self.sum_of_losses = torch.compile(self._sum_of_losses) if self.training.compile else self._sum_of_losses
-        self.micro_batch_tokens = self.training.micro_batch_tokens
 
         self.update = 0
         self.epoch = 0
@@ -94,6 +83,7 @@ class Trainer:
         self.scores: dict[str, float] = {}
         self.seconds_before = 0.0
         self.started = time.monotonic()
+        self.last_report: Report | None = None
         self._reset_counters()
 
     @property
@@ -109,97 +99,18 @@ class Trainer:
         self.n_positions = 0
         self.busy = 0.0
 
-    # ------------------------------------------------------------------ one update
+    # ------------------------------------------------------------------ the loop
 
-    def _sum_of_losses(self, batch: Batch) -> Tensor:
-        """Teacher forcing: every target position is predicted at once from the real tokens to its left."""
-        model = self.model
-        src_mask = padding_mask(batch.src, PAD)  # [B, 1, 1, S]
-        hidden = model.decode(batch.tgt_in, model.encode(batch.src, src_mask), src_mask)  # [B, T, D]
-        # The vocabulary is by far the widest layer: padding never reaches it.
-        real = batch.tgt_out.ne(PAD)  # [B, T]
-        logits = model.logits(hidden[real])  # [N, V]
-        return smoothed_cross_entropy(logits, batch.tgt_out[real], self.training.label_smoothing)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
-
-    def _gradient(self, rows: Rows) -> tuple[Tensor, int, int, int]:
-        """Accumulate the gradient of the mean loss over an update's target tokens.
-
-        Returns:
-            Summed loss, target tokens, padding of both sides, positions of both sides.
-        """
-        self.optimizer.zero_grad(set_to_none=True)
-        n_tokens = int(self.ids.tgt_lengths[rows].astype("int64").sum()) + len(rows)
-        total = torch.zeros((), device=self.device)
-        n_padding = n_positions = 0
-        for part in micro_batches(rows, self.ids.src_lengths, self.ids.tgt_lengths, most=self.micro_batch_tokens):
-            batch = collate(*self.ids.take(part))
-            n_padding += batch.n_padding
-            n_positions += batch.src.numel() + batch.tgt_out.numel()
-            with self._autocast():
-                loss_sum = self.sum_of_losses(batch.to(self.device))
-            # Divide by the tokens of the whole update: averaging each micro-batch first would make a
-            # token weigh more where its micro-batch is small.
-            (loss_sum / n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
-            total += loss_sum.detach()
-        return total, n_tokens, n_padding, n_positions
-
-    def _step(self, rows: Rows) -> None:
-        """One update of the weights.
-
-        Raises:
-            UserError: loss or gradient is not finite (79), or memory is out (75); the weights are untouched.
-        """
+    def _learn(self, rows: Rows) -> None:
         began = time.monotonic()
-        while True:
-            try:
-                total, n_tokens, n_padding, n_positions = self._gradient(rows)
-                break
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._use_less_memory()
-        parameters = list(self.model.parameters())
-        limit = self.training.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        if not bool(torch.isfinite(norm + total)):
-            raise UserError(
-                f"training diverged at update {self.update + 1}: loss {float(total) / n_tokens:.4g}, "
-                f"gradient norm {float(norm):.4g}",
-                mend="lower training.learning_rate or raise training.warmup_updates, and start anew with --overwrite",
-                code=ExitCode.DIVERGED,
-            )
-        rate = learning_rate(self.update + 1, self.training)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        learned = self.learner.update(rows, self.update + 1)
         self.update += 1
         self.updates_in_epoch += 1
-        self.average.after_update()
-        self.loss_sum += total
-        self.n_tokens += n_tokens
-        self.n_padding += n_padding
-        self.n_positions += n_positions
+        self.loss_sum += learned.loss_sum
+        self.n_tokens += learned.n_tokens
+        self.n_padding += learned.n_padding
+        self.n_positions += learned.n_positions
         self.busy += time.monotonic() - began
-
-    def _use_less_memory(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        longest = int(max(self.ids.src_lengths.max(), self.ids.tgt_lengths.max())) + 1
-        if self.micro_batch_tokens <= longest:
-            raise UserError(
-                "memory ran out on a single sentence pair",
-                mend="free memory, or lower data.max_length or the size of the model",
-                code=ExitCode.TRY_LATER,
-            )
-        self.micro_batch_tokens //= 2
-
-    # ------------------------------------------------------------------ the loop
 
     def train(self) -> Iterator[Progress]:
         """Update until a limit is reached; yields what happens.
@@ -219,7 +130,7 @@ class Trainer:
             )
             # The order is the same each time: what was done before an interruption is passed over.
             for rows in islice(updates, self.updates_in_epoch, None):
-                self._step(rows)
+                self._learn(rows)
                 if self.update % self.training.report_every == 0:
                     yield self._report()
                 yield from self._settle()
@@ -239,8 +150,11 @@ class Trainer:
 
     def _settle(self) -> Iterator[Progress]:
         """After an update: validate and save where it is due, and stop where a signal asks for it."""
-        with contextlib.suppress(Stopped):  # a validation broken off is made up for when the run goes on
+        try:
             yield from self._validate_and_save()
+        except Stopped:  # a validation broken off is made up for when the run goes on
+            if self.last_report is not None and self.last_report.update == self.update:
+                self._write_metrics(self.last_report, {})
         signal_number = self.stop()
         if signal_number is not None:
             if self.update and self.saved_at != self.update:
@@ -253,21 +167,32 @@ class Trainer:
 
     def _validate_and_save(self) -> Iterator[Progress]:
         """What is due after an update. Both are remembered, so that an interrupted one is made up for."""
-        assert self.training.max_updates is not None
-        assert self.training.valid_every is not None
         assert self.training.save_every is not None
-        last = self.update >= self.training.max_updates
-        if self.update and self.validated_at != self.update and (last or self.update % self.training.valid_every == 0):
+        if self._validation_is_due():
+            if not self.saved_at:  # whatever holds a model can be gone on with
+                yield self.save()
             yield from self._validate()
-        due = last or self.update % self.training.save_every == 0 or self.reason_to_end() is not None
+        due = self.update % self.training.save_every == 0 or self.reason_to_end() is not None
         if self.update and self.saved_at != self.update and due:
             yield self.save()
 
+    def _validation_is_due(self) -> bool:
+        assert self.training.max_updates is not None
+        assert self.training.valid_every is not None
+        last = self.update >= self.training.max_updates
+        due = last or self.update % self.training.valid_every == 0
+        return bool(self.update) and self.validated_at != self.update and due
+
     def _report(self) -> Report:
-        report = self._peek()
-        append_metrics(self.run, {key: value for key, value in asdict(report).items() if key != "padding"})
+        self.last_report = report = self._peek()
+        if not self._validation_is_due():  # which adds its scores to the same line
+            self._write_metrics(report, {})
         self._reset_counters()
         return report
+
+    def _write_metrics(self, report: Report, scores: dict[str, float]) -> None:
+        line = {key: value for key, value in asdict(report).items() if key != "padding"}
+        append_metrics(self.run, {**line, **scores})
 
     def _peek(self) -> Report:
         return Report(
@@ -282,8 +207,8 @@ class Trainer:
 
     @torch.no_grad()
     def _load_average(self) -> None:
-        self.average.at_validation(self.update)
-        weights = self.average.weights()
+        self.learner.average.at_validation(self.update)
+        weights = self.learner.average.weights()
         for name, parameter in self.best_model.named_parameters():
             parameter.copy_(weights[name])
 
@@ -301,8 +226,8 @@ class Trainer:
         else:
             self.bad_validations += 1
         self.validated_at = self.update
-        report = {key: value for key, value in asdict(self._peek()).items() if key != "padding"}
-        append_metrics(self.run, {**report, **values})
+        told = self.last_report is not None and self.last_report.update == self.update
+        self._write_metrics(self.last_report if told and self.last_report else self._peek(), values)
         yield Validation(
             update=self.update,
             epoch=self.epoch,
@@ -328,43 +253,29 @@ class Trainer:
 
     def save(self) -> Saved:
         """Write a checkpoint: everything that the next update depends on."""
-        average, n_averaged = self.average.state()
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
-        names = {id(p): name for name, p in self.model.named_parameters()}
-        for parameter, moments in self.optimizer.state.items():
-            for key, value in moments.items():
-                tensors[f"optimizer.{key}.{names[id(parameter)]}"] = value
+        tensors, n_averaged = self.learner.state()
         tensors |= {f"rng.{name}": state for name, state in rng_tensors().items()}
         self.saved_at = self.update
         state = {
             **{key: getattr(self, key) for key in _COUNTERS},
+            "micro_batch_tokens": self.learner.micro_batch_tokens,
             "seconds": self.seconds,
             "n_averaged": n_averaged,
-            "corpora": self.corpora,
+            **self.remembered,
             "config": asdict(self.config),
         }
         path = save_checkpoint(self.run, self.update, tensors, state)
         prune_checkpoints(self.run, self.training.keep_checkpoints)
         return Saved(self.update, path)
 
-    @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint, as if there had been no interruption."""
         for key in _COUNTERS:
             setattr(self, key, checkpoint.state[key])
         self.seconds_before = checkpoint.state["seconds"]
         tensors = checkpoint.tensors
-        for name, parameter in self.model.named_parameters():
-            parameter.copy_(tensors[f"model.{name}"])
-            # AdamW makes its moments with the first update; here they are made by hand.
-            if f"optimizer.step.{name}" in tensors:
-                self.optimizer.state[parameter] = {
-                    key: tensors[f"optimizer.{key}.{name}"].to(parameter.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
-        average = {key.removeprefix("average."): t for key, t in tensors.items() if key.startswith("average.")}
-        self.average.load_state(average, checkpoint.state["n_averaged"])
+        self.learner.micro_batch_tokens = checkpoint.state["micro_batch_tokens"]
+        self.learner.load_state(tensors, checkpoint.state["n_averaged"])
         set_rng_tensors({key.removeprefix("rng."): t for key, t in tensors.items() if key.startswith("rng.")})
 
 
@@ -378,12 +289,4 @@ _COUNTERS = [
     "best_update",
     "bad_validations",
     "scores",
-    "micro_batch_tokens",
 ]
-
-
-def pick_precision(wanted: str, device: torch.device) -> str:
-    """``auto`` takes bf16 autocast on CUDA, where matrix products gain most, and fp32 elsewhere."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

@@ -25,8 +25,8 @@ def learning_rate(update: int, config: TrainingConfig) -> float:
     """The rate of the ``update``-th update, counted from 1.
 
     Linear warm-up to the peak, over a fifth of a short run at most; then either the inverse square
-    root of Vaswani et al. 2017, section 5.3, or a hold and a linear cool-down that reaches zero with
-    the last update (Hägele et al. 2024, arXiv:2405.18392).
+    root of Vaswani et al. 2017, section 5.3, or a hold and a linear cool-down that would reach zero
+    with one update more (Hägele et al. 2024, arXiv:2405.18392).
 
     Raises:
         ValueError: a cool-down without ``max_updates`` to end at.
@@ -38,6 +38,7 @@ def learning_rate(update: int, config: TrainingConfig) -> float:
         return config.learning_rate * float((warmup / update) ** 0.5)
     if config.max_updates is None:
         raise ValueError("hold_cooldown needs training.max_updates")
-    length = max(1.0, config.cooldown * config.max_updates)
     left = config.max_updates + 1 - update
+    # Not before the peak has been reached.
+    length = max(1.0, min(config.cooldown * config.max_updates, config.max_updates + 1 - warmup))
     return config.learning_rate * min(1.0, max(0.0, left / length))

@@ -1,4 +1,4 @@
-"""From CORPUS words to what training reads: pairs on disk, a tokenizer, ids on disk.
+"""From pairs on disk to what training reads: validation pairs held out, a tokenizer, ids on disk.
 
 Everything lies in ``RUN/prepared/`` and is described by ``prepared.json``, which is written last: a
 run that was killed here begins here again. What is read into memory does not grow with the corpus.
@@ -6,8 +6,8 @@ run that was killed here begins here again. What is read into memory does not gr
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,36 +15,17 @@ from typing import Any
 import numpy as np
 
 from seq2seq.checkpoint import write_atomic
-from seq2seq.config import DataConfig, parse_langs
-from seq2seq.corpus import CorpusCounts, IdsStore, Pair, TextStore, read_pairs, write_ids_store, write_text_store
+from seq2seq.config import DataConfig
+from seq2seq.corpus import IdsStore, Pair, TextStore, write_ids_store
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import is_blank
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
-
-Tell = Callable[[str], None]
+from seq2seq.training.corpora import CorpusRecord, Tell
 
 # Pairs are held out with this seed whatever the run's own: two runs on one corpus are validated on
 # the same pairs.
 _HELD_OUT_SEED = 20_170_612
 _MOST_HELD_OUT = 1000
 _BLOCK = 4096
-
-
-@dataclass(frozen=True)
-class CorpusRecord:
-    """What became of one CORPUS; kept in the manifest."""
-
-    corpus: str
-    role: str
-    """``train`` or ``valid``."""
-    pairs: int
-    """Pairs read."""
-    sha256: str
-    """Of the pairs, in order: the corpus is the same wherever it lies."""
-    dropped_empty: int
-    """Pairs with a blank side."""
-    invalid_utf8: int
-    """Lines in which bytes were replaced."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +46,12 @@ class Prepared:
     n_tgt_tokens: int
     """Target tokens to train on, EOS included."""
     max_src_length: int
-    """Longest training source in tokens, EOS included."""
+    """Longest source to ask the model for, in tokens, EOS included: a little more than it was shown."""
+
+    @property
+    def tokenizer_sha256(self) -> str:
+        """By which the weights know their tokenizer again."""
+        return hashlib.sha256(self.tokenizer.model).hexdigest()
 
     @property
     def n_pairs(self) -> int:
@@ -84,95 +70,9 @@ class Prepared:
         return [*(asdict(c) for c in self.corpora), {"role": "train", "corpus": "all", **drops}]
 
 
-def read_corpora(folder: Path, data: DataConfig, tell: Tell) -> list[CorpusRecord]:
-    """Read every CORPUS once into text stores, so that bad data is found before training begins.
-
-    Args:
-        folder: ``RUN/prepared``, made here.
-        data: languages and corpora.
-        tell: told of what was dropped.
-
-    Raises:
-        UserError: a corpus is missing (66), bad (65) or holds no pair (65).
-    """
-    done = _load_json(folder / "corpora.json")
-    if done is not None and (done["langs"], done["strict"]) == (data.langs, data.strict):
-        records = [CorpusRecord(**record) for record in done["corpora"]]
-        if _same_corpora(records, data):
-            return records
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    records = []
-    for role, words in (("train", data.train), ("valid", data.valid)):
-        of_role: list[CorpusRecord] = []
-        if words:
-            write_text_store(folder / f"{role}.text.arrow", _counted_pairs(words, role, data, of_role, tell))
-        records += of_role
-    write_atomic(
-        folder / "corpora.json",
-        json.dumps({"langs": data.langs, "strict": data.strict, "corpora": [asdict(r) for r in records]}).encode(),
-    )
-    return records
-
-
-def _same_corpora(records: list[CorpusRecord], data: DataConfig) -> bool:
-    """Whether the stores hold these corpora: by name, or, where a name is new, by content."""
-    words = [("train", w) for w in data.train] + [("valid", w) for w in data.valid]
-    if len(words) != len(records):
-        return False
-    for (role, word), record in zip(words, records, strict=True):
-        if role != record.role:
-            return False
-        if word != record.corpus and _digest_of(word, data) != record.sha256:
-            return False
-    return True
-
-
-def _digest_of(corpus: str, data: DataConfig) -> str:
-    digest = hashlib.sha256()
-    for pair in read_pairs(corpus, parse_langs(data.langs), strict=data.strict):
-        _add(digest, pair)
-    return digest.hexdigest()
-
-
-def _add(digest: "hashlib._Hash", pair: Pair) -> None:
-    digest.update(f"{pair.src}\n{pair.tgt}\n".encode("utf-8", "surrogatepass"))
-
-
-def _counted_pairs(
-    words: tuple[str, ...], role: str, data: DataConfig, records: list[CorpusRecord], tell: Tell
-) -> Iterator[Pair]:
-    """The pairs of all corpora with text on both sides; appends a record for each corpus when it ends."""
-    for word in words:
-        counts = CorpusCounts()
-        digest = hashlib.sha256()
-        n_pairs = empty = 0
-        for pair in read_pairs(word, parse_langs(data.langs), strict=data.strict, counts=counts):
-            n_pairs += 1
-            _add(digest, pair)
-            if is_blank(pair.src) or is_blank(pair.tgt):
-                empty += 1
-            else:
-                yield pair
-        if n_pairs == empty:
-            raise UserError(
-                f"{word} holds no pair" if not n_pairs else f"{word} holds {n_pairs:,} pairs, all blank on a side",
-                mend="give a corpus with text in both languages",
-            )
-        records.append(CorpusRecord(word, role, n_pairs, digest.hexdigest(), empty, counts.invalid_utf8))
-        tell(
-            f"{word}: {n_pairs:,} pairs"
-            + (f", {empty:,} dropped for a blank side" if empty else "")
-            + (
-                f", {counts.invalid_utf8:,} lines with bytes that are not UTF-8, replaced"
-                if counts.invalid_utf8
-                else ""
-            )
-        )
-
-
-def prepare(folder: Path, data: DataConfig, corpora: list[CorpusRecord], tell: Tell) -> Prepared:
+def prepare(
+    folder: Path, data: DataConfig, corpora: list[CorpusRecord], tell: Tell, *, model: bytes | None = None
+) -> Prepared:
     """Hold out validation pairs, train or load the tokenizer, and turn the training text into ids.
 
     Args:
@@ -180,6 +80,7 @@ def prepare(folder: Path, data: DataConfig, corpora: list[CorpusRecord], tell: T
         data: with every layer of the configuration applied.
         corpora: from ``read_corpora``.
         tell: told of what was chosen and dropped.
+        model: the tokenizer of a run that goes on: its weights know no other.
 
     Raises:
         UserError: no pair is left (65), or the given tokenizer must not be used (66, 78).
@@ -194,26 +95,30 @@ def prepare(folder: Path, data: DataConfig, corpora: list[CorpusRecord], tell: T
 
     key = {name: getattr(data, name) for name in ("tokenizer", "tokenizer_type", "normalization", "vocab_size")}
     key |= {name: getattr(data, name) for name in ("tokenizer_sample", "max_length")}
-    done = _load_json(folder / "prepared.json")
-    if done is None or done["key"] != key:
-        tokenizer = _make_tokenizer(folder, text, set(held_out.tolist()), data, tell)
+    key["corpora"] = [record.sha256 for record in corpora]
+    before = _encoded_before(folder, key, model)
+    if before is not None:
+        said, tokenizer, ids = before
+    else:
+        tokenizer = _make_tokenizer(folder, text, set(held_out.tolist()), data, tell, model)
         counts = {"too_long": 0, "nothing_left": 0, "held_out_source": 0, "tgt_tokens": 0, "longest_src": 0}
         rows = _encoded(text, tokenizer, set(held_out.tolist()), held_out_sources, data, counts)
         write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
-        done = {"key": key, **counts}
-        write_atomic(folder / "prepared.json", json.dumps(done).encode())
-    tokenizer = Tokenizer((folder / "tokenizer.model").read_bytes(), str(folder / "tokenizer.model"))
+        said = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
+        write_atomic(folder / "prepared.json", json.dumps(said).encode())
+        ids = IdsStore(folder / "train.ids.arrow")
     prepared = Prepared(
         tokenizer=tokenizer,
-        ids=IdsStore(folder / "train.ids.arrow"),
+        ids=ids,
         valid=valid,
         corpora=corpora,
         held_out=len(held_out),
-        dropped_too_long=done["too_long"],
-        dropped_nothing_left=done["nothing_left"],
-        dropped_held_out_source=done["held_out_source"],
-        n_tgt_tokens=done["tgt_tokens"],
-        max_src_length=done["longest_src"],
+        dropped_too_long=said["too_long"],
+        dropped_nothing_left=said["nothing_left"],
+        dropped_held_out_source=said["held_out_source"],
+        n_tgt_tokens=said["tgt_tokens"],
+        # Beyond what it has seen a model soon loses the thread; but one token more is no reason to cut.
+        max_src_length=min(data.max_length, said["longest_src"] * 5 // 4),
     )
     if prepared.dropped_too_long:
         tell(f"{prepared.dropped_too_long:,} pairs dropped: a side is longer than {data.max_length} tokens")
@@ -242,9 +147,14 @@ def _held_out(n_pairs: int, data: DataConfig) -> "np.ndarray[Any, np.dtype[np.in
     return np.sort(np.random.default_rng(_HELD_OUT_SEED).choice(n_pairs, n, replace=False, shuffle=False))
 
 
-def _make_tokenizer(folder: Path, text: TextStore, held_out: set[int], data: DataConfig, tell: Tell) -> Tokenizer:
+def _make_tokenizer(
+    folder: Path, text: TextStore, held_out: set[int], data: DataConfig, tell: Tell, model: bytes | None
+) -> Tokenizer:
     """Train the tokenizer on a sample of the text, or take the given one."""
     target = folder / "tokenizer.model"
+    if model is not None:
+        write_atomic(target, model)
+        return Tokenizer(model, str(target))
     if data.tokenizer:
         try:
             model = Path(data.tokenizer).read_bytes()
@@ -322,9 +232,14 @@ def _encoded(
                 yield src, tgt
 
 
-def _load_json(path: Path) -> dict[str, Any] | None:
-    try:
-        loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # absent or half-written: made again
-    return loaded
+def _encoded_before(
+    folder: Path, key: dict[str, Any], model: bytes | None
+) -> tuple[dict[str, Any], Tokenizer, IdsStore] | None:
+    """What an earlier command has prepared: its counts, tokenizer and ids, where they are whole and fit."""
+    with suppress(OSError, ValueError, KeyError, UserError):
+        said = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+        stored = (folder / "tokenizer.model").read_bytes()
+        same = model is None or model == stored
+        if said["key"] == key and said["tokenizer"] == hashlib.sha256(stored).hexdigest() and same:
+            return said, Tokenizer(stored, str(folder / "tokenizer.model")), IdsStore(folder / "train.ids.arrow")
+    return None

@@ -1,7 +1,7 @@
 """How good a model is on validation pairs: its loss, and real translations scored."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,13 @@ from seq2seq.decoding import Hypothesis, length_penalty
 from seq2seq.evaluation import score
 from seq2seq.model.transformer import Transformer, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
-from seq2seq.translation import Translator, greedy_of, length_batches, search_batch
+from seq2seq.translation import Translator, greedy_of, length_batches
 
 # Tried for the length penalty: beyond these, hypotheses are too short or too long on any data.
 ALPHAS = [round(0.2 * i, 1) for i in range(2, 11)]
+
+_BLOCK = 256
+"""Sentences translated between two questions whether to stop."""
 
 
 class Stopped(Exception):  # noqa: N818  # it is no error
@@ -58,14 +61,11 @@ class ValidationSet:
         """
         loss = self._loss(model, check)
         translator = Translator(model, self.tokenizer, greedy_of(decoding), max_src_length=self.max_src_length)
-        hypotheses: list[str] = []
-        block = 256
-        # Blocks of similar lengths, so that a signal is heard soon and little is padded.
-        order = sorted(range(len(self.pairs)), key=lambda i: len(self.pairs[i].src))
+        order = self._by_length()
         by_length: list[str] = []
-        for start in range(0, len(order), block):
+        for start in range(0, len(order), _BLOCK):
             check()
-            by_length += translator.translate([self.pairs[i].src for i in order[start : start + block]])
+            by_length += translator.translate([self.pairs[i].src for i in order[start : start + _BLOCK]])
         hypotheses = [text for _, text in sorted(zip(order, by_length, strict=True))]
         references = [pair.tgt for pair in self.pairs]
         return Scores(
@@ -97,31 +97,52 @@ class ValidationSet:
 
     def choose_alpha(
         self, model: Transformer, decoding: DecodingConfig, check: Callable[[], None]
-    ) -> tuple[float, float]:
-        """The length penalty with the best BLEU, and that BLEU.
+    ) -> tuple[float, float | None]:
+        """The length penalty with the best BLEU, and that BLEU; None of a set that cannot be scored.
 
-        Which hypotheses a search finishes does not depend on a positive α, only their ranking does:
-        one search serves every α.
+        Which hypotheses a search finishes does not depend on a positive α, only their ranking does, so
+        that one search serves every α; but for ``stopping = "exact"``, which needs one for each.
         """
-        usable = [(ids, pair.tgt) for ids, pair in zip(self._src_ids(), self.pairs, strict=True) if ids]
-        units = [ids for ids, _ in usable]
-        found: list[list[Hypothesis]] = [[] for _ in units]
-        wide = DecodingConfig(beam_size=decoding.beam_size, n_best=decoding.beam_size, length_penalty=1.0)
-        for batch in length_batches(units, decoding.batch_tokens // decoding.beam_size):
-            check()
-            for i, hypotheses in zip(batch, search_batch(model, [units[i] for i in batch], wide), strict=True):
-                found[i] = hypotheses
-        references = [tgt for _, tgt in usable]
+        references = [pair.tgt for pair in self.pairs]
+        if not any(reference.strip() for reference in references):
+            return 1.0, None
+        found: list[list[list[Hypothesis]]] = []
         best = (-1.0, 1.0)
         for alpha in ALPHAS:
-            chosen = [max(h, key=lambda x: x.log_probability / length_penalty(len(x.tokens) + 1, alpha)) for h in found]
-            texts = self.tokenizer.decode([h.tokens for h in chosen])
+            if not found or decoding.stopping == "exact":
+                config = replace(decoding, n_best=decoding.beam_size, length_penalty=alpha)
+                found = self._search(model, config, check)
+            texts = [
+                " ".join(text for text in self.tokenizer.decode([_best(h, alpha) for h in parts]) if text)
+                for parts in found
+            ]
             bleu = score("bleu", texts, references, self.target_language).value
             # On a tie the value nearest to 1 wins: a tiny validation set should not choose an extreme.
             best = max(best, (bleu, alpha), key=lambda b: (round(b[0], 6), -abs(b[1] - 1.0)))
         return best[1], best[0]
 
-    def _src_ids(self) -> list[list[int]]:
-        return [
-            ids if len(ids) < self.max_src_length else [] for ids in self.tokenizer.encode([p.src for p in self.pairs])
-        ]
+    def _search(
+        self, model: Transformer, config: DecodingConfig, check: Callable[[], None]
+    ) -> list[list[list[Hypothesis]]]:
+        """All hypotheses of each part of each source."""
+        translator = Translator(model, self.tokenizer, config, max_src_length=self.max_src_length)
+        order = self._by_length()
+        found: list[list[list[Hypothesis]]] = [[] for _ in order]
+        for start in range(0, len(order), _BLOCK):
+            check()
+            block = order[start : start + _BLOCK]
+            searched = translator.hypotheses([self.pairs[i].src for i in block])
+            for i, parts in zip(block, searched, strict=True):
+                found[i] = parts
+        return found
+
+    def _by_length(self) -> list[int]:
+        """Blocks of similar lengths, so that a signal is heard soon and little is padded."""
+        return sorted(range(len(self.pairs)), key=lambda i: len(self.pairs[i].src))
+
+
+def _best(hypotheses: list[Hypothesis], alpha: float) -> list[int]:
+    """The pieces of the hypothesis that ranks first under a length penalty."""
+    if not hypotheses:
+        return []
+    return max(hypotheses, key=lambda h: h.log_probability / length_penalty(len(h.tokens) + 1, alpha)).tokens

@@ -44,7 +44,7 @@ def search_batch(model: Transformer, units: Sequence[Ids], config: DecodingConfi
     try:
         with torch.inference_mode():
             return search(model, src, padding_mask(src, PAD), limits, config)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         if len(units) == 1:

@@ -23,6 +23,9 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch failed for want of memory, on any device."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch or NumPy failed for want of memory, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU's allocator, then MPS's.
+    return any(words in str(error) for words in ("allocate memory", "backend out of memory"))

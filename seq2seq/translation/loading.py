@@ -73,11 +73,14 @@ def decoding_config(config: RunConfig, overrides: dict[str, object]) -> Decoding
     """The run's decoding settings with a command's own in their place.
 
     Raises:
-        UserError: a value out of range (78), or more n-best than beams (2).
+        UserError: a value out of range, or more n-best than beams (2).
     """
     changed = {key: value for key, value in overrides.items() if value is not None}
     kept = {name: getattr(config.decoding, name) for name in DecodingConfig.__dataclass_fields__}
-    return build({"decoding": {**kept, **changed}}, where="the command line").decoding
+    try:
+        return build({"decoding": {**kept, **changed}}, where="the command line").decoding
+    except UserError as error:
+        raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
 
 
 def greedy_of(config: DecodingConfig) -> DecodingConfig:

@@ -5,6 +5,7 @@ hypotheses go back to the places of their lines. A blank line stays blank and ne
 model; a line too long for the model is translated in parts.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,14 @@ import torch
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig, parse_langs
 from seq2seq.decoding import Hypothesis
+from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import is_blank, one_line
 from seq2seq.model.transformer import Transformer
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
 from seq2seq.translation.batches import Ids, length_batches, search_batch, split_long
 from seq2seq.translation.device import pick_device
 from seq2seq.translation.loading import decoding_config, load_model, read_run
-from seq2seq.translation.workers import search_in_pool, start_pool
+from seq2seq.translation.workers import end_pool, search_in_pool, start_pool
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Attention:
     """T pieces, EOS last."""
     weights: list[list[float]]
     """Cross-attention, mean over the decoder's layers and heads; a row sums to one. [T, S]"""
+
+
+# Stands in where a search found nothing, as in a model of damaged numbers.
+_NOTHING = Hypothesis([], -math.inf, -math.inf)
 
 
 class Translator:
@@ -94,9 +100,13 @@ class Translator:
         """
         run = Path(run)
         manifest, config, tokenizer = read_run(run)
-        where = pick_device(device)
-        if workers > 1:
-            where = torch.device("cpu")
+        where = pick_device("cpu" if workers > 1 and device == "auto" else device)
+        if workers > 1 and where.type != "cpu":
+            raise UserError(
+                f"--workers {workers} share out a CPU, not --device {device}",
+                mend="leave one of the two out",
+                code=ExitCode.USAGE,
+            )
         return cls(
             load_model(run, manifest, config, tokenizer).to(where),
             tokenizer,
@@ -118,7 +128,7 @@ class Translator:
     def close(self) -> None:
         """End the worker processes."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            end_pool(self._pool)
             self._pool = None
 
     def translate(self, lines: Sequence[str]) -> list[str]:
@@ -135,10 +145,15 @@ class Translator:
             first_line: number of the first of them, for warnings.
             warn: told of lines that are translated in parts.
         """
+        return [self._join(parts) for parts in self.hypotheses(lines, first_line=first_line, warn=warn)]
+
+    def hypotheses(
+        self, lines: Sequence[str], *, first_line: int = 1, warn: Callable[[str], None] | None = None
+    ) -> list[list[list[Hypothesis]]]:
+        """What the search found for each part of each line: no part where it is blank. Arguments as ``n_best``'s."""
         parts = self._parts(lines, first_line, warn)  # of each line
-        units = [part for line in parts for part in line]
-        found = iter(self._search_all(units))
-        return [self._join([next(found) for _ in line]) for line in parts]
+        found = iter(self._search_all([part for line in parts for part in line]))
+        return [[next(found) for _ in line] for line in parts]
 
     def attention(self, line: str, translation: str) -> Attention | None:
         """Where the model looks while it reads ``translation`` as that of ``line``.
@@ -184,7 +199,7 @@ class Translator:
         ranked = []
         for rank in range(n):
             # A part may have fewer hypotheses than asked for: its last one stands in.
-            chosen = [part[min(rank, len(part) - 1)] for part in parts]
+            chosen = [part[min(rank, len(part) - 1)] if part else _NOTHING for part in parts]
             texts = self.tokenizer.decode([h.tokens for h in chosen])
             text = one_line(" ".join(text for text in texts if text))
             ranked.append(Translation(text, sum(h.score for h in chosen) / len(chosen)))

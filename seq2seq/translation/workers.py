@@ -1,7 +1,10 @@
 """Worker processes that search beside each other, one thread each."""
 
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,9 +26,19 @@ _config: DecodingConfig | None = None
 
 def start_pool(workers: int, run: Path, config: DecodingConfig) -> ProcessPoolExecutor:
     """Processes that each load the model of ``run``, once they are needed."""
+    # A file pickle.py in the folder the user is in must not be taken for the library's.
+    os.environ["PYTHONSAFEPATH"] = "1"
     # Not fork: a forked child inherits PyTorch's threads as locks that nobody holds.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(run, config))
+
+
+def end_pool(pool: ProcessPoolExecutor) -> None:
+    """End the processes at once, whatever they are at."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
 
 
 def search_in_pool(pool: ProcessPoolExecutor, inputs: list[list[Ids]]) -> Iterator[list[list[Hypothesis]]]:
@@ -35,7 +48,7 @@ def search_in_pool(pool: ProcessPoolExecutor, inputs: list[list[Ids]]) -> Iterat
         UserError: a worker was killed (75).
     """
     try:
-        yield from pool.map(_search, inputs)
+        yield from _map(pool, inputs)
     except BrokenProcessPool:
         raise UserError(
             "a worker process was killed",
@@ -44,10 +57,29 @@ def search_in_pool(pool: ProcessPoolExecutor, inputs: list[list[Ids]]) -> Iterat
         ) from None
 
 
+def _map(pool: ProcessPoolExecutor, inputs: list[list[Ids]]) -> Iterator[list[list[Hypothesis]]]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return pool.map(_search, inputs)
+    # Ctrl-C reaches the whole process group: a worker is born deaf to it, as the parent decides what
+    # becomes of the work.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.map(_search, inputs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
+
+
 def _start_worker(run: Path, config: DecodingConfig) -> None:
     global _model, _config
-    # Ctrl-C reaches the whole process group: the parent decides what becomes of the work.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _model, _config = load_model(run, *read_run(run)), config
 

@@ -64,8 +64,18 @@ class TestTraining:
     @pytest.mark.parametrize(
         ("number", "at", "code", "says"),
         [
-            (signal.SIGTERM, 7, 143, "interrupted by signal 15; the same command goes on from here"),
-            (signal.SIGINT, 25, 130, "interrupted by signal 2; the same command goes on from here"),
+            (
+                signal.SIGTERM,
+                7,
+                143,
+                "interrupted by signal 15; the same command goes on from here",
+            ),
+            (
+                signal.SIGINT,
+                25,
+                130,
+                "interrupted by signal 2; the same command goes on from here",
+            ),
             (signal.SIGKILL, 34, -9, ""),
         ],
     )
@@ -84,6 +94,27 @@ class TestTraining:
         if number != signal.SIGKILL or at >= 20:
             assert "going on after update" in again.stderr
         assert weights(run) == uninterrupted
+
+    def test_killed_as_the_first_model_appears(self, recipe, tmp_path, uninterrupted):
+        run = tmp_path / "run"
+        with subprocess.Popen(training(recipe, run), stderr=subprocess.DEVNULL) as process:
+            until((run / "manifest.json").exists)
+            process.kill()
+        subprocess.run(training(recipe, run), check=True, capture_output=True, timeout=PATIENCE)
+        assert weights(run) == uninterrupted
+
+    def test_a_reader_of_stderr_that_leaves(self, recipe, tmp_path, uninterrupted):
+        run = tmp_path / "run"
+        with subprocess.Popen(training(recipe, run), stderr=subprocess.PIPE) as process:
+            process.stderr.readline()
+            process.stderr.close()
+            assert process.wait(PATIENCE) == 0
+        assert weights(run) == uninterrupted
+
+    def test_without_stderr(self, recipe, tmp_path, uninterrupted):
+        command = " ".join([*training(recipe, tmp_path / "run"), "2>&-"])
+        assert subprocess.run(command, shell=True, timeout=PATIENCE).returncode == 0
+        assert weights(tmp_path / "run") == uninterrupted
 
     def test_a_folder_in_use_is_left_alone(self, recipe, tmp_path):
         run = tmp_path / "run"
@@ -149,6 +180,15 @@ def read_line(process: "subprocess.Popen[bytes]") -> bytes:
     return process.stdout.readline()
 
 
+def alive(group: int) -> bool:
+    """Whether any process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 class TestTranslating:
     def test_each_line_is_answered_before_the_next_is_asked(self, translating):
         process = translating()
@@ -167,6 +207,33 @@ class TestTranslating:
         assert process.wait(PATIENCE) == 141
         assert process.stderr.read() == b""
 
+    def test_a_pipe_that_does_not_block_loses_nothing(self, translating, tmp_path):
+        (tmp_path / "in").write_text("a b c\n" * 30_000)
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        translating("-i", tmp_path / "in", "-b", 1, stdout=writer)
+        os.close(writer)
+        time.sleep(5)  # by now the pipe is full
+        with open(reader, "rb") as stream:
+            assert stream.read() == b"c b a\n" * 30_000
+
+    def test_an_interruption_does_not_wait_for_a_reader_that_stalls(self, translating, tmp_path):
+        (tmp_path / "in").write_text("a b c\n" * 200_000)
+        process = translating("-i", tmp_path / "in", "-b", 1)
+        assert read_line(process) == b"c b a\n"
+        time.sleep(3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+
+    def test_workers_do_not_outlive_a_parent_that_is_killed(self, translating):
+        process = translating("--workers", 2, start_new_session=True)
+        process.stdin.write(b"a b c\n")
+        process.stdin.flush()
+        assert read_line(process) == b"c b a\n"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)
+        until(lambda: not alive(process.pid))
+
     @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full")
     def test_a_full_disk_behind_stdout(self, translating):
         with open("/dev/full", "wb") as full:
@@ -184,15 +251,8 @@ class TestTranslating:
         os.killpg(process.pid, number)
         assert process.wait(PATIENCE) == code
         assert process.stdout.read() == b""
-
-        def nobody_left() -> bool:
-            try:
-                os.killpg(process.pid, 0)
-            except ProcessLookupError:
-                return True
-            return False
-
-        until(nobody_left)
+        assert process.stderr.read() == b""
+        until(lambda: not alive(process.pid))
 
     def test_interrupted_leaves_no_file_half_done(self, translating, tmp_path):
         process = translating("-o", tmp_path / "out")

@@ -1,25 +1,14 @@
-"""What can be chosen: data, model, training and decoding, as frozen dataclasses checked by pydantic.
+"""Every setting with its type, range, default and meaning: the tables of ``config.toml``.
 
-Every default stands here and nowhere else. A configuration is put together from layers, each
-overriding those before it: defaults < preset < TOML file < flags < ``--set``. No torch here:
-``--help`` reads this file.
+Every default stands here and nowhere else.
 """
 
-import difflib
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import tomli_w
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
 from seq2seq.errors import ExitCode, UserError
-
-Layer = dict[str, Any]
-"""A partial configuration: ``{"preset": …, "data": {…}, "model": {…}, …}``."""
 
 # Unknown keys are errors, and NaN is no number a user can mean.
 _CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -217,183 +206,14 @@ class RunConfig:
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
 
+    def __post_init__(self) -> None:
+        if self.model.positions == "learned" and self.model.max_positions < self.data.max_length:
+            raise UserError(
+                f"model.max_positions {self.model.max_positions} is less than data.max_length {self.data.max_length}",
+                mend="learned positions need a row for every token: raise the one or lower the other",
+                code=ExitCode.REFUSED,
+            )
+
 
 TABLES = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "decoding": DecodingConfig}
-
-# Each preset names only what differs from the defaults above.
-PRESETS: dict[str, Layer] = {
-    # Wu et al. 2021, "Good for Misconceived Reasons": the shape that small corpora like.
-    "tiny": {"model": {"d_model": 128, "d_ff": 256, "encoder_layers": 4, "decoder_layers": 4, "dropout": 0.3}},
-    "small": {"model": {"d_model": 256, "d_ff": 1024, "encoder_layers": 3, "decoder_layers": 3, "dropout": 0.3}},
-    # Vaswani et al. 2017, arXiv:1706.03762, table 3.
-    "base": {
-        "data": {"vocab_size": 32_000},
-        "model": {"d_model": 512, "d_ff": 2048, "n_heads": 8, "encoder_layers": 6, "decoder_layers": 6},
-        "training": {"batch_tokens": 25_000, "warmup_updates": 4000, "schedule": "inverse_sqrt"},
-    },
-    "big": {
-        "data": {"vocab_size": 32_000},
-        "model": {
-            "d_model": 1024,
-            "d_ff": 4096,
-            "n_heads": 16,
-            "encoder_layers": 6,
-            "decoder_layers": 6,
-            "dropout": 0.3,
-        },
-        "training": {"batch_tokens": 25_000, "warmup_updates": 4000, "schedule": "inverse_sqrt", "learning_rate": 5e-4},
-    },
-    # Kasai et al. 2021, arXiv:2006.10369: the encoder runs once a sentence, the decoder once a token.
-    "deep": {
-        "data": {"vocab_size": 32_000},
-        "model": {"d_model": 512, "d_ff": 2048, "n_heads": 8, "encoder_layers": 12, "decoder_layers": 1},
-        "training": {"batch_tokens": 25_000, "warmup_updates": 4000, "schedule": "inverse_sqrt"},
-    },
-}
-
-
-def parse_langs(text: str) -> tuple[str, str]:
-    """Split ``de-en`` or ``pt-BR:en`` into source and target language.
-
-    Raises:
-        UserError: no two codes can be told apart (exit code 2).
-    """
-    parts = text.split(":") if ":" in text else text.split("-")
-    if len(parts) != 2 or not all(part and all(c.isalnum() or c in "-_" for c in part) for part in parts):
-        raise UserError(
-            f"'{text}' does not name two languages",
-            mend="write -l SOURCE-TARGET, as in -l de-en, or -l pt-BR:en where a code holds a hyphen",
-            code=ExitCode.USAGE,
-        )
-    if parts[0] == parts[1]:
-        raise UserError(
-            f"-l {text} names the same language twice", mend="give two codes, as in -l de-en", code=ExitCode.USAGE
-        )
-    return parts[0], parts[1]
-
-
-def merge(layers: Iterable[Layer]) -> Layer:
-    """Lay partial configurations over each other; later ones win, key by key."""
-    merged: Layer = {}
-    for layer in layers:
-        for name, value in layer.items():
-            if name in TABLES and isinstance(value, Mapping):
-                merged[name] = {**merged.get(name, {}), **value}
-            else:
-                merged[name] = value
-    return merged
-
-
-def build(layer: Layer, *, where: str) -> RunConfig:
-    """Check a partial configuration and fill it up with the defaults.
-
-    Args:
-        layer: keys by table, as read from TOML.
-        where: named in errors: the file or the flag that the keys came from.
-
-    Raises:
-        UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
-    """
-    try:
-        return TypeAdapter(RunConfig).validate_python(layer)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _refused(first["type"], [str(p) for p in first["loc"]], first["msg"], first.get("input"), where) from None
-
-
-def _refused(kind: str, loc: list[str], message: str, value: object, where: str) -> UserError:
-    """One line for pydantic's finding, with the nearest known key where the key is unknown."""
-    key = ".".join(part for part in loc if not part.isdigit())
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = {name: name for name in known_keys()}
-        if "." not in key:  # a table misspelt, or a key outside of its table
-            known = {name.rpartition(".")[2]: name for name in reversed(known_keys())} | {name: name for name in TABLES}
-        near = known[difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]]
-        return UserError(f"{where}: unknown key {key}", mend=f"did you mean {near}?", code=ExitCode.REFUSED)
-    if kind == "dataclass_type":
-        message = f"write its keys as {key}.KEY, or in a table [{key}]"
-    message = message.removeprefix("Value error, ")
-    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-    mend = message[:1].lower() + message[1:]
-    return UserError(f"{where}: {key} = {shown} is refused", mend=mend, code=ExitCode.REFUSED)
-
-
-def known_keys() -> list[str]:
-    """Every configuration key, as ``table.key``."""
-    return ["preset", *(f"{name}.{field.name}" for name, table in TABLES.items() for field in fields(table))]
-
-
-def parse_set(assignment: str) -> Layer:
-    """Read ``model.d_model=256``: a key and a TOML value; what is no TOML value is taken as a string.
-
-    Raises:
-        UserError: no key or no ``=`` (exit code 2), or an unknown key (78).
-    """
-    key, equals, text = assignment.partition("=")
-    key = key.strip()
-    if not equals or not key or key in TABLES:
-        raise UserError(
-            f"--set {assignment} is not an assignment",
-            mend="write --set table.key=value, as in --set model.d_model=256",
-            code=ExitCode.USAGE,
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text
-    table, _, name = key.partition(".")
-    if key not in known_keys():
-        raise _refused("extra_forbidden", [key], "", value, f"--set {assignment}")
-    return {table: {name: value}} if name else {table: value}
-
-
-def read_toml(path: Path) -> Layer:
-    """Read a recipe or a run's ``config.toml``.
-
-    Raises:
-        UserError: the file is missing (66) or not TOML (78).
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}", mend="name an existing TOML file", code=ExitCode.NO_INPUT
-        ) from None
-    return parse_toml(data, path)
-
-
-def parse_toml(data: bytes, where: Path) -> Layer:
-    """Read TOML; ``where`` is named in errors.
-
-    Raises:
-        UserError: it is not TOML (78).
-    """
-    try:
-        return tomllib.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # of no UTF-8, no TOML, endless digits and brackets
-        raise UserError(f"{where} is not TOML: {error}", mend="mend that line", code=ExitCode.REFUSED) from None
-
-
-def to_toml(config: RunConfig) -> str:
-    """The configuration as TOML, every key written out; keys that are unset are left out."""
-    return tomli_w.dumps(_without_none(asdict(config)))
-
-
-def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
-        for key, value in table.items()
-        if value is not None
-    }
-
-
-def difference(old: RunConfig, new: RunConfig) -> list[str]:
-    """The keys in which two configurations differ, each as ``table.key: old -> new``."""
-    lines = []
-    for name in TABLES:
-        before, after = getattr(old, name), getattr(new, name)
-        for field in fields(before):
-            a, b = getattr(before, field.name), getattr(after, field.name)
-            if a != b:
-                lines.append(f"{name}.{field.name}: {a} -> {b}")
-    return lines
+"""By name."""

@@ -1,0 +1,38 @@
+"""What can be chosen: data, model, training and decoding, as frozen dataclasses checked by pydantic.
+
+No torch here: ``--help`` reads this.
+"""
+
+from seq2seq.config.layers import (
+    build,
+    difference,
+    known_keys,
+    merge,
+    parse_langs,
+    parse_set,
+    parse_toml,
+    read_toml,
+    to_toml,
+)
+from seq2seq.config.presets import PRESETS, Layer
+from seq2seq.config.tables import TABLES, DataConfig, DecodingConfig, ModelConfig, RunConfig, TrainingConfig
+
+__all__ = [
+    "PRESETS",
+    "TABLES",
+    "DataConfig",
+    "DecodingConfig",
+    "Layer",
+    "ModelConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "build",
+    "difference",
+    "known_keys",
+    "merge",
+    "parse_langs",
+    "parse_set",
+    "parse_toml",
+    "read_toml",
+    "to_toml",
+]

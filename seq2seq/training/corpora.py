@@ -1,0 +1,177 @@
+"""Every CORPUS read once into text stores in ``RUN/prepared/``, counted, and known again by content.
+
+``corpora.json`` is written last: a run that was killed here begins here again.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from seq2seq.checkpoint import write_atomic
+from seq2seq.config import DataConfig, parse_langs
+from seq2seq.corpus import CorpusCounts, Pair, TextStore, read_pairs, stamp, write_text_store
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import cannot_write, is_blank
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CorpusRecord:
+    """What became of one CORPUS; kept in the manifest."""
+
+    corpus: str
+    role: str
+    """``train`` or ``valid``."""
+    pairs: int
+    """Pairs read."""
+    sha256: str
+    """Of the pairs, in order: the corpus is the same wherever it lies."""
+    dropped_empty: int
+    """Pairs with a blank side."""
+    invalid_utf8: int
+    """Lines in which bytes were replaced."""
+
+    def __str__(self) -> str:
+        """For a person, with what was dropped."""
+        empty = f", {self.dropped_empty:,} dropped for a blank side" if self.dropped_empty else ""
+        invalid = f", {self.invalid_utf8:,} lines with bytes that are not UTF-8, replaced" if self.invalid_utf8 else ""
+        return f"{self.corpus}: {self.pairs:,} pairs{empty}{invalid}"
+
+
+def read_corpora(
+    folder: Path, data: DataConfig, tell: Tell, *, expected: list[str] | None = None
+) -> list[CorpusRecord]:
+    """Read every CORPUS once into text stores, so that bad data is found before training begins.
+
+    Stores that are there already serve again where the corpora have not changed since.
+
+    Args:
+        folder: ``RUN/prepared``, made here.
+        data: languages and corpora.
+        tell: told of what was read and dropped.
+        expected: SHA-256 of each corpus that the run was begun with; none where it begins now.
+
+    Raises:
+        UserError: a corpus is missing (66), bad (65) or holds no pair (65), or not what is expected (78).
+    """
+    records = _stored(folder, data)
+    if records is None:
+        # Before the stores are replaced: the right corpora may be given next time.
+        if expected is not None and _load_json(folder / "corpora.json") is not None:
+            _require(expected, [_digest_of(word, data) for word in (*data.train, *data.valid)])
+        records = _read_anew(folder, data)
+    if expected is not None:
+        try:
+            _require(expected, [record.sha256 for record in records])
+        except UserError:
+            discard(folder)
+            raise
+    for record in records:
+        tell(str(record))
+    return records
+
+
+def discard(folder: Path) -> None:
+    """Delete what was prepared; what says that it is whole goes first."""
+    for name in ("corpora.json", "prepared.json"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require(expected: list[str], found: list[str]) -> None:
+    if expected != found:
+        raise UserError(
+            "the corpora do not hold the pairs that this run was trained on",
+            mend="give the same corpora to go on, another -o for another run, or --overwrite to start anew",
+            code=ExitCode.REFUSED,
+        )
+
+
+def _words(data: DataConfig) -> list[tuple[str, str]]:
+    return [("train", word) for word in data.train] + [("valid", word) for word in data.valid]
+
+
+def _stamps(data: DataConfig) -> list[Any]:
+    return [stamp(word, parse_langs(data.langs)) for _, word in _words(data)]
+
+
+def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
+    """The records of the stores in place, if these hold the corpora asked for."""
+    done = _load_json(folder / "corpora.json")
+    if done is None or (done["langs"], done["strict"]) != (data.langs, data.strict):
+        return None
+    records = [CorpusRecord(**record) for record in done["corpora"]]
+    words = _words(data)
+    if [role for role, _ in words] != [record.role for record in records]:
+        return None
+    try:
+        for role in {role for role, _ in words}:
+            TextStore(folder / f"{role}.text.arrow")
+    except UserError:
+        return None
+    for (_, word), record, before, now in zip(words, records, done["stamps"], _stamps(data), strict=True):
+        untouched = word == record.corpus and before == now
+        if not untouched and _digest_of(word, data) != record.sha256:
+            return None
+    return records
+
+
+def _digest_of(corpus: str, data: DataConfig) -> str:
+    digest = hashlib.sha256()
+    for pair in read_pairs(corpus, parse_langs(data.langs), strict=data.strict):
+        _add(digest, pair)
+    return digest.hexdigest()
+
+
+def _add(digest: "hashlib._Hash", pair: Pair) -> None:
+    digest.update(f"{pair.src}\n{pair.tgt}\n".encode("utf-8", "surrogatepass"))
+
+
+def _read_anew(folder: Path, data: DataConfig) -> list[CorpusRecord]:
+    discard(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(str(folder), error) from None
+    stamps = _stamps(data)  # taken first: what changes while it is read is read again next time
+    records: list[CorpusRecord] = []
+    for role, words in (("train", data.train), ("valid", data.valid)):
+        if words:
+            write_text_store(folder / f"{role}.text.arrow", _counted_pairs(words, role, data, records))
+    write_atomic(
+        folder / "corpora.json",
+        json.dumps(
+            {"langs": data.langs, "strict": data.strict, "stamps": stamps, "corpora": [asdict(r) for r in records]}
+        ).encode(),
+    )
+    return records
+
+
+def _counted_pairs(words: tuple[str, ...], role: str, data: DataConfig, records: list[CorpusRecord]) -> Iterator[Pair]:
+    """The pairs of all corpora with text on both sides; appends a record for each corpus when it ends."""
+    for word in words:
+        counts = CorpusCounts()
+        digest = hashlib.sha256()
+        for pair in read_pairs(word, parse_langs(data.langs), strict=data.strict, counts=counts):
+            _add(digest, pair)
+            if not (is_blank(pair.src) or is_blank(pair.tgt)):
+                yield pair
+        if counts.pairs == counts.blank:
+            found = f"{counts.pairs:,} pairs, all blank on a side" if counts.pairs else "no pair"
+            raise UserError(f"{word} holds {found}", mend="give a corpus with text in both languages")
+        records.append(CorpusRecord(word, role, counts.pairs, digest.hexdigest(), counts.blank, counts.invalid_utf8))
+
+
+def _load_json(path: Path) -> dict[str, Any] | None:
+    """What one of our own files says; None where it is absent, half-written or of another shape."""
+    with suppress(OSError, ValueError):
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(loaded, dict) and "stamps" in loaded:
+            return loaded
+    return None

@@ -1,0 +1,175 @@
+"""One update: the gradient of many pairs, and a step of the weights along it.
+
+Shapes: B sentences, S source length, T target length, N real target positions, V vocabulary.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seq2seq.batching import Batch, Rows, collate, micro_batches
+from seq2seq.config import RunConfig
+from seq2seq.corpus import IdsStore
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.model import build_model
+from seq2seq.model.transformer import padding_mask
+from seq2seq.tokenizer import PAD
+from seq2seq.training.averaging import Average
+from seq2seq.training.loss import smoothed_cross_entropy
+from seq2seq.training.optimizer import build_optimizer, learning_rate
+from seq2seq.translation import is_out_of_memory
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one update was made of."""
+
+    loss_sum: Tensor
+    """Label-smoothed cross-entropy, summed over its target tokens, in nats; left on the device. []"""
+    n_tokens: int
+    """Target tokens, EOS included."""
+    n_padding: int
+    """Positions of both sides that hold no token."""
+    n_positions: int
+    """Positions of both sides."""
+
+
+class Learner:
+    """The model while it learns, with all that an update depends on.
+
+    Args:
+        config: complete.
+        ids: the corpus.
+        vocab_size: pieces of the joint vocabulary.
+        device: where the model lives.
+    """
+
+    def __init__(self, config: RunConfig, ids: IdsStore, vocab_size: int, device: torch.device) -> None:
+        self.training = config.training
+        self.ids = ids
+        self.device = device
+        torch.manual_seed(self.training.seed)
+        self.model = build_model(config.model, vocab_size).to(device).train()
+        self.optimizer = build_optimizer(self.model, self.training)
+        self.average = Average(self.model, self.training)
+        self.precision = pick_precision(self.training.precision, device)
+        self.sum_of_losses = torch.compile(self._sum_of_losses) if self.training.compile else self._sum_of_losses
+        self.micro_batch_tokens = self.training.micro_batch_tokens
+        """Lowered where memory runs out, and remembered: sums in other portions round otherwise."""
+
+    def update(self, rows: Rows, number: int) -> Learned:
+        """Make the ``number``-th update, counted from 1, from some pairs.
+
+        Raises:
+            UserError: loss or gradient is not finite (79), or memory is out (75); the weights are untouched.
+        """
+        while True:
+            try:
+                learned = self._gradient(rows)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._use_less_memory()
+        parameters = list(self.model.parameters())
+        limit = self.training.clip_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        if not bool(torch.isfinite(norm + learned.loss_sum)):
+            raise UserError(
+                f"training diverged at update {number}: loss {float(learned.loss_sum) / learned.n_tokens:.4g}, "
+                f"gradient norm {float(norm):.4g}",
+                mend="lower training.learning_rate or raise training.warmup_updates, and start anew with --overwrite",
+                code=ExitCode.DIVERGED,
+            )
+        rate = learning_rate(number, self.training)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.average.after_update()
+        return learned
+
+    def _sum_of_losses(self, batch: Batch) -> Tensor:
+        """Teacher forcing: every target position is predicted at once from the real tokens to its left."""
+        model = self.model
+        src_mask = padding_mask(batch.src, PAD)  # [B, 1, 1, S]
+        hidden = model.decode(batch.tgt_in, model.encode(batch.src, src_mask), src_mask)  # [B, T, D]
+        # The vocabulary is by far the widest layer: padding never reaches it.
+        real = batch.tgt_out.ne(PAD)  # [B, T]
+        logits = model.logits(hidden[real])  # [N, V]
+        return smoothed_cross_entropy(logits, batch.tgt_out[real], self.training.label_smoothing)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def _gradient(self, rows: Rows) -> Learned:
+        """Accumulate the gradient of the mean loss over an update's target tokens."""
+        self.optimizer.zero_grad(set_to_none=True)
+        n_tokens = int(self.ids.tgt_lengths[rows].astype("int64").sum()) + len(rows)
+        total = torch.zeros((), device=self.device)
+        n_padding = n_positions = 0
+        for part in micro_batches(rows, self.ids.src_lengths, self.ids.tgt_lengths, most=self.micro_batch_tokens):
+            batch = collate(*self.ids.take(part))
+            n_padding += batch.n_padding
+            n_positions += batch.src.numel() + batch.tgt_out.numel()
+            with self._autocast():
+                loss_sum = self.sum_of_losses(batch.to(self.device))
+            # Divide by the tokens of the whole update: averaging each micro-batch first would make a
+            # token weigh more where its micro-batch is small.
+            (loss_sum / n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+            total += loss_sum.detach()
+        return Learned(total, n_tokens, n_padding, n_positions)
+
+    def _use_less_memory(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        longest = int(max(self.ids.src_lengths.max(), self.ids.tgt_lengths.max())) + 1
+        if self.micro_batch_tokens <= longest:
+            raise UserError(
+                "memory ran out on a single sentence pair",
+                mend="free memory, or lower data.max_length or the size of the model",
+                code=ExitCode.TRY_LATER,
+            )
+        self.micro_batch_tokens //= 2
+
+    def state(self) -> tuple[dict[str, Tensor], int]:
+        """Everything that the next update depends on, apart from random numbers; and how much is averaged.
+
+        Returns:
+            Tensors by name, and a count for ``load_state``.
+        """
+        average, n_averaged = self.average.state()
+        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
+        tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        for parameter, moments in self.optimizer.state.items():
+            for key, value in moments.items():
+                tensors[f"optimizer.{key}.{names[id(parameter)]}"] = value
+        return tensors, n_averaged
+
+    @torch.no_grad()
+    def load_state(self, tensors: Mapping[str, Tensor], n_averaged: int) -> None:
+        """Take over what ``state`` returned."""
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(tensors[f"model.{name}"])
+            # AdamW makes its moments with the first update; here they are made by hand.
+            if f"optimizer.step.{name}" in tensors:
+                self.optimizer.state[parameter] = {
+                    key: tensors[f"optimizer.{key}.{name}"].to(parameter.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+        average = {key.removeprefix("average."): t for key, t in tensors.items() if key.startswith("average.")}
+        self.average.load_state(average, n_averaged)
+
+
+def pick_precision(wanted: str, device: torch.device) -> str:
+    """``auto`` takes bf16 autocast on CUDA, where matrix products gain most, and fp32 elsewhere."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

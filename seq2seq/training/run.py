@@ -1,0 +1,126 @@
+"""A run folder while it is trained in: what is put into it, and when."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seq2seq.checkpoint import Checkpoint, commit, model_name, read_manifest, read_tensors, truncate_metrics
+from seq2seq.config import RunConfig, parse_langs, to_toml
+from seq2seq.errors import Interrupted, UserError
+from seq2seq.model.transformer import n_parameters
+from seq2seq.training.card import model_card
+from seq2seq.training.corpora import discard
+from seq2seq.training.loop import StopSignal, Trainer
+from seq2seq.training.prepare import Prepared
+from seq2seq.training.progress import Finished, Notice, Progress, Started
+from seq2seq.training.validation import ValidationSet
+from seq2seq.translation import load_weights
+
+
+class Run:
+    """A run folder while it is trained in."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: RunConfig,
+        prepared: Prepared,
+        device: torch.device,
+        stop: StopSignal,
+        asked_for: dict[str, Any],
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self.prepared = prepared
+        self.stop = stop
+        self.validation = ValidationSet(
+            prepared.valid,
+            prepared.tokenizer,
+            config.data.max_length,
+            prepared.max_src_length,
+            parse_langs(config.data.langs)[1],
+        )
+        self.trainer = Trainer(folder, config, prepared, self.validation, device, stop, self._commit_best)
+        self.trainer.remembered |= asked_for
+
+    def train(self, checkpoint: Checkpoint | None) -> Iterator[Progress]:
+        """Train from the beginning or from a checkpoint, then settle the length penalty and finish."""
+        trainer, config = self.trainer, self.config
+        if checkpoint is not None:
+            trainer.restore(checkpoint)
+        truncate_metrics(self.folder, trainer.update)
+        yield Started(
+            config=config,
+            device=str(trainer.learner.device),
+            precision=trainer.learner.precision,
+            n_pairs=self.prepared.n_pairs,
+            n_tgt_tokens=self.prepared.n_tgt_tokens,
+            vocab_size=len(self.prepared.tokenizer),
+            n_parameters=n_parameters(trainer.learner.model),
+            update=trainer.update,
+        )
+        yield from trainer.train()
+        if config.decoding.length_penalty is None:
+            yield Notice("choosing the length penalty on the validation pairs")
+        yield self._finish()
+
+    def _finish(self) -> Finished:
+        """Choose the length penalty with the best weights, and mark the run as finished."""
+        trainer = self.trainer
+        reason = trainer.reason_to_end()
+        assert reason is not None
+        manifest = read_manifest(self.folder)
+        weights = read_tensors(self.folder, manifest, manifest.weights)
+        load_weights(trainer.best_model, weights)
+        scores = dict(trainer.scores)
+        config = self.config
+        if config.decoding.length_penalty is None:
+            alpha, bleu = self.validation.choose_alpha(trainer.best_model, config.decoding, self._check_interrupted)
+            config = replace(config, decoding=replace(config.decoding, length_penalty=alpha))
+            if bleu is not None:
+                scores["bleu_beam"] = bleu
+        self._commit(weights, trainer.best_update, scores, config, finished=True)
+        discard(self.folder / "prepared")
+        return Finished(trainer.update, trainer.best_update, scores, trainer.seconds, reason)
+
+    def _check_interrupted(self) -> None:
+        """Everything is saved by now: an interrupted finish is made up for by the same command."""
+        signal_number = self.stop()
+        if signal_number is not None:
+            raise Interrupted(signal_number, saved=True)
+
+    def _commit_best(self, weights: dict[str, Tensor], update: int, scores: dict[str, float]) -> None:
+        self._commit(weights, update, scores, self.config, finished=False)
+
+    def _commit(
+        self, weights: dict[str, Tensor], update: int, scores: dict[str, float], config: RunConfig, *, finished: bool
+    ) -> None:
+        """Put the weights to translate with, and all that belongs to them, into the folder."""
+        commit(
+            self.folder,
+            {
+                "config.toml": to_toml(config).encode(),
+                "tokenizer.model": self.prepared.tokenizer.model,
+                model_name(update): weights,
+            },
+            update=update,
+            finished=finished,
+            scores=scores,
+            corpora=self.prepared.record(),
+            versions={name: version(name) for name in ("seq2seq", "torch", "sentencepiece", "sacrebleu")},
+            info={
+                "max_src_length": self.prepared.max_src_length,
+                "vocab_size": len(self.prepared.tokenizer),
+                "seconds": round(self.trainer.seconds, 1),
+            },
+        )
+        card = self.folder / "README.md"
+        if not card.exists() or finished:
+            with contextlib.suppress(UserError):  # a full disk is reported where it costs something
+                model_card(card, config, scores, self.prepared.record())
