@@ -14,7 +14,8 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/seq2seq train --config data/recipes/phrasebook.toml -o demo/phrasebook
-	printf '%s\n' 'Der kleine Hund schläft im Garten.' 'Wir können heute nicht kommen, weil wir arbeiten müssen.' \
+	printf '%s\n' 'Der kleine Hund schläft im Garten.' 'Morgen kauft meine Schwester einen roten Hut.' \
+	    'Er sagt, dass wir das alte Haus verkauft haben.' 'Wir müssen morgen um halb acht aufstehen.' \
 	  | $(BIN)/seq2seq translate demo/phrasebook
 	$(BIN)/seq2seq eval demo/phrasebook data/phrasebook/test
 

@@ -258,15 +258,15 @@ def test_what_is_no_assignment(assignment):
 def test_errors_say_where_the_value_came_from(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("[model]\nd_model = 0\n")
-    for asked, where in (
-        (lambda: layers_of(recipe), str(recipe)),
-        (lambda: layers_of(max_updates=0), "the command line"),
-        (lambda: layers_of(sets=["training.seed=1", "model.d_ff=0"]), "--set model.d_ff=0"),
+    for asked, where, code in (
+        (lambda: layers_of(recipe), str(recipe), ExitCode.REFUSED),
+        (lambda: layers_of(max_updates=0), "the command line", ExitCode.USAGE),
+        (lambda: layers_of(sets=["training.seed=1", "model.d_ff=0"]), "--set model.d_ff=0", ExitCode.REFUSED),
     ):
         with pytest.raises(UserError) as caught:
             asked()
         assert caught.value.what.startswith(f"{where}: ")
-        assert caught.value.code == ExitCode.REFUSED
+        assert caught.value.code == code
 
 
 def test_a_recipe_that_is_missing_or_no_toml(tmp_path):

@@ -14,7 +14,7 @@ from seq2seq.config import DataConfig
 from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import is_blank, one_line
-from seq2seq.training.prepare import read_corpora
+from seq2seq.training.corpora import read_corpora
 
 
 @pytest.fixture(autouse=True)

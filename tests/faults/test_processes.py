@@ -20,15 +20,16 @@ SEQ2SEQ = [sys.executable, "-m", "seq2seq"]
 PATIENCE = 60.0
 
 
-@pytest.fixture
-def recipe(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
     """A training run of a few seconds that writes a line of metrics at each update."""
+    folder = tmp_path_factory.mktemp("recipe")
     quick = {
         "model": {"d_model": 16, "d_ff": 16},
         "training": {"max_updates": 60, "warmup_updates": 5, "report_every": 1, "save_every": 20, "valid_every": 30},
     }
-    path = tmp_path / "recipe.toml"
-    path.write_text(to_toml(build(merge([reversal_recipe(tmp_path), quick]), where="the test")), encoding="utf-8")
+    path = folder / "recipe.toml"
+    path.write_text(to_toml(build(merge([reversal_recipe(folder), quick]), where="the test")), encoding="utf-8")
     return path
 
 
@@ -53,11 +54,12 @@ def weights(run: Path) -> bytes:
     return path.read_bytes()
 
 
-@pytest.fixture
-def uninterrupted(recipe, tmp_path) -> bytes:
+@pytest.fixture(scope="module")
+def uninterrupted(recipe) -> bytes:
     """The weights that the recipe ends with."""
-    subprocess.run(training(recipe, tmp_path / "whole"), check=True, capture_output=True, timeout=PATIENCE)
-    return weights(tmp_path / "whole")
+    run = recipe.parent / "whole"
+    subprocess.run(training(recipe, run), check=True, capture_output=True, timeout=PATIENCE)
+    return weights(run)
 
 
 class TestTraining:
