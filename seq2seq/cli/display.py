@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 from rich.text import Text
 
 from seq2seq.cli.console import console, on_terminal, print_note, print_warning, shown
@@ -20,9 +21,10 @@ def show(progress: Iterator[Progress], stop: StopFlag) -> None:
     bar = Bar(
         TextColumn("update {task.completed:,.0f}/{task.total:,.0f}"),
         BarColumn(bar_width=12),
-        TimeElapsedColumn(),
+        # In a narrow window the clocks stay whole, and the numbers after them are cut.
+        TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
         TextColumn("eta"),
-        TimeRemainingColumn(elapsed_when_finished=False),
+        TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
         TextColumn("{task.fields[numbers]}"),
         console=console,
         disable=not on_terminal(),
@@ -45,6 +47,7 @@ class _Drawn:
         self.bar = bar
         self.task: TaskID | None = None
         self.max_updates = 0
+        self.speed_and_loss = ""
         self.last_bleu = ""
 
     def draw(self, event: Progress) -> None:
@@ -77,6 +80,7 @@ class _Drawn:
     def _report(self, event: Report) -> None:
         numbers = f"{event.tgt_tokens_per_second:,.0f} tok/s  loss {event.loss:.2f}"
         if on_terminal() and self.task is not None:
+            self.speed_and_loss = numbers
             self.bar.update(self.task, completed=event.update, numbers=f"{numbers}{self.last_bleu}")
             return
         left = (self.max_updates - event.update) * event.seconds / max(1, event.update)
@@ -99,7 +103,7 @@ class _Drawn:
             for name, text in (("source", sample.src), ("ours", sample.hypothesis), ("reference", sample.reference)):
                 console.print(Text.assemble("  ", (f"{name:<9}", "dim"), " ", shown(text, most=_LONGEST_SAMPLE)))
         if self.task is not None:
-            self.bar.update(self.task, completed=event.update)
+            self.bar.update(self.task, completed=event.update, numbers=f"{self.speed_and_loss}{self.last_bleu}")
 
     def _finished(self, event: Finished) -> None:
         scores = "  ".join(f"{name} {value:.2f}" for name, value in event.scores.items())
