@@ -97,13 +97,16 @@ class TestTraining:
             assert "going on after update" in again.stderr
         assert weights(run) == uninterrupted
 
-    def test_killed_as_the_first_model_appears(self, recipe, tmp_path, uninterrupted):
+    def test_killed_as_the_first_model_appears(self, recipe, tmp_path):
+        """Which is long before the first checkpoint is due."""
         run = tmp_path / "run"
-        with subprocess.Popen(training(recipe, run), stderr=subprocess.DEVNULL) as process:
+        command = [*training(recipe, run), "--set", "training.valid_every=4", "--set", "training.save_every=60"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             until((run / "manifest.json").exists)
             process.kill()
-        subprocess.run(training(recipe, run), check=True, capture_output=True, timeout=PATIENCE)
-        assert weights(run) == uninterrupted
+        again = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert again.returncode == 0, again.stderr
+        assert "going on after update 4" in again.stderr
 
     def test_a_reader_of_stderr_that_leaves(self, recipe, tmp_path, uninterrupted):
         run = tmp_path / "run"
