@@ -173,7 +173,7 @@ def score_run(
     for corpus in corpora:
         counts = CorpusCounts()
         texts.append((corpus, _pairs(corpus, (src, tgt), strict, counts), counts))
-    results = []
+    translated = []
     with (
         Translator.load(run, device=device, decoding=decoding, workers=workers) as translator,
         # Opened before hours of translating, so that a wrong name shows at once.
@@ -185,11 +185,13 @@ def score_run(
             for start in range(0, len(pairs), _BLOCK):
                 block = [pair.src for pair in pairs[start : start + _BLOCK]]
                 hypotheses += [best[0].text for best in translator.n_best(block, first_line=start + 1, warn=warn)]
-            seconds = time.monotonic() - began
+            translated.append((corpus, pairs, counts, hypotheses, time.monotonic() - began))
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
-            references = [pair.tgt for pair in pairs]
-            scores = {name: score(name, hypotheses, references, tgt) for name in metrics}
-            results.append(CorpusResult(corpus, len(pairs), seconds, scores, counts.invalid_utf8))
+    results = []
+    for corpus, pairs, counts, hypotheses, seconds in translated:
+        references = [pair.tgt for pair in pairs]
+        scores = {name: score(name, hypotheses, references, tgt) for name in metrics}
+        results.append(CorpusResult(corpus, len(pairs), seconds, scores, counts.invalid_utf8))
     return results
 
 

@@ -378,6 +378,46 @@ def test_other_corpora_leave_what_was_prepared(tmp_path, corpora):
     assert (run / "prepared" / "train.ids.arrow").exists()
 
 
+def test_a_finished_run_that_goes_on_and_is_interrupted_still_arrives(tmp_path, corpora):
+    run = tmp_path / "run"
+    list(train(request(run, corpora)))
+    more = {"training": {"max_updates": 40}}
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora, more), StopAt(12)))
+    assert 24 < load_checkpoint(run).update < 40
+    events = list(train(request(run, corpora, more)))
+    assert events[-1].update == 40
+    assert not events[-1].already
+
+
+def test_the_first_validation_is_remembered(tmp_path, corpora):
+    """Though a checkpoint was written before it: a worse model must not take the place of the best."""
+    list(train(request(tmp_path / "run", corpora, {"training": {"max_updates": 8}})))
+    state = load_checkpoint(tmp_path / "run").state
+    assert (state["validated_at"], state["best_update"]) == (8, 8)
+    assert state["best"] is not None
+
+
+@pytest.mark.parametrize("asked", range(10, 16))
+def test_metrics_of_an_interrupted_run_have_no_line_twice(tmp_path, corpora, asked):
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora), StopAt(asked)))
+    list(train(request(run, corpora)))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
+    assert [line["update"] for line in lines] == [4, 8, 12, 16, 20, 24]
+    assert all(line["loss"] > 0 for line in lines)
+
+
+def test_a_corpus_cannot_change_its_role(tmp_path, corpora):
+    run = tmp_path / "run"
+    a, b, c = (write_corpus(tmp_path / name, 60, seed) for seed, name in enumerate("abc"))
+    with pytest.raises(Interrupted):
+        list(train(request(run, {"data": {"train": [a, b], "valid": [c]}}), StopAt(12)))
+    with pytest.raises(UserError, match="do not hold the pairs"):
+        list(train(request(run, {"data": {"train": [a], "valid": [b, c]}})))
+
+
 def test_passes_are_counted_in_real_updates(tmp_path, corpora):
     few = {"training": {"max_updates": None, "max_epochs": 2, "batch_tokens": 60, "report_every": 1}}
     events = list(train(request(tmp_path / "run", corpora, few)))

@@ -8,6 +8,7 @@ from seq2seq.errors import Interrupted
 
 # Ctrl-C, a polite kill, a terminal that was closed (which Windows does not tell).
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_ALWAYS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopFlag:
@@ -32,7 +33,9 @@ class StopFlag:
         self._arrived = number
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        # Under nohup training outlives its terminal.
+        heard = [n for n in _SIGNALS if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in heard}
         return self
 
     def __exit__(

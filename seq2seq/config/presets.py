@@ -5,7 +5,7 @@ from typing import Any
 Layer = dict[str, Any]
 """A partial configuration: ``{"preset": …, "data": {…}, "model": {…}, …}``."""
 
-# Each preset names only what differs from the defaults above.
+# Each preset names only what differs from the defaults in tables.py.
 PRESETS: dict[str, Layer] = {
     # Wu et al. 2021, "Good for Misconceived Reasons": the shape that small corpora like.
     "tiny": {"model": {"d_model": 128, "d_ff": 256, "encoder_layers": 4, "decoder_layers": 4, "dropout": 0.3}},

@@ -9,7 +9,7 @@ import torch
 
 from seq2seq.batching import epoch_updates
 from seq2seq.checkpoint import Checkpoint, load_checkpoint, lock, move_aside, read_file, read_manifest
-from seq2seq.config import PRESETS, Layer, RunConfig, build, difference, merge, parse_langs
+from seq2seq.config import PRESETS, Layer, RunConfig, build, difference, merge, parse_langs, parse_toml
 from seq2seq.corpus import read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
@@ -167,8 +167,8 @@ def _go_on(request: Request, checkpoint: Checkpoint, device: torch.device, stop:
     given = merge(request.layers)
     config = build(merge([stored_layer, given]), where="the configuration")
     changed = [line for line in difference(stored, config) if line.partition(":")[0] not in _MAY_CHANGE]
-    if stored.decoding.length_penalty is None:  # the run's own config.toml names the one that was chosen at its end
-        changed = [line for line in changed if not line.startswith("decoding.length_penalty:")]
+    # The run's own config.toml names the length penalty that was chosen at its end.
+    changed = [line for line in changed if line != f"decoding.length_penalty: None -> {_chosen_alpha(request.run)}"]
     if given.get("preset", stored.preset) != stored.preset:
         changed.insert(0, f"preset: {stored.preset} -> {given['preset']}")
     if changed:
@@ -207,6 +207,13 @@ def _go_on(request: Request, checkpoint: Checkpoint, device: torch.device, stop:
     yield from Run(request.run, config, prepared, device, stop, asked_for).train(checkpoint)
 
 
+def _chosen_alpha(folder: Path) -> float | None:
+    if not (folder / "manifest.json").exists():
+        return None
+    config = read_file(folder, read_manifest(folder), "config.toml")
+    return build(parse_toml(config, folder / "config.toml"), where=str(folder)).decoding.length_penalty
+
+
 def _own_tokenizer(folder: Path) -> bytes | None:
     """The tokenizer of a run that has been validated once."""
     if not (folder / "manifest.json").exists():
@@ -236,7 +243,10 @@ def _open_cadences(config: RunConfig, given: Layer, derived: list[str]) -> RunCo
 
 def _is_finished(folder: Path, checkpoint: Checkpoint, config: RunConfig) -> bool:
     """Whether this run has ended, and this command does not ask for more."""
-    if not (folder / "manifest.json").exists() or not read_manifest(folder).finished:
+    if not (folder / "manifest.json").exists():
+        return False
+    manifest = read_manifest(folder)
+    if not manifest.finished or checkpoint.update > manifest.info["ended_at"]:  # gone on with since, and interrupted
         return False
     before = checkpoint.state["config"]["training"]
     now = config.training

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class CorpusRecord:
 
 
 def read_corpora(
-    folder: Path, data: DataConfig, tell: Tell, *, expected: list[str] | None = None
+    folder: Path, data: DataConfig, tell: Tell, *, expected: list[list[str]] | None = None
 ) -> list[CorpusRecord]:
     """Read every CORPUS once into text stores, so that bad data is found before training begins.
 
@@ -55,7 +55,7 @@ def read_corpora(
         folder: ``RUN/prepared``, made here.
         data: languages and corpora.
         tell: told of what was read and dropped.
-        expected: SHA-256 of each corpus that the run was begun with; none where it begins now.
+        expected: role and SHA-256 of each corpus that the run was begun with; none where it begins now.
 
     Raises:
         UserError: a corpus is missing (66), bad (65) or holds no pair (65), or not what is expected (78).
@@ -64,11 +64,11 @@ def read_corpora(
     if records is None:
         # Before the stores are replaced: the right corpora may be given next time.
         if expected is not None and _load_json(folder / "corpora.json") is not None:
-            _require(expected, [_digest_of(word, data) for word in (*data.train, *data.valid)])
+            _require(expected, [[role, _digest_of(word, data)] for role, word in _words(data)])
         records = _read_anew(folder, data)
     if expected is not None:
         try:
-            _require(expected, [record.sha256 for record in records])
+            _require(expected, [[record.role, record.sha256] for record in records])
         except UserError:
             discard(folder)
             raise
@@ -84,7 +84,7 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _require(expected: list[str], found: list[str]) -> None:
+def _require(expected: list[list[str]], found: list[list[str]]) -> None:
     if expected != found:
         raise UserError(
             "the corpora do not hold the pairs that this run was trained on",
@@ -115,10 +115,13 @@ def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
             TextStore(folder / f"{role}.text.arrow")
     except UserError:
         return None
-    for (_, word), record, before, now in zip(words, records, done["stamps"], _stamps(data), strict=True):
-        untouched = word == record.corpus and before == now
+    stamps = _stamps(data)
+    for (_, word), record, before, now in zip(words, records, done["stamps"], stamps, strict=True):
+        untouched = word == record.corpus and now is not None and before == now
         if not untouched and _digest_of(word, data) != record.sha256:
             return None
+    records = [replace(record, corpus=word) for (_, word), record in zip(words, records, strict=True)]
+    _write_records(folder, data, stamps, records)  # so that a moved corpus is not read through each time
     return records
 
 
@@ -144,13 +147,13 @@ def _read_anew(folder: Path, data: DataConfig) -> list[CorpusRecord]:
     for role, words in (("train", data.train), ("valid", data.valid)):
         if words:
             write_text_store(folder / f"{role}.text.arrow", _counted_pairs(words, role, data, records))
-    write_atomic(
-        folder / "corpora.json",
-        json.dumps(
-            {"langs": data.langs, "strict": data.strict, "stamps": stamps, "corpora": [asdict(r) for r in records]}
-        ).encode(),
-    )
+    _write_records(folder, data, stamps, records)
     return records
+
+
+def _write_records(folder: Path, data: DataConfig, stamps: list[Any], records: list[CorpusRecord]) -> None:
+    said = {"langs": data.langs, "strict": data.strict, "stamps": stamps, "corpora": [asdict(r) for r in records]}
+    write_atomic(folder / "corpora.json", json.dumps(said).encode())
 
 
 def _counted_pairs(words: tuple[str, ...], role: str, data: DataConfig, records: list[CorpusRecord]) -> Iterator[Pair]:

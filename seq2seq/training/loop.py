@@ -60,7 +60,7 @@ class Trainer:
         self.training = config.training
         self.ids = prepared.ids
         self.remembered: dict[str, Any] = {
-            "corpora": [record.sha256 for record in prepared.corpora],
+            "corpora": [[record.role, record.sha256] for record in prepared.corpora],
             "tokenizer": prepared.tokenizer_sha256,
         }
         """What a command that goes on with the run must know."""
@@ -84,6 +84,7 @@ class Trainer:
         self.seconds_before = 0.0
         self.started = time.monotonic()
         self.last_report: Report | None = None
+        self.has_checkpoint = False
         self._reset_counters()
 
     @property
@@ -168,15 +169,17 @@ class Trainer:
     def _validate_and_save(self) -> Iterator[Progress]:
         """What is due after an update. Both are remembered, so that an interrupted one is made up for."""
         assert self.training.save_every is not None
-        if self._validation_is_due():
-            if not self.saved_at:  # whatever holds a model can be gone on with
+        if self.validation_is_due():
+            if not self.has_checkpoint:  # whatever holds a model can be gone on with
                 yield self.save()
+                self.saved_at = 0  # not with this validation in it
             yield from self._validate()
         due = self.update % self.training.save_every == 0 or self.reason_to_end() is not None
         if self.update and self.saved_at != self.update and due:
             yield self.save()
 
-    def _validation_is_due(self) -> bool:
+    def validation_is_due(self) -> bool:
+        """Whether the weights of this very update are still to be validated."""
         assert self.training.max_updates is not None
         assert self.training.valid_every is not None
         last = self.update >= self.training.max_updates
@@ -185,13 +188,16 @@ class Trainer:
 
     def _report(self) -> Report:
         self.last_report = report = self._peek()
-        if not self._validation_is_due():  # which adds its scores to the same line
+        if not self.validation_is_due():  # which adds its scores to the same line
             self._write_metrics(report, {})
         self._reset_counters()
         return report
 
     def _write_metrics(self, report: Report, scores: dict[str, float]) -> None:
-        line = {key: value for key, value in asdict(report).items() if key != "padding"}
+        left_out = {"padding"}
+        if not report.tgt_tokens_per_second:  # nobody knows any more, as of updates before an interruption
+            left_out |= {"loss", "tgt_tokens_per_second"}
+        line = {key: value for key, value in asdict(report).items() if key not in left_out}
         append_metrics(self.run, {**line, **scores})
 
     def _peek(self) -> Report:
@@ -259,11 +265,13 @@ class Trainer:
         state = {
             **{key: getattr(self, key) for key in _COUNTERS},
             "micro_batch_tokens": self.learner.micro_batch_tokens,
+            "last_report": asdict(self.last_report) if self.last_report else None,
             "seconds": self.seconds,
             "n_averaged": n_averaged,
             **self.remembered,
             "config": asdict(self.config),
         }
+        self.has_checkpoint = True
         path = save_checkpoint(self.run, self.update, tensors, state)
         prune_checkpoints(self.run, self.training.keep_checkpoints)
         return Saved(self.update, path)
@@ -274,6 +282,11 @@ class Trainer:
             setattr(self, key, checkpoint.state[key])
         self.seconds_before = checkpoint.state["seconds"]
         tensors = checkpoint.tensors
+        self.has_checkpoint = True
+        if self.validation_is_due():
+            self.saved_at = 0
+        if checkpoint.state["last_report"]:
+            self.last_report = Report(**checkpoint.state["last_report"])
         self.learner.micro_batch_tokens = checkpoint.state["micro_batch_tokens"]
         self.learner.load_state(tensors, checkpoint.state["n_averaged"])
         set_rng_tensors({key.removeprefix("rng."): t for key, t in tensors.items() if key.startswith("rng.")})

@@ -54,7 +54,8 @@ class Run:
         trainer, config = self.trainer, self.config
         if checkpoint is not None:
             trainer.restore(checkpoint)
-        truncate_metrics(self.folder, trainer.update)
+        # The line of a validation that is still to be made up for is written with it.
+        truncate_metrics(self.folder, trainer.update - trainer.validation_is_due())
         yield Started(
             config=config,
             device=str(trainer.learner.device),
@@ -118,6 +119,7 @@ class Run:
                 "max_src_length": self.prepared.max_src_length,
                 "vocab_size": len(self.prepared.tokenizer),
                 "seconds": round(self.trainer.seconds, 1),
+                **({"ended_at": self.trainer.update} if finished else {}),
             },
         )
         card = self.folder / "README.md"

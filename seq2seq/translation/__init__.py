@@ -1,6 +1,6 @@
 """From lines to translated lines, with a model out of a run folder."""
 
-from seq2seq.translation.batches import length_batches, search_batch
+from seq2seq.translation.batches import length_batches
 from seq2seq.translation.device import is_out_of_memory, pick_device
 from seq2seq.translation.loading import greedy_of, load_weights, read_langs
 from seq2seq.translation.translator import Attention, Translation, Translator
@@ -15,5 +15,4 @@ __all__ = [
     "load_weights",
     "pick_device",
     "read_langs",
-    "search_batch",
 ]
