@@ -17,7 +17,7 @@ from reversal import reversal_lines, reversal_recipe
 from seq2seq.config import build, merge, to_toml
 
 SEQ2SEQ = [sys.executable, "-m", "seq2seq"]
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +100,13 @@ class TestTraining:
     def test_killed_as_the_first_model_appears(self, recipe, tmp_path):
         """Which is long before the first checkpoint is due."""
         run = tmp_path / "run"
-        command = [*training(recipe, run), "--set", "training.valid_every=4", "--set", "training.save_every=60"]
+        command = [*training(recipe, run), "--set", "training.valid_every=20", "--set", "training.save_every=60"]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             until((run / "manifest.json").exists)
             process.kill()
         again = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         assert again.returncode == 0, again.stderr
-        assert "going on after update 4" in again.stderr
+        assert "going on after update 20" in again.stderr
 
     def test_a_reader_of_stderr_that_leaves(self, recipe, tmp_path, uninterrupted):
         run = tmp_path / "run"
@@ -228,7 +228,7 @@ class TestTranslating:
         assert read_line(process) == b"c b a\n"
         time.sleep(3)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
+        assert process.wait(PATIENCE) == 143
 
     def test_workers_do_not_outlive_a_parent_that_is_killed(self, translating):
         process = translating("--workers", 2, start_new_session=True)
