@@ -85,9 +85,7 @@ class Tokenizer:
         return [self._processor.IdToPiece(int(i)) for i in ids]
 
 
-def train_model(
-    lines: Iterator[str], *, vocab_size: int, tokenizer_type: str, normalization: str, max_lines: int
-) -> tuple[bytes, int]:
+def train_model(lines: Iterator[str], *, vocab_size: int, tokenizer_type: str, normalization: str) -> tuple[bytes, int]:
     """Train a SentencePiece model, lowering a vocabulary that the text is too small for.
 
     Args:
@@ -95,7 +93,6 @@ def train_model(
         vocab_size: pieces wanted, control symbols and 256 bytes included.
         tokenizer_type: ``unigram`` or ``bpe``.
         normalization: ``nfkc`` or ``identity``.
-        max_lines: lines used at most.
 
     Returns:
         The model, and the pieces it has.
@@ -103,7 +100,7 @@ def train_model(
     Raises:
         UserError: the text holds nothing to learn pieces from (65).
     """
-    sample = [line for _, line in zip(range(max_lines), lines, strict=False)]
+    sample = list(lines)
     if all(not line or len(line.encode()) > _MOST_LINE_BYTES for line in sample):
         raise UserError(
             f"the tokenizer has no line to learn from: all are empty or longer than {_MOST_LINE_BYTES:,} bytes",
@@ -221,7 +218,6 @@ def _child(request: str) -> int:
                 vocab_size=vocab_size,
                 tokenizer_type=tokenizer_type,
                 normalization=normalization,
-                max_lines=sys.maxsize,
             )
         except UserError as error:
             return _told(error)

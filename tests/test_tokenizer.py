@@ -1,6 +1,7 @@
 """SentencePiece: what goes in comes out, no character is unknown, no text makes a control symbol."""
 
 import io
+import itertools
 import sys
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import DataConfig
-from seq2seq.corpus import Pair, write_text_store
+from seq2seq.corpus import Pair, TextStore, write_text_store
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model, train_tokenizer
-from seq2seq.training.prepare import CorpusRecord, prepare
+from seq2seq.training.prepare import CorpusRecord, _spread, prepare
 
 FOLDER = Path(__file__).parent.parent / "data" / "phrasebook"
 TEXT = [line for lang in ("de", "en") for line in (FOLDER / f"valid.{lang}").read_text("utf-8").split("\n")[:200]]
@@ -23,13 +24,12 @@ CONTROLS = {UNK, BOS, EOS, PAD}
 BYTES = 4
 
 
-def trained(lines=TEXT, vocab_size=600, tokenizer_type="unigram", normalization="nfkc", max_lines=10_000):
+def trained(lines=TEXT, vocab_size=600, tokenizer_type="unigram", normalization="nfkc"):
     return train_model(
         iter(lines),
         vocab_size=vocab_size,
         tokenizer_type=tokenizer_type,
         normalization=normalization,
-        max_lines=max_lines,
     )
 
 
@@ -196,10 +196,17 @@ def test_the_vocabulary_is_of_the_size_asked_for(kind):
     assert size == len(Tokenizer(model)) == 350
 
 
-def test_no_more_lines_are_read_than_asked_for():
-    lines = iter([*TEXT[:100], *["unerhört"] * 500])
-    assert trained(lines, max_lines=100) == trained(TEXT[:100])
-    assert len(list(lines)) == 500
+@pytest.mark.parametrize(("n", "most"), [(10_000, 100), (10_000, 9_999), (50, 100), (5000, 1)])
+def test_the_sample_is_spread_over_the_text_and_leaves_out_what_is_held_out(tmp_path, n, most):
+    write_text_store(tmp_path / "text", (Pair(str(i), str(-i)) for i in range(n)))
+    held_out = set(range(0, n, 7))
+    rows = [int(pair.src) for pair in _spread(TextStore(tmp_path / "text"), held_out, most)]
+    assert 0 < len(rows) <= most
+    assert rows == sorted(set(rows))
+    assert not held_out & set(rows)
+    if 1 < most < n // 2:
+        assert len(rows) == most
+        assert max(b - a for a, b in itertools.pairwise(rows)) <= n // most + 7
 
 
 @pytest.mark.parametrize("text", [["a"], ["a b"], TEXT[:4], ["1 2 3"] * 9, ["a\0b c"] * 5, ["<s>"]], ids=lambda t: t[0])

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import sync_folder
 
 TMP = ".tmp-"
 """Starts the name of a file or folder that is still being written."""
@@ -62,27 +63,12 @@ def reading(path: Path) -> Iterator[None]:
         raise cannot_read(path, error) from error
 
 
-def flush_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename outlives a power cut."""
-    if os.name == "nt":  # Windows opens no folders
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems flush folders by themselves and refuse to be asked.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, flushed to disk."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        flush_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def write_flushed(path: Path, content: Content) -> str:
@@ -139,7 +125,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary = path.with_name(TMP + path.name)
         write_flushed(temporary, data)
         temporary.replace(path)
-        flush_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def read_regular(folder: Path, name: str) -> bytes | None:

@@ -20,7 +20,6 @@ from seq2seq.checkpoint.files import (
     TMP,
     Content,
     damaged,
-    flush_folder,
     load_tensors,
     make_folder,
     read_regular,
@@ -39,6 +38,7 @@ from seq2seq.checkpoint.sealed import (
     write_sealed,
 )
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import sync_folder
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 _NAME = re.compile(r"update-([0-9]{8,})")
@@ -120,7 +120,7 @@ def _save_anew(path: Path, files: Mapping[str, Content], fields: Mapping[str, An
         if path.exists() or path.is_symlink():
             _delete(path)  # it has no valid manifest
         temporary.rename(path)
-        flush_folder(path.parent)
+        sync_folder(path.parent)
     except (OSError, UserError):
         # A full disk needs the space.
         shutil.rmtree(temporary, ignore_errors=True)

@@ -11,7 +11,6 @@ from torch import Tensor
 from seq2seq.checkpoint.files import (
     Content,
     damaged,
-    flush_folder,
     load_tensors,
     make_folder,
     read_regular,
@@ -32,6 +31,7 @@ from seq2seq.checkpoint.sealed import (
     write_sealed,
 )
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import sync_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +249,6 @@ def move_aside(folder: Path) -> Path:
             target = place.with_name(f"{place.name}.old-{number}")
             if not target.exists() and not target.is_symlink():
                 place.rename(target)
-                flush_folder(place.parent)
+                sync_folder(place.parent)
                 return folder.with_name(target.name)
     raise AssertionError("itertools.count ends nowhere")

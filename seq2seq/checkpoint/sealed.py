@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seq2seq.checkpoint.files import TMP, Content, cannot_write, damaged, flush_folder, read_regular, write_flushed
+from seq2seq.checkpoint.files import TMP, Content, cannot_write, damaged, read_regular, write_flushed
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import sync_folder
 
 FORMAT = 1
 """Format of run folders and checkpoints that this program writes, and the only one it reads."""
@@ -152,13 +153,13 @@ def write_sealed(
             digests[name] = write_flushed(temporary, content)
             same = old.get(name, digests[name]) == digests[name]
             temporary.replace(path if same else folder / (NEW + name))
-        flush_folder(folder)
+        sync_folder(folder)
 
         path = folder / MANIFEST
         manifest = seal({**fields, "files": digests})
         write_flushed(folder / (TMP + MANIFEST), manifest)
         (folder / (TMP + MANIFEST)).replace(path)
-        flush_folder(folder)
+        sync_folder(folder)
         settle(folder, digests)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -175,7 +176,7 @@ def settle(folder: Path, digests: Mapping[str, str]) -> None:
             if wanted:
                 waiting.replace(folder / name)
     # Before anything else is named .new-*: the file just moved may be the only copy.
-    flush_folder(folder)
+    sync_folder(folder)
     for entry in list(folder.iterdir()):
         if _RUBBISH.fullmatch(entry.name) or (MODEL.fullmatch(entry.name) and entry.name not in digests):
             # What cannot be deleted now is tried again at the next commit.

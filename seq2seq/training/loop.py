@@ -89,7 +89,7 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """Time the run has taken in all its sessions."""
+        """Time the run has taken in all its parts, where it was interrupted."""
         return self.seconds_before + time.monotonic() - self.started
 
     def _reset_counters(self) -> None:

@@ -42,7 +42,7 @@ class Report:
     tgt_tokens_per_second: float
     """Real target tokens, padding not counted, while updating."""
     seconds: float
-    """Since the run began, all its sessions together."""
+    """Since the run began, all its parts together, where it was interrupted."""
     padding: float
     """Share of positions that held no token."""
 

@@ -123,9 +123,10 @@ class TestTraining:
 
     def test_a_folder_in_use_is_left_alone(self, recipe, tmp_path):
         run = tmp_path / "run"
-        with subprocess.Popen(training(recipe, run), stderr=subprocess.DEVNULL) as process:
+        endless = [*training(recipe, run), "--max-updates", "1000000"]
+        with subprocess.Popen(endless, stderr=subprocess.DEVNULL) as process:
             until(lambda: updates_done(run) >= 1)
-            second = subprocess.run(training(recipe, run), capture_output=True, text=True, timeout=PATIENCE)
+            second = subprocess.run(endless, capture_output=True, text=True, timeout=PATIENCE)
             process.kill()
         assert (second.returncode, second.stdout) == (75, "")
         assert re.fullmatch(r"error: .*in use.*; .*\n", second.stderr)
