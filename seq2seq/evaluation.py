@@ -138,7 +138,7 @@ def score_run(
     output: Path | None = None,
     decoding: dict[str, object] | None = None,
     device: str = "auto",
-    workers: int = 1,
+    workers: int | None = None,
     strict: bool = False,
     warn: Callable[[str], None] | None = None,
 ) -> list[CorpusResult]:
@@ -152,7 +152,7 @@ def score_run(
         output: file that keeps the hypotheses of a single corpus.
         decoding: overrides of the run's decoding configuration, by key.
         device: auto, cpu, cuda or mps.
-        workers: processes of one thread each.
+        workers: threads that translate; None: one for each core.
         strict: refuse text that is not UTF-8.
         warn: told of lines that are translated in parts.
 

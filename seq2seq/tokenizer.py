@@ -24,6 +24,8 @@ UNK, BOS, EOS, PAD = 0, 1, 2, 3
 
 # One count on every machine: the unigram trainer's sums depend on how its work is divided.
 _TRAINER_THREADS = 4
+_FEW = 4
+"""Fewer lines are encoded one by one: for several SentencePiece starts threads, which takes a millisecond."""
 _MOST_LINE_BYTES = 16_384
 """Longer lines are left out of the tokenizer's training text."""
 
@@ -69,14 +71,16 @@ class Tokenizer:
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Piece ids of each line; neither BOS nor EOS is added. A blank line has none."""
+        if len(lines) < _FEW:
+            return [self._processor.Encode(line, out_type=int) for line in lines]
         # One thread: two threads of SentencePiece beside PyTorch's own only take turns.
         ids: list[list[int]] = self._processor.Encode(list(lines), out_type=int, num_threads=1)
         return ids
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of piece ids, without control symbols."""
-        if not len(ids):
-            return []  # which SentencePiece takes for one empty row
+        if len(ids) < _FEW:
+            return [self._processor.Decode(list(row)) if len(row) else "" for row in ids]
         texts: list[str] = self._processor.Decode([list(row) for row in ids], num_threads=1)
         return texts
 

@@ -1,5 +1,9 @@
 """Lines to translated lines: order, independence of neighbours, long lines, memory that runs out, workers."""
 
+import threading
+import time
+from concurrent.futures import CancelledError
+
 import pytest
 import torch
 from reversal import reversal_lines
@@ -8,9 +12,11 @@ from seq2seq import translation
 from seq2seq.batching import pad
 from seq2seq.decoding import length_penalty
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.model.cached import CachedTransformer
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import Translator, length_batches, load_weights, pick_device
 from seq2seq.translation.batches import split_long
+from seq2seq.translation.workers import Stopped
 
 LINES = reversal_lines(70, seed=11)
 
@@ -26,6 +32,11 @@ def opened(reverser, **decoding: object) -> Translator:
 
 
 class TestTranslate:
+    @pytest.mark.parametrize("workers", [1, 2, 5])
+    def test_the_number_of_threads_changes_nothing(self, reverser, translator, workers):
+        with Translator.load(reverser, workers=workers) as several:
+            assert several.translate(LINES) == translator.translate(LINES)
+
     @pytest.mark.parametrize("batch_tokens", [1, 40, 200, 100_000])
     @pytest.mark.parametrize("beam_size", [1, 4])
     def test_neighbours_and_batches_change_nothing(self, reverser, translator, batch_tokens, beam_size):
@@ -34,7 +45,7 @@ class TestTranslate:
         assert _texts(reverser, LINES[::-1], beam_size, batch_tokens) == alone[::-1]
 
     def test_blank_lines_never_reach_the_model(self, translator, monkeypatch):
-        monkeypatch.setattr(translator.model, "start", None)
+        monkeypatch.setattr(CachedTransformer, "start", None)
         assert translator.translate(["", " \t", "\u3000\x85"]) == ["", "", ""]
 
     def test_no_lines(self, translator):
@@ -121,7 +132,7 @@ class TestBatches:
 
     def test_memory_that_runs_out_halves_the_batch(self, translator, monkeypatch):
         sizes: list[int] = []
-        start = type(translator.model).start
+        start = CachedTransformer.start
 
         def small(model, src, mask=None):
             sizes.append(src.size(0))
@@ -130,7 +141,7 @@ class TestBatches:
             return start(model, src, mask)
 
         expected = translator.translate(LINES[:10])
-        monkeypatch.setattr(type(translator.model), "start", small)
+        monkeypatch.setattr(CachedTransformer, "start", small)
         assert translator.translate(LINES[:10]) == expected
         assert max(sizes) > 3
 
@@ -138,7 +149,7 @@ class TestBatches:
         def never(*_: object) -> None:
             raise torch.OutOfMemoryError("out of memory")
 
-        monkeypatch.setattr(type(translator.model), "start", never)
+        monkeypatch.setattr(CachedTransformer, "start", never)
         with pytest.raises(UserError, match="memory ran out on a source of 2 tokens") as caught:
             translator.translate(["a b", "c d"])
         assert caught.value.code == ExitCode.TRY_LATER
@@ -147,7 +158,7 @@ class TestBatches:
         def broken(*_: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(type(translator.model), "start", broken)
+        monkeypatch.setattr(CachedTransformer, "start", broken)
         with pytest.raises(RuntimeError, match="a bug"):
             translator.translate(["a b", "c d"])
 
@@ -195,14 +206,39 @@ class TestLoading:
             opened(reverser, beam_size=2, n_best=9)
         assert caught.value.code == ExitCode.USAGE
 
-    def test_a_killed_worker_is_told(self, reverser):
+    def test_closing_ends_the_threads_in_the_middle_of_their_work(self, reverser, monkeypatch):
+        before = torch.get_num_threads()
+        step, begun = CachedTransformer.step, threading.Event()
+
+        def slow(model, tokens, state):
+            begun.set()
+            time.sleep(0.05)
+            return step(model, tokens, state)
+
+        monkeypatch.setattr(CachedTransformer, "step", slow)
+        ends: list[type] = []
+
+        def translate() -> None:
+            try:
+                translator.translate(LINES)
+            except (Stopped, CancelledError) as end:
+                ends.append(type(end))
+
         with Translator.load(reverser, workers=2) as translator:
-            assert translator.translate(["a b c"]) == ["c b a"]
-            for process in translator._pool._processes.values():
-                process.kill()
-            with pytest.raises(UserError, match="worker process was killed") as caught:
-                translator.translate(["a b c"])
-        assert caught.value.code == ExitCode.TRY_LATER
+            busy = threading.Thread(target=translate)
+            busy.start()
+            assert begun.wait(10)
+        busy.join(2)
+        assert not busy.is_alive()
+        assert ends
+        assert not [t for t in threading.enumerate() if t.name.startswith("search")]
+        assert torch.get_num_threads() == before
+
+    def test_a_translator_can_be_closed_and_used_again(self, reverser):
+        translator = Translator.load(reverser, workers=2)
+        for _ in range(2):
+            assert translator.translate(["a b c", "d e"]) == ["c b a", "e d"]
+            translator.close()
 
     def test_the_front_door(self):
         import seq2seq

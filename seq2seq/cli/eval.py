@@ -31,8 +31,8 @@ def eval_command(
         float | None, typer.Option("--length-penalty", help="Exponent of the length in the score.", metavar="A")
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes of one thread each.", rich_help_panel=_MORE)
-    ] = 1,
+        int | None, typer.Option("--workers", min=1, help="Threads; one for each core.", rich_help_panel=_MORE)
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_MORE)] = "auto",
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=_MORE)

@@ -174,8 +174,8 @@ class DecodingConfig:
     n_best: Annotated[StrictInt, Field(ge=1, le=256)] = 1
     """Hypotheses returned for each sentence."""
     stopping: Literal["enough", "exact"] = "enough"
-    """End a sentence's search with enough finished hypotheses, as CTranslate2 does (and none alive that
-    is likelier than all of them), or only when no live one could still enter the n best."""
+    """End a sentence's search with enough finished hypotheses, as CTranslate2 does (but not while one lives
+    that is ten times likelier than all of them), or only when no live one could still enter the n best."""
     max_length: Annotated[StrictInt, Field(ge=0)] = 0
     """Longest output in tokens; 0: twice the source and 50 more."""
     batch_tokens: Count = 4096

@@ -1,6 +1,6 @@
-"""How a translation is searched for, knowing a model only as ``start``, ``step`` and ``reorder``."""
+"""How a translation is searched for, knowing a model only as ``start``, ``step``, ``logits`` and ``reorder``."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 from torch import Tensor
 
@@ -11,22 +11,44 @@ from seq2seq.decoding.hypotheses import Hypothesis, Model, length_penalty
 
 __all__ = ["STRATEGIES", "Hypothesis", "Model", "Strategy", "length_penalty", "search"]
 
-Strategy = Callable[[Model, Tensor, Tensor | None, list[int], DecodingConfig], list[list[Hypothesis]]]
 
-# (model, src [B, S], src_mask [B, 1, 1, S] or None, longest outputs [B], config) -> n best of each sentence
+class Strategy(Protocol):
+    """What a row of ``STRATEGIES`` is; arguments as ``search``'s."""
+
+    def __call__(
+        self,
+        model: Model,
+        src: Tensor,
+        src_mask: Tensor | None,
+        max_lengths: list[int],
+        config: DecodingConfig,
+        *,
+        scored: bool = True,
+    ) -> list[list[Hypothesis]]:
+        """The n best of each sentence, best first."""
+
+
 STRATEGIES: dict[str, Strategy] = {"greedy": greedy_search, "beam": beam_search}
 
 
 def search(
-    model: Model, src: Tensor, src_mask: Tensor | None, max_lengths: list[int], config: DecodingConfig
+    model: Model,
+    src: Tensor,
+    src_mask: Tensor | None,
+    max_lengths: list[int],
+    config: DecodingConfig,
+    *,
+    scored: bool = True,
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of each sentence, best first: greedy with one beam, beam search with more.
 
     Args:
-        model: in evaluation mode, under ``torch.inference_mode()``.
+        model: laid out for translating, under ``torch.inference_mode()``.
         src: source pieces and EOS, padded on the right. [B, S]
         src_mask: real source tokens; None where nothing is padding. [B, 1, 1, S]
         max_lengths: longest output of each sentence in tokens, EOS included. [B]
         config: beams, length penalty, stopping.
+        scored: whether the hypotheses' scores are wanted; greedy search is faster without.
     """
-    return STRATEGIES["greedy" if config.beam_size == 1 else "beam"](model, src, src_mask, max_lengths, config)
+    strategy = STRATEGIES["greedy" if config.beam_size == 1 else "beam"]
+    return strategy(model, src, src_mask, max_lengths, config, scored=scored)

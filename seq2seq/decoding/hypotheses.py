@@ -1,28 +1,29 @@
-"""What searching works with: the model as three calls, and hypotheses with their scores.
+"""What searching works with: the model as four calls, and hypotheses with their scores.
 
 Shapes: B sentences, N beams, S source length, V vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
-
-from seq2seq.tokenizer import BOS, PAD, UNK
 
 
 class Model(Protocol):
-    """All that decoding knows of a model; the state is the model's own business."""
+    """All that decoding knows of a model; the state is the model's own business, and good for one use."""
 
     def start(self, src: Tensor, src_mask: Tensor | None) -> Any:
         """Encode sources, one beam each. [B, S] -> state"""
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Read the newest token of each row. [B·N] -> logits of the next [B·N, V], state"""
+        """Read the newest token of each row. [B·N] -> what ``logits`` takes [B·N, D], state"""
 
-    def reorder(self, state: Any, rows: Tensor) -> Any:
-        """Go on from the given rows. [B', N'] -> state of B' sentences of N' beams"""
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of the next piece; -inf beyond the vocabulary. [rows, D] -> [rows, ≥V]"""
+
+    def reorder(self, state: Any, sentences: Sequence[int], parents: Tensor) -> Any:
+        """Go on with these sentences from these of their beams. [B'], [B', N'] -> state of B' ≤ B, N' beams"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Hypothesis:
     tokens: list[int]
     """Piece ids, without BOS and EOS."""
     log_probability: float
-    """Sum over the tokens, EOS included, in nats."""
+    """Sum over the tokens, EOS included, in nats; NaN where no score was asked for."""
     score: float
     """What hypotheses are ranked by: log_probability / length^α."""
 
@@ -57,13 +58,12 @@ def length_penalty(length: int, alpha: float) -> float:
     return float(length**alpha)
 
 
-# Control symbols that no translation holds. Their probability is not shared out among the rest: a
-# score is the model's own log-probability.
-_NEVER = [UNK, BOS, PAD]
+def gapless(staying: Sequence[bool]) -> list[int]:
+    """Rows to go on with so that the fewest change their place: those from the end fill the gaps.
 
-
-def log_probabilities(logits: Tensor) -> Tensor:
-    """Log-probabilities of the next piece, control symbols other than EOS impossible. [..., V] -> [..., V]"""
-    log_probs = torch.log_softmax(logits.float(), dim=-1)
-    log_probs[..., _NEVER] = -torch.inf
-    return log_probs
+    >>> gapless([True, False, True, True])
+    [0, 3, 2]
+    """
+    n = sum(staying)
+    from_the_end = (row for row in range(len(staying) - 1, n - 1, -1) if staying[row])
+    return [row if staying[row] else next(from_the_end) for row in range(n)]

@@ -131,22 +131,32 @@ class MultiHeadAttention(nn.Module):
         self.out_proj = nn.Linear(d_model, d_model)  # W_O
         self.score = ATTENTIONS[attention](n_heads, d_model // n_heads)
 
+    def folded_queries(self) -> tuple[Tensor, Tensor]:
+        """W_Q and its bias with the score multiplied in: their queries need only a dot product. [D, D], [D]
+
+        A score is a linear map of each head's queries, and so of the columns that make them.
+        """
+        columns = torch.cat((self.q_proj.weight.t(), self.q_proj.bias.unsqueeze(0)))  # [D + 1, D]
+        scored = self.score(self.split_heads(columns.unsqueeze(0)))  # [1, H, D + 1, K]
+        folded = scored.transpose(1, 2).flatten(-2)[0]  # [D + 1, D]
+        return folded[:-1].t(), folded[-1]
+
     def split_heads(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, H, T, K]"""
         return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
 
-    def queries(self, x: Tensor, offset: int = 0) -> Tensor:
-        """Queries of the tokens ``x``, the first of them at place ``offset``. [B, T, D] -> [B, H, T, K]"""
+    def queries(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, H, T, K]"""
         q: Tensor = self.split_heads(self.q_proj(x))
         if self.rotary:
-            q = rotate(q, offset)
+            q = rotate(q)
         return self.score(q)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
-    def keys_values(self, x: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
-        """Keys and values of the tokens ``x``: what a cache keeps. [B, S, D] -> two of [B, H, S, K]"""
+    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, S, D] -> two of [B, H, S, K]"""
         k = self.split_heads(self.k_proj(x))
         if self.rotary:
-            k = rotate(k, offset)
+            k = rotate(k)
         return k, self.split_heads(self.v_proj(x))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:

@@ -143,39 +143,3 @@ class DecoderLayer(nn.Module):
         x = self.self_attention_residual(x, lambda y: self.self_attention(y, y, causal=True))
         x = self.cross_attention_residual(x, lambda y: self.cross_attention(y, memory, src_mask))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
-
-    def step(
-        self, x: Tensor, self_cache: tuple[Tensor, Tensor], cross_cache: tuple[Tensor, Tensor], src_mask: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """One new target token for each row, all earlier ones being in the cache.
-
-        Args:
-            x: the new token of each row; B·N rows, the N beams of a sentence side by side. [B·N, 1, D]
-            self_cache: keys and values of the tokens so far. Two of [B·N, H, T, K]
-            cross_cache: keys and values of the source, once a sentence. Two of [B, H, S, K]
-            src_mask: [B, 1, 1, S], or None.
-
-        Returns:
-            The layer's output [B·N, 1, D], and the self-attention cache with the new token in it.
-        """
-        past_k, past_v = self_cache
-        k, v = past_k, past_v
-
-        def self_attention(y: Tensor) -> Tensor:
-            nonlocal k, v
-            place = past_k.size(2)
-            new_k, new_v = self.self_attention.keys_values(y, place)
-            k, v = torch.cat((past_k, new_k), dim=2), torch.cat((past_v, new_v), dim=2)
-            # The newest token is the last one: there is nothing to its right to hide.
-            return self.self_attention.attend(self.self_attention.queries(y, place), k, v)
-
-        def cross_attention(y: Tensor) -> Tensor:
-            # The beams of a sentence ask the same keys: they become N queries of one sentence, so that
-            # the source's cache is neither copied nor read N times.
-            beams = y.view(cross_cache[0].size(0), -1, y.size(-1))  # [B, N, D]
-            attended = self.cross_attention.attend(self.cross_attention.queries(beams), *cross_cache, src_mask)
-            return attended.reshape(y.shape)
-
-        x = self.self_attention_residual(x, self_attention)
-        x = self.cross_attention_residual(x, cross_attention)
-        return self.feed_forward_residual(x, self.feed_forward), (k, v)

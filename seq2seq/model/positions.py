@@ -95,7 +95,7 @@ def rotate(x: Tensor, offset: int = 0) -> Tensor:
     The dot product of two rotated vectors depends on their distance alone.
 
     Args:
-        x: queries or keys of self-attention; K even. [B, H, T, K]
+        x: queries or keys of self-attention; K even. [..., T, K]
         offset: place of the first of them.
 
     Returns:
@@ -103,7 +103,7 @@ def rotate(x: Tensor, offset: int = 0) -> Tensor:
 
     Source: Su et al. 2021, arXiv:2104.09864, section 3.4.
     """
-    length, width = x.size(2), x.size(3)
+    length, width = x.size(-2), x.size(-1)
     place = torch.arange(offset, offset + length, dtype=torch.float32, device=x.device).unsqueeze(1)  # [T, 1]
     speed = 10_000.0 ** (-torch.arange(0, width, 2, dtype=torch.float32, device=x.device) / width)  # [K/2]
     cos, sin = torch.cos(place * speed).to(x.dtype), torch.sin(place * speed).to(x.dtype)  # [T, K/2]

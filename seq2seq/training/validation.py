@@ -60,12 +60,12 @@ class ValidationSet:
             check: called between batches; may raise ``Stopped``.
         """
         loss = self._loss(model, check)
-        translator = Translator(model, self.tokenizer, greedy_of(decoding), max_src_length=self.max_src_length)
         order = self._by_length()
         by_length: list[str] = []
-        for start in range(0, len(order), _BLOCK):
-            check()
-            by_length += translator.translate([self.pairs[i].src for i in order[start : start + _BLOCK]])
+        with Translator(model, self.tokenizer, greedy_of(decoding), max_src_length=self.max_src_length) as translator:
+            for start in range(0, len(order), _BLOCK):
+                check()
+                by_length += translator.translate([self.pairs[i].src for i in order[start : start + _BLOCK]])
         hypotheses = [text for _, text in sorted(zip(order, by_length, strict=True))]
         references = [pair.tgt for pair in self.pairs]
         return Scores(
@@ -125,15 +125,15 @@ class ValidationSet:
         self, model: Transformer, config: DecodingConfig, check: Callable[[], None]
     ) -> list[list[list[Hypothesis]]]:
         """All hypotheses of each part of each source."""
-        translator = Translator(model, self.tokenizer, config, max_src_length=self.max_src_length)
         order = self._by_length()
         found: list[list[list[Hypothesis]]] = [[] for _ in order]
-        for start in range(0, len(order), _BLOCK):
-            check()
-            block = order[start : start + _BLOCK]
-            searched = translator.hypotheses([self.pairs[i].src for i in block])
-            for i, parts in zip(block, searched, strict=True):
-                found[i] = parts
+        with Translator(model, self.tokenizer, config, max_src_length=self.max_src_length) as translator:
+            for start in range(0, len(order), _BLOCK):
+                check()
+                block = order[start : start + _BLOCK]
+                searched = translator.hypotheses([self.pairs[i].src for i in block])
+                for i, parts in zip(block, searched, strict=True):
+                    found[i] = parts
         return found
 
     def _by_length(self) -> list[int]:

@@ -5,22 +5,34 @@ Shapes: B sentences, S source length.
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding import Hypothesis, search
+from seq2seq.decoding import Hypothesis, Model, search
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model.transformer import Transformer, padding_mask
+from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import EOS, PAD, Tokenizer
 from seq2seq.translation.device import is_out_of_memory
 
 Ids = list[int]
 
 
-def length_batches(units: Sequence[Ids], batch_tokens: int) -> Iterator[list[int]]:
-    """Group units of similar length, longest first, ``batch_tokens`` padded tokens at most; yields their indices."""
+def length_batches(units: Sequence[Ids], batch_tokens: int, *, shares: int = 1) -> Iterator[list[int]]:
+    """Group units of similar length, longest first.
+
+    Args:
+        units: pieces, without EOS.
+        batch_tokens: most padded tokens of a batch, EOS included; a longer unit comes alone.
+        shares: smaller batches where there would be fewer than this many.
+
+    Yields:
+        The indices of a batch's units.
+    """
+    if shares > 1:
+        batch_tokens = min(batch_tokens, sum(len(unit) + 1 for unit in units) // shares + 1)
     # Longest first: memory runs out at once or never, and the last batch is a quick one.
     order = sorted(range(len(units)), key=lambda i: -len(units[i]))
     start = 0
@@ -30,20 +42,36 @@ def length_batches(units: Sequence[Ids], batch_tokens: int) -> Iterator[list[int
         start += size
 
 
-def search_batch(model: Transformer, units: Sequence[Ids], config: DecodingConfig) -> list[list[Hypothesis]]:
+@dataclass(frozen=True)
+class SearchJob:
+    """What all batches have in common.
+
+    Args:
+        config: of the search.
+        device: that holds the model.
+        most: longest output that the model can make, in tokens; None: no limit.
+        scored: whether scores are wanted.
+    """
+
+    config: DecodingConfig
+    device: torch.device
+    most: int | None
+    scored: bool
+
+
+def search_batch(job: SearchJob, model: Model, units: Sequence[Ids]) -> list[list[Hypothesis]]:
     """Search a few sources side by side; halves the batch where memory runs out.
 
     Raises:
         UserError: memory is out for a single source (75).
     """
-    device = next(model.parameters()).device
-    src = pad(units, last=EOS).to(device)  # [B, S]
-    limits = [config.max_length or 2 * len(ids) + 50 for ids in units]
-    if model.config.positions == "learned":
-        limits = [min(limit, model.config.max_positions) for limit in limits]
+    src = pad(units, last=EOS).to(job.device)  # [B, S]
+    limits = [job.config.max_length or 2 * len(ids) + 50 for ids in units]
+    if job.most is not None:
+        limits = [min(limit, job.most) for limit in limits]
     try:
         with torch.inference_mode():
-            return search(model, src, padding_mask(src, PAD), limits, config)
+            return search(model, src, padding_mask(src, PAD), limits, job.config, scored=job.scored)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -54,7 +82,7 @@ def search_batch(model: Transformer, units: Sequence[Ids], config: DecodingConfi
                 code=ExitCode.TRY_LATER,
             ) from None
     half = len(units) // 2
-    return search_batch(model, units[:half], config) + search_batch(model, units[half:], config)
+    return search_batch(job, model, units[:half]) + search_batch(job, model, units[half:])
 
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\s]+|(?<=[。！？])")

@@ -8,6 +8,7 @@ model; a line too long for the model is translated in parts.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,15 +17,16 @@ import torch
 
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig, parse_langs
-from seq2seq.decoding import Hypothesis
+from seq2seq.decoding import Hypothesis, Model
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import is_blank, one_line
+from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.transformer import Transformer
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
-from seq2seq.translation.batches import Ids, length_batches, search_batch, split_long
+from seq2seq.translation.batches import Ids, SearchJob, length_batches, search_batch, split_long
 from seq2seq.translation.device import pick_device
 from seq2seq.translation.loading import decoding_config, load_model, read_run
-from seq2seq.translation.workers import end_pool, search_in_pool, start_pool
+from seq2seq.translation.workers import Workers, cores
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Translator:
         config: beams, length penalty, batch size.
         max_src_length: longest source the model is asked for in one piece, in tokens, EOS included.
         langs: source and target language.
-        workers: processes that search; 1: this one alone.
-        run: folder that workers load the model from; needed for more than one.
+        workers: threads that search, on a CPU; None: one for each core.
+        identity: says which weights these are.
     """
 
     def __init__(
@@ -73,19 +75,28 @@ class Translator:
         *,
         max_src_length: int,
         langs: tuple[str, str] = ("", ""),
-        workers: int = 1,
-        run: Path | None = None,
+        workers: int | None = None,
+        identity: str = "",
     ) -> None:
         self.model = model
+        self.device = next(model.parameters()).device
         self.tokenizer = tokenizer
         self.config = config
         self.max_src_length = max_src_length
         self.langs = langs
-        self._pool = start_pool(workers, run, config) if workers > 1 and run is not None else None
+        self.identity = identity
+        self._cached = CachedTransformer(model)
+        self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
+        self._workers: Workers | None = None  # started once there is work for several
 
     @classmethod
     def load(
-        cls, run: Path | str, *, device: str = "auto", decoding: dict[str, object] | None = None, workers: int = 1
+        cls,
+        run: Path | str,
+        *,
+        device: str = "auto",
+        decoding: dict[str, object] | None = None,
+        workers: int | None = None,
     ) -> Self:
         """Open a run folder.
 
@@ -93,15 +104,16 @@ class Translator:
             run: written by ``train``.
             device: auto, cpu, cuda or mps.
             decoding: overrides of the run's decoding configuration, by key.
-            workers: processes that search, each with one thread; CPU alone.
+            workers: threads that search; CPU alone. None: one for each core.
 
         Raises:
             UserError: the folder is missing (66), or something in it must not be used (78).
         """
         run = Path(run)
         manifest, config, tokenizer = read_run(run)
-        where = pick_device("cpu" if workers > 1 and device == "auto" else device)
-        if workers > 1 and where.type != "cpu":
+        several = workers is not None and workers > 1
+        where = pick_device("cpu" if several and device == "auto" else device)
+        if several and where.type != "cpu":
             raise UserError(
                 f"--workers {workers} share out a CPU, not --device {device}",
                 mend="leave one of the two out",
@@ -114,7 +126,7 @@ class Translator:
             max_src_length=int(manifest.info.get("max_src_length", config.data.max_length)),
             langs=parse_langs(config.data.langs),
             workers=workers,
-            run=run,
+            identity=manifest.files[manifest.weights],
         )
 
     def __enter__(self) -> Self:
@@ -126,14 +138,14 @@ class Translator:
         self.close()
 
     def close(self) -> None:
-        """End the worker processes."""
-        if self._pool is not None:
-            end_pool(self._pool)
-            self._pool = None
+        """End the threads."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         """The best translation of each line; blank where the line is blank."""
-        return [best[0].text for best in self.n_best(lines)]
+        return [best.text for best in self._ranked(self.hypotheses(lines, scored=False), 0)]
 
     def n_best(
         self, lines: Sequence[str], *, first_line: int = 1, warn: Callable[[str], None] | None = None
@@ -145,14 +157,24 @@ class Translator:
             first_line: number of the first of them, for warnings.
             warn: told of lines that are translated in parts.
         """
-        return [self._join(parts) for parts in self.hypotheses(lines, first_line=first_line, warn=warn)]
+        found = self.hypotheses(lines, first_line=first_line, warn=warn)
+        ranked = [self._ranked(found, rank) for rank in range(self.config.n_best)]
+        return [list(of_line) for of_line in zip(*ranked, strict=True)]
 
     def hypotheses(
-        self, lines: Sequence[str], *, first_line: int = 1, warn: Callable[[str], None] | None = None
+        self,
+        lines: Sequence[str],
+        *,
+        first_line: int = 1,
+        warn: Callable[[str], None] | None = None,
+        scored: bool = True,
     ) -> list[list[list[Hypothesis]]]:
-        """What the search found for each part of each line: no part where it is blank. Arguments as ``n_best``'s."""
+        """What the search found for each part of each line: no part where it is blank.
+
+        Arguments as ``n_best``'s, and ``scored``: greedy search is faster where scores are not wanted.
+        """
         parts = self._parts(lines, first_line, warn)  # of each line
-        found = iter(self._search_all([part for line in parts for part in line]))
+        found = iter(self._search_all([part for line in parts for part in line], scored))
         return [[next(found) for _ in line] for line in parts]
 
     def attention(self, line: str, translation: str) -> Attention | None:
@@ -163,10 +185,9 @@ class Translator:
         src_ids, tgt_ids = self.tokenizer.encode([line, translation])
         if not tgt_ids or not 0 < len(src_ids) < self.max_src_length:
             return None
-        device = next(self.model.parameters()).device
         with torch.inference_mode():
             weights = self.model.cross_attention_weights(
-                pad([src_ids], last=EOS).to(device), pad([tgt_ids], first=BOS).to(device)
+                pad([src_ids], last=EOS).to(self.device), pad([tgt_ids], first=BOS).to(self.device)
             )  # [1, layers, H, T, S]
         return Attention(
             src_pieces=self.tokenizer.pieces([*src_ids, EOS]),
@@ -191,31 +212,36 @@ class Translator:
                 )
         return parts
 
-    def _join(self, parts: list[list[Hypothesis]]) -> list[Translation]:
-        """The n-th best of a line is made of the n-th best of its parts."""
-        n = self.config.n_best
-        if not parts:
-            return [Translation("", 0.0)] * n
-        ranked = []
-        for rank in range(n):
-            # A part may have fewer hypotheses than asked for: its last one stands in.
-            chosen = [part[min(rank, len(part) - 1)] if part else _NOTHING for part in parts]
-            texts = self.tokenizer.decode([h.tokens for h in chosen])
-            text = one_line(" ".join(text for text in texts if text))
-            ranked.append(Translation(text, sum(h.score for h in chosen) / len(chosen)))
-        return ranked
+    def _ranked(self, found: list[list[list[Hypothesis]]], rank: int) -> list[Translation]:
+        """The translation of each line that is made of the rank-th best of its parts; blank without parts."""
+        # A part may have fewer hypotheses than asked for: its last one stands in.
+        chosen = [[part[min(rank, len(part) - 1)] if part else _NOTHING for part in parts] for parts in found]
+        texts = iter(self.tokenizer.decode([h.tokens for parts in chosen for h in parts]))
+        translations = []
+        for parts in chosen:
+            text = " ".join(text for text in (next(texts) for _ in parts) if text)
+            translations.append(Translation(one_line(text), sum(h.score for h in parts) / max(1, len(parts))))
+        return translations
 
-    def _search_all(self, units: Sequence[Ids]) -> list[list[Hypothesis]]:
+    def _search_all(self, units: Sequence[Ids], scored: bool) -> list[list[Hypothesis]]:
         """Search every unit, in batches of similar length; results in the order of the units."""
-        batches = list(length_batches(units, self.config.batch_tokens // self.config.beam_size))
+        config = self.config
+        batches = list(length_batches(units, config.batch_tokens // config.beam_size, shares=self._n_workers))
         inputs = [[units[i] for i in batch] for batch in batches]
+        most = self.model.config.max_positions if self.model.config.positions == "learned" else None
+        work = partial(search_batch, SearchJob(config, self.device, most, scored))
         results: list[list[Hypothesis]] = [[] for _ in units]
-        for batch, found in zip(batches, self._search_batches(inputs), strict=True):
+        for batch, found in zip(batches, self._map(work, inputs), strict=True):
             for i, hypotheses in zip(batch, found, strict=True):
                 results[i] = hypotheses
         return results
 
-    def _search_batches(self, inputs: list[list[Ids]]) -> Iterator[list[list[Hypothesis]]]:
-        if self._pool is None:
-            return (search_batch(self.model, batch, self.config) for batch in inputs)
-        return search_in_pool(self._pool, inputs)
+    def _map(
+        self, work: Callable[[Model, list[Ids]], list[list[Hypothesis]]], inputs: list[list[Ids]]
+    ) -> Iterator[list[list[Hypothesis]]]:
+        # A single batch has all cores here; several have one each.
+        if self._n_workers == 1 or len(inputs) < 2:
+            return (work(self._cached, batch) for batch in inputs)
+        if self._workers is None:
+            self._workers = Workers(self._n_workers)
+        return self._workers.map(work, self._cached, inputs)

@@ -1,90 +1,75 @@
-"""Worker processes that search beside each other, one thread each."""
+"""Threads that search side by side, each doing its arithmetic alone.
 
-import multiprocessing
-import multiprocessing.connection
+A batch's products are too small to be shared out over cores with profit; several batches at once are
+not. Threads do, as PyTorch lets go of Python while it computes: they start at once, share the weights,
+and end with the program.
+"""
+
 import os
-import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
-from seq2seq.config import DecodingConfig
-from seq2seq.decoding import Hypothesis
-from seq2seq.errors import ExitCode, UserError
-from seq2seq.model.transformer import Transformer
-from seq2seq.translation.batches import Ids, search_batch
-from seq2seq.translation.loading import load_model, read_run
+from seq2seq.decoding import Model
 
-# What a worker process searches with, loaded when the process starts.
-_model: Transformer | None = None
-_config: DecodingConfig | None = None
+Input = TypeVar("Input")
+Result = TypeVar("Result")
 
 
-def start_pool(workers: int, run: Path, config: DecodingConfig) -> ProcessPoolExecutor:
-    """Processes that each load the model of ``run``, once they are needed."""
-    # A file pickle.py in the folder the user is in must not be taken for the library's.
-    os.environ["PYTHONSAFEPATH"] = "1"
-    # Not fork: a forked child inherits PyTorch's threads as locks that nobody holds.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(run, config))
+class Stopped(Exception):  # noqa: N818  # it is no error
+    """The work of a thread is not wanted any more."""
 
 
-def end_pool(pool: ProcessPoolExecutor) -> None:
-    """End the processes at once, whatever they are at."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
+class Workers:
+    """Threads of one core each.
 
-
-def search_in_pool(pool: ProcessPoolExecutor, inputs: list[list[Ids]]) -> Iterator[list[list[Hypothesis]]]:
-    """The hypotheses of each batch, in order.
-
-    Raises:
-        UserError: a worker was killed (75).
+    Args:
+        n: how many.
     """
-    try:
-        yield from _map(pool, inputs)
-    except BrokenProcessPool:
-        raise UserError(
-            "a worker process was killed",
-            mend="free memory or use fewer --workers",
-            code=ExitCode.TRY_LATER,
-        ) from None
+
+    def __init__(self, n: int) -> None:
+        self._stopped = threading.Event()
+        self._pool = ThreadPoolExecutor(
+            n, thread_name_prefix="search", initializer=torch.set_num_threads, initargs=(1,)
+        )
+        # Some of PyTorch's libraries have one count for all threads: it stays at one until the end.
+        self._cores = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def map(self, work: Callable[[Model, Input], Result], model: Model, inputs: Sequence[Input]) -> Iterator[Result]:
+        """What ``work`` makes of each input, in order; the inputs are begun in order too."""
+        stoppable = _Stoppable(model, self._stopped)
+        futures: list[Future[Result]] = [self._pool.submit(work, stoppable, i) for i in inputs]
+        for future in futures:
+            yield future.result()
+
+    def close(self) -> None:
+        """End the threads within a step of what they are at."""
+        self._stopped.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(self._cores)
 
 
-def _map(pool: ProcessPoolExecutor, inputs: list[list[Ids]]) -> Iterator[list[list[Hypothesis]]]:
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        return pool.map(_search, inputs)
-    # Ctrl-C reaches the whole process group: a worker is born deaf to it, as the parent decides what
-    # becomes of the work.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.map(_search, inputs)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class _Stoppable:
+    """A model whose next step never comes once its work is not wanted any more."""
+
+    def __init__(self, model: Model, stopped: threading.Event) -> None:
+        self._model = model
+        self._stopped = stopped
+        self.start, self.logits, self.reorder = model.start, model.logits, model.reorder
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """As the model's."""
+        if self._stopped.is_set():
+            raise Stopped
+        return self._model.step(tokens, state)
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)
-
-
-def _start_worker(run: Path, config: DecodingConfig) -> None:
-    global _model, _config
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    _model, _config = load_model(run, *read_run(run)), config
-
-
-def _search(units: list[Ids]) -> list[list[Hypothesis]]:
-    assert _model is not None
-    assert _config is not None
-    return search_batch(_model, units, _config)
+def cores() -> int:
+    """Cores that PyTorch would use and that this process may."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(torch.get_num_threads(), allowed)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seq2seq.config import ModelConfig
 from seq2seq.model import build_model
 from seq2seq.model.attention import ATTENTIONS, MultiHeadAttention
+from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.positions import POSITIONS, sinusoidal_table
 from seq2seq.model.transformer import Transformer, padding_mask
 from seq2seq.tokenizer import BOS, EOS, PAD
@@ -117,19 +118,21 @@ def recomputed(model: Transformer, rows: list[tuple[int, list[int]]]) -> Tensor:
     return torch.stack(logits)
 
 
-# Rows of the state before, for each sentence kept and each of its beams, after each step.
-REORDERS: dict[str, list[list[list[int]] | None]] = {
+# After each step: the sentences that go on, and for each of their new beams the beam to go on from.
+Plan = list[tuple[list[int], list[list[int]]] | None]
+REORDERS: dict[str, Plan] = {
     "none": [None] * 6,
     "beams": [
-        [[0, 0], [1, 1], [2, 2]],  # one beam becomes two
-        [[0, 1], [2, 3], [4, 5]],  # nothing changes
-        [[1, 0], [3, 3], [4, 4]],  # swapped, and the same one twice
-        [[2, 3], [5, 4]],  # the first sentence is over
-        [[1, 1, 0], [3, 2, 3]],  # two become three
-        [[4, 5, 3]],
+        ([0, 1, 2], [[0, 0], [0, 0], [0, 0]]),  # one beam becomes two
+        ([0, 1, 2], [[0, 1], [0, 1], [0, 1]]),  # nothing changes
+        ([0, 1, 2], [[1, 0], [1, 1], [0, 0]]),  # swapped, and the same one twice
+        ([2, 1], [[0, 1], [1, 0]]),  # the first sentence is over, the last takes its place
+        ([0, 1], [[1, 1, 0], [1, 0, 1]]),  # two become three
+        ([1], [[1, 2, 0]]),
     ],
-    "greedy": [None, [[0], [2]], None, [[1]], None, [[0]]],
-    "other order": [[[2, 2], [0, 0]], [[3, 2], [0, 1]], [[0, 0]], None],
+    "greedy": [None, ([0, 2], [[0], [0]]), None, ([1], [[0]]), None, ([0], [[0]])],
+    "other order": [([2, 0], [[0, 0], [0, 0]]), ([1, 0], [[1, 0], [0, 1]]), ([0], [[0, 0]]), None],
+    "many steps": [([0, 1, 2], [[0, 0], [0, 0], [0, 0]]), *[([2, 0, 1], [[1, 0], [0, 0], [0, 1]])] * 19],
 }
 
 
@@ -137,50 +140,68 @@ REORDERS: dict[str, list[list[list[int]] | None]] = {
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("plan", REORDERS)
 def test_cached_decoding_is_the_whole_computed_anew(attention, positions, plan):
-    model = tiny(attention=attention, positions=positions, max_positions=8).eval()
+    model = tiny(attention=attention, positions=positions, max_positions=24).eval()
+    cached = CachedTransformer(model)
     draw = torch.Generator().manual_seed(1)
     with torch.inference_mode():
-        state = model.start(SRC, padding_mask(SRC, PAD))
+        state = cached.start(SRC, padding_mask(SRC, PAD))
         rows = [(sentence, [BOS]) for sentence in range(3)]
-        for steps, reorder in enumerate(REORDERS[plan]):
-            assert state.length == steps
-            logits, state = model.step(torch.tensor([tokens[-1] for _, tokens in rows]), state)
-            torch.testing.assert_close(logits, recomputed(model, rows), rtol=1e-4, atol=2e-5)
+        beams = 1
+        for reorder in REORDERS[plan]:
+            hidden, state = cached.step(torch.tensor([tokens[-1] for _, tokens in rows]), state)
+            logits = cached.logits(hidden)
+            torch.testing.assert_close(logits[:, :V], recomputed(model, rows), rtol=1e-4, atol=2e-5)
+            assert (logits[:, V:] < -1e20).all()
             if reorder is not None:
-                state = model.reorder(state, torch.tensor(reorder))
-                rows = [rows[row] for beams in reorder for row in beams]
+                sentences, parents = reorder
+                state = cached.reorder(state, sentences, torch.tensor(parents))
+                rows = [rows[s * beams + p] for s, row in zip(sentences, parents, strict=True) for p in row]
+                beams = len(parents[0])
             # Different tokens in each row, so that rows that went astray are seen.
             rows = [(s, [*t, int(torch.randint(4, V, (), generator=draw))]) for s, t in rows]
 
 
-@pytest.mark.parametrize("shape", [{"norm_order": "post"}, {"norm": "rms", "activation": "swiglu"}, {"n_heads": 1}])
-def test_cached_decoding_in_other_shapes(shape):
-    model = tiny(**shape).eval()
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"norm_order": "post"},
+        {"norm": "rms", "activation": "swiglu"},
+        {"norm": "rms", "norm_order": "post", "activation": "gelu"},
+        {"n_heads": 1, "tied_embeddings": False},
+    ],
+)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_cached_decoding_in_other_shapes(shape, attention):
+    model = tiny(attention=attention, **shape).eval()
+    cached = CachedTransformer(model)
     with torch.inference_mode():
         whole = model(SRC, padding_mask(SRC, PAD), TGT)
-        state = model.start(SRC, padding_mask(SRC, PAD))
+        state = cached.start(SRC, padding_mask(SRC, PAD))
         for place in range(TGT.size(1)):
-            logits, state = model.step(TGT[:, place], state)
-            torch.testing.assert_close(logits, whole[:, place], rtol=1e-4, atol=2e-5)
+            hidden, state = cached.step(TGT[:, place], state)
+            torch.testing.assert_close(cached.logits(hidden)[:, :V], whole[:, place], rtol=1e-4, atol=2e-5)
 
 
-def test_a_reorder_leaves_the_old_state_as_it_was():
+def test_training_on_changes_nothing_for_what_is_laid_out_already():
     model = tiny().eval()
+    cached = CachedTransformer(model)
     with torch.inference_mode():
-        _, state = model.step(torch.tensor([BOS, BOS, BOS]), model.start(SRC, padding_mask(SRC, PAD)))
-        tokens = torch.tensor([5, 6, 7])
-        before, _ = model.step(tokens, state)
-        model.step(tokens[:2], model.reorder(state, torch.tensor([[2], [1]])))
-        after, _ = model.step(tokens, state)
+        before = cached.logits(cached.step(torch.tensor([BOS] * 3), cached.start(SRC))[0])
+        for name, parameter in model.named_parameters():
+            if "embedding" not in name:  # these two are looked up where they are
+                parameter.add_(1.0)
+        after = cached.logits(cached.step(torch.tensor([BOS] * 3), cached.start(SRC))[0])
     assert torch.equal(before, after)
 
 
 def test_without_padding_no_mask_is_needed():
     model = tiny().eval()
+    cached = CachedTransformer(model)
     src = SRC[:1]
     with torch.inference_mode():
-        state = model.start(src, None)
+        state = cached.start(src, None)
         for place in range(3):
-            logits, state = model.step(TGT[:1, place], state)
-            torch.testing.assert_close(logits, model(src, None, TGT[:1])[:, place], rtol=1e-4, atol=2e-5)
-            state = model.reorder(state, torch.tensor([[0]]))
+            hidden, state = cached.step(TGT[:1, place], state)
+            whole = model(src, None, TGT[:1])[:, place]
+            torch.testing.assert_close(cached.logits(hidden)[:, :V], whole, rtol=1e-4, atol=2e-5)
+            state = cached.reorder(state, [0], torch.tensor([[0]]))
