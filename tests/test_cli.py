@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import sys
@@ -13,7 +14,7 @@ import pytest
 from reversal import reversal_lines, write_reversal
 
 from seq2seq.cli import main
-from seq2seq.errors import ExitCode
+from seq2seq.errors import ExitCode, UserError
 
 
 @dataclass(frozen=True)
@@ -352,6 +353,299 @@ class TestTranslate:
         assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["in"]
 
 
+class TestResume:
+    """``translate -o FILE`` that ended early, and going on with it."""
+
+    N = 50
+    WINDOW = 7
+
+    @pytest.fixture(autouse=True)
+    def small_windows(self, monkeypatch):
+        for module in ("stream", "answers"):
+            monkeypatch.setattr(f"seq2seq.cli.{module}.WINDOW_LINES", self.WINDOW)
+        monkeypatch.setattr("seq2seq.lines.partial._MARK_EVERY", 0.0)
+
+    @pytest.fixture
+    def source(self, tmp_path) -> Path:
+        lines = [line.encode() for line in reversal_lines(self.N, seed=9)]
+        lines[3:3] = [b"", b" \t", b"a\r", b"\xff b", b"b\rc", "\u2028 d".encode(), b"a " * 300]
+        (tmp_path / "in").write_bytes(b"\n".join(lines))  # the last line has no end
+        return tmp_path / "in"
+
+    @pytest.fixture
+    def stops_after(self, monkeypatch) -> Callable[[int], None]:
+        """Makes the model fail, as often as it is asked for more than this many windows."""
+        from seq2seq.errors import Interrupted
+        from seq2seq.translation import Translator
+
+        whole = Translator.n_best
+
+        def stop(n: int, error: BaseException | None = None) -> None:
+            left = [n]
+
+            def n_best(self, lines, *, first_line=1, warn=None):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise error or Interrupted(2, saved=False)
+                return whole(self, lines, first_line=first_line, warn=warn)
+
+            monkeypatch.setattr(Translator, "n_best", n_best)
+
+        return stop
+
+    @pytest.fixture
+    def translate(self, cli, reverser, source, tmp_path) -> Cli:
+        def run(*words: object) -> Outcome:
+            return cli("translate", reverser, "-i", source, "-o", tmp_path / "out", "-b", "3", *words)
+
+        return run
+
+    @staticmethod
+    def files(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+    @pytest.mark.parametrize("form", [(), ("--scores",), ("--n-best", "3"), ("--n-best", "1")], ids=str)
+    def test_the_result_is_that_of_an_uninterrupted_run(self, translate, stops_after, tmp_path, form):
+        assert translate(*form).code == 0
+        before = self.files(tmp_path)
+        assert before.keys() == {"in", "out"}
+        (tmp_path / "out").unlink()
+        lines_each = int(form[1]) if form[1:] else 1
+        if form[1:]:
+            indices = [int(line.split(b" ||| ")[0]) for line in before["out"].splitlines()]
+            assert indices == sorted([*range(self.N + 7)] * lines_each)
+        for windows in (2, 4, 6):
+            stops_after(2)
+            outcome = translate(*form, "--resume")
+            assert outcome.code == 130
+            n = windows * self.WINDOW
+            assert outcome.err.splitlines()[-1] == (
+                f"note: {tmp_path}/out is not complete: {tmp_path}/.out.partial holds the answers to {n} lines; "
+                "the same command with --resume goes on there"
+            )
+            partial = (tmp_path / ".out.partial").read_bytes()
+            assert partial.count(b"\n") == n * lines_each
+            assert before["out"].startswith(partial)
+            assert not (tmp_path / "out").exists()
+        stops_after(1000)
+        outcome = translate(*form, "--resume")
+        assert (outcome.code, outcome.out) == (0, "")
+        assert outcome.err.splitlines()[0] == "going on after line 42"
+        assert self.files(tmp_path) == before
+
+    def test_warnings_name_the_right_lines(self, translate, stops_after, source):
+        source.write_bytes(b"a b\n" * 20 + b"a " * 300 + b"\n\xff\n")
+        stops_after(1)
+        translate()
+        stops_after(1000)
+        err = translate("--resume").err
+        assert "line 21 has" in err
+        assert "1 lines held bytes that are not UTF-8" in err
+
+    @pytest.mark.parametrize(
+        ("error", "code", "says"),
+        [
+            (UserError("memory ran out", mend="free some", code=ExitCode.TRY_LATER), 75, "error: memory ran out; "),
+            (RuntimeError("a kernel failed"), 1, "bug: RuntimeError: a kernel failed; "),
+        ],
+        ids=["memory", "bug"],
+    )
+    def test_whatever_ended_it(self, translate, stops_after, tmp_path, error, code, says):
+        stops_after(3, error)
+        outcome = translate()
+        note, last = outcome.err.splitlines()[-2:]
+        assert outcome.code == code
+        assert f"holds the answers to {3 * self.WINDOW} lines" in note
+        assert last.startswith(says)
+        stops_after(1000)
+        assert "going on after line 21" in translate("--resume").err
+        assert self.files(tmp_path).keys() == {"in", "out"}
+
+    def test_an_error_in_the_input_can_be_mended(self, translate, source, tmp_path):
+        good = b"a b c\n" * 30
+        source.write_bytes(good + b"\xff\n" + good)
+        outcome = translate("--strict")
+        assert_refused(outcome, ExitCode.BAD_DATA, "line 31")
+        assert "holds the answers to 30 lines" in outcome.err
+        source.write_bytes(good + b"a b\n" + good)
+        assert translate("--strict", "--resume").code == 0
+        assert (tmp_path / "out").read_text() == "c b a\n" * 30 + "b a\n" + "c b a\n" * 30
+
+    def test_what_does_not_change_answers_may_change(self, translate, stops_after, source):
+        source.write_text("a b c\n" * 30)
+        stops_after(2)
+        translate("--strict", "--batch-tokens", "500")
+        stops_after(1000)
+        outcome = translate("--resume", "--batch-tokens", "900", "--attention", "--workers", "1")
+        assert (outcome.code, outcome.out) == (0, "")
+        assert outcome.err.startswith("going on after line 14\n")
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["-b", "4"], "decoding.beam_size: 3 -> 4"),
+            (["--n-best", "2"], "answer: text -> n-best, decoding.n_best: 1 -> 2"),
+            (["--scores"], "answer: text -> scores"),
+            (["--length-penalty", "0.25"], "decoding.length_penalty: "),
+            (["--max-length", "9"], "decoding.max_length: 0 -> 9"),
+            (["--stopping", "exact"], "decoding.stopping: enough -> exact"),
+        ],
+    )
+    def test_other_settings_are_refused(self, translate, stops_after, tmp_path, words, says):
+        stops_after(2)
+        translate()
+        before = self.files(tmp_path)
+        assert_refused(translate("--resume", *words), ExitCode.REFUSED, says, "leave --resume out")
+        assert self.files(tmp_path) == before
+        stops_after(1000)
+        assert translate("--resume").code == 0  # nothing was lost
+
+    def test_another_model_is_refused(self, translate, train, cli, source, corpus, stops_after, tmp_path):
+        assert train("--train", corpus).code == 0
+        stops_after(2)
+        translate()
+        words = ("-i", source, "-o", tmp_path / "out", "-b", "3")
+        outcome = cli("translate", tmp_path / "run", *words, "--resume")
+        assert_refused(outcome, ExitCode.REFUSED, "model: ", "leave --resume out")
+        assert translate("--resume").code == 130  # going on until it is stopped again
+
+    @pytest.mark.parametrize("change", ["another line", "shorter", "empty", "lines shifted"])
+    def test_another_input_is_refused(self, translate, stops_after, source, tmp_path, change):
+        stops_after(2)
+        translate()
+        data = source.read_bytes()
+        lines = data.split(b"\n")
+        match change:
+            case "another line":
+                lines[13] += b" a"
+            case "shorter":
+                del lines[13:]
+            case "empty":
+                lines = []
+            case "lines shifted":
+                lines.insert(0, b"")
+        source.write_bytes(b"\n".join(lines))
+        before = self.files(tmp_path)
+        stops_after(1000)
+        outcome = translate("--resume")
+        assert_refused(outcome, ExitCode.BAD_DATA, "14 lines of another input", "leave --resume out")
+        assert "goes on there" not in outcome.err
+        assert self.files(tmp_path) == before
+        source.write_bytes(data)
+        assert translate("--resume").code == 0
+
+    def test_an_input_that_grew_behind_what_is_answered(self, translate, stops_after, source, tmp_path):
+        stops_after(2)
+        translate()
+        lines = source.read_bytes().split(b"\n")[:14]
+        source.write_bytes(b"\n".join([*lines, b"a b c"]))
+        stops_after(1000)
+        assert translate("--resume").code == 0
+        assert (tmp_path / "out").read_bytes().endswith(b"\nc b a\n")
+
+    def test_compressed_input(self, translate, stops_after, source, tmp_path):
+        translate()
+        whole = (tmp_path / "out").read_bytes()
+        (tmp_path / "out").unlink()
+        source.write_bytes(gzip.compress(source.read_bytes()))
+        stops_after(3)
+        translate()
+        stops_after(1000)
+        assert translate("--resume").code == 0
+        assert (tmp_path / "out").read_bytes() == whole
+
+    def test_without_resume_it_begins_anew(self, translate, stops_after, tmp_path):
+        translate()
+        whole = self.files(tmp_path)
+        stops_after(2)
+        translate()
+        assert (tmp_path / "out").read_bytes() == whole["out"]  # an older one stays until the new one is complete
+        stops_after(1000)
+        outcome = translate()
+        assert f"{tmp_path}/.out.partial, left by an interrupted translation, is overwritten; --resume " in outcome.err
+        assert (outcome.code, self.files(tmp_path)) == (0, whole)
+
+    def test_stopped_before_the_first_answer_nothing_is_left(self, translate, stops_after, tmp_path):
+        stops_after(0)
+        outcome = translate()
+        assert (outcome.code, outcome.err) == (130, "")
+        assert self.files(tmp_path).keys() == {"in"}
+
+    def test_nothing_to_go_on_with(self, translate, tmp_path):
+        outcome = translate("--resume")
+        assert outcome.code == 0
+        assert outcome.err.startswith("note: there is nothing to go on with; starting at the first line\n")
+        assert self.files(tmp_path).keys() == {"in", "out"}
+
+    def test_answers_that_cannot_be_trusted(self, translate, stops_after, tmp_path):
+        translate()
+        whole = self.files(tmp_path)
+        (tmp_path / "out").unlink()
+        stops_after(2)
+        translate()
+        (tmp_path / ".out.partial.jsonl").unlink()
+        stops_after(1000)
+        outcome = translate("--resume")
+        assert f"{tmp_path}/.out.partial holds nothing to go on with" in outcome.err
+        assert self.files(tmp_path) == whole
+
+    @pytest.mark.parametrize("form", [(), ("--n-best", "3")], ids=str)
+    def test_what_is_finished_is_not_done_again(self, translate, stops_after, tmp_path, form):
+        translate(*form)
+        before = self.files(tmp_path)
+        stops_after(0)
+        outcome = translate(*form, "--resume")
+        assert outcome == Outcome(
+            0, "", f"{tmp_path}/out is finished already; leave --resume out to translate it anew\n"
+        )
+        assert self.files(tmp_path) == before
+
+    @pytest.mark.parametrize("change", ["newer", "longer", "n-best"])
+    def test_what_may_not_be_finished_is_done_again(self, translate, source, tmp_path, change):
+        (tmp_path / "out").write_bytes(b"x\n" * (self.N + 7))
+        os.utime(source, (1, 1))
+        words = []
+        match change:
+            case "newer":
+                os.utime(source)
+                os.utime(tmp_path / "out", (1, 1))
+            case "longer":
+                source.write_bytes(source.read_bytes() + b"\na")
+                os.utime(source, (1, 1))
+            case "n-best":
+                words = ["--n-best", "2"]
+        outcome = translate("--resume", *words)
+        assert outcome.code == 0
+        assert "nothing to go on with" in outcome.err
+        assert not (tmp_path / "out").read_bytes().startswith(b"x\n")
+
+    @pytest.mark.parametrize("words", [[], ["-o", "-"], ["-o", "PIPE"], ["-o", "."]])
+    def test_what_is_no_file_cannot_be_resumed(self, cli, source, tmp_path, words):
+        os.mkfifo(tmp_path / "pipe")
+        words = [word.replace("PIPE", str(tmp_path / "pipe")) for word in words]
+        outcome = cli("translate", "no run", "-i", source, "--resume", *words)  # said before any model is loaded
+        assert_refused(outcome, ExitCode.USAGE, "--resume goes on with a file", "-o")
+
+    def test_a_pipe_is_written_straight(self, cli, reverser, source, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        assert cli("translate", reverser, "-i", source, "-o", tmp_path / "pipe").code == 0
+        with open(reader, "rb") as stream:
+            assert stream.read().count(b"\n") == self.N + 7
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "pipe"]
+
+    def test_a_full_disk(self, translate, source, tmp_path, small_files):
+        source.write_text("a b c d e f\n" * 500)
+        with small_files(4096):
+            outcome = translate("-b", "1")
+        assert_refused(outcome, ExitCode.CANNOT_WRITE, "out", "free some space")
+        n = (tmp_path / ".out.partial").read_bytes().count(b"\n")
+        assert f"holds the answers to {n} lines" in outcome.err
+        assert n > self.WINDOW
+        assert translate("-b", "1", "--resume").code == 0
+        assert (tmp_path / "out").read_text() == "f e d c b a\n" * 500
+
+
 HASHED = ["manifest.json", "config.toml", "tokenizer.model", "model"]
 
 
@@ -497,8 +791,6 @@ class TestEverywhere:
         assert "[bold]:smile:" in outcome.err
 
     def test_debug_shows_the_traceback(self, cli, monkeypatch, tmp_path):
-        from seq2seq.errors import UserError
-
         monkeypatch.setattr(sys, "argv", ["seq2seq", "--debug", "translate", str(tmp_path / "none")])
         with pytest.raises(UserError, match="none"):
             main()

@@ -7,12 +7,14 @@ import io
 import lzma
 import os
 import select
+import signal
 import stat
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ from seq2seq.lines import (
     is_blank,
     one_line,
     open_input,
+    open_line_output,
     open_output,
     read_lines,
     source,
@@ -407,6 +410,37 @@ def test_a_file_fills_its_window(tmp_path):
         assert len(LineReader(stream, "file").read_window(400_000, 1 << 30)) == 400_000
 
 
+@pytest.mark.parametrize("compress", COMPRESSIONS.values(), ids=COMPRESSIONS)
+def test_how_much_of_a_file_the_lines_handed_out_took_up(tmp_path, compress):
+    path = tmp_path / "file"
+    n = 50_000
+    path.write_bytes(compress("".join(f"{i * 2654435761 % 10**9:09}\n" for i in range(n)).encode()))
+    with open_input(str(path)) as stream:
+        reader = LineReader(stream, "file")
+        size = path.stat().st_size
+        assert (reader.size, reader.n_bytes_taken) == (size, 0)
+        for i in range(1, 21):
+            assert len(reader.read_window(n // 20, 1 << 20)) == n // 20
+            # Neither what was read ahead counts nor, by much, what waits to be decompressed (bzip2's blocks are long).
+            slack = {bytes: 10, bz2.compress: 0.6 * size}.get(compress, 0.15 * size)
+            assert abs(reader.n_bytes_taken - size * i // 20) <= slack
+        assert reader.n_bytes_taken == size
+
+
+def test_the_size_of_what_is_left_of_a_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"header\nfour\n")
+    with path.open("rb", buffering=0) as stream:
+        stream.seek(7)
+        assert LineReader(stream, "file").size == 5
+
+
+def test_a_pipe_has_no_size(pipe):
+    stream, _ = pipe
+    assert LineReader(stream, "pipe").size is None
+    assert LineReader(io.BytesIO(b"x\n"), "memory").size is None
+
+
 # ----------------------------------------------------------------------------------------- output
 
 
@@ -562,6 +596,20 @@ class TestOutput:
         assert ran.stderr.startswith(b"74 stdout cannot be written: No space left on device; free some space")
         assert ran.stderr.count(b"\n") == 1
 
+    def test_lines_go_straight_to_stdout(self, capfdbinary):
+        text = b"one\xff\n" + b"x" * 10_000 + b"\n" + b"two\n" * 5000
+        with open_line_output("-") as output:
+            output.write(b"")
+            output.write(text)
+            assert capfdbinary.readouterr().out == text
+            output.write(b"three\n")
+        assert capfdbinary.readouterr().out == b"three\n"
+
+    def test_lines_go_to_a_stand_in(self, capsysbinary):
+        with open_line_output("-") as output:
+            output.write(b"one\n")
+        assert capsysbinary.readouterr().out == b"one\n"
+
     def test_stdout(self, capfdbinary):
         with open_output("-") as output:
             output.write(b"one\xff\n")
@@ -574,8 +622,60 @@ class TestOutput:
             output.write(b"one\n")
         assert capsysbinary.readouterr().out == b"one\n"
 
-    def test_stdout_closed(self, monkeypatch):
+    @pytest.mark.parametrize("opening", [open_output, open_line_output])
+    def test_stdout_closed(self, monkeypatch, opening):
         monkeypatch.setattr(sys, "stdout", None)
-        with pytest.raises(UserError, match="stdout") as caught, open_output("-"):
+        with pytest.raises(UserError, match="stdout") as caught, opening("-"):
             pass
         assert caught.value.code == ExitCode.CANNOT_WRITE
+
+
+class TestInterruptedPipe:
+    """A signal while the reader of a full pipe is slow."""
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("line", [b"abcde\n", b"x" * 999 + b"\n"], ids=["short lines", "longer lines"])
+    def test_leaves_whole_lines(self, tmp_path, line):
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        with stuck_writer(path, line * 100_000) as (process, reader):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 3  # without waiting for the reader
+            data = reader.read()
+        assert data == line * (len(data) // len(line))
+        assert len(data) > 10 * len(line)
+
+    @pytest.mark.timeout(60)
+    def test_finishes_a_long_line_for_a_reader_that_reads(self, tmp_path):
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        line = b"x" * 3_000_000 + b"\n"
+        with stuck_writer(path, line * 3) as (process, reader):
+            process.send_signal(signal.SIGTERM)
+            data = reader.read()
+            assert process.wait() == 3
+        assert data == line
+
+
+@contextmanager
+def stuck_writer(path, lines):
+    """A process that writes lines to a named pipe which is full, and our end of the pipe."""
+    program = (
+        "import signal, sys\nfrom seq2seq.lines import open_line_output\n"
+        "class Interrupted(BaseException): pass\n"
+        "def handle(*_): raise Interrupted\n"
+        "signal.signal(signal.SIGTERM, handle)\n"
+        "lines = sys.stdin.buffer.read()\n"
+        "try:\n    with open_line_output(sys.argv[1]) as out: out.write(lines)\n"
+        "except Interrupted: sys.exit(3)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE) as process:
+        try:
+            process.stdin.write(lines)
+            process.stdin.close()
+            with path.open("rb", buffering=0) as reader:
+                assert select.select([reader], [], [], 30)[0]
+                time.sleep(0.5)  # by now the pipe is full
+                yield process, reader
+        finally:
+            process.kill()

@@ -1,13 +1,7 @@
-"""One writer at a time: a lock that the kernel lets go when its holder dies, however it dies.
+"""One writer at a time: a lock that the kernel lets go when its holder dies, however it dies."""
 
-POSIX: ``flock``, which does not reach across machines on every network file system. Windows: a locked
-byte far behind the content, which others can still read; not tested by us.
-"""
-
-import errno
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,20 +9,7 @@ from pathlib import Path
 
 from seq2seq.checkpoint.files import make_folder, writing
 from seq2seq.errors import ExitCode, UserError
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> None:
-        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
+from seq2seq.lines import try_lock
 
 _held: set[int] = set()
 
@@ -80,16 +61,12 @@ class RunLock:
             self._close(descriptor)
 
     def _lock(self, descriptor: int) -> None:
-        try:
-            _try_lock(descriptor)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                raise
+        if not try_lock(descriptor):
             raise UserError(
                 f"{self.path.parent} is in use by {self._holder(descriptor)}",
                 mend="wait for it to end, or give -o another folder",
                 code=ExitCode.TRY_LATER,
-            ) from None
+            )
 
     def _is_current(self, descriptor: int) -> bool:
         try:

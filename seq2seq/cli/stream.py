@@ -1,14 +1,43 @@
 """From an input stream through a translator to an output stream, in windows of what is ready."""
 
+from pathlib import Path
+
+from seq2seq.cli.answers import WINDOW_BYTES, WINDOW_LINES, is_finished, open_answers, refuse_resume
 from seq2seq.cli.attention import draw_attention
-from seq2seq.cli.console import print_warning
-from seq2seq.lines import LineReader, TextCounts, open_input, open_output
+from seq2seq.cli.console import print_note, print_warning
+from seq2seq.cli.progress import show_progress
+from seq2seq.lines import LineReader, TextCounts, open_input
 from seq2seq.translation import Translation, Translator
 
-# A file is translated in windows of this size: large enough to sort by length with profit, small
-# enough that memory stays the same however long the input is.
-_WINDOW_LINES = 4096
-_WINDOW_BYTES = 4 << 20
+
+def translate_with(
+    run: Path,
+    source: str,
+    output: str,
+    *,
+    decoding: dict[str, object],
+    device: str,
+    workers: int | None,
+    ranked: bool,
+    scores: bool,
+    attention: bool,
+    strict: bool,
+    resume: bool,
+) -> None:
+    """Translate every line of ``source`` to ``output`` with the model of a run.
+
+    Args: those of ``Translator.load`` and ``translate_stream``.
+    """
+    if resume:
+        refuse_resume(output)
+        n_best = decoding.get("n_best")
+        if is_finished(source, output, n_best if ranked and isinstance(n_best, int) else 1):
+            print_note(f"{output} is finished already; leave --resume out to translate it anew")
+            return
+    with Translator.load(run, device=device, decoding=decoding, workers=workers) as translator:
+        translate_stream(
+            translator, source, output, ranked=ranked, scores=scores, attention=attention, strict=strict, resume=resume
+        )
 
 
 def translate_stream(
@@ -20,6 +49,7 @@ def translate_stream(
     scores: bool = False,
     attention: bool = False,
     strict: bool = False,
+    resume: bool = False,
 ) -> None:
     """Translate every line of ``source`` to ``output``.
 
@@ -31,21 +61,28 @@ def translate_stream(
         scores: write the score and a tab before each translation.
         attention: draw where the model looked for each translation.
         strict: refuse input that is not UTF-8.
+        resume: go on where a translation to this path was interrupted.
     """
     counts = TextCounts()
-    line_number = 1
-    with open_input(source) as stream, open_output(output) as out:
+    answer = "n-best" if ranked else "scores" if scores else "text"
+    with open_input(source) as stream:
         reader = LineReader(stream, "stdin" if source == "-" else source, strict=strict, counts=counts)
-        while window := reader.read_window(_WINDOW_LINES, _WINDOW_BYTES):
-            found = translator.n_best(window, first_line=line_number, warn=print_warning)
-            for index, best in enumerate(found, start=line_number - 1):
-                out.write(_format(index, best, ranked=ranked, scores=scores).encode("utf-8"))
-            out.flush()  # whoever waits at the other end has the answers now
-            if attention:
-                for line, best in zip(window, found, strict=True):
-                    if picture := translator.attention(line, best[0].text):
-                        draw_attention(picture)
-            line_number += len(window)
+        with (
+            open_answers(output, reader, translator, answer, resume=resume) as answers,
+            show_progress(reader, answers.n_lines, output) as reached,
+        ):
+            while window := reader.read_window(WINDOW_LINES, WINDOW_BYTES):
+                found = translator.n_best(window, first_line=answers.n_lines + 1, warn=print_warning)
+                text = "".join(
+                    _format(index, best, ranked=ranked, scores=scores)
+                    for index, best in enumerate(found, start=answers.n_lines)
+                )
+                answers.write(window, text.encode("utf-8"))
+                reached(answers.n_lines)
+                if attention:
+                    for line, best in zip(window, found, strict=True):
+                        if picture := translator.attention(line, best[0].text):
+                            draw_attention(picture)
     if counts.invalid_utf8:
         print_warning(f"{counts.invalid_utf8:,} lines held bytes that are not UTF-8; they were replaced by U+FFFD")
 

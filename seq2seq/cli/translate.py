@@ -12,6 +12,7 @@ def translate_command(
     run: Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN")],
     source: Annotated[str, typer.Option("-i", "--input", help="File to translate; - is stdin.", metavar="FILE")] = "-",
     output: Annotated[str, typer.Option("-o", "--output", help="File to write; - is stdout.", metavar="FILE")] = "-",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where -o FILE was interrupted.")] = False,
     beam_size: Annotated[
         int | None, typer.Option("-b", "--beam-size", help="Hypotheses kept; 1 is greedy.", metavar="BEAMS")
     ] = None,
@@ -37,23 +38,21 @@ def translate_command(
         str | None, typer.Option("--stopping", help="End a search with enough, or exact.", rich_help_panel=_MORE)
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes of one thread each.", rich_help_panel=_MORE)
-    ] = 1,
+        int | None, typer.Option("--workers", min=1, help="Threads; one for each core.", rich_help_panel=_MORE)
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_MORE)] = "auto",
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse input that is not UTF-8.", rich_help_panel=_MORE)
     ] = False,
 ) -> None:
     """Translate stdin to stdout, one line in, one line out."""
-    from seq2seq.cli.stream import translate_stream
-    from seq2seq.translation import Translator  # keeps torch out of --help
+    from seq2seq.cli.stream import translate_with  # keeps torch out of --help
 
     decoding: dict[str, object] = {
         "beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "max_length": max_length,
         "batch_tokens": batch_tokens, "stopping": stopping,
     }  # fmt: skip
-    with Translator.load(run, device=device, decoding=decoding, workers=workers) as translator:
-        translate_stream(
-            translator, source, output,
-            ranked=n_best is not None, scores=scores, attention=attention, strict=strict,
-        )  # fmt: skip
+    translate_with(
+        run, source, output, decoding=decoding, device=device, workers=workers, ranked=n_best is not None,
+        scores=scores, attention=attention, strict=strict, resume=resume,
+    )  # fmt: skip

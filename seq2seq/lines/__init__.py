@@ -5,13 +5,25 @@ A line ends at ``"\\n"`` and nowhere else; one ``"\\r"`` before it goes too. NUL
 Python's text files and its own way of splitting lines would each cut at some of these.
 """
 
-from seq2seq.lines.output import DISK_FULL, atomic_file, cannot_write, open_output, sync_folder
+from seq2seq.lines.lock import try_lock
+from seq2seq.lines.output import (
+    DISK_FULL,
+    LineWriter,
+    atomic_file,
+    cannot_write,
+    open_line_output,
+    open_output,
+    sync_folder,
+)
+from seq2seq.lines.partial import PartialFile, partial_path
 from seq2seq.lines.reading import LineReader, TextCounts, is_blank, one_line, read_lines
 from seq2seq.lines.source import cannot_read, open_input
 
 __all__ = [
     "DISK_FULL",
     "LineReader",
+    "LineWriter",
+    "PartialFile",
     "TextCounts",
     "atomic_file",
     "cannot_read",
@@ -19,7 +31,10 @@ __all__ = [
     "is_blank",
     "one_line",
     "open_input",
+    "open_line_output",
     "open_output",
+    "partial_path",
     "read_lines",
     "sync_folder",
+    "try_lock",
 ]

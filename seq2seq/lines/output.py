@@ -17,6 +17,8 @@ from seq2seq.errors import ExitCode, UserError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_PIPE_BUF = getattr(select, "PIPE_BUF", 512)
+"""Bytes that a pipe takes in one piece or not at all."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,7 +33,7 @@ def cannot_write(name: str, error: OSError) -> UserError:
     return UserError(f"{name} cannot be written: {error.strerror or error}", mend=mend, code=ExitCode.CANNOT_WRITE)
 
 
-class _CheckedFile(io.FileIO):
+class CheckedFile(io.FileIO):
     """A file whose failed writes are UserErrors, told where they happen.
 
     Args:
@@ -53,11 +55,22 @@ class _CheckedFile(io.FileIO):
     def write(self, data: "ReadableBuffer", /) -> int:
         if self.abandoned:
             return memoryview(data).nbytes
+        counts: list[int] = []
+        self.write_counted(data, counts)
+        return counts[0]
+
+    def write_counted(self, data: "ReadableBuffer", counts: list[int]) -> None:
+        """``write``, with the count appended to a list, where it is right even if a signal interrupts this."""
+        kept: list[int | None] = counts  # type: ignore[assignment]
         try:
-            # None: somebody set the descriptor not to block. Wait here instead.
-            while (n := super().write(data)) is None:
+            while True:
+                # One step of C: no signal's handler can run between the system's answer and our keeping it.
+                kept.extend(map(super().write, (data,)))
+                if kept[-1] is not None:
+                    return
+                # Somebody set the descriptor not to block. Wait here instead.
+                kept.pop()
                 select.select([], [self], [])
-            return n
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -75,7 +88,7 @@ def _writer(file: str | int, mode: str, *, shown: str) -> Iterator[BinaryIO]:
     Left for the interpreter to flush at exit, what could not be written would fail there once more and
     turn the exit code into 120.
     """
-    checked = _CheckedFile(file, mode, shown=shown, closefd=isinstance(file, str))
+    checked = CheckedFile(file, mode, shown=shown, closefd=isinstance(file, str))
     writer = io.BufferedWriter(checked)
     try:
         yield writer
@@ -139,6 +152,71 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+class LineWriter:
+    """Writes whole lines: an interruption, or a reader that has stalled, leaves no part of one behind.
+
+    Each write that reaches the system ends where a line does, and is one that a pipe takes whole. A line
+    too long for that is finished after an interruption, as long as its reader takes it.
+    """
+
+    def __init__(self, raw: "CheckedFile | BinaryIO") -> None:
+        self._raw = raw
+
+    def write(self, lines: bytes) -> None:
+        """Write lines, the newline of the last one included; they have left when this returns."""
+        if not isinstance(self._raw, CheckedFile):
+            self._raw.write(lines)
+            return
+        view = memoryview(lines)
+        start = 0
+        while start < len(lines):
+            end = lines.rfind(b"\n", start, start + _PIPE_BUF) + 1 or lines.find(b"\n", start) + 1 or len(lines)
+            _write_whole(self._raw, view[start:end])
+            start = end
+
+
+def _write_whole(raw: CheckedFile, lines: memoryview) -> None:
+    counts: list[int] = []
+    start = 0
+    try:
+        while start < len(lines):
+            raw.write_counted(lines[start : start + _PIPE_BUF], counts)
+            start += counts[-1]
+    except (OSError, UserError):
+        raise
+    except BaseException:  # a signal
+        start = sum(filter(None, counts))  # None: a descriptor set not to block was full
+        while 0 < start < len(lines) and raw.accepts():
+            start += raw.write(lines[start : start + _PIPE_BUF])
+        raise
+
+
+@contextmanager
+def open_line_output(word: str) -> Iterator[LineWriter]:
+    """Open what lines can be written to straight: stdout, left open, or what is no ordinary file.
+
+    Args:
+        word: a path, or ``-`` for stdout.
+
+    Raises:
+        UserError: not permitted, closed, the disk behind it full (exit code 74).
+        BrokenPipeError: whoever read our output went away.
+    """
+    if word != "-":
+        with CheckedFile(word, "wb", shown=word) as raw:
+            yield LineWriter(raw)
+        return
+    _check_stdout()
+    try:
+        descriptor = sys.stdout.fileno()
+    except io.UnsupportedOperation:  # a stand-in without a descriptor
+        with _flushed(sys.stdout.buffer) as stand_in:
+            yield LineWriter(stand_in)
+        return
+    with CheckedFile(descriptor, "wb", shown="stdout", closefd=False) as raw:
+        yield LineWriter(raw)
+
+
 @contextmanager
 def open_output(word: str) -> Iterator[BinaryIO]:
     """Open the output that a command line's word names.
@@ -160,13 +238,17 @@ def _output(word: str) -> AbstractContextManager[BinaryIO]:
         path = Path(word)
         straight = path.exists() and not path.is_file()
         return _writer(word, "wb", shown=word) if straight else atomic_file(path)
-    if sys.stdout is None:
-        raise cannot_write("stdout", OSError(errno.EBADF, "it is closed"))
-    sys.stdout.flush()
+    _check_stdout()
     try:
         return _writer(sys.stdout.fileno(), "wb", shown="stdout")
     except io.UnsupportedOperation:  # a stand-in without a descriptor
         return _flushed(sys.stdout.buffer)
+
+
+def _check_stdout() -> None:
+    if sys.stdout is None:
+        raise cannot_write("stdout", OSError(errno.EBADF, "it is closed"))
+    sys.stdout.flush()
 
 
 @contextmanager

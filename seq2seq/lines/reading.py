@@ -138,13 +138,25 @@ class LineReader:
         self._cutter = _Cutter(name, strict=strict, counts=counts)
         self._lines: deque[tuple[str, int]] = deque()  # read, but not handed out: line, size in bytes
         self._n_bytes = 0
+        self._n_bytes_given = 0
         self._at_end = False
         self._failure: UserError | None = None
+        self.size: int | None = None
+        """Bytes of the stream, from where it stood on; None for what is no ordinary file."""
         self._descriptor: int | None = None
         with suppress(OSError, ValueError, AttributeError):
             descriptor = stream.fileno()
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode):
+                self.size = max(0, status.st_size - stream.tell())
+            else:
                 self._descriptor = descriptor
+
+    @property
+    def n_bytes_taken(self) -> int:
+        """About how many bytes of the stream the lines handed out took up, compressed as they are."""
+        n_bytes = self._n_bytes_given + self._n_bytes
+        return self._source.n_bytes * self._n_bytes_given // n_bytes if n_bytes else 0
 
     def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
         """Wait for a line, then take all further ones that are there, up to the limits.
@@ -178,6 +190,7 @@ class LineReader:
             window.append(line)
             room -= size
             self._n_bytes -= size
+            self._n_bytes_given += size
         return window
 
     def _ready(self, seconds: float) -> bool:

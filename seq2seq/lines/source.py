@@ -14,6 +14,8 @@ from seq2seq.errors import ExitCode, UserError
 
 _CHUNK = 1 << 18
 """Bytes asked of one read, and most bytes made by one step of decompression."""
+_PORTION = 1 << 14
+"""Most compressed bytes taken by one step of decompression: a finer measure than a whole read of how far it is."""
 
 
 class _Decompressor(Protocol):
@@ -75,6 +77,9 @@ class ByteSource:
         self._portions = self._all()
         self.compressed = False
         """Known after the first ``read``."""
+        self.n_bytes = 0
+        """Bytes of the stream that were handed out, before any decompression."""
+        self._held = b""  # compressed bytes that wait to be decompressed
 
     def read(self) -> bytes:
         """Some bytes; none at the end.
@@ -92,11 +97,13 @@ class ByteSource:
             decompressor = _sniff(head)
             if decompressor is None:
                 while head:
+                    self.n_bytes += len(head)
                     yield head
                     head = self._read_stream()
             else:
                 self.compressed = True
-                yield from self._decompressed(head, decompressor)
+                self._held = head
+                yield from self._decompressed(decompressor)
         except EOFError:
             self._damaged("ends before its compressed data does")
         except (zlib.error, lzma.LZMAError) as error:
@@ -112,12 +119,20 @@ class ByteSource:
             select.select([self._stream], [], [])
         return chunk
 
-    def _decompressed(self, data: bytes, decompressor: Callable[[], _Decompressor]) -> Iterator[bytes]:
+    def _portion(self) -> bytes:
+        """Some compressed bytes."""
+        self._held = self._held or self._read_stream()
+        portion, self._held = self._held[:_PORTION], self._held[_PORTION:]
+        self.n_bytes += len(portion)
+        return portion
+
+    def _decompressed(self, decompressor: Callable[[], _Decompressor]) -> Iterator[bytes]:
         """Members one after the other, padded with zeros or not.
 
         By hand, because the readers of bz2 and lzma take a damaged second member for the end of the
         file, and the lines in it would be gone without a word.
         """
+        data = self._portion()
         while data:
             member = decompressor()
             while not member.eof:
@@ -126,11 +141,11 @@ class ByteSource:
                 if portion:
                     yield portion
                 elif not data and not member.eof:
-                    data = self._read_stream()
+                    data = self._portion()
                     if not data:
                         raise EOFError
             data = member.unused_data.lstrip(b"\0")
-            while not data and (more := self._read_stream()):
+            while not data and (more := self._portion()):
                 data = more.lstrip(b"\0")
 
     def _damaged(self, what: str) -> NoReturn:

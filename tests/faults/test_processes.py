@@ -2,6 +2,7 @@
 
 import os
 import pty
+import random
 import re
 import select
 import signal
@@ -9,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 from reversal import reversal_lines, reversal_recipe
@@ -132,7 +135,7 @@ class TestTraining:
         assert re.fullmatch(r"error: .*in use.*; .*\n", second.stderr)
 
     def test_a_terminal_gets_a_bar(self, recipe, tmp_path):
-        code, shown = on_terminal(training(recipe, tmp_path / "run"))
+        code, shown = on_terminal(training(recipe, tmp_path / "run"), subprocess.DEVNULL)
         assert code == 0
         assert re.search(r"update \d+/60", shown)
         assert "eta" in shown
@@ -140,17 +143,22 @@ class TestTraining:
         assert "\x1b[3" in shown  # colours
 
     def test_no_color_is_honoured(self, recipe, tmp_path):
-        code, shown = on_terminal(training(recipe, tmp_path / "run"), NO_COLOR="1")
+        code, shown = on_terminal(training(recipe, tmp_path / "run"), subprocess.DEVNULL, NO_COLOR="1")
         assert code == 0
         assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
 
 
-def on_terminal(words: list[str], **environment: str) -> tuple[int, str]:
-    """Run with a terminal of 100 columns as stderr; exit code and all that was written to it."""
+def on_terminal(words: list[str], stdout: int | IO[bytes] | None = None, **environment: str) -> tuple[int, str]:
+    """Run with a terminal of 100 columns as stderr; exit code and all that was written to it.
+
+    Without any other stdout that is the terminal, too.
+    """
     ours, theirs = pty.openpty()
     plain = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
     environment = {**plain, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30", **environment}
-    with subprocess.Popen(words, stderr=theirs, stdout=subprocess.DEVNULL, env=environment) as process:
+    with subprocess.Popen(
+        words, stderr=theirs, stdout=theirs if stdout is None else stdout, env=environment
+    ) as process:
         os.close(theirs)
         shown = b""
         try:
@@ -230,6 +238,25 @@ class TestTranslating:
         time.sleep(3)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 143
+        data = process.stdout.read()
+        assert data == b"c b a\n" * (len(data) // 6)
+        assert len(data) > 10_000
+
+    def test_a_reader_that_stalls_holds_back_what_is_read(self, translating):
+        """What cannot be written is not kept in memory either: its source has to wait."""
+        process = translating("-b", 1)
+        process.stdin.write(b"a b c\n")
+        process.stdin.flush()
+        assert read_line(process) == b"c b a\n"
+        os.set_blocking(process.stdin.fileno(), False)
+        n_taken, waited_since = 0, time.monotonic()
+        while time.monotonic() - waited_since < 3:
+            with suppress(BlockingIOError):
+                n_taken += os.write(process.stdin.fileno(), b"a b c\n" * 100)
+                waited_since = time.monotonic()
+                assert n_taken < 4_000_000
+            time.sleep(0.0001)
+        assert n_taken > 100_000
 
     def test_workers_do_not_outlive_a_parent_that_is_killed(self, translating):
         process = translating("--workers", 2, start_new_session=True)
@@ -260,11 +287,153 @@ class TestTranslating:
         assert process.stderr.read() == b""
         until(lambda: not alive(process.pid))
 
-    def test_interrupted_leaves_no_file_half_done(self, translating, tmp_path):
+
+def lines_in(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    """Lines enough to be interrupted in, some of them odd."""
+    path = tmp_path_factory.mktemp("source") / "in"
+    lines = [line.encode() for line in reversal_lines(30_000, seed=8)]
+    for i, odd in enumerate([b"", b" \t ", b"\xff\xfe a", b"a\rb", b"c d\r", "a\u2028b".encode(), b"a " * 200]):
+        lines[i * 4001 + 5] = odd
+    path.write_bytes(b"\n".join(lines))  # no final newline
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(reverser, source) -> bytes:
+    """What an uninterrupted run makes of ``source``."""
+    command = [*SEQ2SEQ, "translate", str(reverser), "--device", "cpu", "-b", "1", "-i", str(source)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=PATIENCE).stdout
+
+
+class TestResuming:
+    """``-o FILE`` after an interruption."""
+
+    @pytest.mark.parametrize(
+        ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=str
+    )
+    def test_interrupted_anywhere_it_ends_with_the_same_bytes(self, translating, source, whole, tmp_path, number, code):
+        draw = random.Random(number)
+        out, partial = tmp_path / "out", tmp_path / ".out.partial"
+        words = ("-b", 1, "-i", source, "-o", out, "--resume")
+        n_before, n_interrupted = 0, 0
+        while n_interrupted < 3:
+            process = translating(*words)
+            until(lambda: lines_in(partial) > n_before or process.poll() is not None)  # noqa: B023
+            time.sleep(draw.uniform(0, 0.3))
+            process.send_signal(number)
+            _, err = process.communicate(timeout=PATIENCE)
+            if out.exists():  # too late
+                break
+            assert process.returncode == code
+            n_interrupted += 1
+            assert whole.startswith(partial.read_bytes()[: partial.read_bytes().rfind(b"\n") + 1])
+            n_before = lines_in(partial)
+            if number != signal.SIGKILL:
+                assert f"holds the answers to {n_before} lines".encode() in err.replace(b",", b"")
+                assert partial.read_bytes().endswith(b"\n")
+        assert n_interrupted
+        if not out.exists():
+            process = translating(*words)
+            _, err = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0, err
+            assert re.search(rb"going on after line [1-9]", err)
+        assert out.read_bytes() == whole
+        assert os.listdir(tmp_path) == ["out"]
+
+    def test_a_stream_that_is_sent_again(self, translating, tmp_path):
+        lines = [f"{line}\n".encode() for line in reversal_lines(30, seed=4)]
+        out, partial = tmp_path / "out", tmp_path / ".out.partial"
+        first = translating("-o", out)
+        first.stdin.write(b"".join(lines[:20]) + b"a b c")  # its end has not come
+        first.stdin.flush()
+        until(lambda: lines_in(partial) == 20)
+        first.send_signal(signal.SIGTERM)
+        _, err = first.communicate(timeout=PATIENCE)
+        assert first.returncode == 143
+        assert re.fullmatch(
+            rb"note: .*/out is not complete: .*/\.out\.partial holds the answers to 20 lines; "
+            rb"the same command with --resume goes on there\n",
+            err,
+        )
+        second = translating("-o", out, "--resume")
+        _, err = second.communicate(b"".join(lines), timeout=PATIENCE)
+        assert (second.returncode, err) == (0, b"going on after line 20\n")
+        assert out.read_bytes().decode().splitlines() == [line.decode().rstrip("\n")[::-1] for line in lines]
+        assert os.listdir(tmp_path) == ["out"]
+
+    def test_interrupted_before_an_answer_nothing_is_left(self, translating, tmp_path):
         process = translating("-o", tmp_path / "out")
-        process.stdin.write(b"a b c\n")
-        process.stdin.flush()
         until(lambda: any(tmp_path.iterdir()))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 143
+        assert process.stderr.read() == b""
         assert list(tmp_path.iterdir()) == []
+
+    def test_one_process_at_a_time(self, translating, tmp_path):
+        first = translating("-o", tmp_path / "out")
+        first.stdin.write(b"a b c\n")
+        first.stdin.flush()
+        until(lambda: lines_in(tmp_path / ".out.partial") == 1)
+        for words in ((), ("--resume",)):
+            second = translating("-o", tmp_path / "out", *words)
+            out, err = second.communicate(b"d e f\n", timeout=PATIENCE)
+            assert (second.returncode, out) == (75, b"")
+            assert re.fullmatch(rb"error: .*/out is being written by another process; .*\n", err)
+        assert first.communicate(b"d e f\n", timeout=PATIENCE) == (b"", b"")
+        assert (tmp_path / "out").read_bytes() == b"c b a\nf e d\n"
+
+
+class TestProgress:
+    @pytest.fixture
+    def command(self, reverser, tmp_path) -> list[str]:
+        lines = [*reversal_lines(3000, seed=3), "a " * 300]  # the last one has its warning
+        (tmp_path / "in").write_text("".join(f"{line}\n" for line in lines))
+        return [*SEQ2SEQ, "translate", str(reverser), "--device", "cpu", "-b", "1", "-i", str(tmp_path / "in")]
+
+    @pytest.fixture
+    def plain(self, command) -> bytes:
+        ran = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
+        assert re.fullmatch(rb"warning: line 3001 has .*\n", ran.stderr)  # no progress off a terminal so soon
+        return ran.stdout
+
+    def test_a_terminal_gets_a_bar_and_the_data_none_of_it(self, command, plain, tmp_path):
+        with (tmp_path / "out").open("wb") as out:
+            code, shown = on_terminal(command, out)
+        assert (code, (tmp_path / "out").read_bytes()) == (0, plain)
+        assert "0 lines, 0%, 0.0 lines/s, eta -:--:--" in shown
+        assert re.search(r"3,001 lines, 100%, [\d.,]+ lines/s, eta 0:00:00", shown)
+        assert "\x1b[3" in shown  # colours
+        # A warning stands on a line of its own, and the bar is wiped out at the end.
+        assert re.search(r"\x1b\[2K(\x1b\[\d*m)*warning:(\x1b\[\d*m)* line 3001 has [^\r\n]* parts\r\n", shown)
+        assert shown.endswith("\x1b[2K")
+
+    def test_a_redirected_file_gets_it_too(self, command, plain, tmp_path):
+        words = f"exec {' '.join(command[:-2])} <{command[-1]} >{tmp_path}/out"
+        code, shown = on_terminal(["sh", "-c", words], subprocess.DEVNULL)
+        assert code == 0
+        assert "3,001 lines, 100%" in shown
+        assert (tmp_path / "out").read_bytes() == plain
+
+    def test_no_color_is_honoured(self, command, tmp_path):
+        code, shown = on_terminal([*command, "-o", str(tmp_path / "out")], NO_COLOR="1")
+        assert code == 0
+        assert "3,001 lines, 100%" in shown
+        assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
+
+    def test_translations_on_the_terminal_leave_no_place_for_it(self, command, plain):
+        code, shown = on_terminal(command)
+        assert code == 0
+        assert "eta" not in shown
+        assert plain.decode() in shown.replace("\r\n", "\n")
+
+    def test_a_pipe_has_none(self, command, plain, tmp_path):
+        words = f"cat {command[-1]} | {' '.join(command[:-2])} >{tmp_path}/out"
+        code, shown = on_terminal(["sh", "-c", words], subprocess.DEVNULL)
+        assert code == 0
+        assert "eta" not in shown
+        assert (tmp_path / "out").read_bytes() == plain

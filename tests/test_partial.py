@@ -1,0 +1,424 @@
+"""Answers that outlive an interruption: what is kept, what is gone on with, what must not be."""
+
+import errno
+import hashlib
+import json
+import os
+import random
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import PartialFile, partial, partial_path
+
+MADE_WITH = {"model": "abc", "decoding.beam_size": 4, "decoding.length_penalty": 0.6}
+ANSWERS = [b"one\n", b"two\nzwei\n", b"", "drei \u2028 三\n".encode(), b"x" * 3_000_000 + b"\n"]
+
+
+def src_of(n: int) -> str:
+    return f"checksum of {n} lines"
+
+
+def begin(path: Path, *, resume: bool = False, made_with: dict[str, object] | None = None) -> PartialFile:
+    return PartialFile(path, MADE_WITH if made_with is None else made_with, resume=resume)
+
+
+def write(file: PartialFile, answers: list[bytes]) -> None:
+    for answer in answers:
+        n = file.mark.lines + 1
+        file.write(answer, lines=n, src=src_of(n))
+
+
+def end_of(path: Path) -> int:
+    """Lines after which one would go on."""
+    file = begin(path, resume=True)
+    file.leave()
+    return file.mark.lines
+
+
+def names(folder: Path) -> set[str]:
+    return set(os.listdir(folder))
+
+
+@pytest.fixture(autouse=True)
+def every_mark(monkeypatch):
+    """Marks are not spared here."""
+    monkeypatch.setattr(partial, "_MARK_EVERY", 0.0)
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+class TestComplete:
+    def test_it_appears_when_it_is_complete(self, out, tmp_path):
+        file = begin(out)
+        write(file, ANSWERS)
+        assert names(tmp_path) == {".out.partial", ".out.partial.jsonl"}
+        assert partial_path(out).read_bytes() == b"".join(ANSWERS)
+        file.complete()
+        assert out.read_bytes() == b"".join(ANSWERS)
+        assert names(tmp_path) == {"out"}
+
+    def test_of_nothing(self, out, tmp_path):
+        begin(out).complete()
+        assert out.read_bytes() == b""
+        assert names(tmp_path) == {"out"}
+
+    def test_mode_and_link_are_kept(self, tmp_path):
+        (tmp_path / "there").mkdir()
+        path, link = tmp_path / "there/file", tmp_path / "link"
+        path.write_text("secret")
+        path.chmod(0o440)
+        link.symlink_to(path)
+        file = begin(link)
+        write(file, ANSWERS)
+        assert stat.S_IMODE(partial_path(path).stat().st_mode) == 0o640  # we must be able to go on with it
+        file.complete()
+        assert link.is_symlink()
+        assert path.read_bytes() == b"".join(ANSWERS)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o440
+        assert names(tmp_path) == {"link", "there"}
+        assert names(tmp_path / "there") == {"file"}
+
+    def test_new_file_has_the_usual_mode(self, out, tmp_path):
+        (tmp_path / "usual").touch()
+        begin(out).complete()
+        assert out.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+    def test_the_longest_name(self, tmp_path):
+        path = tmp_path / ("ü" * 127)
+        file = begin(path)
+        write(file, ANSWERS)
+        file.complete()
+        assert names(tmp_path) == {path.name}
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("n", range(1, len(ANSWERS) + 1))
+    def test_where_it_ended(self, out, tmp_path, n):
+        first = begin(out)
+        write(first, ANSWERS[:n])
+        assert first.leave()
+        assert not out.exists()
+        again = begin(out, resume=True)
+        assert (again.found, again.mark.lines, again.mark.src) == (True, n, src_of(n))
+        write(again, ANSWERS[n:])
+        again.complete()
+        assert out.read_bytes() == b"".join(ANSWERS)
+        assert names(tmp_path) == {"out"}
+
+    def test_again_and_again(self, out):
+        for n, answer in enumerate(ANSWERS):
+            file = begin(out, resume=True)
+            assert file.mark.lines == n
+            write(file, [answer])
+            file.leave()
+        begin(out, resume=True).complete()
+        assert out.read_bytes() == b"".join(ANSWERS)
+
+    def test_half_an_answer_goes(self, out):
+        file = begin(out)
+        write(file, ANSWERS[:2])
+        with partial_path(out).open("ab") as stream:
+            stream.write(b"half an ans")
+        file.leave()
+        assert partial_path(out).read_bytes() == b"".join(ANSWERS[:2])
+
+    def test_killed_anywhere(self, out, tmp_path):
+        """Whatever prefix of the journal, and whatever of the answers, is on the disk after a kill or a power cut."""
+        file = begin(out)
+        write(file, ANSWERS[:4])
+        file.leave()
+        answers, journal = partial_path(out), tmp_path / ".out.partial.jsonl"
+        whole, marks = answers.read_bytes(), journal.read_bytes()
+        draw = random.Random(1)
+        went_on_at = set()
+        for _ in range(60):
+            journal.write_bytes(marks[: draw.randint(0, 2 * len(marks))])
+            cut = min(len(whole), draw.randint(0, 2 * len(whole)))
+            answers.write_bytes(whole[:cut] + draw.choice([b"", b"\0" * (len(whole) - cut), b"half"]))
+            file = begin(out, resume=True)
+            n = file.mark.lines
+            went_on_at.add(n)
+            write(file, ANSWERS[n:])
+            file.complete()
+            assert out.read_bytes() == b"".join(ANSWERS)
+            assert names(tmp_path) == {"out"}
+        assert went_on_at == {0, 1, 2, 3, 4}
+
+    def test_a_kill_while_it_goes_on(self, out, tmp_path):
+        first = begin(out)
+        write(first, ANSWERS[:2])
+        first.leave()
+        with (tmp_path / ".out.partial.jsonl").open("ab") as journal:
+            journal.write(b'{"lines": 3, "n_by')  # torn
+        second = begin(out, resume=True)
+        write(second, ANSWERS[2:4])  # its marks must not be lost behind the torn one
+        second.leave()
+        assert end_of(out) == 4
+
+    @pytest.mark.parametrize(
+        "journal",
+        [
+            b"", b"\n", b"null\n", b"{}\n", b"\xff\n", b"[" * 100_000, b'{"format": 99, "made_with": {}}\n',
+            b'{"format": 1, "made_with": 3}\n',
+        ],
+    )  # fmt: skip
+    def test_a_journal_that_is_none(self, out, tmp_path, journal):
+        partial_path(out).write_bytes(b"one\n")
+        (tmp_path / ".out.partial.jsonl").write_bytes(journal)
+        file = begin(out, resume=True)
+        assert (file.found, file.mark.lines) == (True, 0)
+        write(file, ANSWERS)
+        file.complete()
+        assert out.read_bytes() == b"".join(ANSWERS)
+
+    @pytest.mark.parametrize(
+        "change", [{"lines": -1}, {"lines": True}, {"lines": None}, {"n_bytes": "8"}, {"answers": ""}, {"more": 1}]
+    )
+    def test_a_mark_that_is_none(self, out, tmp_path, change):
+        file = begin(out)
+        write(file, ANSWERS[:1])
+        file.leave()
+        path = tmp_path / ".out.partial.jsonl"
+        header, mark = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(header + json.dumps({**json.loads(mark), **change}).encode() + b"\n")
+        assert end_of(out) == 0
+
+    def test_answers_that_somebody_changed(self, out):
+        file = begin(out)
+        write(file, ANSWERS[:4])
+        file.leave()
+        data = bytearray(partial_path(out).read_bytes())
+        data[5] ^= 1  # within the second
+        partial_path(out).write_bytes(data)
+        assert end_of(out) == 1
+
+    def test_few_marks_for_a_stream_of_lines(self, out, tmp_path, monkeypatch):
+        monkeypatch.setattr(partial, "_MARK_EVERY", 1000.0)
+        file = begin(out)
+        write(file, [b"x\n"] * 500)
+        assert (tmp_path / ".out.partial.jsonl").read_bytes().count(b"\n") == 2
+        file.leave()
+        again = begin(out, resume=True)
+        assert again.mark.lines == 500  # an orderly end leaves a last one
+        again.leave()
+        assert again.mark.answers == hashlib.sha256(b"x\n" * 500).hexdigest()
+
+
+class TestEndingEarly:
+    def test_without_an_answer_nothing_is_left(self, out, tmp_path):
+        assert not begin(out).leave()
+        assert names(tmp_path) == set()
+
+    def test_what_is_not_touched_is_kept(self, out, tmp_path):
+        """Whoever forgets --resume, and stops it before the first answer, has lost nothing."""
+        first = begin(out)
+        write(first, ANSWERS[:3])
+        first.leave()
+        before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+        second = begin(out)
+        assert second.found
+        assert not second.leave()
+        third = begin(out, resume=True)
+        assert third.leave()
+        assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+
+    def test_without_resume_it_is_overwritten(self, out):
+        first = begin(out)
+        write(first, ANSWERS)
+        first.leave()
+        second = begin(out)
+        assert second.mark.lines == 0
+        write(second, [b"new\n"])
+        journal = partial_path(out).with_name(".out.partial.jsonl")
+        assert journal.read_bytes().count(b"\n") == 2  # nothing of the first one's
+        second.complete()
+        assert out.read_bytes() == b"new\n"
+
+    def test_a_full_disk_keeps_what_was_answered(self, out, tmp_path, small_files):
+        with small_files(2000):
+            file = begin(out)
+            with pytest.raises(UserError, match=r"out cannot be written: .*; free some space") as caught:
+                write(file, [b"x" * 900 + b"\n"] * 3)
+            assert file.leave()
+        assert caught.value.code == ExitCode.CANNOT_WRITE
+        assert partial_path(out).read_bytes() == (b"x" * 900 + b"\n") * 2
+        assert end_of(out) == 2
+
+    def test_a_full_disk_without_an_answer(self, out, tmp_path, small_files):
+        with small_files(1000):
+            file = begin(out)
+            with pytest.raises(UserError):
+                write(file, [b"x" * 2000])
+            assert not file.leave()
+        assert names(tmp_path) == set()
+
+    def test_a_journal_that_the_disk_cuts_short(self, out, tmp_path, small_files):
+        first = begin(out)
+        write(first, [b"\n"])
+        first.leave()
+        per_mark = len((tmp_path / ".out.partial.jsonl").read_bytes().splitlines(keepends=True)[1])
+        file = begin(tmp_path / "other")
+        with small_files(4 * per_mark):
+            with pytest.raises(UserError):
+                write(file, [b"x\n"] * 100)
+            n = file.mark.lines
+            file.leave()
+        again = begin(tmp_path / "other", resume=True)
+        assert 2 <= again.mark.lines < n + 1
+        write(again, [b"x\n"] * (100 - again.mark.lines))
+        again.leave()
+        assert end_of(tmp_path / "other") == 100
+
+    @pytest.mark.parametrize("step", ["fsync", "replace"])
+    def test_a_disk_that_fails_at_the_end(self, out, tmp_path, monkeypatch, step):
+        def fail(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        file = begin(out)
+        write(file, ANSWERS)
+        with monkeypatch.context() as patch:
+            patch.setattr(os if step == "fsync" else Path, step, fail)
+            with pytest.raises(UserError, match="free some space") as caught:
+                file.complete()
+        assert file.leave()
+        assert caught.value.code == ExitCode.CANNOT_WRITE
+        begin(out, resume=True).complete()
+        assert out.read_bytes() == b"".join(ANSWERS)
+
+    def test_a_failure_after_the_last_step_takes_nothing_away(self, out, tmp_path, monkeypatch):
+        def fail(_):
+            raise OSError(errno.EIO, "Input/output error")
+
+        file = begin(out)
+        write(file, ANSWERS)
+        monkeypatch.setattr(partial, "sync_folder", fail)
+        with pytest.raises(UserError, match="Input/output error"):
+            file.complete()
+        assert not file.leave()
+        assert out.read_bytes() == b"".join(ANSWERS)
+
+    def test_what_another_process_began_after_the_last_step_is_its_own(self, out, monkeypatch):
+        rename = Path.replace
+
+        def replace(path, target):
+            rename(path, target)
+            partial_path(out).write_bytes(b"theirs")
+            raise KeyboardInterrupt
+
+        file = begin(out)
+        write(file, [b"ours\n"])
+        monkeypatch.setattr(Path, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            file.complete()
+        assert not file.leave()
+        assert (out.read_bytes(), partial_path(out).read_bytes()) == (b"ours\n", b"theirs")
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"model": "xyz"}, "model: abc -> xyz"),
+            ({"decoding.length_penalty": None}, "decoding.length_penalty: 0.6 -> None"),
+            ({"more": 1}, "more: None -> 1"),
+        ],
+    )
+    def test_answers_that_were_made_otherwise(self, out, tmp_path, change, says):
+        file = begin(out)
+        write(file, ANSWERS[:2])
+        file.leave()
+        before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+        with pytest.raises(UserError, match=says) as caught:
+            begin(out, resume=True, made_with={**MADE_WITH, **change})
+        assert caught.value.code == ExitCode.REFUSED
+        assert "leave --resume out" in caught.value.mend
+        assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+        assert end_of(out) == 2
+
+    def test_while_another_process_writes(self, out, tmp_path):
+        program = (
+            "import sys, pathlib\nfrom seq2seq.lines import PartialFile\n"
+            "file = PartialFile(pathlib.Path(sys.argv[1]), {}, resume=False)\n"
+            "file.write(b'theirs\\n', lines=1, src='')\nprint('ready', flush=True)\nsys.stdin.read()\nfile.complete()\n"
+        )
+        words = [sys.executable, "-c", program, str(out)]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"ready\n"
+            for resume in (False, True):
+                with pytest.raises(UserError, match="out is being written by another process") as caught:
+                    begin(out, resume=resume)
+                assert caught.value.code == ExitCode.TRY_LATER
+            assert partial_path(out).read_bytes() == b"theirs\n"
+        assert out.read_bytes() == b"theirs\n"
+        begin(out).complete()  # free again
+
+    def test_a_lock_is_taken_on_the_file_that_is_there(self, out, monkeypatch):
+        """Between opening and locking, whoever wrote it may have completed it."""
+        first = begin(out)
+        write(first, [b"first\n"])
+        calls = []
+
+        def try_lock(_):
+            calls.append(1)
+            if len(calls) == 1:
+                first.complete()
+            return True
+
+        monkeypatch.setattr(partial, "try_lock", try_lock)
+        second = begin(out)
+        write(second, [b"second\n"])
+        assert out.read_bytes() == b"first\n"
+        second.complete()
+        assert out.read_bytes() == b"second\n"
+        assert len(calls) == 2
+
+    def test_where_there_are_no_locks_it_works_all_the_same(self, out, monkeypatch):
+        def try_lock(_):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(partial, "try_lock", try_lock)
+        file = begin(out)
+        write(file, ANSWERS)
+        file.complete()
+        assert out.read_bytes() == b"".join(ANSWERS)
+
+    @pytest.mark.parametrize("name", [".out.partial", ".out.partial.jsonl"])
+    @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+    def test_what_is_no_file_is_not_written_through(self, out, tmp_path, name, kind):
+        victim = tmp_path / "victim"
+        victim.write_text("precious")
+        planted = tmp_path / name
+        match kind:
+            case "link":
+                planted.symlink_to(victim)
+            case "pipe":
+                os.mkfifo(planted)
+            case "folder":
+                planted.mkdir()
+
+        def use():
+            file = begin(out)
+            try:
+                write(file, ANSWERS)
+            finally:
+                file.leave()
+
+        with pytest.raises(UserError, match=f"{name} is in the way") as caught:
+            use()
+        assert caught.value.code == ExitCode.CANNOT_WRITE
+        assert victim.read_text() == "precious"
+
+    @pytest.mark.parametrize(("name", "says"), [("no/such/out", "No such file"), ("file/out", "Not a directory")])
+    def test_folder_missing(self, tmp_path, name, says):
+        (tmp_path / "file").touch()
+        with pytest.raises(UserError, match=f"{says}.*; make its folder first") as caught:
+            begin(tmp_path / name)
+        assert caught.value.code == ExitCode.CANNOT_WRITE
