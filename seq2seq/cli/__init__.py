@@ -8,6 +8,7 @@ import typer
 
 from seq2seq.cli.console import debugging, print_error
 from seq2seq.cli.eval import eval_command
+from seq2seq.cli.export import export_command
 from seq2seq.cli.signals import StopFlag
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
@@ -43,6 +44,7 @@ def _root(
 app.command("train")(train_command)
 app.command("translate")(translate_command)
 app.command("eval")(eval_command)
+app.command("export")(export_command)
 
 
 def main() -> None:

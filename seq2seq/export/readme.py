@@ -1,0 +1,75 @@
+"""The README of an exported folder: lines of Python that use it, and where it differs from ``seq2seq translate``."""
+
+from seq2seq.config import RunConfig, parse_langs
+
+_PYTHON = """\
+import sys
+
+import ctranslate2
+import sentencepiece
+
+folder = "."  # this one
+tokenizer = sentencepiece.SentencePieceProcessor(model_file=f"{folder}/tokenizer.model")
+translator = ctranslate2.Translator(folder)
+
+lines = [line.rstrip("\\n") if line.strip() else "" for line in sys.stdin]
+pieces = tokenizer.encode(lines, out_type=str)  # after normalising the text
+results = translator.translate_batch(
+    pieces,
+    beam_size=BEAM_SIZE,
+    length_penalty=LENGTH_PENALTY,
+    max_decoding_length=MAX_LENGTH,
+    min_decoding_length=0,
+    max_batch_size=BATCH_TOKENS,
+    batch_type="tokens",
+)
+for result in results:
+    print(tokenizer.decode(result.hypotheses[0]))
+"""
+
+
+def readme(config: RunConfig, *, quantization: str, n_positions: int | None, max_src_length: int) -> str:
+    """The text, in Markdown.
+
+    Args:
+        config: of the run that was exported.
+        quantization: how the weights are kept.
+        n_positions: rows of the table of positions; None where there is none.
+        max_src_length: longest source of training, in tokens, EOS included.
+    """
+    src, tgt = parse_langs(config.data.langs)
+    decoding = config.decoding
+    longest = str(decoding.max_length) if decoding.max_length else "2 * max(map(len, pieces), default=0) + 50"
+    if n_positions is not None:
+        longest = f"min({n_positions}, {longest})"
+    python = (
+        _PYTHON.replace("BEAM_SIZE", str(decoding.beam_size))
+        .replace("LENGTH_PENALTY", str(decoding.alpha))
+        .replace("MAX_LENGTH", longest)
+        .replace("BATCH_TOKENS", str(max(1, decoding.batch_tokens // decoding.beam_size)))
+    )
+    text = f"""# {src} → {tgt}, for CTranslate2
+
+Exported by seq2seq; the weights are kept as {quantization}. `pip install ctranslate2 sentencepiece`, then:
+
+```python
+{python}```
+
+Saved as `translate.py` in this folder, it is run as `python translate.py < text.{src} > text.{tgt}`.
+
+- The pieces alone are the input: CTranslate2 adds the end of the sentence itself (`add_source_eos`). A line without
+  pieces comes out blank.
+- The settings above are those of the run. Scores are seq2seq's: log-probability / length^α, the end of the sentence
+  counted.
+- The symbols for what is unknown, for the start and for padding never come out.
+- Split lines of more than {max_src_length - 1:,} pieces, as `seq2seq translate` does by itself: the model was trained
+  on no longer ones. CTranslate2 cuts off what goes beyond 1,024 (`max_input_length`).
+- With several beams CTranslate2 ends a search with as many finished hypotheses as there are beams (`patience`);
+  seq2seq goes on while a live one is ten times likelier than all of them, which happens where a model is very sure of
+  itself: only then may lines come out differently.
+"""
+    if n_positions is not None:
+        text += (
+            f"- Positions are written out for {n_positions:,} tokens a side; beyond them CTranslate2 raises an error.\n"
+        )
+    return text
