@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow bench format clean
+.PHONY: demo test slow bench bench-decode format clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,14 @@ slow: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m pytest -m benchmark -s
+
+# What translating promises, counted, and its speed beside CTranslate2's: make bench-decode RUN=... CORPUS=...
+RUN ?= demo/phrasebook
+CORPUS ?= data/phrasebook/test
+
+bench-decode: .venv/installed
+	$(BIN)/python tests/benchmarks/decode_contracts.py $(RUN) $(CORPUS)
+	$(BIN)/python tests/benchmarks/decode_speed.py $(RUN) $(CORPUS)
 
 format: .venv/installed
 	$(BIN)/ruff format seq2seq tests data

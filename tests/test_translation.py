@@ -16,6 +16,7 @@ from seq2seq.model.cached import CachedTransformer
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import Translator, length_batches, load_weights, pick_device
 from seq2seq.translation.batches import split_long
+from seq2seq.translation.device import pick_dtype
 from seq2seq.translation.workers import Stopped
 
 LINES = reversal_lines(70, seed=11)
@@ -244,3 +245,25 @@ class TestLoading:
         import seq2seq
 
         assert seq2seq.Translator is translation.Translator
+
+
+class TestPrecision:
+    def test_auto_is_fp32_on_a_cpu(self):
+        assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+        assert pick_dtype("fp32", torch.device("cpu")) == torch.float32
+
+    def test_bf16_is_for_processors_that_have_it(self, monkeypatch):
+        monkeypatch.setattr("seq2seq.translation.device._cpu_has_bf16", lambda: False)
+        with pytest.raises(UserError, match="no bf16 arithmetic") as caught:
+            pick_dtype("bf16", torch.device("cpu"))
+        assert caught.value.code == ExitCode.REFUSED
+
+    @pytest.mark.parametrize("beam_size", [1, 4])
+    def test_bf16_translates_as_well(self, reverser, monkeypatch, beam_size):
+        """Emulated where the processor has none."""
+        monkeypatch.setattr("seq2seq.translation.device._cpu_has_bf16", lambda: True)
+        with Translator.load(reverser, decoding={"precision": "bf16", "beam_size": beam_size}) as translator:
+            assert next(translator.model.parameters()).dtype == torch.bfloat16
+            found = translator.translate(LINES)
+            assert sum(a == b[::-1] for a, b in zip(found, LINES, strict=True)) > 0.9 * len(LINES)
+            assert translator.attention("a b", "b a") is not None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-_MORE = "Advanced"
+from seq2seq.cli.options import BeamSize, Device, LengthPenalty, Precision, Strict, Workers
 
 
 def eval_command(
@@ -24,19 +24,12 @@ def eval_command(
         Path | None, typer.Option("-o", "--output", help="Keep the hypotheses here.", metavar="HYPOTHESES")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
-    beam_size: Annotated[
-        int | None, typer.Option("-b", "--beam-size", help="Hypotheses kept; 1 is greedy.", metavar="BEAMS")
-    ] = None,
-    length_penalty: Annotated[
-        float | None, typer.Option("--length-penalty", help="Exponent of the length in the score.", metavar="A")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Threads; one for each core.", rich_help_panel=_MORE)
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_MORE)] = "auto",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=_MORE)
-    ] = False,
+    beam_size: BeamSize = None,
+    length_penalty: LengthPenalty = None,
+    precision: Precision = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    strict: Strict = False,
 ) -> None:
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
     from seq2seq.cli.console import print_warning
@@ -50,7 +43,9 @@ def eval_command(
     else:
         if len(words) < 2:
             raise wrong_words("eval takes a run folder and at least one corpus")
-        decoding: dict[str, object] = {"beam_size": beam_size, "length_penalty": length_penalty}
+        decoding: dict[str, object] = {
+            "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision,
+        }  # fmt: skip
         results = score_run(
             Path(words[0]), words[1:], names,
             langs=langs, output=output, decoding=decoding, device=device, workers=workers, strict=strict,

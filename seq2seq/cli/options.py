@@ -1,9 +1,32 @@
-"""From flags to configuration layers."""
+"""Flags that several commands have, and from flags to configuration layers."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from seq2seq.config import Layer, build, merge, parse_langs, parse_set, read_toml
 from seq2seq.errors import ExitCode, UserError
+
+MORE = "Advanced"
+
+BeamSize = Annotated[
+    int | None, typer.Option("-b", "--beam-size", help="Hypotheses kept; 1 is greedy.", metavar="BEAMS")
+]
+LengthPenalty = Annotated[
+    float | None, typer.Option("--length-penalty", help="Exponent of the length in the score.", metavar="A")
+]
+BatchTokens = Annotated[
+    int | None, typer.Option("--batch-tokens", help="Tokens decoded side by side.", rich_help_panel=MORE)
+]
+Precision = Annotated[
+    str | None, typer.Option("--precision", help="Arithmetic: auto, fp32 or bf16.", rich_help_panel=MORE)
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Threads; one for each core.", rich_help_panel=MORE)
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=MORE)]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=MORE)]
 
 
 def training_layers(

@@ -72,7 +72,9 @@ def translate_stream(
             show_progress(reader, answers.n_lines, output) as reached,
         ):
             while window := reader.read_window(WINDOW_LINES, WINDOW_BYTES):
-                found = translator.n_best(window, first_line=answers.n_lines + 1, warn=print_warning)
+                found = translator.n_best(
+                    window, first_line=answers.n_lines + 1, warn=print_warning, scored=ranked or scores
+                )
                 text = "".join(
                     _format(index, best, ranked=ranked, scores=scores)
                     for index, best in enumerate(found, start=answers.n_lines)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-_MORE = "Advanced"
+from seq2seq.cli.options import MORE, BatchTokens, BeamSize, Device, LengthPenalty, Precision, Strict, Workers
 
 
 def translate_command(
@@ -13,12 +13,8 @@ def translate_command(
     source: Annotated[str, typer.Option("-i", "--input", help="File to translate; - is stdin.", metavar="FILE")] = "-",
     output: Annotated[str, typer.Option("-o", "--output", help="File to write; - is stdout.", metavar="FILE")] = "-",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where -o FILE was interrupted.")] = False,
-    beam_size: Annotated[
-        int | None, typer.Option("-b", "--beam-size", help="Hypotheses kept; 1 is greedy.", metavar="BEAMS")
-    ] = None,
-    length_penalty: Annotated[
-        float | None, typer.Option("--length-penalty", help="Exponent of the length in the score.", metavar="A")
-    ] = None,
+    beam_size: BeamSize = None,
+    length_penalty: LengthPenalty = None,
     n_best: Annotated[
         int | None, typer.Option("--n-best", help="Print N lines for each: index ||| text ||| score.")
     ] = None,
@@ -29,28 +25,23 @@ def translate_command(
         bool, typer.Option("--attention", help="Draw on stderr where the model looked in the source.")
     ] = False,
     max_length: Annotated[
-        int | None, typer.Option("--max-length", help="Longest output in tokens.", rich_help_panel=_MORE)
+        int | None, typer.Option("--max-length", help="Longest output in tokens.", rich_help_panel=MORE)
     ] = None,
-    batch_tokens: Annotated[
-        int | None, typer.Option("--batch-tokens", help="Tokens decoded side by side.", rich_help_panel=_MORE)
-    ] = None,
+    batch_tokens: BatchTokens = None,
     stopping: Annotated[
-        str | None, typer.Option("--stopping", help="End a search with enough, or exact.", rich_help_panel=_MORE)
+        str | None, typer.Option("--stopping", help="End a search with enough, or exact.", rich_help_panel=MORE)
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Threads; one for each core.", rich_help_panel=_MORE)
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_MORE)] = "auto",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse input that is not UTF-8.", rich_help_panel=_MORE)
-    ] = False,
+    precision: Precision = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    strict: Strict = False,
 ) -> None:
     """Translate stdin to stdout, one line in, one line out."""
     from seq2seq.cli.stream import translate_with  # keeps torch out of --help
 
     decoding: dict[str, object] = {
         "beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "max_length": max_length,
-        "batch_tokens": batch_tokens, "stopping": stopping,
+        "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision,
     }  # fmt: skip
     translate_with(
         run, source, output, decoding=decoding, device=device, workers=workers, ranked=n_best is not None,

@@ -180,6 +180,8 @@ class DecodingConfig:
     """Longest output in tokens; 0: twice the source and 50 more."""
     batch_tokens: Count = 4096
     """Most padded source tokens decoded side by side, each counted once per beam."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of translating: auto takes bf16 on CUDA, fp32 elsewhere. bf16 on a CPU needs one that has it."""
 
     @property
     def alpha(self) -> float:

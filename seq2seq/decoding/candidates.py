@@ -81,7 +81,7 @@ def best_continuations(model: Model, hidden: Tensor, live: Tensor, n: int) -> tu
         scores, inner = best.flatten(1).topk(min(n, best[0].numel()), dim=1)  # [b, C]
         chosen = places.gather(1, inner // size)  # [b, C]: the group that each is of
         found.append((scores, chosen // groups, chosen % groups * size + inner % size))
-    scores, parents, pieces = (torch.cat(parts) for parts in zip(*found, strict=True))
+    scores, parents, pieces = found[0] if len(found) == 1 else (torch.cat(parts) for parts in zip(*found, strict=True))
     return scores, parents, _possible(pieces, scores)
 
 
@@ -93,6 +93,8 @@ def _possible(pieces: Tensor, scores: Tensor) -> Tensor:
 def _blocks(hidden: Tensor, live: Tensor) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
     """Whole sentences, about ``_ROWS`` rows of them at a time."""
     sentences = max(1, _ROWS // live.size(1))
+    if len(live) <= sentences:
+        return iter([hidden]), iter([live])
     return iter(torch.split(hidden, sentences * live.size(1))), iter(torch.split(live, sentences))
 
 

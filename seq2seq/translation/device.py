@@ -23,6 +23,29 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """``auto`` takes bf16 on CUDA, and fp32 elsewhere: the same lines whatever the batch.
+
+    Raises:
+        UserError: bf16 is asked of a processor that has none (78).
+    """
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    if precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+        raise UserError(
+            "this processor has no bf16 arithmetic (AMX or AVX512-BF16)",
+            mend="leave --precision out",
+            code=ExitCode.REFUSED,
+        )
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    # PyTorch knows, but has no public word for it.
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether PyTorch or NumPy failed for want of memory, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

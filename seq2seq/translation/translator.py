@@ -24,7 +24,7 @@ from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.transformer import Transformer
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
 from seq2seq.translation.batches import Ids, SearchJob, length_batches, search_batch, split_long
-from seq2seq.translation.device import pick_device
+from seq2seq.translation.device import pick_device, pick_dtype
 from seq2seq.translation.loading import decoding_config, load_model, read_run
 from seq2seq.translation.workers import Workers, cores
 
@@ -119,10 +119,12 @@ class Translator:
                 mend="leave one of the two out",
                 code=ExitCode.USAGE,
             )
+        settings = decoding_config(config, decoding or {})
+        dtype = pick_dtype(settings.precision, where)
         return cls(
-            load_model(run, manifest, config, tokenizer).to(where),
+            load_model(run, manifest, config, tokenizer).to(where, dtype),
             tokenizer,
-            decoding_config(config, decoding or {}),
+            settings,
             max_src_length=int(manifest.info.get("max_src_length", config.data.max_length)),
             langs=parse_langs(config.data.langs),
             workers=workers,
@@ -148,7 +150,12 @@ class Translator:
         return [best.text for best in self._ranked(self.hypotheses(lines, scored=False), 0)]
 
     def n_best(
-        self, lines: Sequence[str], *, first_line: int = 1, warn: Callable[[str], None] | None = None
+        self,
+        lines: Sequence[str],
+        *,
+        first_line: int = 1,
+        warn: Callable[[str], None] | None = None,
+        scored: bool = True,
     ) -> list[list[Translation]]:
         """Exactly ``config.n_best`` translations of each line, best first.
 
@@ -156,8 +163,9 @@ class Translator:
             lines: as ``lines.read_lines`` gives them.
             first_line: number of the first of them, for warnings.
             warn: told of lines that are translated in parts.
+            scored: whether the scores are wanted; greedy search is faster without.
         """
-        found = self.hypotheses(lines, first_line=first_line, warn=warn)
+        found = self.hypotheses(lines, first_line=first_line, warn=warn, scored=scored)
         ranked = [self._ranked(found, rank) for rank in range(self.config.n_best)]
         return [list(of_line) for of_line in zip(*ranked, strict=True)]
 
@@ -169,10 +177,7 @@ class Translator:
         warn: Callable[[str], None] | None = None,
         scored: bool = True,
     ) -> list[list[list[Hypothesis]]]:
-        """What the search found for each part of each line: no part where it is blank.
-
-        Arguments as ``n_best``'s, and ``scored``: greedy search is faster where scores are not wanted.
-        """
+        """What the search found for each part of each line: no part where it is blank. Arguments as ``n_best``'s."""
         parts = self._parts(lines, first_line, warn)  # of each line
         found = iter(self._search_all([part for line in parts for part in line], scored))
         return [[next(found) for _ in line] for line in parts]

@@ -1,0 +1,74 @@
+"""What translating promises, counted on real text: python tests/benchmarks/decode_contracts.py RUN CORPUS.
+
+Every line is searched in batches of 1, 2, 7 and 64 sentences, in order, backwards and cut into pieces; a
+line that comes out differently anywhere is shown with both scores. The same is done for threads, for the
+cache against computing everything anew, and for scores against forced decoding.
+"""
+
+import sys
+from functools import partial
+
+import torch
+
+from seq2seq.batching import pad
+from seq2seq.corpus import read_pairs
+from seq2seq.decoding import Hypothesis, length_penalty
+from seq2seq.tokenizer import BOS, EOS
+from seq2seq.translation import Translator
+from seq2seq.translation.batches import SearchJob, search_batch
+
+Found = list[Hypothesis]
+
+
+def main(run: str, corpus: str) -> None:
+    for beam_size in (1, 4):
+        with Translator.load(run, device="cpu", decoding={"beam_size": beam_size, "precision": "fp32"}) as translator:
+            lines = [pair.src for pair in read_pairs(corpus, translator.langs)]
+            units = [ids for ids in translator.tokenizer.encode(lines) if 0 < len(ids) < translator.max_src_length]
+            search = partial(
+                search_batch, SearchJob(translator.config, translator.device, None, scored=True), translator._cached
+            )
+            print(f"beam {beam_size}: {len(units):,} lines")
+            alone = [best[0] for unit in units for best in search([unit])]
+            for size in (2, 7, 64):
+                compare(f"batches of {size}", alone, in_batches(search, units, size))
+                backwards = in_batches(search, units[::-1], size)[::-1]
+                compare(f"batches of {size}, backwards", alone, backwards)
+            cut = [h for start in range(0, len(units), 100) for h in in_batches(search, units[start : start + 37], 64)]
+            kept = [alone[i] for start in range(0, len(units), 100) for i in range(start, min(start + 37, len(units)))]
+            compare("every first 37 of 100, batches of 64", kept, cut)
+            compare("as `translate` does it, all threads", alone, [h[0] for h in translator._search_all(units, True)])
+            forced(translator, units, alone)
+
+
+def in_batches(search: partial, units: list[list[int]], size: int) -> Found:
+    return [best[0] for start in range(0, len(units), size) for best in search(units[start : start + size])]
+
+
+def compare(what: str, expected: Found, found: Found) -> None:
+    different = [(a, b) for a, b in zip(expected, found, strict=True) if a.tokens != b.tokens]
+    widest = max(abs(a.log_probability - b.log_probability) for a, b in zip(expected, found, strict=True))
+    print(f"  {what}: {len(different)} of {len(found)} lines differ; log-probabilities by {widest:.1e} at most")
+    for a, b in different:
+        print(f"    scores {a.score:.7f} and {b.score:.7f}")
+
+
+@torch.inference_mode()
+def forced(translator: Translator, units: list[list[int]], hypotheses: Found) -> None:
+    """Scores, and the pieces of a greedy search, against the model that sees the whole target at once."""
+    widest = 0.0
+    not_likeliest = 0
+    for unit, h in zip(units, hypotheses, strict=True):
+        logits = translator.model(pad([unit], last=EOS), None, pad([h.tokens], first=BOS))[0]
+        steps = torch.tensor([*h.tokens, EOS])[: len(h.tokens) + 1]
+        log_probs = logits.log_softmax(-1)
+        total = float(log_probs.gather(1, steps[:, None]).sum())
+        widest = max(widest, abs(total / length_penalty(len(steps), translator.config.alpha) - h.score))
+        not_likeliest += int((log_probs.argmax(-1) != steps).any())
+    print(f"  scores differ from forced decoding by {widest:.1e} at most")
+    if translator.config.beam_size == 1:
+        print(f"  lines where the whole computed anew would go on otherwise: {not_likeliest}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,208 @@
+"""Our decoder against CTranslate2: python tests/benchmarks/decode_speed.py RUN CORPUS [ROUNDS].
+
+The same weights, through `seq2seq export`; three copies of the corpus, from a text file to a text file, and
+100 single sentences. CTranslate2's best setting of threads and batch size is looked for first. Then all take
+turns, ROUNDS times (5): speeds are only compared within one run, since machines drift. Loading is not counted.
+"""
+
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ctranslate2
+import sentencepiece
+import torch
+
+from seq2seq.cli.stream import translate_stream
+from seq2seq.corpus import read_pairs
+from seq2seq.errors import UserError
+from seq2seq.evaluation import score
+from seq2seq.export import export_run
+from seq2seq.translation import Translator, read_langs
+
+COPIES, SINGLES, SCANNED = 3, 100, 1000
+Tool = Callable[[Path, Path], None]
+"""Translates one file to another."""
+
+
+class Ours:
+    def __init__(self, run: Path, beam_size: int, precision: str) -> None:
+        self.translator = Translator.load(run, decoding={"beam_size": beam_size, "precision": precision})
+        self.name = f"seq2seq {precision}"
+
+    def __call__(self, source: Path, output: Path) -> None:
+        translate_stream(self.translator, str(source), str(output))
+
+    def one(self, line: str) -> str:
+        return self.translator.translate([line])[0]
+
+
+class Theirs:
+    def __init__(self, folder: Path, beam_size: int, alpha: float, compute: str) -> None:
+        self.tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+        self.folder, self.compute = folder, compute
+        self.options = {"beam_size": beam_size, "length_penalty": alpha, "min_decoding_length": 0}
+        self.name = f"CTranslate2 {compute}"
+        self.batch = {"max_batch_size": 8192, "batch_type": "tokens"}
+        self.load(2, 1)
+
+    def load(self, inter_threads: int, intra_threads: int) -> None:
+        self.threads = (inter_threads, intra_threads)
+        self.translator = ctranslate2.Translator(
+            str(self.folder), compute_type=self.compute, inter_threads=inter_threads, intra_threads=intra_threads
+        )
+
+    def translate(self, lines: list[str]) -> list[str]:
+        pieces = self.tokenizer.encode(lines, out_type=str)
+        found = self.translator.translate_batch(pieces, **self.options, **self.batch)
+        return self.tokenizer.decode([result.hypotheses[0] for result in found])
+
+    def __call__(self, source: Path, output: Path) -> None:
+        lines = source.read_text(encoding="utf-8").split("\n")[:-1]
+        output.write_text("".join(f"{line}\n" for line in self.translate(lines)), encoding="utf-8")
+
+    def one(self, line: str) -> str:
+        pieces = self.tokenizer.encode(line, out_type=str)
+        return self.tokenizer.decode(self.translator.translate_batch([pieces], **self.options)[0].hypotheses[0])
+
+    def find_best(self, lines: list[str]) -> None:
+        """The fastest of the usual settings of threads and batch size."""
+        cores = torch.get_num_threads()
+        best = (0.0, self.threads, self.batch)
+        for threads in {(cores, 1), (1, cores)}:
+            self.load(*threads)
+            for size in (1024, 2048, 4096, 8192, 16384):
+                self.batch = {"max_batch_size": size, "batch_type": "tokens"}
+                self.translate(lines[:50])
+                began = time.perf_counter()
+                self.translate(lines)
+                best = max(best, (len(lines) / (time.perf_counter() - began), threads, self.batch), key=lambda b: b[0])
+        self.load(*best[1])
+        self.batch = best[2]
+        print(f"{self.name}, beam {self.options['beam_size']}: best with {self.settings()}", flush=True)
+
+    def settings(self) -> str:
+        return (
+            f"{self.threads[0]} workers of {self.threads[1]} threads, batches of {self.batch['max_batch_size']} tokens"
+        )
+
+
+def matmul_rate() -> float:
+    """GFLOP/s of a product of two fp32 matrices of 1024 x 1024, all cores."""
+    threads, a = torch.get_num_threads(), torch.randn(1024, 1024)
+    torch.set_num_threads(CORES)
+    seconds = []
+    for _ in range(8):
+        began = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - began)
+    torch.set_num_threads(threads)
+    return 2 * 1024**3 / min(seconds) / 1e9
+
+
+CORES = torch.get_num_threads()
+
+
+def main(run: str, corpus: str, rounds: str = "5") -> None:
+    langs = read_langs(Path(run))
+    pairs = list(read_pairs(corpus, langs))
+    sources, references = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        source, output = folder / "source", folder / "output"
+        source.write_text("".join(f"{line}\n" for line in sources * COPIES), encoding="utf-8")
+        exports = {"float32": folder / "float32", "int8": folder / "int8"}
+        for quantization, place in exports.items():
+            export_run(Path(run), place, quantization=quantization)
+        rates: list[float] = []
+        print(f"{run}, {corpus}: {COPIES} x {len(sources):,} lines, {CORES} cores, {torch.__version__}", flush=True)
+        for beam_size in (1, 4):
+            tools: list[Ours | Theirs] = [Ours(Path(run), beam_size, "fp32")]
+            with contextlib.suppress(UserError):  # a processor without bf16
+                tools.append(Ours(Path(run), beam_size, "bf16"))
+            alpha = tools[0].translator.config.alpha
+            for compute, place in exports.items():
+                tools.append(Theirs(place, beam_size, alpha, compute))
+                tools[-1].find_best(sources[:SCANNED])
+            speeds: dict[str, list[float]] = {tool.name: [] for tool in tools}
+            texts: dict[str, list[str]] = {}
+            for tool in tools:
+                tool(source, output)  # warm
+            for _ in range(int(rounds)):
+                rates.append(matmul_rate())
+                for tool in tools:
+                    began = time.perf_counter()
+                    tool(source, output)
+                    speeds[tool.name].append(len(sources) * COPIES / (time.perf_counter() - began))
+                    texts[tool.name] = output.read_text(encoding="utf-8").split("\n")[: len(sources)]
+            latencies = single_sentences(tools, sources[:SINGLES])
+            report(beam_size, tools, speeds, latencies, texts, references, langs[1])
+            for tool in tools:
+                if isinstance(tool, Ours):
+                    tool.translator.close()
+        print(f"matmul 1024 x 1024 fp32, {CORES} cores: {spread(rates)} GFLOP/s")
+
+
+def single_sentences(tools: list[Ours | Theirs], lines: list[str]) -> dict[str, list[float]]:
+    """Milliseconds of each line, the tools taking turns line by line; CTranslate2's threads once more its best."""
+    for tool in tools:
+        if isinstance(tool, Theirs):
+            medians = {}
+            for threads in (1, CORES):
+                tool.load(1, threads)
+                medians[threads] = statistics.median(timed(tool, line) for line in lines[:30])
+            tool.load(1, min(medians, key=lambda n: medians[n]))
+        for line in lines[:5]:
+            tool.one(line)
+    found: dict[str, list[float]] = {tool.name: [] for tool in tools}
+    for line in lines:
+        for tool in tools:
+            found[tool.name].append(timed(tool, line))
+    return found
+
+
+def timed(tool: Ours | Theirs, line: str) -> float:
+    began = time.perf_counter()
+    tool.one(line)
+    return 1e3 * (time.perf_counter() - began)
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):,.0f} ({min(values):,.0f}-{max(values):,.0f})"
+
+
+def report(
+    beam_size: int,
+    tools: list[Ours | Theirs],
+    speeds: dict[str, list[float]],
+    latencies: dict[str, list[float]],
+    texts: dict[str, list[str]],
+    references: list[str],
+    tgt: str,
+) -> None:
+    print(f"\n| beam {beam_size} | sentences/s, median (spread) | one sentence, ms | BLEU | lines as our fp32 |")
+    print("|---|---|---|---|---|")
+    first = texts[tools[0].name]
+    for tool in tools:
+        same = sum(a == b for a, b in zip(first, texts[tool.name], strict=True))
+        print(
+            f"| {tool.name} | {spread(speeds[tool.name])} | {statistics.median(latencies[tool.name]):.1f} | "
+            f"{score('bleu', texts[tool.name], references, tgt).value:.2f} | {same} of {len(first)} |",
+            flush=True,
+        )
+    best = {c: statistics.median(speeds[f"CTranslate2 {c}"]) for c in ("float32", "int8")}
+    for tool in tools:
+        if isinstance(tool, Ours):
+            ours = statistics.median(speeds[tool.name])
+            print(
+                f"{tool.name}: {ours / best['float32']:.2f} times CTranslate2 float32, {ours / best['int8']:.2f} int8",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,104 @@
+"""The best next pieces: what grouping and blocks find is what sorting everything would."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2seq.decoding.candidates import best_continuations, best_piece
+from seq2seq.decoding.hypotheses import gapless
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK
+
+NEVER = [UNK, BOS, PAD]
+
+
+class Given:
+    """A model whose logits are what it is given."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return hidden.clone()
+
+
+def some_logits(rows: int, vocabulary: int, scale: float = 3.0, shift: float = 0.0) -> Tensor:
+    logits = scale * torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(rows + vocabulary)) + shift
+    logits[:, NEVER] = logits.max() + 1  # likelier than anything
+    return logits
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    log_probs = logits.double().log_softmax(-1)
+    log_probs[:, NEVER] = -torch.inf
+    return log_probs
+
+
+# Fewer pieces than a group, whole groups, a last group that is not full; less than a block of rows, several.
+SHAPES = [(1, 7), (3, 64), (5, 200), (64, 640), (150, 8000)]
+# As trained models have them; and so large or small that exp alone would overflow, or be zero.
+SIZES = [(3.0, 0.0), (30.0, 300.0), (0.1, -400.0)]
+
+
+@pytest.mark.parametrize(("rows", "vocabulary"), SHAPES)
+@pytest.mark.parametrize(("scale", "shift"), SIZES)
+def test_the_likeliest_piece(rows, vocabulary, scale, shift):
+    logits = some_logits(rows, vocabulary, scale, shift)
+    pieces, log_probs = best_piece(Given(), logits, scored=True)
+    expected, places = log_probabilities(logits).max(dim=1)
+    assert torch.equal(pieces, places)
+    torch.testing.assert_close(log_probs.double(), expected, rtol=1e-5, atol=1e-4)
+    pieces, nothing = best_piece(Given(), logits, scored=False)
+    assert torch.equal(pieces, places)
+    assert nothing is None
+
+
+@pytest.mark.parametrize(("rows", "vocabulary"), SHAPES)
+@pytest.mark.parametrize(("scale", "shift"), SIZES)
+@pytest.mark.parametrize("beams", [1, 3, 4])
+def test_the_likeliest_continuations(rows, vocabulary, scale, shift, beams):
+    logits = some_logits(rows * beams, vocabulary, scale, shift)
+    live = -torch.rand(rows, beams, generator=torch.Generator().manual_seed(1)).cumsum(1)
+    n = 2 * beams
+    scores, parents, pieces = best_continuations(Given(), logits, live, n)
+    totals = (live.double().unsqueeze(2) + log_probabilities(logits).view(rows, beams, -1)).flatten(1)
+    expected, places = totals.topk(min(n, totals.size(1)), dim=1)
+    possible = expected > -torch.inf
+    torch.testing.assert_close(
+        scores.double()[:, : expected.size(1)][possible], expected[possible], rtol=1e-5, atol=1e-4
+    )
+    found = parents * vocabulary + pieces
+    # In an order that rounding decides where scores are as good as equal.
+    for row in range(rows):
+        assert set(found[row, : int(possible[row].sum())].tolist()) == set(places[row, possible[row]].tolist())
+
+
+def test_all_of_the_best_may_be_neighbours():
+    """In one group, or in as many as there are continuations."""
+    logits = torch.zeros(1, 1000)
+    logits[0, 128:134] = torch.arange(6.0, 0.0, -1.0)
+    assert best_continuations(Given(), logits, torch.zeros(1, 1), 6)[2].tolist() == [[128, 129, 130, 131, 132, 133]]
+    logits = torch.zeros(1, 1000)
+    logits[0, 64:1000:150] = torch.arange(7.0, 0.0, -1.0)
+    assert best_continuations(Given(), logits, torch.zeros(1, 1), 4)[2].tolist() == [[64, 214, 364, 514]]
+
+
+def test_what_cannot_come_is_eos():
+    """More are wanted than there are; or the model's numbers are damaged. No piece lies beyond the vocabulary."""
+    scores, _, pieces = best_continuations(Given(), torch.zeros(2, 7), torch.zeros(2, 1), 8)
+    assert (scores > -torch.inf).sum(dim=1).tolist() == [4, 4]
+    assert pieces[scores == -torch.inf].eq(EOS).all()
+    damaged = torch.full((2, 100), torch.nan)
+    assert best_continuations(Given(), damaged, torch.zeros(2, 1), 4)[2].eq(EOS).all()
+    assert best_piece(Given(), damaged, scored=True)[0].eq(EOS).all()
+
+
+@pytest.mark.parametrize(
+    ("staying", "rows"),
+    [
+        ([True, True], [0, 1]),
+        ([False, False], []),
+        ([False, True, True, True], [3, 1, 2]),
+        ([True, False, True, False, True], [0, 4, 2]),
+        ([False, False, True], [2]),
+        ([True, True, False, False], [0, 1]),
+    ],
+)
+def test_gaps_are_filled_from_the_end(staying, rows):
+    assert gapless(staying) == rows
