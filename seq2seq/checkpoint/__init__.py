@@ -16,11 +16,21 @@ from seq2seq.checkpoint.resume import (
     save_checkpoint,
     set_rng_tensors,
 )
-from seq2seq.checkpoint.run import Manifest, commit, model_name, move_aside, read_file, read_manifest, read_tensors
+from seq2seq.checkpoint.run import (
+    SHORTLIST,
+    Manifest,
+    commit,
+    model_name,
+    move_aside,
+    read_file,
+    read_manifest,
+    read_tensors,
+)
 from seq2seq.checkpoint.sealed import FORMAT
 
 __all__ = [
     "FORMAT",
+    "SHORTLIST",
     "Checkpoint",
     "Manifest",
     "RunLock",

@@ -33,6 +33,9 @@ from seq2seq.checkpoint.sealed import (
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import sync_folder
 
+SHORTLIST = "shortlist.safetensors"
+"""File of a finished run: the target pieces that translate each source piece. Older runs have none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:

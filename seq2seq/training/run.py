@@ -10,17 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.checkpoint import Checkpoint, commit, model_name, read_manifest, read_tensors, truncate_metrics
+from seq2seq.checkpoint import (
+    SHORTLIST,
+    Checkpoint,
+    commit,
+    model_name,
+    read_manifest,
+    read_tensors,
+    truncate_metrics,
+)
 from seq2seq.config import RunConfig, parse_langs, to_toml
 from seq2seq.errors import Interrupted, UserError
 from seq2seq.model.transformer import n_parameters
 from seq2seq.training.card import model_card
 from seq2seq.training.corpora import discard
+from seq2seq.training.lexicon import build_lexicon, byte_pieces
 from seq2seq.training.loop import StopSignal, Trainer
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, Notice, Progress, Started
 from seq2seq.training.validation import ValidationSet
 from seq2seq.translation import load_weights
+
+_MANY_PAIRS = 100_000
+"""Learning which pieces translate which takes so long from here on that it is told."""
 
 
 class Run:
@@ -67,11 +79,17 @@ class Run:
             update=trainer.update,
         )
         yield from trainer.train()
+        if self.prepared.n_pairs > _MANY_PAIRS:
+            yield Notice("learning which pieces translate which")
+        tokenizer = self.prepared.tokenizer
+        shortlist = build_lexicon(
+            self.prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=self._check_interrupted
+        )
         if config.decoding.length_penalty is None:
             yield Notice("choosing the length penalty on the validation pairs")
-        yield self._finish()
+        yield self._finish(shortlist)
 
-    def _finish(self) -> Finished:
+    def _finish(self, shortlist: dict[str, Tensor]) -> Finished:
         """Choose the length penalty with the best weights, and mark the run as finished."""
         trainer = self.trainer
         reason = trainer.reason_to_end()
@@ -86,7 +104,7 @@ class Run:
             config = replace(config, decoding=replace(config.decoding, length_penalty=alpha))
             if bleu is not None:
                 scores["bleu_beam"] = bleu
-        self._commit(weights, trainer.best_update, scores, config, finished=True)
+        self._commit(weights, trainer.best_update, scores, config, shortlist)
         discard(self.folder / "prepared")
         return Finished(trainer.update, trainer.best_update, scores, trainer.seconds, reason)
 
@@ -97,18 +115,28 @@ class Run:
             raise Interrupted(signal_number, saved=True)
 
     def _commit_best(self, weights: dict[str, Tensor], update: int, scores: dict[str, float]) -> None:
-        self._commit(weights, update, scores, self.config, finished=False)
+        self._commit(weights, update, scores, self.config)
 
     def _commit(
-        self, weights: dict[str, Tensor], update: int, scores: dict[str, float], config: RunConfig, *, finished: bool
+        self,
+        weights: dict[str, Tensor],
+        update: int,
+        scores: dict[str, float],
+        config: RunConfig,
+        shortlist: dict[str, Tensor] | None = None,
     ) -> None:
-        """Put the weights to translate with, and all that belongs to them, into the folder."""
+        """Put the weights to translate with, and all that belongs to them, into the folder.
+
+        The last commit brings the shortlist and says that the run is finished.
+        """
+        finished = shortlist is not None
         commit(
             self.folder,
             {
                 "config.toml": to_toml(config).encode(),
                 "tokenizer.model": self.prepared.tokenizer.model,
                 model_name(update): weights,
+                **({SHORTLIST: shortlist} if shortlist is not None else {}),
             },
             update=update,
             finished=finished,

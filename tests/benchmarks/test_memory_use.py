@@ -13,6 +13,7 @@ import pytest
 from benchmarks.memory import Watch, resident
 
 from seq2seq.corpus import read_pairs
+from seq2seq.translation import Translator
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
@@ -74,34 +75,48 @@ def test_memory_of_training(tmp_path):
         assert training > 0
 
 
-def test_translating_a_long_stream(reverser, tmp_path):
-    """100,000 lines through a pipe: resident memory at line 10,000 and at the end, lines a second, and order."""
-    run = Path(os.environ.get("SEQ2SEQ_RUN", reverser))
-    source = os.environ.get("SEQ2SEQ_LINES")
-    given = (
-        Path(source).read_text().split("\n")[:-1]
-        if source
-        else (reverser.parent / "train.ab").read_text().split("\n")[:-1]
-    )
-    n = 100_000
-    with open(tmp_path / "in", "w") as file:
-        for i in range(n):
-            file.write(f"{given[i % len(given)]}\n")
+def in_letters(number: int) -> str:
+    """A number below 8^6 as the reverser's six letters."""
+    return " ".join("abcdefgh"[number >> 3 * place & 7] for place in range(6))
+
+
+def test_translating_a_million_lines(reverser):
+    """Through a pipe: resident memory at line 10,000 and later, and every line in its place.
+
+    The source is numbered: each line is its number in letters, which the model reads backwards.
+    """
+    n = int(os.environ.get("SEQ2SEQ_N_LINES", 1_000_000))
+    write = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from benchmarks.test_memory_use import in_letters
+for i in range({n}):
+    print(in_letters(i % 8**6))
+"""
     with (
-        subprocess.Popen(["cat", str(tmp_path / "in")], stdout=subprocess.PIPE) as cat,
+        subprocess.Popen([sys.executable, "-c", write], stdout=subprocess.PIPE) as writer,
         subprocess.Popen(
-            [*SEQ2SEQ, "translate", str(run)], stdin=cat.stdout, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [*SEQ2SEQ, "translate", str(reverser)], stdin=writer.stdout, stdout=subprocess.PIPE, text=True
         ) as process,
     ):
-        early, began, n_lines = 0, time.monotonic(), 0
-        for n_lines, _ in enumerate(process.stdout, start=1):
+        early, latest, began, n_lines = 0, 0, time.monotonic(), 0
+        wrong: dict[int, str] = {}
+        for n_lines, answer in enumerate(process.stdout, start=1):
+            if answer.rstrip("\n") != in_letters((n_lines - 1) % 8**6)[::-1]:
+                wrong[n_lines - 1] = answer.rstrip("\n")
             if n_lines == 10_000:
                 early = resident(process.pid)
-            if n_lines == n - 1:
-                late = resident(process.pid)
+            elif n_lines > 10_000 and n_lines % 10_000 == 0 and n_lines < n:
+                latest = max(latest, resident(process.pid))
         seconds = time.monotonic() - began
+    # What the model gets wrong it gets wrong on its own: no neighbour's answer has slipped in.
+    with Translator.load(reverser) as translator:
+        alone = translator.translate([in_letters(i % 8**6) for i in wrong])
+    strays = sum(a != b for a, b in zip(alone, wrong.values(), strict=True))
     print(
-        f"\n{n_lines:,} lines in {seconds:.0f} s, {n_lines / seconds:,.0f} lines/s; resident {early / MIB:,.0f} MiB at "
-        f"line 10,000, {late / MIB:,.0f} MiB at the end"
+        f"\n{n_lines:,} lines in {seconds:.0f} s, {n_lines / seconds:,.0f} lines/s; resident {early / MIB:,.1f} MiB "
+        f"at line 10,000, {latest / MIB:,.1f} MiB at most after it; "
+        f"{len(wrong)} lines mistranslated, {strays} of them out of place"
     )
     assert n_lines == n
+    assert strays == 0

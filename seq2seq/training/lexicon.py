@@ -1,0 +1,253 @@
+"""Which pieces translate which: the table from which decoding draws its shortlist of target pieces.
+
+A sentence needs few of the pieces that a model knows. For each source piece the table names the target
+pieces that most likely translate it, by IBM model 1 over the training pairs; with those that occur
+nearly everywhere they are all that the output layer has to score.
+
+Source: Brown et al. 1993, "The Mathematics of Statistical Machine Translation", model 1; shortlists:
+Jean et al. 2015, arXiv:1412.2007.
+
+A link is one target position together with one source position of the same pair, or with the empty word
+that stands in front of every source. Words: V vocabulary, C candidates, F frequent pieces, L links,
+P different pairs of a source and a target piece, J target positions.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seq2seq.corpus import IdsStore
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+
+Int64s = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_MOST_PAIRS: Final = 200_000
+"""Of a larger corpus a part is learnt from, spread evenly over it."""
+_MOST_LINKS: Final = 1 << 26
+"""What bounds memory, at 8 bytes a link and half as much again while it is counted, and time."""
+_LONGEST: Final = 64
+"""Longer pairs, in pieces, say little about which piece translates which, and take many links to say it."""
+_LEAST: Final = 1e-4
+"""A less likely piece is no candidate."""
+_ROWS: Final = 4096
+_BLOCK: Final = 1 << 22
+"""Links looked at together."""
+_EMPTY_WORD: Final = BOS  # which no text is encoded to
+_N_CONTROL: Final = 1 + max(UNK, BOS, EOS, PAD)
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+def byte_pieces(tokenizer: Tokenizer) -> list[int]:
+    """Ids of the pieces that spell bytes: they stand for characters so rare that they are mostly copied."""
+    pieces = tokenizer.pieces(range(len(tokenizer)))
+    return [i for i, piece in enumerate(pieces) if _BYTE.fullmatch(piece)]
+
+
+def build_lexicon(
+    ids: IdsStore,
+    vocab_size: int,
+    copied: Collection[int] = (),
+    *,
+    candidates: int = 64,
+    frequent: int = 128,
+    iterations: int = 4,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Tensor]:
+    """Learn which target pieces translate each source piece; the same pairs give the same table.
+
+    Args:
+        ids: the pairs to learn from. A large corpus is sampled: memory does not grow with it.
+        vocab_size: pieces of the joint vocabulary.
+        copied: pieces that come first among their own candidates, whether they occur or not.
+        candidates: most target pieces for each source piece.
+        frequent: most frequent target pieces to name.
+        iterations: of expectation maximisation; at least 1.
+        check: called between blocks of work, each well under a second but for one sort of all links; what
+            it raises ends the learning.
+
+    Returns:
+        ``candidates``, int32: for each source piece its target pieces, the likeliest first, but behind all
+        others those in ``frequent``, which decoding has anyway. A piece that occurs on both sides is the
+        second at the latest among its own. [V, C]
+        ``frequent``, int32: target pieces, the most frequent first. [F]
+        Control symbols are in neither; where there are too few pieces, rows end in EOS. The row of a piece
+        that occurs in no source is nothing else, unless it is in ``copied``.
+    """
+    rows = _sample(ids)
+    links, n_tgt, seen, counts = _links(ids, rows, vocab_size, check)
+    keys, p = _expectation_maximisation(links, n_tgt, vocab_size, iterations, check)
+    everywhere = _most_frequent(counts, frequent)
+    is_frequent = np.zeros(vocab_size, np.bool_)
+    is_frequent[everywhere] = True
+    own = np.where(seen & (counts > 0) & ~is_frequent, 2, 0)
+    own[list(copied)] = 1
+    table = _best(keys, p, own, is_frequent, candidates, check)
+    return {"candidates": torch.from_numpy(table), "frequent": torch.from_numpy(everywhere)}
+
+
+def _sample(ids: IdsStore) -> Int64s:
+    """Rows to learn from, in order and evenly spread."""
+    src = ids.src_lengths.astype(np.int64)
+    tgt = ids.tgt_lengths.astype(np.int64)
+    longer = np.maximum(src, tgt)
+    # Of a corpus of paragraphs the shorter half is learnt from.
+    limit = max(_LONGEST, int(np.median(longer))) if len(longer) else _LONGEST
+    usable = np.flatnonzero(longer <= limit)
+    n_links = int(((src + 1) * tgt)[usable].sum())
+    n = min(len(usable), _MOST_PAIRS, len(usable) * _MOST_LINKS // max(1, n_links))
+    chosen: Int64s = usable[np.arange(n) * len(usable) // max(1, n)]
+    return chosen
+
+
+def _links(
+    ids: IdsStore, rows: Int64s, vocab_size: int, check: Callable[[], None]
+) -> tuple[Int64s, int, NDArray[np.bool_], Int64s]:
+    """Every link of some pairs, sorted by source piece, target piece, target position.
+
+    Returns:
+        Each link as one number, ``(source piece * V + target piece) << bits | position``, where ``bits``
+        holds the number of positions: a plain sort then keeps the three together. [L]
+        The number of target positions.
+        Whether each piece occurs in a source. [V]
+        How often each occurs in a target. [V]
+    """
+    n_links = int(((ids.src_lengths[rows].astype(np.int64) + 1) * ids.tgt_lengths[rows]).sum())
+    n_tgt = int(ids.tgt_lengths[rows].sum(dtype=np.int64))
+    links = np.empty(n_links, np.int64)
+    seen = np.zeros(vocab_size, np.bool_)
+    counts = np.zeros(vocab_size, np.int64)
+    n_done = n_tgt_done = 0
+    for start in range(0, len(rows), _ROWS):
+        check()
+        sources, targets = ids.take(rows[start : start + _ROWS])
+        empty = np.array([_EMPTY_WORD])
+        src = np.concatenate([part for source in sources for part in (empty, source)]).astype(np.int64)
+        tgt = np.concatenate(targets).astype(np.int64)
+        seen[src] = True
+        counts += np.bincount(tgt, minlength=vocab_size)
+        src_lengths = np.array([len(source) + 1 for source in sources])
+        tgt_lengths = np.array([len(target) for target in targets])
+        # Each source position meets all target positions of its own pair, which are neighbours.
+        met = np.repeat(tgt_lengths, src_lengths)
+        first = np.repeat(np.cumsum(tgt_lengths) - tgt_lengths, src_lengths)
+        position = np.arange(met.sum()) + np.repeat(first - (np.cumsum(met) - met), met)
+        part = links[n_done : n_done + len(position)]
+        np.multiply(np.repeat(src, met), vocab_size, out=part)
+        part += tgt[position]
+        part <<= n_tgt.bit_length()
+        part |= position + n_tgt_done
+        n_done += len(position)
+        n_tgt_done += len(tgt)
+    check()
+    links.sort()
+    check()
+    return links, n_tgt, seen, counts
+
+
+def _expectation_maximisation(
+    links: Int64s, n_tgt: int, vocab_size: int, iterations: int, check: Callable[[], None]
+) -> tuple[Int64s, Floats]:
+    """Fit IBM model 1.
+
+    Args:
+        links: from ``_links``. [L]
+        n_tgt: target positions, J.
+        vocab_size: V.
+        iterations: at least 1.
+        check: called between blocks.
+
+    Returns:
+        ``source piece * V + target piece`` of the pairs of pieces that occur, ascending, and the
+        probability of the target piece given the source piece. [P] each
+    """
+    bits = n_tgt.bit_length()
+    starts = _starts(links, bits, check)  # [P+1]
+    keys = links[starts[:-1]] >> bits  # [P]
+    sources = np.searchsorted(keys, np.arange(vocab_size + 1) * vocab_size)  # [V+1]
+    met = np.diff(sources)
+    met, sources = met[met > 0], sources[:-1][met > 0]
+    p = np.ones(len(keys))
+    expected = np.empty(len(keys))
+    for _ in range(iterations):
+        # What each target position is shared out by: the sum over the sources it is linked with.
+        total = np.zeros(n_tgt)  # [J]
+        for a, b in _blocks(starts):
+            check()
+            position = links[starts[a] : starts[b]] & ((1 << bits) - 1)
+            total += np.bincount(position, np.repeat(p[a:b], np.diff(starts[a : b + 1])), minlength=n_tgt)
+        for a, b in _blocks(starts):
+            check()
+            position = links[starts[a] : starts[b]] & ((1 << bits) - 1)
+            expected[a:b] = p[a:b] * np.add.reduceat(1 / total[position], starts[a:b] - starts[a])
+        if len(keys):
+            p = expected / np.repeat(np.add.reduceat(expected, sources), met)
+    return keys, p
+
+
+def _starts(links: Int64s, bits: int, check: Callable[[], None]) -> Int64s:
+    """Where each pair of pieces begins among the sorted links, and where the last one ends. [P+1]"""
+    found = [np.zeros(min(1, len(links)), np.int64)]
+    for start in range(1, len(links), _BLOCK):
+        check()
+        keys = links[start - 1 : start + _BLOCK] >> bits
+        found.append(np.flatnonzero(keys[1:] != keys[:-1]) + start)
+    return np.concatenate([*found, [len(links)]])
+
+
+def _blocks(starts: Int64s) -> Iterator[tuple[int, int]]:
+    """Neighbouring pairs of pieces with about ``_BLOCK`` links together, as the first and one past the last."""
+    n = len(starts) - 1
+    bounds = np.searchsorted(starts[:-1], np.arange(0, max(1, starts[-1]), _BLOCK)).tolist()
+    for a, b in zip(bounds, [*bounds[1:], n], strict=True):
+        if a < b:
+            yield a, b
+
+
+def _best(
+    keys: Int64s, p: Floats, own: Int64s, is_frequent: NDArray[np.bool_], width: int, check: Callable[[], None]
+) -> NDArray[np.int32]:
+    """The table of candidates.
+
+    Args:
+        keys, p: from ``_expectation_maximisation``. [P] each
+        own: the last place that each piece may have among its own candidates, from 1; 0: none is kept. [V]
+        is_frequent: which pieces come behind all others. [V]
+        width: C.
+        check: called now and then.
+
+    Returns:
+        Target pieces, the likeliest first; of equals the one with the lower id. [V, C]
+    """
+    vocab_size = len(own)
+    table = np.full((vocab_size, width), EOS, np.int32)
+    bounds = np.searchsorted(keys, np.arange(vocab_size + 1) * vocab_size).tolist()
+    for src in range(_N_CONTROL, vocab_size):
+        if src % _ROWS == 0:
+            check()
+        a, b = bounds[src], bounds[src + 1]
+        tgt = keys[a:b] - src * vocab_size
+        likely = np.flatnonzero((p[a:b] >= _LEAST) & (tgt >= _N_CONTROL))
+        order = likely[np.lexsort((-p[a:b][likely], is_frequent[tgt[likely]]))[:width]]
+        row: list[Any] = tgt[order].tolist()
+        # Names and numbers are copied, and a rare one has met too few pairs to show it.
+        place = int(own[src])
+        if place and src not in row[:place]:
+            row = [piece for piece in row if piece != src]
+            row = [*row[: place - 1], src, *row[place - 1 :]][:width]
+        table[src, : len(row)] = row
+    return table
+
+
+def _most_frequent(counts: Int64s, n: int) -> NDArray[np.int32]:
+    """The pieces that occur most often, of equals the one with the lower id; EOS where no more occur. [F]"""
+    order = np.argsort(-counts[_N_CONTROL:], kind="stable")[:n] + _N_CONTROL
+    order = order[counts[order] > 0]
+    found = np.full(n, EOS, np.int32)
+    found[: len(order)] = order
+    return found
