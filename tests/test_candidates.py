@@ -14,8 +14,11 @@ NEVER = [UNK, BOS, PAD]
 class Given:
     """A model whose logits are what it is given."""
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        return hidden.clone()
+    def logits(self, hidden: Tensor, state: object, first: int, last: int) -> Tensor:
+        return hidden[first:last].clone()
+
+    def pieces(self, columns: Tensor, state: object) -> Tensor:
+        return columns
 
 
 def some_logits(rows: int, vocabulary: int, scale: float = 3.0, shift: float = 0.0) -> Tensor:
@@ -40,11 +43,11 @@ SIZES = [(3.0, 0.0), (30.0, 300.0), (0.1, -400.0)]
 @pytest.mark.parametrize(("scale", "shift"), SIZES)
 def test_the_likeliest_piece(rows, vocabulary, scale, shift):
     logits = some_logits(rows, vocabulary, scale, shift)
-    pieces, log_probs = best_piece(Given(), logits, scored=True)
+    pieces, log_probs = best_piece(Given(), logits, None, scored=True)
     expected, places = log_probabilities(logits).max(dim=1)
     assert torch.equal(pieces, places)
     torch.testing.assert_close(log_probs.double(), expected, rtol=1e-5, atol=1e-4)
-    pieces, nothing = best_piece(Given(), logits, scored=False)
+    pieces, nothing = best_piece(Given(), logits, None, scored=False)
     assert torch.equal(pieces, places)
     assert nothing is None
 
@@ -56,7 +59,7 @@ def test_the_likeliest_continuations(rows, vocabulary, scale, shift, beams):
     logits = some_logits(rows * beams, vocabulary, scale, shift)
     live = -torch.rand(rows, beams, generator=torch.Generator().manual_seed(1)).cumsum(1)
     n = 2 * beams
-    scores, parents, pieces = best_continuations(Given(), logits, live, n)
+    scores, parents, pieces = best_continuations(Given(), logits, None, live, n)
     totals = (live.double().unsqueeze(2) + log_probabilities(logits).view(rows, beams, -1)).flatten(1)
     expected, places = totals.topk(min(n, totals.size(1)), dim=1)
     possible = expected > -torch.inf
@@ -73,20 +76,22 @@ def test_all_of_the_best_may_be_neighbours():
     """In one group, or in as many as there are continuations."""
     logits = torch.zeros(1, 1000)
     logits[0, 128:134] = torch.arange(6.0, 0.0, -1.0)
-    assert best_continuations(Given(), logits, torch.zeros(1, 1), 6)[2].tolist() == [[128, 129, 130, 131, 132, 133]]
+    assert best_continuations(Given(), logits, None, torch.zeros(1, 1), 6)[2].tolist() == [
+        [128, 129, 130, 131, 132, 133]
+    ]
     logits = torch.zeros(1, 1000)
     logits[0, 64:1000:150] = torch.arange(7.0, 0.0, -1.0)
-    assert best_continuations(Given(), logits, torch.zeros(1, 1), 4)[2].tolist() == [[64, 214, 364, 514]]
+    assert best_continuations(Given(), logits, None, torch.zeros(1, 1), 4)[2].tolist() == [[64, 214, 364, 514]]
 
 
 def test_what_cannot_come_is_eos():
     """More are wanted than there are; or the model's numbers are damaged. No piece lies beyond the vocabulary."""
-    scores, _, pieces = best_continuations(Given(), torch.zeros(2, 7), torch.zeros(2, 1), 8)
+    scores, _, pieces = best_continuations(Given(), torch.zeros(2, 7), None, torch.zeros(2, 1), 8)
     assert (scores > -torch.inf).sum(dim=1).tolist() == [4, 4]
     assert pieces[scores == -torch.inf].eq(EOS).all()
     damaged = torch.full((2, 100), torch.nan)
-    assert best_continuations(Given(), damaged, torch.zeros(2, 1), 4)[2].eq(EOS).all()
-    assert best_piece(Given(), damaged, scored=True)[0].eq(EOS).all()
+    assert best_continuations(Given(), damaged, None, torch.zeros(2, 1), 4)[2].eq(EOS).all()
+    assert best_piece(Given(), damaged, None, scored=True)[0].eq(EOS).all()
 
 
 @pytest.mark.parametrize(

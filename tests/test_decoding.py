@@ -42,8 +42,11 @@ class Toy:
         assert all(past[0] == BOS for _, past in state)
         return torch.tensor([self.next_logits(src, past[1:]) for src, past in state]), state
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        return hidden.clone()
+    def logits(self, hidden: Tensor, state: object, first: int, last: int) -> Tensor:
+        return hidden[first:last].clone()
+
+    def pieces(self, columns: Tensor, state: object) -> Tensor:
+        return columns
 
     def reorder(self, state: list[tuple[Row, Row]], sentences: Sequence[int], parents: Tensor) -> list[tuple[Row, Row]]:
         assert len(sentences) == len(parents)

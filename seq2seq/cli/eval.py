@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.cli.options import BeamSize, Device, LengthPenalty, Precision, Strict, Workers
+from seq2seq.cli.options import BeamSize, Device, LengthPenalty, Precision, ShortlistSize, Strict, Workers
 
 
 def eval_command(
@@ -26,6 +26,7 @@ def eval_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
     beam_size: BeamSize = None,
     length_penalty: LengthPenalty = None,
+    shortlist: ShortlistSize = None,
     precision: Precision = None,
     workers: Workers = None,
     device: Device = "auto",
@@ -44,7 +45,7 @@ def eval_command(
         if len(words) < 2:
             raise wrong_words("eval takes a run folder and at least one corpus")
         decoding: dict[str, object] = {
-            "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision,
+            "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision, "shortlist": shortlist,
         }  # fmt: skip
         results = score_run(
             Path(words[0]), words[1:], names,

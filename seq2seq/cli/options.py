@@ -19,6 +19,9 @@ LengthPenalty = Annotated[
 BatchTokens = Annotated[
     int | None, typer.Option("--batch-tokens", help="Tokens decoded side by side.", rich_help_panel=MORE)
 ]
+ShortlistSize = Annotated[
+    int | None, typer.Option("--shortlist", help="Likely pieces for each source piece; 0: all.", rich_help_panel=MORE)
+]
 Precision = Annotated[
     str | None, typer.Option("--precision", help="Arithmetic: auto, fp32 or bf16.", rich_help_panel=MORE)
 ]

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.cli.options import MORE, BatchTokens, BeamSize, Device, LengthPenalty, Precision, Strict, Workers
+from seq2seq.cli.options import (
+    MORE,
+    BatchTokens,
+    BeamSize,
+    Device,
+    LengthPenalty,
+    Precision,
+    ShortlistSize,
+    Strict,
+    Workers,
+)
 
 
 def translate_command(
@@ -31,6 +41,7 @@ def translate_command(
     stopping: Annotated[
         str | None, typer.Option("--stopping", help="End a search with enough, or exact.", rich_help_panel=MORE)
     ] = None,
+    shortlist: ShortlistSize = None,
     precision: Precision = None,
     workers: Workers = None,
     device: Device = "auto",
@@ -41,7 +52,7 @@ def translate_command(
 
     decoding: dict[str, object] = {
         "beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "max_length": max_length,
-        "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision,
+        "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision, "shortlist": shortlist,
     }  # fmt: skip
     translate_with(
         run, source, output, decoding=decoding, device=device, workers=workers, ranked=n_best is not None,

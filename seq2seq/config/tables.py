@@ -180,6 +180,9 @@ class DecodingConfig:
     """Longest output in tokens; 0: twice the source and 50 more."""
     batch_tokens: Count = 4096
     """Most padded source tokens decoded side by side, each counted once per beam."""
+    shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
+    """Likeliest translations of each source piece that a translation may be made of, beside the most frequent
+    pieces: faster, and now and then another translation. 0: all pieces may come."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of translating: auto takes bf16 on CUDA, fp32 elsewhere. bf16 on a CPU needs one that has it."""
 

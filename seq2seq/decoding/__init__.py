@@ -1,4 +1,4 @@
-"""How a translation is searched for, knowing a model only as ``start``, ``step``, ``logits`` and ``reorder``."""
+"""How a translation is searched for, knowing a model only by a few calls: ``hypotheses.Model``."""
 
 from typing import Protocol
 

@@ -123,7 +123,7 @@ def beam_search(
         length += 1
         hidden, state = model.step(tokens.flatten(), state)
         # Twice the beams, because up to N of them may end in EOS and N have to live on.
-        candidates = best_continuations(model, hidden, live, 2 * config.beam_size)  # three of [B, C]
+        candidates = best_continuations(model, hidden, state, live, 2 * config.beam_size)  # three of [B, C]
         rows = zip(sentences, *(c.tolist() for c in candidates), strict=True)
         survivors = [sentence.advance(length, *row) for sentence, *row in rows]
         for sentence in sentences:

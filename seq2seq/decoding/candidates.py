@@ -8,7 +8,7 @@ alone: the C best of all cannot lie outside the C groups with the highest maxima
 Shapes: B sentences, N beams, V vocabulary, G groups, C candidates.
 """
 
-from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,34 +31,37 @@ _SAFE = 60.0
 """A sum of this many exponentials neither overflows nor loses precision."""
 
 
-def best_piece(model: Model, hidden: Tensor, *, scored: bool) -> tuple[Tensor, Tensor | None]:
+def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tuple[Tensor, Tensor | None]:
     """The likeliest next piece of each row.
 
     Args:
         model: makes the logits.
         hidden: as ``model.step`` returns it. [B, D]
+        state: the same.
         scored: whether log-probabilities are wanted: the likeliest piece is known without.
 
     Returns:
         Pieces [B], and their log-probabilities [B] or None.
     """
     pieces, log_probs = [], []
-    for block in torch.split(hidden, _ROWS):
-        grouped, maxima, normaliser = _grouped_logits(model.logits(block), scored=scored)
+    for first in range(0, len(hidden), _ROWS):
+        logits = model.logits(hidden, state, first, min(first + _ROWS, len(hidden)))
+        grouped, maxima, normaliser = _grouped_logits(logits, scored=scored)
         group = maxima.argmax(dim=1, keepdim=True)  # [b, 1]
         within = _of_groups(grouped, group).argmax(dim=1, keepdim=True)  # [b, 1]
         pieces.append(_possible((group * grouped.size(2) + within).squeeze(1), maxima.gather(1, group).squeeze(1)))
         if normaliser is not None:
             log_probs.append(maxima.gather(1, group).squeeze(1) - normaliser)
-    return torch.cat(pieces), torch.cat(log_probs) if scored else None
+    return model.pieces(torch.cat(pieces), state), torch.cat(log_probs) if scored else None
 
 
-def best_continuations(model: Model, hidden: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
     """The likeliest continuations of each sentence's hypotheses, best first.
 
     Args:
         model: makes the logits.
         hidden: as ``model.step`` returns it. [B·N, D]
+        state: the same.
         live: log-probabilities of the hypotheses so far. [B, N]
         n: continuations wanted, C; fewer come where the vocabulary has fewer.
 
@@ -67,8 +70,11 @@ def best_continuations(model: Model, hidden: Tensor, live: Tensor, n: int) -> tu
     """
     beams = live.size(1)
     found = []
-    for block, so_far in zip(*_blocks(hidden, live), strict=True):
-        grouped, maxima, normaliser = _grouped_logits(model.logits(block), scored=True)
+    sentences = max(1, _ROWS // beams)
+    for first in range(0, len(live), sentences):
+        so_far = live[first : first + sentences]  # [b, N]
+        logits = model.logits(hidden, state, first * beams, (first + len(so_far)) * beams)
+        grouped, maxima, normaliser = _grouped_logits(logits, scored=True)
         assert normaliser is not None
         rows, groups, size = grouped.shape
         shift = so_far - normaliser.view(-1, beams)  # [b, N]: from a logit to the sum with its piece
@@ -82,20 +88,12 @@ def best_continuations(model: Model, hidden: Tensor, live: Tensor, n: int) -> tu
         chosen = places.gather(1, inner // size)  # [b, C]: the group that each is of
         found.append((scores, chosen // groups, chosen % groups * size + inner % size))
     scores, parents, pieces = found[0] if len(found) == 1 else (torch.cat(parts) for parts in zip(*found, strict=True))
-    return scores, parents, _possible(pieces, scores)
+    return scores, parents, model.pieces(_possible(pieces, scores), state)
 
 
 def _possible(pieces: Tensor, scores: Tensor) -> Tensor:
     """Pieces with EOS in place of what cannot come: what fills up the vocabulary, or a damaged model's NaN."""
     return pieces.masked_fill(~(scores > _IMPOSSIBLE), EOS)
-
-
-def _blocks(hidden: Tensor, live: Tensor) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
-    """Whole sentences, about ``_ROWS`` rows of them at a time."""
-    sentences = max(1, _ROWS // live.size(1))
-    if len(live) <= sentences:
-        return iter([hidden]), iter([live])
-    return iter(torch.split(hidden, sentences * live.size(1))), iter(torch.split(live, sentences))
 
 
 def _grouped_logits(logits: Tensor, *, scored: bool) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -30,7 +30,7 @@ def greedy_search(
     sums = [0.0 if scored else math.nan] * len(running)
     while running:
         hidden, state = model.step(tokens, state)
-        tokens, log_probs = best_piece(model, hidden, scored=scored)  # [B], [B]
+        tokens, log_probs = best_piece(model, hidden, state, scored=scored)  # [B], [B]
         if log_probs is not None:
             for sentence, log_prob in zip(running, log_probs.tolist(), strict=True):
                 sums[sentence] += log_prob

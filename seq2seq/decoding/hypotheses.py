@@ -1,4 +1,4 @@
-"""What searching works with: the model as four calls, and hypotheses with their scores.
+"""What searching works with: the model as a few calls, and hypotheses with their scores.
 
 Shapes: B sentences, N beams, S source length, V vocabulary.
 """
@@ -19,8 +19,12 @@ class Model(Protocol):
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Read the newest token of each row. [B·N] -> what ``logits`` takes [B·N, D], state"""
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Logits of the next piece; -inf beyond the vocabulary. [rows, D] -> [rows, ≥V]"""
+    def logits(self, hidden: Tensor, state: Any, first: int, last: int) -> Tensor:
+        """Logits of the next piece for rows first to last, far below any other where none may come; the caller's
+        to change. Columns 0 to 3 are the control symbols. [B·N, D] -> [last - first, n]"""
+
+    def pieces(self, columns: Tensor, state: Any) -> Tensor:
+        """The pieces that columns of the logits stand for. Any shape; the same shape"""
 
     def reorder(self, state: Any, sentences: Sequence[int], parents: Tensor) -> Any:
         """Go on with these sentences from these of their beams. [B'], [B', N'] -> state of B' ≤ B, N' beams"""

@@ -12,7 +12,8 @@ what is kept and where:
   the score of the attention (``ATTENTIONS``) multiplied into W_Q.
 
 Shapes: B sentences, N beams, S source length, T target tokens so far, D model width, H heads,
-K width of a head, V vocabulary, L decoder layers, P slots (one at the first step, then N a step).
+K width of a head, V vocabulary, L decoder layers, P slots (one at the first step, then N a step), n pieces
+that may come: a shortlist, or all of V.
 """
 
 import math
@@ -26,10 +27,11 @@ from torch import Tensor, nn
 from seq2seq.model.attention import MultiHeadAttention, fused_attention
 from seq2seq.model.layers import DecoderLayer, EncoderLayer, FeedForward, Residual
 from seq2seq.model.positions import rotate
+from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 
-_FIRST_SLOTS = 16
-"""Steps that the log of the target has room for at first; it doubles when it is full."""
+_MORE_STEPS = 12
+"""The log of the target has room for so many more steps than the source is long, at first."""
 _PIECES_ALIGNED = 64
 """The vocabulary's side of the output is filled up to a multiple of this with pieces that never come."""
 _IMPOSSIBLE = -1e30
@@ -44,6 +46,12 @@ class DecoderState:
     """Keys and values of the source. [B, S, L, 2, H, K]"""
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None where nothing is padding. [B, 1, 1, S]"""
+    output: Tensor
+    """The output layer, of the pieces that may come. [D + 1, n]"""
+    pieces: Tensor | None
+    """Which pieces these are; None: all, and some that fill up. [n]"""
+    forbidden: Tensor | None
+    """0 at the pieces that a sentence may be translated with, far below 0 elsewhere; None: all may come. [B, n]"""
     log: Tensor
     """Keys and values of the target so far, with room for more slots than the P in use. [B, L, 2, H, ≥P, K]"""
     descent: Tensor | None
@@ -171,11 +179,13 @@ class CachedTransformer:
 
     Args:
         model: in evaluation mode.
+        shortlist: what a sentence may be translated with; None: every piece.
     """
 
     @torch.no_grad()
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, shortlist: Shortlist | None = None) -> None:
         self._model = model
+        self._shortlist = shortlist
         self._heads = model.config.n_heads
         self._encoder = [_EncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]
         self._decoder = [_DecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
@@ -208,7 +218,23 @@ class CachedTransformer:
         memory = self._encoder_norm(x)  # [B·S, D]
         cross = self._cross(memory).view(batch, length, len(self._decoder), 2, self._heads, -1)
         log = cross.new_empty(batch, len(self._decoder), 2, self._heads, 0, cross.size(-1))
-        return DecoderState(cross, mask, log, None, own=cross.new_zeros(1, 1), n_tokens=0, n_slots=0)
+        output, pieces, forbidden = self._output, None, None
+        if self._shortlist is not None:
+            pieces, allowed = self._shortlist.of(src, _PIECES_ALIGNED)
+            output = output.index_select(1, pieces)
+            forbidden = cross.new_zeros(allowed.shape).masked_fill_(~allowed, _IMPOSSIBLE)
+        return DecoderState(
+            cross=cross,
+            src_mask=mask,
+            output=output,
+            pieces=pieces,
+            forbidden=forbidden,
+            log=log,
+            descent=None,
+            own=cross.new_zeros(1, 1),
+            n_tokens=0,
+            n_slots=0,
+        )
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Read one more target token in each row.
@@ -236,9 +262,27 @@ class CachedTransformer:
         state.n_slots = end
         return self._decoder_norm(x), state
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Unnormalised log-probabilities of the next piece, far below any other beyond V. [rows, D] -> [rows, ≥V]"""
-        return F.pad(hidden, (0, 1), value=1.0) @ self._output
+    def logits(self, hidden: Tensor, state: DecoderState, first: int, last: int) -> Tensor:
+        """Unnormalised log-probabilities of the next piece for some rows; far below any other where it must not come.
+
+        Args:
+            hidden: of all rows, as ``step`` returns it. [B·N, D]
+            state: that ``step`` returned.
+            first: row to begin with, the first of a sentence.
+            last: row to end before.
+
+        Returns:
+            [last - first, n]
+        """
+        logits = F.pad(hidden[first:last], (0, 1), value=1.0) @ state.output
+        if state.forbidden is not None:
+            beams = state.n_beams
+            logits.view(-1, beams, logits.size(1)).add_(state.forbidden[first // beams : last // beams].unsqueeze(1))
+        return logits
+
+    def pieces(self, columns: Tensor, state: DecoderState) -> Tensor:
+        """The pieces that columns of the logits stand for. Any shape; the same shape."""
+        return columns if state.pieces is None else state.pieces[columns]
 
     def reorder(self, state: DecoderState, sentences: Sequence[int], parents: Tensor) -> DecoderState:
         """Drop sentences, let each beam go on from another, change the number of beams.
@@ -253,15 +297,18 @@ class CachedTransformer:
         """
         moved = [place for place, sentence in enumerate(sentences) if place != sentence]
         if moved:
-            origins = [sentences[place] for place in moved]
-            for kept in (state.cross, state.log, state.src_mask, state.descent):
+            places = torch.tensor(moved, device=parents.device)
+            origins = torch.tensor([sentences[place] for place in moved], device=parents.device)
+            used = state.log[..., : state.n_slots, :]
+            for kept in (state.cross, used, state.src_mask, state.descent, state.forbidden):
                 if kept is not None:
-                    kept[moved] = kept[origins]
+                    kept.index_copy_(0, places, kept.index_select(0, origins))
         n = len(sentences)
         if n < state.cross.size(0):
             state.cross, state.log = state.cross[:n], state.log[:n]
             state.src_mask = None if state.src_mask is None else state.src_mask[:n]
             state.descent = None if state.descent is None else state.descent[:n]
+            state.forbidden = None if state.forbidden is None else state.forbidden[:n]
         beams = parents.size(1)
         if beams != state.n_beams:
             state.own = state.own.new_full((beams, beams), -math.inf).fill_diagonal_(0.0)
@@ -275,7 +322,8 @@ class CachedTransformer:
         """Let the log hold this many slots."""
         room = state.log.size(4)
         if n_slots > room:
-            more = max(room, n_slots - room, _FIRST_SLOTS * state.n_beams)
+            steps = state.cross.size(1) + _MORE_STEPS
+            more = max(steps * state.n_beams - room, n_slots - room, room // 2)
             log = state.log.new_empty(*state.log.shape[:4], room + more, state.log.size(5))
             log[:, :, :, :, :room] = state.log
             state.log = log

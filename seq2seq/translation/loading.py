@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seq2seq.checkpoint import Manifest, read_file, read_manifest, read_tensors
+from seq2seq.checkpoint import SHORTLIST, Manifest, read_file, read_manifest, read_tensors
 from seq2seq.config import DecodingConfig, RunConfig, build, parse_langs, parse_toml
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
+from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 from seq2seq.tokenizer import Tokenizer
 
@@ -51,6 +52,22 @@ def load_model(run: Path, manifest: Manifest, config: RunConfig, tokenizer: Toke
             code=ExitCode.REFUSED,
         ) from None
     return model.eval()
+
+
+def load_shortlist(run: Path, manifest: Manifest, n: int) -> Shortlist:
+    """The table of which pieces translate which, ``n`` for each.
+
+    Raises:
+        UserError: the run has none, or one that does not fit (78).
+    """
+    if SHORTLIST not in manifest.files:
+        raise UserError(
+            f"{run} holds no {SHORTLIST}",
+            mend="leave --shortlist out: the table is made when training finishes, and this run has not, or did before",
+            code=ExitCode.REFUSED,
+        )
+    table = read_tensors(run, manifest, SHORTLIST)
+    return Shortlist(table["candidates"], table["frequent"], n)
 
 
 @torch.no_grad()

@@ -21,11 +21,12 @@ from seq2seq.decoding import Hypothesis, Model
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import is_blank, one_line
 from seq2seq.model.cached import CachedTransformer
+from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
 from seq2seq.translation.batches import Ids, SearchJob, length_batches, search_batch, split_long
 from seq2seq.translation.device import pick_device, pick_dtype
-from seq2seq.translation.loading import decoding_config, load_model, read_run
+from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, read_run
 from seq2seq.translation.workers import Workers, cores
 
 
@@ -65,6 +66,7 @@ class Translator:
         langs: source and target language.
         workers: threads that search, on a CPU; None: one for each core.
         identity: says which weights these are.
+        shortlist: what a sentence may be translated with; None: every piece.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Translator:
         langs: tuple[str, str] = ("", ""),
         workers: int | None = None,
         identity: str = "",
+        shortlist: Shortlist | None = None,
     ) -> None:
         self.model = model
         self.device = next(model.parameters()).device
@@ -85,7 +88,7 @@ class Translator:
         self.max_src_length = max_src_length
         self.langs = langs
         self.identity = identity
-        self._cached = CachedTransformer(model)
+        self._cached = CachedTransformer(model, shortlist)
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
         self._workers: Workers | None = None  # started once there is work for several
 
@@ -129,6 +132,7 @@ class Translator:
             langs=parse_langs(config.data.langs),
             workers=workers,
             identity=manifest.files[manifest.weights],
+            shortlist=load_shortlist(run, manifest, settings.shortlist) if settings.shortlist else None,
         )
 
     def __enter__(self) -> Self:

@@ -36,22 +36,24 @@ class Workers:
         self._pool = ThreadPoolExecutor(
             n, thread_name_prefix="search", initializer=torch.set_num_threads, initargs=(1,)
         )
-        # Some of PyTorch's libraries have one count for all threads: it stays at one until the end.
-        self._cores = torch.get_num_threads()
-        torch.set_num_threads(1)
 
     def map(self, work: Callable[[Model, Input], Result], model: Model, inputs: Sequence[Input]) -> Iterator[Result]:
         """What ``work`` makes of each input, in order; the inputs are begun in order too."""
         stoppable = _Stoppable(model, self._stopped)
-        futures: list[Future[Result]] = [self._pool.submit(work, stoppable, i) for i in inputs]
-        for future in futures:
-            yield future.result()
+        cores = torch.get_num_threads()
+        # Some of PyTorch's libraries have one count for all threads of a process, not one for each.
+        torch.set_num_threads(1)
+        try:
+            futures: list[Future[Result]] = [self._pool.submit(work, stoppable, i) for i in inputs]
+            for future in futures:
+                yield future.result()
+        finally:
+            torch.set_num_threads(cores)
 
     def close(self) -> None:
         """End the threads within a step of what they are at."""
         self._stopped.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(self._cores)
 
 
 class _Stoppable:
@@ -60,7 +62,7 @@ class _Stoppable:
     def __init__(self, model: Model, stopped: threading.Event) -> None:
         self._model = model
         self._stopped = stopped
-        self.start, self.logits, self.reorder = model.start, model.logits, model.reorder
+        self.start, self.logits, self.pieces, self.reorder = model.start, model.logits, model.pieces, model.reorder
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """As the model's."""

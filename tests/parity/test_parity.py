@@ -149,7 +149,7 @@ def test_cached_decoding_is_the_whole_computed_anew(attention, positions, plan):
         beams = 1
         for reorder in REORDERS[plan]:
             hidden, state = cached.step(torch.tensor([tokens[-1] for _, tokens in rows]), state)
-            logits = cached.logits(hidden)
+            logits = cached.logits(hidden, state, 0, len(hidden))
             torch.testing.assert_close(logits[:, :V], recomputed(model, rows), rtol=1e-4, atol=2e-5)
             assert (logits[:, V:] < -1e20).all()
             if reorder is not None:
@@ -179,18 +179,20 @@ def test_cached_decoding_in_other_shapes(shape, attention):
         state = cached.start(SRC, padding_mask(SRC, PAD))
         for place in range(TGT.size(1)):
             hidden, state = cached.step(TGT[:, place], state)
-            torch.testing.assert_close(cached.logits(hidden)[:, :V], whole[:, place], rtol=1e-4, atol=2e-5)
+            torch.testing.assert_close(
+                cached.logits(hidden, state, 0, len(hidden))[:, :V], whole[:, place], rtol=1e-4, atol=2e-5
+            )
 
 
 def test_training_on_changes_nothing_for_what_is_laid_out_already():
     model = tiny().eval()
     cached = CachedTransformer(model)
     with torch.inference_mode():
-        before = cached.logits(cached.step(torch.tensor([BOS] * 3), cached.start(SRC))[0])
+        before = cached.logits(*cached.step(torch.tensor([BOS] * 3), cached.start(SRC)), 0, 3)
         for name, parameter in model.named_parameters():
             if "embedding" not in name:  # these two are looked up where they are
                 parameter.add_(1.0)
-        after = cached.logits(cached.step(torch.tensor([BOS] * 3), cached.start(SRC))[0])
+        after = cached.logits(*cached.step(torch.tensor([BOS] * 3), cached.start(SRC)), 0, 3)
     assert torch.equal(before, after)
 
 
@@ -203,5 +205,5 @@ def test_without_padding_no_mask_is_needed():
         for place in range(3):
             hidden, state = cached.step(TGT[:1, place], state)
             whole = model(src, None, TGT[:1])[:, place]
-            torch.testing.assert_close(cached.logits(hidden)[:, :V], whole, rtol=1e-4, atol=2e-5)
+            torch.testing.assert_close(cached.logits(hidden, state, 0, len(hidden))[:, :V], whole, rtol=1e-4, atol=2e-5)
             state = cached.reorder(state, [0], torch.tensor([[0]]))

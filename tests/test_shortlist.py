@@ -1,0 +1,121 @@
+"""Shortlists: what a sentence may be translated with hangs on the sentence alone."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from reversal import reversal_lines
+from torch import Tensor
+
+from seq2seq.checkpoint import SHORTLIST
+from seq2seq.config import DecodingConfig, ModelConfig
+from seq2seq.decoding import search
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.model import build_model
+from seq2seq.model.cached import CachedTransformer
+from seq2seq.model.shortlist import Shortlist
+from seq2seq.model.transformer import padding_mask
+from seq2seq.tokenizer import EOS, PAD
+from seq2seq.translation import Translator
+
+V = 100
+LINES = reversal_lines(60, seed=21)
+
+
+def table(rows: dict[int, list[int]]) -> Tensor:
+    """Candidates of some pieces; none of the others."""
+    candidates = torch.full((V, 3), EOS, dtype=torch.int32)
+    for piece, translations in rows.items():
+        candidates[piece, : len(translations)] = torch.tensor(translations, dtype=torch.int32)
+    return candidates
+
+
+ROWS = {10: [50, 51, 52], 11: [60], 12: [50, 70]}
+FREQUENT = torch.tensor([90, 91, EOS], dtype=torch.int32)
+
+
+def test_who_may_have_what():
+    src = torch.tensor([[10, 11, EOS], [12, EOS, PAD]])
+    pieces, allowed = Shortlist(table(ROWS), FREQUENT, 2).of(src, 1)
+    everybody = [0, 1, 2, 3, 90, 91]
+    assert sorted(pieces[allowed[0]].tolist()) == sorted([*everybody, 50, 51, 60])
+    assert sorted(pieces[allowed[1]].tolist()) == sorted([*everybody, 50, 70])
+    assert pieces.tolist() == sorted(pieces.tolist())
+
+
+def test_what_no_training_source_held_stands_for_itself():
+    pieces, allowed = Shortlist(table(ROWS), FREQUENT, 2).of(torch.tensor([[33, EOS]]), 1)
+    assert 33 in pieces[allowed[0]].tolist()
+
+
+def test_what_fills_up_is_nobodys():
+    pieces, allowed = Shortlist(table(ROWS), FREQUENT, 3).of(torch.tensor([[10, EOS]]), 64)
+    assert pieces.shape == (64,)
+    assert allowed.sum() == 9
+    assert not allowed[:, 9:].any()
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(5)
+    shape = {"d_model": 16, "d_ff": 32, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0}
+    built = build_model(ModelConfig(tied_embeddings=False, **shape), V)
+    with torch.no_grad():
+        built.output.weight.mul_(3)
+        built.output.bias[EOS] += 1
+    return built.eval()
+
+
+SOURCES = [[10, 11, 12, 10, EOS], [11, EOS], [12, 12, 10, EOS], [10, 33, EOS], [12, EOS], [11, 12, EOS]]
+
+
+def ask(cached: CachedTransformer, sources: list[list[int]], beam_size: int) -> list[list[int]]:
+    rows = [torch.tensor(row) for row in sources]
+    src = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+    config = DecodingConfig(beam_size=beam_size)
+    with torch.inference_mode():
+        found = search(cached, src, padding_mask(src, PAD), [12] * len(sources), config)
+    return [best[0].tokens for best in found]
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_only_what_is_allowed_comes_whoever_the_neighbours_are(model, beam_size):
+    shortlist = Shortlist(table(ROWS), FREQUENT, 2)
+    cached = CachedTransformer(model, shortlist)
+    together = ask(cached, SOURCES, beam_size)
+    assert together == [ask(cached, [source], beam_size)[0] for source in SOURCES]
+    for source, tokens in zip(SOURCES, together, strict=True):
+        pieces, allowed = shortlist.of(torch.tensor([source]), 1)
+        assert set(tokens) <= set(pieces[allowed[0]].tolist())
+    assert together != ask(CachedTransformer(model), SOURCES, beam_size)
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_a_list_of_all_pieces_changes_nothing(model, beam_size):
+    everything = Shortlist(table({}), torch.arange(4, V, dtype=torch.int32), 1)
+    assert ask(CachedTransformer(model, everything), SOURCES, beam_size) == ask(
+        CachedTransformer(model), SOURCES, beam_size
+    )
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_a_trained_model_still_translates(reverser, beam_size):
+    with Translator.load(reverser, decoding={"shortlist": 8, "beam_size": beam_size}) as translator:
+        assert sum(a == b[::-1] for a, b in zip(translator.translate(LINES), LINES, strict=True)) > 0.9 * len(LINES)
+
+
+def test_a_run_without_a_table_says_so(reverser, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(reverser, run)
+    with Translator.load(run, decoding={"shortlist": 8}):
+        pass
+    assert SHORTLIST in json.loads((run / "manifest.json").read_text())["files"]
+    from seq2seq.checkpoint import read_manifest
+    from seq2seq.translation.loading import load_shortlist
+
+    manifest = read_manifest(run)
+    del manifest.files[SHORTLIST]
+    with pytest.raises(UserError, match=r"holds no shortlist\.safetensors") as caught:
+        load_shortlist(run, manifest, 8)
+    assert caught.value.code == ExitCode.REFUSED
