@@ -42,8 +42,8 @@ _IMPOSSIBLE = -1e30
 class DecoderState:
     """What decoding remembers between steps; B sentences of N beams each. A step or a reordering uses it up."""
 
-    cross: Tensor
-    """Keys and values of the source. [B, S, L, 2, H, K]"""
+    cross: list[Tensor]
+    """Keys and values of the source. L of [B, S, 2, H, K]"""
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None where nothing is padding. [B, 1, 1, S]"""
     output: Tensor
@@ -52,8 +52,8 @@ class DecoderState:
     """Which pieces these are; None: all, and some that fill up. [n]"""
     forbidden: Tensor | None
     """0 at the pieces that a sentence may be translated with, far below 0 elsewhere; None: all may come. [B, n]"""
-    log: Tensor
-    """Keys and values of the target so far, with room for more slots than the P in use. [B, L, 2, H, ≥P, K]"""
+    logs: list[Tensor]
+    """Keys and values of the target so far, with room for more slots than the P in use. L of [B, ≥P, 2, H, K]"""
     descent: Tensor | None
     """0 at the slots that a beam descends from, -inf elsewhere; None with one beam. [B, N, P]"""
     own: Tensor
@@ -189,9 +189,6 @@ class CachedTransformer:
         self._heads = model.config.n_heads
         self._encoder = [_EncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]
         self._decoder = [_DecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
-        cross = [layer.cross_attention for layer in model.decoder]
-        projections = [projection for attention in cross for projection in (attention.k_proj, attention.v_proj)]  # type: ignore[union-attr]
-        self._cross = _Linear([p.weight for p in projections], [p.bias for p in projections])  # type: ignore[union-attr, misc]
         self._encoder_norm, self._decoder_norm = _Norm(model.encoder_norm), _Norm(model.decoder_norm)
         filling = -model.output.weight.size(0) % _PIECES_ALIGNED
         # The bias is one more row of the weight, for one more input that is 1: adding it to so many
@@ -210,28 +207,28 @@ class CachedTransformer:
             src: piece ids, padded on the right. [B, S]
             src_mask: True at real tokens; None where nothing is padding. [B, 1, 1, S]
         """
-        batch, length = src.shape
+        batch = src.size(0)
         x = self._model.embed_src(src).flatten(0, 1)  # [B·S, D]
         mask = None if src_mask is None else _additive(src_mask, x.dtype)
         for layer in self._encoder:
             x = layer(x, batch, mask)
         memory = self._encoder_norm(x)  # [B·S, D]
-        cross = self._cross(memory).view(batch, length, len(self._decoder), 2, self._heads, -1)
-        log = cross.new_empty(batch, len(self._decoder), 2, self._heads, 0, cross.size(-1))
+        cross = [layer.cross_keys_values(memory, batch) for layer in self._decoder]
+        log = memory.new_empty(batch, 0, *cross[0].shape[2:])
         output, pieces, forbidden = self._output, None, None
         if self._shortlist is not None:
             pieces, allowed = self._shortlist.of(src, _PIECES_ALIGNED)
             output = output.index_select(1, pieces)
-            forbidden = cross.new_zeros(allowed.shape).masked_fill_(~allowed, _IMPOSSIBLE)
+            forbidden = memory.new_zeros(allowed.shape).masked_fill_(~allowed, _IMPOSSIBLE)
         return DecoderState(
             cross=cross,
             src_mask=mask,
             output=output,
             pieces=pieces,
             forbidden=forbidden,
-            log=log,
+            logs=[log] * len(cross),
             descent=None,
-            own=cross.new_zeros(1, 1),
+            own=memory.new_zeros(1, 1),
             n_tokens=0,
             n_slots=0,
         )
@@ -255,9 +252,8 @@ class CachedTransformer:
             state.descent = torch.cat((state.descent, own), dim=2)
             descent = state.descent.unsqueeze(1)  # [B, 1, N, P]
         x = self._model.embed_tgt(tokens.unsqueeze(1), state.n_tokens).squeeze(1)  # [B·N, D]
-        logs = state.log[:, :, :, :, :end].unbind(1)
-        for layer, log, cross in zip(self._decoder, logs, state.cross.unbind(2), strict=True):
-            x = layer(x, state.n_tokens, log, descent, cross, state.src_mask)
+        for layer, log, cross in zip(self._decoder, state.logs, state.cross, strict=True):
+            x = layer(x, state.n_tokens, log[:, :end], descent, cross, state.src_mask)
         state.n_tokens += 1
         state.n_slots = end
         return self._decoder_norm(x), state
@@ -299,13 +295,13 @@ class CachedTransformer:
         if moved:
             places = torch.tensor(moved, device=parents.device)
             origins = torch.tensor([sentences[place] for place in moved], device=parents.device)
-            used = state.log[..., : state.n_slots, :]
-            for kept in (state.cross, used, state.src_mask, state.descent, state.forbidden):
+            used = [log[:, : state.n_slots] for log in state.logs]
+            for kept in (*state.cross, *used, state.src_mask, state.descent, state.forbidden):
                 if kept is not None:
                     kept.index_copy_(0, places, kept.index_select(0, origins))
         n = len(sentences)
-        if n < state.cross.size(0):
-            state.cross, state.log = state.cross[:n], state.log[:n]
+        if n < state.cross[0].size(0):
+            state.cross, state.logs = [k_v[:n] for k_v in state.cross], [k_v[:n] for k_v in state.logs]
             state.src_mask = None if state.src_mask is None else state.src_mask[:n]
             state.descent = None if state.descent is None else state.descent[:n]
             state.forbidden = None if state.forbidden is None else state.forbidden[:n]
@@ -320,13 +316,13 @@ class CachedTransformer:
 
     def _make_room(self, state: DecoderState, n_slots: int) -> None:
         """Let the log hold this many slots."""
-        room = state.log.size(4)
+        room = state.logs[0].size(1)
         if n_slots > room:
-            steps = state.cross.size(1) + _MORE_STEPS
-            more = max(steps * state.n_beams - room, n_slots - room, room // 2)
-            log = state.log.new_empty(*state.log.shape[:4], room + more, state.log.size(5))
-            log[:, :, :, :, :room] = state.log
-            state.log = log
+            steps = state.cross[0].size(1) + _MORE_STEPS
+            size = max(steps * state.n_beams, n_slots, room + room // 2)
+            for i, log in enumerate(state.logs):
+                state.logs[i] = log.new_empty(log.size(0), size, *log.shape[2:])
+                state.logs[i][:, :room] = log
 
 
 class _EncoderLayer:
@@ -345,6 +341,13 @@ class _DecoderLayer:
         self.attention = _Attention(layer.self_attention, layer.self_attention_residual, of_itself=True)
         self.cross = _Attention(layer.cross_attention, layer.cross_attention_residual, of_itself=False)
         self.feed_forward = _FeedForward(layer.feed_forward, layer.feed_forward_residual)
+        k, v = layer.cross_attention.k_proj, layer.cross_attention.v_proj
+        self.keys_values = _Linear([k.weight, v.weight], [k.bias, v.bias])
+
+    def cross_keys_values(self, memory: Tensor, batch: int) -> Tensor:
+        """What cross-attention reads of the source. [B·S, D] -> [B, S, 2, H, K]"""
+        heads = self.cross.n_heads
+        return self.keys_values(memory).view(batch, -1, 2, heads, memory.size(1) // heads)
 
     def __call__(
         self, x: Tensor, place: int, log: Tensor, descent: Tensor | None, cross: Tensor, src_mask: Tensor | None
@@ -354,19 +357,24 @@ class _DecoderLayer:
         Args:
             x: [B·N, D]
             place: of the new tokens in their texts.
-            log: keys and values of the target, the newest N slots to be filled here. [B, 2, H, P, K]
+            log: keys and values of the target, the newest N slots to be filled here. [B, P, 2, H, K]
             descent: [B, 1, N, P], or None.
             cross: keys and values of the source. [B, S, 2, H, K]
             src_mask: [B, 1, 1, S], or None.
         """
         batch = log.size(0)
         new = self.attention.project(self.attention.before(x), batch, place)  # [3, B, H, N, K]
-        log[:, :, :, -new.size(3) :] = new[1:].transpose(0, 1)
-        k, v = log.unbind(1)
+        log[:, -new.size(3) :] = new[1:].permute(1, 3, 0, 2, 4)
+        k, v = _keys_values(log)
         x = self.attention.attend(x, new[0], k, v, descent)
         q = self.cross.project(self.cross.before(x), batch)[0]  # [B, H, N, K]
-        k, v = cross.permute(2, 0, 3, 1, 4).unbind()  # two of [B, H, S, K]
+        k, v = _keys_values(cross)
         return self.feed_forward(self.cross.attend(x, q, k, v, src_mask))
+
+
+def _keys_values(cache: Tensor) -> Sequence[Tensor]:
+    """[B, S, 2, H, K] -> two of [B, H, S, K]"""
+    return cache.permute(2, 0, 3, 1, 4).unbind()
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
