@@ -1,7 +1,7 @@
 """The models that can be trained, and what decoding knows of them.
 
 ``ARCHITECTURES`` has one row, the Transformer; the recurrent and convolutional networks it replaced
-would be further rows that answer to the same three calls.
+would be further rows. What translates with one is laid out for it (``cached``), and answers to ``decoding``s calls.
 """
 
 from collections.abc import Callable

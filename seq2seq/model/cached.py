@@ -8,8 +8,7 @@ what is kept and where:
 - Keys and values of the target go to a log that is only appended to: at each step one slot for every
   beam. Which slots a beam descends from is said by a mask, and so beams that change places move no
   cache. Sentences that leave make room for others from the end of the batch: they alone are copied.
-- Weights are laid out for products of few rows: transposed, what reads the same input side by side,
-  the score of the attention (``ATTENTIONS``) multiplied into W_Q.
+- Weights are laid out for products of few rows: see ``laid_out``.
 
 Shapes: B sentences, N beams, S source length, T target tokens so far, D model width, H heads,
 K width of a head, V vocabulary, L decoder layers, P slots (one at the first step, then N a step), n pieces
@@ -22,11 +21,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from seq2seq.model.attention import MultiHeadAttention, fused_attention
-from seq2seq.model.layers import DecoderLayer, EncoderLayer, FeedForward, Residual
-from seq2seq.model.positions import rotate
+from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, Norm
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 
@@ -69,109 +66,6 @@ class DecoderState:
         return self.own.size(0)
 
 
-class _Linear:
-    """A linear map whose weight is transposed: several of ``nn.Linear`` side by side."""
-
-    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
-        self.weight = torch.cat([weight.t() for weight in weights], dim=1).contiguous()  # [in, out]
-        self.bias = torch.cat(list(biases))  # [out]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """[rows, in] -> [rows, out]"""
-        return torch.addmm(self.bias, x, self.weight)
-
-
-class _Norm:
-    """LayerNorm or RMSNorm, without the way through ``nn.Module`` that costs as much as a norm of few rows."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        self.shape: list[int] = list(getattr(norm, "normalized_shape", ()))  # none: nn.Identity
-        weight, bias = (getattr(norm, name, None) for name in ("weight", "bias"))
-        self.weight: Tensor | None = None if weight is None else weight.clone()
-        self.bias: Tensor | None = None if bias is None else bias.clone()
-        self.eps: float = getattr(norm, "eps", 0.0)
-        self.kind = type(norm)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """[rows, D] -> [rows, D]"""
-        if self.kind is nn.LayerNorm:
-            return torch.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
-        return torch.rms_norm(x, self.shape, self.weight, self.eps) if self.kind is nn.RMSNorm else x
-
-
-class _Sublayer:
-    """What attention and feed-forward network have in common: x plus what they make of it, normalised."""
-
-    def __init__(self, residual: Residual, out: nn.Linear) -> None:
-        self.norm, self.pre = _Norm(residual.norm), residual.pre
-        self.out = _Linear([out.weight], [out.bias])
-
-    def before(self, x: Tensor) -> Tensor:
-        """What the sublayer reads. [rows, D] -> [rows, D]"""
-        return self.norm(x) if self.pre else x
-
-    def add_to(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """The sum ``x``, changed in its place, with the image of ``hidden``. [rows, D], [rows, in] -> [rows, D]"""
-        x.addmm_(hidden, self.out.weight).add_(self.out.bias)
-        return x if self.pre else self.norm(x)
-
-
-class _Attention(_Sublayer):
-    """One attention sublayer's weights."""
-
-    def __init__(self, attention: MultiHeadAttention, residual: Residual, *, of_itself: bool) -> None:
-        super().__init__(residual, attention.out_proj)
-        self.n_heads = attention.n_heads
-        # A rotation stands between W_Q and the score: there the score stays a step of its own.
-        self.score = attention.score if attention.rotary else None
-        q = (attention.q_proj.weight, attention.q_proj.bias) if attention.rotary else attention.folded_queries()
-        projections = [q]
-        if of_itself:
-            projections += [(p.weight, p.bias) for p in (attention.k_proj, attention.v_proj)]
-        self.projections = _Linear([weight for weight, _ in projections], [bias for _, bias in projections])
-
-    def project(self, x: Tensor, batch: int, place: int | None = None) -> Tensor:
-        """Queries, and of self-attention keys and values: [B·T, D] -> [1 or 3, B, H, T, K]
-
-        Args:
-            x: what the sublayer reads.
-            batch: B
-            place: of all tokens in their texts; None: they stand one after the other.
-        """
-        projected = self.projections(x)
-        heads = projected.view(batch, -1, projected.size(1) // x.size(1), self.n_heads, x.size(1) // self.n_heads)
-        heads = heads.permute(2, 0, 3, 1, 4)
-        if self.score is None:
-            return heads
-        q, k, v = heads.unbind()
-        q, k = (rotate(y) if place is None else rotate(y.unsqueeze(-2), place).squeeze(-2) for y in (q, k))
-        return torch.stack((self.score(q), k, v))
-
-    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend, mix the heads by W_O, add to the sum. [B·T, D], [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
-        return self.add_to(x, fused_attention(q, k, v, mask).transpose(1, 2).reshape(x.shape))
-
-
-class _FeedForward(_Sublayer):
-    """One feed-forward sublayer's weights."""
-
-    def __init__(self, feed_forward: FeedForward, residual: Residual) -> None:
-        super().__init__(residual, feed_forward.out_proj)
-        gate = feed_forward.gate
-        branches = [feed_forward.inner] if gate is None else [feed_forward.inner, gate]
-        self.gated = gate is not None
-        self.inner = _Linear([branch.weight for branch in branches], [branch.bias for branch in branches])
-        self.activation = torch.relu_ if feed_forward.activation is F.relu else feed_forward.activation
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """[rows, D] -> [rows, D]"""
-        hidden = self.inner(self.before(x))
-        if self.gated:
-            inner, gate = hidden.chunk(2, dim=-1)
-            return self.add_to(x, self.activation(inner) * gate)
-        return self.add_to(x, self.activation(hidden))
-
-
 class CachedTransformer:
     """A trained model laid out for translating: ``decoding``'s three calls, and the logits.
 
@@ -187,9 +81,9 @@ class CachedTransformer:
         self._model = model
         self._shortlist = shortlist
         self._heads = model.config.n_heads
-        self._encoder = [_EncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]
-        self._decoder = [_DecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
-        self._encoder_norm, self._decoder_norm = _Norm(model.encoder_norm), _Norm(model.decoder_norm)
+        self._encoder = [CachedEncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]
+        self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
+        self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
         filling = -model.output.weight.size(0) % _PIECES_ALIGNED
         # The bias is one more row of the weight, for one more input that is 1: adding it to so many
         # numbers would be a pass over all of them.
@@ -323,58 +217,6 @@ class CachedTransformer:
             for i, log in enumerate(state.logs):
                 state.logs[i] = log.new_empty(log.size(0), size, *log.shape[2:])
                 state.logs[i][:, :room] = log
-
-
-class _EncoderLayer:
-    def __init__(self, layer: EncoderLayer) -> None:
-        self.attention = _Attention(layer.self_attention, layer.self_attention_residual, of_itself=True)
-        self.feed_forward = _FeedForward(layer.feed_forward, layer.feed_forward_residual)
-
-    def __call__(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
-        """[B·S, D] -> [B·S, D]; the mask is [B, 1, 1, S]"""
-        q, k, v = self.attention.project(self.attention.before(x), batch).unbind()
-        return self.feed_forward(self.attention.attend(x, q, k, v, mask))
-
-
-class _DecoderLayer:
-    def __init__(self, layer: DecoderLayer) -> None:
-        self.attention = _Attention(layer.self_attention, layer.self_attention_residual, of_itself=True)
-        self.cross = _Attention(layer.cross_attention, layer.cross_attention_residual, of_itself=False)
-        self.feed_forward = _FeedForward(layer.feed_forward, layer.feed_forward_residual)
-        k, v = layer.cross_attention.k_proj, layer.cross_attention.v_proj
-        self.keys_values = _Linear([k.weight, v.weight], [k.bias, v.bias])
-
-    def cross_keys_values(self, memory: Tensor, batch: int) -> Tensor:
-        """What cross-attention reads of the source. [B·S, D] -> [B, S, 2, H, K]"""
-        heads = self.cross.n_heads
-        return self.keys_values(memory).view(batch, -1, 2, heads, memory.size(1) // heads)
-
-    def __call__(
-        self, x: Tensor, place: int, log: Tensor, descent: Tensor | None, cross: Tensor, src_mask: Tensor | None
-    ) -> Tensor:
-        """One new token for each row.
-
-        Args:
-            x: [B·N, D]
-            place: of the new tokens in their texts.
-            log: keys and values of the target, the newest N slots to be filled here. [B, P, 2, H, K]
-            descent: [B, 1, N, P], or None.
-            cross: keys and values of the source. [B, S, 2, H, K]
-            src_mask: [B, 1, 1, S], or None.
-        """
-        batch = log.size(0)
-        new = self.attention.project(self.attention.before(x), batch, place)  # [3, B, H, N, K]
-        log[:, -new.size(3) :] = new[1:].permute(1, 3, 0, 2, 4)
-        k, v = _keys_values(log)
-        x = self.attention.attend(x, new[0], k, v, descent)
-        q = self.cross.project(self.cross.before(x), batch)[0]  # [B, H, N, K]
-        k, v = _keys_values(cross)
-        return self.feed_forward(self.cross.attend(x, q, k, v, src_mask))
-
-
-def _keys_values(cache: Tensor) -> Sequence[Tensor]:
-    """[B, S, 2, H, K] -> two of [B, H, S, K]"""
-    return cache.permute(2, 0, 3, 1, 4).unbind()
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
