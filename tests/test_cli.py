@@ -383,11 +383,11 @@ class TestResume:
         def stop(n: int, error: BaseException | None = None) -> None:
             left = [n]
 
-            def n_best(self, lines, *, first_line=1, warn=None):
+            def n_best(self, lines, *, first_line=1, warn=None, scored=True):
                 left[0] -= 1
                 if left[0] < 0:
                     raise error or Interrupted(2, saved=False)
-                return whole(self, lines, first_line=first_line, warn=warn)
+                return whole(self, lines, first_line=first_line, warn=warn, scored=scored)
 
             monkeypatch.setattr(Translator, "n_best", n_best)
 

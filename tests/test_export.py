@@ -196,17 +196,18 @@ def run_readme(folder: Path, lines: list[str]) -> list[str]:
 class TestRun:
     @pytest.mark.parametrize("beam_size", [1, 4])
     @pytest.mark.parametrize("alpha", [0.0, 1.0])
-    def test_the_same_texts_and_scores(self, reverser, folder, beam_size, alpha):
+    def test_the_same_texts_and_scores(self, reverser, folder, beam_size, alpha, monkeypatch):
+        """A search that ends by CTranslate2's rule to the letter; ours waits for what is ten times likelier."""
+        monkeypatch.setattr("seq2seq.decoding.beam._MUCH_LIKELIER", math.inf)
         decoding = {"beam_size": beam_size, "length_penalty": alpha, "max_length": 60}
         with Translator.load(reverser, device="cpu", decoding=decoding) as translator:
             ours = [best[0] for best in translator.n_best(LINES)]
         theirs = translate(folder, LINES, beam_size=beam_size, length_penalty=alpha)
         same = [text == best.text for (text, _), best in zip(theirs, ours, strict=True)]
-        assert all(same) if beam_size == 1 else sum(same) >= len(LINES) - 2
+        assert all(same) if beam_size == 1 else sum(same) >= len(LINES) - 1
         for (_, score), best, is_same in zip(theirs, ours, same, strict=True):
-            # A score rises by the probability of control symbols. Where another text was found, the search
-            # ended while a likelier one was alive.
-            assert -1e-4 < score - best.score < 5e-3 if is_same else score < best.score
+            # A score rises by the probability of control symbols.
+            assert not is_same or -1e-4 < score - best.score < 5e-3
 
     def test_int8_is_small_and_good(self, reverser, folder, tmp_path):
         small = export_run(reverser, tmp_path / "int8", quantization="int8")

@@ -85,10 +85,10 @@ class _Sentence:
         if length >= self.max_length:
             return True
         if config.stopping == "enough":
-            # As CTranslate2 ends a search. Without a length penalty a finished top cannot be beaten:
-            # every longer hypothesis only loses probability.
-            if config.alpha == 0 and top_finished and len(self.finished) >= config.n_best:
-                return True
+            # As CTranslate2 ends a search. Without a length penalty a finished top cannot be beaten, and
+            # nothing else can end it: every longer hypothesis only loses probability.
+            if config.alpha == 0:
+                return best_live == -torch.inf or (top_finished and len(self.finished) >= config.n_best)
             if len(self.finished) < config.beam_size:
                 return False
             # But not while one lives that is much likelier than all that have finished: a model that is sure

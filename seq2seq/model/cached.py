@@ -24,9 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, Norm
+from seq2seq.model.packed import pack, packed_linear
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 
+_ENCODED = 1024
+"""Source tokens encoded at once. With more, what lies between two products is no longer in the processor's cache,
+and so large that it is taken from the system anew each time, page by page."""
 _MORE_STEPS = 12
 """The log of the target has room for so many more steps than the source is long, at first."""
 _PIECES_ALIGNED = 64
@@ -85,14 +89,12 @@ class CachedTransformer:
         self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
         filling = -model.output.weight.size(0) % _PIECES_ALIGNED
+        weight = F.pad(model.output.weight, (0, 0, 0, filling))  # [≥V, D]
+        self._output_bias = F.pad(model.output.bias, (0, filling), value=_IMPOSSIBLE)  # [≥V]
         # The bias is one more row of the weight, for one more input that is 1: adding it to so many
         # numbers would be a pass over all of them.
-        self._output = torch.cat(
-            (
-                F.pad(model.output.weight, (0, 0, 0, filling)).t(),
-                F.pad(model.output.bias, (0, filling), value=_IMPOSSIBLE).unsqueeze(0),
-            )
-        )  # [D + 1, ≥V]
+        self._output = torch.cat((weight.t(), self._output_bias.unsqueeze(0)))  # [D + 1, ≥V]
+        self._packed_output = pack(weight) if weight.dtype == torch.bfloat16 else None
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
         """Encode sentences and make ready to translate them, one beam each.
@@ -102,11 +104,14 @@ class CachedTransformer:
             src_mask: True at real tokens; None where nothing is padding. [B, 1, 1, S]
         """
         batch = src.size(0)
-        x = self._model.embed_src(src).flatten(0, 1)  # [B·S, D]
-        mask = None if src_mask is None else _additive(src_mask, x.dtype)
-        for layer in self._encoder:
-            x = layer(x, batch, mask)
-        memory = self._encoder_norm(x)  # [B·S, D]
+        mask = None if src_mask is None else _additive(src_mask, self._output.dtype)
+        sentences = max(1, _ENCODED // src.size(1))
+        memory = torch.cat(
+            [
+                self._encode(src[i : i + sentences], None if mask is None else mask[i : i + sentences])
+                for i in range(0, batch, sentences)
+            ]
+        )  # [B·S, D]
         cross = [layer.cross_keys_values(memory, batch) for layer in self._decoder]
         log = memory.new_empty(batch, 0, *cross[0].shape[2:])
         output, pieces, forbidden = self._output, None, None
@@ -126,6 +131,13 @@ class CachedTransformer:
             n_tokens=0,
             n_slots=0,
         )
+
+    def _encode(self, src: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, S], [B, 1, 1, S] -> [B·S, D]"""
+        x = self._model.embed_src(src).flatten(0, 1)
+        for layer in self._encoder:
+            x = layer(x, len(src), mask)
+        return self._encoder_norm(x)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Read one more target token in each row.
@@ -164,6 +176,8 @@ class CachedTransformer:
         Returns:
             [last - first, n]
         """
+        if self._packed_output is not None and state.pieces is None:
+            return packed_linear(hidden[first:last], self._packed_output, self._output_bias)
         logits = F.pad(hidden[first:last], (0, 1), value=1.0) @ state.output
         if state.forbidden is not None:
             beams = state.n_beams
@@ -192,7 +206,7 @@ class CachedTransformer:
             used = [log[:, : state.n_slots] for log in state.logs]
             for kept in (*state.cross, *used, state.src_mask, state.descent, state.forbidden):
                 if kept is not None:
-                    kept.index_copy_(0, places, kept.index_select(0, origins))
+                    kept[places] = kept[origins]
         n = len(sentences)
         if n < state.cross[0].size(0):
             state.cross, state.logs = [k_v[:n] for k_v in state.cross], [k_v[:n] for k_v in state.logs]

@@ -1,7 +1,7 @@
 """Layers laid out for translating: weights copied and arranged for products of few rows.
 
-The same arithmetic as ``layers``, without what only training needs. Weights are transposed; what reads the
-same input stands side by side in one matrix; the score of the attention (``ATTENTIONS``) is multiplied into
+The same arithmetic as ``layers``, without what only training needs. Weights are packed and transposed; what reads
+the same input stands side by side in one matrix; the score of the attention (``ATTENTIONS``) is multiplied into
 W_Q; and residuals are added in their place.
 
 Shapes: B sentences, N beams, S source length, T tokens, D model width, H heads, K width of a head, P slots.
@@ -15,19 +15,32 @@ from torch import Tensor, nn
 
 from seq2seq.model.attention import MultiHeadAttention, fused_attention
 from seq2seq.model.layers import DecoderLayer, EncoderLayer, FeedForward, Residual
+from seq2seq.model.packed import pack, packed_linear, packed_linear_added
 from seq2seq.model.positions import rotate
 
 
 class SideBySide:
-    """A linear map whose weight is transposed: several of ``nn.Linear`` side by side."""
+    """A linear map: several of ``nn.Linear`` side by side."""
 
     def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
-        self.weight = torch.cat([weight.t() for weight in weights], dim=1).contiguous()  # [in, out]
+        weight = torch.cat(list(weights))  # [out, in]
+        self.weight = weight.t().contiguous()  # [in, out]
+        # In fp32 plain products are as fast.
+        self.packed = pack(weight) if weight.dtype == torch.bfloat16 else None
         self.bias = torch.cat(list(biases))  # [out]
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """[rows, in] -> [rows, out]"""
-        return torch.addmm(self.bias, x, self.weight)
+        if self.packed is not None:
+            return packed_linear(x, self.packed, self.bias, relu=relu)
+        image = torch.addmm(self.bias, x, self.weight)
+        return image.relu_() if relu else image
+
+    def add_to(self, total: Tensor, x: Tensor) -> Tensor:
+        """``total``, perhaps in its place, and the image of ``x``. [rows, out], [rows, in] -> [rows, out]"""
+        if self.packed is not None:
+            return packed_linear_added(x, self.packed, self.bias, total)
+        return total.addmm_(x, self.weight).add_(self.bias)
 
 
 class Norm:
@@ -60,8 +73,8 @@ class _Sublayer:
         return self.norm(x) if self.pre else x
 
     def add_to(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """The sum ``x``, changed in its place, with the image of ``hidden``. [rows, D], [rows, in] -> [rows, D]"""
-        x.addmm_(hidden, self.out.weight).add_(self.out.bias)
+        """The sum ``x``, perhaps in its place, with the image of ``hidden``. [rows, D], [rows, in] -> [rows, D]"""
+        x = self.out.add_to(x, hidden)
         return x if self.pre else self.norm(x)
 
 
@@ -110,11 +123,14 @@ class _FeedForward(_Sublayer):
         branches = [feed_forward.inner] if gate is None else [feed_forward.inner, gate]
         self.gated = gate is not None
         self.inner = SideBySide([branch.weight for branch in branches], [branch.bias for branch in branches])
-        self.activation = torch.relu_ if feed_forward.activation is F.relu else feed_forward.activation
+        self.relu = feed_forward.activation is F.relu
+        self.activation = feed_forward.activation
 
     def __call__(self, x: Tensor) -> Tensor:
         """[rows, D] -> [rows, D]"""
-        hidden = self.inner(self.before(x))
+        hidden = self.inner(self.before(x), relu=self.relu)
+        if self.relu:
+            return self.add_to(x, hidden)
         if self.gated:
             inner, gate = hidden.chunk(2, dim=-1)
             return self.add_to(x, self.activation(inner) * gate)
