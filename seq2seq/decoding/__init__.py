@@ -1,6 +1,6 @@
 """How a translation is searched for, knowing a model only by a few calls: ``hypotheses.Model``."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -12,21 +12,8 @@ from seq2seq.decoding.hypotheses import Hypothesis, Model, length_penalty
 __all__ = ["STRATEGIES", "Hypothesis", "Model", "Strategy", "length_penalty", "search"]
 
 
-class Strategy(Protocol):
-    """What a row of ``STRATEGIES`` is; arguments as ``search``'s."""
-
-    def __call__(
-        self,
-        model: Model,
-        src: Tensor,
-        src_mask: Tensor | None,
-        max_lengths: list[int],
-        config: DecodingConfig,
-        *,
-        scored: bool = True,
-    ) -> list[list[Hypothesis]]:
-        """The n best of each sentence, best first."""
-
+Strategy = Callable[[Model, Tensor, Tensor | None, list[int], DecodingConfig, bool], list[list[Hypothesis]]]
+"""What a row of ``STRATEGIES`` is; arguments as ``search``'s."""
 
 STRATEGIES: dict[str, Strategy] = {"greedy": greedy_search, "beam": beam_search}
 
@@ -37,7 +24,6 @@ def search(
     src_mask: Tensor | None,
     max_lengths: list[int],
     config: DecodingConfig,
-    *,
     scored: bool = True,
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of each sentence, best first: greedy with one beam, beam search with more.
@@ -51,4 +37,4 @@ def search(
         scored: whether the hypotheses' scores are wanted; greedy search is faster without.
     """
     strategy = STRATEGIES["greedy" if config.beam_size == 1 else "beam"]
-    return strategy(model, src, src_mask, max_lengths, config, scored=scored)
+    return strategy(model, src, src_mask, max_lengths, config, scored)

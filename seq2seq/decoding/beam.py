@@ -105,7 +105,6 @@ def beam_search(
     src_mask: Tensor | None,
     max_lengths: list[int],
     config: DecodingConfig,
-    *,
     scored: bool = True,
 ) -> list[list[Hypothesis]]:
     """The ``config.n_best`` best hypotheses a sentence, fewer where fewer exist. Arguments as ``search``'s.

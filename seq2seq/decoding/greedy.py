@@ -16,7 +16,6 @@ def greedy_search(
     src_mask: Tensor | None,
     max_lengths: list[int],
     config: DecodingConfig,
-    *,
     scored: bool = True,
 ) -> list[list[Hypothesis]]:
     """One hypothesis a sentence. Arguments as ``search``'s.

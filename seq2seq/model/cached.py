@@ -28,9 +28,6 @@ from seq2seq.model.packed import pack, packed_linear
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 
-_ENCODED = 1024
-"""Source tokens encoded at once. With more, what lies between two products is no longer in the processor's cache,
-and so large that it is taken from the system anew each time, page by page."""
 _MORE_STEPS = 12
 """The log of the target has room for so many more steps than the source is long, at first."""
 _PIECES_ALIGNED = 64
@@ -71,7 +68,7 @@ class DecoderState:
 
 
 class CachedTransformer:
-    """A trained model laid out for translating: ``decoding``'s three calls, and the logits.
+    """A trained model laid out for translating: the calls of ``decoding``'s ``Model``.
 
     It holds copies of the weights as they are now, but for the embeddings, which it looks up where they are.
 
@@ -84,7 +81,6 @@ class CachedTransformer:
     def __init__(self, model: Transformer, shortlist: Shortlist | None = None) -> None:
         self._model = model
         self._shortlist = shortlist
-        self._heads = model.config.n_heads
         self._encoder = [CachedEncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]
         self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
@@ -105,13 +101,10 @@ class CachedTransformer:
         """
         batch = src.size(0)
         mask = None if src_mask is None else _additive(src_mask, self._output.dtype)
-        sentences = max(1, _ENCODED // src.size(1))
-        memory = torch.cat(
-            [
-                self._encode(src[i : i + sentences], None if mask is None else mask[i : i + sentences])
-                for i in range(0, batch, sentences)
-            ]
-        )  # [B·S, D]
+        x = self._model.embed_src(src).flatten(0, 1)  # [B·S, D]
+        for layer in self._encoder:
+            x = layer(x, batch, mask)
+        memory = self._encoder_norm(x)  # [B·S, D]
         cross = [layer.cross_keys_values(memory, batch) for layer in self._decoder]
         log = memory.new_empty(batch, 0, *cross[0].shape[2:])
         output, pieces, forbidden = self._output, None, None
@@ -131,13 +124,6 @@ class CachedTransformer:
             n_tokens=0,
             n_slots=0,
         )
-
-    def _encode(self, src: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, S], [B, 1, 1, S] -> [B·S, D]"""
-        x = self._model.embed_src(src).flatten(0, 1)
-        for layer in self._encoder:
-            x = layer(x, len(src), mask)
-        return self._encoder_norm(x)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Read one more target token in each row.

@@ -24,9 +24,10 @@ class SideBySide:
 
     def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
         weight = torch.cat(list(weights))  # [out, in]
-        self.weight = weight.t().contiguous()  # [in, out]
         # In fp32 plain products are as fast.
         self.packed = pack(weight) if weight.dtype == torch.bfloat16 else None
+        if self.packed is None:
+            self.weight = weight.t().contiguous()  # [in, out]
         self.bias = torch.cat(list(biases))  # [out]
 
     def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
