@@ -1,8 +1,8 @@
 """Turn parallel text into a translator you can pipe text through, with a score you can cite.
 
 >>> from seq2seq import Translator
->>> with Translator.load("runs/de-en") as translator:
-...     translator.translate(["Guten Morgen!"])
+>>> translator = Translator.load("runs/de-en")
+>>> translator.translate(["Guten Morgen!"])
 """
 
 from typing import TYPE_CHECKING, Any

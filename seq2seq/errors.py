@@ -45,6 +45,14 @@ class UserError(Exception):
         self.mend = mend
         self.code = code
 
+    def __reduce__(self) -> tuple[object, tuple[str, str, ExitCode]]:
+        """On its way from one process to another."""
+        return _same_error, (self.what, self.mend, self.code)
+
+
+def _same_error(what: str, mend: str, code: ExitCode) -> UserError:
+    return UserError(what, mend=mend, code=code)
+
 
 class Interrupted(BaseException):  # it is no error
     """A signal asks the program to end; like ``KeyboardInterrupt``, nothing that mends errors may stop it.

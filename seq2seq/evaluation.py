@@ -174,11 +174,9 @@ def score_run(
         counts = CorpusCounts()
         texts.append((corpus, _pairs(corpus, (src, tgt), strict, counts), counts))
     translated = []
-    with (
-        Translator.load(run, device=device, decoding=decoding, workers=workers) as translator,
-        # Opened before hours of translating, so that a wrong name shows at once.
-        open_output(str(output or os.devnull)) as out,
-    ):
+    translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
+    # Opened before hours of translating, so that a wrong name shows at once.
+    with open_output(str(output or os.devnull)) as out:
         for corpus, pairs, counts in texts:
             began = time.monotonic()
             hypotheses: list[str] = []

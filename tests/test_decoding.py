@@ -2,15 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from seq2seq.config import DecodingConfig, ModelConfig
-from seq2seq.decoding import STRATEGIES, Hypothesis, length_penalty, search
+from seq2seq.decoding import STRATEGIES, Batch, Hypothesis, length_penalty, search
 from seq2seq.model import build_model
 from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.transformer import Transformer, padding_mask
@@ -23,36 +23,53 @@ NextLogits = Callable[[Row, Row], Sequence[float]]
 """Source pieces and target pieces so far -> logits of the next piece. [V]"""
 
 
+State = list[list[tuple[Row, Row]]]
+"""For each sentence and beam the source and the target so far."""
+
+
 @dataclass
 class Toy:
-    """A model whose every answer is looked up; its state is the list of (source, target so far)."""
+    """A model whose every answer is looked up."""
 
     next_logits: NextLogits
     rows_read: int = 0
-    sentences: int = 0
+    steps: int = 0
+    n_running: list[int] = field(default_factory=list)
+    """Sentences that took part in each step."""
 
-    def start(self, src: Tensor, src_mask: Tensor | None) -> list[tuple[Row, Row]]:
-        self.sentences = len(src)
+    def start(self, src: Tensor, src_mask: Tensor | None) -> State:
         real = torch.ones_like(src, dtype=torch.bool) if src_mask is None else src_mask[:, 0, 0]
-        return [(tuple(row[keep].tolist()), ()) for row, keep in zip(src, real, strict=True)]
+        return [[(tuple(row[keep].tolist()), ())] for row, keep in zip(src, real, strict=True)]
 
-    def step(self, tokens: Tensor, state: list[tuple[Row, Row]]) -> tuple[Tensor, list[tuple[Row, Row]]]:
-        state = [(src, (*past, token)) for (src, past), token in zip(state, tokens.tolist(), strict=True)]
-        self.rows_read += len(state)
-        assert all(past[0] == BOS for _, past in state)
-        return torch.tensor([self.next_logits(src, past[1:]) for src, past in state]), state
+    def step(self, tokens: Sequence[Tensor], states: Sequence[State]) -> tuple[Tensor, list[State]]:
+        self.steps += 1
+        self.n_running.append(sum(len(state) for state in states))
+        read = []
+        for newest, state in zip(tokens, states, strict=True):
+            pieces = newest.view(len(state), -1).tolist()
+            read.append(
+                [
+                    [(src, (*past, piece)) for (src, past), piece in zip(beams, row, strict=True)]
+                    for beams, row in zip(state, pieces, strict=True)
+                ]
+            )
+        rows = [row for state in read for beams in state for row in beams]
+        self.rows_read += len(rows)
+        assert all(past[0] == BOS for _, past in rows)
+        return torch.tensor([self.next_logits(src, past[1:]) for src, past in rows]), read
 
-    def logits(self, hidden: Tensor, state: object, first: int, last: int) -> Tensor:
+    def output_of(self, state: State) -> str:
+        return "all pieces"
+
+    def logits(self, hidden: Tensor, state: State, first: int, last: int) -> Tensor:
         return hidden[first:last].clone()
 
-    def pieces(self, columns: Tensor, state: object) -> Tensor:
+    def pieces(self, columns: Tensor, state: State) -> Tensor:
         return columns
 
-    def reorder(self, state: list[tuple[Row, Row]], sentences: Sequence[int], parents: Tensor) -> list[tuple[Row, Row]]:
+    def reorder(self, state: State, sentences: Sequence[int], parents: Tensor) -> State:
         assert len(sentences) == len(parents)
-        beams = len(state) // self.sentences
-        self.sentences = len(sentences)
-        return [state[s * beams + p] for s, row in zip(sentences, parents.tolist(), strict=True) for p in row]
+        return [[state[s][p] for p in row] for s, row in zip(sentences, parents.tolist(), strict=True)]
 
 
 def by_chance(src: Row, past: Row) -> list[float]:
@@ -94,12 +111,19 @@ SOURCES = [[4, 5, 6, 7, 4, 5, EOS], [6, EOS], [7, 7, 5, EOS], [EOS], [6, EOS]]
 LIMITS = [9, 3, 1, 12, 5]
 
 
+def batch_of(sources: list[list[int]], limits: list[int], first: int = 0) -> Batch:
+    return Batch(*padded(sources), limits, range(first, first + len(sources)))
+
+
 def ask(
     strategy: str, model: Toy | Transformer, sources: list[list[int]], limits: list[int], **settings: object
 ) -> list[list[Hypothesis]]:
     with torch.inference_mode():
         laid_out = model if isinstance(model, Toy) else CachedTransformer(model)
-        return STRATEGIES[strategy](laid_out, *padded(sources), limits, DecodingConfig(**({"beam_size": 3} | settings)))
+        config = DecodingConfig(**({"beam_size": 3} | settings))
+        found = dict(search(laid_out, [batch_of(sources, limits)], config, strategy=strategy))
+    assert sorted(found) == list(range(len(sources)))
+    return [found[i] for i in range(len(sources))]
 
 
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -173,18 +197,53 @@ def test_scores_are_log_probability_by_length_to_the_alpha(strategy, alpha):
 
 @every_strategy
 def test_nothing_asked_nothing_found(strategy):
-    model = Toy(by_chance)
-    assert STRATEGIES[strategy](model, torch.empty(0, 3, dtype=torch.long), None, [], DecodingConfig()) == []
+    assert list(search(Toy(by_chance), [], DecodingConfig(), strategy=strategy)) == []
 
 
 def test_search_is_greedy_with_one_beam():
-    src, mask = padded(SOURCES)
     for beams, strategy in ((1, "greedy"), (4, "beam")):
-        model = Toy(by_chance)
-        found = search(model, src, mask, LIMITS, DecodingConfig(beam_size=beams))
-        other = Toy(by_chance)
-        assert found == STRATEGIES[strategy](other, src, mask, LIMITS, DecodingConfig(beam_size=beams))
+        model, other = Toy(by_chance), Toy(by_chance)
+        found = dict(search(model, [batch_of(SOURCES, LIMITS)], DecodingConfig(beam_size=beams)))
+        assert [found[i] for i in range(5)] == ask(strategy, other, SOURCES, LIMITS, beam_size=beams)
         assert model.rows_read == other.rows_read
+
+
+@every_strategy
+@pytest.mark.parametrize("room", [0, 4, 12, 10_000])
+def test_batches_side_by_side_are_as_each_alone(strategy, room):
+    sources, limits = SOURCES * 4, LIMITS * 4
+    config = DecodingConfig(beam_size=3, n_best=2)
+    model = Toy(by_chance)
+    begun = []
+
+    def batches() -> Iterator[Batch]:
+        for first in range(0, 20, 3):
+            begun.append(first)
+            yield batch_of(sources[first : first + 3], limits[first : first + 3], first)
+
+    found = list(search(model, batches(), config, room=room, strategy=strategy))
+    assert begun == list(range(0, 20, 3))
+    alone = ask(strategy, Toy(by_chance), sources, limits, n_best=2)
+    assert sorted(index for index, _ in found) == list(range(20))
+    assert all(hypotheses == alone[index] for index, hypotheses in found)
+    # No sentence takes part longer than it has to, however many others do.
+    one_by_one = Toy(by_chance)
+    for source, limit in zip(sources, limits, strict=True):
+        ask(strategy, one_by_one, [source], [limit], n_best=2)
+    assert model.rows_read == one_by_one.rows_read
+    if room == 0:
+        assert max(model.n_running) <= 3
+    if room == 10_000:
+        assert model.n_running[0] == 20
+
+
+def test_a_batch_is_begun_once_there_is_room():
+    """The second beside the last sentence of the first, and not before."""
+    model = Toy(copying)
+    batches = [batch_of([[4, 5, 6, 7, EOS], [4, EOS]], [9, 9]), batch_of([[5, 6, EOS], [6, EOS]], [9, 9], 2)]
+    found = list(search(model, iter(batches), DecodingConfig(beam_size=1), room=5))
+    assert model.n_running == [2, 2, 3, 3, 2]
+    assert [index for index, _ in found] == [1, 3, 0, 2]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])

@@ -42,7 +42,7 @@ DOORS = {
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
     "threading": {"translation.workers"},
-    "concurrent": {"translation.workers"},
+    "multiprocessing": {"translation.workers"},
     "signal": {"cli.signals"},
     "fcntl": {"lines.lock"},
     "msvcrt": {"lines.lock"},

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from seq2seq.cli import progress
+from seq2seq.cli.answers import WindowSize
 from seq2seq.cli.progress import Pace, show_progress
 from seq2seq.lines import LineReader
 
@@ -72,6 +73,17 @@ class TestPace:
         assert pace.taken == 1000
 
 
+class TestWindowSize:
+    def test_a_window_takes_some_seconds(self):
+        size = WindowSize()
+        assert size.lines == 512
+        for lines, seconds, expected in ((512, 51.2, 100), (100, 1.0, 1000), (1000, 0.1, 4096), (64, 640.0, 64)):
+            size.took(lines, seconds)
+            assert size.lines == expected
+        size.took(1, 0.0)
+        assert size.lines == 4096
+
+
 class TestOffATerminal:
     @pytest.fixture
     def reader(self, tmp_path):
@@ -92,6 +104,22 @@ class TestOffATerminal:
             "30 lines, 30%, 0.8 lines/s, eta 0:01:24",
             "60 lines, 60%, 0.8 lines/s, eta 0:00:48",
             "90 lines, 90%, 0.8 lines/s, eta 0:00:12",
+            "100 lines in 0:02:00, 0.8 lines/s",
+        ]
+
+    def test_within_a_window(self, clock, reader, capfd):
+        with show_progress(reader, 0, "out") as reached:
+            for done in (0, 50):
+                reader.read_window(50, 1000)
+                for share in (0.4, 0.8):
+                    clock.now += 30
+                    reached(done, 50, share)
+                reached(done + 50)
+        assert capfd.readouterr().err.splitlines() == [
+            "20 lines, 20%, 0.7 lines/s, eta 0:02:00",
+            "40 lines, 40%, 0.7 lines/s, eta 0:01:30",
+            "70 lines, 70%, 0.8 lines/s, eta 0:00:39",
+            "90 lines, 90%, 0.8 lines/s, eta 0:00:13",
             "100 lines in 0:02:00, 0.8 lines/s",
         ]
 

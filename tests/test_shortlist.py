@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seq2seq.checkpoint import SHORTLIST
 from seq2seq.config import DecodingConfig, ModelConfig
-from seq2seq.decoding import search
+from seq2seq.decoding import Batch, search
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.cached import CachedTransformer
@@ -75,8 +75,9 @@ def ask(cached: CachedTransformer, sources: list[list[int]], beam_size: int) -> 
     src = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
     config = DecodingConfig(beam_size=beam_size)
     with torch.inference_mode():
-        found = search(cached, src, padding_mask(src, PAD), [12] * len(sources), config)
-    return [best[0].tokens for best in found]
+        batches = [Batch(src, padding_mask(src, PAD), [12] * len(sources), range(len(sources)))]
+        found = dict(search(cached, batches, config))
+    return [found[i][0].tokens for i in range(len(sources))]
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
@@ -101,15 +102,15 @@ def test_a_list_of_all_pieces_changes_nothing(model, beam_size):
 
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_a_trained_model_still_translates(reverser, beam_size):
-    with Translator.load(reverser, decoding={"shortlist": 8, "beam_size": beam_size}) as translator:
-        assert sum(a == b[::-1] for a, b in zip(translator.translate(LINES), LINES, strict=True)) > 0.9 * len(LINES)
+    translator = Translator.load(reverser, decoding={"shortlist": 8, "beam_size": beam_size})
+    assert sum(a == b[::-1] for a, b in zip(translator.translate(LINES), LINES, strict=True)) > 0.9 * len(LINES)
 
 
 def test_a_run_without_a_table_says_so(reverser, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(reverser, run)
-    with Translator.load(run, decoding={"shortlist": 8}):
-        pass
+    Translator.load(run, decoding={"shortlist": 8})
+    pass
     assert SHORTLIST in json.loads((run / "manifest.json").read_text())["files"]
     from seq2seq.checkpoint import read_manifest
     from seq2seq.translation.loading import load_shortlist

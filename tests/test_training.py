@@ -91,8 +91,8 @@ def test_a_run_leaves_all_that_is_needed(tmp_path, corpora):
     assert manifest.finished
     assert [c["pairs"] for c in manifest.corpora if "pairs" in c] == [300, 20]
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["update-00000018", "update-00000024"]
-    with Translator.load(run, device="cpu") as translator:
-        assert len(translator.translate(["rot blau", "", "gelb"])) == 3
+    translator = Translator.load(run, device="cpu")
+    assert len(translator.translate(["rot blau", "", "gelb"])) == 3
 
 
 def test_metrics_hold_the_promised_names(tmp_path, corpora):
@@ -319,8 +319,8 @@ def test_a_small_model_learns_to_reverse_strings_exactly(reverser):
     """Order, cross-attention and stopping must all be right for this."""
     taken = {line for name in ("train", "valid") for line in (reverser.parent / f"{name}.ab").read_text().splitlines()}
     unseen = reversal_lines(200, seed=3, unlike=taken)
-    with Translator.load(reverser, device="cpu") as translator:
-        assert translator.translate(unseen) == [line[::-1] for line in unseen]
+    translator = Translator.load(reverser, device="cpu")
+    assert translator.translate(unseen) == [line[::-1] for line in unseen]
 
 
 def test_a_line_of_metrics_for_each_report_with_scores_where_it_was_validated(tmp_path, corpora):

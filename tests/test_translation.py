@@ -1,8 +1,11 @@
 """Lines to translated lines: order, independence of neighbours, long lines, memory that runs out, workers."""
 
+import multiprocessing
+import os
+import signal
 import threading
 import time
-from concurrent.futures import CancelledError
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -17,15 +20,14 @@ from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import Translator, length_batches, load_weights, pick_device
 from seq2seq.translation.batches import split_long
 from seq2seq.translation.device import pick_dtype
-from seq2seq.translation.workers import Stopped
+from seq2seq.translation.workers import _in_processes, _in_threads
 
 LINES = reversal_lines(70, seed=11)
 
 
 @pytest.fixture(scope="module")
 def translator(reverser):
-    with Translator.load(reverser, device="cpu") as loaded:
-        yield loaded
+    return Translator.load(reverser, device="cpu")
 
 
 def opened(reverser, **decoding: object) -> Translator:
@@ -34,9 +36,9 @@ def opened(reverser, **decoding: object) -> Translator:
 
 class TestTranslate:
     @pytest.mark.parametrize("workers", [1, 2, 5])
-    def test_the_number_of_threads_changes_nothing(self, reverser, translator, workers):
-        with Translator.load(reverser, workers=workers) as several:
-            assert several.translate(LINES) == translator.translate(LINES)
+    def test_the_number_of_workers_changes_nothing(self, reverser, translator, workers):
+        several = Translator.load(reverser, workers=workers)
+        assert several.translate(LINES) == translator.translate(LINES)
 
     @pytest.mark.parametrize("batch_tokens", [1, 40, 200, 100_000])
     @pytest.mark.parametrize("beam_size", [1, 4])
@@ -207,44 +209,92 @@ class TestLoading:
             opened(reverser, beam_size=2, n_best=9)
         assert caught.value.code == ExitCode.USAGE
 
-    def test_closing_ends_the_threads_in_the_middle_of_their_work(self, reverser, monkeypatch):
-        before, others = torch.get_num_threads(), set(threading.enumerate())
-        step, begun = CachedTransformer.step, threading.Event()
-
-        def slow(model, tokens, state):
-            begun.set()
-            time.sleep(0.05)
-            return step(model, tokens, state)
-
-        monkeypatch.setattr(CachedTransformer, "step", slow)
-        ends: list[type] = []
-
-        def translate() -> None:
-            try:
-                translator.translate(LINES)
-            except (Stopped, CancelledError) as end:
-                ends.append(type(end))
-
-        with Translator.load(reverser, workers=2) as translator:
-            busy = threading.Thread(target=translate)
-            busy.start()
-            assert begun.wait(10)
-        busy.join(2)
-        assert not busy.is_alive()
-        assert ends
-        assert set(threading.enumerate()) <= others
-        assert torch.get_num_threads() == before
-
-    def test_a_translator_can_be_closed_and_used_again(self, reverser):
-        translator = Translator.load(reverser, workers=2)
-        for _ in range(2):
-            assert translator.translate(["a b c", "d e"]) == ["c b a", "e d"]
-            translator.close()
-
     def test_the_front_door(self):
         import seq2seq
 
         assert seq2seq.Translator is translation.Translator
+
+
+class Given:
+    """As much of a model as a worker asks for: each step takes a while."""
+
+    start = reorder = output_of = logits = pieces = None
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def step(self, tokens, states):
+        time.sleep(self.seconds)
+        return None, []
+
+
+def squares(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:
+    for one in work:
+        model.step([], [])
+        yield one, one**2
+
+
+@pytest.mark.parametrize("run", [_in_processes, _in_threads])
+class TestWorkers:
+    """Processes where they can be forked, threads elsewhere: here both."""
+
+    @pytest.fixture(autouse=True)
+    def nobody_is_left_behind(self):
+        before = set(threading.enumerate()), torch.get_num_threads()
+        yield
+        assert not multiprocessing.active_children()
+        assert (set(threading.enumerate()), torch.get_num_threads()) == before
+
+    @pytest.mark.parametrize("n", [1, 2, 5])
+    def test_all_work_is_done_once(self, run, n):
+        assert sorted(run(n, squares, Given(), range(40))) == [(i, i**2) for i in range(40)]
+        assert list(run(n, squares, Given(), [])) == []
+
+    def test_results_come_while_others_are_worked_at(self, run):
+        began = time.monotonic()
+        next(run(2, squares, Given(0.05), range(200)))
+        assert time.monotonic() - began < 2.5  # of five
+
+    def test_the_error_of_a_worker_is_that_of_all(self, run):
+        def failing(model: Given, work: Iterator[int]) -> Iterator[int]:
+            for one in work:
+                if one == 7:
+                    raise UserError("seven", mend="leave it out", code=ExitCode.TRY_LATER)
+                yield one
+
+        with pytest.raises(UserError, match="seven; leave it out") as caught:
+            list(run(2, failing, Given(), range(20)))
+        assert (caught.value.mend, caught.value.code) == ("leave it out", ExitCode.TRY_LATER)
+
+    def test_what_is_not_wanted_any_more_ends_at_once(self, run):
+        began = time.monotonic()
+        results = run(3, squares, Given(0.05), range(10_000))
+        next(results)
+        results.close()
+        assert time.monotonic() - began < 5
+
+
+def test_workers_of_a_call_from_within_a_thread(reverser, translator):
+    """As a bar that draws itself beside them, or a server's request."""
+    found: list[str] = []
+    busy = threading.Thread(target=lambda: found.extend(Translator.load(reverser, workers=2).translate(LINES)))
+    busy.start()
+    busy.join(60)
+    assert found == translator.translate(LINES)
+
+
+def test_a_worker_that_was_killed_is_told_of():
+    def dying(model: Given, work: Iterator[int]) -> Iterator[int]:
+        for one in work:
+            if one == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.01)
+            yield one
+
+    with pytest.raises(UserError, match="a worker process was killed; free memory") as caught:
+        list(_in_processes(2, dying, Given(), range(20)))
+    assert caught.value.code == ExitCode.TRY_LATER
+    assert not multiprocessing.active_children()
 
 
 class TestPrecision:
@@ -262,8 +312,8 @@ class TestPrecision:
     def test_bf16_translates_as_well(self, reverser, monkeypatch, beam_size):
         """Emulated where the processor has none."""
         monkeypatch.setattr("seq2seq.translation.device._cpu_has_bf16", lambda: True)
-        with Translator.load(reverser, decoding={"precision": "bf16", "beam_size": beam_size}) as translator:
-            assert next(translator.model.parameters()).dtype == torch.bfloat16
-            found = translator.translate(LINES)
-            assert sum(a == b[::-1] for a, b in zip(found, LINES, strict=True)) > 0.9 * len(LINES)
-            assert translator.attention("a b", "b a") is not None
+        translator = Translator.load(reverser, decoding={"precision": "bf16", "beam_size": beam_size})
+        assert next(translator.model.parameters()).dtype == torch.bfloat16
+        found = translator.translate(LINES)
+        assert sum(a == b[::-1] for a, b in zip(found, LINES, strict=True)) > 0.9 * len(LINES)
+        assert translator.attention("a b", "b a") is not None

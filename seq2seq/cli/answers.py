@@ -14,11 +14,27 @@ from seq2seq.translation import Translator
 
 WINDOW_LINES = 4096
 WINDOW_BYTES = 4 << 20
-"""A file is translated in windows of this size: large enough to sort by length with profit, small enough that
-memory stays the same however long the input is."""
+"""A file is translated in windows of this size at most: large enough to sort by length with profit, small enough
+that memory stays the same however long the input is."""
+_FEWEST_LINES = 64
+_FIRST_LINES = 512
+_WINDOW_SECONDS = 10.0
+"""What an interruption may cost."""
 
 _NO_MATTER = {"batch_tokens"}
 """Decoding settings that change the time a translation takes, and nothing else."""
+
+
+class WindowSize:
+    """How many lines to answer together: as many as take some seconds, going by the window before."""
+
+    def __init__(self) -> None:
+        self.lines = min(_FIRST_LINES, WINDOW_LINES)
+
+    def took(self, lines: int, seconds: float) -> None:
+        """So long were so many lines under way."""
+        affordable = int(_WINDOW_SECONDS * lines / max(seconds, 1e-3))
+        self.lines = min(max(affordable, _FEWEST_LINES), WINDOW_LINES)
 
 
 class Answers:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -14,6 +15,11 @@ from seq2seq.lines import LineReader
 
 _EVERY = 30.0
 """Seconds between lines off a terminal. What takes less time needs none."""
+
+
+class Reached(Protocol):
+    def __call__(self, lines: int, under_way: int = 0, share: float = 0.0) -> None:
+        """So far have answers come."""
 
 
 class Pace:
@@ -69,7 +75,7 @@ class Pace:
 
 
 @contextmanager
-def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Callable[[int], None]]:
+def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Reached]:
     """Draw how far the lines handed out by a reader have come, where its input is a file.
 
     A reader of which nobody knows how much is to come, and a terminal on which the translations
@@ -81,10 +87,11 @@ def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Calla
         output: path, or - for stdout.
 
     Yields:
-        What to call, after each window is answered, with the number of lines answered so far.
+        What to call with the number of lines answered so far, and where the next window is being answered
+        already, with its number of lines and the share of them that is done.
     """
     if not reader.size or (on_terminal() and output == "-" and sys.stdout is not None and sys.stdout.isatty()):
-        yield lambda lines: None
+        yield lambda lines, under_way=0, share=0.0: None
         return
     pace = Pace(reader.size, lines=lines, taken=reader.n_bytes_taken)
     bar = Bar(
@@ -98,11 +105,14 @@ def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Calla
         redirect_stderr=False,
     )
     task = bar.add_task("translate", total=pace.size, completed=pace.taken, pace=str(pace))
-    last = 0.0
+    last, answered = 0.0, pace.taken
 
-    def reached(lines: int) -> None:
-        nonlocal last
-        pace.reach(lines, reader.n_bytes_taken)
+    def reached(lines: int, under_way: int = 0, share: float = 0.0) -> None:
+        nonlocal last, answered
+        taken = reader.n_bytes_taken  # those of the window that is under way among them
+        if not under_way:
+            answered = taken
+        pace.reach(lines + round(share * under_way), answered + round(share * (taken - answered)))
         if on_terminal():
             bar.update(task, completed=pace.taken, pace=str(pace))
         elif pace.seconds - last >= _EVERY and pace.taken < pace.size:

@@ -1,8 +1,10 @@
 """From an input stream through a translator to an output stream, in windows of what is ready."""
 
+import time
+from functools import partial
 from pathlib import Path
 
-from seq2seq.cli.answers import WINDOW_BYTES, WINDOW_LINES, is_finished, open_answers, refuse_resume
+from seq2seq.cli.answers import WINDOW_BYTES, WindowSize, is_finished, open_answers, refuse_resume
 from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.console import print_note, print_warning
 from seq2seq.cli.progress import show_progress
@@ -34,10 +36,10 @@ def translate_with(
         if is_finished(source, output, n_best if ranked and isinstance(n_best, int) else 1):
             print_note(f"{output} is finished already; leave --resume out to translate it anew")
             return
-    with Translator.load(run, device=device, decoding=decoding, workers=workers) as translator:
-        translate_stream(
-            translator, source, output, ranked=ranked, scores=scores, attention=attention, strict=strict, resume=resume
-        )
+    translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
+    translate_stream(
+        translator, source, output, ranked=ranked, scores=scores, attention=attention, strict=strict, resume=resume
+    )
 
 
 def translate_stream(
@@ -71,10 +73,17 @@ def translate_stream(
             open_answers(output, reader, translator, answer, resume=resume) as answers,
             show_progress(reader, answers.n_lines, output) as reached,
         ):
-            while window := reader.read_window(WINDOW_LINES, WINDOW_BYTES):
+            size = WindowSize()
+            while window := reader.read_window(size.lines, WINDOW_BYTES):
+                began = time.monotonic()
                 found = translator.n_best(
-                    window, first_line=answers.n_lines + 1, warn=print_warning, scored=ranked or scores
+                    window,
+                    first_line=answers.n_lines + 1,
+                    warn=print_warning,
+                    scored=ranked or scores,
+                    tell=partial(reached, answers.n_lines, len(window)),
                 )
+                size.took(len(window), time.monotonic() - began)
                 text = "".join(
                     _format(index, best, ranked=ranked, scores=scores)
                     for index, best in enumerate(found, start=answers.n_lines)
@@ -91,5 +100,5 @@ def translate_stream(
 
 def _format(index: int, best: list[Translation], *, ranked: bool, scores: bool) -> str:
     if ranked:
-        return "".join(f"{index} ||| {t.text} ||| {t.score:.6f}\n" for t in best)
-    return f"{best[0].score:.6f}\t{best[0].text}\n" if scores else f"{best[0].text}\n"
+        return "".join(f"{index} ||| {t.text} ||| {t.score:.4f}\n" for t in best)
+    return f"{best[0].score:.4f}\t{best[0].text}\n" if scores else f"{best[0].text}\n"

@@ -178,8 +178,8 @@ class DecodingConfig:
     that is ten times likelier than all of them), or only when no live one could still enter the n best."""
     max_length: Annotated[StrictInt, Field(ge=0)] = 0
     """Longest output in tokens; 0: twice the source and 50 more."""
-    batch_tokens: Count = 4096
-    """Most padded source tokens decoded side by side, each counted once per beam."""
+    batch_tokens: Count = 5120
+    """Most padded source tokens decoded side by side by a worker; each counts half, and half for each beam."""
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     """Likeliest translations of each source piece that a translation may be made of, beside the most frequent
     pieces: faster, and now and then another translation. 0: all pieces may come."""

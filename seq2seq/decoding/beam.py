@@ -1,9 +1,10 @@
 """Beam search: at each step the N likeliest of all continuations of N hypotheses.
 
-Shapes: B sentences still searched, N beams, C = 2N candidates a step.
+Shapes: B sentences still searched, N beams, T tokens so far, C = 2N candidates a step.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.candidates import best_continuations
-from seq2seq.decoding.hypotheses import Hypothesis, Model, gapless, length_penalty
+from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, gapless, length_penalty
 from seq2seq.tokenizer import BOS, EOS
 
 _MUCH_LIKELIER = math.log(10)
@@ -20,60 +21,19 @@ _MUCH_LIKELIER = math.log(10)
 
 @dataclass
 class _Sentence:
-    """One sentence's search."""
+    """What has been found for one sentence."""
 
-    index: int
-    """Its place in the batch."""
+    name: int
     max_length: int
     """Tokens at most, EOS included."""
     config: DecodingConfig
-    live: list[list[int]] = field(default_factory=lambda: [[]])
-    """The tokens of the hypotheses that are still to end, likeliest first."""
     finished: list[Hypothesis] = field(default_factory=list)
-    over: bool = False
-    """Searching on is of no use."""
 
     def best(self) -> list[Hypothesis]:
         """The n best finished hypotheses, best first."""
         return sorted(self.finished, key=lambda h: -h.score)[: self.config.n_best]
 
-    def advance(
-        self, length: int, scores: list[float], parents: list[int], tokens: list[int]
-    ) -> tuple[list[float], list[int], list[int]]:
-        """Sort the candidates of a step into those that end and those that live on.
-
-        A hypothesis is finished when EOS is among the N best candidates, or when the longest output is
-        reached; its beam goes to the next best candidate, so that N stay alive.
-
-        Args:
-            length: tokens of each candidate.
-            scores: log-probabilities of the candidates, best first. [C]
-            parents: which of ``live`` each goes on from. [C]
-            tokens: the newest token of each. [C]
-
-        Returns:
-            The same three of those that live on. Three of [N]
-        """
-        beams = self.config.beam_size
-        at_limit = length >= self.max_length
-        divisor = length_penalty(length, self.config.alpha)
-        survivors: list[int] = []
-        for rank, (score, parent, token) in enumerate(zip(scores, parents, tokens, strict=True)):
-            if rank < beams and (token == EOS or at_limit) and score > -torch.inf:
-                past = self.live[parent]
-                output = past if token == EOS else [*past, token]
-                self.finished.append(Hypothesis(output, score, score / divisor))
-            if token != EOS and len(survivors) < beams:
-                survivors.append(rank)
-        best_live = scores[survivors[0]] if survivors else -torch.inf
-        self.over = self._is_over(length, tokens[0] == EOS, best_live)
-        # In a toy vocabulary there may be fewer than N: an ended one fills the beam, and can never win.
-        filled = survivors + [0] * (beams - len(survivors))
-        self.live = [[*self.live[parents[rank]], tokens[rank]] for rank in filled]
-        living = [scores[rank] for rank in survivors] + [-torch.inf] * (beams - len(survivors))
-        return living, [parents[rank] for rank in filled], [tokens[rank] for rank in filled]
-
-    def _is_over(self, length: int, top_finished: bool, best_live: float) -> bool:
+    def is_over(self, length: int, top_finished: bool, best_live: float) -> bool:
         """Whether nothing is left to find.
 
         Args:
@@ -99,40 +59,95 @@ class _Sentence:
         return len(self.finished) >= config.n_best and self.best()[-1].score >= best_possible
 
 
-def beam_search(
-    model: Model,
-    src: Tensor,
-    src_mask: Tensor | None,
-    max_lengths: list[int],
-    config: DecodingConfig,
-    scored: bool = True,
-) -> list[list[Hypothesis]]:
-    """The ``config.n_best`` best hypotheses a sentence, fewer where fewer exist. Arguments as ``search``'s.
+class BeamSearch:
+    """The ``config.n_best`` best hypotheses a sentence, fewer where fewer exist. All as ``BatchSearch`` says.
 
-    Sentences whose search is over leave the batch. Hypotheses are ranked by their scores: these are known
-    whether ``scored`` or not.
+    A hypothesis is finished when EOS is among the N best continuations, or when the longest output is reached; its
+    beam goes to the next best continuation, so that N stay alive. Sentences whose search is over leave the batch.
+    Hypotheses are ranked by their scores: these are known whether they are wanted or not.
     """
-    sentences = [_Sentence(i, max_length, config) for i, max_length in enumerate(max_lengths)]
-    results: list[list[Hypothesis]] = [[] for _ in sentences]
-    state = model.start(src, src_mask)
-    tokens = src.new_full((len(sentences), 1), BOS)  # [B, N]; one beam until there is a choice
-    live = torch.zeros(len(sentences), 1, device=src.device)  # [B, N] summed log-probabilities
-    length = 0
-    while sentences:
-        length += 1
-        hidden, state = model.step(tokens.flatten(), state)
+
+    def __init__(self, model: Model, batch: Batch, config: DecodingConfig, *, scored: bool) -> None:
+        self.state = model.start(batch.src, batch.src_mask)
+        n = batch.src.size(0)
+        self.tokens = batch.src.new_full((n,), BOS)  # [B·N]; one beam until there is a choice
+        self._model, self._config = model, config
+        self._sentences = [_Sentence(*of_one, config) for of_one in zip(batch.names, batch.max_lengths, strict=True)]
+        self._max_lengths = torch.tensor(batch.max_lengths, device=batch.src.device)  # [B]
+        self._live = torch.zeros(n, 1, device=batch.src.device)  # [B, N] summed log-probabilities
+        self._outputs = batch.src.new_empty(n, 1, 0)  # [B, N, T]
+        self._src_length = batch.src.size(1)
+
+    @property
+    def n_beams(self) -> int:
+        return self._live.size(1)
+
+    @property
+    def size(self) -> int:
+        return len(self._sentences) * self._src_length
+
+    @staticmethod
+    def choose(
+        model: Model, hidden: Tensor, searches: Sequence["BeamSearch"]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         # Twice the beams, because up to N of them may end in EOS and N have to live on.
-        candidates = best_continuations(model, hidden, state, live, 2 * config.beam_size)  # three of [B, C]
-        rows = zip(sentences, *(c.tolist() for c in candidates), strict=True)
-        survivors = [sentence.advance(length, *row) for sentence, *row in rows]
-        for sentence in sentences:
-            if sentence.over:
-                results[sentence.index] = sentence.best()
-        staying = gapless([not sentence.over for sentence in sentences])
-        sentences = [sentences[row] for row in staying]
-        if sentences:
-            scores, parents, newest = zip(*(survivors[row] for row in staying), strict=True)
-            live = torch.tensor(scores, device=src.device)  # [B, N]
-            tokens = torch.tensor(newest, device=src.device)  # [B, N]
-            state = model.reorder(state, staying, torch.tensor(parents, device=src.device))
-    return results
+        wanted = 2 * searches[0]._config.beam_size
+        live = torch.cat([search._live for search in searches])
+        found = best_continuations(model, hidden, searches[0].state, live, wanted)  # three of [sum of B, C]
+        return zip(*(torch.split(values, [len(search._live) for search in searches]) for values in found), strict=True)
+
+    def advance(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> list[tuple[int, list[Hypothesis]]]:
+        """Sort the best continuations into those that end and those that live on.
+
+        Args:
+            scores: log-probabilities, best first; -inf where none is left. [B, C]
+            parents: which beam each goes on from. [B, C]
+            pieces: the newest token of each. [B, C]
+        """
+        beams = self._config.beam_size
+        ends = pieces == EOS  # [B, C]
+        survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best that are not at an end
+        live = scores.masked_fill(ends, -torch.inf).gather(1, survivors)  # [B, N]
+        self._finish(scores[:, :beams], parents[:, :beams], pieces[:, :beams])
+        over = self._over(ends[:, 0], live[:, 0])
+        parents, pieces = parents.gather(1, survivors), pieces.gather(1, survivors)  # [B, N]
+        done = []
+        if any(over):
+            done = [(s.name, s.best()) for s, is_over in zip(self._sentences, over, strict=True) if is_over]
+            staying = gapless([not is_over for is_over in over])
+            self._sentences = [self._sentences[row] for row in staying]
+            rows = torch.tensor(staying, dtype=torch.long, device=parents.device)
+            live, parents, pieces = live[rows], parents[rows], pieces[rows]
+            self._outputs, self._max_lengths = self._outputs[rows], self._max_lengths[rows]
+        else:
+            staying = list(range(len(over)))
+        if staying:
+            self.state = self._model.reorder(self.state, staying, parents)
+        past = self._outputs.gather(1, parents.unsqueeze(2).expand(-1, -1, self._outputs.size(2)))  # [B, N, T]
+        self._outputs = torch.cat((past, pieces.unsqueeze(2)), dim=2)
+        self._live, self.tokens = live, pieces.flatten()
+        return done
+
+    def _finish(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> None:
+        """Keep those of the N best continuations that are at an end. Three of [B, N]"""
+        length = self._outputs.size(2) + 1
+        at_limit = self._max_lengths <= length  # [B]
+        at_end = ((pieces == EOS) | at_limit.unsqueeze(1)) & (scores > -torch.inf)  # [B, N]
+        rows, ranks = at_end.nonzero(as_tuple=True)  # two of [finished]
+        if not len(rows):
+            return
+        pasts = self._outputs[rows, parents[rows, ranks]].tolist()  # [finished, T]
+        values = (rows.tolist(), pasts, pieces[rows, ranks].tolist(), scores[rows, ranks].tolist())
+        divisor = length_penalty(length, self._config.alpha)
+        for row, past, piece, score in zip(*values, strict=True):
+            output = past if piece == EOS else [*past, piece]
+            self._sentences[row].finished.append(Hypothesis(output, score, score / divisor))
+
+    def _over(self, top_finished: Tensor, best_live: Tensor) -> list[bool]:
+        """Whether nothing is left to find for each sentence. Two of [B]"""
+        length = self._outputs.size(2) + 1
+        return [
+            # Most sentences have nothing finished yet, and are left alone.
+            (bool(sentence.finished) or length >= sentence.max_length) and sentence.is_over(length, *step)
+            for sentence, *step in zip(self._sentences, top_finished.tolist(), best_live.tolist(), strict=True)
+        ]

@@ -1,51 +1,67 @@
 """Greedy search: at each step the likeliest piece, and no second thoughts."""
 
 import math
+from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.candidates import best_piece
-from seq2seq.decoding.hypotheses import Hypothesis, Model, gapless, length_penalty
+from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, gapless, length_penalty
 from seq2seq.tokenizer import BOS, EOS
 
 
-def greedy_search(
-    model: Model,
-    src: Tensor,
-    src_mask: Tensor | None,
-    max_lengths: list[int],
-    config: DecodingConfig,
-    scored: bool = True,
-) -> list[list[Hypothesis]]:
-    """One hypothesis a sentence. Arguments as ``search``'s.
+class GreedySearch:
+    """One hypothesis for each sentence of a batch. All as ``BatchSearch`` says.
 
     Rows of finished sentences leave the batch at once.
     """
-    state = model.start(src, src_mask)
-    tokens = src.new_full((src.size(0),), BOS)  # [B]
-    running = list(range(src.size(0)))  # the sentence of each row
-    outputs: list[list[int]] = [[] for _ in running]
-    sums = [0.0 if scored else math.nan] * len(running)
-    while running:
-        hidden, state = model.step(tokens, state)
-        tokens, log_probs = best_piece(model, hidden, state, scored=scored)  # [B], [B]
+
+    def __init__(self, model: Model, batch: Batch, config: DecodingConfig, *, scored: bool) -> None:
+        self.state = model.start(batch.src, batch.src_mask)
+        self.tokens = batch.src.new_full((batch.src.size(0),), BOS)  # [B]
+        self.n_beams = 1
+        self._model, self._alpha, self._scored = model, config.alpha, scored
+        self._names, self._max_lengths = list(batch.names), list(batch.max_lengths)
+        self._outputs: list[list[int]] = [[] for _ in self._names]
+        self._sums = [0.0 if scored else math.nan] * len(self._names)
+        self._src_length = batch.src.size(1)
+
+    @property
+    def size(self) -> int:
+        return len(self._names) * self._src_length
+
+    @staticmethod
+    def choose(
+        model: Model, hidden: Tensor, searches: Sequence["GreedySearch"]
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        pieces, log_probs = best_piece(model, hidden, searches[0].state, scored=searches[0]._scored)
+        rows = [len(search.tokens) for search in searches]
+        several = [None] * len(rows) if log_probs is None else torch.split(log_probs, rows)
+        return zip(torch.split(pieces, rows), several, strict=True)
+
+    def advance(self, pieces: Tensor, log_probs: Tensor | None) -> list[tuple[int, list[Hypothesis]]]:
+        """Take the next piece of each row, and its log-probability where that is wanted. [B], [B]"""
         if log_probs is not None:
-            for sentence, log_prob in zip(running, log_probs.tolist(), strict=True):
-                sums[sentence] += log_prob
+            self._sums = [total + new for total, new in zip(self._sums, log_probs.tolist(), strict=True)]
         going_on = []
-        for sentence, token in zip(running, tokens.tolist(), strict=True):
-            outputs[sentence].append(token)
-            going_on.append(token != EOS and len(outputs[sentence]) < max_lengths[sentence])
-        if not all(going_on):
-            rows = gapless(going_on)
-            running = [running[row] for row in rows]
-            if running:
-                tokens = tokens[rows]
-                state = model.reorder(state, rows, tokens.new_zeros(len(rows), 1))
-    return [[_finished(output, total, config.alpha)] for output, total in zip(outputs, sums, strict=True)]
+        for output, max_length, piece in zip(self._outputs, self._max_lengths, pieces.tolist(), strict=True):
+            output.append(piece)
+            going_on.append(piece != EOS and len(output) < max_length)
+        if all(going_on):
+            self.tokens = pieces
+            return []
+        over = [(self._names[row], [self._finished(row)]) for row, goes_on in enumerate(going_on) if not goes_on]
+        rows = gapless(going_on)
+        self._names, self._max_lengths = [self._names[row] for row in rows], [self._max_lengths[row] for row in rows]
+        self._outputs, self._sums = [self._outputs[row] for row in rows], [self._sums[row] for row in rows]
+        self.tokens = pieces[torch.tensor(rows, dtype=torch.long, device=pieces.device)]
+        if rows:
+            self.state = self._model.reorder(self.state, rows, pieces.new_zeros(len(rows), 1))
+        return over
 
-
-def _finished(output: list[int], log_probability: float, alpha: float) -> Hypothesis:
-    score = log_probability / length_penalty(len(output), alpha)
-    return Hypothesis([t for t in output if t != EOS], log_probability, score)
+    def _finished(self, row: int) -> Hypothesis:
+        output, log_probability = self._outputs[row], self._sums[row]
+        score = log_probability / length_penalty(len(output), self._alpha)
+        return Hypothesis([piece for piece in output if piece != EOS], log_probability, score)

@@ -3,7 +3,7 @@
 Shapes: B sentences, N beams, S source length, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,18 +16,38 @@ class Model(Protocol):
     def start(self, src: Tensor, src_mask: Tensor | None) -> Any:
         """Encode sources, one beam each. [B, S] -> state"""
 
-    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Read the newest token of each row. [B·N] -> what ``logits`` takes [B·N, D], state"""
+    def step(self, tokens: Sequence[Tensor], states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
+        """Read the newest token of each row of several batches.
+
+        For each batch [B·N] -> what ``logits`` takes, the batches' rows one after the other [rows, D]; states
+        """
+
+    def output_of(self, state: Any) -> Hashable:
+        """Says which pieces may come: ``logits`` takes rows of several states for which it is the same."""
 
     def logits(self, hidden: Tensor, state: Any, first: int, last: int) -> Tensor:
         """Logits of the next piece for rows first to last, far below any other where none may come; the caller's
-        to change. Columns 0 to 3 are the control symbols. [B·N, D] -> [last - first, n]"""
+        to change. Columns 0 to 3 are the control symbols. [rows, D] -> [last - first, n]"""
 
     def pieces(self, columns: Tensor, state: Any) -> Tensor:
         """The pieces that columns of the logits stand for. Any shape; the same shape"""
 
     def reorder(self, state: Any, sentences: Sequence[int], parents: Tensor) -> Any:
         """Go on with these sentences from these of their beams. [B'], [B', N'] -> state of B' ≤ B, N' beams"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentences to search side by side."""
+
+    src: Tensor
+    """Source pieces and EOS, padded on the right. [B, S]"""
+    src_mask: Tensor | None
+    """Real source tokens; None where nothing is padding. [B, 1, 1, S]"""
+    max_lengths: Sequence[int]
+    """Longest output of each sentence in tokens, EOS included. [B]"""
+    names: Sequence[int]
+    """What to call the sentences by. [B]"""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, Norm
-from seq2seq.model.packed import pack, packed_linear
+from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm, OutputLayer
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 
@@ -44,8 +43,8 @@ class DecoderState:
     """Keys and values of the source. L of [B, S, 2, H, K]"""
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None where nothing is padding. [B, 1, 1, S]"""
-    output: Tensor
-    """The output layer, of the pieces that may come. [D + 1, n]"""
+    output: OutputLayer
+    """Of the pieces that may come."""
     pieces: Tensor | None
     """Which pieces these are; None: all, and some that fill up. [n]"""
     forbidden: Tensor | None
@@ -65,6 +64,12 @@ class DecoderState:
     def n_beams(self) -> int:
         """N"""
         return self.own.size(0)
+
+    def of_layer(self, layer: int) -> LayerCache:
+        """What one layer of the decoder reads."""
+        descent = None if self.descent is None else self.descent.unsqueeze(1)  # [B, 1, N, P]
+        log = self.logs[layer][:, : self.n_slots]
+        return LayerCache(self.n_tokens - 1, log, descent, self.cross[layer], self.src_mask)
 
 
 class CachedTransformer:
@@ -86,11 +91,8 @@ class CachedTransformer:
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
         filling = -model.output.weight.size(0) % _PIECES_ALIGNED
         weight = F.pad(model.output.weight, (0, 0, 0, filling))  # [≥V, D]
-        self._output_bias = F.pad(model.output.bias, (0, filling), value=_IMPOSSIBLE)  # [≥V]
-        # The bias is one more row of the weight, for one more input that is 1: adding it to so many
-        # numbers would be a pass over all of them.
-        self._output = torch.cat((weight.t(), self._output_bias.unsqueeze(0)))  # [D + 1, ≥V]
-        self._packed_output = pack(weight) if weight.dtype == torch.bfloat16 else None
+        bias = F.pad(model.output.bias, (0, filling), value=_IMPOSSIBLE)  # [≥V]
+        self._output = OutputLayer(weight, bias)
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
         """Encode sentences and make ready to translate them, one beam each.
@@ -100,7 +102,7 @@ class CachedTransformer:
             src_mask: True at real tokens; None where nothing is padding. [B, 1, 1, S]
         """
         batch = src.size(0)
-        mask = None if src_mask is None else _additive(src_mask, self._output.dtype)
+        mask = None if src_mask is None else _additive(src_mask, self._output.weight.dtype)
         x = self._model.embed_src(src).flatten(0, 1)  # [B·S, D]
         for layer in self._encoder:
             x = layer(x, batch, mask)
@@ -110,7 +112,7 @@ class CachedTransformer:
         output, pieces, forbidden = self._output, None, None
         if self._shortlist is not None:
             pieces, allowed = self._shortlist.of(src, _PIECES_ALIGNED)
-            output = output.index_select(1, pieces)
+            output = output.of(pieces)
             forbidden = memory.new_zeros(allowed.shape).masked_fill_(~allowed, _IMPOSSIBLE)
         return DecoderState(
             cross=cross,
@@ -125,46 +127,46 @@ class CachedTransformer:
             n_slots=0,
         )
 
-    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Read one more target token in each row.
+    def step(self, tokens: Sequence[Tensor], states: Sequence[DecoderState]) -> tuple[Tensor, list[DecoderState]]:
+        """Read one more target token in each row of some batches.
 
         Args:
-            tokens: the newest piece of each row, the beams of a sentence side by side. [B·N]
-            state: everything before it; used up.
+            tokens: for each batch the newest piece of each row, the beams of a sentence side by side. Each [B·N]
+            states: everything before it; used up.
 
         Returns:
-            What ``logits`` are made from [B·N, D], and the state with the new tokens in it.
+            What ``logits`` are made from, the batches' rows one after the other [rows, D], and the states with
+            the new tokens in them.
         """
-        end = state.n_slots + state.n_beams
-        self._make_room(state, end)
-        descent = None
-        if state.descent is not None:
-            # A new token sees itself, and none of its sentence's other beams.
-            own = state.own.expand(state.descent.size(0), -1, -1)
-            state.descent = torch.cat((state.descent, own), dim=2)
-            descent = state.descent.unsqueeze(1)  # [B, 1, N, P]
-        x = self._model.embed_tgt(tokens.unsqueeze(1), state.n_tokens).squeeze(1)  # [B·N, D]
-        for layer, log, cross in zip(self._decoder, state.logs, state.cross, strict=True):
-            x = layer(x, state.n_tokens, log[:, :end], descent, cross, state.src_mask)
-        state.n_tokens += 1
-        state.n_slots = end
-        return self._decoder_norm(x), state
+        for state in states:
+            self._add_slots(state)
+        embedded = [
+            self._model.embed_tgt(newest.unsqueeze(1), state.n_tokens - 1).squeeze(1)
+            for newest, state in zip(tokens, states, strict=True)
+        ]
+        x = embedded[0] if len(embedded) == 1 else torch.cat(embedded)  # [rows, D]
+        rows = [len(newest) for newest in tokens]
+        for i, layer in enumerate(self._decoder):
+            x = layer(x, [state.of_layer(i) for state in states], rows)
+        return self._decoder_norm(x), list(states)
+
+    def output_of(self, state: DecoderState) -> int:
+        """Says which pieces may come: ``logits`` takes rows of several states for which it is the same."""
+        return id(state.output)
 
     def logits(self, hidden: Tensor, state: DecoderState, first: int, last: int) -> Tensor:
         """Unnormalised log-probabilities of the next piece for some rows; far below any other where it must not come.
 
         Args:
-            hidden: of all rows, as ``step`` returns it. [B·N, D]
-            state: that ``step`` returned.
+            hidden: as ``step`` returns it, of a state's rows, or of several states alike in ``output_of``. [rows, D]
+            state: that ``step`` returned; one of these.
             first: row to begin with, the first of a sentence.
             last: row to end before.
 
         Returns:
             [last - first, n]
         """
-        if self._packed_output is not None and state.pieces is None:
-            return packed_linear(hidden[first:last], self._packed_output, self._output_bias)
-        logits = F.pad(hidden[first:last], (0, 1), value=1.0) @ state.output
+        logits = state.output(hidden[first:last])
         if state.forbidden is not None:
             beams = state.n_beams
             logits.view(-1, beams, logits.size(1)).add_(state.forbidden[first // beams : last // beams].unsqueeze(1))
@@ -208,15 +210,36 @@ class CachedTransformer:
             state.descent = state.descent.gather(1, parents.unsqueeze(2).expand(-1, -1, state.n_slots))
         return state
 
-    def _make_room(self, state: DecoderState, n_slots: int) -> None:
-        """Let the log hold this many slots."""
+    def _add_slots(self, state: DecoderState) -> None:
+        """Let the log hold one more slot for each beam, which sees itself and none of its sentence's other beams."""
+        if state.n_slots + state.n_beams > state.logs[0].size(1) > 0:
+            self._drop_dead_slots(state)
+        if state.descent is not None:
+            own = state.own.expand(state.descent.size(0), -1, -1)
+            state.descent = torch.cat((state.descent, own), dim=2)
+        state.n_tokens += 1
+        state.n_slots += state.n_beams
         room = state.logs[0].size(1)
-        if n_slots > room:
-            steps = state.cross[0].size(1) + _MORE_STEPS
-            size = max(steps * state.n_beams, n_slots, room + room // 2)
+        if state.n_slots > room:
+            # How many beams there will be is known after the first step.
+            steps = state.cross[0].size(1) + _MORE_STEPS if room else 1
+            size = max(steps * state.n_beams, state.n_slots, room + room // 2)
             for i, log in enumerate(state.logs):
                 state.logs[i] = log.new_empty(log.size(0), size, *log.shape[2:])
                 state.logs[i][:, :room] = log
+
+    def _drop_dead_slots(self, state: DecoderState) -> None:
+        """Move the slots that a beam descends from to the front of the log, over those that none does any more."""
+        if state.descent is None:
+            return
+        alive = state.descent.eq(0).any(dim=1)  # [B, P]
+        width = int(alive.sum(dim=1).max())
+        kept = alive.byte().argsort(dim=1, descending=True, stable=True)[:, :width]  # [B, W]
+        state.descent = state.descent.gather(2, kept.unsqueeze(1).expand(-1, state.n_beams, -1))
+        rows = torch.arange(len(kept), device=kept.device).unsqueeze(1)  # [B, 1]
+        for log in state.logs:
+            log[:, :width] = log[rows, kept]
+        state.n_slots = width
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -8,6 +8,7 @@ Shapes: B sentences, N beams, S source length, T tokens, D model width, H heads,
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,33 @@ class SideBySide:
         if self.packed is not None:
             return packed_linear_added(x, self.packed, self.bias, total)
         return total.addmm_(x, self.weight).add_(self.bias)
+
+
+class OutputLayer:
+    """The output layer, of all pieces or of some.
+
+    Args:
+        weight: [V, D]
+        bias: [V]
+        packed: take the time to pack the weight, where that is of use.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, packed: bool = True) -> None:
+        self.weight, self.bias = weight, bias
+        self._packed = pack(weight) if packed and weight.dtype == torch.bfloat16 else None
+        # The bias is one more row of the weight, for one more input that is 1: adding it to so many
+        # numbers would be a pass over all of them.
+        self._laid_out = torch.cat((weight.t(), bias.unsqueeze(0)))  # [D + 1, V]
+
+    def of(self, pieces: Tensor) -> "OutputLayer":
+        """That of some pieces alone. [n]"""
+        return OutputLayer(self.weight.index_select(0, pieces), self.bias.index_select(0, pieces), packed=False)
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """[rows, D] -> [rows, V]"""
+        if self._packed is not None:
+            return packed_linear(hidden, self._packed, self.bias)
+        return F.pad(hidden, (0, 1), value=1.0) @ self._laid_out
 
 
 class Norm:
@@ -93,16 +121,20 @@ class _Attention(_Sublayer):
             projections += [(p.weight, p.bias) for p in (attention.k_proj, attention.v_proj)]
         self.projections = SideBySide([weight for weight, _ in projections], [bias for _, bias in projections])
 
-    def project(self, x: Tensor, batch: int, place: int | None = None) -> Tensor:
-        """Queries, and of self-attention keys and values: [B·T, D] -> [1 or 3, B, H, T, K]
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, and of self-attention keys and values, of all heads: [rows, D] -> [rows, D or 3·D]"""
+        return self.projections(self.before(x))
+
+    def heads(self, projected: Tensor, batch: int, place: int | None = None) -> Tensor:
+        """The heads of some rows: [B·T, 3·D] -> [3, B, H, T, K]; of queries alone: [B·T, D] -> [1, B, H, T, K]
 
         Args:
-            x: what the sublayer reads.
+            projected: as ``project`` gives them.
             batch: B
             place: of all tokens in their texts; None: they stand one after the other.
         """
-        projected = self.projections(x)
-        heads = projected.view(batch, -1, projected.size(1) // x.size(1), self.n_heads, x.size(1) // self.n_heads)
+        width = self.out.bias.size(0)
+        heads = projected.view(batch, -1, projected.size(1) // width, self.n_heads, width // self.n_heads)
         heads = heads.permute(2, 0, 3, 1, 4)
         if self.score is None:
             return heads
@@ -110,9 +142,10 @@ class _Attention(_Sublayer):
         q, k = (rotate(y) if place is None else rotate(y.unsqueeze(-2), place).squeeze(-2) for y in (q, k))
         return torch.stack((self.score(q), k, v))
 
-    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend, mix the heads by W_O, add to the sum. [B·T, D], [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
-        return self.add_to(x, fused_attention(q, k, v, mask).transpose(1, 2).reshape(x.shape))
+    def mix(self, q: Tensor, k_v: Sequence[Tensor], mask: Tensor | None) -> Tensor:
+        """Attend; the heads side by side. [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
+        k, v = k_v
+        return fused_attention(q, k, v, mask).transpose(1, 2).flatten(0, 1).flatten(1)
 
 
 class _FeedForward(_Sublayer):
@@ -145,8 +178,23 @@ class CachedEncoderLayer:
 
     def __call__(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
         """[B·S, D] -> [B·S, D]; the mask is [B, 1, 1, S]"""
-        q, k, v = self.attention.project(self.attention.before(x), batch).unbind()
-        return self.feed_forward(self.attention.attend(x, q, k, v, mask))
+        q, k, v = self.attention.heads(self.attention.project(x), batch).unbind()
+        return self.feed_forward(self.attention.add_to(x, self.attention.mix(q, (k, v), mask)))
+
+
+class LayerCache(NamedTuple):
+    """What one layer of the decoder reads beside a batch's new tokens."""
+
+    place: int
+    """Of the new tokens in their texts."""
+    log: Tensor
+    """Keys and values of the target, the newest N slots to be filled. [B, P, 2, H, K]"""
+    descent: Tensor | None
+    """0 at the slots that a beam descends from, -inf elsewhere; None: at all. [B, 1, N, P]"""
+    cross: Tensor
+    """Keys and values of the source. [B, S, 2, H, K]"""
+    src_mask: Tensor | None
+    """0 at real source tokens, -inf at padding; None where nothing is padded. [B, 1, 1, S]"""
 
 
 class CachedDecoderLayer:
@@ -162,27 +210,32 @@ class CachedDecoderLayer:
         heads = self.cross.n_heads
         return self.keys_values(memory).view(batch, -1, 2, heads, memory.size(1) // heads)
 
-    def __call__(
-        self, x: Tensor, place: int, log: Tensor, descent: Tensor | None, cross: Tensor, src_mask: Tensor | None
-    ) -> Tensor:
+    def __call__(self, x: Tensor, caches: Sequence[LayerCache], rows: Sequence[int]) -> Tensor:
         """One new token for each row.
 
+        Products are made of all rows; a row attends to its own batch's keys and values.
+
         Args:
-            x: [B·N, D]
-            place: of the new tokens in their texts.
-            log: keys and values of the target, the newest N slots to be filled here. [B, P, 2, H, K]
-            descent: [B, 1, N, P], or None.
-            cross: keys and values of the source. [B, S, 2, H, K]
-            src_mask: [B, 1, 1, S], or None.
+            x: rows of several batches, one batch after the other. [rows, D]
+            caches: of each batch.
+            rows: B·N of each batch.
         """
-        batch = log.size(0)
-        new = self.attention.project(self.attention.before(x), batch, place)  # [3, B, H, N, K]
-        log[:, -new.size(3) :] = new[1:].permute(1, 3, 0, 2, 4)
-        k, v = _keys_values(log)
-        x = self.attention.attend(x, new[0], k, v, descent)
-        q = self.cross.project(self.cross.before(x), batch)[0]  # [B, H, N, K]
-        k, v = _keys_values(cross)
-        return self.feed_forward(self.cross.attend(x, q, k, v, src_mask))
+        mixed = []
+        for cache, projected in zip(caches, torch.split(self.attention.project(x), list(rows)), strict=True):
+            new = self.attention.heads(projected, cache.log.size(0), cache.place)  # [3, B, H, N, K]
+            cache.log[:, -new.size(3) :] = new[1:].permute(1, 3, 0, 2, 4)
+            mixed.append(self.attention.mix(new[0], _keys_values(cache.log), cache.descent))
+        x = self.attention.add_to(x, _joined(mixed))
+        mixed = []
+        for cache, projected in zip(caches, torch.split(self.cross.project(x), list(rows)), strict=True):
+            q = self.cross.heads(projected, cache.cross.size(0))[0]  # [B, H, N, K]
+            mixed.append(self.cross.mix(q, _keys_values(cache.cross), cache.src_mask))
+        return self.feed_forward(self.cross.add_to(x, _joined(mixed)))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One below the other. Each [b, D] -> [rows, D]"""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _keys_values(cache: Tensor) -> Sequence[Tensor]:

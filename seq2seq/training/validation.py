@@ -62,10 +62,10 @@ class ValidationSet:
         loss = self._loss(model, check)
         order = self._by_length()
         by_length: list[str] = []
-        with Translator(model, self.tokenizer, greedy_of(decoding), max_src_length=self.max_src_length) as translator:
-            for start in range(0, len(order), _BLOCK):
-                check()
-                by_length += translator.translate([self.pairs[i].src for i in order[start : start + _BLOCK]])
+        translator = Translator(model, self.tokenizer, greedy_of(decoding), max_src_length=self.max_src_length)
+        for start in range(0, len(order), _BLOCK):
+            check()
+            by_length += translator.translate([self.pairs[i].src for i in order[start : start + _BLOCK]])
         hypotheses = [text for _, text in sorted(zip(order, by_length, strict=True))]
         references = [pair.tgt for pair in self.pairs]
         return Scores(
@@ -127,13 +127,13 @@ class ValidationSet:
         """All hypotheses of each part of each source."""
         order = self._by_length()
         found: list[list[list[Hypothesis]]] = [[] for _ in order]
-        with Translator(model, self.tokenizer, config, max_src_length=self.max_src_length) as translator:
-            for start in range(0, len(order), _BLOCK):
-                check()
-                block = order[start : start + _BLOCK]
-                searched = translator.hypotheses([self.pairs[i].src for i in block])
-                for i, parts in zip(block, searched, strict=True):
-                    found[i] = parts
+        translator = Translator(model, self.tokenizer, config, max_src_length=self.max_src_length)
+        for start in range(0, len(order), _BLOCK):
+            check()
+            block = order[start : start + _BLOCK]
+            searched = translator.hypotheses([self.pairs[i].src for i in block])
+            for i, parts in zip(block, searched, strict=True):
+                found[i] = parts
         return found
 
     def _by_length(self) -> list[int]:

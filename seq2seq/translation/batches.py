@@ -5,13 +5,13 @@ Shapes: B sentences, S source length.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding import Hypothesis, Model, search
+from seq2seq.decoding import Batch, Hypothesis, Model, search
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import EOS, PAD, Tokenizer
@@ -42,6 +42,10 @@ def length_batches(units: Sequence[Ids], batch_tokens: int, *, shares: int = 1) 
         start += size
 
 
+BATCHES_AT_ONCE = 4
+"""A batch's tokens are this part of those that are searched side by side."""
+
+
 @dataclass(frozen=True)
 class SearchJob:
     """What all batches have in common.
@@ -51,38 +55,63 @@ class SearchJob:
         device: that holds the model.
         most: longest output that the model can make, in tokens; None: no limit.
         scored: whether scores are wanted.
+        room: a batch is begun beside others that are down to so many tokens.
     """
 
     config: DecodingConfig
     device: torch.device
     most: int | None
     scored: bool
+    room: int = 0
 
 
-def search_batch(job: SearchJob, model: Model, units: Sequence[Ids]) -> list[list[Hypothesis]]:
-    """Search a few sources side by side; halves the batch where memory runs out.
+Found = tuple[int, list[Hypothesis]]
+"""The index of a unit and its hypotheses, best first."""
+
+
+@torch.inference_mode()  # while it runs, and not while its results are looked at
+def search_batches(job: SearchJob, units: Sequence[Ids], model: Model, batches: Iterator[list[int]]) -> Iterator[Found]:
+    """Search batches of units, given by their indices; where memory runs out, what was under way anew by halves.
+
+    Yields:
+        What was found for each unit, in the order in which searches end.
 
     Raises:
         UserError: memory is out for a single source (75).
     """
-    src = pad(units, last=EOS).to(job.device)  # [B, S]
-    limits = [job.config.max_length or 2 * len(ids) + 50 for ids in units]
-    if job.most is not None:
-        limits = [min(limit, job.most) for limit in limits]
+    under_way: dict[int, None] = {}
+
+    def begun() -> Iterator[Batch]:
+        for indices in batches:
+            under_way.update(dict.fromkeys(indices))
+            yield _batch(job, units, indices)
+
     try:
-        with torch.inference_mode():
-            return search(model, src, padding_mask(src, PAD), limits, job.config, scored=job.scored)
+        for index, hypotheses in search(model, begun(), job.config, room=job.room, scored=job.scored):
+            del under_way[index]
+            yield index, hypotheses
+        return
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        if len(units) == 1:
-            raise UserError(
-                f"memory ran out on a source of {len(units[0]):,} tokens",
-                mend="free memory, or lower -b",
-                code=ExitCode.TRY_LATER,
-            ) from None
-    half = len(units) // 2
-    return search_batch(job, model, units[:half]) + search_batch(job, model, units[half:])
+    left = list(under_way)  # longest first, as they were begun
+    if len(left) == 1:
+        raise UserError(
+            f"memory ran out on a source of {len(units[left[0]]):,} tokens",
+            mend="free memory, or lower -b",
+            code=ExitCode.TRY_LATER,
+        )
+    half = len(left) // 2
+    yield from search_batches(replace(job, room=0), units, model, iter([left[:half], left[half:]]))
+    yield from search_batches(job, units, model, batches)
+
+
+def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> Batch:
+    src = pad([units[i] for i in indices], last=EOS).to(job.device)  # [B, S]
+    limits = [job.config.max_length or 2 * len(units[i]) + 50 for i in indices]
+    if job.most is not None:
+        limits = [min(limit, job.most) for limit in limits]
+    return Batch(src, padding_mask(src, PAD), limits, names=indices)
 
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\s]+|(?<=[。！？])")

@@ -10,24 +10,31 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import torch
 
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig, parse_langs
-from seq2seq.decoding import Hypothesis, Model
+from seq2seq.decoding import Hypothesis
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import is_blank, one_line
 from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
-from seq2seq.translation.batches import Ids, SearchJob, length_batches, search_batch, split_long
+from seq2seq.translation.batches import (
+    BATCHES_AT_ONCE,
+    Found,
+    Ids,
+    SearchJob,
+    length_batches,
+    search_batches,
+    split_long,
+)
 from seq2seq.translation.device import pick_device, pick_dtype
 from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, read_run
-from seq2seq.translation.workers import Workers, cores
+from seq2seq.translation.workers import cores, shared_out
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Translator:
         config: beams, length penalty, batch size.
         max_src_length: longest source the model is asked for in one piece, in tokens, EOS included.
         langs: source and target language.
-        workers: threads that search, on a CPU; None: one for each core.
+        workers: that search side by side, on a CPU; None: one for each core.
         identity: says which weights these are.
         shortlist: what a sentence may be translated with; None: every piece.
     """
@@ -90,7 +97,6 @@ class Translator:
         self.identity = identity
         self._cached = CachedTransformer(model, shortlist)
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
-        self._workers: Workers | None = None  # started once there is work for several
 
     @classmethod
     def load(
@@ -107,7 +113,7 @@ class Translator:
             run: written by ``train``.
             device: auto, cpu, cuda or mps.
             decoding: overrides of the run's decoding configuration, by key.
-            workers: threads that search; CPU alone. None: one for each core.
+            workers: that search side by side; CPU alone. None: one for each core.
 
         Raises:
             UserError: the folder is missing (66), or something in it must not be used (78).
@@ -135,20 +141,6 @@ class Translator:
             shortlist=load_shortlist(run, manifest, settings.shortlist) if settings.shortlist else None,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._workers is not None:
-            self._workers.close()
-            self._workers = None
-
     def translate(self, lines: Sequence[str]) -> list[str]:
         """The best translation of each line; blank where the line is blank."""
         return [best.text for best in self._ranked(self.hypotheses(lines, scored=False), 0)]
@@ -160,6 +152,7 @@ class Translator:
         first_line: int = 1,
         warn: Callable[[str], None] | None = None,
         scored: bool = True,
+        tell: Callable[[float], None] | None = None,
     ) -> list[list[Translation]]:
         """Exactly ``config.n_best`` translations of each line, best first.
 
@@ -168,8 +161,9 @@ class Translator:
             first_line: number of the first of them, for warnings.
             warn: told of lines that are translated in parts.
             scored: whether the scores are wanted; greedy search is faster without.
+            tell: told now and then what share of the lines is done.
         """
-        found = self.hypotheses(lines, first_line=first_line, warn=warn, scored=scored)
+        found = self.hypotheses(lines, first_line=first_line, warn=warn, scored=scored, tell=tell)
         ranked = [self._ranked(found, rank) for rank in range(self.config.n_best)]
         return [list(of_line) for of_line in zip(*ranked, strict=True)]
 
@@ -180,10 +174,11 @@ class Translator:
         first_line: int = 1,
         warn: Callable[[str], None] | None = None,
         scored: bool = True,
+        tell: Callable[[float], None] | None = None,
     ) -> list[list[list[Hypothesis]]]:
         """What the search found for each part of each line: no part where it is blank. Arguments as ``n_best``'s."""
         parts = self._parts(lines, first_line, warn)  # of each line
-        found = iter(self._search_all([part for line in parts for part in line], scored))
+        found = iter(self._search_all([part for line in parts for part in line], scored, tell))
         return [[next(found) for _ in line] for line in parts]
 
     def attention(self, line: str, translation: str) -> Attention | None:
@@ -232,25 +227,24 @@ class Translator:
             translations.append(Translation(one_line(text), sum(h.score for h in parts) / max(1, len(parts))))
         return translations
 
-    def _search_all(self, units: Sequence[Ids], scored: bool) -> list[list[Hypothesis]]:
-        """Search every unit, in batches of similar length; results in the order of the units."""
+    def _search_all(
+        self, units: Sequence[Ids], scored: bool, tell: Callable[[float], None] | None = None
+    ) -> list[list[Hypothesis]]:
+        """Search every unit, those of similar length together; results in the order of the units."""
         config = self.config
-        batches = list(length_batches(units, config.batch_tokens // config.beam_size, shares=self._n_workers))
-        inputs = [[units[i] for i in batch] for batch in batches]
         most = self.model.config.max_positions if self.model.config.positions == "learned" else None
-        work = partial(search_batch, SearchJob(config, self.device, most, scored))
+        at_once = 2 * config.batch_tokens // (1 + config.beam_size)  # source tokens under way in a worker
+        batches = list(length_batches(units, at_once // BATCHES_AT_ONCE, shares=self._n_workers))
+        job = SearchJob(config, self.device, most, scored, room=at_once - at_once // BATCHES_AT_ONCE)
         results: list[list[Hypothesis]] = [[] for _ in units]
-        for batch, found in zip(batches, self._map(work, inputs), strict=True):
-            for i, hypotheses in zip(batch, found, strict=True):
-                results[i] = hypotheses
+        for n, (i, hypotheses) in enumerate(self._search(job, units, batches), start=1):
+            results[i] = hypotheses
+            if tell is not None:
+                tell(n / len(units))
         return results
 
-    def _map(
-        self, work: Callable[[Model, list[Ids]], list[list[Hypothesis]]], inputs: list[list[Ids]]
-    ) -> Iterator[list[list[Hypothesis]]]:
-        # A single batch has all cores here; several have one each.
-        if self._n_workers == 1 or len(inputs) < 2:
-            return (work(self._cached, batch) for batch in inputs)
-        if self._workers is None:
-            self._workers = Workers(self._n_workers)
-        return self._workers.map(work, self._cached, inputs)
+    def _search(self, job: SearchJob, units: Sequence[Ids], batches: list[list[int]]) -> Iterator[Found]:
+        # A single batch has all cores here; several are shared out among workers of one core each.
+        if self._n_workers == 1 or len(batches) < 2:
+            return search_batches(job, units, self._cached, iter(batches))
+        return shared_out(self._n_workers, partial(search_batches, job, units), self._cached, batches)

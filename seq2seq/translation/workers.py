@@ -1,74 +1,187 @@
-"""Threads that search side by side, each doing its arithmetic alone.
+"""Workers that search side by side, each on one core.
 
-A batch's products are too small to be shared out over cores with profit; several batches at once are
-not. Threads do, as PyTorch lets go of Python while it computes: they start at once, share the weights,
-and end with the program.
+A batch's products are too small to be shared out over cores with profit; several searches at once are not.
+Workers are processes, forked for one call: they have the model and the sources without copying or reading
+them, send back what they find, and are gone. Where processes cannot be forked, they are threads, which wait for
+one another whenever Python is at work between two products: that costs an eighth.
 """
 
+import multiprocessing
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from contextlib import suppress
+from multiprocessing.connection import wait
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from seq2seq.decoding import Model
+from seq2seq.errors import ExitCode, Interrupted, UserError
 
-Input = TypeVar("Input")
+Work = TypeVar("Work")
 Result = TypeVar("Result")
+Search = Callable[[Model, Iterator[Work]], Iterator[Result]]
+
+_EVERY = 0.1
+"""Seconds between two messages of a worker."""
 
 
-class Stopped(Exception):  # noqa: N818  # it is no error
-    """The work of a thread is not wanted any more."""
+class _Message(NamedTuple):
+    """What a worker sends."""
+
+    results: list[Any]
+    error: Exception | None = None
+    ended: bool = False
 
 
-class Workers:
-    """Threads of one core each.
+def shared_out(n: int, search: Search[Work, Result], model: Model, work: Sequence[Work]) -> Iterator[Result]:
+    """What ``search`` yields for all work, in the order in which it is found.
 
     Args:
-        n: how many.
+        n: workers.
+        search: called once in each, with the model and an iterator over what falls to it.
+        model: to search with.
+        work: begun in order, each piece by the next worker that is free.
+
+    Raises:
+        UserError: a worker was killed (75).
     """
+    # Elsewhere fork is missing, or what PyTorch builds on does not bear it.
+    run = _in_processes if sys.platform == "linux" else _in_threads
+    return run(n, search, model, work)
 
-    def __init__(self, n: int) -> None:
-        self._stopped = threading.Event()
-        self._pool = ThreadPoolExecutor(
-            n, thread_name_prefix="search", initializer=torch.set_num_threads, initargs=(1,)
-        )
 
-    def map(self, work: Callable[[Model, Input], Result], model: Model, inputs: Sequence[Input]) -> Iterator[Result]:
-        """What ``work`` makes of each input, in order; the inputs are begun in order too."""
-        stoppable = _Stoppable(model, self._stopped)
-        cores = torch.get_num_threads()
-        # Some of PyTorch's libraries have one count for all threads of a process, not one for each.
-        torch.set_num_threads(1)
+def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequence[Work]) -> Iterator[Result]:
+    context = multiprocessing.get_context("fork")
+    n_taken, parent = context.Value("q", 0), os.getpid()
+
+    def taken() -> Iterator[Work]:
+        while True:
+            with n_taken.get_lock():
+                i = n_taken.value
+                n_taken.value += 1
+            if i >= len(work):
+                return
+            yield work[i]
+
+    stoppable = _Stoppable(model, lambda: os.getppid() != parent)
+    workers: dict[Any, Any] = {}  # the process behind each connection
+    try:
+        for _ in range(n):
+            ours, theirs = context.Pipe(duplex=False)
+            workers[ours] = None
+            args = (list(workers), theirs.send, search, stoppable, taken())
+            workers[ours] = context.Process(target=_process, args=args, daemon=True)
+            workers[ours].start()
+            theirs.close()
+        while workers:
+            for connection in wait(list(workers)):
+                message = _received(connection)
+                yield from message.results
+                if message.error is not None:
+                    raise message.error
+                if message.ended:
+                    workers.pop(connection).join()
+    finally:
+        for process in workers.values():
+            # One whose start was interrupted ends by itself, as soon as it sees that its parent is gone.
+            if process is not None and process.pid is not None:
+                process.kill()
+                process.join()
+
+
+def _process(inherited: list[Any], *args: Any) -> None:
+    """What a worker process does."""
+    # While this process itself can read from the pipe, writing to a parent that is gone would wait for ever.
+    for connection in inherited:
+        connection.close()
+    _worker(*args)
+
+
+def _received(connection: Any) -> _Message:
+    try:
+        message: _Message = connection.recv()
+    except EOFError:
+        what, mend = "a worker process was killed", "free memory, or use fewer --workers"
+        raise UserError(what, mend=mend, code=ExitCode.TRY_LATER) from None
+    return message
+
+
+def _in_threads(n: int, search: Search[Work, Result], model: Model, work: Sequence[Work]) -> Iterator[Result]:
+    messages: SimpleQueue[_Message] = SimpleQueue()
+    waiting, lock, stopped = iter(work), threading.Lock(), threading.Event()
+
+    def taken() -> Iterator[Work]:
+        while True:
+            with lock:
+                try:
+                    one = next(waiting)
+                except StopIteration:
+                    return
+            yield one
+
+    stoppable = _Stoppable(model, stopped.is_set)
+    threads = [threading.Thread(target=_worker, args=(messages.put, search, stoppable, taken())) for _ in range(n)]
+    cores = torch.get_num_threads()
+    # Some of PyTorch's libraries have one count for all threads of a process, not one for each.
+    torch.set_num_threads(1)
+    try:
+        for thread in threads:
+            thread.start()
+        while n:
+            message = messages.get()
+            yield from message.results
+            if message.error is not None:
+                raise message.error
+            n -= message.ended
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+        torch.set_num_threads(cores)
+
+
+def _worker(send: Callable[[_Message], None], search: Search[Work, Result], model: Model, work: Iterator[Work]) -> None:
+    """What a worker does."""
+    torch.set_num_threads(1)
+    results: list[Result] = []
+    last = time.monotonic()
+    # A parent that is gone hears nothing any more; one that is interrupted needs no telling.
+    with suppress(_Stopped, BrokenPipeError, KeyboardInterrupt, Interrupted):
         try:
-            futures: list[Future[Result]] = [self._pool.submit(work, stoppable, i) for i in inputs]
-            for future in futures:
-                yield future.result()
-        finally:
-            torch.set_num_threads(cores)
+            for result in search(model, work):
+                results.append(result)
+                if time.monotonic() - last > _EVERY:
+                    send(_Message(results))
+                    results, last = [], time.monotonic()
+            send(_Message(results, ended=True))
+        except Exception as error:
+            send(_Message(results, error))
 
-    def close(self) -> None:
-        """End the threads within a step of what they are at."""
-        self._stopped.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+
+class _Stopped(BaseException):  # it is no error
+    """The work of a worker is not wanted any more."""
 
 
 class _Stoppable:
     """A model whose next step never comes once its work is not wanted any more."""
 
-    def __init__(self, model: Model, stopped: threading.Event) -> None:
+    def __init__(self, model: Model, stopped: Callable[[], bool]) -> None:
         self._model = model
         self._stopped = stopped
-        self.start, self.logits, self.pieces, self.reorder = model.start, model.logits, model.pieces, model.reorder
+        self.start, self.reorder = model.start, model.reorder
+        self.output_of, self.logits, self.pieces = model.output_of, model.logits, model.pieces
 
-    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def step(self, tokens: Sequence[Tensor], states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
         """As the model's."""
-        if self._stopped.is_set():
-            raise Stopped
-        return self._model.step(tokens, state)
+        if self._stopped():
+            raise _Stopped
+        return self._model.step(tokens, states)
 
 
 def cores() -> int:

@@ -1,8 +1,8 @@
 """What translating promises, counted on real text: python tests/benchmarks/decode_contracts.py RUN CORPUS.
 
 Every line is searched in batches of 1, 2, 7 and 64 sentences, in order, backwards and cut into pieces; a
-line that comes out differently anywhere is shown with both scores. The same is done for threads, for the
-cache against computing everything anew, and for scores against forced decoding.
+line that comes out differently anywhere is shown with both scores. The same is done for workers with batches
+side by side, for the cache against computing everything anew, and for scores against forced decoding.
 """
 
 import sys
@@ -15,34 +15,36 @@ from seq2seq.corpus import read_pairs
 from seq2seq.decoding import Hypothesis, length_penalty
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import Translator
-from seq2seq.translation.batches import SearchJob, search_batch
+from seq2seq.translation.batches import SearchJob, search_batches
 
 Found = list[Hypothesis]
 
 
 def main(run: str, corpus: str) -> None:
     for beam_size in (1, 4):
-        with Translator.load(run, device="cpu", decoding={"beam_size": beam_size, "precision": "fp32"}) as translator:
-            lines = [pair.src for pair in read_pairs(corpus, translator.langs)]
-            units = [ids for ids in translator.tokenizer.encode(lines) if 0 < len(ids) < translator.max_src_length]
-            search = partial(
-                search_batch, SearchJob(translator.config, translator.device, None, scored=True), translator._cached
-            )
-            print(f"beam {beam_size}: {len(units):,} lines")
-            alone = [best[0] for unit in units for best in search([unit])]
-            for size in (2, 7, 64):
-                compare(f"batches of {size}", alone, in_batches(search, units, size))
-                backwards = in_batches(search, units[::-1], size)[::-1]
-                compare(f"batches of {size}, backwards", alone, backwards)
-            cut = [h for start in range(0, len(units), 100) for h in in_batches(search, units[start : start + 37], 64)]
-            kept = [alone[i] for start in range(0, len(units), 100) for i in range(start, min(start + 37, len(units)))]
-            compare("every first 37 of 100, batches of 64", kept, cut)
-            compare("as `translate` does it, all threads", alone, [h[0] for h in translator._search_all(units, True)])
-            forced(translator, units, alone)
+        translator = Translator.load(run, device="cpu", decoding={"beam_size": beam_size, "precision": "fp32"})
+        lines = [pair.src for pair in read_pairs(corpus, translator.langs)]
+        units = [ids for ids in translator.tokenizer.encode(lines) if 0 < len(ids) < translator.max_src_length]
+        search = partial(in_batches, translator)
+        print(f"beam {beam_size}: {len(units):,} lines")
+        alone = search(units, 1)
+        for size in (2, 7, 64):
+            compare(f"batches of {size}", alone, search(units, size))
+            backwards = search(units[::-1], size)[::-1]
+            compare(f"batches of {size}, backwards", alone, backwards)
+        cut = [h for start in range(0, len(units), 100) for h in search(units[start : start + 37], 64)]
+        kept = [alone[i] for start in range(0, len(units), 100) for i in range(start, min(start + 37, len(units)))]
+        compare("every first 37 of 100, batches of 64", kept, cut)
+        compare("as `translate` does it, all workers", alone, [h[0] for h in translator._search_all(units, True)])
+        forced(translator, units, alone)
 
 
-def in_batches(search: partial, units: list[list[int]], size: int) -> Found:
-    return [best[0] for start in range(0, len(units), size) for best in search(units[start : start + size])]
+def in_batches(translator: Translator, units: list[list[int]], size: int) -> Found:
+    """Batch after batch, none beside another."""
+    job = SearchJob(translator.config, translator.device, None, scored=True)
+    batches = [list(range(start, min(start + size, len(units)))) for start in range(0, len(units), size)]
+    found = dict(search_batches(job, units, translator._cached, iter(batches)))
+    return [found[i][0] for i in range(len(units))]
 
 
 def compare(what: str, expected: Found, found: Found) -> None:

@@ -110,8 +110,8 @@ for i in range({n}):
                 latest = max(latest, resident(process.pid))
         seconds = time.monotonic() - began
     # What the model gets wrong it gets wrong on its own: no neighbour's answer has slipped in.
-    with Translator.load(reverser) as translator:
-        alone = translator.translate([in_letters(i % 8**6) for i in wrong])
+    translator = Translator.load(reverser)
+    alone = translator.translate([in_letters(i % 8**6) for i in wrong])
     strays = sum(a != b for a, b in zip(alone, wrong.values(), strict=True))
     print(
         f"\n{n_lines:,} lines in {seconds:.0f} s, {n_lines / seconds:,.0f} lines/s; resident {early / MIB:,.1f} MiB "

@@ -148,7 +148,7 @@ def test_cached_decoding_is_the_whole_computed_anew(attention, positions, plan):
         rows = [(sentence, [BOS]) for sentence in range(3)]
         beams = 1
         for reorder in REORDERS[plan]:
-            hidden, state = cached.step(torch.tensor([tokens[-1] for _, tokens in rows]), state)
+            hidden, (state,) = cached.step([torch.tensor([tokens[-1] for _, tokens in rows])], [state])
             logits = cached.logits(hidden, state, 0, len(hidden))
             torch.testing.assert_close(logits[:, :V], recomputed(model, rows), rtol=1e-4, atol=2e-5)
             assert (logits[:, V:] < -1e20).all()
@@ -178,21 +178,54 @@ def test_cached_decoding_in_other_shapes(shape, attention):
         whole = model(SRC, padding_mask(SRC, PAD), TGT)
         state = cached.start(SRC, padding_mask(SRC, PAD))
         for place in range(TGT.size(1)):
-            hidden, state = cached.step(TGT[:, place], state)
+            hidden, (state,) = cached.step([TGT[:, place]], [state])
             torch.testing.assert_close(
                 cached.logits(hidden, state, 0, len(hidden))[:, :V], whole[:, place], rtol=1e-4, atol=2e-5
             )
+
+
+def first_logits(cached: CachedTransformer) -> Tensor:
+    hidden, (state,) = cached.step([torch.tensor([BOS] * 3)], [cached.start(SRC)])
+    return cached.logits(hidden, state, 0, 3)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_batches_of_other_ages_take_their_steps_together(attention, positions):
+    """The second batch begins when the first is at its third token, which has two beams by then."""
+    model = tiny(attention=attention, positions=positions, max_positions=24).eval()
+    cached = CachedTransformer(model)
+    draw = torch.Generator().manual_seed(2)
+    with torch.inference_mode():
+        states = [cached.start(SRC, padding_mask(SRC, PAD))]
+        rows = [[(sentence, [BOS]) for sentence in range(3)]]
+        for step in range(9):
+            newest = [torch.tensor([tokens[-1] for _, tokens in of_batch]) for of_batch in rows]
+            hidden, states = cached.step(newest, states)
+            assert len({cached.output_of(state) for state in states}) == 1
+            logits = cached.logits(hidden, states[-1], 0, len(hidden))
+            everyone = [row for of_batch in rows for row in of_batch]
+            torch.testing.assert_close(logits[:, :V], recomputed(model, everyone), rtol=1e-4, atol=2e-5)
+            if step == 1:
+                states[0] = cached.reorder(states[0], [0, 2], torch.tensor([[0, 0], [0, 0]]))
+                rows[0] = [rows[0][s] for s in (0, 0, 2, 2)]
+                states.append(cached.start(SRC[1:2], padding_mask(SRC[1:2], PAD)))
+                rows.append([(1, [])])
+            rows = [
+                [(s, [*t, int(torch.randint(4, V, (), generator=draw)) if t else BOS]) for s, t in of_batch]
+                for of_batch in rows
+            ]
 
 
 def test_training_on_changes_nothing_for_what_is_laid_out_already():
     model = tiny().eval()
     cached = CachedTransformer(model)
     with torch.inference_mode():
-        before = cached.logits(*cached.step(torch.tensor([BOS] * 3), cached.start(SRC)), 0, 3)
+        before = first_logits(cached)
         for name, parameter in model.named_parameters():
             if "embedding" not in name:  # these two are looked up where they are
                 parameter.add_(1.0)
-        after = cached.logits(*cached.step(torch.tensor([BOS] * 3), cached.start(SRC)), 0, 3)
+        after = first_logits(cached)
     assert torch.equal(before, after)
 
 
@@ -203,7 +236,7 @@ def test_without_padding_no_mask_is_needed():
     with torch.inference_mode():
         state = cached.start(src, None)
         for place in range(3):
-            hidden, state = cached.step(TGT[:1, place], state)
+            hidden, (state,) = cached.step([TGT[:1, place]], [state])
             whole = model(src, None, TGT[:1])[:, place]
             torch.testing.assert_close(cached.logits(hidden, state, 0, len(hidden))[:, :V], whole, rtol=1e-4, atol=2e-5)
             state = cached.reorder(state, [0], torch.tensor([[0]]))
