@@ -76,7 +76,7 @@ class TestPace:
 class TestWindowSize:
     def test_a_window_takes_some_seconds(self):
         size = WindowSize()
-        assert size.lines == 512
+        assert size.lines == 1024
         for lines, seconds, expected in ((512, 51.2, 100), (100, 1.0, 1000), (1000, 0.1, 4096), (64, 640.0, 64)):
             size.took(lines, seconds)
             assert size.lines == expected

@@ -133,7 +133,8 @@ class TestBatches:
         for batch in batches[1:]:
             assert len(batch) * (max(len(units[i]) for i in batch) + 1) <= 20
 
-    def test_memory_that_runs_out_halves_the_batch(self, translator, monkeypatch):
+    def test_memory_that_runs_out_halves_the_batch(self, reverser, monkeypatch):
+        translator = Translator.load(reverser, workers=1)
         sizes: list[int] = []
         start = CachedTransformer.start
 

@@ -17,7 +17,7 @@ WINDOW_BYTES = 4 << 20
 """A file is translated in windows of this size at most: large enough to sort by length with profit, small enough
 that memory stays the same however long the input is."""
 _FEWEST_LINES = 64
-_FIRST_LINES = 512
+_FIRST_LINES = 1024
 _WINDOW_SECONDS = 10.0
 """What an interruption may cost."""
 
