@@ -1,6 +1,7 @@
 """How far the translation of a file has come, by the numbers and as it is shown."""
 
 import io
+import math
 import sys
 
 import pytest
@@ -75,13 +76,14 @@ class TestPace:
 
 class TestWindowSize:
     def test_a_window_takes_some_seconds(self):
-        size = WindowSize()
-        assert size.lines == 1024
-        for lines, seconds, expected in ((512, 51.2, 100), (100, 1.0, 1000), (1000, 0.1, 4096), (64, 640.0, 64)):
+        for pace, lines in ((10.0, 150), (0.0, 64), (1e6, 8192), (math.inf, 8192)):
+            assert WindowSize(pace).lines == lines
+        size = WindowSize(10.0)
+        for lines, seconds, expected in ((512, 76.8, 100), (100, 1.0, 1500), (1000, 0.1, 8192), (64, 640.0, 64)):
             size.took(lines, seconds)
             assert size.lines == expected
         size.took(1, 0.0)
-        assert size.lines == 4096
+        assert size.lines == 8192
 
 
 class TestOffATerminal:

@@ -133,6 +133,11 @@ class TestBatches:
         for batch in batches[1:]:
             assert len(batch) * (max(len(units[i]) for i in batch) + 1) <= 20
 
+    def test_a_batch_of_one_length_where_there_are_enough_of_it(self):
+        units = [[7] * n for n in (9, 9, 9, 8, 8, 7, 6, 5, 5, 5, 5)]
+        lengths = [[len(units[i]) for i in batch] for batch in length_batches(units, 40)]
+        assert lengths == [[9, 9, 9], [8, 8], [7, 6, 5, 5, 5], [5]]
+
     def test_memory_that_runs_out_halves_the_batch(self, reverser, monkeypatch):
         translator = Translator.load(reverser, workers=1)
         sizes: list[int] = []
@@ -219,7 +224,7 @@ class TestLoading:
 class Given:
     """As much of a model as a worker asks for: each step takes a while."""
 
-    start = reorder = output_of = logits = pieces = None
+    start = reorder = output_of = logits = rough_logits = logits_of = pieces = None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -304,7 +309,7 @@ class TestPrecision:
         assert pick_dtype("fp32", torch.device("cpu")) == torch.float32
 
     def test_bf16_is_for_processors_that_have_it(self, monkeypatch):
-        monkeypatch.setattr("seq2seq.translation.device._cpu_has_bf16", lambda: False)
+        monkeypatch.setattr("seq2seq.translation.device.has_bf16", lambda: False)
         with pytest.raises(UserError, match="no bf16 arithmetic") as caught:
             pick_dtype("bf16", torch.device("cpu"))
         assert caught.value.code == ExitCode.REFUSED
@@ -312,7 +317,7 @@ class TestPrecision:
     @pytest.mark.parametrize("beam_size", [1, 4])
     def test_bf16_translates_as_well(self, reverser, monkeypatch, beam_size):
         """Emulated where the processor has none."""
-        monkeypatch.setattr("seq2seq.translation.device._cpu_has_bf16", lambda: True)
+        monkeypatch.setattr("seq2seq.translation.device.has_bf16", lambda: True)
         translator = Translator.load(reverser, decoding={"precision": "bf16", "beam_size": beam_size})
         assert next(translator.model.parameters()).dtype == torch.bfloat16
         found = translator.translate(LINES)

@@ -12,13 +12,12 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import LineReader, LineWriter, PartialFile, open_input, open_line_output, partial_path
 from seq2seq.translation import Translator
 
-WINDOW_LINES = 4096
+WINDOW_LINES = 8192
 WINDOW_BYTES = 4 << 20
 """A file is translated in windows of this size at most: large enough to sort by length with profit, small enough
 that memory stays the same however long the input is."""
 _FEWEST_LINES = 64
-_FIRST_LINES = 1024
-_WINDOW_SECONDS = 10.0
+_WINDOW_SECONDS = 15.0
 """What an interruption may cost."""
 
 _NO_MATTER = {"batch_tokens"}
@@ -26,15 +25,19 @@ _NO_MATTER = {"batch_tokens"}
 
 
 class WindowSize:
-    """How many lines to answer together: as many as take some seconds, going by the window before."""
+    """How many lines to answer together: as many as take some seconds, going by the window before.
 
-    def __init__(self) -> None:
-        self.lines = min(_FIRST_LINES, WINDOW_LINES)
+    Args:
+        pace: lines a second, at a guess; for the first window.
+    """
 
-    def took(self, lines: int, seconds: float) -> None:
+    def __init__(self, pace: float) -> None:
+        self.took(pace, 1.0)
+
+    def took(self, lines: float, seconds: float) -> None:
         """So long were so many lines under way."""
-        affordable = int(_WINDOW_SECONDS * lines / max(seconds, 1e-3))
-        self.lines = min(max(affordable, _FEWEST_LINES), WINDOW_LINES)
+        affordable = _WINDOW_SECONDS * lines / max(seconds, 1e-3)
+        self.lines = int(min(max(affordable, _FEWEST_LINES), WINDOW_LINES))
 
 
 class Answers:

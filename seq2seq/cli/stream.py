@@ -73,7 +73,7 @@ def translate_stream(
             open_answers(output, reader, translator, answer, resume=resume) as answers,
             show_progress(reader, answers.n_lines, output) as reached,
         ):
-            size = WindowSize()
+            size = WindowSize(translator.expected_pace())
             while window := reader.read_window(size.lines, WINDOW_BYTES):
                 began = time.monotonic()
                 found = translator.n_best(

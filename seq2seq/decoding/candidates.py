@@ -24,6 +24,14 @@ _GROUP = 64
 _NEVER = torch.zeros(1 + max(UNK, BOS, PAD)).index_fill_(0, torch.tensor([UNK, BOS, PAD]), -torch.inf)
 """Control symbols that no translation holds. Their probability is not shared out among the rest: a score is the
 model's own."""
+_ROUGH_ROWS = 256
+"""As many for a rough look, which takes less memory."""
+_ROUGH_GROUP = 8
+"""Pieces in a group then."""
+_SCREENED = 8
+"""Pieces that are looked at again after a rough look at all."""
+_ROUNDING = torch.finfo(torch.bfloat16).eps
+"""What rounding a number to bf16 changes it by at most, as a part of it, and as much again."""
 _IMPOSSIBLE = -1e20
 """No log-probability of a piece that there is, nor a sum of them, comes near this."""
 _SAFE = 60.0
@@ -43,12 +51,67 @@ def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tup
         Pieces [B], and their log-probabilities [B] or None.
     """
     found = []
-    for first in range(0, len(hidden), _ROWS):
-        best = _best_groups(model.logits(hidden, state, first, min(first + _ROWS, len(hidden))), 1, scored=scored)
-        inner = best.logits.squeeze(1).argmax(dim=1)  # [b]
-        found.append((best.groups.squeeze(1) * _GROUP + inner, best.maxima.squeeze(1) - best.normaliser))
+    first = 0
+    while first < len(hidden):
+        last = min(first + _ROUGH_ROWS, len(hidden))
+        screened = None if scored else _screened(model, hidden, state, first, last)
+        if screened is None:
+            last = min(first + _ROWS, len(hidden))
+            screened = _looked_up(model, hidden, state, first, last, scored=scored)
+        found.append(screened)
+        first = last
     pieces, log_probs = (torch.cat(parts) for parts in zip(*found, strict=True))
     return model.pieces(_possible(pieces, log_probs), state), log_probs if scored else None
+
+
+def _looked_up(
+    model: Model, hidden: Tensor, state: Any, first: int, last: int, *, scored: bool
+) -> tuple[Tensor, Tensor]:
+    """The best column of some rows, and its log-probability; without ``scored`` whether it can come: > impossible.
+
+    Returns:
+        Two of [b].
+    """
+    best = _best_groups(model.logits(hidden, state, first, last), 1, scored=scored)
+    inner = best.logits.squeeze(1).argmax(dim=1)
+    return best.groups.squeeze(1) * _GROUP + inner, best.maxima.squeeze(1) - best.normaliser
+
+
+def _screened(model: Model, hidden: Tensor, state: Any, first: int, last: int) -> tuple[Tensor, Tensor] | None:
+    """As ``_looked_up`` without ``scored``: the exact best column, though most pieces are looked at roughly.
+
+    Pieces whose rough logits are further below the best one than the errors of both cannot win. Mostly fewer than
+    a handful can, and their logits are made exactly; rows with more are looked up in full.
+
+    Returns:
+        Two of [b]; None where the model has no quicker way than the exact one.
+    """
+    roughly = model.rough_logits(hidden, state, first, last)
+    if roughly is None:
+        return None
+    rough, error = roughly
+    rough[:, : len(_NEVER)].add_(_NEVER.to(rough.device))
+    maxima = rough
+    # A group is made of every G-th piece: so its maximum is that of halves laid over each other, the fastest there is.
+    while maxima.size(1) % 2 == 0 and maxima.size(1) * _ROUGH_GROUP > rough.size(1):
+        maxima = torch.maximum(*maxima.tensor_split(2, dim=1))
+    groups = maxima.size(1)
+    best = maxima.float().topk(min(_SCREENED, groups), dim=1).indices  # [b, C]
+    members = torch.arange(0, rough.size(1), groups, device=rough.device)
+    columns = (best.unsqueeze(2) + members).flatten(1)  # [b, C·size]
+    values, places = rough.gather(1, columns).float().topk(min(_SCREENED, columns.size(1)), dim=1)
+    columns = columns.gather(1, places)  # [b, C]
+    exact = model.logits_of(hidden[first:last], state, columns).masked_fill(values == -torch.inf, -torch.inf)
+    logits, chosen = exact.max(dim=1)
+    pieces = columns.gather(1, chosen.unsqueeze(1)).squeeze(1)
+    highest, lowest = values[:, 0], values[:, -1]
+    margin = 2 * error + _ROUNDING * (highest.abs() + lowest.abs())
+    # Written so that a damaged model's NaN is not sure either.
+    unsure = (~(highest - lowest > margin)).nonzero().squeeze(1)  # [u]
+    if len(unsure):
+        rows = hidden[first:last].index_select(0, unsure)
+        pieces[unsure], logits[unsure] = _looked_up(model, rows, state, 0, len(rows), scored=False)
+    return pieces, logits
 
 
 def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,8 +16,14 @@ from torch import Tensor, nn
 
 from seq2seq.model.attention import MultiHeadAttention, fused_attention
 from seq2seq.model.layers import DecoderLayer, EncoderLayer, FeedForward, Residual
-from seq2seq.model.packed import pack, packed_linear, packed_linear_added
+from seq2seq.model.packed import has_bf16, pack, packed_linear, packed_linear_added
 from seq2seq.model.positions import rotate
+
+
+_ROUGH_ROWS = (1, 4, 16, 32, 64, 96, 128, 192, 256)
+"""Numbers of rows that a rough look is taken at; others are filled up."""
+_FAR = 1e20
+"""No real piece's bias is so far below another's."""
 
 
 class SideBySide:
@@ -70,6 +76,44 @@ class OutputLayer:
         if self._packed is not None:
             return packed_linear(hidden, self._packed, self.bias)
         return F.pad(hidden, (0, 1), value=1.0) @ self._laid_out
+
+
+class RoughOutput:
+    """The output layer in bf16: logits to within a known error, in a quarter of the time where processors have bf16.
+
+    Args:
+        packed: the weight in bf16.
+        weight: of real and filling pieces. [V, D]
+        bias: the same. [V]
+    """
+
+    def __init__(self, packed: Tensor, weight: Tensor, bias: Tensor) -> None:
+        self._packed, self._bias = packed, bias.bfloat16()
+        rounding = torch.finfo(torch.bfloat16).eps / 2
+        # h·w, both rounded, is off by at most rounding · (2 + rounding) · |h| · |w| (Cauchy-Schwarz). A hundredth
+        # more is far above what the sum's order makes of it.
+        self._per_norm = 2.02 * rounding * float(weight.norm(dim=1).max())
+        self._of_bias = rounding * float(bias[bias > bias.max() - _FAR].abs().max())
+        # oneDNN makes a kernel for each number of rows it meets. Made here, they are there for all that is forked.
+        for rows in _ROUGH_ROWS:
+            self(weight.new_zeros(rows, weight.size(1)))
+
+    @classmethod
+    def of(cls, output: OutputLayer) -> "RoughOutput | None":
+        """That of an output layer in fp32; None where bf16 would gain nothing."""
+        fitting = output.weight.dtype == torch.float32 and output.weight.device.type == "cpu" and has_bf16()
+        packed = pack(output.weight.bfloat16()) if fitting else None
+        return None if packed is None else cls(packed, output.weight, output.bias)
+
+    def __call__(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Rounded logits, and how far each was from the exact one at most before it was rounded.
+
+        [b, D] -> [b, V], [b]; b ≤ 256
+        """
+        rows = next(n for n in _ROUGH_ROWS if n >= len(hidden))
+        x = F.pad(hidden.bfloat16(), (0, 0, 0, rows - len(hidden)))
+        rough = packed_linear(x, self._packed, self._bias)[: len(hidden)]
+        return rough, self._per_norm * hidden.norm(dim=1) + self._of_bias
 
 
 class Norm:

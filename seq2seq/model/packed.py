@@ -16,6 +16,13 @@ _ROWS = 256
 """Packing is tuned for products of so many rows, and right for any."""
 
 
+def has_bf16() -> bool:
+    """Whether this processor has bf16 arithmetic (AMX or AVX512-BF16)."""
+    # PyTorch knows, but has no public word for it.
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+
+
 def pack(weight: Tensor) -> Tensor | None:
     """A weight packed for ``packed_linear``; None where that cannot be. [out, in]"""
     if not _FOUND or weight.device.type != "cpu":

@@ -3,6 +3,7 @@
 import torch
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.model.packed import has_bf16
 
 
 def pick_device(name: str) -> torch.device:
@@ -31,19 +32,13 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     """
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    if precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+    if precision == "bf16" and device.type == "cpu" and not has_bf16():
         raise UserError(
             "this processor has no bf16 arithmetic (AMX or AVX512-BF16)",
             mend="leave --precision out",
             code=ExitCode.REFUSED,
         )
     return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def _cpu_has_bf16() -> bool:
-    # PyTorch knows, but has no public word for it.
-    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
 
 
 def is_out_of_memory(error: Exception) -> bool:

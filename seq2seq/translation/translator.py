@@ -58,6 +58,9 @@ class Attention:
     """Cross-attention, mean over the decoder's layers and heads; a row sums to one. [T, S]"""
 
 
+_CORE_PACE = 5e9
+"""Lines a second of a core, times parameters, times beams and one: 50 to 100 GFLOP/s."""
+
 # Stands in where a search found nothing, as in a model of damaged numbers.
 _NOTHING = Hypothesis([], -math.inf, -math.inf)
 
@@ -180,6 +183,13 @@ class Translator:
         parts = self._parts(lines, first_line, warn)  # of each line
         found = iter(self._search_all([part for line in parts for part in line], scored, tell))
         return [[next(found) for _ in line] for line in parts]
+
+    def expected_pace(self) -> float:
+        """A guess at how many lines of 15 tokens are translated in a second, before any is."""
+        if self.device.type != "cpu":
+            return math.inf
+        n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return _CORE_PACE / n_parameters * self._n_workers / (1 + self.config.beam_size)
 
     def attention(self, line: str, translation: str) -> Attention | None:
         """Where the model looks while it reads ``translation`` as that of ``line``.
