@@ -16,12 +16,11 @@ from torch import Tensor, nn
 
 from seq2seq.model.attention import MultiHeadAttention, fused_attention
 from seq2seq.model.layers import DecoderLayer, EncoderLayer, FeedForward, Residual
-from seq2seq.model.packed import has_bf16, pack, packed_linear, packed_linear_added
+from seq2seq.model.packed import has_bf16, pack, packed_linear, packed_linear_added, rows_with_kernels
 from seq2seq.model.positions import rotate
 
-
-_ROUGH_ROWS = (1, 4, 16, 32, 64, 96, 128, 192, 256)
-"""Numbers of rows that a rough look is taken at; others are filled up."""
+_ROUGH_ROWS = 256
+"""Most rows that a rough look is taken at."""
 _FAR = 1e20
 """No real piece's bias is so far below another's."""
 
@@ -94,8 +93,8 @@ class RoughOutput:
         # more is far above what the sum's order makes of it.
         self._per_norm = 2.02 * rounding * float(weight.norm(dim=1).max())
         self._of_bias = rounding * float(bias[bias > bias.max() - _FAR].abs().max())
-        # oneDNN makes a kernel for each number of rows it meets. Made here, they are there for all that is forked.
-        for rows in _ROUGH_ROWS:
+        # Kernels that are made here are there for all that is forked.
+        for rows in rows_with_kernels(_ROUGH_ROWS):
             self(weight.new_zeros(rows, weight.size(1)))
 
     @classmethod
@@ -110,9 +109,7 @@ class RoughOutput:
 
         [b, D] -> [b, V], [b]; b ≤ 256
         """
-        rows = next(n for n in _ROUGH_ROWS if n >= len(hidden))
-        x = F.pad(hidden.bfloat16(), (0, 0, 0, rows - len(hidden)))
-        rough = packed_linear(x, self._packed, self._bias)[: len(hidden)]
+        rough = packed_linear(hidden.bfloat16(), self._packed, self._bias)
         return rough, self._per_norm * hidden.norm(dim=1) + self._of_bias
 
 

@@ -5,6 +5,7 @@ PyTorch makes these calls itself in compiled models; it has no public name for t
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _FOUND = (
@@ -32,9 +33,30 @@ def pack(weight: Tensor) -> Tensor | None:
 
 def packed_linear(x: Tensor, packed: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
     """[rows, in], [out, in], [out] -> [rows, out]"""
-    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "relu" if relu else "none", [], "")  # type: ignore[no-any-return]
+    image = torch.ops.mkldnn._linear_pointwise(_filled_up(x), packed, bias, "relu" if relu else "none", [], "")
+    return image[: len(x)]  # type: ignore[no-any-return]
 
 
 def packed_linear_added(x: Tensor, packed: Tensor, bias: Tensor, total: Tensor) -> Tensor:
-    """``total`` and the image of ``x``. [rows, in], [out, in], [out], [rows, out] -> [rows, out]"""
-    return torch.ops.mkldnn._linear_pointwise.binary(x, total, packed, bias, "add")  # type: ignore[no-any-return]
+    """``total``, perhaps in its place, and the image of ``x``.
+
+    [rows, in], [out, in], [out], [rows, out] -> [rows, out]
+    """
+    added = torch.ops.mkldnn._linear_pointwise.binary(_filled_up(x), _filled_up(total), packed, bias, "add")
+    return added[: len(x)]  # type: ignore[no-any-return]
+
+
+def rows_with_kernels(most: int) -> list[int]:
+    """The numbers of rows that products of up to ``most`` rows are made with."""
+    return sorted({_filled(rows) for rows in range(1, most + 1)})
+
+
+def _filled(rows: int) -> int:
+    # oneDNN makes a kernel for each number of rows it meets, in a millisecond or two, and decoding meets them all.
+    step = 1 if rows <= 4 else 8 if rows <= 64 else 64
+    return -(-rows // step) * step
+
+
+def _filled_up(x: Tensor) -> Tensor:
+    filling = _filled(len(x)) - len(x)
+    return F.pad(x, (0, 0, 0, filling)) if filling else x

@@ -257,6 +257,4 @@ class Translator:
         # A single batch has all cores here; several are shared out among workers of one core each.
         if self._n_workers == 1 or len(batches) < 2:
             return search_batches(job, units, self._cached, iter(batches))
-        # oneDNN makes its bf16 kernels when they are first asked for: forked processes would make them again and again.
-        forked = next(self.model.parameters()).dtype == torch.float32
-        return shared_out(self._n_workers, partial(search_batches, job, units), self._cached, batches, forked=forked)
+        return shared_out(self._n_workers, partial(search_batches, job, units), self._cached, batches)

@@ -39,9 +39,7 @@ class _Message(NamedTuple):
     ended: bool = False
 
 
-def shared_out(
-    n: int, search: Search[Work, Result], model: Model, work: Sequence[Work], *, forked: bool = True
-) -> Iterator[Result]:
+def shared_out(n: int, search: Search[Work, Result], model: Model, work: Sequence[Work]) -> Iterator[Result]:
     """What ``search`` yields for all work, in the order in which it is found.
 
     Args:
@@ -49,13 +47,12 @@ def shared_out(
         search: called once in each, with the model and an iterator over what falls to it.
         model: to search with.
         work: begun in order, each piece by the next worker that is free.
-        forked: in processes, where they can be forked; else in threads.
 
     Raises:
         UserError: a worker was killed (75).
     """
     # Elsewhere fork is missing, or what PyTorch builds on does not bear it.
-    run = _in_processes if forked and sys.platform == "linux" else _in_threads
+    run = _in_processes if sys.platform == "linux" else _in_threads
     return run(n, search, model, work)
 
 
