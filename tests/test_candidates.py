@@ -83,13 +83,13 @@ def test_a_rough_look_finds_the_same(error, shift):
 
 
 def test_a_rough_look_at_few_pieces_or_damaged_ones():
-    logits = some_logits(5, 64)
+    logits = some_logits(9, 64)
     logits[:, 9:] = -1e30  # what fills up a vocabulary
     assert torch.equal(best_piece(Given(0.1), logits, None, scored=False)[0], logits[:, 4:].argmax(1) + 4)
     logits[:, 4:] = -1e30
     logits[:, EOS] = -1e30
     assert best_piece(Given(0.1), logits, None, scored=False)[0].eq(EOS).all()
-    assert best_piece(Given(0.1), torch.full((2, 128), torch.nan), None, scored=False)[0].eq(EOS).all()
+    assert best_piece(Given(0.1), torch.full((9, 128), torch.nan), None, scored=False)[0].eq(EOS).all()
 
 
 @pytest.mark.parametrize(("rows", "vocabulary"), SHAPES)

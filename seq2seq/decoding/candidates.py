@@ -26,6 +26,8 @@ _NEVER = torch.zeros(1 + max(UNK, BOS, PAD)).index_fill_(0, torch.tensor([UNK, B
 model's own."""
 _ROUGH_ROWS = 256
 """As many for a rough look, which takes less memory."""
+_FEWEST_ROUGH_ROWS = 8
+"""Fewer are looked up as fast."""
 _ROUGH_GROUP = 8
 """Pieces in a group then."""
 _SCREENED = 8
@@ -54,7 +56,8 @@ def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tup
     first = 0
     while first < len(hidden):
         last = min(first + _ROUGH_ROWS, len(hidden))
-        screened = None if scored else _screened(model, hidden, state, first, last)
+        rough = not scored and last - first >= _FEWEST_ROUGH_ROWS
+        screened = _screened(model, hidden, state, first, last) if rough else None
         if screened is None:
             last = min(first + _ROWS, len(hidden))
             screened = _looked_up(model, hidden, state, first, last, scored=scored)
