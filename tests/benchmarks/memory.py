@@ -2,16 +2,29 @@
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 
-def resident(pid: int, kind: str = "VmRSS") -> int:
-    """Bytes of a process: ``VmRSS`` all that is resident, ``RssAnon`` what is its own and not of a file."""
+def own_memory(pid: int) -> int:
+    """Bytes of a process that are resident, its own and not of a file."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{kind}:"):
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     return 0  # it has ended, and is not yet waited for
+
+
+def held_by_all(pid: int) -> int:
+    """Bytes of a process and its children: proportional set sizes, so that what they share counts once."""
+    total = 0
+    for one in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
+        with suppress(OSError):  # it has ended
+            for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+    return total
 
 
 @dataclass
@@ -22,10 +35,16 @@ class Peak:
 
 
 class Watch:
-    """Watches a process in a thread of its own, into the ``Peak`` that is current."""
+    """Watches a process in a thread of its own, into the ``Peak`` that is current.
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
+    Args:
+        pid: of the process.
+        held: gives the bytes that are watched; OSError ends it.
+        every: seconds between two looks.
+    """
+
+    def __init__(self, pid: int, held: Callable[[int], int] = own_memory, every: float = 0.02) -> None:
+        self.pid, self._held, self._every = pid, held, every
         self.current = Peak()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -37,8 +56,8 @@ class Watch:
     def _watch(self) -> None:
         while True:
             try:
-                held = resident(self.pid, "RssAnon")
+                held = self._held(self.pid)
             except OSError:
                 return
             self.current.n_bytes = max(self.current.n_bytes, held)
-            time.sleep(0.02)
+            time.sleep(self._every)
