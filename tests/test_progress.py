@@ -76,9 +76,9 @@ class TestPace:
 
 class TestWindowSize:
     def test_a_window_takes_some_seconds(self):
-        for pace, lines in ((10.0, 150), (0.0, 64), (1e6, 8192), (math.inf, 8192)):
+        for pace, lines in ((100.0, 500), (0.0, 64), (1e6, 8192), (math.inf, 8192)):
             assert WindowSize(pace).lines == lines
-        size = WindowSize(10.0)
+        size = WindowSize(100.0)
         for lines, seconds, expected in ((512, 76.8, 100), (100, 1.0, 1500), (1000, 0.1, 8192), (64, 640.0, 64)):
             size.took(lines, seconds)
             assert size.lines == expected

@@ -17,8 +17,9 @@ WINDOW_BYTES = 4 << 20
 """A file is translated in windows of this size at most: large enough to sort by length with profit, small enough
 that memory stays the same however long the input is."""
 _FEWEST_LINES = 64
+_FIRST_SECONDS = 5.0
 _WINDOW_SECONDS = 15.0
-"""What an interruption may cost."""
+"""What an interruption may cost: of the first window, whose pace is a guess, less."""
 
 _NO_MATTER = {"batch_tokens"}
 """Decoding settings that change the time a translation takes, and nothing else."""
@@ -32,12 +33,15 @@ class WindowSize:
     """
 
     def __init__(self, pace: float) -> None:
-        self.took(pace, 1.0)
+        self.lines = _within_limits(_FIRST_SECONDS * pace)
 
-    def took(self, lines: float, seconds: float) -> None:
+    def took(self, lines: int, seconds: float) -> None:
         """So long were so many lines under way."""
-        affordable = _WINDOW_SECONDS * lines / max(seconds, 1e-3)
-        self.lines = int(min(max(affordable, _FEWEST_LINES), WINDOW_LINES))
+        self.lines = _within_limits(_WINDOW_SECONDS * lines / max(seconds, 1e-3))
+
+
+def _within_limits(lines: float) -> int:
+    return int(min(max(lines, _FEWEST_LINES), WINDOW_LINES))
 
 
 class Answers:
