@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow bench bench-decode format clean
+.PHONY: demo test slow bench bench-decode bench-train format clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -38,6 +38,13 @@ CORPUS ?= data/phrasebook/test
 bench-decode: .venv/installed
 	$(BIN)/python tests/benchmarks/decode_contracts.py $(RUN) $(CORPUS)
 	$(BIN)/python tests/benchmarks/decode_speed.py $(RUN) $(CORPUS)
+
+# Target tokens a second beside a straightforward loop: make bench-train TRAIN=... LANGS=...
+TRAIN ?= data/phrasebook/train
+LANGS ?= de-en
+
+bench-train: .venv/installed
+	$(BIN)/python tests/benchmarks/train_speed.py $(TRAIN) $(LANGS)
 
 format: .venv/installed
 	$(BIN)/ruff format seq2seq tests data

@@ -8,6 +8,7 @@ Shapes: B sentences, S source length, T target length.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -117,14 +118,25 @@ def epoch_updates(
 
 
 def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, most: int) -> Iterator[Rows]:
-    """Divide an update into parts whose padded side holds at most ``most`` tokens, one row at least."""
-    longest = 0
-    start = 0
-    for i, row in enumerate(rows):
-        length = max(int(src_lengths[row]), int(tgt_lengths[row])) + 1
-        if i > start and max(longest, length) * (i + 1 - start) > most:
-            yield rows[start:i]
-            start, longest = i, 0
+    """Divide an update into parts whose padded side holds at most ``most`` tokens, one row at least.
+
+    The parts are as few as that allows, and of much the same size: a small one costs nearly as much.
+    """
+    lengths = np.maximum(src_lengths[rows], tgt_lengths[rows]).astype(np.int64) + 1
+    cuts = fewest = _cuts(lengths, most)
+    even = -(-int(lengths.sum()) // max(1, len(fewest) - 1))
+    while even < most and len(cuts := _cuts(lengths, even)) > len(fewest):
+        even += even // 16 + 1
+    for start, end in pairwise(cuts if len(cuts) == len(fewest) else fewest):
+        yield rows[start:end]
+
+
+def _cuts(lengths: NDArray[np.int64], most: int) -> list[int]:
+    """Where parts begin and end whose rows times the longest are ``most`` at most."""
+    cuts, longest = [0], 0
+    for i, length in enumerate(lengths.tolist()):
+        if i > cuts[-1] and max(longest, length) * (i + 1 - cuts[-1]) > most:
+            cuts.append(i)
+            longest = 0
         longest = max(longest, length)
-    if start < len(rows):
-        yield rows[start:]
+    return [*cuts, len(lengths)] if len(lengths) else [0]

@@ -201,12 +201,12 @@ def test_parts_are_as_few_as_the_limit_allows():
         return [part.tolist() for part in micro_batches(rows, lengths, lengths, most=most)]
 
     assert parts(70) == [[0, 1, 2, 3, 4, 5, 6]]
-    assert parts(69) == [[0, 1, 2, 3, 4, 5], [6]]
-    assert parts(16) == [[0, 1, 2, 3], [4], [5], [6]]
+    assert parts(69) == [[0, 1, 2, 3, 4], [5, 6]], "of much the same size"
+    assert parts(16) == [[0, 1, 2], [3, 4], [5], [6]]
     assert parts(1) == [[i] for i in range(7)]
     assert list(micro_batches(rows[:0], lengths, lengths, most=10)) == []
     lengths[:] = [9, 1, 1, 1, 1, 1, 1]
-    assert parts(10) == [[0], [1, 2, 3, 4, 5], [6]], "a long row costs only its own part"
+    assert parts(10) == [[0], [1, 2, 3, 4], [5, 6]], "a long row costs only its own part"
 
 
 def test_the_longer_side_counts():

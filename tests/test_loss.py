@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from seq2seq.training.loss import smoothed_cross_entropy
+from seq2seq.training.loss import output_loss, smoothed_cross_entropy
 
 B, T, V, PAD = 3, 5, 11, 3
 
@@ -69,3 +70,24 @@ def test_half_precision_is_summed_in_full():
     loss = smoothed_cross_entropy(logits, torch.zeros(10_000, dtype=torch.long), 0.0)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(10_000 * math.log(V), rel=1e-4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("scale", [1.0, 40.0], ids=["small", "too large for exp"])
+@pytest.mark.parametrize("n", [1, 256, 700])
+def test_block_by_block_it_is_the_same_with_the_same_gradients(smoothing, scale, n):
+    torch.manual_seed(n)
+    output = nn.Linear(16, 50)
+    nn.init.normal_(output.bias)
+    hidden, targets = (scale * torch.randn(n, 16)).requires_grad_(), torch.randint(0, 50, (n,))
+    by = (hidden, output.weight, output.bias)
+    ours = output_loss(hidden, output, targets, smoothing)
+    theirs = smoothed_cross_entropy(output(hidden), targets, smoothing)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
+    for found, expected in zip(
+        torch.autograd.grad(ours / 7, by), torch.autograd.grad(theirs / 7, by), strict=True
+    ):  # an update divides by its tokens
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * scale)
+    with torch.no_grad():
+        torch.testing.assert_close(output_loss(hidden, output, targets, smoothing), theirs)
+    assert output_loss(hidden.bfloat16(), output.bfloat16(), targets, smoothing).dtype == torch.float32

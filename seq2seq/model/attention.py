@@ -145,27 +145,32 @@ class MultiHeadAttention(nn.Module):
         """[B, T, D] -> [B, H, T, K]"""
         return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
 
-    def queries(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, H, T, K]"""
-        q: Tensor = self.split_heads(self.q_proj(x))
-        if self.rotary:
-            q = rotate(q)
-        return self.score(q)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+    def queries_keys_values(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries from ``x``, keys and values from ``memory``.
 
-    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, S, D] -> two of [B, H, S, K]"""
-        k = self.split_heads(self.k_proj(x))
+        [B, T, D], [B, S, D] -> [B, H, T, K], two of [B, H, S, K]
+        """
+        if x is memory:
+            q, k, v = self._projected(x, self.q_proj, self.k_proj, self.v_proj)
+        else:
+            (q,) = self._projected(x, self.q_proj)
+            k, v = self._projected(memory, self.k_proj, self.v_proj)
         if self.rotary:
-            k = rotate(k)
-        return k, self.split_heads(self.v_proj(x))
+            q, k = rotate(q), rotate(k)
+        return self.score(q), k, v
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
-        """Attend, concatenate the heads and mix them by W_O. [B, H, T, K] -> [B, T, D]"""
-        heads = fused_attention(q, k, v, mask, causal=causal)  # [B, H, T, K]
-        return self.out_proj(heads.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
+    def _projected(self, x: Tensor, *projections: nn.Linear) -> list[Tensor]:
+        """The heads of several linear maps of ``x``, made by one product: each [B, H, T, K]"""
+        if len(projections) == 1:
+            return [self.split_heads(projections[0](x))]
+        weight = torch.cat([projection.weight for projection in projections])
+        bias = torch.cat([projection.bias for projection in projections])
+        return [self.split_heads(y) for y in F.linear(x, weight, bias).chunk(len(projections), dim=-1)]
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
-        """Queries from ``x``, keys and values from ``memory``; self-attention where the two are one.
+        """Attend, concatenate the heads and mix them by W_O.
+
+        Queries come from ``x``, keys and values from ``memory``; it is self-attention where the two are one.
 
         Args:
             x: [B, T, D]
@@ -176,10 +181,10 @@ class MultiHeadAttention(nn.Module):
         Returns:
             One vector for each query. [B, T, D]
         """
-        k, v = self.keys_values(memory)
-        return self.attend(self.queries(x), k, v, mask, causal=causal)
+        q, k, v = self.queries_keys_values(x, memory)
+        heads = fused_attention(q, k, v, mask, causal=causal)  # [B, H, T, K]
+        return self.out_proj(heads.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
 
     def weights(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """The softmax weights that ``forward`` uses and does not keep. [B, H, T, S]"""
-        k, v = self.keys_values(memory)
-        return written_out_attention(self.queries(x), k, v, mask, causal=causal)[1]
+        return written_out_attention(*self.queries_keys_values(x, memory), mask, causal=causal)[1]

@@ -198,7 +198,7 @@ class _FeedForward(_Sublayer):
         branches = [feed_forward.inner] if gate is None else [feed_forward.inner, gate]
         self.gated = gate is not None
         self.inner = SideBySide([branch.weight for branch in branches], [branch.bias for branch in branches])
-        self.relu = feed_forward.activation is F.relu
+        self.relu = feed_forward.activation is torch.relu_
         self.activation = feed_forward.activation
 
     def __call__(self, x: Tensor) -> Tensor:

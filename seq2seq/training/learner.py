@@ -19,9 +19,12 @@ from seq2seq.model import build_model
 from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import PAD
 from seq2seq.training.averaging import Average
-from seq2seq.training.loss import smoothed_cross_entropy
+from seq2seq.training.loss import output_loss
 from seq2seq.training.optimizer import build_optimizer, learning_rate
 from seq2seq.translation import is_out_of_memory
+
+_MICRO_BATCH_TOKENS = {False: 16_384, True: 3072}
+"""On a GPU, on a CPU: what a CPU writes in one pass should still be near when the way back reads it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Learner:
         self.average = Average(self.model, self.training)
         self.precision = pick_precision(self.training.precision, device)
         self.sum_of_losses = torch.compile(self._sum_of_losses) if self.training.compile else self._sum_of_losses
-        self.micro_batch_tokens = self.training.micro_batch_tokens
+        self.micro_batch_tokens = self.training.micro_batch_tokens or _MICRO_BATCH_TOKENS[device.type == "cpu"]
         """Lowered where memory runs out, and remembered: sums in other portions round otherwise."""
 
     def update(self, rows: Rows, number: int) -> Learned:
@@ -99,8 +102,7 @@ class Learner:
         hidden = model.decode(batch.tgt_in, model.encode(batch.src, src_mask), src_mask)  # [B, T, D]
         # The vocabulary is by far the widest layer: padding never reaches it.
         real = batch.tgt_out.ne(PAD)  # [B, T]
-        logits = model.logits(hidden[real])  # [N, V]
-        return smoothed_cross_entropy(logits, batch.tgt_out[real], self.training.label_smoothing)
+        return output_loss(hidden[real], model.output, batch.tgt_out[real], self.training.label_smoothing)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "bf16":
