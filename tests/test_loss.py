@@ -91,3 +91,16 @@ def test_block_by_block_it_is_the_same_with_the_same_gradients(smoothing, scale,
     with torch.no_grad():
         torch.testing.assert_close(output_loss(hidden, output, targets, smoothing), theirs)
     assert output_loss(hidden.bfloat16(), output.bfloat16(), targets, smoothing).dtype == torch.float32
+
+
+def test_in_mixed_precision_pytorchs_own_does_it():
+    torch.manual_seed(0)
+    output = nn.Linear(16, 50)
+    hidden, targets = torch.randn(30, 16, requires_grad=True), torch.randint(0, 50, (30,))
+    exact = output_loss(hidden, output, targets, 0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = output_loss(hidden, output, targets, 0.1)
+    (gradient,) = torch.autograd.grad(rounded, hidden)
+    (expected,) = torch.autograd.grad(exact, hidden)
+    torch.testing.assert_close(rounded, exact, rtol=1e-2, atol=0.1)
+    torch.testing.assert_close(gradient, expected, rtol=0.1, atol=0.02)

@@ -41,7 +41,8 @@ def output_loss(hidden: Tensor, output: nn.Linear, targets: Tensor, smoothing: f
     Returns:
         The sum over the positions, in nats.
     """
-    if hidden.device.type == "cpu" and hidden.dtype == torch.float32 and torch.is_grad_enabled():
+    fp32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if hidden.device.type == "cpu" and fp32 and torch.is_grad_enabled():
         return _OutputLoss.apply(hidden, output.weight, output.bias, targets, smoothing)  # type: ignore[no-any-return,no-untyped-call]
     return smoothed_cross_entropy(output(hidden), targets, smoothing)
 
