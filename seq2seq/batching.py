@@ -118,7 +118,7 @@ def epoch_updates(
 
 
 def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, most: int) -> Iterator[Rows]:
-    """Divide an update into parts whose padded side holds at most ``most`` tokens, one row at least.
+    """Divide some rows into parts whose padded side holds at most ``most`` tokens, one row at least.
 
     The parts are as few as that allows, and of much the same size: a small one costs nearly as much.
     """

@@ -77,6 +77,25 @@ class Tokenizer:
         ids: list[list[int]] = self._processor.Encode(list(lines), out_type=int, num_threads=1)
         return ids
 
+    def sample(self, ids: Sequence[Sequence[int]], alpha: float, seed: int) -> list[list[int]]:
+        """Divide the text of each row into pieces another way, drawn at random.
+
+        Args:
+            ids: rows as ``encode`` made them.
+            alpha: for a unigram model the power that a division's probability is raised to; for BPE the share of
+                merges that is left out.
+            seed: the draw depends on it and on all rows, and on nothing that was drawn before.
+
+        Source: Kudo 2018, arXiv:1804.10959; Provilkov et al. 2020, arXiv:1910.13267.
+        """
+        texts = self._processor.Decode(ids, num_threads=1)
+        # SentencePiece draws several lines in a thread of its own, whose random numbers begin with this seed.
+        spm.set_random_generator_seed(seed)
+        drawn: list[list[int]] = self._processor.Encode(
+            texts, out_type=int, num_threads=1, enable_sampling=True, alpha=alpha, nbest_size=-1
+        )
+        return drawn
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of piece ids, without control symbols."""
         if len(ids) < _FEW:

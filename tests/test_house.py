@@ -37,7 +37,7 @@ DOORS = {
     "ctranslate2": {"export"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "numpy": {"corpus.store", "batching", "training.prepare", "training.lexicon"},
+    "numpy": {"corpus.store", "batching", "training.prepare", "training.loader", "training.lexicon"},
     "torch": {"batching", "model", "decoding", "checkpoint", "translation", "training", "export"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},

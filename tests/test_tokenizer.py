@@ -122,6 +122,32 @@ def test_control_symbols_are_not_shown(either):
     assert either.decode([[BOS, *ids, EOS, PAD, PAD]]) == [TEXT[0]]
 
 
+@pytest.mark.parametrize("alpha", [0.1, 0.5])
+def test_a_sample_spells_the_same_text_in_other_pieces(either, alpha):
+    ids = either.encode(TEXT + NEVER_SEEN + FORGERIES)
+    drawn = either.sample(ids, alpha, 1)
+    assert either.decode(drawn) == either.decode(ids)
+    assert all(CONTROLS.isdisjoint(row) for row in drawn)
+    assert sum(a != b for a, b in zip(drawn, ids, strict=True)) > len(TEXT) / 4
+
+
+def test_a_sample_depends_on_its_seed_alone(either):
+    ids = either.encode(TEXT)
+    first = either.sample(ids, 0.3, 5)
+    assert either.sample(ids, 0.3, 6) != first
+    either.sample(ids[:7], 0.3, 5)
+    assert either.sample(ids, 0.3, 5) == first
+    assert either.encode(TEXT) == ids, "what is not drawn stays as it is"
+
+
+def test_a_unigram_sample_is_drawn_by_probability(models):
+    """Of one text many times: the smaller the power, the more divisions there are."""
+    tokenizer = models["unigram", "nfkc"]
+    ids = tokenizer.encode([TEXT[0]]) * 300
+    kinds = [len(set(map(tuple, tokenizer.sample(ids, alpha, 1)))) for alpha in (1.0, 0.5, 0.1)]
+    assert 1 < kinds[0] < kinds[1] < kinds[2]
+
+
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581"), max_size=40)
 
 

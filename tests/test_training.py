@@ -130,6 +130,19 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, averag
     assert read_manifest(run).files == read_manifest(tmp_path / "whole").files
 
 
+def test_an_interrupted_run_reads_the_same_pieces(tmp_path, corpora):
+    drawn: Layer = {"data": {"subword_sampling": 0.3}}
+    list(train(request(tmp_path / "whole", corpora, drawn)))
+    run = tmp_path / "parts"
+    for asked in (5, 12):
+        with pytest.raises(Interrupted):
+            list(train(request(run, corpora, drawn), StopAt(asked)))
+    list(train(request(run, corpora, drawn)))
+    assert weights_of(run) == weights_of(tmp_path / "whole")
+    list(train(request(tmp_path / "likeliest", corpora)))
+    assert weights_of(run) != weights_of(tmp_path / "likeliest")
+
+
 def test_a_run_interrupted_again_and_again_still_arrives(tmp_path, corpora):
     list(train(request(tmp_path / "whole", corpora)))
     run = tmp_path / "parts"

@@ -51,6 +51,10 @@ class DataConfig:
     """Pieces of the joint vocabulary; lowered with a notice where the corpus is too small."""
     tokenizer_sample: Count = 200_000
     """Lines the tokenizer is trained on at most, drawn evenly from both sides."""
+    subword_sampling: Annotated[float, Field(ge=0.0, le=1.0, strict=True)] = 0.0
+    """Training text is divided into pieces anew each time it is read, with SentencePiece's α: for unigram the power
+    that a division's probability is raised to (0.5 varies little, 0.1 wildly), for bpe the share of merges left
+    out. 0: always the likeliest division."""
     max_length: Annotated[StrictInt, Field(ge=2)] = 256
     """Longest side of a training pair, in tokens, EOS included; longer pairs are dropped, counted."""
 

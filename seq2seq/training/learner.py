@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.batching import Batch, Rows, collate, micro_batches
+from seq2seq.batching import Batch, collate
 from seq2seq.config import RunConfig
-from seq2seq.corpus import IdsStore
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import PAD
 from seq2seq.training.averaging import Average
+from seq2seq.training.loader import Portion
 from seq2seq.training.loss import output_loss
 from seq2seq.training.optimizer import build_optimizer, learning_rate
 from seq2seq.translation import is_out_of_memory
@@ -46,14 +46,12 @@ class Learner:
 
     Args:
         config: complete.
-        ids: the corpus.
         vocab_size: pieces of the joint vocabulary.
         device: where the model lives.
     """
 
-    def __init__(self, config: RunConfig, ids: IdsStore, vocab_size: int, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, vocab_size: int, device: torch.device) -> None:
         self.training = config.training
-        self.ids = ids
         self.device = device
         torch.manual_seed(self.training.seed)
         self.model = build_model(config.model, vocab_size).to(device).train()
@@ -64,7 +62,7 @@ class Learner:
         self.micro_batch_tokens = self.training.micro_batch_tokens or _MICRO_BATCH_TOKENS[device.type == "cpu"]
         """Lowered where memory runs out, and remembered: sums in other portions round otherwise."""
 
-    def update(self, rows: Rows, number: int) -> Learned:
+    def update(self, portion: Portion, number: int) -> Learned:
         """Make the ``number``-th update, counted from 1, from some pairs.
 
         Raises:
@@ -72,12 +70,12 @@ class Learner:
         """
         while True:
             try:
-                learned = self._gradient(rows)
+                learned = self._gradient(portion)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._use_less_memory()
+                self._use_less_memory(portion)
         parameters = list(self.model.parameters())
         limit = self.training.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
@@ -109,14 +107,14 @@ class Learner:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
-    def _gradient(self, rows: Rows) -> Learned:
+    def _gradient(self, portion: Portion) -> Learned:
         """Accumulate the gradient of the mean loss over an update's target tokens."""
         self.optimizer.zero_grad(set_to_none=True)
-        n_tokens = int(self.ids.tgt_lengths[rows].astype("int64").sum()) + len(rows)
+        n_tokens = portion.n_tgt_tokens
         total = torch.zeros((), device=self.device)
         n_padding = n_positions = 0
-        for part in micro_batches(rows, self.ids.src_lengths, self.ids.tgt_lengths, most=self.micro_batch_tokens):
-            batch = collate(*self.ids.take(part))
+        for part in portion.parts(most=self.micro_batch_tokens):
+            batch = collate(part.src, part.tgt)
             n_padding += batch.n_padding
             n_positions += batch.src.numel() + batch.tgt_out.numel()
             with self._autocast():
@@ -127,12 +125,11 @@ class Learner:
             total += loss_sum.detach()
         return Learned(total, n_tokens, n_padding, n_positions)
 
-    def _use_less_memory(self) -> None:
+    def _use_less_memory(self, portion: Portion) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        longest = int(max(self.ids.src_lengths.max(), self.ids.tgt_lengths.max())) + 1
-        if self.micro_batch_tokens <= longest:
+        if len(portion) == sum(1 for _ in portion.parts(most=self.micro_batch_tokens)):
             raise UserError(
                 "memory ran out on a single sentence pair",
                 mend="free memory, or lower data.max_length or the size of the model",

@@ -4,14 +4,12 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seq2seq.batching import Rows, epoch_updates
 from seq2seq.checkpoint import (
     Checkpoint,
     append_metrics,
@@ -23,6 +21,7 @@ from seq2seq.checkpoint import (
 from seq2seq.config import RunConfig
 from seq2seq.errors import Interrupted
 from seq2seq.training.learner import Learner
+from seq2seq.training.loader import Loader, Portion
 from seq2seq.training.optimizer import learning_rate
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Progress, Report, Sample, Saved, Validation
@@ -58,7 +57,7 @@ class Trainer:
         self.run = run
         self.config = config
         self.training = config.training
-        self.ids = prepared.ids
+        self.loader = Loader(prepared.ids, prepared.tokenizer, config)
         self.remembered: dict[str, Any] = {
             "corpora": [[record.role, record.sha256] for record in prepared.corpora],
             "tokenizer": prepared.tokenizer_sha256,
@@ -68,7 +67,7 @@ class Trainer:
         self.device = device
         self.stop = stop
         self.commit = commit
-        self.learner = Learner(config, prepared.ids, len(prepared.tokenizer), device)
+        self.learner = Learner(config, len(prepared.tokenizer), device)
         self.best_model = copy.deepcopy(self.learner.model).eval()
         """What validation runs: the averaged weights are copied in."""
 
@@ -102,9 +101,9 @@ class Trainer:
 
     # ------------------------------------------------------------------ the loop
 
-    def _learn(self, rows: Rows) -> None:
+    def _learn(self, portion: Portion) -> None:
         began = time.monotonic()
-        learned = self.learner.update(rows, self.update + 1)
+        learned = self.learner.update(portion, self.update + 1)
         self.update += 1
         self.updates_in_epoch += 1
         self.loss_sum += learned.loss_sum
@@ -122,16 +121,9 @@ class Trainer:
         """
         yield from self._settle()
         while self.reason_to_end() is None:
-            updates = epoch_updates(
-                self.ids.src_lengths,
-                self.ids.tgt_lengths,
-                batch_tokens=self.training.batch_tokens,
-                seed=self.training.seed,
-                epoch=self.epoch,
-            )
             # The order is the same each time: what was done before an interruption is passed over.
-            for rows in islice(updates, self.updates_in_epoch, None):
-                self._learn(rows)
+            for portion in self.loader.updates(self.epoch, self.updates_in_epoch):
+                self._learn(portion)
                 if self.update % self.training.report_every == 0:
                     yield self._report()
                 yield from self._settle()

@@ -10,16 +10,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 
 import torch
 from straightforward import Loop
 
-from seq2seq.batching import Rows, collate, epoch_updates
+from seq2seq.batching import collate
 from seq2seq.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from seq2seq.training.corpora import read_corpora
 from seq2seq.training.learner import Learner
+from seq2seq.training.loader import Loader, Portion
 from seq2seq.training.prepare import Prepared, prepare
 
 UPDATES = 6
@@ -34,12 +36,9 @@ def prepared_corpus(folder: Path, corpus: str, langs: str, vocab_size: int) -> P
     return prepare(folder, data, records, lambda *_: None)
 
 
-def endless(prepared: Prepared, tokens: int) -> Iterator[Rows]:
-    lengths = prepared.ids.src_lengths, prepared.ids.tgt_lengths
-    epoch = 0
-    while True:
-        yield from epoch_updates(*lengths, batch_tokens=tokens, seed=1, epoch=epoch)
-        epoch += 1
+def endless(loader: Loader) -> Iterator[Portion]:
+    for epoch in count():
+        yield from loader.updates(epoch)
 
 
 def matmul_rate() -> float:
@@ -60,34 +59,33 @@ def spread(values: list[float]) -> str:
 def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> None:
     with tempfile.TemporaryDirectory() as work:
         prepared = prepared_corpus(Path(work), corpus, langs, 8000)
-        ids, vocabulary = prepared.ids, len(prepared.tokenizer)
+        vocabulary = len(prepared.tokenizer)
         config = RunConfig(
             model=ModelConfig(d_model=256, d_ff=1024, encoder_layers=3, decoder_layers=3, dropout=0.3),
             training=TrainingConfig(batch_tokens=int(tokens), max_updates=100_000),
         )
-        learner, loop = Learner(config, ids, vocabulary, torch.device("cpu")), Loop(vocabulary)
+        learner, loop = Learner(config, vocabulary, torch.device("cpu")), Loop(vocabulary)
         number = 0
 
-        def ours(rows: Rows) -> None:
+        def ours(portion: Portion) -> None:
             nonlocal number
             number += 1
-            learner.update(rows, number)
+            learner.update(portion, number)
 
-        def theirs(rows: Rows) -> None:
-            src, tgt = ids.take(rows)
-            loop.update([row.tolist() for row in src], [row.tolist() for row in tgt])
+        def theirs(portion: Portion) -> None:
+            loop.update([list(row) for row in portion.src], [list(row) for row in portion.tgt])
 
-        tools: dict[str, Callable[[Rows], None]] = {"seq2seq": ours, "straightforward loop": theirs}
+        tools: dict[str, Callable[[Portion], None]] = {"seq2seq": ours, "straightforward loop": theirs}
         speeds: dict[str, list[float]] = {name: [] for name in tools}
-        rates, ratios, updates = [], [], endless(prepared, int(tokens))
+        rates, ratios, updates = [], [], endless(Loader(prepared.ids, prepared.tokenizer, config))
         for turn in range(int(rounds) + 1):  # the first one warms up
             rates.append(matmul_rate())
             several = list(islice(updates, UPDATES))
-            n_tokens = sum(int(ids.tgt_lengths[rows].astype("int64").sum()) + len(rows) for rows in several)
+            n_tokens = sum(portion.n_tgt_tokens for portion in several)
             for name, update in tools.items():
                 began = time.perf_counter()
-                for rows in several:
-                    update(rows)
+                for portion in several:
+                    update(portion)
                 if turn:
                     speeds[name].append(n_tokens / (time.perf_counter() - began))
             if turn:
@@ -100,23 +98,21 @@ def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> No
             share = statistics.median(speeds[name]) * MFLOP_A_TOKEN / 1e3 / rate
             print(f"| {name} | {spread(speeds[name])} | {share:.0%} |")
         print(f"\nratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
-        padding, positions, seconds = loading(prepared, int(tokens))
-        print(f"padding {padding / positions:.1%} of all positions; loading {seconds * 1e3:.2f} ms an update")
+        print(f"padding {padding(Loader(prepared.ids, prepared.tokenizer, config)):.1%} of all positions")
+        for alpha in (0.0, 0.5):
+            data = DataConfig(subword_sampling=alpha)
+            loader = Loader(prepared.ids, prepared.tokenizer, replace(config, data=data))
+            began = time.perf_counter()
+            for portion in islice(endless(loader), 4 * UPDATES):
+                ours(portion)
+            share = loader.seconds_waited / (time.perf_counter() - began)
+            print(f"subword_sampling {alpha}: {share:.2%} of the time is waiting for the loader")
 
 
-def loading(prepared: Prepared, tokens: int) -> tuple[int, int, float]:
-    """Padding and positions of a pass, and the seconds that reading an update takes."""
-    n_padding = n_positions = n_updates = 0
-    seconds = 0.0
-    updates = endless(prepared, tokens)
-    for _ in range(200):
-        began = time.perf_counter()
-        batch = collate(*prepared.ids.take(next(updates)))
-        seconds += time.perf_counter() - began
-        n_padding += batch.n_padding
-        n_positions += batch.src.numel() + batch.tgt_out.numel()
-        n_updates += 1
-    return n_padding, n_positions, seconds / n_updates
+def padding(loader: Loader) -> float:
+    """Share of the positions of 200 updates."""
+    batches = [collate(portion.src, portion.tgt) for portion in islice(endless(loader), 200)]
+    return sum(b.n_padding for b in batches) / sum(b.src.numel() + b.tgt_out.numel() for b in batches)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+"""The loader: every pair once an epoch, the same each time, divided anew where that is asked for."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seq2seq.config import DataConfig, RunConfig, TrainingConfig
+from seq2seq.corpus import IdsStore, write_ids_store
+from seq2seq.tokenizer import Tokenizer, train_model
+from seq2seq.training.loader import Loader, Portion
+
+FOLDER = Path(__file__).parent.parent / "data" / "phrasebook"
+PAIRS = list(
+    zip(*((FOLDER / f"valid.{lang}").read_text("utf-8").split("\n")[:300] for lang in ("de", "en")), strict=True)
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    lines = (line for pair in PAIRS for line in pair)
+    return Tokenizer(train_model(lines, vocab_size=600, tokenizer_type="unigram", normalization="nfkc")[0])
+
+
+@pytest.fixture
+def ids(tmp_path, tokenizer):
+    src, tgt = (tokenizer.encode([pair[side] for pair in PAIRS]) for side in (0, 1))
+    write_ids_store(tmp_path / "ids.arrow", zip(src, tgt, strict=True), vocab_size=len(tokenizer))
+    return IdsStore(tmp_path / "ids.arrow")
+
+
+def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256):
+    training = TrainingConfig(batch_tokens=300, seed=seed)
+    return Loader(
+        ids, tokenizer, RunConfig(data=DataConfig(subword_sampling=alpha, max_length=max_length), training=training)
+    )
+
+
+def listed(portions):
+    return [[(list(s), list(t)) for s, t in zip(p.src, p.tgt, strict=True)] for p in portions]
+
+
+def texts(tokenizer, portions):
+    return [(a, b) for p in portions for a, b in zip(tokenizer.decode(p.src), tokenizer.decode(p.tgt), strict=True)]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_an_epoch_holds_every_pair_once(ids, tokenizer, alpha):
+    assert sorted(texts(tokenizer, loader(ids, tokenizer, alpha).updates(0))) == sorted(PAIRS)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_an_epoch_is_taken_up_in_the_middle(ids, tokenizer, alpha):
+    whole = listed(loader(ids, tokenizer, alpha).updates(3))
+    assert len(whole) > 10
+    for done in (0, 1, len(whole) - 1, len(whole)):
+        assert listed(loader(ids, tokenizer, alpha).updates(3, done)) == whole[done:]
+
+
+def test_a_text_is_divided_anew_each_epoch_and_with_each_seed(ids, tokenizer):
+    def pieces(alpha, seed, epoch):
+        portions = list(loader(ids, tokenizer, alpha, seed).updates(epoch))
+        return dict(zip(texts(tokenizer, portions), (pair for part in listed(portions) for pair in part), strict=True))
+
+    as_likeliest = pieces(0.0, 1, 0)
+    first, again, later, other = (pieces(0.3, *at) for at in ((1, 0), (1, 0), (1, 1), (2, 0)))
+    assert first == again
+    for another in (as_likeliest, later, other):
+        assert sum(first[pair] != another[pair] for pair in first) > len(first) / 2
+
+
+def test_no_text_is_divided_into_more_pieces_than_the_model_holds(ids, tokenizer):
+    longest = int(max(ids.src_lengths.max(), ids.tgt_lengths.max()))
+    portions = list(loader(ids, tokenizer, 0.1, max_length=longest + 1).updates(0))
+    lengths = [len(row) for p in portions for row in (*p.src, *p.tgt)]
+    assert max(lengths) <= longest
+    assert sum(lengths) > 1.1 * (ids.src_lengths.sum(dtype=int) + ids.tgt_lengths.sum(dtype=int))
+
+
+def test_an_update_that_is_not_wanted_any_more_is_no_trouble(ids, tokenizer):
+    updates = loader(ids, tokenizer, 0.3).updates(0)
+    assert len(list(islice(updates, 2))) == 2
+    updates.close()
+
+
+def test_an_error_of_reading_arrives(ids, tokenizer, monkeypatch):
+    def broken(*_):
+        raise OSError("gone")
+
+    monkeypatch.setattr(IdsStore, "take", broken)
+    with pytest.raises(OSError, match="gone"):
+        list(loader(ids, tokenizer).updates(0))
+
+
+@pytest.mark.parametrize("most", [10, 40, 10_000])
+def test_parts_of_a_portion_hold_all_of_it(most):
+    rng = np.random.default_rng(0)
+    src, tgt = ([[4] * int(n) for n in rng.integers(1, 30, 50)] for _ in range(2))
+    whole = Portion(src, tgt)
+    parts = list(whole.parts(most=most))
+    assert [row for part in parts for row in part.src] == src
+    assert [row for part in parts for row in part.tgt] == tgt
+    assert sum(part.n_tgt_tokens for part in parts) == whole.n_tgt_tokens == sum(map(len, tgt)) + 50
+    for part in parts:
+        longest = max(map(len, [*part.src, *part.tgt])) + 1
+        assert len(part) == 1 or longest * len(part) <= most
