@@ -63,8 +63,7 @@ def test_the_first_update_of_the_shortest_runs_has_the_full_rate(schedule, warmu
 
 def test_without_an_end_there_is_no_cool_down():
     assert rates(3, schedule="hold_cooldown", warmup_updates=6) == [1.0]
-    with pytest.raises(ValueError, match=r"needs training.max_updates"):
-        rates(6, schedule="hold_cooldown", warmup_updates=6)
+    assert rates(6, 7, 10**6, schedule="hold_cooldown", warmup_updates=6) == [2.0, 2.0, 2.0]
 
 
 SHAPE = {"d_model": 8, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1}

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from seq2seq.cli.console import console, on_terminal, print_note, print_warning, shown
 from seq2seq.cli.signals import StopFlag
-from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Started, Validation
+from seq2seq.config import TrainingConfig
+from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Settled, Started, Validation
 
 _LONGEST_SAMPLE = 200
 """Characters of a sample translation that are shown."""
@@ -19,7 +20,7 @@ _LONGEST_SAMPLE = 200
 def show(progress: Iterator[Progress], stop: StopFlag) -> None:
     """Draw what training yields until it ends; from its start on, signals wait for a save."""
     bar = Bar(
-        TextColumn("update {task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("update {task.completed:,.0f}/{task.fields[most]}"),
         BarColumn(bar_width=12),
         # In a narrow window the clocks stay whole, and the numbers after them are cut.
         TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
@@ -57,6 +58,8 @@ class _Drawn:
                 (print_warning if warning else print_note)(text)
             case Started():
                 self._started(event)
+            case Settled():
+                self._settled(event)
             case Report():
                 self._report(event)
             case Validation():
@@ -72,10 +75,26 @@ class _Drawn:
         going_on = f", going on after update {event.update:,}" if event.update else ""
         print_note(
             f"training {event.n_parameters:,} parameters on {event.n_pairs:,} pairs ({event.n_tgt_tokens:,} target "
-            f"tokens, {event.vocab_size:,} pieces) for {self.max_updates:,} updates "
+            f"tokens, {event.vocab_size:,} pieces) {self._how_long(training)} "
             f"on {event.device} in {event.precision}{going_on}"
         )
-        self.task = self.bar.add_task("train", total=self.max_updates, completed=event.update, numbers="")
+        self.task = self.bar.add_task(
+            "train", total=self.max_updates or None, completed=event.update, most=self._most(), numbers=""
+        )
+
+    def _how_long(self, training: TrainingConfig) -> str:
+        if training.time_budget is None or training.max_updates is not None:
+            return f"for {self.max_updates:,} updates"
+        return f"until {_clock(training.time_budget)} are over"
+
+    def _most(self) -> str:
+        return f"{self.max_updates:,}" if self.max_updates else "?"
+
+    def _settled(self, event: Settled) -> None:
+        self.max_updates = event.max_updates
+        print_note(f"{event.max_updates:,} updates in all, for {_clock(max(0.0, event.seconds_left))} are left")
+        if self.task is not None:
+            self.bar.update(self.task, total=event.max_updates, completed=event.update, most=self._most())
 
     def _report(self, event: Report) -> None:
         numbers = f"{event.tgt_tokens_per_second:,.0f} tok/s  loss {event.loss:.2f}"
@@ -84,9 +103,10 @@ class _Drawn:
             self.bar.update(self.task, completed=event.update, numbers=f"{numbers}{self.last_bleu}")
             return
         left = (self.max_updates - event.update) * event.seconds / max(1, event.update)
+        eta = f"  eta {_clock(left)}" if self.max_updates else ""
         print_note(
-            f"update {event.update:,}/{self.max_updates:,}  epoch {event.epoch}  {numbers}  lr {event.lr:.2e}  "
-            f"padding {event.padding:.1%}  elapsed {_clock(event.seconds)}  eta {_clock(left)}"
+            f"update {event.update:,}/{self._most()}  epoch {event.epoch}  {numbers}  lr {event.lr:.2e}  "
+            f"padding {event.padding:.1%}  elapsed {_clock(event.seconds)}{eta}"
         )
 
     def _validation(self, event: Validation) -> None:

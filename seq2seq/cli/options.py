@@ -1,5 +1,6 @@
 """Flags that several commands have, and from flags to configuration layers."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -28,8 +29,29 @@ Precision = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Threads; one for each core.", rich_help_panel=MORE)
 ]
+TimeBudget = Annotated[
+    str | None, typer.Option("--time-budget", metavar="TIME", help="End when this is over: 45m, 1h30m, 90s.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=MORE)]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=MORE)]
+
+
+_DURATION = re.compile(r"(?:(?P<h>[\d.]+)h)?(?:(?P<m>[\d.]+)m)?(?:(?P<s>[\d.]+)s?)?", re.ASCII)
+
+
+def _seconds(duration: str) -> float:
+    """Read ``45m``, ``1h30m``, ``90s`` or ``90``."""
+    found = _DURATION.fullmatch(duration.replace(" ", "").lower())
+    try:
+        parts = [float(found[unit] or 0) for unit in ("h", "m", "s")] if found else [0.0]
+        total = sum(part * size for part, size in zip(parts, (3600, 60, 1), strict=True))
+    except ValueError:
+        total = 0.0
+    if total <= 0:
+        raise UserError(
+            f"--time-budget {duration} is no length of time", mend="write 45m, 1h30m or 90s", code=ExitCode.USAGE
+        )
+    return total
 
 
 def training_layers(
@@ -43,6 +65,7 @@ def training_layers(
     strict: bool | None,
     max_updates: int | None,
     max_epochs: int | None,
+    time_budget: str | None,
     sets: list[str],
 ) -> list[Layer]:
     """The layers above the preset, in the order of precedence: file < flags < ``--set``.
@@ -61,6 +84,8 @@ def training_layers(
         "data": {"langs": langs, "train": train or None, "valid": valid or None, "strict": strict},
         "training": {"seed": seed, "max_updates": max_updates, "max_epochs": max_epochs},
     }
+    if time_budget is not None:
+        flags["training"]["time_budget"] = _seconds(time_budget)
     given: Layer = {
         table: {key: value for key, value in keys.items() if value is not None} for table, keys in flags.items()
     }

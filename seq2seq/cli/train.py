@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.cli.options import training_layers
+from seq2seq.cli.options import TimeBudget, training_layers
 from seq2seq.cli.signals import StopFlag
 
 _MORE = "Advanced"
@@ -37,6 +37,7 @@ def train_command(
     seed: Annotated[int | None, typer.Option("--seed", help="Of everything that is drawn at random.")] = None,
     max_updates: Annotated[int | None, typer.Option("--max-updates", help="Stop after this many updates.")] = None,
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", help="Stop after this many passes.")] = None,
+    time_budget: TimeBudget = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Move an old run aside and start anew.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=_MORE)
@@ -49,7 +50,7 @@ def train_command(
     """Train a translator on parallel text; the same command again goes on where it stopped."""
     layers = training_layers(
         config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict or None,
-        max_updates=max_updates, max_epochs=max_epochs, sets=sets or [],
+        max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],
     )  # fmt: skip
     with StopFlag() as stop:
         from seq2seq.cli.display import show

@@ -146,6 +146,9 @@ class TrainingConfig:
     """Stop after this many updates; unset: derived from max_epochs."""
     max_epochs: Count | None = None
     """Stop after this many passes over the corpus."""
+    time_budget: Positive | None = None
+    """Seconds that the whole run may take, from reading the corpus to the last save; how many updates that
+    makes is settled by the speed that is measured. In place of max_updates and max_epochs."""
     patience: Annotated[StrictInt, Field(ge=0)] = 0
     """Validations without a new best before training stops; 0 never stops early."""
     best_metric: Literal["bleu", "chrf", "loss"] = "bleu"

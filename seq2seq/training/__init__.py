@@ -1,5 +1,6 @@
 """Training from CORPUS words to a run folder; ``train`` is the one call that the command line makes."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,9 +15,20 @@ from seq2seq.corpus import read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
 from seq2seq.lines import cannot_read
-from seq2seq.training.advice import advise, complete, describe
+from seq2seq.training.advice import (
+    LIMITS,
+    MOST_EPOCHS,
+    WHEN_TIME_IS_SHORT,
+    Advice,
+    advise,
+    complete,
+    explain_choice,
+    explain_length,
+    one_limit,
+)
 from seq2seq.training.corpora import read_corpora
 from seq2seq.training.loop import StopSignal
+from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Finished, Notice, Progress
 from seq2seq.training.run import Run
@@ -32,7 +44,7 @@ _MAY_CHANGE = {
     *(
         f"training.{name}"
         for name in (
-            *("max_updates", "max_epochs", "patience", "report_every", "valid_every", "save_every"),
+            *("max_updates", "max_epochs", "time_budget", "patience", "report_every", "valid_every", "save_every"),
             *("keep_checkpoints", "samples"),
         )
     ),
@@ -62,7 +74,11 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         UserError: as the table of exit codes says.
         Interrupted: a signal arrived, and all that was done is saved.
     """
+    began = time.monotonic()
     device = pick_device(request.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    request = replace(request, layers=one_limit(request.layers))
     asked = build(merge(request.layers), where="the configuration")
     if asked.preset != "auto" and asked.preset not in PRESETS:
         raise UserError(
@@ -83,9 +99,9 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         yield from notices
         if checkpoint is None:
             _refuse_lost_checkpoints(folder)
-            yield from _start(request, asked, device, stop)
+            yield from _start(request, asked, device, stop, began)
         else:
-            yield from _go_on(request, checkpoint, device, stop)
+            yield from _go_on(request, checkpoint, device, stop, began)
 
 
 def _refuse_foreign_folder(folder: Path) -> None:
@@ -120,7 +136,9 @@ def _require_data(config: RunConfig) -> None:
         raise UserError("no corpus is given", mend="name one with --train", code=ExitCode.USAGE)
 
 
-def _start(request: Request, asked: RunConfig, device: torch.device, stop: StopSignal) -> Iterator[Progress]:
+def _start(
+    request: Request, asked: RunConfig, device: torch.device, stop: StopSignal, began: float
+) -> Iterator[Progress]:
     """A new run: read the corpora, settle the configuration, train."""
     _require_data(asked)
     # Found here rather than at the first validation.
@@ -129,23 +147,22 @@ def _start(request: Request, asked: RunConfig, device: torch.device, stop: StopS
     corpora = read_corpora(request.run / "prepared", asked.data, told.append)
     yield from _drain(told)
     n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
-    if asked.preset == "auto":
-        advice = advise(n_pairs, device.type)
-        preset, below = advice.preset, [PRESETS[advice.preset], advice.layer]
-        told.append(advice.reason)
-    else:
-        preset, below = asked.preset, [PRESETS[asked.preset]]
+    advice = advise(n_pairs, device.type) if asked.preset == "auto" else Advice(asked.preset)
+    below = [PRESETS[advice.preset], advice.layer]
+    if asked.training.time_budget is not None:
+        below.append(WHEN_TIME_IS_SHORT)
     config = build(merge([*below, *request.layers]), where="the configuration")
-    yield from _drain([*told, describe(config)])
-    told.clear()
+    yield from _drain(explain_choice(config, advice, n_pairs, device.type))
     prepared = prepare(request.run / "prepared", config.data, corpora, told.append)
     asked_for = {
-        "limits": [config.training.max_updates, config.training.max_epochs],
+        "limits": [getattr(config.training, name) for name in LIMITS],
         "derived": [key for key in _CADENCES if getattr(config.training, key) is None],
     }
-    config, reasons = complete(config, preset, prepared.n_tgt_tokens, _updates_an_epoch(config, prepared), device.type)
-    yield from _drain([*told, *reasons])
-    yield from Run(request.run, config, prepared, device, stop, asked_for).train(None)
+    an_epoch = _updates_an_epoch(config, prepared)
+    config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
+    yield from _drain([*told, explain_length(config, prepared, an_epoch, device)])
+    run = Run(request.run, config, prepared, device, stop, asked_for, MOST_EPOCHS * an_epoch, began)
+    yield from run.train(None)
 
 
 _CADENCES = ("valid_every", "save_every")
@@ -160,7 +177,9 @@ def _updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
     return sum(1 for _ in order)
 
 
-def _go_on(request: Request, checkpoint: Checkpoint, device: torch.device, stop: StopSignal) -> Iterator[Progress]:
+def _go_on(
+    request: Request, checkpoint: Checkpoint, device: torch.device, stop: StopSignal, began: float
+) -> Iterator[Progress]:
     """A run that has a checkpoint: what the command leaves open is taken from the run."""
     stored_layer: Layer = checkpoint.state["config"]
     stored = build(stored_layer, where=str(checkpoint.path))
@@ -201,10 +220,12 @@ def _go_on(request: Request, checkpoint: Checkpoint, device: torch.device, stop:
             mend="restore that tokenizer, or give --overwrite to start anew",
             code=ExitCode.REFUSED,
         )
-    config, _ = complete(config, "small", prepared.n_tgt_tokens, _updates_an_epoch(config, prepared), device.type)
+    an_epoch = _updates_an_epoch(config, prepared)
+    config = complete(config, "small", prepared.n_tgt_tokens, an_epoch, device.type)
     yield from _drain(told)
     asked_for = {"limits": limits, "derived": checkpoint.state["derived"]}
-    yield from Run(request.run, config, prepared, device, stop, asked_for).train(checkpoint)
+    run = Run(request.run, config, prepared, device, stop, asked_for, MOST_EPOCHS * an_epoch, began)
+    yield from run.train(checkpoint)
 
 
 def _chosen_alpha(folder: Path) -> float | None:
@@ -222,16 +243,15 @@ def _own_tokenizer(folder: Path) -> bytes | None:
 
 
 def _with_limits(
-    config: RunConfig, given: Layer, stored: RunConfig, before: list[int | None]
-) -> tuple[RunConfig, list[int | None]]:
+    config: RunConfig, given: Layer, stored: RunConfig, before: list[float | None]
+) -> tuple[RunConfig, list[float | None]]:
     """New limits take the place of the old ones, with all that was derived from them; the limits asked for."""
-    asked = given.get("training", {})
-    limits = [asked.get("max_updates"), asked.get("max_epochs")]
-    if limits in ([None, None], before):
-        max_updates, max_epochs, limits = stored.training.max_updates, stored.training.max_epochs, before
-    else:
-        max_updates, max_epochs = limits
-    return replace(config, training=replace(config.training, max_updates=max_updates, max_epochs=max_epochs)), limits
+    limits = [given.get("training", {}).get(name) for name in LIMITS]
+    if not any(limits) or limits == before:
+        of_run = {name: getattr(stored.training, name) for name in LIMITS}
+        return replace(config, training=replace(config.training, **of_run)), before
+    of_command: dict[str, Any] = dict(zip(LIMITS, limits, strict=True))
+    return replace(config, training=replace(config.training, **of_command)), limits
 
 
 def _open_cadences(config: RunConfig, given: Layer, derived: list[str]) -> RunConfig:

@@ -1,61 +1,132 @@
 """What ``auto`` picks, and why: corpus size and machine to preset, vocabulary, schedule."""
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
 
 from seq2seq.config import Layer, RunConfig
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.training.prepare import Prepared
+from seq2seq.translation import cores
+
+LIMITS = ("max_updates", "max_epochs", "time_budget")
+"""Keys of ``training`` that say when a run ends."""
+WHEN_TIME_IS_SHORT: Layer = {"training": {"schedule": "hold_cooldown"}}
+"""A run whose end is fixed by the clock gains most from a rate that falls to zero by then."""
+
+# Target tokens that a run reads in all. On a CPU: what two cores get through in about an hour and a
+# half with the small preset; more passes than MOST_EPOCHS only overfit.
+_TOKENS = {"tiny": 16e6, "small": 12e6, "base": 500e6, "big": 2000e6, "deep": 500e6}
+MOST_EPOCHS = 40
+
+_SHARE = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}
+"""Of the rate of a large matrix product that training reaches."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A partial configuration, and why."""
+    """A preset, what is better for this corpus than its values, and why."""
 
     preset: str
-    layer: Layer
-    reason: str
+    layer: Layer = field(default_factory=dict)
+    model: str = ""
+    vocabulary: str = ""
+    dropout: str = ""
+    batch: str = ""
 
 
 def advise(n_pairs: int, device: str) -> Advice:
     """Choose for a corpus of ``n_pairs`` pairs on a machine with ``device`` (cpu, cuda or mps)."""
     gpu = device != "cpu"
+    vocabulary = "few pieces, so that each is met often enough"
+    dropout = "few pairs are soon known by heart"
+    batch = "many small steps find the better model"
     if n_pairs < 12_000:
         preset, vocab_size, batch_tokens = "tiny", 2000, 1024
-        why = "few pairs: a narrow model is hard enough to overfit"
+        model = "few pairs: a narrow model is hard enough to overfit"
     elif n_pairs < 60_000:
         preset, vocab_size, batch_tokens = "small", 4000, 2048
-        why = "a small corpus: small batches and a small vocabulary generalise best"
+        model = "a small corpus, which a large model would only overfit"
     elif n_pairs < 400_000 or not gpu:
         preset, vocab_size, batch_tokens = "small", 8000 if n_pairs < 400_000 else 16_000, 4096
-        why = "a medium corpus" if n_pairs < 400_000 else "a large corpus, but a CPU could not train more in days"
-    elif n_pairs < 20_000_000:
-        preset, vocab_size, batch_tokens = "base", 32_000, 25_000
-        why = "a large corpus and a GPU"
+        model = "a medium corpus" if n_pairs < 400_000 else "a large corpus, but a CPU could not train more in days"
+        vocabulary = "words in one or two pieces, with an output layer that is not the slowest part"
+        batch = "a compromise of many steps and of large products"
+        if n_pairs >= 100_000:
+            dropout = "more pairs need less of it"
     else:
-        preset, vocab_size, batch_tokens = "big", 32_000, 25_000
-        why = "a very large corpus and a GPU"
+        preset, vocab_size, batch_tokens = ("base" if n_pairs < 20_000_000 else "big"), 32_000, 25_000
+        model = f"a {'very ' if n_pairs >= 20_000_000 else ''}large corpus and a GPU"
+        vocabulary, dropout = "most words in one piece", "as its paper has it"
+        batch = "large products keep a GPU busy"
     layer: Layer = {"data": {"vocab_size": vocab_size}, "training": {"batch_tokens": batch_tokens}}
     if preset == "small" and n_pairs >= 100_000:
         layer["model"] = {"dropout": 0.2 if n_pairs < 400_000 else 0.1}
-    return Advice(preset, layer, f"{n_pairs:,} pairs on {device}: preset {preset} ({why})")
+    return Advice(preset, layer, model, vocabulary, dropout, batch)
 
 
-def describe(config: RunConfig) -> str:
-    """What is going to be trained, whoever chose it; one line."""
-    model = config.model
-    return (
-        f"{model.encoder_layers}+{model.decoder_layers} layers of width {model.d_model}, "
-        f"vocabulary {config.data.vocab_size:,}, {config.training.batch_tokens:,} target tokens an update"
-    )
+def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str) -> list[str]:
+    """What is going to be trained, in four lines; where it was chosen here, also why."""
+    data, model, training = config.data, config.model, config.training
+    where = f"{cores()} CPU cores" if device == "cpu" else device
+    shape = f"{model.encoder_layers}+{model.decoder_layers} layers of width {model.d_model}"
+    sampling = f", subword sampling {data.subword_sampling}" if data.subword_sampling else ""
+    advised = advice.layer
+
+    def line(what: str, why: str, *, as_advised: bool = True) -> str:
+        return f"{what}: {why}" if why and as_advised else what
+
+    return [
+        line(f"{n_pairs:,} pairs on {where}: preset {advice.preset}, {shape}", advice.model),
+        line(
+            f"vocabulary of {data.vocab_size:,} pieces",
+            advice.vocabulary,
+            as_advised=not data.tokenizer and advised.get("data", {}).get("vocab_size") == data.vocab_size,
+        ),
+        line(f"dropout {model.dropout}, label smoothing {training.label_smoothing}{sampling}", advice.dropout),
+        line(
+            f"{training.batch_tokens:,} target tokens an update, learning rate {training.learning_rate:g}, "
+            f"{_SCHEDULES[training.schedule]}",
+            advice.batch,
+            as_advised=advised.get("training", {}).get("batch_tokens") == training.batch_tokens,
+        ),
+    ]
 
 
-# Target tokens that a run reads in all. On a CPU: what two cores get through in about an hour and a
-# half with the small preset; more passes than MOST_EPOCHS only overfit.
-_TOKENS = {"tiny": 16e6, "small": 12e6, "base": 500e6, "big": 2000e6, "deep": 500e6}
-_MOST_EPOCHS = 40
+_SCHEDULES = {"hold_cooldown": "held, then falling to zero", "inverse_sqrt": "falling with the inverse square root"}
 
 
-def complete(
-    config: RunConfig, preset: str, n_tgt_tokens: int, updates_an_epoch: int, device: str
-) -> tuple[RunConfig, list[str]]:
+def one_limit(layers: Sequence[Layer]) -> list[Layer]:
+    """A time to end takes the place of other limits in the layers below it, and they of it.
+
+    Raises:
+        UserError: both are asked for in one layer (2).
+    """
+    timed = counted = False
+    kept: list[Layer] = []
+    for layer in reversed(layers):
+        training: dict[str, Any] = dict(layer.get("training", {}))
+        times = training.get("time_budget") is not None
+        counts = training.get("max_updates") is not None or training.get("max_epochs") is not None
+        if times and counts and not timed and not counted:
+            raise UserError(
+                "a time budget settles the number of updates, but that is given too",
+                mend="give either a time budget, or updates or epochs",
+                code=ExitCode.USAGE,
+            )
+        if timed:
+            training |= {name: None for name in ("max_updates", "max_epochs") if name in training}
+        elif counted and times:
+            training["time_budget"] = None
+        timed, counted = timed or (times and not counted), counted or (counts and not timed)
+        kept.append({**layer, "training": training} if "training" in layer else layer)
+    return kept[::-1]
+
+
+def complete(config: RunConfig, preset: str, n_tgt_tokens: int, updates_an_epoch: int, device: str) -> RunConfig:
     """Settle the length of training and its cadences where the user left them open.
 
     Args:
@@ -66,28 +137,69 @@ def complete(
         device: cpu, cuda or mps.
 
     Returns:
-        The configuration with ``max_updates``, ``valid_every`` and ``save_every`` set, and the
-        reasons, one line each.
+        The configuration with ``max_updates``, ``valid_every`` and ``save_every`` set; with a time budget
+        they stay open until the speed is known.
     """
     training = config.training
-    reasons = []
+    if training.time_budget is not None and training.max_updates is None:
+        return config
     epochs = training.max_epochs
     if training.max_updates is None and epochs is None:
         tokens = _TOKENS[preset] * (1 if device == "cpu" or preset not in ("tiny", "small") else 2)
-        epochs = max(1, min(_MOST_EPOCHS, round(tokens / n_tgt_tokens)))
-        reasons.append(f"{epochs} passes over {n_tgt_tokens:,} target tokens: {epochs * updates_an_epoch:,} updates")
+        epochs = max(1, min(MOST_EPOCHS, round(tokens / n_tgt_tokens)))
     limits = [limit for limit in (training.max_updates, epochs and epochs * updates_an_epoch) if limit]
     max_updates = min(limits)
     valid_every = training.valid_every or min(max(updates_an_epoch, 100), 2000, max_updates)
+    save_every = training.save_every or valid_every
+    settled = replace(training, max_updates=max_updates, valid_every=valid_every, save_every=save_every)
+    return replace(config, training=settled)
+
+
+def explain_length(config: RunConfig, prepared: Prepared, updates_an_epoch: int, device: torch.device) -> str:
+    """How long training will be, in updates and, at a guess, in time; one line."""
+    training, an_epoch = config.training, prepared.n_tgt_tokens
+    seconds_an_epoch = an_epoch / expected_speed(config, prepared, device)
+    if training.max_updates is None:
+        assert training.time_budget is not None
+        epochs = min(MOST_EPOCHS, training.time_budget / seconds_an_epoch)
+        return (
+            f"{duration(training.time_budget)} in all: about {max(1, round(epochs))} passes over {an_epoch:,} target "
+            f"tokens; how many it will be is settled by the speed of the first updates"
+        )
+    epochs = training.max_updates / updates_an_epoch
     return (
-        replace(
-            config,
-            training=replace(
-                training,
-                max_updates=max_updates,
-                valid_every=valid_every,
-                save_every=training.save_every or valid_every,
-            ),
-        ),
-        reasons,
+        f"{epochs:.3g} passes over {an_epoch:,} target tokens: {training.max_updates:,} updates, "
+        f"about {duration(epochs * seconds_an_epoch)} on this machine"
     )
+
+
+def expected_speed(config: RunConfig, prepared: Prepared, device: torch.device) -> float:
+    """A guess at target tokens a second, from the arithmetic of a token and the machine's rate of the moment."""
+    m, ids = config.model, prepared.ids
+    feed_forward = (3 if m.activation == "swiglu" else 2) * m.d_model * m.d_ff
+    encoder = m.encoder_layers * (4 * m.d_model**2 + feed_forward)
+    decoder = m.decoder_layers * (8 * m.d_model**2 + feed_forward)
+    src_a_tgt = (float(ids.src_lengths.sum(dtype="int64")) + len(ids)) / prepared.n_tgt_tokens
+    weights = encoder * src_a_tgt + decoder + m.d_model * len(prepared.tokenizer)
+    return _matmul_rate(device) * _SHARE[device.type] / (6 * weights)
+
+
+def _matmul_rate(device: torch.device) -> float:
+    """Floating-point operations a second of a large product, in the arithmetic that training takes."""
+    size = 1024 if device.type == "cpu" else 4096
+    a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32)
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        float((a @ a)[0, 0])  # which waits for a GPU
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds)
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

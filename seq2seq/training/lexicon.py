@@ -27,7 +27,7 @@ from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_MOST_PAIRS: Final = 200_000
+MOST_PAIRS: Final = 200_000
 """Of a larger corpus a part is learnt from, spread evenly over it."""
 _MOST_LINKS: Final = 1 << 26
 """What bounds memory, at 8 bytes a link and half as much again while it is counted, and time."""
@@ -100,7 +100,7 @@ def _sample(ids: IdsStore) -> Int64s:
     limit = max(_LONGEST, int(np.median(longer))) if len(longer) else _LONGEST
     usable = np.flatnonzero(longer <= limit)
     n_links = int(((src + 1) * tgt)[usable].sum())
-    n = min(len(usable), _MOST_PAIRS, len(usable) * _MOST_LINKS // max(1, n_links))
+    n = min(len(usable), MOST_PAIRS, len(usable) * _MOST_LINKS // max(1, n_links))
     chosen: Int64s = usable[np.arange(n) * len(usable) // max(1, n)]
     return chosen
 

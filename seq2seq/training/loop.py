@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from seq2seq.checkpoint import (
 )
 from seq2seq.config import RunConfig
 from seq2seq.errors import Interrupted
+from seq2seq.training.budget import Budget
 from seq2seq.training.learner import Learner
 from seq2seq.training.loader import Loader, Portion
 from seq2seq.training.optimizer import learning_rate
 from seq2seq.training.prepare import Prepared
-from seq2seq.training.progress import Progress, Report, Sample, Saved, Validation
+from seq2seq.training.progress import Progress, Report, Sample, Saved, Settled, Validation
 from seq2seq.training.validation import Stopped, ValidationSet
 
 StopSignal = Callable[[], int | None]
@@ -42,6 +43,8 @@ class Trainer:
         device: where the model lives.
         stop: asked after each update and between validation batches.
         commit: given the weights, their update and scores when they are the best so far.
+        budget: keeps the time, where there is a time to end.
+        began: when the command did, by the monotonic clock.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Trainer:
         device: torch.device,
         stop: StopSignal,
         commit: Callable[[dict[str, Tensor], int, dict[str, float]], None],
+        budget: Budget,
+        began: float,
     ) -> None:
         self.run = run
         self.config = config
@@ -67,6 +72,7 @@ class Trainer:
         self.device = device
         self.stop = stop
         self.commit = commit
+        self.budget = budget
         self.learner = Learner(config, len(prepared.tokenizer), device)
         self.best_model = copy.deepcopy(self.learner.model).eval()
         """What validation runs: the averaged weights are copied in."""
@@ -81,15 +87,15 @@ class Trainer:
         self.bad_validations = 0
         self.scores: dict[str, float] = {}
         self.seconds_before = 0.0
-        self.started = time.monotonic()
+        self.began = began
         self.last_report: Report | None = None
         self.has_checkpoint = False
         self._reset_counters()
 
     @property
     def seconds(self) -> float:
-        """Time the run has taken in all its parts, where it was interrupted."""
-        return self.seconds_before + time.monotonic() - self.started
+        """Time the run has taken, from reading the corpus on, in all its parts where it was interrupted."""
+        return self.seconds_before + time.monotonic() - self.began
 
     def _reset_counters(self) -> None:
         """Forget what the last report has told."""
@@ -121,25 +127,41 @@ class Trainer:
         """
         yield from self._settle()
         while self.reason_to_end() is None:
+            ready = time.monotonic()
             # The order is the same each time: what was done before an interruption is passed over.
             for portion in self.loader.updates(self.epoch, self.updates_in_epoch):
                 self._learn(portion)
+                self.budget.learned(time.monotonic() - ready)
+                yield from self._keep_to_budget()
                 if self.update % self.training.report_every == 0:
                     yield self._report()
                 yield from self._settle()
                 if self.reason_to_end() is not None:
                     return
+                ready = time.monotonic()
             self.epoch += 1
             self.updates_in_epoch = 0
 
     def reason_to_end(self) -> str | None:
         """Why training is over, or None; only asked once the last validation is done."""
-        assert self.training.max_updates is not None
-        if self.update >= self.training.max_updates:
+        if self.training.max_updates is not None and self.update >= self.training.max_updates:
             return f"{self.update:,} updates done"
         if self.training.patience and self.bad_validations >= self.training.patience:
             return f"no better {self.training.best_metric} in {self.bad_validations} validations"
         return None
+
+    def _keep_to_budget(self) -> Iterator[Progress]:
+        """Where the run has a time to end, settle how many updates it has."""
+        settled = self.budget.settle(self.training, self.update, self.seconds)
+        if settled is None:
+            return
+        self.training = self.learner.training = settled
+        self.config = replace(self.config, training=settled)
+        assert settled.max_updates is not None
+        assert settled.time_budget is not None
+        yield Settled(self.update, settled.max_updates, settled.time_budget - self.seconds)
+        if not self.validation_is_due():
+            yield self.save()  # whoever goes on from here keeps to it
 
     def _settle(self) -> Iterator[Progress]:
         """After an update: validate and save where it is due, and stop where a signal asks for it."""
@@ -160,22 +182,20 @@ class Trainer:
 
     def _validate_and_save(self) -> Iterator[Progress]:
         """What is due after an update. Both are remembered, so that an interrupted one is made up for."""
-        assert self.training.save_every is not None
         if self.validation_is_due():
             if not self.has_checkpoint:  # whatever holds a model can be gone on with
                 yield self.save()
                 self.saved_at = 0  # not with this validation in it
             yield from self._validate()
-        due = self.update % self.training.save_every == 0 or self.reason_to_end() is not None
+        every = self.training.save_every
+        due = (every is not None and self.update % every == 0) or self.reason_to_end() is not None
         if self.update and self.saved_at != self.update and due:
             yield self.save()
 
     def validation_is_due(self) -> bool:
         """Whether the weights of this very update are still to be validated."""
-        assert self.training.max_updates is not None
-        assert self.training.valid_every is not None
-        last = self.update >= self.training.max_updates
-        due = last or self.update % self.training.valid_every == 0
+        most, every = self.training.max_updates, self.training.valid_every
+        due = (most is not None and self.update >= most) or (every is not None and self.update % every == 0)
         return bool(self.update) and self.validated_at != self.update and due
 
     def _report(self) -> Report:
@@ -224,6 +244,7 @@ class Trainer:
         else:
             self.bad_validations += 1
         self.validated_at = self.update
+        self.budget.validated(time.monotonic() - began)
         told = self.last_report is not None and self.last_report.update == self.update
         self._write_metrics(self.last_report if told and self.last_report else self._peek(), values)
         yield Validation(
@@ -260,6 +281,7 @@ class Trainer:
             "last_report": asdict(self.last_report) if self.last_report else None,
             "seconds": self.seconds,
             "n_averaged": n_averaged,
+            "settled": self.budget.settled,
             **self.remembered,
             "config": asdict(self.config),
         }
@@ -273,6 +295,8 @@ class Trainer:
         for key in _COUNTERS:
             setattr(self, key, checkpoint.state[key])
         self.seconds_before = checkpoint.state["seconds"]
+        # With another limit than before the length of training is open again.
+        self.budget.settled = checkpoint.state.get("settled", 0) if self.training.max_updates is not None else 0
         tensors = checkpoint.tensors
         self.has_checkpoint = True
         if self.validation_is_due():

@@ -26,10 +26,8 @@ def learning_rate(update: int, config: TrainingConfig) -> float:
 
     Linear warm-up to the peak, over a fifth of a short run at most; then either the inverse square
     root of Vaswani et al. 2017, section 5.3, or a hold and a linear cool-down that would reach zero
-    with one update more (Hägele et al. 2024, arXiv:2405.18392).
-
-    Raises:
-        ValueError: a cool-down without ``max_updates`` to end at.
+    with one update more (Hägele et al. 2024, arXiv:2405.18392). While nobody knows how many updates
+    there will be, the peak is held.
     """
     warmup = max(1, min(config.warmup_updates, (config.max_updates or config.warmup_updates * 5) // 5))
     if update < warmup:
@@ -37,7 +35,7 @@ def learning_rate(update: int, config: TrainingConfig) -> float:
     if config.schedule == "inverse_sqrt":
         return config.learning_rate * float((warmup / update) ** 0.5)
     if config.max_updates is None:
-        raise ValueError("hold_cooldown needs training.max_updates")
+        return config.learning_rate
     left = config.max_updates + 1 - update
     # Not before the peak has been reached.
     length = max(1.0, min(config.cooldown * config.max_updates, config.max_updates + 1 - warmup))

@@ -30,6 +30,17 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """How many updates a time budget has room for."""
+
+    update: int
+    """The last one made."""
+    max_updates: int
+    seconds_left: float
+    """Of the time budget."""
+
+
+@dataclass(frozen=True)
 class Report:
     """The updates since the last report."""
 
@@ -93,4 +104,4 @@ class Finished:
     """It was finished before this command."""
 
 
-Progress = Notice | Started | Report | Validation | Saved | Finished
+Progress = Notice | Started | Settled | Report | Validation | Saved | Finished

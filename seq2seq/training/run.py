@@ -22,9 +22,10 @@ from seq2seq.checkpoint import (
 from seq2seq.config import RunConfig, parse_langs, to_toml
 from seq2seq.errors import Interrupted, UserError
 from seq2seq.model.transformer import n_parameters
+from seq2seq.training.budget import Budget
 from seq2seq.training.card import model_card
 from seq2seq.training.corpora import discard
-from seq2seq.training.lexicon import build_lexicon, byte_pieces
+from seq2seq.training.lexicon import MOST_PAIRS, build_lexicon, byte_pieces
 from seq2seq.training.loop import StopSignal, Trainer
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, Notice, Progress, Started
@@ -33,6 +34,9 @@ from seq2seq.translation import load_weights
 
 _MANY_PAIRS = 100_000
 """Learning which pieces translate which takes so long from here on that it is told."""
+
+_SAVING, _LEARNING_A_PAIR = 2.0, 1e-4
+"""Seconds that the end of a run takes, at a guess; a time budget is kept to by them."""
 
 
 class Run:
@@ -46,9 +50,10 @@ class Run:
         device: torch.device,
         stop: StopSignal,
         asked_for: dict[str, Any],
+        most_updates: int,
+        began: float,
     ) -> None:
         self.folder = folder
-        self.config = config
         self.prepared = prepared
         self.stop = stop
         self.validation = ValidationSet(
@@ -58,18 +63,26 @@ class Run:
             prepared.max_src_length,
             parse_langs(config.data.langs)[1],
         )
-        self.trainer = Trainer(folder, config, prepared, self.validation, device, stop, self._commit_best)
+        budget = Budget(
+            most_updates=most_updates,
+            # Searching greedily takes about as long as learning.
+            validation_updates=self.validation.n_tgt_tokens() / config.training.batch_tokens,
+            finish=_SAVING + _LEARNING_A_PAIR * min(prepared.n_pairs, MOST_PAIRS),
+        )
+        self.trainer = Trainer(
+            folder, config, prepared, self.validation, device, stop, self._commit_best, budget, began
+        )
         self.trainer.remembered |= asked_for
 
     def train(self, checkpoint: Checkpoint | None) -> Iterator[Progress]:
         """Train from the beginning or from a checkpoint, then settle the length penalty and finish."""
-        trainer, config = self.trainer, self.config
+        trainer = self.trainer
         if checkpoint is not None:
             trainer.restore(checkpoint)
         # The line of a validation that is still to be made up for is written with it.
         truncate_metrics(self.folder, trainer.update - trainer.validation_is_due())
         yield Started(
-            config=config,
+            config=trainer.config,
             device=str(trainer.learner.device),
             precision=trainer.learner.precision,
             n_pairs=self.prepared.n_pairs,
@@ -85,7 +98,7 @@ class Run:
         shortlist = build_lexicon(
             self.prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=self._check_interrupted
         )
-        if config.decoding.length_penalty is None:
+        if trainer.config.decoding.length_penalty is None:
             yield Notice("choosing the length penalty on the validation pairs")
         yield self._finish(shortlist)
 
@@ -98,7 +111,7 @@ class Run:
         weights = read_tensors(self.folder, manifest, manifest.weights)
         load_weights(trainer.best_model, weights)
         scores = dict(trainer.scores)
-        config = self.config
+        config = trainer.config
         if config.decoding.length_penalty is None:
             alpha, bleu = self.validation.choose_alpha(trainer.best_model, config.decoding, self._check_interrupted)
             config = replace(config, decoding=replace(config.decoding, length_penalty=alpha))
@@ -115,7 +128,7 @@ class Run:
             raise Interrupted(signal_number, saved=True)
 
     def _commit_best(self, weights: dict[str, Tensor], update: int, scores: dict[str, float]) -> None:
-        self._commit(weights, update, scores, self.config)
+        self._commit(weights, update, scores, self.trainer.config)
 
     def _commit(
         self,
@@ -130,6 +143,9 @@ class Run:
         The last commit brings the shortlist and says that the run is finished.
         """
         finished = shortlist is not None
+        if config.training.max_updates is not None:
+            # Whoever repeats the run wants its updates, not its minutes.
+            config = replace(config, training=replace(config.training, time_budget=None))
         commit(
             self.folder,
             {

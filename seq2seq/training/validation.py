@@ -51,6 +51,10 @@ class ValidationSet:
     max_src_length: int
     target_language: str
 
+    def n_tgt_tokens(self) -> int:
+        """Of all references, EOS included."""
+        return sum(map(len, self.tokenizer.encode([pair.tgt for pair in self.pairs]))) + len(self.pairs)
+
     def run(self, model: Transformer, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
         """Loss, and BLEU and chrF of greedy translations: what ``translate -b 1`` would give.
 

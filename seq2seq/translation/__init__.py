@@ -4,11 +4,13 @@ from seq2seq.translation.batches import length_batches
 from seq2seq.translation.device import is_out_of_memory, pick_device
 from seq2seq.translation.loading import greedy_of, load_weights, read_langs
 from seq2seq.translation.translator import Attention, Translation, Translator
+from seq2seq.translation.workers import cores
 
 __all__ = [
     "Attention",
     "Translation",
     "Translator",
+    "cores",
     "greedy_of",
     "is_out_of_memory",
     "length_batches",

@@ -22,6 +22,7 @@ from seq2seq.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from seq2seq.training.corpora import read_corpora
 from seq2seq.training.learner import Learner
 from seq2seq.training.loader import Loader, Portion
+from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared, prepare
 
 UPDATES = 6
@@ -57,6 +58,7 @@ def spread(values: list[float]) -> str:
 
 
 def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> None:
+    keep_freed_memory()  # as `seq2seq train` does; the loop beside gains from it too
     with tempfile.TemporaryDirectory() as work:
         prepared = prepared_corpus(Path(work), corpus, langs, 8000)
         vocabulary = len(prepared.tokenizer)

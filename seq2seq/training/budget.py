@@ -1,0 +1,99 @@
+"""How many updates there is time for, where a run has been given a time to end."""
+
+from dataclasses import dataclass, replace
+
+from seq2seq.config import TrainingConfig
+
+_EARLY = 0.05
+"""Share of the time that updates have taken when their number is settled."""
+_FEW = 3
+"""Updates whose speed says something."""
+_WARMING_UP = 2
+"""Updates that are slower than all others, and not counted."""
+_VALIDATING = 0.05
+"""Share of the time that validations may take, but for the fewest."""
+_FEWEST, _MOST = 2, 20
+"""Validations of a run."""
+_ENDING = 0.2
+"""Share of the time that is kept for the end at most: a model that knows little yet is searched with for long."""
+_FINISHING = 4.0
+"""Choosing the length penalty and saving, in validations: one beam search beside greedy ones."""
+
+
+@dataclass
+class Budget:
+    """Settles the number of updates by the speed that is measured, early in a run; and once more at half of it.
+
+    What was settled goes into the checkpoint, so that a run that goes on ends as it would have. The second time
+    is for machines that grow slower or faster meanwhile: from there on the learning rate falls.
+    """
+
+    most_updates: int
+    """More of them would only overfit."""
+    validation_updates: float
+    """Updates that take as long as a validation, at a guess before one is measured."""
+    finish: float
+    """Seconds that the end takes apart from validating."""
+    settled: int = 0
+    """How often the number of updates has been settled, in all parts of the run."""
+    _updates: int = -_WARMING_UP
+    _seconds: float = 0.0
+    """Of the updates counted."""
+    _validation: float | None = None
+    """Seconds of the last one: the first ones search long for what is not there yet."""
+
+    def learned(self, seconds: float) -> None:
+        """An update took so long."""
+        self._updates += 1
+        if self._updates > 0:
+            self._seconds += seconds
+
+    def validated(self, seconds: float) -> None:
+        """A validation took so long."""
+        self._validation = seconds
+
+    def settle(self, training: TrainingConfig, update: int, elapsed: float) -> TrainingConfig | None:
+        """Settle ``max_updates`` and the cadences, when it is time to.
+
+        Args:
+            training: as it is.
+            update: the last one made.
+            elapsed: seconds of the run.
+
+        Returns:
+            The configuration from here on; None where it stays.
+        """
+        if training.time_budget is None or not self._is_due(training, update, elapsed):
+            return None
+        self.settled += 1
+        seconds = self._seconds / max(1, self._updates)
+        validation = self.validation_updates * seconds if self._validation is None else self._validation
+        end = (1 + _FINISHING) * validation + self.finish  # with the last validation
+        left = training.time_budget - elapsed - min(end, _ENDING * training.time_budget)
+        if left <= 0 or not seconds:
+            n_updates, valid_every = 0, training.valid_every
+        elif training.valid_every is None:
+            n_validations = min(max(int(_VALIDATING * left / max(validation, 1e-9)), _FEWEST), _MOST) - 1
+            n_updates = int(max(0.0, left - n_validations * validation) / seconds)
+            valid_every = -(-(update + n_updates) // (n_validations + 1))
+        else:
+            n_updates, valid_every = int(left / (seconds + validation / training.valid_every)), training.valid_every
+        max_updates = max(1, min(update + n_updates, max(self.most_updates, update)))
+        valid_every = max(1, min(valid_every or max_updates, max_updates))
+        return replace(
+            training,
+            max_updates=max_updates,
+            valid_every=valid_every,
+            save_every=training.save_every or valid_every,
+        )
+
+    def _is_due(self, training: TrainingConfig, update: int, elapsed: float) -> bool:
+        assert training.time_budget is not None
+        if self.settled == 0:
+            known = self._updates >= _FEW and self._seconds >= _EARLY * training.time_budget
+            return known or elapsed >= training.time_budget
+        measured = self._updates >= _FEW and self._validation is not None
+        if self.settled > 1 or training.max_updates is None or not measured:
+            return False
+        falling = training.cooldown if training.schedule == "hold_cooldown" else 0.5
+        return training.max_updates * (1 - falling) <= update < training.max_updates
