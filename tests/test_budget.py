@@ -23,7 +23,7 @@ def simulated(
         seconds = seconds_an_update(update)
         now += seconds
         update += 1
-        keeper.learned(seconds)
+        keeper.learned(now)
         found = keeper.settle(training, update, now)
         if found is not None:
             training = found
@@ -104,7 +104,7 @@ def test_time_that_is_over_before_the_first_update_still_leaves_a_model():
 def test_without_a_budget_nothing_is_settled():
     keeper = budget()
     for update in range(1, 100):
-        keeper.learned(0.5)
+        keeper.learned(update * 0.5)
         assert keeper.settle(TrainingConfig(), update, update * 0.5) is None
     assert keeper.settled == 0
 
@@ -112,13 +112,13 @@ def test_without_a_budget_nothing_is_settled():
 def test_a_run_that_goes_on_keeps_to_what_was_settled():
     """Only the speed is measured anew, for the second time."""
     first = budget()
-    for _ in range(120):
-        first.learned(0.5)
+    for update in range(1, 121):
+        first.learned(10.0 + update * 0.5)
     settled = first.settle(BASE, 120, 70.0)
     again = budget(settled=first.settled)
     again.validated(2.0)
     for update in range(121, 140):
-        again.learned(0.7)
+        again.learned(80.0 + update)
         assert again.settle(settled, update, 80.0 + update) is None
     assert again.settle(settled, settled.max_updates // 2 + 1, 500.0) is not None
     assert again.settle(settled, settled.max_updates // 2 + 2, 501.0) is None

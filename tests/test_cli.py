@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from reversal import reversal_lines, write_reversal
 
+from seq2seq.checkpoint import read_manifest
 from seq2seq.cli import main
+from seq2seq.cli.options import training_layers
 from seq2seq.errors import ExitCode, UserError
 
 
@@ -96,6 +98,27 @@ def break_corpus(prefix: Path, kind: str) -> str:
 
 class TestTrain:
     @pytest.mark.parametrize(
+        ("time", "seconds"),
+        [("45m", 2700), ("1h30m", 5400), ("1h 30m 5s", 5405), ("90s", 90), ("90", 90), ("0.5h", 1800), ("2H", 7200)],
+    )
+    def test_a_time_is_read_as_people_write_it(self, time, seconds):
+        nothing = dict.fromkeys(("langs", "train", "valid", "preset", "seed", "strict", "max_updates", "max_epochs"))
+        (layer,) = training_layers(None, time_budget=time, sets=[], **nothing)
+        assert layer["training"] == {"time_budget": seconds}
+
+    def test_a_time_and_a_number_of_updates_are_too_much(self, cli, corpus, tmp_path):
+        words = ("-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run", "--time-budget", "5m", "--max-epochs", "3")
+        assert_refused(cli("train", *words), ExitCode.USAGE, "a time budget settles", "give either")
+
+    def test_a_run_ends_with_its_time(self, train, corpus, tmp_path):
+        """The higher layer counts: --set is above the flags, and so is the last of them."""
+        outcome = train("--train", corpus, "--set", "training.time_budget=2")
+        assert outcome.code == 0, outcome.err
+        assert "2 s in all: about " in outcome.err
+        assert " updates in all, for 0:00:0" in outcome.err
+        assert read_manifest(tmp_path / "run").finished
+
+    @pytest.mark.parametrize(
         ("kind", "words", "code", "says"),
         [
             ("missing", [], ExitCode.NO_INPUT, ["bad.ab"]),
@@ -123,6 +146,9 @@ class TestTrain:
                 ["max_positions"],
             ),
             (["--seed", "-1"], ExitCode.USAGE, ["training.seed = -1"]),
+            (["--time-budget", "soon"], ExitCode.USAGE, ["--time-budget soon", "45m"]),
+            (["--time-budget", "0m"], ExitCode.USAGE, ["--time-budget 0m", "45m"]),
+            (["--time-budget", "1.2.3m"], ExitCode.USAGE, ["--time-budget 1.2.3m"]),
             (["--preset", "huge"], ExitCode.USAGE, ["huge", "tiny, small, base"]),
             (["--config", "no/such.toml"], ExitCode.NO_INPUT, ["no/such.toml"]),
             (["--device", "cray"], ExitCode.USAGE, ["cray", "cpu"]),

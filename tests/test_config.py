@@ -52,7 +52,8 @@ def refusal_of(layer, where="recipe.toml") -> UserError:
 
 
 def layers_of(recipe=None, sets=(), **flags):
-    none = dict.fromkeys(["langs", "train", "valid", "preset", "seed", "strict", "max_updates", "max_epochs"])
+    none = dict.fromkeys(["langs", "train", "valid", "preset", "seed", "strict"])
+    none |= dict.fromkeys(["max_updates", "max_epochs", "time_budget"])
     return training_layers(recipe, **{**none, **flags}, sets=list(sets))
 
 

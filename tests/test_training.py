@@ -1,7 +1,10 @@
 """Training as a whole: what it leaves behind, and that no interruption changes it."""
 
 import json
+import platform
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +13,11 @@ import torch
 from reversal import reversal_lines
 
 from seq2seq.checkpoint import load_checkpoint, lock, read_manifest
-from seq2seq.config import Layer
+from seq2seq.config import Layer, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.training import Request, train
 from seq2seq.training.learner import Learner
-from seq2seq.training.progress import Finished, Notice, Report, Saved, Started, Validation
+from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
 from seq2seq.translation import Translator
 
 WORDS = ["rot", "blau", "grün", "gelb", "weiß", "schwarz", "hell", "dunkel", "groß", "klein"]
@@ -442,3 +445,123 @@ def test_passes_are_counted_in_real_updates(tmp_path, corpora):
 
 def test_sigterm_is_not_taken_for_an_error():
     assert not issubclass(Interrupted, Exception)
+
+
+# A time to end --------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Goes on by a moment whenever it is looked at."""
+
+    def __init__(self, moment: float) -> None:
+        self.now, self.moment = 0.0, moment
+
+    def monotonic(self) -> float:
+        self.now += self.moment
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock(0.05)
+    monkeypatch.setattr("seq2seq.training.loop.time", clock)
+    monkeypatch.setattr("seq2seq.training.time", clock)
+    return clock
+
+
+TIMED: Layer = {"training": {"time_budget": 40.0, "valid_every": None, "save_every": None}}
+
+
+def until_settled(asked: Request, times: int) -> list[Settled]:
+    """Train until the number of updates has been settled so many times, and interrupt."""
+    settled: list[Settled] = []
+    events = train(asked, lambda: 15 if len(settled) == times else None)
+    with pytest.raises(Interrupted):
+        settled.extend(event for event in events if isinstance(event, Settled))
+    return settled
+
+
+def test_a_run_with_a_time_budget_ends_when_it_is_over(tmp_path, corpora, clock):
+    run = tmp_path / "run"
+    events = list(train(request(run, corpora, TIMED)))
+    first, second = [e for e in events if isinstance(e, Settled)]
+    (started,) = [e for e in events if isinstance(e, Started)]
+    assert started.config.training.max_updates is None
+    assert first.update < 0.15 * first.max_updates
+    assert second.update == pytest.approx(0.5 * first.max_updates, abs=2)
+    assert events[-1].update == second.max_updates == load_checkpoint(run).update
+    assert 30 < clock.now < 43
+    assert [e.update for e in events if isinstance(e, Validation)][-1] == second.max_updates
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
+    rates = [line["lr"] for line in lines]
+    assert max(rates) == 3e-3
+    assert rates[-1] < 0.1 * max(rates), "annealed"
+    assert list(train(request(run, corpora, TIMED)))[-1].already
+
+
+def test_the_configuration_repeats_the_updates_of_a_time_budget(tmp_path, corpora, clock):
+    run, again = tmp_path / "run", tmp_path / "again"
+    list(train(request(run, corpora, TIMED)))
+    config = parse_toml((run / "config.toml").read_bytes(), run / "config.toml")
+    assert "time_budget" not in config["training"]
+    assert config["training"]["max_updates"] == load_checkpoint(run).update
+    list(train(Request(again, [config], device="cpu")))
+    assert load_checkpoint(again).update == load_checkpoint(run).update
+
+
+def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corpora, clock):
+    list(train(request(tmp_path / "whole", corpora, TIMED)))
+    run = tmp_path / "parts"
+    clock.now = 0.0
+    until_settled(request(run, corpora, TIMED), 2)
+    list(train(request(run, corpora, TIMED)))
+    assert weights_of(run) == weights_of(tmp_path / "whole")
+
+
+def test_a_run_interrupted_between_settles_only_once_more(tmp_path, corpora, clock):
+    run = tmp_path / "run"
+    (first,) = until_settled(request(run, corpora, TIMED), 1)
+    clock.now += 1e6  # nobody counts the time in between
+    events = list(train(request(run, corpora, TIMED)))
+    (started,) = [e for e in events if isinstance(e, Started)]
+    assert started.config.training.max_updates == first.max_updates
+    assert started.update == first.update
+    (second,) = [e for e in events if isinstance(e, Settled)]
+    assert second.max_updates == pytest.approx(first.max_updates, rel=0.2)
+
+
+def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, corpora, clock):
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora, TIMED), StopAt(2)))
+    events = list(train(request(run, corpora, TIMED)))
+    assert [type(e) for e in events if isinstance(e, Settled | Finished)] == [Settled, Settled, Finished]
+
+
+def test_another_time_budget_goes_on_with_the_run(tmp_path, corpora, clock):
+    run = tmp_path / "run"
+    list(train(request(run, corpora, TIMED)))
+    before, ended = load_checkpoint(run).update, clock.now
+    list(train(request(run, corpora, TIMED, {"training": {"time_budget": 60.0}})))
+    assert load_checkpoint(run).update > 1.2 * before
+    assert clock.now - ended < 25
+    list(train(request(run, corpora, {"training": {"max_updates": 300, "valid_every": None}})))
+    assert load_checkpoint(run).update == 300
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+def test_freed_memory_is_kept():
+    """Large tensors come from the heap, which stays, rather than from the system each time."""
+    program = """
+import torch
+from seq2seq.training.memory import keep_freed_memory
+def in_heap(tensor):
+    (heap,) = [line.split()[0] for line in open("/proc/self/maps") if line.rstrip().endswith("[heap]")]
+    first, last = (int(end, 16) for end in heap.split("-"))
+    return first <= tensor.data_ptr() < last
+before = in_heap(torch.ones(7 << 20))
+keep_freed_memory()
+print(before, in_heap(torch.ones(7 << 20)))
+"""
+    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert asked.stdout.split() == ["False", "True"]

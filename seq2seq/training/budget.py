@@ -9,7 +9,7 @@ _EARLY = 0.05
 _FEW = 3
 """Updates whose speed says something."""
 _WARMING_UP = 2
-"""Updates that are slower than all others, and not counted."""
+"""Updates that are not counted, being slower than all others."""
 _VALIDATING = 0.05
 """Share of the time that validations may take, but for the fewest."""
 _FEWEST, _MOST = 2, 20
@@ -38,19 +38,23 @@ class Budget:
     """How often the number of updates has been settled, in all parts of the run."""
     _updates: int = -_WARMING_UP
     _seconds: float = 0.0
-    """Of the updates counted."""
+    """Of the updates counted, with all that comes between them but for validations."""
+    _last: float = 0.0
+    """When the last update had been made, or a validation after it."""
     _validation: float | None = None
     """Seconds of the last one: the first ones search long for what is not there yet."""
 
-    def learned(self, seconds: float) -> None:
-        """An update took so long."""
+    def learned(self, elapsed: float) -> None:
+        """An update has been made by now, in seconds of the run."""
         self._updates += 1
         if self._updates > 0:
-            self._seconds += seconds
+            self._seconds += elapsed - self._last
+        self._last = elapsed
 
     def validated(self, seconds: float) -> None:
         """A validation took so long."""
         self._validation = seconds
+        self._last += seconds
 
     def settle(self, training: TrainingConfig, update: int, elapsed: float) -> TrainingConfig | None:
         """Settle ``max_updates`` and the cadences, when it is time to.

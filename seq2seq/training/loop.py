@@ -127,18 +127,16 @@ class Trainer:
         """
         yield from self._settle()
         while self.reason_to_end() is None:
-            ready = time.monotonic()
             # The order is the same each time: what was done before an interruption is passed over.
             for portion in self.loader.updates(self.epoch, self.updates_in_epoch):
                 self._learn(portion)
-                self.budget.learned(time.monotonic() - ready)
+                self.budget.learned(self.seconds)
                 yield from self._keep_to_budget()
                 if self.update % self.training.report_every == 0:
                     yield self._report()
                 yield from self._settle()
                 if self.reason_to_end() is not None:
                     return
-                ready = time.monotonic()
             self.epoch += 1
             self.updates_in_epoch = 0
 

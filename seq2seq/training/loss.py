@@ -71,10 +71,11 @@ class _OutputLoss(torch.autograd.Function):
         log_sums, of_target = hidden.new_empty(n), hidden.new_empty(n)  # [N]
         largest = hidden.norm(dim=1).max() * weight.norm(dim=1).max() + bias.abs().max()  # no logit is larger
         safe = bool(largest < _SAFE)
+        logits = hidden.new_empty(min(_ROWS, n), vocabulary)
         for first in range(0, n, _ROWS):
             block = slice(first, min(first + _ROWS, n))
             x, target = hidden[block], targets[block].unsqueeze(1)  # [n, D], [n, 1]
-            z = torch.addmm(bias, x, weight.t())  # [n, V]
+            z = torch.addmm(bias, x, weight.t(), out=logits[: len(x)])  # [n, V]
             of_target[block] = z.gather(1, target).squeeze(1)
             highest = torch.zeros(len(x), 1) if safe else z.amax(dim=1, keepdim=True)  # [n, 1]
             exponentials = (z if safe else z.sub_(highest)).exp_()  # [n, V]

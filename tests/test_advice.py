@@ -1,0 +1,144 @@
+"""What is chosen and said before training, and which of several limits counts."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
+from seq2seq.corpus import IdsStore, write_ids_store
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.training.advice import (
+    MOST_EPOCHS,
+    Advice,
+    advise,
+    complete,
+    duration,
+    expected_speed,
+    explain_choice,
+    explain_length,
+    one_limit,
+)
+from seq2seq.training.prepare import Prepared
+
+SIZES = [100, 11_999, 12_000, 59_999, 60_000, 150_000, 400_000, 5_000_000, 50_000_000]
+CPU = torch.device("cpu")
+
+
+def chosen(advice: Advice, *layers: Layer) -> RunConfig:
+    return build(merge([PRESETS[advice.preset], advice.layer, *layers]), where="here")
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A hundred pairs of 9 source and 19 target pieces; of a vocabulary, the size alone."""
+    write_ids_store(tmp_path / "ids.arrow", [([4] * 9, [5] * 19)] * 100, vocab_size=500)
+    ids = IdsStore(tmp_path / "ids.arrow")
+    nothing = dict.fromkeys(("held_out", "dropped_too_long", "dropped_nothing_left", "dropped_held_out_source"), 0)
+    return Prepared(
+        tokenizer=range(500), ids=ids, valid=[], corpora=[], n_tgt_tokens=2000, max_src_length=20, **nothing
+    )
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_larger_the_corpus_the_larger_the_model(device):
+    configs = [chosen(advise(n, device)) for n in SIZES]
+    for values in (
+        [c.model.d_model for c in configs],
+        [c.data.vocab_size for c in configs],
+        [c.training.batch_tokens for c in configs],
+        [-c.model.dropout for c in configs if c.model.d_model == 256],
+    ):
+        assert values == sorted(values)
+    assert configs[-1].model.d_model == {"cpu": 256, "cuda": 1024}[device]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("n", SIZES)
+def test_four_lines_say_what_and_why(n, device):
+    advice = advise(n, device)
+    config = chosen(advice)
+    model, vocabulary, dropout, batch = explain_choice(config, advice, n, device)
+    assert f"{n:,} pairs on" in model
+    assert f"preset {advice.preset}, {config.model.encoder_layers}+" in model
+    assert f"{config.data.vocab_size:,} pieces" in vocabulary
+    assert f"dropout {config.model.dropout}," in dropout
+    assert f"{config.training.batch_tokens:,} target tokens an update" in batch
+    assert all(": " in line for line in (model, vocabulary, dropout, batch)), "a reason for each"
+
+
+def test_what_the_user_chose_has_no_reason_of_ours():
+    advice = advise(20_000, "cpu")
+    own: Layer = {"data": {"vocab_size": 999, "subword_sampling": 0.3}, "training": {"batch_tokens": 777}}
+    _, vocabulary, dropout, batch = explain_choice(chosen(advice, own), advice, 20_000, "cpu")
+    assert vocabulary == "vocabulary of 999 pieces"
+    assert ": " not in batch
+    assert "subword sampling 0.3" in dropout
+    plain = explain_choice(chosen(Advice("base")), Advice("base"), 20_000, "cpu")
+    assert not any(": " in line for line in plain[1:])
+    assert plain[0].endswith("preset base, 6+6 layers of width 512")
+
+
+def test_the_fifth_line_is_the_length(prepared):
+    config = replace(RunConfig(), training=replace(RunConfig().training, max_epochs=7))
+    line = explain_length(complete(config, "tiny", 2000, 3, "cpu"), prepared, 3, CPU)
+    assert line.startswith("7 passes over 2,000 target tokens: 21 updates, about ")
+    timed = replace(RunConfig(), training=replace(RunConfig().training, time_budget=2700.0))
+    line = explain_length(complete(timed, "tiny", 2000, 3, "cpu"), prepared, 3, CPU)
+    assert line.startswith(f"45 min in all: about {MOST_EPOCHS} passes over 2,000 target tokens")
+
+
+def test_the_expected_speed_follows_the_arithmetic(prepared, monkeypatch):
+    """Model R costs 44.5 MFLOP a target token where a source is as long as its target."""
+    config = RunConfig()
+    assert 100 < expected_speed(config, prepared, CPU) < 1e7
+    monkeypatch.setattr("seq2seq.training.advice._matmul_rate", lambda device: 200e9)
+    even = replace(prepared, tokenizer=range(8000), n_tgt_tokens=1000)
+    assert expected_speed(config, even, CPU) == pytest.approx(0.4 * 200e9 / 44.5e6, rel=0.05)
+    wide = replace(config, model=replace(config.model, d_model=512, d_ff=2048))
+    assert 2 < expected_speed(config, even, CPU) / expected_speed(wide, even, CPU) < 4
+
+
+def test_with_a_time_budget_the_length_stays_open():
+    timed = replace(RunConfig(), training=replace(RunConfig().training, time_budget=60.0))
+    assert complete(timed, "tiny", 2000, 3, "cpu") == timed
+    settled = replace(timed, training=replace(timed.training, max_updates=9))
+    assert complete(settled, "tiny", 2000, 3, "cpu").training.valid_every == 9
+
+
+TIME: Layer = {"training": {"time_budget": 60.0}}
+UPDATES: Layer = {"training": {"max_updates": 5}}
+EPOCHS: Layer = {"training": {"max_epochs": 2}}
+SEED: Layer = {"training": {"seed": 3}, "model": {"d_model": 64}}
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([TIME], (None, None, 60.0)),
+        ([UPDATES, EPOCHS], (5, 2, None)),
+        ([UPDATES, TIME], (None, None, 60.0)),
+        ([EPOCHS, SEED, TIME], (None, None, 60.0)),
+        ([TIME, UPDATES], (5, None, None)),
+        ([TIME, SEED, EPOCHS], (None, 2, None)),
+        ([UPDATES, TIME, EPOCHS], (5, 2, None)),
+        ([], (None, None, None)),
+    ],
+)
+def test_of_time_and_updates_the_higher_layer_counts(layers, expected):
+    config = build(merge(one_limit(layers)), where="here")
+    assert (config.training.max_updates, config.training.max_epochs, config.training.time_budget) == expected
+    if SEED in layers:
+        assert (config.training.seed, config.model.d_model) == (3, 64)
+
+
+def test_time_and_updates_in_one_breath_are_refused():
+    with pytest.raises(UserError, match="a time budget settles the number of updates") as caught:
+        one_limit([SEED, {"training": {"time_budget": 60.0, "max_epochs": 2}}])
+    assert caught.value.code == ExitCode.USAGE
+
+
+def test_durations_are_said_as_people_say_them():
+    assert [duration(s) for s in (45, 91, 2700, 5399, 5400, 12_600)] == [
+        "45 s", "2 min", "45 min", "90 min", "1.5 h", "3.5 h",
+    ]  # fmt: skip
