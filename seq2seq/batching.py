@@ -99,22 +99,64 @@ def epoch_updates(
         seed: of the run.
         epoch: counted from 0.
     """
+    for pool in epoch_pools(src_lengths, tgt_lengths, batch_tokens=batch_tokens, seed=seed, epoch=epoch):
+        for i in pool.order:
+            yield pool.rows[pool.cuts[i] : pool.cuts[i + 1]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Some rows of an epoch, divided into updates."""
+
+    number: int
+    """In its epoch, counted from 0."""
+    is_last: bool
+    """Of its epoch."""
+    rows: Rows
+    """By length, targets first: the loss is paid by target position."""
+    cuts: list[int]
+    """Where updates begin and end."""
+    order: NDArray[np.int64]
+    """In which the updates are made."""
+
+    def redivided(self, src_lengths: Lengths, tgt_lengths: Lengths) -> "tuple[NDArray[np.int64], list[int]]":
+        """Divide the rows into as many updates by other lengths, each with its share of the target tokens.
+
+        Args:
+            src_lengths: of ``rows``. [R]
+            tgt_lengths: of ``rows``. [R]
+
+        Returns:
+            Places in ``rows`` by length [R], and where updates begin and end among them.
+        """
+        places = np.lexsort((src_lengths, tgt_lengths))
+        ends = np.cumsum(tgt_lengths[places].astype(np.int64) + 1)
+        n = len(self.cuts) - 1
+        # Each begins where its share does; none is empty.
+        cuts = np.searchsorted(ends, ends[-1] * np.arange(n + 1) // n, side="left")
+        cuts = np.maximum(cuts, np.arange(n + 1))
+        cuts = np.minimum(cuts, len(places) - n + np.arange(n + 1))
+        cuts[-1] = len(places)
+        return places, cuts.tolist()
+
+
+def epoch_pools(
+    src_lengths: Lengths, tgt_lengths: Lengths, *, batch_tokens: int, seed: int, epoch: int
+) -> Iterator[Pool]:
+    """The pools of an epoch. Arguments as for ``epoch_updates``."""
     random = np.random.default_rng((seed, epoch))
     order = np.arange(len(tgt_lengths), dtype=np.uint32)
     random.shuffle(order)
     for start in range(0, len(order), POOL):
-        pool = order[start : start + POOL]
-        src, tgt = src_lengths[pool], tgt_lengths[pool]
-        # Target first: the loss is paid by target position. The sort is stable, so that equal
-        # lengths stay shuffled.
-        pool = pool[np.lexsort((src, tgt))]
-        ends = np.cumsum(tgt_lengths[pool].astype(np.int64) + 1)
+        rows = order[start : start + POOL]
+        src, tgt = src_lengths[rows], tgt_lengths[rows]
+        rows = rows[np.lexsort((src, tgt))]  # the sort is stable, so that equal lengths stay shuffled
+        ends = np.cumsum(tgt_lengths[rows].astype(np.int64) + 1)
         cuts = [0]
-        while cuts[-1] < len(pool):
+        while cuts[-1] < len(rows):
             done = ends[cuts[-1] - 1] if cuts[-1] else 0
             cuts.append(max(int(np.searchsorted(ends, done + batch_tokens, side="right")), cuts[-1] + 1))
-        for i in random.permutation(len(cuts) - 1):
-            yield pool[cuts[i] : cuts[i + 1]]
+        yield Pool(start // POOL, start + POOL >= len(order), rows, cuts, random.permutation(len(cuts) - 1))
 
 
 def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, most: int) -> Iterator[Rows]:

@@ -37,6 +37,17 @@ def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256):
     )
 
 
+def epoch_of(loader, epoch, done=0):
+    """What is left of one epoch."""
+    portions, is_last = [], False
+    updates = loader.updates(epoch, done)
+    while not is_last:
+        portion, is_last = next(updates)
+        portions.append(portion)
+    updates.close()
+    return portions
+
+
 def listed(portions):
     return [[(list(s), list(t)) for s, t in zip(p.src, p.tgt, strict=True)] for p in portions]
 
@@ -47,20 +58,25 @@ def texts(tokenizer, portions):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 def test_an_epoch_holds_every_pair_once(ids, tokenizer, alpha):
-    assert sorted(texts(tokenizer, loader(ids, tokenizer, alpha).updates(0))) == sorted(PAIRS)
+    assert sorted(texts(tokenizer, epoch_of(loader(ids, tokenizer, alpha), 0))) == sorted(PAIRS)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 def test_an_epoch_is_taken_up_in_the_middle(ids, tokenizer, alpha):
-    whole = listed(loader(ids, tokenizer, alpha).updates(3))
+    whole = listed(epoch_of(loader(ids, tokenizer, alpha), 3))
     assert len(whole) > 10
-    for done in (0, 1, len(whole) - 1, len(whole)):
-        assert listed(loader(ids, tokenizer, alpha).updates(3, done)) == whole[done:]
+    for done in (0, 1, len(whole) - 1):
+        assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, done)) == whole[done:]
+    following = listed(epoch_of(loader(ids, tokenizer, alpha), 4))
+    assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, len(whole))) == following
+    endless = loader(ids, tokenizer, alpha).updates(3)
+    assert listed(portion for portion, _ in islice(endless, len(whole) + 5)) == whole + following[:5]
+    endless.close()
 
 
 def test_a_text_is_divided_anew_each_epoch_and_with_each_seed(ids, tokenizer):
     def pieces(alpha, seed, epoch):
-        portions = list(loader(ids, tokenizer, alpha, seed).updates(epoch))
+        portions = epoch_of(loader(ids, tokenizer, alpha, seed), epoch)
         return dict(zip(texts(tokenizer, portions), (pair for part in listed(portions) for pair in part), strict=True))
 
     as_likeliest = pieces(0.0, 1, 0)
@@ -72,10 +88,30 @@ def test_a_text_is_divided_anew_each_epoch_and_with_each_seed(ids, tokenizer):
 
 def test_no_text_is_divided_into_more_pieces_than_the_model_holds(ids, tokenizer):
     longest = int(max(ids.src_lengths.max(), ids.tgt_lengths.max()))
-    portions = list(loader(ids, tokenizer, 0.1, max_length=longest + 1).updates(0))
+    portions = epoch_of(loader(ids, tokenizer, 0.1, max_length=longest + 1), 0)
     lengths = [len(row) for p in portions for row in (*p.src, *p.tgt)]
     assert max(lengths) <= longest
     assert sum(lengths) > 1.1 * (ids.src_lengths.sum(dtype=int) + ids.tgt_lengths.sum(dtype=int))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_pools_of_an_epoch_follow_each_other(ids, tokenizer, alpha, monkeypatch):
+    monkeypatch.setattr("seq2seq.batching.POOL", 120)
+    monkeypatch.setattr("seq2seq.training.loader._DRAWN_AT_ONCE", 50)
+    whole = listed(epoch_of(loader(ids, tokenizer, alpha), 0))
+    assert len([pair for portion in whole for pair in portion]) == len(PAIRS)
+    for done in (1, len(whole) // 2, len(whole) - 1):
+        assert listed(epoch_of(loader(ids, tokenizer, alpha), 0, done)) == whole[done:]
+
+
+def test_texts_divided_anew_are_sorted_by_their_new_lengths(ids, tokenizer):
+    """As many updates as without, of equal size, and hardly more padding."""
+    portions = epoch_of(loader(ids, tokenizer, 0.2), 0)
+    assert len(portions) == len(epoch_of(loader(ids, tokenizer), 0))
+    sizes = [portion.n_tgt_tokens for portion in portions]
+    assert max(sizes) - min(sizes) <= 2 * max(len(row) + 1 for portion in portions for row in portion.tgt)
+    spans = [max(map(len, portion.tgt)) - min(map(len, portion.tgt)) for portion in portions]
+    assert sum(spans) / len(spans) < 4
 
 
 def test_an_update_that_is_not_wanted_any_more_is_no_trouble(ids, tokenizer):
@@ -84,13 +120,14 @@ def test_an_update_that_is_not_wanted_any_more_is_no_trouble(ids, tokenizer):
     updates.close()
 
 
-def test_an_error_of_reading_arrives(ids, tokenizer, monkeypatch):
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_an_error_of_reading_arrives(alpha, ids, tokenizer, monkeypatch):
     def broken(*_):
         raise OSError("gone")
 
     monkeypatch.setattr(IdsStore, "take", broken)
     with pytest.raises(OSError, match="gone"):
-        list(loader(ids, tokenizer).updates(0))
+        next(loader(ids, tokenizer, alpha).updates(0))
 
 
 @pytest.mark.parametrize("most", [10, 40, 10_000])

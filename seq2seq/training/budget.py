@@ -82,6 +82,7 @@ class Budget:
             valid_every = -(-(update + n_updates) // (n_validations + 1))
         else:
             n_updates, valid_every = int(left / (seconds + validation / training.valid_every)), training.valid_every
+        self._updates, self._seconds = 0, 0.0  # the machine may be a faster or slower one from here on
         max_updates = max(1, min(update + n_updates, max(self.most_updates, update)))
         valid_every = max(1, min(valid_every or max_updates, max_updates))
         return replace(

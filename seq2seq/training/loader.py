@@ -1,17 +1,23 @@
-"""What each update learns from, read from disk while the one before it is made."""
+"""What each update learns from: pairs as the store has their ids, or their text divided anew."""
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from seq2seq.batching import Ids, Rows, epoch_updates, micro_batches
+from seq2seq.batching import Ids, Pool, epoch_pools, micro_batches
 from seq2seq.config import RunConfig
 from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import Tokenizer
+
+_DRAWN_AT_ONCE = 1024
+"""Pairs that are divided anew in one call, which returns Python's own numbers."""
 
 
 @dataclass(frozen=True)
@@ -37,60 +43,136 @@ class Portion:
             yield Portion([self.src[i] for i in part], [self.tgt[i] for i in part])
 
 
-class Loader:
-    """Reads updates, each while the one before it is learnt from.
+class _Readable(Protocol):
+    """A pool whose updates can be read."""
 
-    What an update holds is a function of the run's seed, its epoch and its number in it.
+    def portion(self, i: int) -> Portion:
+        """What the i-th update of the pool, by length, is made from."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A pool in the likeliest pieces, as they lie on disk."""
+
+    pool: Pool
+    ids: IdsStore
+
+    def portion(self, i: int) -> Portion:
+        return Portion(*self.ids.take(self.pool.rows[self.pool.cuts[i] : self.pool.cuts[i + 1]]))
+
+
+class _Drawn:
+    """A pool in pieces drawn at random; sorted and cut into updates by the lengths that came of it."""
+
+    def __init__(self, pool: Pool, src: "_Side", tgt: "_Side") -> None:
+        self._src, self._tgt = src, tgt
+        self._places, self._cuts = pool.redivided(src.lengths, tgt.lengths)
+
+    def portion(self, i: int) -> Portion:
+        places = self._places[self._cuts[i] : self._cuts[i + 1]]
+        return Portion(self._src.take(places), self._tgt.take(places))
+
+
+class _Side:
+    """Sources or targets laid end to end in one array: as lists they would be fifteen times as large."""
+
+    def __init__(self, blocks: Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]]) -> None:
+        ids, lengths = zip(*blocks, strict=True)
+        self._ids, self.lengths = np.concatenate(ids), np.concatenate(lengths)
+        self._ends = np.cumsum(self.lengths)
+
+    @staticmethod
+    def block(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Ids and lengths of some rows."""
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
+
+    def take(self, rows: NDArray[np.int64]) -> list[Ids]:
+        """Some rows, in the order asked for."""
+        ends = self._ends[rows]
+        return [self._ids[a:b] for a, b in zip((ends - self.lengths[rows]).tolist(), ends.tolist(), strict=True)]
+
+
+class Loader:
+    """Reads updates, epoch after epoch.
+
+    What an update holds is a function of the run's seed, its epoch and its number in it. Where text is divided
+    anew, that happens a pool ahead of what is learnt from.
 
     Args:
         ids: the corpus.
         tokenizer: that made the ids.
-        config: how many tokens an update holds, and whether they are divided anew.
+        config: how many tokens an update holds, and whether text is divided anew.
     """
 
     def __init__(self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig) -> None:
         self._ids, self._tokenizer = ids, tokenizer
         self._training, self._data = config.training, config.data
         self.seconds_waited = 0.0
-        """For reading that was not done when its update was due."""
+        """For text that was not divided yet when its update was due."""
 
-    def updates(self, epoch: int, done: int = 0) -> Iterator[Portion]:
-        """The updates of an epoch, but for the ``done`` first."""
-        order = epoch_updates(
-            self._ids.src_lengths,
-            self._ids.tgt_lengths,
-            batch_tokens=self._training.batch_tokens,
-            seed=self._training.seed,
-            epoch=epoch,
-        )
-        numbered = islice(enumerate(order), done, None)
+    def updates(self, epoch: int, done: int = 0) -> Generator[tuple[Portion, bool], None, None]:
+        """The updates from an epoch on, without end.
+
+        Args:
+            epoch: counted from 0.
+            done: updates of it that are passed over.
+
+        Yields:
+            What an update is made from, and whether it is the last of its epoch.
+        """
+        for pool, skipped, readable in self._readable(self._pools(epoch, done)):
+            for nth in range(skipped, len(pool.order)):
+                yield readable.portion(int(pool.order[nth])), pool.is_last and nth == len(pool.order) - 1
+
+    def _pools(self, epoch: int, done: int) -> Iterator[tuple[int, Pool, int]]:
+        """Epoch, pool, and how many of its updates are passed over."""
+        for later in count(epoch):
+            for pool in epoch_pools(
+                self._ids.src_lengths,
+                self._ids.tgt_lengths,
+                batch_tokens=self._training.batch_tokens,
+                seed=self._training.seed,
+                epoch=later,
+            ):
+                if done < len(pool.order):
+                    yield later, pool, done
+                done = max(0, done - len(pool.order))
+
+    def _readable(self, pools: Iterator[tuple[int, Pool, int]]) -> Iterator[tuple[Pool, int, _Readable]]:
+        if not self._data.subword_sampling:
+            for _, pool, skipped in pools:
+                yield pool, skipped, _Stored(pool, self._ids)
+            return
+        is_over = threading.Event()
         with ThreadPoolExecutor(1, "reader") as reader:
-            ahead: Future[Portion] | None = None
-            for number, rows in numbered:
-                following = reader.submit(self._read, rows, epoch, number)
-                if ahead is not None:
-                    yield self._result(ahead)
-                ahead = following
-            if ahead is not None:
-                yield self._result(ahead)
+            try:
+                epoch, pool, skipped = next(pools)
+                ahead = reader.submit(self._draw, epoch, pool, is_over)
+                for epoch, following, skipped_then in pools:
+                    began = time.monotonic()
+                    drawn = ahead.result()
+                    self.seconds_waited += time.monotonic() - began
+                    assert drawn is not None
+                    ahead = reader.submit(self._draw, epoch, following, is_over)
+                    yield pool, skipped, drawn
+                    pool, skipped = following, skipped_then
+            finally:
+                is_over.set()  # nobody waits for a pool that nobody wants
 
-    def _result(self, portion: "Future[Portion]") -> Portion:
-        began = time.monotonic()
-        read = portion.result()
-        self.seconds_waited += time.monotonic() - began
-        return read
-
-    def _read(self, rows: Rows, epoch: int, number: int) -> Portion:
-        src, tgt = self._ids.take(rows)
-        alpha = self._data.subword_sampling
-        if not alpha:
-            return Portion(src, tgt)
-        seed = int(np.random.SeedSequence((self._training.seed, epoch, number)).generate_state(1)[0]) >> 1
-        likeliest = [ids.tolist() for ids in (*src, *tgt)]
+    def _draw(self, epoch: int, pool: Pool, is_over: threading.Event) -> _Drawn | None:
+        """Divide the text of a pool anew; None where it is not wanted any more."""
         most = self._data.max_length - 1
-        # A text in too many pieces stays as it was: a model may have no room for more.
-        drawn = [
-            new if 0 < len(new) <= most else old
-            for old, new in zip(likeliest, self._tokenizer.sample(likeliest, alpha, seed), strict=True)
-        ]
-        return Portion(drawn[: len(rows)], drawn[len(rows) :])
+        blocks = []
+        for start in range(0, len(pool.rows), _DRAWN_AT_ONCE):
+            if is_over.is_set():
+                return None
+            src, tgt = self._ids.take(pool.rows[start : start + _DRAWN_AT_ONCE])
+            likeliest = [ids.tolist() for ids in (*src, *tgt)]
+            seed = np.random.SeedSequence((self._training.seed, epoch, pool.number, start)).generate_state(1)[0]
+            drawn = self._tokenizer.sample(likeliest, self._data.subword_sampling, int(seed) >> 1)
+            # A text in too many pieces stays as it was: a model may have no room for more.
+            rows = [new if 0 < len(new) <= most else old for old, new in zip(likeliest, drawn, strict=True)]
+            blocks.append((_Side.block(rows[: len(src)]), _Side.block(rows[len(src) :])))
+        src_blocks, tgt_blocks = zip(*blocks, strict=True)
+        return _Drawn(pool, _Side(src_blocks), _Side(tgt_blocks))

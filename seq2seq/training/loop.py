@@ -1,5 +1,6 @@
 """The training loop: pairs in, better weights out, and nothing lost when it is interrupted."""
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
@@ -126,19 +127,19 @@ class Trainer:
             UserError: training diverged, or memory or disk ran out.
         """
         yield from self._settle()
-        while self.reason_to_end() is None:
-            # The order is the same each time: what was done before an interruption is passed over.
-            for portion in self.loader.updates(self.epoch, self.updates_in_epoch):
+        # The order is the same each time: what was done before an interruption is passed over.
+        with contextlib.closing(self.loader.updates(self.epoch, self.updates_in_epoch)) as updates:
+            while self.reason_to_end() is None:
+                portion, ends_epoch = next(updates)
                 self._learn(portion)
+                if ends_epoch:
+                    self.epoch += 1
+                    self.updates_in_epoch = 0
                 self.budget.learned(self.seconds)
                 yield from self._keep_to_budget()
                 if self.update % self.training.report_every == 0:
                     yield self._report()
                 yield from self._settle()
-                if self.reason_to_end() is not None:
-                    return
-            self.epoch += 1
-            self.updates_in_epoch = 0
 
     def reason_to_end(self) -> str | None:
         """Why training is over, or None; only asked once the last validation is done."""

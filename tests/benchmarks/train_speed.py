@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -38,8 +38,7 @@ def prepared_corpus(folder: Path, corpus: str, langs: str, vocab_size: int) -> P
 
 
 def endless(loader: Loader) -> Iterator[Portion]:
-    for epoch in count():
-        yield from loader.updates(epoch)
+    return (portion for portion, _ in loader.updates(0))
 
 
 def matmul_rate() -> float:
