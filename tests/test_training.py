@@ -516,6 +516,16 @@ def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corp
     until_settled(request(run, corpora, TIMED), 2)
     list(train(request(run, corpora, TIMED)))
     assert weights_of(run) == weights_of(tmp_path / "whole")
+    validated = [
+        [
+            line["update"]
+            for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+            if "bleu" in line
+        ]
+        for folder in (run, tmp_path / "whole")
+    ]
+    assert validated[0] == validated[1]
+    assert len(validated[0]) > 1
 
 
 def test_a_run_interrupted_between_settles_only_once_more(tmp_path, corpora, clock):

@@ -198,7 +198,7 @@ def _go_on(
         )
     config = replace(stored, data=config.data, training=config.training)  # of all the rest nothing has changed
     config, limits = _with_limits(config, given, stored, checkpoint.state["limits"])
-    config = _open_cadences(config, given, checkpoint.state["derived"])
+    config = _open_cadences(config, given, stored, checkpoint.state["derived"])
     told: list[str] = []
     if _is_finished(request.run, checkpoint, config):
         manifest = read_manifest(request.run)
@@ -254,10 +254,14 @@ def _with_limits(
     return replace(config, training=replace(config.training, **of_command)), limits
 
 
-def _open_cadences(config: RunConfig, given: Layer, derived: list[str]) -> RunConfig:
+def _open_cadences(config: RunConfig, given: Layer, stored: RunConfig, derived: list[str]) -> RunConfig:
     """What followed from the old length of training follows from the new one, unless it is given now."""
     asked = given.get("training", {})
-    opened: dict[str, Any] = {key: None for key in derived if asked.get(key) is None}
+    # A time budget has settled them with the length, for good.
+    settled = config.training.time_budget is not None and config.training.max_updates is not None
+    opened: dict[str, Any] = {
+        key: getattr(stored.training, key) if settled else None for key in derived if asked.get(key) is None
+    }
     return replace(config, training=replace(config.training, **opened))
 
 

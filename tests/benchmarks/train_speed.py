@@ -1,17 +1,19 @@
 """How fast we train: python tests/benchmarks/train_speed.py CORPUS LANGS [ROUNDS [TOKENS]].
 
 Model R (3+3 layers, width 256, 1024, vocabulary 8,000, dropout 0.3) takes the same updates of TOKENS (3,200) target
-tokens by our learner and by the straightforward loop beside this file, in turns of a few updates, ROUNDS times (9).
+tokens by our learner and by the straightforward loop beside this file, in turns of a few updates, ROUNDS times (9),
+each in a process of its own.
 Beside the median of target tokens a second stands the matmul rate of the same moments: a 1024 x 1024 fp32 product.
 """
 
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -25,6 +27,7 @@ from seq2seq.training.loader import Loader, Portion
 from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared, prepare
 
+OURS, LOOP, SAMPLING = "seq2seq", "straightforward loop", "seq2seq with subword sampling"
 UPDATES = 6
 """Of each in a turn."""
 MFLOP_A_TOKEN = 44.5
@@ -56,41 +59,69 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):,.0f} ({min(values):,.0f}-{max(values):,.0f})"
 
 
-def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> None:
-    keep_freed_memory()  # as `seq2seq train` does; the loop beside gains from it too
-    with tempfile.TemporaryDirectory() as work:
-        prepared = prepared_corpus(Path(work), corpus, langs, 8000)
-        vocabulary = len(prepared.tokenizer)
-        config = RunConfig(
-            model=ModelConfig(d_model=256, d_ff=1024, encoder_layers=3, decoder_layers=3, dropout=0.3),
-            training=TrainingConfig(batch_tokens=int(tokens), max_updates=100_000),
-        )
-        learner, loop = Learner(config, vocabulary, torch.device("cpu")), Loop(vocabulary)
-        number = 0
-
-        def ours(portion: Portion) -> None:
-            nonlocal number
+def learn(tool: str, folder: Path, corpus: str, langs: str, tokens: int, pipe: Connection) -> None:
+    """A process of its own: makes as many updates as it is told to, and says how long they took."""
+    prepared = prepared_corpus(folder, corpus, langs, 8000)
+    config = RunConfig(
+        data=DataConfig(subword_sampling=0.5 if tool == SAMPLING else 0.0),
+        model=ModelConfig(d_model=256, d_ff=1024, encoder_layers=3, decoder_layers=3, dropout=0.3),
+        training=TrainingConfig(batch_tokens=tokens, max_updates=100_000),
+    )
+    loader = Loader(prepared.ids, prepared.tokenizer, config)
+    if tool == LOOP:
+        loop = Loop(len(prepared.tokenizer))
+    else:
+        keep_freed_memory()  # as `seq2seq train` does
+        learner = Learner(config, len(prepared.tokenizer), torch.device("cpu"))
+    updates, number = endless(loader), 0
+    pipe.send((len(prepared.tokenizer), padding(Loader(prepared.ids, prepared.tokenizer, config))))
+    while n := pipe.recv():
+        began, n_tokens = time.perf_counter(), 0
+        for portion in islice(updates, n):
             number += 1
-            learner.update(portion, number)
+            n_tokens += portion.n_tgt_tokens
+            if tool == LOOP:
+                loop.update([list(row) for row in portion.src], [list(row) for row in portion.tgt])
+            else:
+                learner.update(portion, number)
+        pipe.send((n_tokens, time.perf_counter() - began, loader.seconds_waited))
 
-        def theirs(portion: Portion) -> None:
-            loop.update([list(row) for row in portion.src], [list(row) for row in portion.tgt])
 
-        tools: dict[str, Callable[[Portion], None]] = {"seq2seq": ours, "straightforward loop": theirs}
+class Tool:
+    """A process that learns when it is its turn."""
+
+    def __init__(self, name: str, *words: object) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=learn, args=(name, *words, theirs), daemon=True)
+        self.process.start()
+        self.vocabulary, self.padding = self.pipe.recv()
+
+    def updates(self, n: int) -> tuple[int, float, float]:
+        """Target tokens, seconds, and seconds waited for the loader so far."""
+        self.pipe.send(n)
+        return self.pipe.recv()  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        self.pipe.send(0)
+        self.process.join()
+
+
+def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> None:
+    with tempfile.TemporaryDirectory() as work:
+        words = (Path(work), corpus, langs, int(tokens))
+        prepared = prepared_corpus(*words[:3], 8000)
+        tools = {name: Tool(name, *words) for name in (OURS, LOOP)}
         speeds: dict[str, list[float]] = {name: [] for name in tools}
-        rates, ratios, updates = [], [], endless(Loader(prepared.ids, prepared.tokenizer, config))
+        rates, ratios = [], []
         for turn in range(int(rounds) + 1):  # the first one warms up
             rates.append(matmul_rate())
-            several = list(islice(updates, UPDATES))
-            n_tokens = sum(portion.n_tgt_tokens for portion in several)
-            for name, update in tools.items():
-                began = time.perf_counter()
-                for portion in several:
-                    update(portion)
+            for name, tool in tools.items():
+                n_tokens, seconds, _ = tool.updates(UPDATES)
                 if turn:
-                    speeds[name].append(n_tokens / (time.perf_counter() - began))
+                    speeds[name].append(n_tokens / seconds)
             if turn:
-                ratios.append(speeds["seq2seq"][-1] / speeds["straightforward loop"][-1])
+                ratios.append(speeds[OURS][-1] / speeds[LOOP][-1])
         rate = statistics.median(rates)
         print(f"{corpus}, {tokens} target tokens an update, {torch.get_num_threads()} cores, {torch.__version__}")
         print(f"matmul 1024 x 1024 fp32: {spread(rates)} GFLOP/s\n")
@@ -99,15 +130,16 @@ def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> No
             share = statistics.median(speeds[name]) * MFLOP_A_TOKEN / 1e3 / rate
             print(f"| {name} | {spread(speeds[name])} | {share:.0%} |")
         print(f"\nratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
-        print(f"padding {padding(Loader(prepared.ids, prepared.tokenizer, config)):.1%} of all positions")
-        for alpha in (0.0, 0.5):
-            data = DataConfig(subword_sampling=alpha)
-            loader = Loader(prepared.ids, prepared.tokenizer, replace(config, data=data))
-            began = time.perf_counter()
-            for portion in islice(endless(loader), 4 * UPDATES):
-                ours(portion)
-            share = loader.seconds_waited / (time.perf_counter() - began)
-            print(f"subword_sampling {alpha}: {share:.2%} of the time is waiting for the loader")
+        print(f"padding {tools[OURS].padding:.1%} of all positions", flush=True)
+        for tool in tools.values():
+            tool.end()
+        sampling = Tool(SAMPLING, *words)
+        n_tokens, seconds, waited = sampling.updates(1 + prepared.n_tgt_tokens // int(tokens))  # an epoch
+        print(
+            f"{SAMPLING}: {n_tokens / seconds:,.0f} target tokens/s over an epoch, {waited / seconds:.2%} of the time "
+            f"waiting for the loader, padding {sampling.padding:.1%}"
+        )
+        sampling.end()
 
 
 def padding(loader: Loader) -> float:
