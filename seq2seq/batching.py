@@ -108,8 +108,6 @@ def epoch_updates(
 class Pool:
     """Some rows of an epoch, divided into updates."""
 
-    number: int
-    """In its epoch, counted from 0."""
     is_last: bool
     """Of its epoch."""
     rows: Rows
@@ -119,7 +117,9 @@ class Pool:
     order: NDArray[np.int64]
     """In which the updates are made."""
 
-    def redivided(self, src_lengths: Lengths, tgt_lengths: Lengths) -> "tuple[NDArray[np.int64], list[int]]":
+    def redivided(
+        self, src_lengths: NDArray[np.int64], tgt_lengths: NDArray[np.int64]
+    ) -> "tuple[NDArray[np.int64], list[int]]":
         """Divide the rows into as many updates by other lengths, each with its share of the target tokens.
 
         Args:
@@ -132,10 +132,10 @@ class Pool:
         places = np.lexsort((src_lengths, tgt_lengths))
         ends = np.cumsum(tgt_lengths[places].astype(np.int64) + 1)
         n = len(self.cuts) - 1
-        # Each begins where its share does; none is empty.
-        cuts = np.searchsorted(ends, ends[-1] * np.arange(n + 1) // n, side="left")
-        cuts = np.maximum(cuts, np.arange(n + 1))
-        cuts = np.minimum(cuts, len(places) - n + np.arange(n + 1))
+        nth = np.arange(n + 1)
+        cuts = np.searchsorted(ends, ends[-1] * nth // n, side="left")  # each begins where its share does
+        cuts = np.maximum.accumulate(cuts - nth) + nth  # and holds a row at least
+        cuts = np.minimum(cuts, len(places) - n + nth)
         cuts[-1] = len(places)
         return places, cuts.tolist()
 
@@ -156,7 +156,7 @@ def epoch_pools(
         while cuts[-1] < len(rows):
             done = ends[cuts[-1] - 1] if cuts[-1] else 0
             cuts.append(max(int(np.searchsorted(ends, done + batch_tokens, side="right")), cuts[-1] + 1))
-        yield Pool(start // POOL, start + POOL >= len(order), rows, cuts, random.permutation(len(cuts) - 1))
+        yield Pool(start + POOL >= len(order), rows, cuts, random.permutation(len(cuts) - 1))
 
 
 def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, most: int) -> Iterator[Rows]:

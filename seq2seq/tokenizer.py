@@ -86,14 +86,24 @@ class Tokenizer:
                 merges that is left out.
             seed: the draw depends on it and on all rows, and on nothing that was drawn before.
 
+        Raises:
+            UserError: a model of characters or words (78).
+
         Source: Kudo 2018, arXiv:1804.10959; Provilkov et al. 2020, arXiv:1910.13267.
         """
         texts = self._processor.Decode(ids, num_threads=1)
         # SentencePiece draws several lines in a thread of its own, whose random numbers begin with this seed.
         spm.set_random_generator_seed(seed)
-        drawn: list[list[int]] = self._processor.Encode(
-            texts, out_type=int, num_threads=1, enable_sampling=True, alpha=alpha, nbest_size=-1
-        )
+        try:
+            drawn: list[list[int]] = self._processor.Encode(
+                texts, out_type=int, num_threads=1, enable_sampling=True, alpha=alpha, nbest_size=-1
+            )
+        except RuntimeError as error:
+            raise UserError(
+                f"this tokenizer divides a text in one way alone: {_first_line(error)}",
+                mend="leave out data.subword_sampling, or take a unigram or BPE model",
+                code=ExitCode.REFUSED,
+            ) from None
         return drawn
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:

@@ -74,18 +74,28 @@ def test_what_the_user_chose_has_no_reason_of_ours():
     assert vocabulary == "vocabulary of 999 pieces"
     assert ": " not in batch
     assert "subword sampling 0.3" in dropout
+    shape: Layer = {"model": {"d_model": 512, "dropout": 0.0}, "data": {"tokenizer": "my.model"}}
+    model, vocabulary, dropout, _ = explain_choice(chosen(advice, shape), advice, 20_000, "cpu")
+    assert model.endswith("preset small, 3+3 layers of width 512")
+    assert (vocabulary, dropout) == ("tokenizer my.model", "dropout 0.0, label smoothing 0.1")
     plain = explain_choice(chosen(Advice("base")), Advice("base"), 20_000, "cpu")
     assert not any(": " in line for line in plain[1:])
     assert plain[0].endswith("preset base, 6+6 layers of width 512")
 
 
-def test_the_fifth_line_is_the_length(prepared):
+def test_the_fifth_line_is_the_length(prepared, monkeypatch):
     config = replace(RunConfig(), training=replace(RunConfig().training, max_epochs=7))
     line = explain_length(complete(config, "tiny", 2000, 3, "cpu"), prepared, 3, CPU)
     assert line.startswith("7 passes over 2,000 target tokens: 21 updates, about ")
     timed = replace(RunConfig(), training=replace(RunConfig().training, time_budget=2700.0))
+    monkeypatch.setattr("seq2seq.training.advice.expected_speed", lambda *_: 10.0)
     line = explain_length(complete(timed, "tiny", 2000, 3, "cpu"), prepared, 3, CPU)
-    assert line.startswith(f"45 min in all: about {MOST_EPOCHS} passes over 2,000 target tokens")
+    assert line.startswith("45 min in all: about 14 passes over 2,000 target tokens")
+    monkeypatch.setattr("seq2seq.training.advice.expected_speed", lambda *_: 100.0)
+    line = explain_length(complete(timed, "tiny", 2000, 3, "cpu"), prepared, 3, CPU)
+    assert line.startswith(
+        f"{MOST_EPOCHS} passes over 2,000 target tokens, as more would only overfit: about 13 min of"
+    )
 
 
 def test_the_expected_speed_follows_the_arithmetic(prepared, monkeypatch):

@@ -89,10 +89,13 @@ def test_cadences_that_are_given_are_kept():
     assert updates > 1500
 
 
-def test_more_passes_than_pay_are_not_made():
-    _, updates, end = simulated(BASE, budget(most_updates=300), lambda _: 0.5)
-    assert updates == 300
-    assert end < 200
+@pytest.mark.parametrize("most", [50, 300, 1500])
+def test_more_passes_than_pay_are_not_made(most):
+    """Nor fewer validations, and the rate falls as it would have."""
+    settled, updates, end = simulated(BASE, budget(most_updates=most), lambda _: 0.5)
+    assert updates == most == settled[0].max_updates
+    assert end < 1000 * (most + 300) / 1500
+    assert 8 <= updates // settled[0].valid_every <= 20
 
 
 def test_time_that_is_over_before_the_first_update_still_leaves_a_model():

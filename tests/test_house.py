@@ -41,7 +41,7 @@ DOORS = {
     "torch": {"batching", "model", "decoding", "checkpoint", "translation", "training", "export"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "threading": {"translation.workers"},
+    "threading": {"training.loader", "translation.workers"},
     "multiprocessing": {"translation.workers"},
     "signal": {"cli.signals"},
     "fcntl": {"lines.lock"},

@@ -1,15 +1,20 @@
 """The loader: every pair once an epoch, the same each time, divided anew where that is asked for."""
 
+import io
+import threading
+import time
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencepiece
 
 from seq2seq.config import DataConfig, RunConfig, TrainingConfig
 from seq2seq.corpus import IdsStore, write_ids_store
-from seq2seq.tokenizer import Tokenizer, train_model
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model
 from seq2seq.training.loader import Loader, Portion
+from seq2seq.training.validation import Stopped
 
 FOLDER = Path(__file__).parent.parent / "data" / "phrasebook"
 PAIRS = list(
@@ -42,8 +47,9 @@ def epoch_of(loader, epoch, done=0):
     portions, is_last = [], False
     updates = loader.updates(epoch, done)
     while not is_last:
-        portion, is_last = next(updates)
+        portion, _, then = next(updates)
         portions.append(portion)
+        is_last = then == 0
     updates.close()
     return portions
 
@@ -70,7 +76,7 @@ def test_an_epoch_is_taken_up_in_the_middle(ids, tokenizer, alpha):
     following = listed(epoch_of(loader(ids, tokenizer, alpha), 4))
     assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, len(whole))) == following
     endless = loader(ids, tokenizer, alpha).updates(3)
-    assert listed(portion for portion, _ in islice(endless, len(whole) + 5)) == whole + following[:5]
+    assert listed(portion for portion, *_ in islice(endless, len(whole) + 5)) == whole + following[:5]
     endless.close()
 
 
@@ -118,6 +124,7 @@ def test_an_update_that_is_not_wanted_any_more_is_no_trouble(ids, tokenizer):
     updates = loader(ids, tokenizer, 0.3).updates(0)
     assert len(list(islice(updates, 2))) == 2
     updates.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("reader")]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
@@ -128,6 +135,37 @@ def test_an_error_of_reading_arrives(alpha, ids, tokenizer, monkeypatch):
     monkeypatch.setattr(IdsStore, "take", broken)
     with pytest.raises(OSError, match="gone"):
         next(loader(ids, tokenizer, alpha).updates(0))
+
+
+def test_a_text_with_a_character_that_is_unknown_stays_as_it_is(tmp_path):
+    """A tokenizer of the user's may know no bytes: what it cannot read it cannot spell either."""
+    written = io.BytesIO()
+    control = {"unk_id": UNK, "bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
+    text = (line for pair in PAIRS for line in pair)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=text, model_writer=written, vocab_size=300, minloglevel=2, **control
+    )
+    tokenizer = Tokenizer(written.getvalue())
+    unknown, known = tokenizer.encode(["Der kleine Hund \u4e2d schläft.", "Der kleine Hund schläft."])
+    assert UNK in unknown
+    write_ids_store(tmp_path / "ids.arrow", [(unknown, known)] * 50, vocab_size=len(tokenizer))
+    drawn = [
+        pair for part in listed(epoch_of(loader(IdsStore(tmp_path / "ids.arrow"), tokenizer, 0.1), 0)) for pair in part
+    ]
+    assert {tuple(src) for src, _ in drawn} == {tuple(unknown)}
+    assert len({tuple(tgt) for _, tgt in drawn}) > 10
+
+
+def test_while_text_is_waited_for_it_is_asked_whether_to_stop(ids, tokenizer, monkeypatch):
+    def stop():
+        raise Stopped
+
+    sample = Tokenizer.sample
+    config = RunConfig(data=DataConfig(subword_sampling=0.3))
+    stopping = Loader(ids, tokenizer, config, stop)
+    monkeypatch.setattr(Tokenizer, "sample", lambda *args: time.sleep(1) or sample(*args))
+    with pytest.raises(Stopped):
+        next(stopping.updates(0))
 
 
 @pytest.mark.parametrize("most", [10, 40, 10_000])

@@ -148,6 +148,18 @@ def test_a_unigram_sample_is_drawn_by_probability(models):
     assert 1 < kinds[0] < kinds[1] < kinds[2]
 
 
+def test_a_model_that_knows_one_division_alone_is_refused():
+    written = io.BytesIO()
+    ids = {"unk_id": UNK, "bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXT), model_writer=written, model_type="char", vocab_size=60, minloglevel=2, **ids
+    )
+    tokenizer = Tokenizer(written.getvalue())
+    with pytest.raises(UserError, match="in one way alone") as caught:
+        tokenizer.sample(tokenizer.encode(TEXT[:3]), 0.5, 1)
+    assert caught.value.code == ExitCode.REFUSED
+
+
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581"), max_size=40)
 
 

@@ -1,5 +1,6 @@
 """Training as a person watches it: a live bar on a terminal, plain lines elsewhere."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -48,6 +49,7 @@ class _Drawn:
         self.bar = bar
         self.task: TaskID | None = None
         self.max_updates = 0
+        self.began, self.update_then = time.monotonic(), 0
         self.speed_and_loss = ""
         self.last_bleu = ""
 
@@ -72,6 +74,7 @@ class _Drawn:
     def _started(self, event: Started) -> None:
         training = event.config.training
         self.max_updates = training.max_updates or 0
+        self.began, self.update_then = time.monotonic(), event.update
         going_on = f", going on after update {event.update:,}" if event.update else ""
         print_note(
             f"training {event.n_parameters:,} parameters on {event.n_pairs:,} pairs ({event.n_tgt_tokens:,} target "
@@ -92,7 +95,10 @@ class _Drawn:
 
     def _settled(self, event: Settled) -> None:
         self.max_updates = event.max_updates
-        print_note(f"{event.max_updates:,} updates in all, for {_clock(max(0.0, event.seconds_left))} are left")
+        print_note(
+            f"{event.max_updates:,} updates in all: {event.max_updates - event.update:,} more fit into the "
+            f"{_clock(max(0.0, event.seconds_left))} that are left"
+        )
         if self.task is not None:
             self.bar.update(self.task, total=event.max_updates, completed=event.update, most=self._most())
 
@@ -102,7 +108,8 @@ class _Drawn:
             self.speed_and_loss = numbers
             self.bar.update(self.task, completed=event.update, numbers=f"{numbers}{self.last_bleu}")
             return
-        left = (self.max_updates - event.update) * event.seconds / max(1, event.update)
+        pace = (time.monotonic() - self.began) / max(1, event.update - self.update_then)
+        left = (self.max_updates - event.update) * pace
         eta = f"  eta {_clock(left)}" if self.max_updates else ""
         print_note(
             f"update {event.update:,}/{self._most()}  epoch {event.epoch}  {numbers}  lr {event.lr:.2e}  "

@@ -36,12 +36,13 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.",
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=MORE)]
 
 
-_DURATION = re.compile(r"(?:(?P<h>[\d.]+)h)?(?:(?P<m>[\d.]+)m)?(?:(?P<s>[\d.]+)s?)?", re.ASCII)
+_DURATION = re.compile(r"(?:(?P<h>[\d.]+)h)?(?:(?P<m>[\d.]+)m)?(?:(?P<s>[\d.]+)s)?", re.ASCII)
 
 
 def _seconds(duration: str) -> float:
     """Read ``45m``, ``1h30m``, ``90s`` or ``90``."""
-    found = _DURATION.fullmatch(duration.replace(" ", "").lower())
+    text = duration.replace(" ", "").lower()
+    found = _DURATION.fullmatch(f"{text}s" if text[-1:].isdigit() and text.strip("0123456789.") == "" else text)
     try:
         parts = [float(found[unit] or 0) for unit in ("h", "m", "s")] if found else [0.0]
         total = sum(part * size for part, size in zip(parts, (3600, 60, 1), strict=True))

@@ -116,7 +116,7 @@ class TrainingConfig:
     """How the weights are found."""
 
     batch_tokens: Count = 4096
-    """Target tokens an update, padding not counted."""
+    """Target tokens an update, padding not counted; somewhat more where ``data.subword_sampling`` makes more."""
     micro_batch_tokens: Count | None = None
     """Most padded tokens of one side in one forward pass; an update that holds more is accumulated
     over several passes. Unset: 16,384, and 3,072 on a CPU, whose cache holds little more."""
@@ -143,7 +143,7 @@ class TrainingConfig:
     average_last: Count = 5
     """Validations averaged by ``averaging = "last"``."""
     max_updates: Count | None = None
-    """Stop after this many updates; unset: derived from max_epochs."""
+    """Stop after this many updates; unset: derived from max_epochs, or from time_budget."""
     max_epochs: Count | None = None
     """Stop after this many passes over the corpus."""
     time_budget: Positive | None = None
@@ -156,7 +156,7 @@ class TrainingConfig:
     report_every: Count = 50
     """Updates between reports."""
     valid_every: Count | None = None
-    """Updates between validations; unset: about once an epoch."""
+    """Updates between validations; unset: about once an epoch, with a time budget 2 to 20 in all."""
     save_every: Count | None = None
     """Updates between checkpoints; unset: as valid_every."""
     keep_checkpoints: Count = 2

@@ -200,7 +200,7 @@ def _go_on(
     config, limits = _with_limits(config, given, stored, checkpoint.state["limits"])
     config = _open_cadences(config, given, stored, checkpoint.state["derived"])
     told: list[str] = []
-    if _is_finished(request.run, checkpoint, config):
+    if _is_finished(request.run, checkpoint, config, new_limits=limits != checkpoint.state["limits"]):
         manifest = read_manifest(request.run)
         yield Finished(
             update=checkpoint.update,
@@ -246,6 +246,7 @@ def _with_limits(
     config: RunConfig, given: Layer, stored: RunConfig, before: list[float | None]
 ) -> tuple[RunConfig, list[float | None]]:
     """New limits take the place of the old ones, with all that was derived from them; the limits asked for."""
+    before = [*before, None][: len(LIMITS)]  # older runs know of no time budget
     limits = [given.get("training", {}).get(name) for name in LIMITS]
     if not any(limits) or limits == before:
         of_run = {name: getattr(stored.training, name) for name in LIMITS}
@@ -265,7 +266,7 @@ def _open_cadences(config: RunConfig, given: Layer, stored: RunConfig, derived: 
     return replace(config, training=replace(config.training, **opened))
 
 
-def _is_finished(folder: Path, checkpoint: Checkpoint, config: RunConfig) -> bool:
+def _is_finished(folder: Path, checkpoint: Checkpoint, config: RunConfig, *, new_limits: bool) -> bool:
     """Whether this run has ended, and this command does not ask for more."""
     if not (folder / "manifest.json").exists():
         return False
@@ -275,7 +276,7 @@ def _is_finished(folder: Path, checkpoint: Checkpoint, config: RunConfig) -> boo
     before = checkpoint.state["config"]["training"]
     now = config.training
     more = (now.max_updates or checkpoint.update + 1) > max(checkpoint.update, before["max_updates"] or 0)
-    return not more and now.patience == before["patience"]
+    return not (new_limits and more) and now.patience == before["patience"]
 
 
 def _drain(told: list[str]) -> Iterator[Notice]:

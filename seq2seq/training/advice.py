@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from seq2seq.config import Layer, RunConfig
+from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.prepare import Prepared
 from seq2seq.translation import cores
@@ -74,24 +74,31 @@ def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str)
     where = f"{cores()} CPU cores" if device == "cpu" else device
     shape = f"{model.encoder_layers}+{model.decoder_layers} layers of width {model.d_model}"
     sampling = f", subword sampling {data.subword_sampling}" if data.subword_sampling else ""
-    advised = advice.layer
+    advised = build(merge([PRESETS[advice.preset], advice.layer]), where="the preset")
+    tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary of {data.vocab_size:,} pieces"
 
     def line(what: str, why: str, *, as_advised: bool = True) -> str:
         return f"{what}: {why}" if why and as_advised else what
 
     return [
-        line(f"{n_pairs:,} pairs on {where}: preset {advice.preset}, {shape}", advice.model),
         line(
-            f"vocabulary of {data.vocab_size:,} pieces",
-            advice.vocabulary,
-            as_advised=not data.tokenizer and advised.get("data", {}).get("vocab_size") == data.vocab_size,
+            f"{n_pairs:,} pairs on {where}: preset {advice.preset}, {shape}",
+            advice.model,
+            as_advised=replace(model, dropout=0.0) == replace(advised.model, dropout=0.0),
         ),
-        line(f"dropout {model.dropout}, label smoothing {training.label_smoothing}{sampling}", advice.dropout),
+        line(
+            tokenizer, advice.vocabulary, as_advised=not data.tokenizer and data.vocab_size == advised.data.vocab_size
+        ),
+        line(
+            f"dropout {model.dropout}, label smoothing {training.label_smoothing}{sampling}",
+            advice.dropout,
+            as_advised=model.dropout == advised.model.dropout,
+        ),
         line(
             f"{training.batch_tokens:,} target tokens an update, learning rate {training.learning_rate:g}, "
             f"{_SCHEDULES[training.schedule]}",
             advice.batch,
-            as_advised=advised.get("training", {}).get("batch_tokens") == training.batch_tokens,
+            as_advised=training.batch_tokens == advised.training.batch_tokens,
         ),
     ]
 
@@ -161,14 +168,20 @@ def explain_length(config: RunConfig, prepared: Prepared, updates_an_epoch: int,
     seconds_an_epoch = an_epoch / expected_speed(config, prepared, device)
     if training.max_updates is None:
         assert training.time_budget is not None
-        epochs = min(MOST_EPOCHS, training.time_budget / seconds_an_epoch)
+        epochs = training.time_budget / seconds_an_epoch
+        if epochs > MOST_EPOCHS:
+            return (
+                f"{MOST_EPOCHS} passes over {an_epoch:,} target tokens, as more would only overfit: "
+                f"about {duration(MOST_EPOCHS * seconds_an_epoch)} of the {duration(training.time_budget)} there are"
+            )
         return (
             f"{duration(training.time_budget)} in all: about {max(1, round(epochs))} passes over {an_epoch:,} target "
             f"tokens; how many it will be is settled by the speed of the first updates"
         )
     epochs = training.max_updates / updates_an_epoch
+    passes = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.3g}"
     return (
-        f"{epochs:.3g} passes over {an_epoch:,} target tokens: {training.max_updates:,} updates, "
+        f"{passes} passes over {an_epoch:,} target tokens: {training.max_updates:,} updates, "
         f"about {duration(epochs * seconds_an_epoch)} on this machine"
     )
 

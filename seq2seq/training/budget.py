@@ -36,9 +36,11 @@ class Budget:
     """Seconds that the end takes apart from validating."""
     settled: int = 0
     """How often the number of updates has been settled, in all parts of the run."""
-    _updates: int = -_WARMING_UP
-    _seconds: float = 0.0
-    """Of the updates counted, with all that comes between them but for validations."""
+    updates: int = 0
+    """Timed since it was settled last, in all parts of the run."""
+    seconds: float = 0.0
+    """They took, with all that comes between them but for validations."""
+    _warming_up: int = _WARMING_UP
     _last: float = 0.0
     """When the last update had been made, or a validation after it."""
     _validation: float | None = None
@@ -46,9 +48,11 @@ class Budget:
 
     def learned(self, elapsed: float) -> None:
         """An update has been made by now, in seconds of the run."""
-        self._updates += 1
-        if self._updates > 0:
-            self._seconds += elapsed - self._last
+        if self._warming_up:
+            self._warming_up -= 1
+        else:
+            self.updates += 1
+            self.seconds += elapsed - self._last
         self._last = elapsed
 
     def validated(self, seconds: float) -> None:
@@ -70,21 +74,22 @@ class Budget:
         if training.time_budget is None or not self._is_due(training, update, elapsed):
             return None
         self.settled += 1
-        seconds = self._seconds / max(1, self._updates)
+        seconds = self.seconds / max(1, self.updates)
         validation = self.validation_updates * seconds if self._validation is None else self._validation
         end = (1 + _FINISHING) * validation + self.finish  # with the last validation
         left = training.time_budget - elapsed - min(end, _ENDING * training.time_budget)
+        valid_every = training.valid_every
         if left <= 0 or not seconds:
-            n_updates, valid_every = 0, training.valid_every
-        elif training.valid_every is None:
-            n_validations = min(max(int(_VALIDATING * left / max(validation, 1e-9)), _FEWEST), _MOST) - 1
-            n_updates = int(max(0.0, left - n_validations * validation) / seconds)
-            valid_every = -(-(update + n_updates) // (n_validations + 1))
+            n_updates = 0
+        elif valid_every is None:
+            n_validations = min(max(int(_VALIDATING * left / max(validation, 1e-9)), _FEWEST), _MOST)
+            n_updates = int(max(0.0, left - (n_validations - 1) * validation) / seconds)
         else:
-            n_updates, valid_every = int(left / (seconds + validation / training.valid_every)), training.valid_every
-        self._updates, self._seconds = 0, 0.0  # the machine may be a faster or slower one from here on
-        max_updates = max(1, min(update + n_updates, max(self.most_updates, update)))
-        valid_every = max(1, min(valid_every or max_updates, max_updates))
+            n_updates = int(left / (seconds + validation / valid_every))
+        max_updates = max(1, update, min(update + n_updates, self.most_updates))
+        if valid_every is None:
+            valid_every = -(-max_updates // (n_validations if n_updates else 1))
+        self.updates, self.seconds = 0, 0.0  # the machine may be a faster or slower one from here on
         return replace(
             training,
             max_updates=max_updates,
@@ -94,11 +99,13 @@ class Budget:
 
     def _is_due(self, training: TrainingConfig, update: int, elapsed: float) -> bool:
         assert training.time_budget is not None
+        known = self.updates >= _FEW
         if self.settled == 0:
-            known = self._updates >= _FEW and self._seconds >= _EARLY * training.time_budget
-            return known or elapsed >= training.time_budget
-        measured = self._updates >= _FEW and self._validation is not None
-        if self.settled > 1 or training.max_updates is None or not measured:
+            some = self.seconds >= _EARLY * training.time_budget or update >= _EARLY * self.most_updates
+            return (known and some) or elapsed >= training.time_budget
+        if self.settled > 1 or training.max_updates is None or training.valid_every is None:
             return False
+        # Not before a validation has shown what it takes, if there is one.
+        validated = self._validation is not None or training.valid_every > update
         falling = training.cooldown if training.schedule == "hold_cooldown" else 0.5
-        return training.max_updates * (1 - falling) <= update < training.max_updates
+        return known and validated and training.max_updates * (1 - falling) <= update < training.max_updates

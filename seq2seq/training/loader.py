@@ -2,11 +2,10 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain, count
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,12 @@ from numpy.typing import NDArray
 from seq2seq.batching import Ids, Pool, epoch_pools, micro_batches
 from seq2seq.config import RunConfig
 from seq2seq.corpus import IdsStore
-from seq2seq.tokenizer import Tokenizer
+from seq2seq.tokenizer import UNK, Tokenizer
 
 _DRAWN_AT_ONCE = 1024
 """Pairs that are divided anew in one call, which returns Python's own numbers."""
+_HEARING = 0.2
+"""Seconds between two checks while text is waited for."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,16 @@ class Portion:
             yield Portion([self.src[i] for i in part], [self.tgt[i] for i in part])
 
 
-class _Readable(Protocol):
-    """A pool whose updates can be read."""
+@dataclass(frozen=True)
+class _Place:
+    """Where in the training a pool stands."""
 
-    def portion(self, i: int) -> Portion:
-        """What the i-th update of the pool, by length, is made from."""
+    epoch: int
+    before: int
+    """Updates of the epoch before this pool's."""
+    pool: Pool
+    done: int
+    """Updates of the pool that are passed over."""
 
 
 @dataclass(frozen=True)
@@ -103,31 +109,42 @@ class Loader:
         ids: the corpus.
         tokenizer: that made the ids.
         config: how many tokens an update holds, and whether text is divided anew.
+        check: called while text is waited for; may raise.
+
+    Raises:
+        UserError: text is to be divided anew, and the tokenizer knows one way alone (78).
     """
 
-    def __init__(self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig) -> None:
+    def __init__(
+        self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._ids, self._tokenizer = ids, tokenizer
         self._training, self._data = config.training, config.data
+        self._check = check
+        if self._data.subword_sampling:
+            tokenizer.sample(tokenizer.encode(["a"]), self._data.subword_sampling, 0)
         self.seconds_waited = 0.0
         """For text that was not divided yet when its update was due."""
 
-    def updates(self, epoch: int, done: int = 0) -> Generator[tuple[Portion, bool], None, None]:
+    def updates(self, epoch: int, done: int = 0) -> Generator[tuple[Portion, int, int], None, None]:
         """The updates from an epoch on, without end.
 
         Args:
             epoch: counted from 0.
-            done: updates of it that are passed over.
+            done: updates of it that are passed over; those of later epochs too, where it has fewer.
 
         Yields:
-            What an update is made from, and whether it is the last of its epoch.
+            What an update is made from, and the epoch and the updates done in it by then.
         """
-        for pool, skipped, readable in self._readable(self._pools(epoch, done)):
-            for nth in range(skipped, len(pool.order)):
-                yield readable.portion(int(pool.order[nth])), pool.is_last and nth == len(pool.order) - 1
+        for at, readable in self._readable(self._pools(epoch, done)):
+            for nth in range(at.done, len(at.pool.order)):
+                ends_epoch = at.pool.is_last and nth == len(at.pool.order) - 1
+                portion = readable.portion(int(at.pool.order[nth]))
+                yield (portion, at.epoch + 1, 0) if ends_epoch else (portion, at.epoch, at.before + nth + 1)
 
-    def _pools(self, epoch: int, done: int) -> Iterator[tuple[int, Pool, int]]:
-        """Epoch, pool, and how many of its updates are passed over."""
+    def _pools(self, epoch: int, done: int) -> "Iterator[_Place]":
         for later in count(epoch):
+            before = 0
             for pool in epoch_pools(
                 self._ids.src_lengths,
                 self._ids.tgt_lengths,
@@ -136,43 +153,54 @@ class Loader:
                 epoch=later,
             ):
                 if done < len(pool.order):
-                    yield later, pool, done
+                    yield _Place(later, before, pool, done)
                 done = max(0, done - len(pool.order))
+                before += len(pool.order)
 
-    def _readable(self, pools: Iterator[tuple[int, Pool, int]]) -> Iterator[tuple[Pool, int, _Readable]]:
+    def _readable(self, places: "Iterator[_Place]") -> "Iterator[tuple[_Place, _Stored | _Drawn]]":
         if not self._data.subword_sampling:
-            for _, pool, skipped in pools:
-                yield pool, skipped, _Stored(pool, self._ids)
+            for place in places:
+                yield place, _Stored(place.pool, self._ids)
             return
         is_over = threading.Event()
         with ThreadPoolExecutor(1, "reader") as reader:
             try:
-                epoch, pool, skipped = next(pools)
-                ahead = reader.submit(self._draw, epoch, pool, is_over)
-                for epoch, following, skipped_then in pools:
-                    began = time.monotonic()
-                    drawn = ahead.result()
-                    self.seconds_waited += time.monotonic() - began
-                    assert drawn is not None
-                    ahead = reader.submit(self._draw, epoch, following, is_over)
-                    yield pool, skipped, drawn
-                    pool, skipped = following, skipped_then
+                place = next(places)
+                ahead = reader.submit(self._draw, place, is_over)
+                for following in places:
+                    drawn = self._waited_for(ahead)
+                    ahead = reader.submit(self._draw, following, is_over)
+                    yield place, drawn
+                    place = following
             finally:
                 is_over.set()  # nobody waits for a pool that nobody wants
 
-    def _draw(self, epoch: int, pool: Pool, is_over: threading.Event) -> _Drawn | None:
+    def _waited_for(self, ahead: "Future[_Drawn | None]") -> _Drawn:
+        began = time.monotonic()
+        while not wait([ahead], timeout=_HEARING).done:
+            self._check()
+        self.seconds_waited += time.monotonic() - began
+        drawn = ahead.result()
+        assert drawn is not None  # only one that is not waited for is broken off
+        return drawn
+
+    def _draw(self, place: "_Place", is_over: threading.Event) -> _Drawn | None:
         """Divide the text of a pool anew; None where it is not wanted any more."""
-        most = self._data.max_length - 1
+        pool, most = place.pool, self._data.max_length - 1
         blocks = []
         for start in range(0, len(pool.rows), _DRAWN_AT_ONCE):
             if is_over.is_set():
                 return None
             src, tgt = self._ids.take(pool.rows[start : start + _DRAWN_AT_ONCE])
             likeliest = [ids.tolist() for ids in (*src, *tgt)]
-            seed = np.random.SeedSequence((self._training.seed, epoch, pool.number, start)).generate_state(1)[0]
+            seed = np.random.SeedSequence((self._training.seed, place.epoch, place.before, start)).generate_state(1)[0]
             drawn = self._tokenizer.sample(likeliest, self._data.subword_sampling, int(seed) >> 1)
-            # A text in too many pieces stays as it was: a model may have no room for more.
-            rows = [new if 0 < len(new) <= most else old for old, new in zip(likeliest, drawn, strict=True)]
+            # A text in too many pieces stays as it was: a model may have no room for more. So does one with
+            # characters that the tokenizer does not know: decoding has lost them.
+            rows = [
+                new if 0 < len(new) <= most and UNK not in old else old
+                for old, new in zip(likeliest, drawn, strict=True)
+            ]
             blocks.append((_Side.block(rows[: len(src)]), _Side.block(rows[len(src) :])))
         src_blocks, tgt_blocks = zip(*blocks, strict=True)
         return _Drawn(pool, _Side(src_blocks), _Side(tgt_blocks))

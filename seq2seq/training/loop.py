@@ -29,6 +29,9 @@ from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Progress, Report, Sample, Saved, Settled, Validation
 from seq2seq.training.validation import Stopped, ValidationSet
 
+_SAVING = 300.0
+"""Seconds between checkpoints while nobody knows how long training will be."""
+
 StopSignal = Callable[[], int | None]
 """Says which signal asks training to stop, if any has arrived."""
 
@@ -63,7 +66,7 @@ class Trainer:
         self.run = run
         self.config = config
         self.training = config.training
-        self.loader = Loader(prepared.ids, prepared.tokenizer, config)
+        self.loader = Loader(prepared.ids, prepared.tokenizer, config, self._check_stop)
         self.remembered: dict[str, Any] = {
             "corpora": [[record.role, record.sha256] for record in prepared.corpora],
             "tokenizer": prepared.tokenizer_sha256,
@@ -88,6 +91,7 @@ class Trainer:
         self.bad_validations = 0
         self.scores: dict[str, float] = {}
         self.seconds_before = 0.0
+        self.seconds_saved = 0.0
         self.began = began
         self.last_report: Report | None = None
         self.has_checkpoint = False
@@ -112,7 +116,6 @@ class Trainer:
         began = time.monotonic()
         learned = self.learner.update(portion, self.update + 1)
         self.update += 1
-        self.updates_in_epoch += 1
         self.loss_sum += learned.loss_sum
         self.n_tokens += learned.n_tokens
         self.n_padding += learned.n_padding
@@ -130,11 +133,13 @@ class Trainer:
         # The order is the same each time: what was done before an interruption is passed over.
         with contextlib.closing(self.loader.updates(self.epoch, self.updates_in_epoch)) as updates:
             while self.reason_to_end() is None:
-                portion, ends_epoch = next(updates)
+                try:
+                    portion, epoch, updates_in_epoch = next(updates)
+                except Stopped:
+                    yield from self._settle()
+                    return
                 self._learn(portion)
-                if ends_epoch:
-                    self.epoch += 1
-                    self.updates_in_epoch = 0
+                self.epoch, self.updates_in_epoch = epoch, updates_in_epoch
                 self.budget.learned(self.seconds)
                 yield from self._keep_to_budget()
                 if self.update % self.training.report_every == 0:
@@ -187,7 +192,9 @@ class Trainer:
                 self.saved_at = 0  # not with this validation in it
             yield from self._validate()
         every = self.training.save_every
-        due = (every is not None and self.update % every == 0) or self.reason_to_end() is not None
+        # Before they are settled, it goes by the clock.
+        due = self.seconds - self.seconds_saved >= _SAVING if every is None else self.update % every == 0
+        due = due or self.reason_to_end() is not None
         if self.update and self.saved_at != self.update and due:
             yield self.save()
 
@@ -273,14 +280,14 @@ class Trainer:
         """Write a checkpoint: everything that the next update depends on."""
         tensors, n_averaged = self.learner.state()
         tensors |= {f"rng.{name}": state for name, state in rng_tensors().items()}
-        self.saved_at = self.update
+        self.saved_at, self.seconds_saved = self.update, self.seconds
         state = {
             **{key: getattr(self, key) for key in _COUNTERS},
             "micro_batch_tokens": self.learner.micro_batch_tokens,
             "last_report": asdict(self.last_report) if self.last_report else None,
             "seconds": self.seconds,
             "n_averaged": n_averaged,
-            "settled": self.budget.settled,
+            "budget": [self.budget.settled, self.budget.updates, self.budget.seconds],
             **self.remembered,
             "config": asdict(self.config),
         }
@@ -294,8 +301,10 @@ class Trainer:
         for key in _COUNTERS:
             setattr(self, key, checkpoint.state[key])
         self.seconds_before = checkpoint.state["seconds"]
+        settled, updates, seconds = checkpoint.state.get("budget", [0, 0, 0.0])
         # With another limit than before the length of training is open again.
-        self.budget.settled = checkpoint.state.get("settled", 0) if self.training.max_updates is not None else 0
+        if self.training.max_updates is not None or settled == 0:
+            self.budget.settled, self.budget.updates, self.budget.seconds = settled, updates, seconds
         tensors = checkpoint.tensors
         self.has_checkpoint = True
         if self.validation_is_due():

@@ -16,6 +16,7 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import torch
 from straightforward import Loop
 
@@ -41,7 +42,7 @@ def prepared_corpus(folder: Path, corpus: str, langs: str, vocab_size: int) -> P
 
 
 def endless(loader: Loader) -> Iterator[Portion]:
-    return (portion for portion, _ in loader.updates(0))
+    return (portion for portion, *_ in loader.updates(0))
 
 
 def matmul_rate() -> float:
@@ -81,7 +82,7 @@ def learn(tool: str, folder: Path, corpus: str, langs: str, tokens: int, pipe: C
             number += 1
             n_tokens += portion.n_tgt_tokens
             if tool == LOOP:
-                loop.update([list(row) for row in portion.src], [list(row) for row in portion.tgt])
+                loop.update(*([np.asarray(row).tolist() for row in side] for side in (portion.src, portion.tgt)))
             else:
                 learner.update(portion, number)
         pipe.send((n_tokens, time.perf_counter() - began, loader.seconds_waited))
@@ -95,6 +96,7 @@ class Tool:
         self.pipe, theirs = spawn.Pipe()
         self.process = spawn.Process(target=learn, args=(name, *words, theirs), daemon=True)
         self.process.start()
+        theirs.close()  # so that its end is noticed
         self.vocabulary, self.padding = self.pipe.recv()
 
     def updates(self, n: int) -> tuple[int, float, float]:
