@@ -123,7 +123,7 @@ class TestTrain:
         """The higher layer counts: --set is above the flags, and so is the last of them."""
         outcome = train("--train", corpus, "--set", "training.time_budget=2")
         assert outcome.code == 0, outcome.err
-        assert "2 s in all: about " in outcome.err
+        assert " passes over " in outcome.err
         assert " more fit into the 0:00:0" in outcome.err
         assert read_manifest(tmp_path / "run").finished
 

@@ -170,7 +170,7 @@ def test_pairs_are_taken_from_all_over_the_corpus(store, monkeypatch):
     ids = store([([7] * 3, [8])] * 1000)
     rows = lexicon._sample(ids)
     assert rows.tolist() == list(range(1000))
-    monkeypatch.setattr(lexicon, "_MOST_PAIRS", 100)
+    monkeypatch.setattr(lexicon, "MOST_PAIRS", 100)
     assert lexicon._sample(ids).tolist() == list(range(0, 1000, 10))
     monkeypatch.setattr(lexicon, "_MOST_LINKS", 40)  # 4 a pair, with the empty word
     assert lexicon._sample(ids).tolist() == list(range(0, 1000, 100))
