@@ -28,7 +28,6 @@ from seq2seq.training.advice import (
 )
 from seq2seq.training.corpora import read_corpora
 from seq2seq.training.loop import StopSignal
-from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Finished, Notice, Progress
 from seq2seq.training.run import Run
@@ -76,8 +75,6 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
     """
     began = time.monotonic()
     device = pick_device(request.device)
-    if device.type == "cpu":
-        keep_freed_memory()
     request = replace(request, layers=one_limit(request.layers))
     asked = build(merge(request.layers), where="the configuration")
     if asked.preset != "auto" and asked.preset not in PRESETS:

@@ -27,6 +27,7 @@ from seq2seq.training.card import model_card
 from seq2seq.training.corpora import discard
 from seq2seq.training.lexicon import MOST_PAIRS, build_lexicon, byte_pieces
 from seq2seq.training.loop import StopSignal, Trainer
+from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, Notice, Progress, Started
 from seq2seq.training.validation import ValidationSet
@@ -77,6 +78,8 @@ class Run:
     def train(self, checkpoint: Checkpoint | None) -> Iterator[Progress]:
         """Train from the beginning or from a checkpoint, then settle the length penalty and finish."""
         trainer = self.trainer
+        if trainer.device.type == "cpu":
+            keep_freed_memory()  # not before: what preparing has done with is not wanted again
         if checkpoint is not None:
             trainer.restore(checkpoint)
         # The line of a validation that is still to be made up for is written with it.
