@@ -42,8 +42,8 @@ DOORS = {
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
     "threading": {"training.loader", "translation.workers"},
-    "multiprocessing": {"translation.workers"},
-    "signal": {"cli.signals"},
+    "multiprocessing": {"training.replicas", "translation.workers"},
+    "signal": {"cli.signals", "training.replicas"},
     "fcntl": {"lines.lock"},
     "msvcrt": {"lines.lock"},
 }

@@ -6,7 +6,7 @@ Shapes: B sentences, S source length, T target length, N real target positions, 
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,24 +21,42 @@ from seq2seq.training.averaging import Average
 from seq2seq.training.loader import Portion
 from seq2seq.training.loss import output_loss
 from seq2seq.training.optimizer import build_optimizer, learning_rate
+from seq2seq.training.replicas import Replicas, n_replicas
 from seq2seq.translation import is_out_of_memory
 
 _MICRO_BATCH_TOKENS = {False: 16_384, True: 3072}
 """On a GPU, on a CPU: what a CPU writes in one pass should still be near when the way back reads it."""
 
 
+class _Task(NamedTuple):
+    """What one replica does for an update."""
+
+    parts: list[Portion]
+    """One forward pass each."""
+    n_tokens: int
+    """Target tokens of the whole update."""
+
+
 @dataclass(frozen=True)
 class Learned:
     """What one update was made of."""
 
-    loss_sum: Tensor
-    """Label-smoothed cross-entropy, summed over its target tokens, in nats; left on the device. []"""
+    loss_sum: Tensor | float
+    """Label-smoothed cross-entropy, summed over its target tokens, in nats; left on a GPU, which need not wait. []"""
     n_tokens: int
     """Target tokens, EOS included."""
     n_padding: int
     """Positions of both sides that hold no token."""
     n_positions: int
     """Positions of both sides."""
+
+    def __add__(self, other: "Learned") -> "Learned":
+        return Learned(
+            self.loss_sum + other.loss_sum,
+            self.n_tokens + other.n_tokens,
+            self.n_padding + other.n_padding,
+            self.n_positions + other.n_positions,
+        )
 
 
 class Learner:
@@ -58,7 +76,9 @@ class Learner:
         self.optimizer = build_optimizer(self.model, self.training)
         self.average = Average(self.model, self.training)
         self.precision = pick_precision(self.training.precision, device)
+        n = 1 if self.training.compile else n_replicas(device, self.training.batch_tokens)
         self.sum_of_losses = torch.compile(self._sum_of_losses) if self.training.compile else self._sum_of_losses
+        self.replicas = Replicas(self.model, self._learn, n)
         self.micro_batch_tokens = self.training.micro_batch_tokens or _MICRO_BATCH_TOKENS[device.type == "cpu"]
         """Lowered where memory runs out, and remembered: sums in other portions round otherwise."""
 
@@ -68,6 +88,11 @@ class Learner:
         Raises:
             UserError: loss or gradient is not finite (79), or memory is out (75); the weights are untouched.
         """
+        # The step too: waking other threads for it would cost small models more than they save large ones.
+        with self.replicas.a_core_each():
+            return self._update(portion, number)
+
+    def _update(self, portion: Portion, number: int) -> Learned:
         while True:
             try:
                 learned = self._gradient(portion)
@@ -110,26 +135,32 @@ class Learner:
     def _gradient(self, portion: Portion) -> Learned:
         """Accumulate the gradient of the mean loss over an update's target tokens."""
         self.optimizer.zero_grad(set_to_none=True)
-        n_tokens = portion.n_tgt_tokens
-        total = torch.zeros((), device=self.device)
-        n_padding = n_positions = 0
-        for part in portion.parts(most=self.micro_batch_tokens):
+        shares = portion.shares(len(self.replicas))
+        tasks = [_Task(list(share.parts(most=self.micro_batch_tokens)), portion.n_tgt_tokens) for share in shares]
+        learned = self.replicas.run(tasks)
+        return sum(learned[1:], learned[0])
+
+    def _learn(self, task: "_Task") -> Learned:
+        learned = Learned(0.0, 0, 0, 0)
+        for part in task.parts:
             batch = collate(part.src, part.tgt)
-            n_padding += batch.n_padding
-            n_positions += batch.src.numel() + batch.tgt_out.numel()
             with self._autocast():
                 loss_sum = self.sum_of_losses(batch.to(self.device))
             # Divide by the tokens of the whole update: averaging each micro-batch first would make a
             # token weigh more where its micro-batch is small.
-            (loss_sum / n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
-            total += loss_sum.detach()
-        return Learned(total, n_tokens, n_padding, n_positions)
+            (loss_sum / task.n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+            n_positions = batch.src.numel() + batch.tgt_out.numel()
+            loss_sum = loss_sum.detach()
+            known = float(loss_sum) if self.device.type == "cpu" else loss_sum
+            learned += Learned(known, batch.n_tgt_tokens, batch.n_padding, n_positions)
+        return learned
 
     def _use_less_memory(self, portion: Portion) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        if len(portion) == sum(1 for _ in portion.parts(most=self.micro_batch_tokens)):
+        shares = portion.shares(len(self.replicas))
+        if len(portion) == sum(1 for share in shares for _ in share.parts(most=self.micro_batch_tokens)):
             raise UserError(
                 "memory ran out on a single sentence pair",
                 mend="free memory, or lower data.max_length or the size of the model",

@@ -43,6 +43,10 @@ class Portion:
         for part in micro_batches(np.arange(len(self), dtype=np.uint32), src, tgt, most=most):
             yield Portion([self.src[i] for i in part], [self.tgt[i] for i in part])
 
+    def shares(self, n: int) -> "list[Portion]":
+        """The same dealt out to ``n``, the lengths alike; to fewer where there are not as many pairs."""
+        return [Portion(self.src[i::n], self.tgt[i::n]) for i in range(min(n, len(self)))]
+
 
 @dataclass(frozen=True)
 class _Place:

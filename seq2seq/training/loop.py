@@ -131,7 +131,8 @@ class Trainer:
         """
         yield from self._settle()
         # The order is the same each time: what was done before an interruption is passed over.
-        with contextlib.closing(self.loader.updates(self.epoch, self.updates_in_epoch)) as updates:
+        updates = self.loader.updates(self.epoch, self.updates_in_epoch)
+        with contextlib.closing(self.learner.replicas), contextlib.closing(updates):
             while self.reason_to_end() is None:
                 try:
                     portion, epoch, updates_in_epoch = next(updates)

@@ -1,0 +1,211 @@
+"""An update's pairs learnt by several processes at once: data parallelism on one machine's cores.
+
+Splitting every operation among the cores makes them wait for each other thousands of times an update, and leaves all
+but one idle in what cannot be split. Here each core works alone, on pairs of its own, and they meet once an update, to
+add up their gradients.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from mmap import mmap
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.training.memory import keep_freed_memory
+from seq2seq.translation import cores
+
+_FEWEST_TOKENS = 256
+"""Target tokens of an update for each replica: the products of fewer are slow."""
+_ALIGNED = 64
+"""Bytes: where vector instructions like their numbers to begin."""
+
+_PATIENCE = 0.5
+"""Seconds that a replica waits for the others awake: longer than some take longer than others."""
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def n_replicas(device: torch.device, batch_tokens: int) -> int:
+    """How many replicas an update is worth: one a core on a CPU, if each has enough to do; elsewhere one."""
+    if device.type != "cpu" or sys.platform != "linux":  # where processes can be forked with PyTorch in them
+        return 1
+    return max(1, min(cores(), batch_tokens // _FEWEST_TOKENS))
+
+
+class Replicas(Generic[Task, Result]):
+    """A model in this process, and in others that see its weights and have gradients of their own.
+
+    Args:
+        model: on a CPU if ``n`` is more than 1. Its weights are moved to memory that processes share, where they must
+            stay: change them in place.
+        learn: adds to the gradients of ``model``. The processes are forked here, and know what this knows now. Tasks
+            and results should hold no tensors, each of which would be laid in a file of its own.
+        n: how many in all; there are fewer where the system has no room for them.
+    """
+
+    def __init__(self, model: nn.Module, learn: Callable[[Task], Result], n: int) -> None:
+        self._parameters = list(model.parameters())
+        self._learn = learn
+        self._others: list[_Process[Task, Result]] = []
+        if n == 1:
+            return
+        for parameter, shared in zip(self._parameters, _shared_like(self._parameters), strict=True):
+            parameter.data = shared.copy_(parameter.data)
+        with contextlib.suppress(OSError):
+            while len(self) < n:
+                self._others.append(_Process(self._parameters, learn, self._others))
+
+    def __len__(self) -> int:
+        return 1 + len(self._others)
+
+    @contextlib.contextmanager
+    def a_core_each(self) -> Iterator[None]:
+        """While it lasts, this process uses one core, as the others always do; all of them if there is no other."""
+        n_threads = torch.get_num_threads()
+        if self._others:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_threads)
+
+    def close(self) -> None:
+        """End the other processes; one replica is left."""
+        while self._others:
+            self._others.pop().end()
+
+    def run(self, tasks: Sequence[Task]) -> list[Result]:
+        """Have each task learnt by another replica, all at once, and add their gradients to the model's own.
+
+        What is drawn at random follows from this process's default generator.
+
+        Args:
+            tasks: as many as there are replicas, or fewer.
+
+        Raises:
+            UserError: a process was killed (75).
+        """
+        if len(tasks) == 1:
+            return [self._learn(tasks[0])]
+        busy = self._others[: len(tasks) - 1]
+        for other, task in zip(busy, tasks[1:], strict=True):
+            other.begin(task, seed=int(torch.randint(2**63 - 1, ())))
+        try:
+            results = [self._learn(tasks[0])]
+        finally:
+            answers = [other.answer() for other in busy]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+            results.append(answer)
+        for other in busy:
+            for parameter, gradient in zip(self._parameters, other.gradients, strict=True):
+                parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad.add_(gradient)
+        return results
+
+
+class _Process(Generic[Task, Result]):
+    """A replica in a process of its own."""
+
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        learn: Callable[[Task], Result],
+        elder: "Sequence[_Process[Task, Result]]",
+    ) -> None:
+        self.gradients = _shared_like(parameters)
+        context = multiprocessing.get_context("fork")
+        self._connection, theirs = context.Pipe()
+        inherited = [other._connection for other in elder] + [self._connection]
+        process = context.Process(
+            target=_work, args=(theirs, inherited, parameters, self.gradients, learn), daemon=True
+        )
+        process.start()
+        theirs.close()
+        self.pid = process.pid
+        self.end = weakref.finalize(self, _end, self._connection, process)
+
+    def begin(self, task: Task, *, seed: int) -> None:
+        """Set it to work."""
+        with contextlib.suppress(OSError):  # found out when no answer comes
+            self._connection.send((task, seed))
+
+    def answer(self) -> Result | Exception:
+        """What came of it: a result, or an error."""
+        try:
+            answer: Result | Exception = _awake(self._connection).recv()
+        except (EOFError, OSError):
+            what = "a process that trains was killed"
+            mend = "free memory, or set OMP_NUM_THREADS=1 to train in one, and give the same command again"
+            return UserError(what, mend=mend, code=ExitCode.TRY_LATER)
+        return answer
+
+
+def _end(connection: Connection, process: BaseProcess) -> None:
+    connection.close()
+    process.kill()
+    process.join()
+
+
+def _work(
+    connection: Connection,
+    inherited: Sequence[Connection],
+    parameters: Sequence[nn.Parameter],
+    gradients: Sequence[Tensor],
+    learn: Callable[[Task], Result],
+) -> None:
+    """What the process does until its parent closes the connection, or is gone."""
+    for other in inherited:  # else it would not be closed while this process has it too
+        other.close()
+    # It is the parent that decides when to stop, and needs the answer of this update until then.
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            task, seed = _awake(connection).recv()
+            torch.manual_seed(seed)
+            answer: Result | Exception
+            try:
+                for parameter in parameters:
+                    parameter.grad = None
+                answer = learn(task)
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    gradient.zero_() if parameter.grad is None else gradient.copy_(parameter.grad)
+            except Exception as error:
+                answer = error
+            connection.send(answer)
+
+
+def _awake(connection: Connection) -> Connection:
+    """Wait for a message without going to sleep, unless it takes long: waking up a core can cost more than waiting."""
+    patience = time.monotonic() + _PATIENCE
+    while not connection.poll(0) and time.monotonic() < patience:
+        os.sched_yield()  # whoever has work to do goes first
+    return connection
+
+
+def _shared_like(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Zeros of the same shapes in memory that forked processes share."""
+    starts, size = [], 0
+    for parameter in parameters:
+        starts.append(size)
+        size += -(-parameter.nbytes // _ALIGNED) * _ALIGNED
+    memory = mmap(-1, size)
+    return [
+        torch.frombuffer(memory, dtype=p.dtype, count=p.numel(), offset=start).view(p.shape)
+        for p, start in zip(parameters, starts, strict=True)
+    ]
