@@ -179,18 +179,22 @@ def test_forgotten_replicas_end_their_processes():
     assert children() == before
 
 
-def test_processes_end_with_a_parent_that_is_killed():
-    code = """
-import os, signal, torch
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL), ("sys.exit(3)", 3), ("os._exit(4)", 4)],
+)
+def test_processes_end_with_a_parent_however_it_ends(end, code):
+    program = f"""
+import os, signal, sys, weakref
+weakref.finalize(os, print, end="")  # whose end would come after multiprocessing's
 from torch import nn
 from seq2seq.training.replicas import Replicas
-model = nn.Linear(2, 2)
-replicas = Replicas(model, print, 3)
+replicas = Replicas(nn.Linear(2, 2), print, 3)
 print(*(other.pid for other in replicas._others), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
+{end}
 """
-    parent = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, timeout=60)
-    assert parent.returncode == -signal.SIGKILL
+    parent = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert parent.returncode == code
     pids = parent.stdout.split()
     assert len(pids) == 2
     deadline = time.monotonic() + 20

@@ -6,7 +6,6 @@ add up their gradients.
 """
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -14,8 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection, Pipe
 from typing import Generic, TypeVar
 
 import torch
@@ -126,16 +124,20 @@ class _Process(Generic[Task, Result]):
         elder: "Sequence[_Process[Task, Result]]",
     ) -> None:
         self.gradients = _shared_like(parameters)
-        context = multiprocessing.get_context("fork")
-        self._connection, theirs = context.Pipe()
+        self._connection, theirs = Pipe()
+        # Else it would not be closed here while the new process has it, too.
         inherited = [other._connection for other in elder] + [self._connection]
-        process = context.Process(
-            target=_work, args=(theirs, inherited, parameters, self.gradients, learn), daemon=True
-        )
-        process.start()
+        # Not multiprocessing.Process, which an interpreter that ends asks to end, and waits for.
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                for other in inherited:
+                    other.close()
+                _work(theirs, parameters, self.gradients, learn)
+            finally:
+                os._exit(0)
         theirs.close()
-        self.pid = process.pid
-        self.end = weakref.finalize(self, _end, self._connection, process)
+        self.end = weakref.finalize(self, _end, self._connection, self.pid)
 
     def begin(self, task: Task, *, seed: int) -> None:
         """Set it to work."""
@@ -153,22 +155,19 @@ class _Process(Generic[Task, Result]):
         return answer
 
 
-def _end(connection: Connection, process: BaseProcess) -> None:
+def _end(connection: Connection, pid: int) -> None:
     connection.close()
-    process.kill()
-    process.join()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _work(
     connection: Connection,
-    inherited: Sequence[Connection],
     parameters: Sequence[nn.Parameter],
     gradients: Sequence[Tensor],
     learn: Callable[[Task], Result],
 ) -> None:
     """What the process does until its parent closes the connection, or is gone."""
-    for other in inherited:  # else it would not be closed while this process has it too
-        other.close()
     # It is the parent that decides when to stop, and needs the answer of this update until then.
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, signal.SIG_IGN)

@@ -120,6 +120,7 @@ def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> No
             rates.append(matmul_rate())
             for name, tool in tools.items():
                 n_tokens, seconds, _ = tool.updates(UPDATES)
+                time.sleep(1)  # its replicas stay awake for a while
                 if turn:
                     speeds[name].append(n_tokens / seconds)
             if turn:
