@@ -1,6 +1,7 @@
 """Training as a whole: what it leaves behind, and that no interruption changes it."""
 
 import json
+import os
 import platform
 import random
 import subprocess
@@ -15,7 +16,7 @@ from reversal import reversal_lines
 from seq2seq.checkpoint import load_checkpoint, lock, read_manifest
 from seq2seq.config import Layer, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
-from seq2seq.training import Request, train
+from seq2seq.training import Request, learner, replicas, train
 from seq2seq.training.learner import Learner
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
 from seq2seq.translation import Translator
@@ -131,6 +132,31 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, averag
     list(train(request(run, corpora, average)))
     assert weights_of(run) == weights_of(tmp_path / "whole")
     assert read_manifest(run).files == read_manifest(tmp_path / "whole").files
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or torch.accelerator.is_available(), reason="elsewhere there is one replica"
+)
+def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_path, corpora, monkeypatch):
+    forked, process = [], replicas._Process
+
+    def fork(*args):
+        forked.append(process(*args))
+        return forked[-1]
+
+    monkeypatch.setattr(learner, "n_replicas", lambda *_: 2)
+    monkeypatch.setattr(replicas, "_Process", fork)
+    list(train(request(tmp_path / "whole", corpora)))
+    run = tmp_path / "parts"
+    for asked in (5, 12):
+        with pytest.raises(Interrupted):
+            list(train(request(run, corpora), StopAt(asked)))
+    list(train(request(run, corpora)))
+    assert weights_of(run) == weights_of(tmp_path / "whole")
+    assert len(forked) == 4  # and each is gone
+    for one in forked:
+        with pytest.raises(ProcessLookupError):
+            os.kill(one.pid, 0)
 
 
 def test_an_interrupted_run_reads_the_same_pieces(tmp_path, corpora):

@@ -42,7 +42,7 @@ class Learned:
     """What one update was made of."""
 
     loss_sum: Tensor | float
-    """Label-smoothed cross-entropy, summed over its target tokens, in nats; left on a GPU, which need not wait. []"""
+    """Label-smoothed cross-entropy, summed over target tokens, in nats; left on a GPU. []"""
     n_tokens: int
     """Target tokens, EOS included."""
     n_padding: int
@@ -79,6 +79,7 @@ class Learner:
         n = 1 if self.training.compile else n_replicas(device, self.training.batch_tokens)
         self.sum_of_losses = torch.compile(self._sum_of_losses) if self.training.compile else self._sum_of_losses
         self.replicas = Replicas(self.model, self._learn, n)
+        """To be entered by whoever makes many updates."""
         self.micro_batch_tokens = self.training.micro_batch_tokens or _MICRO_BATCH_TOKENS[device.type == "cpu"]
         """Lowered where memory runs out, and remembered: sums in other portions round otherwise."""
 
@@ -89,7 +90,7 @@ class Learner:
             UserError: loss or gradient is not finite (79), or memory is out (75); the weights are untouched.
         """
         # The step too: waking other threads for it would cost small models more than they save large ones.
-        with self.replicas.a_core_each():
+        with self.replicas.one_core_each():
             return self._update(portion, number)
 
     def _update(self, portion: Portion, number: int) -> Learned:
@@ -140,7 +141,7 @@ class Learner:
         learned = self.replicas.run(tasks)
         return sum(learned[1:], learned[0])
 
-    def _learn(self, task: "_Task") -> Learned:
+    def _learn(self, task: _Task) -> Learned:
         learned = Learned(0.0, 0, 0, 0)
         for part in task.parts:
             batch = collate(part.src, part.tgt)

@@ -44,7 +44,7 @@ class Portion:
             yield Portion([self.src[i] for i in part], [self.tgt[i] for i in part])
 
     def shares(self, n: int) -> "list[Portion]":
-        """The same dealt out to ``n``, the lengths alike; to fewer where there are not as many pairs."""
+        """Every n-th pair each, so that they have like lengths; fewer shares where there are not as many pairs."""
         return [Portion(self.src[i::n], self.tgt[i::n]) for i in range(min(n, len(self)))]
 
 

@@ -132,7 +132,7 @@ class Trainer:
         yield from self._settle()
         # The order is the same each time: what was done before an interruption is passed over.
         updates = self.loader.updates(self.epoch, self.updates_in_epoch)
-        with contextlib.closing(self.learner.replicas), contextlib.closing(updates):
+        with self.learner.replicas, contextlib.closing(updates):
             while self.reason_to_end() is None:
                 try:
                     portion, epoch, updates_in_epoch = next(updates)

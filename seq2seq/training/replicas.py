@@ -10,10 +10,13 @@ import os
 import signal
 import sys
 import time
+import traceback
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
 from multiprocessing.connection import Connection, Pipe
+from types import TracebackType
 from typing import Generic, TypeVar
 
 import torch
@@ -27,9 +30,8 @@ _FEWEST_TOKENS = 256
 """Target tokens of an update for each replica: the products of fewer are slow."""
 _ALIGNED = 64
 """Bytes: where vector instructions like their numbers to begin."""
-
 _PATIENCE = 0.5
-"""Seconds that a replica waits for the others awake: longer than some take longer than others."""
+"""Seconds of asking for a message before sleeping until it comes."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,7 +39,8 @@ Result = TypeVar("Result")
 
 def n_replicas(device: torch.device, batch_tokens: int) -> int:
     """How many replicas an update is worth: one a core on a CPU, if each has enough to do; elsewhere one."""
-    if device.type != "cpu" or sys.platform != "linux":  # where processes can be forked with PyTorch in them
+    # Processes that PyTorch works in can be forked on Linux alone, and not where it holds an accelerator.
+    if device.type != "cpu" or sys.platform != "linux" or torch.accelerator.is_available():
         return 1
     return max(1, min(cores(), batch_tokens // _FEWEST_TOKENS))
 
@@ -45,44 +48,55 @@ def n_replicas(device: torch.device, batch_tokens: int) -> int:
 class Replicas(Generic[Task, Result]):
     """A model in this process, and in others that see its weights and have gradients of their own.
 
+    Entering the context forks them, leaving it ends them. Outside of it there is one, and
+    inside, too, where the system has no room for more.
+
     Args:
         model: on a CPU if ``n`` is more than 1. Its weights are moved to memory that processes share, where they must
             stay: change them in place.
-        learn: adds to the gradients of ``model``. The processes are forked here, and know what this knows now. Tasks
-            and results should hold no tensors, each of which would be laid in a file of its own.
-        n: how many in all; there are fewer where the system has no room for them.
+        learn: adds to the gradients of ``model``. Other processes know what it knew when they were forked. Tasks and
+            results should hold no tensors, each of which would be laid in a file of its own.
+        n: how many in all.
     """
 
     def __init__(self, model: nn.Module, learn: Callable[[Task], Result], n: int) -> None:
         self._parameters = list(model.parameters())
         self._learn = learn
+        self._n = n
         self._others: list[_Process[Task, Result]] = []
-        if n == 1:
-            return
-        for parameter, shared in zip(self._parameters, _shared_like(self._parameters), strict=True):
-            parameter.data = shared.copy_(parameter.data)
+
+    def __enter__(self) -> "Replicas[Task, Result]":
         with contextlib.suppress(OSError):
-            while len(self) < n:
-                self._others.append(_Process(self._parameters, learn, self._others))
+            if self._n > 1:
+                for parameter, shared in zip(self._parameters, _shared_like(self._parameters), strict=True):
+                    parameter.data = shared.copy_(parameter.data)
+            while len(self) < self._n:
+                self._others.append(_Process(self._parameters, self._learn, self._others))
+        return self
 
-    def __len__(self) -> int:
-        return 1 + len(self._others)
-
-    @contextlib.contextmanager
-    def a_core_each(self) -> Iterator[None]:
-        """While it lasts, this process uses one core, as the others always do; all of them if there is no other."""
-        n_threads = torch.get_num_threads()
-        if self._others:
-            torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(n_threads)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
     def close(self) -> None:
         """End the other processes; one replica is left."""
         while self._others:
             self._others.pop().end()
+
+    def __len__(self) -> int:
+        return 1 + len(self._others)
+
+    @contextlib.contextmanager
+    def one_core_each(self) -> Iterator[None]:
+        """While it lasts, this process uses one core, as the others always do; all of them if there is no other."""
+        if not self._others:
+            yield
+            return
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_threads)
 
     def run(self, tasks: Sequence[Task]) -> list[Result]:
         """Have each task learnt by another replica, all at once, and add their gradients to the model's own.
@@ -98,12 +112,15 @@ class Replicas(Generic[Task, Result]):
         if len(tasks) == 1:
             return [self._learn(tasks[0])]
         busy = self._others[: len(tasks) - 1]
-        for other, task in zip(busy, tasks[1:], strict=True):
-            other.begin(task, seed=int(torch.randint(2**63 - 1, ())))
         try:
-            results = [self._learn(tasks[0])]
-        finally:
-            answers = [other.answer() for other in busy]
+            for other, task in zip(busy, tasks[1:], strict=True):
+                other.begin(task, seed=int(torch.randint(2**63 - 1, ())))
+            mine = _attempt(self._learn, tasks[0])
+            answers = [mine, *(other.answer() for other in busy)]
+        except BaseException:
+            self.close()  # their answers would be taken for those to the next update
+            raise
+        results = []
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
@@ -125,19 +142,22 @@ class _Process(Generic[Task, Result]):
     ) -> None:
         self.gradients = _shared_like(parameters)
         self._connection, theirs = Pipe()
-        # Else it would not be closed here while the new process has it, too.
-        inherited = [other._connection for other in elder] + [self._connection]
-        # Not multiprocessing.Process, which an interpreter that ends asks to end, and waits for.
-        self.pid = os.fork()
-        if not self.pid:
-            try:
-                for other in inherited:
-                    other.close()
-                _work(theirs, parameters, self.gradients, learn)
-            finally:
-                os._exit(0)
+        # While the child itself has our ends, it would never see that its parent is gone.
+        ours = [*(other._connection for other in elder), self._connection]
+        # It is the parent that decides when to stop, and needs the answer of this update until then.
+        not_for_it = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, not_for_it)
+        try:
+            # multiprocessing would ask a process that heeds no signal to end, and wait for it for ever.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of PyTorch's threads, which the child has no need of
+                self.pid = os.fork()
+            if not self.pid:
+                _be_a_child(theirs, ours, parameters, self.gradients, learn)
+            self.end = weakref.finalize(self, _end, self._connection, self.pid, os.getpid())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        self.end = weakref.finalize(self, _end, self._connection, self.pid)
 
     def begin(self, task: Task, *, seed: int) -> None:
         """Set it to work."""
@@ -145,48 +165,64 @@ class _Process(Generic[Task, Result]):
             self._connection.send((task, seed))
 
     def answer(self) -> Result | Exception:
-        """What came of it: a result, or an error."""
+        """What came of it: a result, or an error.
+
+        Raises:
+            UserError: it was killed (75).
+        """
         try:
             answer: Result | Exception = _awake(self._connection).recv()
         except (EOFError, OSError):
             what = "a process that trains was killed"
             mend = "free memory, or set OMP_NUM_THREADS=1 to train in one, and give the same command again"
-            return UserError(what, mend=mend, code=ExitCode.TRY_LATER)
+            raise UserError(what, mend=mend, code=ExitCode.TRY_LATER) from None
         return answer
 
 
-def _end(connection: Connection, pid: int) -> None:
+def _end(connection: Connection, pid: int, parent: int) -> None:
+    if os.getpid() != parent:  # a process forked by others, that ends
+        return
     connection.close()
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
-def _work(
+def _be_a_child(
     connection: Connection,
+    ours: Sequence[Connection],
     parameters: Sequence[nn.Parameter],
     gradients: Sequence[Tensor],
     learn: Callable[[Task], Result],
 ) -> None:
-    """What the process does until its parent closes the connection, or is gone."""
-    # It is the parent that decides when to stop, and needs the answer of this update until then.
-    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    with contextlib.suppress(EOFError, OSError):
+    """What the process does until its parent closes the connection, or is gone. Does not return."""
+    try:
+        for other in ours:
+            other.close()
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         while True:
             task, seed = _awake(connection).recv()
-            torch.manual_seed(seed)
-            answer: Result | Exception
-            try:
-                for parameter in parameters:
-                    parameter.grad = None
-                answer = learn(task)
-                for parameter, gradient in zip(parameters, gradients, strict=True):
-                    gradient.zero_() if parameter.grad is None else gradient.copy_(parameter.grad)
-            except Exception as error:
-                answer = error
-            connection.send(answer)
+            torch.default_generator.manual_seed(seed)
+            for gradient in gradients:
+                gradient.zero_()
+            connection.send(_attempt(learn, task))
+    except (EOFError, OSError):
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _attempt(learn: Callable[[Task], Result], task: Task) -> Result | Exception:
+    """What comes of a task; of an error without what it held, which may be all that memory ran out for."""
+    try:
+        return learn(task)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
 
 
 def _awake(connection: Connection) -> Connection:

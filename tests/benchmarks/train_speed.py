@@ -74,6 +74,7 @@ def learn(tool: str, folder: Path, corpus: str, langs: str, tokens: int, pipe: C
     else:
         keep_freed_memory()  # as `seq2seq train` does
         learner = Learner(config, len(prepared.tokenizer), torch.device("cpu"))
+        learner.replicas.__enter__()  # until the process ends
     updates, number = endless(loader), 0
     pipe.send((len(prepared.tokenizer), padding(Loader(prepared.ids, prepared.tokenizer, config))))
     while n := pipe.recv():
