@@ -48,7 +48,7 @@ def reversal_recipe(folder: Path) -> Layer:
             "dropout": 0.0,
         },
         "training": {
-            **{"batch_tokens": 512, "learning_rate": 5e-3, "warmup_updates": 100, "max_updates": 800},
-            **{"valid_every": 800, "ema_decay": 0.95, "label_smoothing": 0.0},
+            **{"batch_tokens": 512, "learning_rate": 5e-3, "warmup_updates": 100, "max_updates": 1000},
+            **{"valid_every": 1000, "ema_decay": 0.95, "label_smoothing": 0.0},
         },
     }
