@@ -48,8 +48,8 @@ def n_replicas(device: torch.device, batch_tokens: int) -> int:
 class Replicas(Generic[Task, Result]):
     """A model in this process, and in others that see its weights and have gradients of their own.
 
-    Entering the context forks them, leaving it ends them. Outside of it there is one, and
-    inside, too, where the system has no room for more.
+    Entering the context forks them, leaving it ends them. Outside of it there is one, and inside, too, where the
+    system has no room for more.
 
     Args:
         model: on a CPU if ``n`` is more than 1. Its weights are moved to memory that processes share, where they must
@@ -107,7 +107,8 @@ class Replicas(Generic[Task, Result]):
             tasks: as many as there are replicas, or fewer.
 
         Raises:
-            UserError: a process was killed (75).
+            UserError: a process was killed (75); one replica is left.
+            Exception: what ``learn`` raised in the first of them that failed, once all are done.
         """
         if len(tasks) == 1:
             return [self._learn(tasks[0])]
