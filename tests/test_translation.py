@@ -303,6 +303,24 @@ def test_a_worker_that_was_killed_is_told_of():
     assert not multiprocessing.active_children()
 
 
+def test_an_interruption_while_a_worker_is_forked_leaves_none(monkeypatch):
+    forked: list[int] = []
+    fork = os.fork
+
+    def interrupted() -> int:
+        if pid := fork():
+            forked.append(pid)
+            os.kill(os.getpid(), signal.SIGINT)
+        return pid
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(_in_processes(2, squares, Given(100.0), range(20)))
+    assert len(forked) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(forked[0], 0)
+
+
 class TestPrecision:
     def test_auto_is_fp32_on_a_cpu(self):
         assert pick_dtype("auto", torch.device("cpu")) == torch.float32

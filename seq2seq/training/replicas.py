@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.forking import end_with, signals_held_back
 from seq2seq.training.memory import keep_freed_memory
 from seq2seq.translation import cores
 
@@ -145,19 +146,16 @@ class _Process(Generic[Task, Result]):
         self._connection, theirs = Pipe()
         # While the child itself has our ends, it would never see that its parent is gone.
         ours = [*(other._connection for other in elder), self._connection]
+        parent = os.getpid()
         # It is the parent that decides when to stop, and needs the answer of this update until then.
-        not_for_it = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, not_for_it)
-        try:
+        with signals_held_back():
             # multiprocessing would ask a process that heeds no signal to end, and wait for it for ever.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of PyTorch's threads, which the child has no need of
                 self.pid = os.fork()
             if not self.pid:
-                _be_a_child(theirs, ours, parameters, self.gradients, learn)
-            self.end = weakref.finalize(self, _end, self._connection, self.pid, os.getpid())
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                _be_a_child(parent, theirs, ours, parameters, self.gradients, learn)
+            self.end = weakref.finalize(self, _end, self._connection, self.pid, parent)
         theirs.close()
 
     def begin(self, task: Task, *, seed: int) -> None:
@@ -190,6 +188,7 @@ def _end(connection: Connection, pid: int, parent: int) -> None:
 
 
 def _be_a_child(
+    parent: int,
     connection: Connection,
     ours: Sequence[Connection],
     parameters: Sequence[nn.Parameter],
@@ -198,6 +197,7 @@ def _be_a_child(
 ) -> None:
     """What the process does until its parent closes the connection, or is gone. Does not return."""
     try:
+        end_with(parent)
         for other in ours:
             other.close()
         torch.set_num_threads(1)

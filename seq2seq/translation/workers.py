@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from seq2seq.decoding import Model
-from seq2seq.errors import ExitCode, Interrupted, UserError
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.forking import end_with, signals_held_back
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -59,7 +60,7 @@ def shared_out(n: int, search: Search[Work, Result], model: Model, work: Sequenc
 
 def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequence[Work]) -> Iterator[Result]:
     context = multiprocessing.get_context("fork")
-    n_taken, parent = context.Value("q", 0), os.getpid()
+    n_taken = context.Value("q", 0)
 
     def taken() -> Iterator[Work]:
         while True:
@@ -70,16 +71,15 @@ def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequ
                 return
             yield work[i]
 
-    stoppable = _Stoppable(model, lambda: os.getppid() != parent)
     workers: dict[Any, Any] = {}  # the process behind each connection
     try:
         for _ in range(n):
-            ours, theirs = context.Pipe(duplex=False)
-            workers[ours] = None
-            args = (list(workers), theirs.send, search, stoppable, taken())
-            workers[ours] = context.Process(target=_process, args=args, daemon=True)
-            workers[ours].start()
-            theirs.close()
+            with signals_held_back():
+                ours, theirs = context.Pipe(duplex=False)
+                args = (os.getpid(), [*workers, ours], theirs.send, search, model, taken())
+                workers[ours] = context.Process(target=_process, args=args, daemon=True)
+                workers[ours].start()
+                theirs.close()
         while workers:
             for connection in wait(list(workers)):
                 message = _received(connection)
@@ -90,15 +90,15 @@ def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequ
                     workers.pop(connection).join()
     finally:
         for process in workers.values():
-            # One whose start was interrupted ends by itself, as soon as it sees that its parent is gone.
-            if process is not None and process.pid is not None:
+            if process.pid is not None:  # it was started
                 process.kill()
                 process.join()
 
 
-def _process(inherited: list[Any], *args: Any) -> None:
+def _process(parent: int, inherited: list[Any], *args: Any) -> None:
     """What a worker process does."""
-    # While this process itself can read from the pipe, writing to a parent that is gone would wait for ever.
+    end_with(parent)
+    # While this process itself can read from the pipe, it would never see that nobody else does.
     for connection in inherited:
         connection.close()
     gc.disable()  # its life is short, and looking for cycles costs it 1%
@@ -153,8 +153,7 @@ def _worker(send: Callable[[_Message], None], search: Search[Work, Result], mode
     torch.set_num_threads(1)
     results: list[Result] = []
     last = time.monotonic()
-    # A parent that is gone hears nothing any more; one that is interrupted needs no telling.
-    with suppress(_Stopped, BrokenPipeError, KeyboardInterrupt, Interrupted):
+    with suppress(_Stopped, BrokenPipeError):  # a parent that is gone hears nothing any more
         try:
             for result in search(model, work):
                 results.append(result)

@@ -175,17 +175,30 @@ def on_terminal(words: list[str], stdout: int | IO[bytes] | None = None, **envir
 def translating(reverser) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
     """Starts ``translate`` with pipes."""
     started: list[subprocess.Popen[bytes]] = []
+    environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
 
     def start(*words: object, **streams: object) -> "subprocess.Popen[bytes]":
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | streams
         command = [*SEQ2SEQ, "translate", str(reverser), "--device", "cpu", *map(str, words)]
-        started.append(subprocess.Popen(command, **pipes))  # type: ignore[call-overload]
-        return started[-1]
+        process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload]
+        started.append(process)
+        return process
 
     yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    stacks = [stack for process in started if (stack := what_outlives(process)) is not None]
+    assert not stacks
+
+
+def what_outlives(process: "subprocess.Popen[bytes]") -> bytes | None:
+    """Where those are that a process forked and that are left when it is killed; None where all end with it."""
+    process.kill()
+    try:
+        process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)  # to which Python answers with its stack
+        _, stack = process.communicate(timeout=30)
+        return stack or b""
+    return None
 
 
 def read_line(process: "subprocess.Popen[bytes]") -> bytes:
@@ -259,7 +272,7 @@ class TestTranslating:
         assert n_taken > 100_000
 
     def test_workers_do_not_outlive_a_parent_that_is_killed(self, translating):
-        process = translating("--workers", 2, start_new_session=True)
+        process = translating("--workers", 2)
         process.stdin.write(b"a b c\n")
         process.stdin.flush()
         assert read_line(process) == b"c b a\n"
@@ -277,7 +290,7 @@ class TestTranslating:
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_interrupted_leaves_whole_lines_and_no_worker(self, translating, tmp_path, number, code):
-        process = translating("--workers", 2, start_new_session=True)
+        process = translating("--workers", 2)
         process.stdin.write(b"a b c\n")
         process.stdin.flush()
         assert read_line(process) == b"c b a\n"
