@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+import pytest_timeout
 from reversal import reversal_recipe
 
 
@@ -38,3 +39,10 @@ def reverser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in train(Request(folder / "run", [reversal_recipe(folder)], device="cpu")):
         pass
     return folder / "run"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """pytest-timeout puts its clock away where a test fails; what is torn down may hang all the same."""
+    item.config.hook.pytest_timeout_set_timer(item=item, settings=pytest_timeout._get_item_settings(item))
+    return (yield)

@@ -20,6 +20,7 @@ from typing import Any
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines.lock import try_lock
 from seq2seq.lines.output import CheckedFile, cannot_write, sync_folder
+from seq2seq.process import signals_held_back
 
 _FORMAT = 1
 _MARK_EVERY = 1.0
@@ -248,9 +249,10 @@ class PartialFile:
                 self.partial.chmod(stat.S_IMODE(self._place.stat().st_mode))
             if os.name == "nt":  # which renames no open file
                 self._file.close()
-            self.partial.replace(self._place)
-            self._close()
-            self._journal_path.unlink(missing_ok=True)
+            with signals_held_back():  # a journal without its answers would be nobody's
+                self.partial.replace(self._place)
+                self._close()
+                self._journal_path.unlink(missing_ok=True)
             sync_folder(self._place.parent)
         except OSError as error:
             raise cannot_write(self.name, error) from None

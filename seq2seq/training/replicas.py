@@ -7,13 +7,11 @@ add up their gradients.
 
 import contextlib
 import os
-import signal
 import sys
 import time
 import traceback
-import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from mmap import mmap
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
@@ -23,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.forking import end_with, signals_held_back
+from seq2seq.process import Forked
 from seq2seq.training.memory import keep_freed_memory
 from seq2seq.translation import cores
 
@@ -49,8 +47,8 @@ def n_replicas(device: torch.device, batch_tokens: int) -> int:
 class Replicas(Generic[Task, Result]):
     """A model in this process, and in others that see its weights and have gradients of their own.
 
-    Entering the context forks them, leaving it ends them. Outside of it there is one, and inside, too, where the
-    system has no room for more.
+    Entering the context forks them, leaving it ends them, as does the end of the thread that entered. Outside of it
+    there is one, and inside, too, where the system has no room for more.
 
     Args:
         model: on a CPU if ``n`` is more than 1. Its weights are moved to memory that processes share, where they must
@@ -146,16 +144,9 @@ class _Process(Generic[Task, Result]):
         self._connection, theirs = Pipe()
         # While the child itself has our ends, it would never see that its parent is gone.
         ours = [*(other._connection for other in elder), self._connection]
-        parent = os.getpid()
         # It is the parent that decides when to stop, and needs the answer of this update until then.
-        with signals_held_back():
-            # multiprocessing would ask a process that heeds no signal to end, and wait for it for ever.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of PyTorch's threads, which the child has no need of
-                self.pid = os.fork()
-            if not self.pid:
-                _be_a_child(parent, theirs, ours, parameters, self.gradients, learn)
-            self.end = weakref.finalize(self, _end, self._connection, self.pid, parent)
+        self._process = Forked(partial(_serve, theirs, ours, parameters, self.gradients, learn))
+        self.pid, self.end = self._process.pid, self._process.end
         theirs.close()
 
     def begin(self, task: Task, *, seed: int) -> None:
@@ -178,42 +169,27 @@ class _Process(Generic[Task, Result]):
         return answer
 
 
-def _end(connection: Connection, pid: int, parent: int) -> None:
-    if os.getpid() != parent:  # a process forked by others, that ends
-        return
-    connection.close()
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def _be_a_child(
-    parent: int,
+def _serve(
     connection: Connection,
     ours: Sequence[Connection],
     parameters: Sequence[nn.Parameter],
     gradients: Sequence[Tensor],
     learn: Callable[[Task], Result],
 ) -> None:
-    """What the process does until its parent closes the connection, or is gone. Does not return."""
-    try:
-        end_with(parent)
-        for other in ours:
-            other.close()
-        torch.set_num_threads(1)
-        keep_freed_memory()
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+    """What the process does until its parent closes the connection."""
+    for other in ours:
+        other.close()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    with contextlib.suppress(EOFError, OSError):
         while True:
             task, seed = _awake(connection).recv()
             torch.default_generator.manual_seed(seed)
             for gradient in gradients:
                 gradient.zero_()
             connection.send(_attempt(learn, task))
-    except (EOFError, OSError):
-        os._exit(0)
-    finally:
-        os._exit(1)
 
 
 def _attempt(learn: Callable[[Task], Result], task: Task) -> Result | Exception:

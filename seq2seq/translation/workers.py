@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import wait
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from seq2seq.decoding import Model
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.forking import end_with, signals_held_back
+from seq2seq.process import Forked, signals_held_back
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -71,14 +72,12 @@ def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequ
                 return
             yield work[i]
 
-    workers: dict[Any, Any] = {}  # the process behind each connection
+    workers: dict[Any, Forked] = {}  # the process behind each connection
     try:
         for _ in range(n):
             with signals_held_back():
                 ours, theirs = context.Pipe(duplex=False)
-                args = (os.getpid(), [*workers, ours], theirs.send, search, model, taken())
-                workers[ours] = context.Process(target=_process, args=args, daemon=True)
-                workers[ours].start()
+                workers[ours] = Forked(partial(_process, [*workers, ours], theirs.send, search, model, taken()))
                 theirs.close()
         while workers:
             for connection in wait(list(workers)):
@@ -87,17 +86,14 @@ def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequ
                 if message.error is not None:
                     raise message.error
                 if message.ended:
-                    workers.pop(connection).join()
+                    workers.pop(connection).end()
     finally:
         for process in workers.values():
-            if process.pid is not None:  # it was started
-                process.kill()
-                process.join()
+            process.end()
 
 
-def _process(parent: int, inherited: list[Any], *args: Any) -> None:
+def _process(inherited: list[Any], *args: Any) -> None:
     """What a worker process does."""
-    end_with(parent)
     # While this process itself can read from the pipe, it would never see that nobody else does.
     for connection in inherited:
         connection.close()

@@ -1,0 +1,183 @@
+"""Signals that wait, and forked processes that end with their parent."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from seq2seq.process import Forked, signals_held_back
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+
+
+def wait() -> None:
+    while True:
+        time.sleep(1000)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def state_of(pid: int) -> str | None:
+    """R, S, Z and so on; None where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+TO_END = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture
+def told() -> Iterator[list[int]]:
+    """Numbers of the signals that were answered."""
+    numbers: list[int] = []
+    before = {n: signal.signal(n, lambda number, frame: numbers.append(number)) for n in TO_END}
+    yield numbers
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("n_threads", [0, 1])
+@pytest.mark.parametrize("number", TO_END)
+def test_a_signal_is_answered_when_all_is_done(told, number, n_threads):
+    """The system may choose another thread to hear it."""
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait) for _ in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    try:
+        with signals_held_back():
+            os.kill(os.getpid(), number)
+            time.sleep(0.05)
+            assert told == []
+        assert told == [number]
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    os.kill(os.getpid(), number)
+    assert told == [number, number]
+
+
+def test_an_error_takes_no_signal_with_it(told):
+    def fail() -> None:
+        with signals_held_back():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        fail()
+    assert told == [signal.SIGTERM]
+
+
+def test_all_is_set_back_though_another_signal_is_answered_by_an_error_meanwhile(told, monkeypatch):
+    """Before Python changes a handler it answers what has come for others."""
+    set_handler, n_calls = signal.signal, 0
+
+    def interrupted(number: int, handler: object) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == len(TO_END) + 1:  # the first that is set back
+            raise InterruptedError
+        set_handler(number, handler)
+
+    def nothing() -> None:
+        with signals_held_back():
+            pass
+
+    before = [signal.getsignal(number) for number in TO_END]
+    monkeypatch.setattr(signal, "signal", interrupted)
+    with pytest.raises(InterruptedError):
+        nothing()
+    monkeypatch.undo()
+    assert [signal.getsignal(number) for number in TO_END] == before
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+def test_a_process_ends_with_its_function(tmp_path):
+    one = Forked(lambda: (tmp_path / "here").touch())
+    until(lambda: state_of(one.pid) in (None, "Z"))
+    assert (tmp_path / "here").exists()
+    one.end()
+    assert state_of(one.pid) is None
+    one.end()
+
+
+def test_an_error_is_shown_and_goes_no_further(capfd):
+    one = Forked(lambda: 1 / 0)
+    until(lambda: state_of(one.pid) in (None, "Z"))
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_it_hears_no_signal_and_is_ended_all_the_same():
+    one = Forked(wait)
+    for number in TO_END:
+        os.kill(one.pid, number)
+    time.sleep(0.1)
+    assert state_of(one.pid) in ("R", "S")
+    one.end()
+    assert state_of(one.pid) is None
+
+
+def test_it_ends_with_what_it_is_held_by():
+    one = Forked(wait)
+    pid = one.pid
+    del one
+    gc.collect()
+    assert state_of(pid) is None
+
+
+def test_another_process_that_ends_leaves_it_alone():
+    one = Forked(wait)
+    other = os.fork()
+    if not other:
+        one.end()
+        os._exit(0)
+    os.waitpid(other, 0)
+    assert state_of(one.pid) in ("R", "S")
+    one.end()
+
+
+def test_a_signal_while_it_is_forked_is_not_forgotten(told):
+    """Python would forget one that is answered by what logging does after each fork."""
+    fork, forked = os.fork, []
+
+    def interrupted() -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        forked.append(fork())
+        return forked[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fork", interrupted)
+        one = Forked(wait)
+    assert told == [signal.SIGTERM]
+    assert state_of(one.pid) in ("R", "S")
+    one.end()
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit()", "os._exit(0)"])
+def test_one_that_waits_for_ever_ends_with_its_parent(end):
+    """As one that waits for a lock whose holder was killed: it looks at nothing any more."""
+    program = f"""
+import os, signal, sys, threading
+from seq2seq.process import Forked
+one = Forked(lambda: threading.Lock().acquire() and signal.pause())
+print(one.pid, flush=True)
+{end}
+"""
+    ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60)
+    until(lambda: state_of(int(ran.stdout)) in (None, "Z"))
