@@ -67,9 +67,9 @@ class Forked:
     waits for itself; also with the thread that made this object, should that end before the process does.
     """
 
-    # multiprocessing would ask it to end by a signal that it does not hear, and wait for it for ever.
     def __init__(self, run: Callable[[], None]) -> None:
         parent = os.getpid()
+        # By hand: at exit multiprocessing would ask it to end by a signal that it does not hear, and wait for ever.
         with signals_held_back():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of PyTorch's threads, which the child has no need of

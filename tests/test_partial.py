@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import stat
 import subprocess
 import sys
@@ -97,6 +98,24 @@ class TestComplete:
         write(file, ANSWERS)
         file.complete()
         assert names(tmp_path) == {path.name}
+
+    def test_an_interruption_between_its_last_steps_leaves_no_journal(self, out, tmp_path, monkeypatch):
+        """A journal without its answers would be nobody's to take away."""
+        replace = Path.replace
+
+        def interrupted(self: Path, target: Path) -> Path:
+            replaced = replace(self, target)
+            os.kill(os.getpid(), signal.SIGINT)
+            return replaced
+
+        file = begin(out)
+        write(file, ANSWERS)
+        monkeypatch.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            file.complete()
+        file.leave()
+        assert names(tmp_path) == {"out"}
+        assert out.read_bytes() == b"".join(ANSWERS)
 
 
 class TestGoingOn:

@@ -159,11 +159,14 @@ def test_a_signal_while_it_is_forked_is_not_forgotten(told):
     def interrupted() -> int:
         os.kill(os.getpid(), signal.SIGTERM)
         forked.append(fork())
+        answered_meanwhile.extend(told)
         return forked[0]
 
+    answered_meanwhile: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fork", interrupted)
         one = Forked(wait)
+    assert answered_meanwhile == []
     assert told == [signal.SIGTERM]
     assert state_of(one.pid) in ("R", "S")
     one.end()
