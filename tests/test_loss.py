@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seq2seq.training.loss import output_loss, smoothed_cross_entropy
+from seq2seq.training import loss
+from seq2seq.training.loss import output_loss, smoothed_cross_entropy, two_masks_loss
 
 B, T, V, PAD = 3, 5, 11, 3
 
@@ -104,3 +105,46 @@ def test_in_mixed_precision_pytorchs_own_does_it():
     (expected,) = torch.autograd.grad(exact, hidden)
     torch.testing.assert_close(rounded, exact, rtol=1e-2, atol=0.1)
     torch.testing.assert_close(gradient, expected, rtol=0.1, atol=0.02)
+
+
+class TestTwoMasks:
+    """R-Drop."""
+
+    def test_by_hand(self):
+        """Half of both cross-entropies, and α/4 of Σ p·log(p/q) + Σ q·log(q/p)."""
+        torch.manual_seed(0)
+        output = nn.Linear(4, V)
+        hidden, targets = torch.randn(2, 3, 4), torch.tensor([0, 5, 10])
+        expected = 0.0
+        for at, target in enumerate(targets.tolist()):
+            p, q = (output(hidden[k, at]).softmax(-1).tolist() for k in (0, 1))
+            expected -= (math.log(p[target]) + math.log(q[target])) / 2
+            expected += 5 / 4 * sum(a * math.log(a / b) + b * math.log(b / a) for a, b in zip(p, q, strict=True))
+        assert two_masks_loss(hidden, output, targets, 0.0, 5.0).item() == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    @pytest.mark.parametrize("scale", [1.0, 40.0], ids=["small", "too large for exp"])
+    @pytest.mark.parametrize("n", [1, 128, 300])
+    def test_block_by_block_it_is_the_same_with_the_same_gradients(self, smoothing, scale, n, monkeypatch):
+        torch.manual_seed(n)
+        output = nn.Linear(16, 50)
+        nn.init.normal_(output.bias)
+        hidden, targets = (scale * torch.randn(2, n, 16)).requires_grad_(), torch.randint(0, 50, (n,))
+        by = (hidden, output.weight, output.bias)
+        ours = two_masks_loss(hidden, output, targets, smoothing, 3.0)
+        found = torch.autograd.grad(ours / 7, by)
+        monkeypatch.setattr(loss, "_by_hand", lambda hidden: False)
+        theirs = two_masks_loss(hidden, output, targets, smoothing, 3.0)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
+        for one, other in zip(found, torch.autograd.grad(theirs / 7, by), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * scale)
+
+    def test_where_both_masks_agree_it_is_the_loss_of_one(self):
+        torch.manual_seed(0)
+        output = nn.Linear(16, 50)
+        hidden, targets = torch.randn(30, 16, requires_grad=True), torch.randint(0, 50, (30,))
+        twice = two_masks_loss(hidden.expand(2, -1, -1), output, targets, 0.1, 5.0)
+        once = output_loss(hidden, output, targets, 0.1)
+        torch.testing.assert_close(twice, once)
+        (found,), (expected,) = torch.autograd.grad(twice, hidden), torch.autograd.grad(once, hidden)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

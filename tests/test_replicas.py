@@ -38,9 +38,10 @@ def learner():
     """Makes learners with n replicas, and closes them."""
     with contextlib.ExitStack() as made:
 
-        def make(n, dropout=0.0):
+        def make(n, dropout=0.0, **training):
             model = ModelConfig(d_model=32, d_ff=64, encoder_layers=1, decoder_layers=1, dropout=dropout)
-            one = Learner(RunConfig(model=model, training=TrainingConfig(batch_tokens=500, max_updates=9)), 60, CPU)
+            config = TrainingConfig(batch_tokens=500, max_updates=9, **training)
+            one = Learner(RunConfig(model=model, training=config), 60, CPU)
             one.replicas = Replicas(one.model, one._learn, n)
             made.enter_context(one.replicas)
             assert len(one.replicas) == n
@@ -228,6 +229,36 @@ def test_memory_that_ran_out_in_one_of_them_is_made_up_for_by_smaller_passes(lea
     several = learner(2)
     several.micro_batch_tokens = 20
     assert torch.allclose(gradient(several, portion)[1], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_under_two_masks_the_gradient_is_that_of_both(learner, n):
+    """Without dropout they are the same mask, and the gradient is that of one."""
+    portion = random_pairs()
+    one, expected = gradient(learner(n), portion)
+    two, found = gradient(learner(n, r_drop=5.0), portion)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert two.loss_sum == pytest.approx(one.loss_sum, rel=1e-5)
+    assert (two.n_tokens, two.n_positions) == (one.n_tokens, one.n_positions)
+    apart, _ = gradient(learner(n, dropout=0.5, r_drop=5.0), portion)
+    together, _ = gradient(learner(n, dropout=0.5, r_drop=1e-9), portion)
+    assert apart.loss_sum > together.loss_sum + 1  # the same masks, which do not agree
+
+
+def test_two_masks_take_the_memory_of_one(learner, monkeypatch):
+    sizes, real = [], Learner._sum_of_losses
+
+    def watched(self, batch):
+        sizes.append(batch.src.numel())
+        return real(self, batch)
+
+    monkeypatch.setattr(Learner, "_sum_of_losses", watched)
+    for r_drop, most in ((0.0, 40), (1.0, 20)):
+        one = learner(1, r_drop=r_drop)
+        one.micro_batch_tokens = 40
+        sizes.clear()
+        one.update(random_pairs(), 1)
+        assert most / 2 < max(sizes) <= most
 
 
 # The end --------------------------------------------------------------------------------------------

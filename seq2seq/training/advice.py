@@ -194,7 +194,8 @@ def expected_speed(config: RunConfig, prepared: Prepared, device: torch.device) 
     decoder = m.decoder_layers * (8 * m.d_model**2 + feed_forward)
     src_a_tgt = (float(ids.src_lengths.sum(dtype="int64")) + len(ids)) / prepared.n_tgt_tokens
     weights = encoder * src_a_tgt + decoder + m.d_model * len(prepared.tokenizer)
-    return _matmul_rate(device) * _SHARE[device.type] / (6 * weights)
+    passes = 2 if config.training.r_drop else 1
+    return _matmul_rate(device) * _SHARE[device.type] / (6 * passes * weights)
 
 
 def _matmul_rate(device: torch.device) -> float:

@@ -19,7 +19,7 @@ from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import PAD
 from seq2seq.training.averaging import Average
 from seq2seq.training.loader import Portion
-from seq2seq.training.loss import output_loss
+from seq2seq.training.loss import output_loss, two_masks_loss
 from seq2seq.training.optimizer import build_optimizer, learning_rate
 from seq2seq.training.replicas import Replicas, n_replicas
 from seq2seq.translation import is_out_of_memory
@@ -70,6 +70,8 @@ class Learner:
 
     def __init__(self, config: RunConfig, vocab_size: int, device: torch.device) -> None:
         self.training = config.training
+        self.n_masks = 2 if config.training.r_drop else 1
+        """Dropout masks under which each pair is learnt at once."""
         self.device = device
         torch.manual_seed(self.training.seed)
         self.model = build_model(config.model, vocab_size).to(device).train()
@@ -122,11 +124,17 @@ class Learner:
     def _sum_of_losses(self, batch: Batch) -> Tensor:
         """Teacher forcing: every target position is predicted at once from the real tokens to its left."""
         model = self.model
-        src_mask = padding_mask(batch.src, PAD)  # [B, 1, 1, S]
-        hidden = model.decode(batch.tgt_in, model.encode(batch.src, src_mask), src_mask)  # [B, T, D]
+        # Dropout differs from row to row.
+        src, tgt_in = batch.src.repeat(self.n_masks, 1), batch.tgt_in.repeat(self.n_masks, 1)
+        src_mask = padding_mask(src, PAD)  # [B, 1, 1, S]
+        hidden = model.decode(tgt_in, model.encode(src, src_mask), src_mask)  # [B, T, D]
         # The vocabulary is by far the widest layer: padding never reaches it.
         real = batch.tgt_out.ne(PAD)  # [B, T]
-        return output_loss(hidden[real], model.output, batch.tgt_out[real], self.training.label_smoothing)
+        targets, smoothing = batch.tgt_out[real], self.training.label_smoothing
+        if self.n_masks == 1:
+            return output_loss(hidden[real], model.output, targets, smoothing)
+        both = torch.stack(hidden.chunk(2))[:, real]  # [2, N, D]
+        return two_masks_loss(both, model.output, targets, smoothing, self.training.r_drop)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "bf16":
@@ -137,9 +145,12 @@ class Learner:
         """Accumulate the gradient of the mean loss over an update's target tokens."""
         self.optimizer.zero_grad(set_to_none=True)
         shares = portion.shares(len(self.replicas))
-        tasks = [_Task(list(share.parts(most=self.micro_batch_tokens)), portion.n_tgt_tokens) for share in shares]
+        tasks = [_Task(self._passes(share), portion.n_tgt_tokens) for share in shares]
         learned = self.replicas.run(tasks)
         return sum(learned[1:], learned[0])
+
+    def _passes(self, share: Portion) -> list[Portion]:
+        return list(share.parts(most=max(1, self.micro_batch_tokens // self.n_masks)))
 
     def _learn(self, task: _Task) -> Learned:
         learned = Learned(0.0, 0, 0, 0)
@@ -161,7 +172,7 @@ class Learner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         shares = portion.shares(len(self.replicas))
-        if len(portion) == sum(1 for share in shares for _ in share.parts(most=self.micro_batch_tokens)):
+        if len(portion) == sum(len(self._passes(share)) for share in shares):
             raise UserError(
                 "memory ran out on a single sentence pair",
                 mend="free memory, or lower data.max_length or the size of the model",

@@ -1,4 +1,4 @@
-"""Label-smoothed cross-entropy: what training makes small.
+"""Label-smoothed cross-entropy, and the divergence between two dropout masks: what training makes small.
 
 Shapes: N target positions, D model width, V vocabulary, n rows of a block.
 """
@@ -41,10 +41,42 @@ def output_loss(hidden: Tensor, output: nn.Linear, targets: Tensor, smoothing: f
     Returns:
         The sum over the positions, in nats.
     """
-    fp32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if hidden.device.type == "cpu" and fp32 and torch.is_grad_enabled():
+    if _by_hand(hidden):
         return _OutputLoss.apply(hidden, output.weight, output.bias, targets, smoothing)  # type: ignore[no-any-return,no-untyped-call]
     return smoothed_cross_entropy(output(hidden), targets, smoothing)
+
+
+def two_masks_loss(hidden: Tensor, output: nn.Linear, targets: Tensor, smoothing: float, r_drop: float) -> Tensor:
+    """The loss of positions that went through the model twice, under two dropout masks: R-Drop.
+
+    Mean of both cross-entropies, and what one mask's prediction diverges from the other's: r_drop / 4 · (KL(p, q) +
+    KL(q, p)). A model whose predictions do not hang on which of its units were dropped has learnt less by heart.
+
+    Args:
+        hidden: of both. [2, N, D]
+        output: weight [V, D] and bias [V].
+        targets: [N]
+        smoothing: as above.
+        r_drop: weight of the divergence, the α of its paper, whose loss is twice this one.
+
+    Returns:
+        The sum over the positions, in nats.
+
+    Source: Liang et al. 2021, arXiv:2106.14448, section 2.
+    """
+    if _by_hand(hidden):
+        by = (hidden, output.weight, output.bias)
+        return _TwoMasksLoss.apply(*by, targets, smoothing, r_drop)  # type: ignore[no-any-return,no-untyped-call]
+    logits = output(hidden).float()  # [2, N, V]
+    log_p, log_q = logits.log_softmax(dim=-1).unbind()
+    divergence: Tensor = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
+    cross_entropy = smoothed_cross_entropy(logits.flatten(0, 1), targets.repeat(2), smoothing)
+    return cross_entropy / 2 + r_drop / 4 * divergence
+
+
+def _by_hand(hidden: Tensor) -> bool:
+    fp32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return hidden.device.type == "cpu" and fp32 and torch.is_grad_enabled()
 
 
 class _OutputLoss(torch.autograd.Function):
@@ -69,8 +101,7 @@ class _OutputLoss(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden)  # [N, D]
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)  # [V, D], [V]
         log_sums, of_target = hidden.new_empty(n), hidden.new_empty(n)  # [N]
-        largest = hidden.norm(dim=1).max() * weight.norm(dim=1).max() + bias.abs().max()  # no logit is larger
-        safe = bool(largest < _SAFE)
+        safe = _exp_is_safe(hidden, weight, bias)
         logits = hidden.new_empty(min(_ROWS, n), vocabulary)
         for first in range(0, n, _ROWS):
             block = slice(first, min(first + _ROWS, n))
@@ -98,3 +129,79 @@ class _OutputLoss(torch.autograd.Function):
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         by_hidden, by_weight, by_bias = ctx.saved_tensors  # type: ignore[attr-defined]
         return by_hidden * grad, by_weight * grad, by_bias * grad, None, None
+
+
+def _exp_is_safe(hidden: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    """Whether no logit can be so large that its highest must be taken off first."""
+    largest = hidden.norm(dim=-1).max() * weight.norm(dim=1).max() + bias.abs().max()  # Cauchy-Schwarz
+    return bool(largest < _SAFE)
+
+
+class _TwoMasksLoss(torch.autograd.Function):
+    """As ``_OutputLoss``, with two rows for each position, whose logits are in the cache side by side.
+
+    With logits z and y, p = softmax(z), q = softmax(y) and d = log p - log q, the divergence is Σ p·d - Σ q·d, and its
+    gradient by z is p·(d - Σ p·d) + p - q. By y it is the same with p and q exchanged and the sign of d turned.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        r_drop: float,
+    ) -> Tensor:
+        n, vocabulary = hidden.size(1), len(weight)
+        grad_hidden = torch.empty_like(hidden)  # [2, N, D]
+        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)  # [V, D], [V]
+        log_sums, of_target = hidden.new_empty(2, n, 1), hidden.new_empty(2, n, 1)
+        divergence = hidden.new_zeros(())
+        safe = _exp_is_safe(hidden, weight, bias)
+        rows = min(_ROWS // 2, n)
+        of_logits, of_gradients = hidden.new_empty(2 * rows * vocabulary), hidden.new_empty(2 * rows * vocabulary)
+        of_differences = hidden.new_empty(rows, vocabulary)
+        for first in range(0, n, rows):
+            block = slice(first, min(first + rows, n))
+            x = hidden[:, block].flatten(0, 1)  # [2n, D]: n rows under one mask, then n under the other
+            target = targets[block].repeat(2).unsqueeze(1)  # [2n, 1]
+            z = torch.addmm(bias, x, weight.t(), out=of_logits[: len(x) * vocabulary].view(len(x), vocabulary))
+            of_target[:, block] = z.gather(1, target).view(2, -1, 1)
+            differences = torch.sub(*z.chunk(2), out=of_differences[: len(x) // 2])  # [n, V]: d, but for the sums
+            highest = torch.zeros(len(x), 1) if safe else z.amax(dim=1, keepdim=True)  # [2n, 1]
+            exponentials = (z if safe else z.sub_(highest)).exp_()  # [2n, V]
+            sums = exponentials.sum(dim=1, keepdim=True)  # [2n, 1]
+            log_sums[:, block] = (sums.log() + highest).view(2, -1, 1)
+            apart = log_sums[0, block] - log_sums[1, block]  # [n, 1]: what d has less
+            e = exponentials.view(2, -1, vocabulary)
+            scale = sums.reciprocal().view(2, -1, 1)
+            by_logits = torch.mul(e, differences, out=of_gradients[: len(x) * vocabulary].view(2, -1, vocabulary))
+            means = by_logits.sum(dim=2, keepdim=True) * scale - apart  # Σ p·d, Σ q·d
+            divergence += (means[0] - means[1]).sum()
+            for one, other, sign in ((0, 1, 1.0), (1, 0, -1.0)):
+                even = 0.5 + r_drop / 4 * (1 - sign * (apart + means[one]))  # [n, 1]
+                by_one = by_logits[one].mul_(sign * r_drop / 4 * scale[one])
+                by_one.addcmul_(e[one], even * scale[one]).addcmul_(e[other], -r_drop / 4 * scale[other])
+            gradients = by_logits.flatten(0, 1).scatter_add_(
+                1, target, hidden.new_full((len(x), 1), (smoothing - 1) / 2)
+            )
+            grad_weight.addmm_(gradients.t(), x)
+            grad_bias.add_(gradients.sum(dim=0))
+            grad_hidden[:, block] = (gradients @ weight).view(2, -1, x.size(1))
+        mean_weight = weight.mean(dim=0)  # [D]
+        means = hidden.flatten(0, 1) @ mean_weight + bias.mean()  # [2N]
+        grad_hidden.sub_(smoothing / 2 * mean_weight)
+        grad_weight.sub_(smoothing / 2 / vocabulary * hidden.sum(dim=(0, 1)))
+        grad_bias.sub_(smoothing / vocabulary * n)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        cross_entropy = (log_sums - (1 - smoothing) * of_target).sum() - smoothing * means.sum()
+        return cross_entropy / 2 + r_drop / 4 * divergence
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, grad: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        by_hidden, by_weight, by_bias = ctx.saved_tensors  # type: ignore[attr-defined]
+        return by_hidden * grad, by_weight * grad, by_bias * grad, None, None, None
