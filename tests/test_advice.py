@@ -9,7 +9,6 @@ from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
 from seq2seq.corpus import IdsStore, write_ids_store
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.advice import (
-    MOST_EPOCHS,
     Advice,
     advise,
     complete,
@@ -17,6 +16,7 @@ from seq2seq.training.advice import (
     expected_speed,
     explain_choice,
     explain_length,
+    most_epochs,
     one_limit,
 )
 from seq2seq.training.prepare import Prepared
@@ -76,7 +76,7 @@ def test_what_the_user_chose_has_no_reason_of_ours():
     assert "subword sampling 0.3" in dropout
     shape: Layer = {"model": {"d_model": 512, "dropout": 0.0}, "data": {"tokenizer": "my.model"}}
     model, vocabulary, dropout, _ = explain_choice(chosen(advice, shape), advice, 20_000, "cpu")
-    assert model.endswith("preset small, 3+3 layers of width 512")
+    assert model.endswith("preset tiny, 4+4 layers of width 512")
     assert (vocabulary, dropout) == ("tokenizer my.model", "dropout 0.0, label smoothing 0.1")
     plain = explain_choice(chosen(Advice("base")), Advice("base"), 20_000, "cpu")
     assert not any(": " in line for line in plain[1:])
@@ -94,7 +94,7 @@ def test_the_fifth_line_is_the_length(prepared, monkeypatch):
     monkeypatch.setattr("seq2seq.training.advice.expected_speed", lambda *_: 100.0)
     line = explain_length(complete(timed, "tiny", 2000, 3, "cpu"), prepared, 3, CPU)
     assert line.startswith(
-        f"{MOST_EPOCHS} passes over 2,000 target tokens, as more would only overfit: about 13 min of"
+        f"{most_epochs(timed.training)} passes over 2,000 target tokens, as more would only overfit: about 13 min of"
     )
 
 

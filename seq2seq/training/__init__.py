@@ -17,13 +17,13 @@ from seq2seq.evaluation import build_metric
 from seq2seq.lines import cannot_read
 from seq2seq.training.advice import (
     LIMITS,
-    MOST_EPOCHS,
     WHEN_TIME_IS_SHORT,
     Advice,
     advise,
     complete,
     explain_choice,
     explain_length,
+    most_epochs,
     one_limit,
 )
 from seq2seq.training.corpora import read_corpora
@@ -158,7 +158,7 @@ def _start(
     an_epoch = _updates_an_epoch(config, prepared)
     config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
     yield from _drain([*told, explain_length(config, prepared, an_epoch, device)])
-    run = Run(request.run, config, prepared, device, stop, asked_for, MOST_EPOCHS * an_epoch, began)
+    run = Run(request.run, config, prepared, device, stop, asked_for, most_epochs(config.training) * an_epoch, began)
     yield from run.train(None)
 
 
@@ -221,7 +221,7 @@ def _go_on(
     config = complete(config, "small", prepared.n_tgt_tokens, an_epoch, device.type)
     yield from _drain(told)
     asked_for = {"limits": limits, "derived": checkpoint.state["derived"]}
-    run = Run(request.run, config, prepared, device, stop, asked_for, MOST_EPOCHS * an_epoch, began)
+    run = Run(request.run, config, prepared, device, stop, asked_for, most_epochs(config.training) * an_epoch, began)
     yield from run.train(checkpoint)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
+from seq2seq.config import PRESETS, Layer, RunConfig, TrainingConfig, build, merge
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.prepare import Prepared
 from seq2seq.translation import cores
@@ -18,9 +18,9 @@ WHEN_TIME_IS_SHORT: Layer = {"training": {"schedule": "hold_cooldown"}}
 """A run whose end is fixed by the clock gains most from a rate that falls to zero by then."""
 
 # Target tokens that a run reads in all. On a CPU: what two cores get through in about an hour and a
-# half with the small preset; more passes than MOST_EPOCHS only overfit.
+# half with the small preset.
 _TOKENS = {"tiny": 16e6, "small": 12e6, "base": 500e6, "big": 2000e6, "deep": 500e6}
-MOST_EPOCHS = 40
+_MOST_EPOCHS, _MOST_EPOCHS_OF_TWO_MASKS = 40, 60
 
 _SHARE = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}
 """Of the rate of a large matrix product that training reaches."""
@@ -48,8 +48,9 @@ def advise(n_pairs: int, device: str) -> Advice:
         preset, vocab_size, batch_tokens = "tiny", 2000, 1024
         model = "few pairs: a narrow model is hard enough to overfit"
     elif n_pairs < 60_000:
-        preset, vocab_size, batch_tokens = "small", 4000, 2048
-        model = "a small corpus, which a large model would only overfit"
+        preset, vocab_size, batch_tokens = "tiny", 4000, 1024
+        model = "a small corpus, of which a narrow model takes more passes in the same time"
+        dropout = "a model that two masks agree on knows less by heart"
     elif n_pairs < 400_000 or not gpu:
         preset, vocab_size, batch_tokens = "small", 8000 if n_pairs < 400_000 else 16_000, 4096
         model = "a medium corpus" if n_pairs < 400_000 else "a large corpus, but a CPU could not train more in days"
@@ -63,6 +64,9 @@ def advise(n_pairs: int, device: str) -> Advice:
         vocabulary, dropout = "most words in one piece", "as its paper has it"
         batch = "large products keep a GPU busy"
     layer: Layer = {"data": {"vocab_size": vocab_size}, "training": {"batch_tokens": batch_tokens}}
+    if preset == "tiny" and n_pairs >= 12_000:
+        layer["model"] = {"d_ff": 512, "dropout": 0.2}
+        layer["training"] |= {"learning_rate": 2e-3, "r_drop": 5.0}
     if preset == "small" and n_pairs >= 100_000:
         layer["model"] = {"dropout": 0.2 if n_pairs < 400_000 else 0.1}
     return Advice(preset, layer, model, vocabulary, dropout, batch)
@@ -73,6 +77,7 @@ def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str)
     data, model, training = config.data, config.model, config.training
     where = f"{cores()} CPU cores" if device == "cpu" else device
     shape = f"{model.encoder_layers}+{model.decoder_layers} layers of width {model.d_model}"
+    r_drop = f", R-Drop {training.r_drop:g}" if training.r_drop else ""
     sampling = f", subword sampling {data.subword_sampling}" if data.subword_sampling else ""
     advised = build(merge([PRESETS[advice.preset], advice.layer]), where="the preset")
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary of {data.vocab_size:,} pieces"
@@ -90,9 +95,9 @@ def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str)
             tokenizer, advice.vocabulary, as_advised=not data.tokenizer and data.vocab_size == advised.data.vocab_size
         ),
         line(
-            f"dropout {model.dropout}, label smoothing {training.label_smoothing}{sampling}",
+            f"dropout {model.dropout}{r_drop}, label smoothing {training.label_smoothing}{sampling}",
             advice.dropout,
-            as_advised=model.dropout == advised.model.dropout,
+            as_advised=(model.dropout, training.r_drop) == (advised.model.dropout, advised.training.r_drop),
         ),
         line(
             f"{training.batch_tokens:,} target tokens an update, learning rate {training.learning_rate:g}, "
@@ -101,6 +106,11 @@ def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str)
             as_advised=training.batch_tokens == advised.training.batch_tokens,
         ),
     ]
+
+
+def most_epochs(training: TrainingConfig) -> int:
+    """Passes over a corpus beyond which a model only overfits it."""
+    return _MOST_EPOCHS_OF_TWO_MASKS if training.r_drop else _MOST_EPOCHS
 
 
 _SCHEDULES = {"hold_cooldown": "held, then falling to zero", "inverse_sqrt": "falling with the inverse square root"}
@@ -153,7 +163,7 @@ def complete(config: RunConfig, preset: str, n_tgt_tokens: int, updates_an_epoch
     epochs = training.max_epochs
     if training.max_updates is None and epochs is None:
         tokens = _TOKENS[preset] * (1 if device == "cpu" or preset not in ("tiny", "small") else 2)
-        epochs = max(1, min(MOST_EPOCHS, round(tokens / n_tgt_tokens)))
+        epochs = max(1, min(most_epochs(training), round(tokens / n_tgt_tokens)))
     limits = [limit for limit in (training.max_updates, epochs and epochs * updates_an_epoch) if limit]
     max_updates = min(limits)
     valid_every = training.valid_every or min(max(updates_an_epoch, 100), 2000, max_updates)
@@ -169,10 +179,11 @@ def explain_length(config: RunConfig, prepared: Prepared, updates_an_epoch: int,
     if training.max_updates is None:
         assert training.time_budget is not None
         epochs = training.time_budget / seconds_an_epoch
-        if epochs > MOST_EPOCHS:
+        most = most_epochs(training)
+        if epochs > most:
             return (
-                f"{MOST_EPOCHS} passes over {an_epoch:,} target tokens, as more would only overfit: "
-                f"about {duration(MOST_EPOCHS * seconds_an_epoch)} of the {duration(training.time_budget)} there are"
+                f"{most} passes over {an_epoch:,} target tokens, as more would only overfit: "
+                f"about {duration(most * seconds_an_epoch)} of the {duration(training.time_budget)} there are"
             )
         return (
             f"{duration(training.time_budget)} in all: about {max(1, round(epochs))} passes over {an_epoch:,} target "
