@@ -62,9 +62,25 @@ def test_four_lines_say_what_and_why(n, device):
     assert f"{n:,} pairs on" in model
     assert f"preset {advice.preset}, {config.model.encoder_layers}+" in model
     assert f"{config.data.vocab_size:,} pieces" in vocabulary
-    assert f"dropout {config.model.dropout}," in dropout
+    r_drop = f", R-Drop {config.training.r_drop:g}" if config.training.r_drop else ""
+    assert dropout.startswith(f"dropout {config.model.dropout}{r_drop}, label smoothing ")
     assert f"{config.training.batch_tokens:,} target tokens an update" in batch
     assert all(": " in line for line in (model, vocabulary, dropout, batch)), "a reason for each"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_small_corpus_gets_a_narrow_model_and_two_masks(device):
+    """What RESULTS.md shows for 29,000 pairs; not the preset's shape, whose feed-forward layer is narrower."""
+    config = chosen(advise(29_000, device))
+    assert (config.model.d_model, config.model.d_ff, config.model.dropout) == (128, 512, 0.2)
+    assert (config.training.r_drop, config.training.learning_rate) == (5.0, 2e-3)
+    assert "R-Drop 5" in explain_choice(config, advise(29_000, device), 29_000, device)[2]
+
+
+def test_without_dropout_two_masks_would_be_the_same():
+    two, one = ({"model": {"dropout": share}, "training": {"r_drop": 5.0}} for share in (0.1, 0.0))
+    assert (build(two, where="here").n_masks, build(one, where="here").n_masks, RunConfig().n_masks) == (2, 1, 1)
+    assert most_epochs(build(two, where="here")) > most_epochs(build(one, where="here")) == most_epochs(RunConfig())
 
 
 def test_what_the_user_chose_has_no_reason_of_ours():
@@ -94,7 +110,7 @@ def test_the_fifth_line_is_the_length(prepared, monkeypatch):
     monkeypatch.setattr("seq2seq.training.advice.expected_speed", lambda *_: 100.0)
     line = explain_length(complete(timed, "tiny", 2000, 3, "cpu"), prepared, 3, CPU)
     assert line.startswith(
-        f"{most_epochs(timed.training)} passes over 2,000 target tokens, as more would only overfit: about 13 min of"
+        f"{most_epochs(timed)} passes over 2,000 target tokens, as more would only overfit: about 13 min of"
     )
 
 
@@ -105,6 +121,8 @@ def test_the_expected_speed_follows_the_arithmetic(prepared, monkeypatch):
     monkeypatch.setattr("seq2seq.training.advice._matmul_rate", lambda device: 200e9)
     even = replace(prepared, tokenizer=range(8000), n_tgt_tokens=1000)
     assert expected_speed(config, even, CPU) == pytest.approx(0.4 * 200e9 / 44.5e6, rel=0.05)
+    two_masks = replace(config, training=replace(config.training, r_drop=1.0))
+    assert expected_speed(two_masks, even, CPU) == pytest.approx(expected_speed(config, even, CPU) / 2)
     wide = replace(config, model=replace(config.model, d_model=512, d_ff=2048))
     assert 2 < expected_speed(config, even, CPU) / expected_speed(wide, even, CPU) < 4
 

@@ -233,10 +233,10 @@ def test_memory_that_ran_out_in_one_of_them_is_made_up_for_by_smaller_passes(lea
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_under_two_masks_the_gradient_is_that_of_both(learner, n):
-    """Without dropout they are the same mask, and the gradient is that of one."""
+    """Where nothing is dropped they are the same mask, and the gradient is that of one."""
     portion = random_pairs()
     one, expected = gradient(learner(n), portion)
-    two, found = gradient(learner(n, r_drop=5.0), portion)
+    two, found = gradient(learner(n, dropout=1e-9, r_drop=5.0), portion)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert two.loss_sum == pytest.approx(one.loss_sum, rel=1e-5)
     assert (two.n_tokens, two.n_positions) == (one.n_tokens, one.n_positions)
@@ -254,7 +254,7 @@ def test_two_masks_take_the_memory_of_one(learner, monkeypatch):
 
     monkeypatch.setattr(Learner, "_sum_of_losses", watched)
     for r_drop, most in ((0.0, 40), (1.0, 20)):
-        one = learner(1, r_drop=r_drop)
+        one = learner(1, dropout=0.1, r_drop=r_drop)
         one.micro_batch_tokens = 40
         sizes.clear()
         one.update(random_pairs(), 1)

@@ -229,6 +229,11 @@ class RunConfig:
                 code=ExitCode.REFUSED,
             )
 
+    @property
+    def n_masks(self) -> int:
+        """Dropout masks under which training reads each pair at once: without dropout all would be the same."""
+        return 2 if self.training.r_drop and self.model.dropout else 1
+
 
 TABLES = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "decoding": DecodingConfig}
 """By name."""

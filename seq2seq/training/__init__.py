@@ -158,7 +158,7 @@ def _start(
     an_epoch = _updates_an_epoch(config, prepared)
     config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
     yield from _drain([*told, explain_length(config, prepared, an_epoch, device)])
-    run = Run(request.run, config, prepared, device, stop, asked_for, most_epochs(config.training) * an_epoch, began)
+    run = Run(request.run, config, prepared, device, stop, asked_for, most_epochs(config) * an_epoch, began)
     yield from run.train(None)
 
 
@@ -221,7 +221,7 @@ def _go_on(
     config = complete(config, "small", prepared.n_tgt_tokens, an_epoch, device.type)
     yield from _drain(told)
     asked_for = {"limits": limits, "derived": checkpoint.state["derived"]}
-    run = Run(request.run, config, prepared, device, stop, asked_for, most_epochs(config.training) * an_epoch, began)
+    run = Run(request.run, config, prepared, device, stop, asked_for, most_epochs(config) * an_epoch, began)
     yield from run.train(checkpoint)
 
 

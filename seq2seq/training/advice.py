@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from seq2seq.config import PRESETS, Layer, RunConfig, TrainingConfig, build, merge
+from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.prepare import Prepared
 from seq2seq.translation import cores
@@ -77,7 +77,7 @@ def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str)
     data, model, training = config.data, config.model, config.training
     where = f"{cores()} CPU cores" if device == "cpu" else device
     shape = f"{model.encoder_layers}+{model.decoder_layers} layers of width {model.d_model}"
-    r_drop = f", R-Drop {training.r_drop:g}" if training.r_drop else ""
+    r_drop = f", R-Drop {training.r_drop:g}" if config.n_masks == 2 else ""
     sampling = f", subword sampling {data.subword_sampling}" if data.subword_sampling else ""
     advised = build(merge([PRESETS[advice.preset], advice.layer]), where="the preset")
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary of {data.vocab_size:,} pieces"
@@ -108,9 +108,9 @@ def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str)
     ]
 
 
-def most_epochs(training: TrainingConfig) -> int:
+def most_epochs(config: RunConfig) -> int:
     """Passes over a corpus beyond which a model only overfits it."""
-    return _MOST_EPOCHS_OF_TWO_MASKS if training.r_drop else _MOST_EPOCHS
+    return _MOST_EPOCHS_OF_TWO_MASKS if config.n_masks == 2 else _MOST_EPOCHS
 
 
 _SCHEDULES = {"hold_cooldown": "held, then falling to zero", "inverse_sqrt": "falling with the inverse square root"}
@@ -163,7 +163,7 @@ def complete(config: RunConfig, preset: str, n_tgt_tokens: int, updates_an_epoch
     epochs = training.max_epochs
     if training.max_updates is None and epochs is None:
         tokens = _TOKENS[preset] * (1 if device == "cpu" or preset not in ("tiny", "small") else 2)
-        epochs = max(1, min(most_epochs(training), round(tokens / n_tgt_tokens)))
+        epochs = max(1, min(most_epochs(config), round(tokens / n_tgt_tokens)))
     limits = [limit for limit in (training.max_updates, epochs and epochs * updates_an_epoch) if limit]
     max_updates = min(limits)
     valid_every = training.valid_every or min(max(updates_an_epoch, 100), 2000, max_updates)
@@ -179,7 +179,7 @@ def explain_length(config: RunConfig, prepared: Prepared, updates_an_epoch: int,
     if training.max_updates is None:
         assert training.time_budget is not None
         epochs = training.time_budget / seconds_an_epoch
-        most = most_epochs(training)
+        most = most_epochs(config)
         if epochs > most:
             return (
                 f"{most} passes over {an_epoch:,} target tokens, as more would only overfit: "
@@ -205,8 +205,7 @@ def expected_speed(config: RunConfig, prepared: Prepared, device: torch.device) 
     decoder = m.decoder_layers * (8 * m.d_model**2 + feed_forward)
     src_a_tgt = (float(ids.src_lengths.sum(dtype="int64")) + len(ids)) / prepared.n_tgt_tokens
     weights = encoder * src_a_tgt + decoder + m.d_model * len(prepared.tokenizer)
-    passes = 2 if config.training.r_drop else 1
-    return _matmul_rate(device) * _SHARE[device.type] / (6 * passes * weights)
+    return _matmul_rate(device) * _SHARE[device.type] / (6 * config.n_masks * weights)
 
 
 def _matmul_rate(device: torch.device) -> float:

@@ -70,8 +70,7 @@ class Learner:
 
     def __init__(self, config: RunConfig, vocab_size: int, device: torch.device) -> None:
         self.training = config.training
-        self.n_masks = 2 if config.training.r_drop else 1
-        """Dropout masks under which each pair is learnt at once."""
+        self.n_masks = config.n_masks
         self.device = device
         torch.manual_seed(self.training.seed)
         self.model = build_model(config.model, vocab_size).to(device).train()
