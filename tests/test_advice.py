@@ -18,6 +18,7 @@ from seq2seq.training.advice import (
     explain_length,
     most_epochs,
     one_limit,
+    with_masks_for,
 )
 from seq2seq.training.prepare import Prepared
 
@@ -81,6 +82,50 @@ def test_without_dropout_two_masks_would_be_the_same():
     two, one = ({"model": {"dropout": share}, "training": {"r_drop": 5.0}} for share in (0.1, 0.0))
     assert (build(two, where="here").n_masks, build(one, where="here").n_masks, RunConfig().n_masks) == (2, 1, 1)
     assert most_epochs(build(two, where="here")) > most_epochs(build(one, where="here")) == most_epochs(RunConfig())
+
+
+@pytest.mark.parametrize(
+    ("length", "kept"),
+    [
+        ({"time_budget": 199.0}, False),  # at 200 target tokens a second of the 2,000 in a pass
+        ({"time_budget": 200.0}, True),
+        ({"max_epochs": 19}, False),
+        ({"max_epochs": 20}, True),
+        ({"max_updates": 59}, False),  # 3 make a pass
+        ({"max_updates": 60}, True),
+        ({"max_updates": 60, "max_epochs": 7}, False),
+        ({}, True),
+    ],
+)
+def test_few_passes_are_made_under_one_mask(prepared, monkeypatch, length, kept):
+    monkeypatch.setattr("seq2seq.training.advice.expected_speed", lambda *_: 200.0)
+    advice = advise(29_000, "cpu")
+    config = chosen(advice, {"training": length})
+    found = with_masks_for(advice, config, prepared, 3, CPU)
+    assert (found == advice) == kept
+    one_mask = chosen(found, {"training": length})
+    assert one_mask.n_masks == (2 if kept else 1)
+    assert one_mask.training.batch_tokens == (1024 if kept else 2048)
+    assert (one_mask.model, one_mask.data) == (config.model, config.data)
+    reason = explain_choice(one_mask, found, 29_000, "cpu")[2]
+    assert reason.endswith("knows less by heart" if kept else "R-Drop would need 20 passes or more")
+
+
+def test_a_large_corpus_is_read_under_one_mask(prepared):
+    """In the time that a default run takes: what would be 20 passes under two masks, and 40 under one."""
+    advice = advise(50_000, "cpu")
+    for n_tgt_tokens, kept in ((0.7e6, True), (0.9e6, False)):
+        corpus = replace(prepared, n_tgt_tokens=int(n_tgt_tokens))
+        assert (with_masks_for(advice, chosen(advice), corpus, 900, CPU) == advice) == kept
+
+
+def test_two_masks_that_were_asked_for_stay(prepared):
+    few: Layer = {"training": {"max_epochs": 2, "r_drop": 3.0}}
+    advice = advise(29_000, "cpu")
+    changed = chosen(with_masks_for(advice, chosen(advice, few), prepared, 3, CPU), few)
+    assert changed.training.r_drop == 3.0
+    for other in (Advice("tiny"), advise(5000, "cpu")):
+        assert with_masks_for(other, chosen(other, few), prepared, 3, CPU) == other
 
 
 def test_what_the_user_chose_has_no_reason_of_ours():

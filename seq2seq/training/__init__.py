@@ -25,12 +25,13 @@ from seq2seq.training.advice import (
     explain_length,
     most_epochs,
     one_limit,
+    with_masks_for,
 )
 from seq2seq.training.corpora import read_corpora
 from seq2seq.training.loop import StopSignal
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Finished, Notice, Progress
-from seq2seq.training.run import Run
+from seq2seq.training.run import MANY_PAIRS, Run
 from seq2seq.translation import pick_device
 
 __all__ = ["Request", "train"]
@@ -145,21 +146,31 @@ def _start(
     yield from _drain(told)
     n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
     advice = advise(n_pairs, device.type) if asked.preset == "auto" else Advice(asked.preset)
-    below = [PRESETS[advice.preset], advice.layer]
-    if asked.training.time_budget is not None:
-        below.append(WHEN_TIME_IS_SHORT)
-    config = build(merge([*below, *request.layers]), where="the configuration")
-    yield from _drain(explain_choice(config, advice, n_pairs, device.type))
+    config = _configuration(advice, request.layers)
+    if n_pairs > MANY_PAIRS and not config.data.tokenizer:
+        yield Notice("learning the vocabulary")
     prepared = prepare(request.run / "prepared", config.data, corpora, told.append)
+    an_epoch = _updates_an_epoch(config, prepared)
+    if (other := with_masks_for(advice, config, prepared, an_epoch, device)) != advice:
+        advice = other
+        config = _configuration(advice, request.layers)
+        an_epoch = _updates_an_epoch(config, prepared)
+    yield from _drain([*told, *explain_choice(config, advice, n_pairs, device.type)])
     asked_for = {
         "limits": [getattr(config.training, name) for name in LIMITS],
         "derived": [key for key in _CADENCES if getattr(config.training, key) is None],
     }
-    an_epoch = _updates_an_epoch(config, prepared)
     config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
-    yield from _drain([*told, explain_length(config, prepared, an_epoch, device)])
+    yield Notice(explain_length(config, prepared, an_epoch, device))
     run = Run(request.run, config, prepared, device, stop, asked_for, most_epochs(config) * an_epoch, began)
     yield from run.train(None)
+
+
+def _configuration(advice: Advice, layers: list[Layer]) -> RunConfig:
+    below = [PRESETS[advice.preset], advice.layer]
+    if merge(layers).get("training", {}).get("time_budget") is not None:
+        below.append(WHEN_TIME_IS_SHORT)
+    return build(merge([*below, *layers]), where="the configuration")
 
 
 _CADENCES = ("valid_every", "save_every")

@@ -17,10 +17,12 @@ LIMITS = ("max_updates", "max_epochs", "time_budget")
 WHEN_TIME_IS_SHORT: Layer = {"training": {"schedule": "hold_cooldown"}}
 """A run whose end is fixed by the clock gains most from a rate that falls to zero by then."""
 
-# Target tokens that a run reads in all. On a CPU: what two cores get through in about an hour and a
-# half with the small preset.
-_TOKENS = {"tiny": 16e6, "small": 12e6, "base": 500e6, "big": 2000e6, "deep": 500e6}
+# Target tokens that a run reads in all, twice those of two masks. On a CPU: what two cores get through in about an
+# hour and a half with the small preset.
+_TOKENS = {"tiny": 32e6, "small": 12e6, "base": 500e6, "big": 2000e6, "deep": 500e6}
 _MOST_EPOCHS, _MOST_EPOCHS_OF_TWO_MASKS = 40, 60
+_FEWEST_EPOCHS_OF_TWO_MASKS = _MOST_EPOCHS // 2
+"""In the same time one mask makes twice as many, and more of those would only overfit."""
 
 _SHARE = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}
 """Of the rate of a large matrix product that training reaches."""
@@ -70,6 +72,33 @@ def advise(n_pairs: int, device: str) -> Advice:
     if preset == "small" and n_pairs >= 100_000:
         layer["model"] = {"dropout": 0.2 if n_pairs < 400_000 else 0.1}
     return Advice(preset, layer, model, vocabulary, dropout, batch)
+
+
+def with_masks_for(
+    advice: Advice, config: RunConfig, prepared: Prepared, an_epoch: int, device: torch.device
+) -> Advice:
+    """The advice, without R-Drop where a run makes too few passes for it.
+
+    Args:
+        advice: by the number of pairs alone.
+        config: with every layer applied, this advice among them.
+        prepared: the corpus.
+        an_epoch: updates of one pass over it.
+    """
+    training = config.training
+    if config.n_masks == 1 or "r_drop" not in advice.layer.get("training", {}):
+        return advice
+    if training.time_budget is not None:
+        epochs = training.time_budget * expected_speed(config, prepared, device) / prepared.n_tgt_tokens
+    else:
+        settled = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type).training.max_updates
+        assert settled is not None
+        epochs = settled / an_epoch
+    if epochs >= _FEWEST_EPOCHS_OF_TWO_MASKS:
+        return advice
+    one_mask: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * training.batch_tokens}}
+    why = f"R-Drop would need {_FEWEST_EPOCHS_OF_TWO_MASKS} passes or more"
+    return replace(advice, layer=merge([advice.layer, one_mask]), dropout=why)
 
 
 def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str) -> list[str]:
@@ -163,7 +192,7 @@ def complete(config: RunConfig, preset: str, n_tgt_tokens: int, updates_an_epoch
     epochs = training.max_epochs
     if training.max_updates is None and epochs is None:
         tokens = _TOKENS[preset] * (1 if device == "cpu" or preset not in ("tiny", "small") else 2)
-        epochs = max(1, min(most_epochs(config), round(tokens / n_tgt_tokens)))
+        epochs = max(1, min(most_epochs(config), round(tokens / (config.n_masks * n_tgt_tokens))))
     limits = [limit for limit in (training.max_updates, epochs and epochs * updates_an_epoch) if limit]
     max_updates = min(limits)
     valid_every = training.valid_every or min(max(updates_an_epoch, 100), 2000, max_updates)

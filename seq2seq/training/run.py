@@ -33,8 +33,8 @@ from seq2seq.training.progress import Finished, Notice, Progress, Started
 from seq2seq.training.validation import ValidationSet
 from seq2seq.translation import load_weights
 
-_MANY_PAIRS = 100_000
-"""Learning which pieces translate which takes so long from here on that it is told."""
+MANY_PAIRS = 100_000
+"""Steps that take a while from here on are told of."""
 
 _SAVING, _LEARNING_A_PAIR = 2.0, 1e-4
 """Seconds that the end of a run takes, at a guess; a time budget is kept to by them."""
@@ -95,7 +95,7 @@ class Run:
             update=trainer.update,
         )
         yield from trainer.train()
-        if self.prepared.n_pairs > _MANY_PAIRS:
+        if self.prepared.n_pairs > MANY_PAIRS:
             yield Notice("learning which pieces translate which")
         tokenizer = self.prepared.tokenizer
         shortlist = build_lexicon(
