@@ -17,6 +17,7 @@ from seq2seq.checkpoint import load_checkpoint, lock, read_manifest
 from seq2seq.config import Layer, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.training import Request, learner, replicas, train
+from seq2seq.training.advice import Advice
 from seq2seq.training.learner import Learner
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
 from seq2seq.translation import Translator
@@ -97,6 +98,28 @@ def test_a_run_leaves_all_that_is_needed(tmp_path, corpora):
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["update-00000018", "update-00000024"]
     translator = Translator.load(run, device="cpu")
     assert len(translator.translate(["rot blau", "", "gelb"])) == 3
+
+
+@pytest.mark.parametrize(("epochs", "kept"), [(3, False), (20, True)])
+def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora, monkeypatch, epochs, kept):
+    """What was told is what is trained, and a pass has as many updates as its batches are large."""
+    advised: Layer = {"training": {"r_drop": 5.0, "batch_tokens": 500}}
+    monkeypatch.setattr("seq2seq.training.advise", lambda *_: Advice("tiny", advised, dropout="of old"))
+    training = {"max_updates": None, "max_epochs": epochs, "valid_every": 99, "save_every": 99}
+    layers = [{name: TINY[name] for name in ("data", "model")}, corpora, {"training": training}]
+    events = train(Request(tmp_path / "run", [{**layer, "preset": "auto"} for layer in layers], device="cpu"))
+    told = []
+    for event in events:
+        if isinstance(event, Notice):
+            told.append(event.text)
+        if isinstance(event, Started):
+            break
+    config = event.config
+    assert (config.n_masks, config.training.batch_tokens) == ((2, 500) if kept else (1, 1000))
+    line = next(line for line in told if line.startswith("dropout"))
+    assert ("R-Drop 5, " in line, "R-Drop would need" in line) == (kept, not kept)
+    an_epoch = config.training.max_updates / epochs
+    assert an_epoch * config.training.batch_tokens == pytest.approx(1800, rel=0.4)
 
 
 def test_metrics_hold_the_promised_names(tmp_path, corpora):
