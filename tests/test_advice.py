@@ -101,7 +101,7 @@ def test_few_passes_are_made_under_one_mask(prepared, monkeypatch, length, kept)
     monkeypatch.setattr("seq2seq.training.advice.expected_speed", lambda *_: 200.0)
     advice = advise(29_000, "cpu")
     config = chosen(advice, {"training": length})
-    found = with_masks_for(advice, config, prepared, 3, CPU)
+    found = with_masks_for(advice, {"training": length}, config, prepared, 3, CPU)
     assert (found == advice) == kept
     one_mask = chosen(found, {"training": length})
     assert one_mask.n_masks == (2 if kept else 1)
@@ -116,16 +116,29 @@ def test_a_large_corpus_is_read_under_one_mask(prepared):
     advice = advise(50_000, "cpu")
     for n_tgt_tokens, kept in ((0.7e6, True), (0.9e6, False)):
         corpus = replace(prepared, n_tgt_tokens=int(n_tgt_tokens))
-        assert (with_masks_for(advice, chosen(advice), corpus, 900, CPU) == advice) == kept
+        assert (with_masks_for(advice, {}, chosen(advice), corpus, 900, CPU) == advice) == kept
 
 
-def test_two_masks_that_were_asked_for_stay(prepared):
-    few: Layer = {"training": {"max_epochs": 2, "r_drop": 3.0}}
+@pytest.mark.parametrize(
+    ("own", "batch_tokens"),
+    [
+        ({"training": {"r_drop": 3.0}}, 1024),
+        ({"training": {"r_drop": 0.0}}, 2048),
+        ({"model": {"dropout": 0.0}}, 2048),
+        ({"training": {"batch_tokens": 777}}, 777),
+    ],
+)
+@pytest.mark.parametrize("epochs", [2, 30])
+def test_what_the_user_says_of_masks_counts(prepared, own, batch_tokens, epochs):
+    given = merge([own, {"training": {"max_epochs": epochs}}])
     advice = advise(29_000, "cpu")
-    changed = chosen(with_masks_for(advice, chosen(advice, few), prepared, 3, CPU), few)
-    assert changed.training.r_drop == 3.0
+    before = chosen(advice, given)
+    after = chosen(with_masks_for(advice, given, before, prepared, 3, CPU), given)
+    assert after.training.batch_tokens == batch_tokens
+    two_masks = before.n_masks == 2 and (epochs == 30 or "r_drop" in own["training"])
+    assert (after.n_masks, after.model) == (2 if two_masks else 1, before.model)
     for other in (Advice("tiny"), advise(5000, "cpu")):
-        assert with_masks_for(other, chosen(other, few), prepared, 3, CPU) == other
+        assert with_masks_for(other, given, chosen(other, given), prepared, 3, CPU) == other
 
 
 def test_what_the_user_chose_has_no_reason_of_ours():

@@ -148,3 +148,18 @@ class TestTwoMasks:
         torch.testing.assert_close(twice, once)
         (found,), (expected,) = torch.autograd.grad(twice, hidden), torch.autograd.grad(once, hidden)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+    def test_nothing_of_the_divergence_is_kept_for_the_way_back(self, monkeypatch):
+        """Where PyTorch finds the gradients: one number for each logit, as of one mask, whatever is made of them."""
+        monkeypatch.setattr(loss, "_by_hand", lambda hidden: False)
+        output, targets = nn.Linear(4, 500), torch.randint(0, 500, (40,))
+        hidden = torch.randn(2, 40, 4, requires_grad=True)
+        kept: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // 4
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            two_masks_loss(hidden, output, targets, 0.1, 5.0)
+        assert 1 <= sum(kept.values()) / (2 * 40 * 500) < 1.1

@@ -315,11 +315,16 @@ print(*(other.pid for other in replicas._others), flush=True)
 # How many -------------------------------------------------------------------------------------------
 
 
-def test_there_is_one_replica_a_core_where_each_has_enough_to_do():
+def test_there_is_one_replica_a_core_where_each_has_enough_to_do(learner, monkeypatch):
     assert n_replicas(torch.device("cuda"), 25_000) == 1
     assert n_replicas(CPU, 500) == 1
     assert n_replicas(CPU, 25_000) == min(cores(), 97)
     assert n_replicas(CPU, 512) == min(cores(), 2)
+    asked = []
+    monkeypatch.setattr("seq2seq.training.learner.n_replicas", lambda *of: asked.append(of) or 1)
+    for r_drop, n_rows in ((0.0, 500), (1.0, 1000)):  # a row for each mask
+        learner(1, dropout=0.1, r_drop=r_drop)
+        assert asked.pop() == (CPU, n_rows)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

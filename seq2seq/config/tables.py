@@ -137,7 +137,7 @@ class TrainingConfig:
     """Probability mass spread evenly over the vocabulary."""
     r_drop: NotNegative = 0.0
     """Weight of the divergence between what two dropout masks make of a pair (R-Drop); each update takes twice as
-    long. 0: one mask."""
+    long. 0, or no ``model.dropout``: one mask."""
     averaging: Literal["ema", "last", "none"] = "ema"
     """Weights that validation and translation use: exponential moving average, mean of the last
     ``average_last`` validations, or as trained."""

@@ -151,7 +151,7 @@ def _start(
         yield Notice("learning the vocabulary")
     prepared = prepare(request.run / "prepared", config.data, corpora, told.append)
     an_epoch = _updates_an_epoch(config, prepared)
-    if (other := with_masks_for(advice, config, prepared, an_epoch, device)) != advice:
+    if (other := with_masks_for(advice, merge(request.layers), config, prepared, an_epoch, device)) != advice:
         advice = other
         config = _configuration(advice, request.layers)
         an_epoch = _updates_an_epoch(config, prepared)

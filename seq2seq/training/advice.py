@@ -75,19 +75,25 @@ def advise(n_pairs: int, device: str) -> Advice:
 
 
 def with_masks_for(
-    advice: Advice, config: RunConfig, prepared: Prepared, an_epoch: int, device: torch.device
+    advice: Advice, given: Layer, config: RunConfig, prepared: Prepared, an_epoch: int, device: torch.device
 ) -> Advice:
-    """The advice, without R-Drop where a run makes too few passes for it.
+    """The advice, without R-Drop where a run makes too few passes for it, or the user does without.
 
     Args:
         advice: by the number of pairs alone.
-        config: with every layer applied, this advice among them.
+        given: what the user asks for.
+        config: all together.
         prepared: the corpus.
         an_epoch: updates of one pass over it.
+        device: that learns.
     """
     training = config.training
-    if config.n_masks == 1 or "r_drop" not in advice.layer.get("training", {}):
+    advised: Layer = advice.layer.get("training", {})
+    if "r_drop" not in advised or given.get("training", {}).get("r_drop"):
         return advice
+    one_mask: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * advised["batch_tokens"]}}
+    if config.n_masks == 1:
+        return replace(advice, layer=merge([advice.layer, one_mask]), dropout="")
     if training.time_budget is not None:
         epochs = training.time_budget * expected_speed(config, prepared, device) / prepared.n_tgt_tokens
     else:
@@ -96,7 +102,6 @@ def with_masks_for(
         epochs = settled / an_epoch
     if epochs >= _FEWEST_EPOCHS_OF_TWO_MASKS:
         return advice
-    one_mask: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * training.batch_tokens}}
     why = f"R-Drop would need {_FEWEST_EPOCHS_OF_TWO_MASKS} passes or more"
     return replace(advice, layer=merge([advice.layer, one_mask]), dropout=why)
 

@@ -42,7 +42,8 @@ class Learned:
     """What one update was made of."""
 
     loss_sum: Tensor | float
-    """Label-smoothed cross-entropy, summed over target tokens, in nats; left on a GPU. []"""
+    """Label-smoothed cross-entropy, with R-Drop the divergence too, summed over target tokens, in nats; left on a
+    GPU. []"""
     n_tokens: int
     """Target tokens, EOS included."""
     n_padding: int
@@ -77,7 +78,7 @@ class Learner:
         self.optimizer = build_optimizer(self.model, self.training)
         self.average = Average(self.model, self.training)
         self.precision = pick_precision(self.training.precision, device)
-        n = 1 if self.training.compile else n_replicas(device, self.training.batch_tokens)
+        n = 1 if self.training.compile else n_replicas(device, self.n_masks * self.training.batch_tokens)
         self.sum_of_losses = torch.compile(self._sum_of_losses) if self.training.compile else self._sum_of_losses
         self.replicas = Replicas(self.model, self._learn, n)
         """To be entered by whoever makes many updates."""
@@ -123,16 +124,16 @@ class Learner:
     def _sum_of_losses(self, batch: Batch) -> Tensor:
         """Teacher forcing: every target position is predicted at once from the real tokens to its left."""
         model = self.model
-        # Dropout differs from row to row.
+        # Dropout differs from row to row; M masks make M·B rows.
         src, tgt_in = batch.src.repeat(self.n_masks, 1), batch.tgt_in.repeat(self.n_masks, 1)
-        src_mask = padding_mask(src, PAD)  # [B, 1, 1, S]
-        hidden = model.decode(tgt_in, model.encode(src, src_mask), src_mask)  # [B, T, D]
+        src_mask = padding_mask(src, PAD)  # [M·B, 1, 1, S]
+        hidden = model.decode(tgt_in, model.encode(src, src_mask), src_mask)  # [M·B, T, D]
         # The vocabulary is by far the widest layer: padding never reaches it.
         real = batch.tgt_out.ne(PAD)  # [B, T]
         targets, smoothing = batch.tgt_out[real], self.training.label_smoothing
         if self.n_masks == 1:
             return output_loss(hidden[real], model.output, targets, smoothing)
-        both = torch.stack(hidden.chunk(2))[:, real]  # [2, N, D]
+        both = hidden.view(2, *batch.tgt_out.shape, -1)[:, real]  # [2, N, D]
         return two_masks_loss(both, model.output, targets, smoothing, self.training.r_drop)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:

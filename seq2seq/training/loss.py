@@ -6,6 +6,7 @@ Shapes: N target positions, D model width, V vocabulary, n rows of a block.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 _ROWS = 256
 """Logits that are made at once: enough for the products to be efficient, few enough for a processor's cache."""
@@ -67,11 +68,18 @@ def two_masks_loss(hidden: Tensor, output: nn.Linear, targets: Tensor, smoothing
     if _by_hand(hidden):
         by = (hidden, output.weight, output.bias)
         return _TwoMasksLoss.apply(*by, targets, smoothing, r_drop)  # type: ignore[no-any-return,no-untyped-call]
-    logits = output(hidden).float()  # [2, N, V]
-    log_p, log_q = logits.log_softmax(dim=-1).unbind()
-    divergence: Tensor = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
-    cross_entropy = smoothed_cross_entropy(logits.flatten(0, 1), targets.repeat(2), smoothing)
-    return cross_entropy / 2 + r_drop / 4 * divergence
+    log_probs = output(hidden).float().log_softmax(dim=-1)  # [2, N, V]
+    of_targets = log_probs.gather(2, targets.expand(2, -1).unsqueeze(2)).sum()
+    cross_entropy = (smoothing - 1) * of_targets - smoothing * log_probs.mean(dim=2).sum()
+    # Made anew on the way back: kept, it would be three times the logits.
+    divergence: Tensor = checkpoint(_divergence, *log_probs, use_reentrant=False)
+    loss: Tensor = cross_entropy / 2 + r_drop / 4 * divergence
+    return loss
+
+
+def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p, q) + KL(q, p), summed over the positions. Two of [N, V]"""
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
 
 
 def _by_hand(hidden: Tensor) -> bool:
@@ -142,6 +150,10 @@ class _TwoMasksLoss(torch.autograd.Function):
 
     With logits z and y, p = softmax(z), q = softmax(y) and d = log p - log q, the divergence is Σ p·d - Σ q·d, and its
     gradient by z is p·(d - Σ p·d) + p - q. By y it is the same with p and q exchanged and the sign of d turned.
+
+    log p is z less its log-sum: d = z - y - r, where r is the difference of the log-sums. With half of the
+    cross-entropy's p, the whole gradient by z is p·(z - y)·α/4 + p·(1/2 + α/4·(1 - r - Σ p·d)) - q·α/4, less what the
+    target and the smoothing take away.
     """
 
     @staticmethod
@@ -169,19 +181,19 @@ class _TwoMasksLoss(torch.autograd.Function):
             target = targets[block].repeat(2).unsqueeze(1)  # [2n, 1]
             z = torch.addmm(bias, x, weight.t(), out=of_logits[: len(x) * vocabulary].view(len(x), vocabulary))
             of_target[:, block] = z.gather(1, target).view(2, -1, 1)
-            differences = torch.sub(*z.chunk(2), out=of_differences[: len(x) // 2])  # [n, V]: d, but for the sums
+            differences = torch.sub(*z.chunk(2), out=of_differences[: len(x) // 2])  # [n, V]: z - y
             highest = torch.zeros(len(x), 1) if safe else z.amax(dim=1, keepdim=True)  # [2n, 1]
             exponentials = (z if safe else z.sub_(highest)).exp_()  # [2n, V]
             sums = exponentials.sum(dim=1, keepdim=True)  # [2n, 1]
             log_sums[:, block] = (sums.log() + highest).view(2, -1, 1)
-            apart = log_sums[0, block] - log_sums[1, block]  # [n, 1]: what d has less
+            r = log_sums[0, block] - log_sums[1, block]  # [n, 1]
             e = exponentials.view(2, -1, vocabulary)
             scale = sums.reciprocal().view(2, -1, 1)
             by_logits = torch.mul(e, differences, out=of_gradients[: len(x) * vocabulary].view(2, -1, vocabulary))
-            means = by_logits.sum(dim=2, keepdim=True) * scale - apart  # Σ p·d, Σ q·d
-            divergence += (means[0] - means[1]).sum()
+            expected = by_logits.sum(dim=2, keepdim=True) * scale - r  # [2, n, 1]: Σ p·d, Σ q·d
+            divergence += (expected[0] - expected[1]).sum()
             for one, other, sign in ((0, 1, 1.0), (1, 0, -1.0)):
-                even = 0.5 + r_drop / 4 * (1 - sign * (apart + means[one]))  # [n, 1]
+                even = 0.5 + r_drop / 4 * (1 - sign * (r + expected[one]))  # [n, 1]: of p alone
                 by_one = by_logits[one].mul_(sign * r_drop / 4 * scale[one])
                 by_one.addcmul_(e[one], even * scale[one]).addcmul_(e[other], -r_drop / 4 * scale[other])
             gradients = by_logits.flatten(0, 1).scatter_add_(
@@ -191,12 +203,12 @@ class _TwoMasksLoss(torch.autograd.Function):
             grad_bias.add_(gradients.sum(dim=0))
             grad_hidden[:, block] = (gradients @ weight).view(2, -1, x.size(1))
         mean_weight = weight.mean(dim=0)  # [D]
-        means = hidden.flatten(0, 1) @ mean_weight + bias.mean()  # [2N]
+        mean_logits = hidden.flatten(0, 1) @ mean_weight + bias.mean()  # [2N]
         grad_hidden.sub_(smoothing / 2 * mean_weight)
         grad_weight.sub_(smoothing / 2 / vocabulary * hidden.sum(dim=(0, 1)))
         grad_bias.sub_(smoothing / vocabulary * n)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
-        cross_entropy = (log_sums - (1 - smoothing) * of_target).sum() - smoothing * means.sum()
+        cross_entropy = (log_sums - (1 - smoothing) * of_target).sum() - smoothing * mean_logits.sum()
         return cross_entropy / 2 + r_drop / 4 * divergence
 
     @staticmethod

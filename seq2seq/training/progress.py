@@ -48,7 +48,7 @@ class Report:
     epoch: int
     """Passes over the corpus finished."""
     loss: float
-    """Label-smoothed cross-entropy in nats a target token."""
+    """What is made small: label-smoothed cross-entropy, with R-Drop the divergence too, in nats a target token."""
     lr: float
     tgt_tokens_per_second: float
     """Real target tokens, padding not counted, while updating."""

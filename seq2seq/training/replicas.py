@@ -36,12 +36,17 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def n_replicas(device: torch.device, batch_tokens: int) -> int:
-    """How many replicas an update is worth: one a core on a CPU, if each has enough to do; elsewhere one."""
+def n_replicas(device: torch.device, n_rows: int) -> int:
+    """How many replicas an update is worth: one a core on a CPU, if each has enough to do; elsewhere one.
+
+    Args:
+        device: that learns.
+        n_rows: target tokens of an update, under each mask.
+    """
     # Processes that PyTorch works in can be forked on Linux alone, and not where it holds an accelerator.
     if device.type != "cpu" or sys.platform != "linux" or torch.accelerator.is_available():
         return 1
-    return max(1, min(cores(), batch_tokens // _FEWEST_TOKENS))
+    return max(1, min(cores(), n_rows // _FEWEST_TOKENS))
 
 
 class Replicas(Generic[Task, Result]):
