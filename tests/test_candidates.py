@@ -1,5 +1,7 @@
 """The best next pieces: what grouping and blocks find is what sorting everything would."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -17,9 +19,11 @@ class Given:
     def __init__(self, error: float | None = None) -> None:
         self.error = error
         self.looked_up = 0
+        self.blocks: list[int] = []
 
     def logits(self, hidden: Tensor, state: object, first: int, last: int) -> Tensor:
         self.looked_up += last - first
+        self.blocks.append(last - first)
         return hidden[first:last].clone()
 
     def rough_logits(self, hidden: Tensor, state: object, first: int, last: int) -> tuple[Tensor, Tensor] | None:
@@ -93,6 +97,23 @@ def test_a_rough_look_at_few_pieces_or_damaged_ones():
     assert best_piece(Given(0.1), torch.full((9, 128), torch.nan), None, scored=False)[0].eq(EOS).all()
 
 
+@pytest.mark.parametrize("damaged", [math.nan, math.inf])
+def test_where_a_rough_look_shows_nothing_all_is_looked_up(damaged):
+    """In one of the rows; numbers too large for it may be sound."""
+    logits = some_logits(9, 128)
+
+    class Damaged(Given):
+        def rough_logits(self, *args):
+            rough, error = super().rough_logits(*args)
+            rough[4, 7 if damaged == math.inf else slice(None)] = damaged
+            return rough, error
+
+    model = Damaged(0.1)
+    expected = best_piece(Given(), logits, None, scored=False)[0]
+    found = best_piece(model, logits, None, scored=False)[0]
+    assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize(("rows", "vocabulary"), SHAPES)
 @pytest.mark.parametrize(("scale", "shift"), SIZES)
 @pytest.mark.parametrize("beams", [1, 3, 4])
@@ -111,6 +132,22 @@ def test_the_likeliest_continuations(rows, vocabulary, scale, shift, beams):
     # In an order that rounding decides where scores are as good as equal.
     for row in range(rows):
         assert set(found[row, : int(possible[row].sum())].tolist()) == set(places[row, possible[row]].tolist())
+
+
+@pytest.mark.parametrize("beams", [1, 3, 4, 200])
+@pytest.mark.parametrize("rows", [1, 31, 33, 129])
+def test_blocks_are_as_good_as_equal(rows, beams):
+    """A few rows left over would take as long as many; in bf16 a full block takes as long as one nearly full."""
+    model = Given()
+    best_continuations(model, torch.zeros(rows * beams, 7).bfloat16(), None, torch.zeros(rows, beams), 2)
+    full = beams * max(1, 128 // beams)
+    assert model.blocks == [full] * (rows * beams // full) + [rows * beams % full] * (rows * beams % full > 0)
+    model = Given()
+    best_continuations(model, torch.zeros(rows * beams, 7), None, torch.zeros(rows, beams), 2)
+    assert sum(model.blocks) == rows * beams
+    assert max(model.blocks) <= max(128, beams)
+    assert max(model.blocks) - min(model.blocks) < beams * len(model.blocks)
+    assert len(model.blocks) == -(-rows // max(1, 128 // beams))
 
 
 def test_all_of_the_best_may_be_neighbours():

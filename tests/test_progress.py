@@ -85,6 +85,13 @@ class TestWindowSize:
         size.took(1, 0.0)
         assert size.lines == 8192
 
+    def test_what_is_left_of_a_file_may_take_longer(self):
+        size = WindowSize(100.0)
+        assert (size.lines, size.rest) == (500, 1500)
+        size.took(500, 10.0)
+        assert (size.lines, size.rest) == (750, 1000)
+        assert WindowSize(math.inf).rest == 8192
+
 
 class TestOffATerminal:
     @pytest.fixture

@@ -20,6 +20,8 @@ _FEWEST_LINES = 64
 _FIRST_SECONDS = 5.0
 _WINDOW_SECONDS = 15.0
 """What an interruption may cost: of the first window, whose pace is a guess, less."""
+_LAST_SECONDS = 20.0
+"""What is left of a file is not divided where it takes so long at most: the end of a window has too little to do."""
 
 _NO_MATTER = {"batch_tokens"}
 """Decoding settings that change the time a translation takes, and nothing else."""
@@ -34,10 +36,13 @@ class WindowSize:
 
     def __init__(self, pace: float) -> None:
         self.lines = _within_limits(_FIRST_SECONDS * pace)
+        self.rest = _within_limits(_WINDOW_SECONDS * pace)
+        """As many where a file ends with them."""
 
     def took(self, lines: int, seconds: float) -> None:
         """So long were so many lines under way."""
-        self.lines = _within_limits(_WINDOW_SECONDS * lines / max(seconds, 1e-3))
+        pace = lines / max(seconds, 1e-3)
+        self.lines, self.rest = _within_limits(_WINDOW_SECONDS * pace), _within_limits(_LAST_SECONDS * pace)
 
 
 def _within_limits(lines: float) -> int:

@@ -189,7 +189,8 @@ class DecodingConfig:
     max_length: Annotated[StrictInt, Field(ge=0)] = 0
     """Longest output in tokens; 0: twice the source and 50 more."""
     batch_tokens: Count = 5120
-    """Most padded source tokens decoded side by side by a worker; each counts half, and half for each beam."""
+    """Most padded source tokens decoded side by side by a worker with one beam; each further beam counts a fifth of the
+    first."""
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     """Likeliest translations of each source piece that a translation may be made of, beside the most frequent
     pieces: faster, and now and then another translation. 0: all pieces may come."""

@@ -28,10 +28,8 @@ _ROUGH_ROWS = 256
 """As many for a rough look, which takes less memory."""
 _FEWEST_ROUGH_ROWS = 8
 """Fewer are looked up as fast."""
-_ROUGH_GROUP = 8
-"""Pieces in a group then."""
-_SCREENED = 8
-"""Pieces that are looked at again after a rough look at all."""
+_SCREENED = 16
+"""Pieces of a row that are looked at again after a rough look at all."""
 _ROUNDING = torch.finfo(torch.bfloat16).eps
 """What rounding a number to bf16 changes it by at most, as a part of it, and as much again."""
 _IMPOSSIBLE = -1e20
@@ -83,11 +81,11 @@ def _looked_up(
 def _screened(model: Model, hidden: Tensor, state: Any, first: int, last: int) -> tuple[Tensor, Tensor] | None:
     """As ``_looked_up`` without ``scored``: the exact best column, though most pieces are looked at roughly.
 
-    Pieces whose rough logits are further below the best one than the errors of both cannot win. Mostly fewer than
-    a handful can, and their logits are made exactly; rows with more are looked up in full.
+    Pieces whose rough logits are further below the best one than the errors of both cannot win. Mostly one is left; the
+    logits of several are made exactly, and rows with many are looked up in full.
 
     Returns:
-        Two of [b]; None where the model has no quicker way than the exact one.
+        Two of [b], the second one rough where it decided nothing; None where the model has no quicker way.
     """
     roughly = model.rough_logits(hidden, state, first, last)
     if roughly is None:
@@ -96,24 +94,30 @@ def _screened(model: Model, hidden: Tensor, state: Any, first: int, last: int) -
     rough[:, : len(_NEVER)].add_(_NEVER.to(rough.device))
     maxima = rough
     # A group is made of every G-th piece: so its maximum is that of halves laid over each other, the fastest there is.
-    while maxima.size(1) % 2 == 0 and maxima.size(1) * _ROUGH_GROUP > rough.size(1):
+    while maxima.size(1) % 2 == 0 and maxima.size(1) * _GROUP > rough.size(1):
         maxima = torch.maximum(*maxima.tensor_split(2, dim=1))
     groups = maxima.size(1)
-    best = maxima.float().topk(min(_SCREENED, groups), dim=1).indices  # [b, C]
-    members = torch.arange(0, rough.size(1), groups, device=rough.device)
-    columns = (best.unsqueeze(2) + members).flatten(1)  # [b, C·size]
-    values, places = rough.gather(1, columns).float().topk(min(_SCREENED, columns.size(1)), dim=1)
-    columns = columns.gather(1, places)  # [b, C]
-    exact = model.logits_of(hidden[first:last], state, columns).masked_fill(values == -torch.inf, -torch.inf)
-    logits, chosen = exact.max(dim=1)
-    pieces = columns.gather(1, chosen.unsqueeze(1)).squeeze(1)
-    highest, lowest = values[:, 0], values[:, -1]
-    margin = 2 * error + _ROUNDING * (highest.abs() + lowest.abs())
-    # Written so that a damaged model's NaN is not sure either.
-    unsure = (~(highest - lowest > margin)).nonzero().squeeze(1)  # [u]
+    highest = maxima.amax(dim=1).float()  # [b]
+    # What lies on this line has been rounded, too, by as much as the highest and a part of the distance: the hundredth.
+    least = highest - 1.01 * (2 * error + _ROUNDING * highest.abs())  # [b]: what is below it cannot win
+    row, group = (maxima.float() >= least.unsqueeze(1)).nonzero(as_tuple=True)  # two of [groups that have one above it]
+    members = rough.view(len(rough), -1, groups)[row, :, group].float()
+    which, member = (members >= least[row].unsqueeze(1)).nonzero(as_tuple=True)  # two of [n]
+    rows, columns = row[which], member * groups + group[which]  # [n]
+    rivals = torch.bincount(rows, minlength=len(rough))  # [b]
+    pieces, logits = columns.new_zeros(len(rough)).index_put_((rows,), columns), highest
+    several = ((rivals > 1) & (rivals <= _SCREENED))[rows].nonzero().squeeze(1)
+    if len(several):
+        rows, columns = rows[several], columns[several]
+        exact = model.logits_of(hidden[first:last][rows], state, columns.unsqueeze(1)).squeeze(1)
+        logits = logits.scatter_reduce(0, rows, exact, "amax", include_self=False)
+        winners = (exact == logits[rows]).nonzero().squeeze(1)
+        pieces[rows[winners]] = columns[winners]
+    # A damaged model's NaN has no rivals, not even itself.
+    unsure = ((rivals == 0) | (rivals > _SCREENED)).nonzero().squeeze(1)  # [u]
     if len(unsure):
-        rows = hidden[first:last].index_select(0, unsure)
-        pieces[unsure], logits[unsure] = _looked_up(model, rows, state, 0, len(rows), scored=False)
+        looked_at = hidden[first:last].index_select(0, unsure)
+        pieces[unsure], logits[unsure] = _looked_up(model, looked_at, state, 0, len(looked_at), scored=False)
     return pieces, logits
 
 
@@ -133,6 +137,8 @@ def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n
     beams = live.size(1)
     found = []
     sentences = max(1, _ROWS // beams)
+    if hidden.dtype == torch.float32:  # in bf16 products are filled up to round numbers of rows
+        sentences = -(-len(live) // -(-len(live) // sentences))  # a small block at the end would be a slow one
     for first in range(0, len(live), sentences):
         so_far = live[first : first + sentences]  # [b, N]
         rows = len(so_far) * beams

@@ -20,10 +20,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm, OutputLayer, RoughOutput
+from seq2seq.model.laid_out import (
+    IMPOSSIBLE,
+    CachedDecoderLayer,
+    CachedEncoderLayer,
+    LayerCache,
+    Norm,
+    OutputLayer,
+    RoughOutput,
+)
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 
@@ -31,8 +38,6 @@ _MORE_STEPS = 12
 """The log of the target has room for so many more steps than the source is long, at first."""
 _PIECES_ALIGNED = 64
 """The vocabulary's side of the output is filled up to a multiple of this with pieces that never come."""
-_IMPOSSIBLE = -1e30
-"""Their logit, as good as -inf, which a product may turn into NaN."""
 
 
 @dataclass
@@ -87,12 +92,12 @@ class CachedTransformer:
         self._model = model
         self._shortlist = shortlist
         self._encoder = [CachedEncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]
-        self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
-        self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
-        filling = -model.output.weight.size(0) % _PIECES_ALIGNED
-        weight = F.pad(model.output.weight, (0, 0, 0, filling))  # [≥V, D]
-        bias = F.pad(model.output.bias, (0, filling), value=_IMPOSSIBLE)  # [≥V]
-        self._output = OutputLayer(weight, bias)
+        encoder_norm = Norm(model.encoder_norm)
+        self._decoder = [CachedDecoderLayer(layer, encoder_norm) for layer in model.decoder]  # type: ignore[arg-type]
+        decoder_norm = Norm(model.decoder_norm)
+        self._encoder_norm = encoder_norm.plain() or encoder_norm
+        self._decoder_norm = decoder_norm.plain() or decoder_norm
+        self._output = OutputLayer.after(decoder_norm, model.output, _PIECES_ALIGNED)
         self._rough = RoughOutput.of(self._output)
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
@@ -114,7 +119,7 @@ class CachedTransformer:
         if self._shortlist is not None:
             pieces, allowed = self._shortlist.of(src, _PIECES_ALIGNED)
             output = output.of(pieces)
-            forbidden = memory.new_zeros(allowed.shape).masked_fill_(~allowed, _IMPOSSIBLE)
+            forbidden = memory.new_zeros(allowed.shape).masked_fill_(~allowed, IMPOSSIBLE)
         return DecoderState(
             cross=cross,
             src_mask=mask,
@@ -186,8 +191,7 @@ class CachedTransformer:
 
     def logits_of(self, hidden: Tensor, state: DecoderState, columns: Tensor) -> Tensor:
         """The logits of some columns alone; only where all pieces may come. [b, D], [b, C] -> [b, C]"""
-        output = state.output
-        return torch.baddbmm(output.bias[columns].unsqueeze(2), output.weight[columns], hidden.unsqueeze(2)).squeeze(2)
+        return state.output.of_columns(hidden, columns)
 
     def pieces(self, columns: Tensor, state: DecoderState) -> Tensor:
         """The pieces that columns of the logits stand for. Any shape; the same shape."""
@@ -204,14 +208,12 @@ class CachedTransformer:
         Returns:
             The state of B' ≤ B sentences of N' beams.
         """
-        moved = [place for place, sentence in enumerate(sentences) if place != sentence]
+        moved = [(place, sentence) for place, sentence in enumerate(sentences) if place != sentence]
         if moved:
-            places = torch.tensor(moved, device=parents.device)
-            origins = torch.tensor([sentences[place] for place in moved], device=parents.device)
             used = [log[:, : state.n_slots] for log in state.logs]
             for kept in (*state.cross, *used, state.src_mask, state.descent, state.forbidden):
                 if kept is not None:
-                    kept[places] = kept[origins]
+                    _move(kept, moved)
         n = len(sentences)
         if n < state.cross[0].size(0):
             state.cross, state.logs = [k_v[:n] for k_v in state.cross], [k_v[:n] for k_v in state.logs]
@@ -257,6 +259,16 @@ class CachedTransformer:
         for log in state.logs:
             log[:, :width] = log[rows, kept]
         state.n_slots = width
+
+
+def _move(kept: Tensor, moved: Sequence[tuple[int, int]]) -> None:
+    """Copy sentences to other places. [B, …]"""
+    if kept.device.type == "cpu" and not {place for place, _ in moved} & {origin for _, origin in moved}:
+        for place, origin in moved:  # a few times as fast as an index
+            kept[place].copy_(kept[origin])
+        return
+    places, origins = (torch.tensor(column, device=kept.device) for column in zip(*moved, strict=True))
+    kept[places] = kept[origins]
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

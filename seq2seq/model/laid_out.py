@@ -2,11 +2,12 @@
 
 The same arithmetic as ``layers``, without what only training needs. Weights are packed and transposed; what reads
 the same input stands side by side in one matrix; the score of the attention (``ATTENTIONS``) is multiplied into
-W_Q; and residuals are added in their place.
+W_Q; a LayerNorm's weight and bias are multiplied into what reads it; and residuals are added in their place.
 
 Shapes: B sentences, N beams, S source length, T tokens, D model width, H heads, K width of a head, P slots.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,26 +22,38 @@ from seq2seq.model.positions import rotate
 
 _ROUGH_ROWS = 256
 """Most rows that a rough look is taken at."""
+IMPOSSIBLE = -1e30
+"""The logit of what never comes, as good as -inf, which a product may turn into NaN."""
 _FAR = 1e20
-"""No real piece's bias is so far below another's."""
+"""No real piece's bias is so far below 0."""
 
 
 class SideBySide:
-    """A linear map: several of ``nn.Linear`` side by side."""
+    """A linear map: several of ``nn.Linear`` side by side.
 
-    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
-        weight = torch.cat(list(weights))  # [out, in]
+    Args:
+        weights: each [out, in]
+        biases: each [out]
+        after: the LayerNorm whose results it reads, in fp32. Its weight and bias and these biases then become part of
+            the weights, and ``after`` has to leave one behind: see ``Norm.plain``.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor], after: "Norm | None" = None) -> None:
+        weight, self.bias = torch.cat(list(weights)), torch.cat(list(biases))  # [out, in], [out]
+        self.plain = after is not None
         # In fp32 plain products are as fast.
         self.packed = pack(weight) if weight.dtype == torch.bfloat16 else None
+        assert after is None or self.packed is None  # packed are weights in bf16, which leave nothing out
         if self.packed is None:
+            if after is not None:
+                weight = _after_norm(weight, self.bias, after)
             self.weight = weight.t().contiguous()  # [in, out]
-        self.bias = torch.cat(list(biases))  # [out]
 
     def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """[rows, in] -> [rows, out]"""
         if self.packed is not None:
             return packed_linear(x, self.packed, self.bias, relu=relu)
-        image = torch.addmm(self.bias, x, self.weight)
+        image = torch.mm(x, self.weight) if self.plain else torch.addmm(self.bias, x, self.weight)
         return image.relu_() if relu else image
 
     def add_to(self, total: Tensor, x: Tensor) -> Tensor:
@@ -50,65 +63,112 @@ class SideBySide:
         return total.addmm_(x, self.weight).add_(self.bias)
 
 
+def _after_norm(weight: Tensor, bias: Tensor, norm: "Norm") -> Tensor:
+    """The weight W' with W'·(z + 1) = W·(g·z + b) + bias for every z that sums to zero, as a LayerNorm's does.
+
+    A number added to a whole row of W' then changes the result by D times that number, whatever z is: by that the
+    bias comes in without being added to each row of the product.
+    """
+    assert norm.weight is not None
+    assert norm.bias is not None
+    scaled = weight.double() * norm.weight.double()  # [out, in]
+    constant = weight.double() @ norm.bias.double() + bias.double()  # [out]
+    rows = constant / weight.size(1) - scaled.mean(dim=1)
+    return (scaled + rows.unsqueeze(1)).to(weight.dtype)
+
+
 class OutputLayer:
     """The output layer, of all pieces or of some.
 
     Args:
         weight: [V, D]
-        bias: [V]
+        bias: [V]; None: it is in the weight, and hidden states come from a plain norm.
         packed: take the time to pack the weight, where that is of use.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, packed: bool = True) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, packed: bool = True) -> None:
         self.weight, self.bias = weight, bias
         self._packed = pack(weight) if packed and weight.dtype == torch.bfloat16 else None
         # The bias is one more row of the weight, for one more input that is 1: adding it to so many
         # numbers would be a pass over all of them.
-        self._laid_out = torch.cat((weight.t(), bias.unsqueeze(0)))  # [D + 1, V]
+        bias_row = [] if bias is None else [bias.unsqueeze(0)]
+        self._laid_out = torch.cat((weight.t(), *bias_row))  # [D or D + 1, V]
+
+    @classmethod
+    def after(cls, norm: "Norm", output: nn.Linear, aligned: int) -> "OutputLayer":
+        """That of a trained model, for the results of the decoder's last norm: of ``norm.plain()``, if there is one.
+
+        Args:
+            norm: the last of the decoder.
+            output: the layer.
+            aligned: V is filled up to a multiple of this with pieces that never come.
+        """
+        filling = -output.weight.size(0) % aligned
+        weight = F.pad(output.weight, (0, 0, 0, filling))  # [≥V, D]
+        bias = F.pad(output.bias, (0, filling), value=IMPOSSIBLE)  # [≥V]
+        return cls(weight, bias) if norm.plain() is None else cls(_after_norm(weight, bias, norm), None)
 
     def of(self, pieces: Tensor) -> "OutputLayer":
         """That of some pieces alone. [n]"""
-        return OutputLayer(self.weight.index_select(0, pieces), self.bias.index_select(0, pieces), packed=False)
+        bias = None if self.bias is None else self.bias.index_select(0, pieces)
+        return OutputLayer(self.weight.index_select(0, pieces), bias, packed=False)
+
+    def of_columns(self, hidden: Tensor, columns: Tensor) -> Tensor:
+        """Other pieces for each row. [b, D], [b, C] -> [b, C]"""
+        logits = torch.bmm(self.weight[columns], hidden.unsqueeze(2)).squeeze(2)
+        return logits if self.bias is None else logits.add_(self.bias[columns])
+
+    def apart(self) -> tuple[Tensor, Tensor, float]:
+        """Weight [V, D] and bias [V], for hidden states from which a number is taken off first."""
+        if self.bias is not None:
+            return self.weight, self.bias, 0.0
+        bias = self.weight.double().sum(dim=1)  # what a plain norm's 1 makes of it
+        weight = self.weight.double() - bias.unsqueeze(1) / self.weight.size(1)
+        return weight.to(self.weight.dtype), bias.to(self.weight.dtype), 1.0
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """[rows, D] -> [rows, V]"""
         if self._packed is not None:
+            assert self.bias is not None  # in bf16 no norm is folded in
             return packed_linear(hidden, self._packed, self.bias)
-        return F.pad(hidden, (0, 1), value=1.0) @ self._laid_out
+        return (hidden if self.bias is None else F.pad(hidden, (0, 1), value=1.0)) @ self._laid_out
 
 
 class RoughOutput:
     """The output layer in bf16: logits to within a known error, in a quarter of the time where processors have bf16.
 
     Args:
-        packed: the weight in bf16.
-        weight: of real and filling pieces. [V, D]
-        bias: the same. [V]
+        output: of real and filling pieces.
     """
 
-    def __init__(self, packed: Tensor, weight: Tensor, bias: Tensor) -> None:
-        self._packed, self._bias = packed, bias.bfloat16()
+    def __init__(self, output: OutputLayer) -> None:
+        # With the bias in the weight both would be larger, and so the error.
+        weight, bias, self._less = output.apart()
+        self._packed, self._bias = pack(weight.bfloat16()), bias.bfloat16()
         rounding = torch.finfo(torch.bfloat16).eps / 2
         # h·w, both rounded, is off by at most rounding · (2 + rounding) · |h| · |w| (Cauchy-Schwarz). A hundredth
         # more is far above what the sum's order makes of it.
         self._per_norm = 2.02 * rounding * float(weight.norm(dim=1).max())
-        self._of_bias = rounding * float(bias[bias > bias.max() - _FAR].abs().max())
+        self._of_bias = rounding * float(bias[~(bias < -_FAR)].abs().max())
         # Kernels that are made here are there for all that is forked.
-        for rows in rows_with_kernels(_ROUGH_ROWS):
+        for rows in rows_with_kernels(_ROUGH_ROWS) if self._packed is not None else ():
             self(weight.new_zeros(rows, weight.size(1)))
 
     @classmethod
     def of(cls, output: OutputLayer) -> "RoughOutput | None":
         """That of an output layer in fp32; None where bf16 would gain nothing."""
-        fitting = output.weight.dtype == torch.float32 and output.weight.device.type == "cpu" and has_bf16()
-        packed = pack(output.weight.bfloat16()) if fitting else None
-        return None if packed is None else cls(packed, output.weight, output.bias)
+        if output.weight.dtype != torch.float32 or output.weight.device.type != "cpu" or not has_bf16():
+            return None
+        rough = cls(output)
+        return None if rough._packed is None else rough
 
     def __call__(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Rounded logits, and how far each was from the exact one at most before it was rounded.
 
         [b, D] -> [b, V], [b]; b ≤ 256
         """
+        assert self._packed is not None
+        hidden = hidden - self._less if self._less else hidden
         rough = packed_linear(hidden.bfloat16(), self._packed, self._bias)
         return rough, self._per_norm * hidden.norm(dim=1) + self._of_bias
 
@@ -124,11 +184,45 @@ class Norm:
         self.eps: float = getattr(norm, "eps", 0.0)
         self.kind = type(norm)
 
+    def plain(self) -> "Norm | None":
+        """One that leaves weight and bias to the linear maps that read its results; None where they cannot take them.
+
+        Its results are one more than those of no weight and no bias.
+        """
+        if self.kind is not nn.LayerNorm or self.weight is None or self.bias is None or not _is_exact(self.weight):
+            return None
+        plain = copy.copy(self)
+        plain.weight, plain.bias = torch.ones_like(self.weight), torch.ones_like(self.bias)
+        return plain
+
     def __call__(self, x: Tensor) -> Tensor:
         """[rows, D] -> [rows, D]"""
         if self.kind is nn.LayerNorm:
             return torch.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
         return torch.rms_norm(x, self.shape, self.weight, self.eps) if self.kind is nn.RMSNorm else x
+
+
+def _is_exact(weight: Tensor) -> bool:
+    return weight.dtype == torch.float32 and weight.device.type == "cpu"
+
+
+class Reading:
+    """What reads a sublayer's input: the norm, where it stands there, and several linear maps side by side.
+
+    Args:
+        norm: None where it stands after the sublayer.
+        weights: each [out, D]
+        biases: each [out]
+    """
+
+    def __init__(self, norm: Norm | None, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
+        plain = None if norm is None else norm.plain()
+        self.norm = plain or norm
+        self.linear = SideBySide(weights, biases, after=norm if plain is not None else None)
+
+    def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
+        """[rows, D] -> [rows, out]"""
+        return self.linear(x if self.norm is None else self.norm(x), relu=relu)
 
 
 class _Sublayer:
@@ -138,9 +232,9 @@ class _Sublayer:
         self.norm, self.pre = Norm(residual.norm), residual.pre
         self.out = SideBySide([out.weight], [out.bias])
 
-    def before(self, x: Tensor) -> Tensor:
-        """What the sublayer reads. [rows, D] -> [rows, D]"""
-        return self.norm(x) if self.pre else x
+    def reading(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Reading:
+        """Linear maps of what the sublayer reads."""
+        return Reading(self.norm if self.pre else None, weights, biases)
 
     def add_to(self, x: Tensor, hidden: Tensor) -> Tensor:
         """The sum ``x``, perhaps in its place, with the image of ``hidden``. [rows, D], [rows, in] -> [rows, D]"""
@@ -160,11 +254,11 @@ class _Attention(_Sublayer):
         projections = [q]
         if of_itself:
             projections += [(p.weight, p.bias) for p in (attention.k_proj, attention.v_proj)]
-        self.projections = SideBySide([weight for weight, _ in projections], [bias for _, bias in projections])
+        self.projections = self.reading([weight for weight, _ in projections], [bias for _, bias in projections])
 
     def project(self, x: Tensor) -> Tensor:
         """Queries, and of self-attention keys and values, of all heads: [rows, D] -> [rows, D or 3·D]"""
-        return self.projections(self.before(x))
+        return self.projections(x)
 
     def heads(self, projected: Tensor, batch: int, place: int | None = None) -> Tensor:
         """The heads of some rows: [B·T, 3·D] -> [3, B, H, T, K]; of queries alone: [B·T, D] -> [1, B, H, T, K]
@@ -197,13 +291,13 @@ class _FeedForward(_Sublayer):
         gate = feed_forward.gate
         branches = [feed_forward.inner] if gate is None else [feed_forward.inner, gate]
         self.gated = gate is not None
-        self.inner = SideBySide([branch.weight for branch in branches], [branch.bias for branch in branches])
+        self.inner = self.reading([branch.weight for branch in branches], [branch.bias for branch in branches])
         self.relu = feed_forward.activation is torch.relu_
         self.activation = feed_forward.activation
 
     def __call__(self, x: Tensor) -> Tensor:
         """[rows, D] -> [rows, D]"""
-        hidden = self.inner(self.before(x), relu=self.relu)
+        hidden = self.inner(x, relu=self.relu)
         if self.relu:
             return self.add_to(x, hidden)
         if self.gated:
@@ -239,15 +333,28 @@ class LayerCache(NamedTuple):
 
 
 class CachedDecoderLayer:
-    def __init__(self, layer: DecoderLayer) -> None:
+    """One layer of the decoder.
+
+    Args:
+        layer: as trained.
+        memory_norm: that the encoder ends with; ``plain`` where that is possible.
+    """
+
+    def __init__(self, layer: DecoderLayer, memory_norm: Norm) -> None:
         self.attention = _Attention(layer.self_attention, layer.self_attention_residual, of_itself=True)
         self.cross = _Attention(layer.cross_attention, layer.cross_attention_residual, of_itself=False)
         self.feed_forward = _FeedForward(layer.feed_forward, layer.feed_forward_residual)
         k, v = layer.cross_attention.k_proj, layer.cross_attention.v_proj
-        self.keys_values = SideBySide([k.weight, v.weight], [k.bias, v.bias])
+        after = memory_norm if memory_norm.plain() is not None else None
+        self.keys_values = SideBySide([k.weight, v.weight], [k.bias, v.bias], after=after)
 
     def cross_keys_values(self, memory: Tensor, batch: int) -> Tensor:
-        """What cross-attention reads of the source. [B·S, D] -> [B, S, 2, H, K]"""
+        """What cross-attention reads of the source. [B·S, D] -> [B, S, 2, H, K]
+
+        Args:
+            memory: results of the encoder's last norm, of the plain one if there is one.
+            batch: B
+        """
         heads = self.cross.n_heads
         return self.keys_values(memory).view(batch, -1, 2, heads, memory.size(1) // heads)
 

@@ -243,7 +243,7 @@ class Translator:
         """Search every unit, those of similar length together; results in the order of the units."""
         config = self.config
         most = self.model.config.max_positions if self.model.config.positions == "learned" else None
-        at_once = 2 * config.batch_tokens // (1 + config.beam_size)  # source tokens under way in a worker
+        at_once = 5 * config.batch_tokens // (4 + config.beam_size)  # source tokens under way in a worker
         batches = list(length_batches(units, at_once // BATCHES_AT_ONCE, shares=self._n_workers))
         job = SearchJob(config, self.device, most, scored, room=at_once - at_once // BATCHES_AT_ONCE)
         results: list[list[Hypothesis]] = [[] for _ in units]

@@ -1,0 +1,100 @@
+"""Weights laid out for translating: a norm's weight and bias as part of the products that read its results."""
+
+import pytest
+import torch
+from torch import nn
+
+from seq2seq.model.laid_out import IMPOSSIBLE, Norm, OutputLayer, Reading, RoughOutput
+from seq2seq.model.packed import pack
+
+D = 64
+
+
+def some_norm(kind: type[nn.Module] = nn.LayerNorm, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """One whose weight and bias are far from 1 and 0."""
+    torch.manual_seed(1)
+    norm = kind(D)
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.copy_(1 + torch.randn(D))
+    return norm.to(dtype)
+
+
+def some_linear(out: int) -> nn.Linear:
+    torch.manual_seed(2)
+    return nn.Linear(D, out)
+
+
+def exact(norm: nn.Module, linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    return linear.double()(norm.double()(x.double())).float()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_norm_and_products_are_as_they_were(kind, offset):
+    norm, several = some_norm(kind), [some_linear(96), some_linear(32)]
+    reading = Reading(Norm(norm), [one.weight for one in several], [one.bias for one in several])
+    assert reading.linear.plain == (kind is nn.LayerNorm)
+    x = offset + 3 * torch.randn(200, D)
+    expected = torch.cat([exact(norm, one, x) for one in several], dim=1)
+    torch.testing.assert_close(reading(x), expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(reading(x, relu=True), expected.relu(), rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+def test_without_a_norm_nothing_is_folded():
+    linear, x = some_linear(96), torch.randn(10, D)
+    torch.testing.assert_close(Reading(None, [linear.weight], [linear.bias])(x), linear(x))
+
+
+def test_norms_that_nothing_can_take_over():
+    for norm in (some_norm(nn.RMSNorm), nn.Identity(), some_norm(dtype=torch.bfloat16), nn.LayerNorm(D, bias=False)):
+        assert Norm(norm).plain() is None
+    plain = Norm(some_norm()).plain()
+    assert plain is not None
+    result = plain(torch.randn(5, D))
+    torch.testing.assert_close(result.mean(dim=1), torch.ones(5))  # one more than a norm of no bias
+    torch.testing.assert_close(result.std(dim=1, correction=0), torch.ones(5), rtol=1e-3, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+def test_the_output_layer_after_the_last_norm(kind):
+    norm, linear = Norm(some_norm(kind)), some_linear(1000)
+    output = OutputLayer.after(norm, linear, 64)
+    x = torch.randn(50, D)
+    hidden = (norm.plain() or norm)(x)
+    logits, expected = output(hidden), exact(some_norm(kind), linear, x)
+    assert logits.shape == (50, 1024)
+    torch.testing.assert_close(logits[:, :1000], expected, rtol=1e-5, atol=1e-4)
+    assert logits[:, 1000:].max() < IMPOSSIBLE / 2  # what fills up
+    pieces = torch.tensor([7, 1010, 999, 0])
+    torch.testing.assert_close(output.of(pieces)(hidden), logits[:, pieces], rtol=1e-4, atol=1e-4)
+    columns = torch.randint(0, 1000, (50, 8))
+    torch.testing.assert_close(output.of_columns(hidden, columns), logits.gather(1, columns), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_rough_look_knows_its_error_after_the_last_norm():
+    norm = Norm(some_norm())
+    linear = some_linear(1000)
+    output = OutputLayer.after(norm, linear, 64)
+    if pack(output.weight.bfloat16()) is None:
+        pytest.skip("no packed products here")
+    hidden = norm.plain()(torch.randn(200, D))
+    found, error = RoughOutput(output)(hidden)
+    off = (found.double() - hidden.double() @ output.weight.double().t()).abs()[:, :1000]
+    rounding = found.double().abs()[:, :1000] * torch.finfo(torch.bfloat16).eps / 2
+    assert (off <= error.unsqueeze(1) + 1.01 * rounding).all()
+    unfolded = OutputLayer(linear.weight * norm.weight, linear.bias + linear.weight @ norm.bias)
+    torch.testing.assert_close(error, RoughOutput(unfolded)(hidden - 1)[1], rtol=0.02, atol=0)  # nothing is lost by it
+    assert found[:, 1000:].max() < IMPOSSIBLE / 2
+
+
+@torch.no_grad()
+def test_in_bf16_nothing_is_folded():
+    linear, norm = some_linear(96).bfloat16(), some_norm(dtype=torch.bfloat16)
+    x = torch.randn(20, D, dtype=torch.bfloat16)
+    found = Reading(Norm(norm), [linear.weight], [linear.bias])(x)
+    torch.testing.assert_close(found, linear(norm(x)), rtol=0.02, atol=0.1)
