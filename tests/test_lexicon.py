@@ -306,5 +306,5 @@ def test_only_a_large_corpus_makes_it_worth_telling(tiny, monkeypatch):
         return any(isinstance(event, Notice) and "which pieces" in event.text for event in train(request))
 
     assert not told()
-    monkeypatch.setattr(run_module, "_MANY_PAIRS", 19)
+    monkeypatch.setattr(run_module, "MANY_PAIRS", 19)
     assert told()

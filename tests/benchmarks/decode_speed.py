@@ -2,16 +2,19 @@
 
 The same weights, through `seq2seq export`; three copies of the corpus, from a text file to a text file, and
 100 single sentences. CTranslate2's best setting of threads and batch size is looked for first. Then all take
-turns, ROUNDS times (5): speeds are only compared within one run, since machines drift. Loading is not counted.
+turns, ROUNDS times (5), each in a process of its own, as it is used: speeds are only compared within one run, since
+machines drift. Loading is not counted.
 """
 
 import contextlib
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import ctranslate2
 import sentencepiece
@@ -25,23 +28,48 @@ from seq2seq.export import export_run
 from seq2seq.translation import Translator, read_langs
 
 COPIES, SINGLES, SCANNED, LONGEST = 3, 100, 1000, 100
-Tool = Callable[[Path, Path], None]
-"""Translates one file to another."""
 
 
-class Ours:
+class Timed:
+    """What is asked of either tool."""
+
+    def file(self, source: Path, output: Path) -> float:
+        """Translate one file to another: seconds."""
+        began = time.perf_counter()
+        self.translate_file(source, output)
+        return time.perf_counter() - began
+
+    def singles(self, lines: list[str]) -> list[float]:
+        """Translate lines one by one: milliseconds of each."""
+        found = []
+        for line in lines:
+            began = time.perf_counter()
+            self.one(line)
+            found.append(1e3 * (time.perf_counter() - began))
+        return found
+
+    def translate_file(self, source: Path, output: Path) -> None:
+        raise NotImplementedError
+
+    def one(self, line: str) -> str:
+        raise NotImplementedError
+
+
+class Ours(Timed):
     def __init__(self, run: Path, beam_size: int, precision: str) -> None:
         self.translator = Translator.load(run, decoding={"beam_size": beam_size, "precision": precision})
-        self.name = f"seq2seq {precision}"
 
-    def __call__(self, source: Path, output: Path) -> None:
+    def alpha(self) -> float:
+        return self.translator.config.alpha
+
+    def translate_file(self, source: Path, output: Path) -> None:
         translate_stream(self.translator, str(source), str(output))
 
     def one(self, line: str) -> str:
         return self.translator.translate([line])[0]
 
 
-class Theirs:
+class Theirs(Timed):
     def __init__(self, folder: Path, beam_size: int, alpha: float, compute: str) -> None:
         self.tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
         self.folder, self.compute = folder, compute
@@ -63,7 +91,7 @@ class Theirs:
         found = self.translator.translate_batch(pieces, **self.options, **self.batch)
         return self.tokenizer.decode([result.hypotheses[0] for result in found])
 
-    def __call__(self, source: Path, output: Path) -> None:
+    def translate_file(self, source: Path, output: Path) -> None:
         lines = source.read_text(encoding="utf-8").split("\n")[:-1]
         output.write_text("".join(f"{line}\n" for line in self.translate(lines)), encoding="utf-8")
 
@@ -92,17 +120,58 @@ class Theirs:
             f"{self.threads[0]} workers of {self.threads[1]} threads, batches of {self.batch['max_batch_size']} tokens"
         )
 
+    def find_best_for_one(self, lines: list[str]) -> None:
+        medians = {}
+        for threads in (1, CORES):
+            self.load(1, threads)
+            medians[threads] = statistics.median(self.singles(lines))
+        self.load(1, min(medians, key=lambda n: medians[n]))
+
+
+class UnavailableError(Exception):
+    """Not on this machine."""
+
+
+def serve(kind: type[Timed], words: tuple[Any, ...], pipe: Connection) -> None:
+    try:
+        tool = kind(*words)
+    except UserError as error:
+        pipe.send(error.args[0])
+        return
+    pipe.send(None)
+    while call := pipe.recv():
+        pipe.send(getattr(tool, call[0])(*call[1:]))
+
+
+class Alone:
+    """A tool in a process of its own."""
+
+    def __init__(self, name: str, kind: type[Timed], *words: Any) -> None:
+        self.name, self.kind = name, kind
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=serve, args=(kind, words, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        if (why := self.pipe.recv()) is not None:
+            raise UnavailableError(why)
+
+    def __call__(self, *call: Any) -> Any:
+        self.pipe.send(call)
+        return self.pipe.recv()
+
+    def end(self) -> None:
+        self.pipe.send(None)
+        self.process.join()
+
 
 def matmul_rate() -> float:
     """GFLOP/s of a product of two fp32 matrices of 1024 x 1024, all cores."""
-    threads, a = torch.get_num_threads(), torch.randn(1024, 1024)
-    torch.set_num_threads(CORES)
-    seconds = []
+    a, seconds = torch.randn(1024, 1024), []
     for _ in range(8):
         began = time.perf_counter()
         a @ a
         seconds.append(time.perf_counter() - began)
-    torch.set_num_threads(threads)
     return 2 * 1024**3 / min(seconds) / 1e9
 
 
@@ -123,54 +192,43 @@ def main(run: str, corpus: str, rounds: str = "5") -> None:
         rates: list[float] = []
         print(f"{run}, {corpus}: {COPIES} x {len(sources):,} lines, {CORES} cores, {torch.__version__}", flush=True)
         for beam_size in (1, 4):
-            tools: list[Ours | Theirs] = [Ours(Path(run), beam_size, "fp32")]
-            with contextlib.suppress(UserError):  # a processor without bf16
-                tools.append(Ours(Path(run), beam_size, "bf16"))
-            alpha = tools[0].translator.config.alpha
+            tools = [Alone("seq2seq fp32", Ours, Path(run), beam_size, "fp32")]
+            with contextlib.suppress(UnavailableError):  # a processor without bf16
+                tools.append(Alone("seq2seq bf16", Ours, Path(run), beam_size, "bf16"))
+            alpha = tools[0]("alpha")
             for compute, place in exports.items():
-                tools.append(Theirs(place, beam_size, alpha, compute))
-                tools[-1].find_best(sources[:SCANNED])
+                tools.append(Alone(f"CTranslate2 {compute}", Theirs, place, beam_size, alpha, compute))
+                tools[-1]("find_best", sources[:SCANNED])
             speeds: dict[str, list[float]] = {tool.name: [] for tool in tools}
             texts: dict[str, list[str]] = {}
             for tool in tools:
-                tool(source, output)  # warm
+                tool("file", source, output)  # warm
             for _ in range(int(rounds)):
                 rates.append(matmul_rate())
                 for tool in tools:
-                    began = time.perf_counter()
-                    tool(source, output)
-                    speeds[tool.name].append(len(sources) * COPIES / (time.perf_counter() - began))
+                    speeds[tool.name].append(len(sources) * COPIES / tool("file", source, output))
                     texts[tool.name] = output.read_text(encoding="utf-8").split("\n")[: len(sources)]
             latencies = single_sentences(tools, sources[:SINGLES])
             report(beam_size, tools, speeds, latencies, texts, references, langs[1])
+            for tool in tools:
+                tool.end()
         print(f"matmul 1024 x 1024 fp32, {CORES} cores: {spread(rates)} GFLOP/s")
 
 
-def single_sentences(tools: list[Ours | Theirs], lines: list[str]) -> dict[str, list[float]]:
+def single_sentences(tools: list[Alone], lines: list[str]) -> dict[str, list[float]]:
     """Milliseconds of each line; CTranslate2's threads once more its best.
 
     The tools take turns, ten lines each: line by line none would find its weights in the caches, as it does in use.
     """
     for tool in tools:
-        if isinstance(tool, Theirs):
-            medians = {}
-            for threads in (1, CORES):
-                tool.load(1, threads)
-                medians[threads] = statistics.median(timed(tool, line) for line in lines[:30])
-            tool.load(1, min(medians, key=lambda n: medians[n]))
-        for line in lines[:5]:
-            tool.one(line)
+        if tool.kind is Theirs:
+            tool("find_best_for_one", lines[:30])
+        tool("singles", lines[:5])
     found: dict[str, list[float]] = {tool.name: [] for tool in tools}
     for first in range(0, len(lines), 10):
         for tool in tools:
-            found[tool.name] += [timed(tool, line) for line in lines[first : first + 10]]
+            found[tool.name] += tool("singles", lines[first : first + 10])
     return found
-
-
-def timed(tool: Ours | Theirs, line: str) -> float:
-    began = time.perf_counter()
-    tool.one(line)
-    return 1e3 * (time.perf_counter() - began)
 
 
 def spread(values: list[float]) -> str:
@@ -179,7 +237,7 @@ def spread(values: list[float]) -> str:
 
 def report(
     beam_size: int,
-    tools: list[Ours | Theirs],
+    tools: list[Alone],
     speeds: dict[str, list[float]],
     latencies: dict[str, list[float]],
     texts: dict[str, list[str]],
@@ -198,7 +256,7 @@ def report(
         )
     best = {c: statistics.median(speeds[f"CTranslate2 {c}"]) for c in ("float32", "int8")}
     for tool in tools:
-        if isinstance(tool, Ours):
+        if tool.kind is Ours:
             ours = statistics.median(speeds[tool.name])
             print(
                 f"{tool.name}: {ours / best['float32']:.2f} times CTranslate2 float32, {ours / best['int8']:.2f} int8",
