@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from seq2seq.model.laid_out import IMPOSSIBLE, Norm, OutputLayer, Reading, RoughOutput
+from seq2seq.model.laid_out import Norm, Reading
+from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
 from seq2seq.model.packed import pack
 
 D = 64

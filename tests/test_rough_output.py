@@ -5,7 +5,7 @@ import torch
 
 from seq2seq.decoding.candidates import best_piece
 from seq2seq.model.cached import CachedTransformer
-from seq2seq.model.laid_out import OutputLayer, RoughOutput
+from seq2seq.model.output import OutputLayer, RoughOutput
 from seq2seq.model.packed import has_bf16, pack
 
 
@@ -55,7 +55,7 @@ def test_where_nothing_is_left_of_the_bound():
 
 
 def test_it_is_for_processors_that_have_bf16(output, monkeypatch):
-    monkeypatch.setattr("seq2seq.model.laid_out.has_bf16", lambda: False)
+    monkeypatch.setattr("seq2seq.model.output.has_bf16", lambda: False)
     assert RoughOutput.of(output) is None
     monkeypatch.undo()
     assert (RoughOutput.of(output) is not None) == (has_bf16() and pack(output.weight) is not None)

@@ -22,15 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seq2seq.model.laid_out import (
-    IMPOSSIBLE,
-    CachedDecoderLayer,
-    CachedEncoderLayer,
-    LayerCache,
-    Norm,
-    OutputLayer,
-    RoughOutput,
-)
+from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm
+from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 
