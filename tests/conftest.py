@@ -11,6 +11,11 @@ import pytest_timeout
 from reversal import reversal_recipe
 
 
+def pytest_configure() -> None:
+    # What a shell starts in its background ignores Ctrl-C, which some tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def small_files() -> Callable[[int], AbstractContextManager[None]]:
     """A context in which no file may outgrow a number of bytes: the disk is full, for this process alone."""

@@ -67,13 +67,15 @@ def tiny(**changes: object) -> Transformer:
     return model
 
 
-def exported(model: Transformer, folder: Path, quantization: str = "float32") -> ctranslate2.Translator:
+def exported(
+    model: Transformer, folder: Path, quantization: str = "float32", compute: str = "default"
+) -> ctranslate2.Translator:
     folder.mkdir()
     spec = to_spec(model, PIECES, N_POSITIONS)
     spec.validate()
     spec.optimize(quantization)
     spec.save(str(folder))
-    return ctranslate2.Translator(str(folder), device="cpu", intra_threads=1)
+    return ctranslate2.Translator(str(folder), device="cpu", intra_threads=1, compute_type=compute)
 
 
 def pieces(rows: list[list[int]]) -> list[list[str]]:
@@ -128,11 +130,12 @@ def test_the_norms_epsilon_goes_along(shape, tmp_path):
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_every_quantization_keeps_the_numbers_roughly(quantization, tmp_path):
+    """Weights, that is; they are computed with in fp32, since its int8 without AVX-512 is off by a nat and more."""
     model = tiny()
     ours = log_probs(model, SRC, TGT)
-    found = exported(model, tmp_path / "ct2", quantization).score_batch(pieces(SRC), pieces(TGT))
+    found = exported(model, tmp_path / "ct2", quantization, "float32").score_batch(pieces(SRC), pieces(TGT))
     for theirs, row in zip(found, ours, strict=True):
-        assert theirs.log_probs == pytest.approx(row, abs=0.2)
+        assert theirs.log_probs == pytest.approx(row, abs=0.05)
 
 
 def test_quantizations_are_theirs():
