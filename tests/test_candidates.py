@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.candidates import best_continuations, best_piece
+from seq2seq.decoding.candidates import FEW_ROWS, best_continuations, best_piece
 from seq2seq.decoding.hypotheses import gapless
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
@@ -132,6 +132,26 @@ def test_the_likeliest_continuations(rows, vocabulary, scale, shift, beams):
     # In an order that rounding decides where scores are as good as equal.
     for row in range(rows):
         assert set(found[row, : int(possible[row].sum())].tolist()) == set(places[row, possible[row]].tolist())
+
+
+@pytest.mark.parametrize(("scale", "shift"), SIZES)
+@pytest.mark.parametrize("beams", [1, 3, 4])
+def test_few_rows_are_looked_through_to_the_same_numbers(scale, shift, beams):
+    """To the last bit: a line must not hang on how many others are searched beside it."""
+    logits = some_logits(40 * beams, 640, scale, shift)
+    live = -torch.rand(40, beams, generator=torch.Generator().manual_seed(1)).cumsum(1)
+    together = best_continuations(Given(), logits, None, live, 2 * beams)
+    assert len(logits) > FEW_ROWS
+    alone = [
+        best_continuations(Given(), logits[i * beams : (i + 1) * beams], None, live[i : i + 1], 2 * beams)
+        for i in range(40)
+    ]
+    for found, of_each in zip(together, zip(*alone, strict=True), strict=True):
+        assert torch.equal(found, torch.cat(of_each))
+    together, _ = best_piece(Given(), logits, None, scored=False)
+    assert torch.equal(
+        together, torch.cat([best_piece(Given(), row, None, scored=False)[0] for row in logits.split(1)])
+    )
 
 
 @pytest.mark.parametrize("beams", [1, 3, 4, 200])

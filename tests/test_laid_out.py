@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from seq2seq.model.laid_out import Norm, Reading
+from seq2seq.model.laid_out import Norm, Reading, SideBySide
 from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
-from seq2seq.model.packed import pack
+from seq2seq.model.packed import pack, rows_quicker_packed
 
 D = 64
 
@@ -41,6 +41,18 @@ def test_norm_and_products_are_as_they_were(kind, offset):
     expected = torch.cat([exact(norm, one, x) for one in several], dim=1)
     torch.testing.assert_close(reading(x), expected, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(reading(x, relu=True), expected.relu(), rtol=1e-5, atol=1e-4)
+    for rows in (1, 2, 7, 16, 17):  # by packed weights or others
+        torch.testing.assert_close(reading(x[:rows]), expected[:rows], rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(reading(x[:rows], relu=True), expected[:rows].relu(), rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 2, 7, 16, 17])
+def test_images_are_added(rows):
+    linear, x, total = some_linear(96), torch.randn(rows, D), torch.randn(rows, 96)
+    side_by_side, expected = SideBySide([linear.weight], [linear.bias]), total + linear(x)
+    torch.testing.assert_close(side_by_side(x), linear(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(side_by_side.add_to(total, x), expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
@@ -61,7 +73,10 @@ def test_norms_that_nothing_can_take_over():
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
-def test_the_output_layer_after_the_last_norm(kind):
+@pytest.mark.parametrize("packed", [range(0), range(2, 17), range(1, 2**31)], ids=str)
+def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
+    """However many rows this processor multiplies by packed weights."""
+    monkeypatch.setattr("seq2seq.model.output.rows_quicker_packed", lambda weight: packed)
     norm, linear = Norm(some_norm(kind)), some_linear(1000)
     output = OutputLayer.after(norm, linear, 64)
     x = torch.randn(50, D)
@@ -72,6 +87,8 @@ def test_the_output_layer_after_the_last_norm(kind):
     assert logits[:, 1000:].max() < IMPOSSIBLE / 2  # what fills up
     pieces = torch.tensor([7, 1010, 999, 0])
     torch.testing.assert_close(output.of(pieces)(hidden), logits[:, pieces], rtol=1e-4, atol=1e-4)
+    for rows in (1, 3, 16, 17):
+        torch.testing.assert_close(output(hidden[:rows]), logits[:rows], rtol=1e-5, atol=1e-4)
     columns = torch.randint(0, 1000, (50, 8))
     torch.testing.assert_close(output.of_columns(hidden, columns), logits.gather(1, columns), rtol=1e-4, atol=1e-4)
 
@@ -91,6 +108,14 @@ def test_a_rough_look_knows_its_error_after_the_last_norm():
     unfolded = OutputLayer(linear.weight * norm.weight, linear.bias + linear.weight @ norm.bias)
     torch.testing.assert_close(error, RoughOutput(unfolded)(hidden - 1)[1], rtol=0.02, atol=0)  # nothing is lost by it
     assert found[:, 1000:].max() < IMPOSSIBLE / 2
+
+
+@pytest.mark.parametrize(("capability", "quicker"), [("AVX2", [2, 3, 16, 300]), ("AVX512", [])])
+def test_what_is_quicker_packed(capability, quicker, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    weight = torch.zeros(1000, D)
+    assert [rows for rows in (1, 2, 3, 16, 300) if rows in rows_quicker_packed(weight)] == quicker
+    assert all(rows in rows_quicker_packed(weight.bfloat16()) for rows in (1, 2, 300))
 
 
 @torch.no_grad()

@@ -28,6 +28,8 @@ _ROUGH_ROWS = 256
 """As many for a rough look, which takes less memory."""
 _FEWEST_ROUGH_ROWS = 8
 """Fewer are looked up as fast."""
+FEW_ROWS = 8
+"""So many are looked through as they are: groups are quick to compare, and slow to begin with."""
 _SCREENED = 16
 """Pieces of a row that are looked at again after a rough look at all."""
 _ROUNDING = torch.finfo(torch.bfloat16).eps
@@ -73,7 +75,12 @@ def _looked_up(
     Returns:
         Two of [b].
     """
-    best = _best_groups(model.logits(hidden, state, first, last), 1, scored=scored)
+    logits = model.logits(hidden, state, first, last)
+    if not scored and last - first <= FEW_ROWS:
+        logits[:, : len(_NEVER)].add_(_NEVER.to(logits.device))
+        highest, pieces = logits.max(dim=1)
+        return pieces, highest.float()
+    best = _best_groups(logits, 1, scored=scored)
     inner = best.logits.squeeze(1).argmax(dim=1)
     return best.groups.squeeze(1) * _GROUP + inner, best.maxima.squeeze(1) - best.normaliser
 
@@ -135,28 +142,57 @@ def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n
         Summed log-probabilities, parent beams and pieces; -inf and EOS where nothing may come. Three of [B, C]
     """
     beams = live.size(1)
-    found = []
-    sentences = max(1, _ROWS // beams)
-    if hidden.dtype == torch.float32:  # in bf16 products are filled up to round numbers of rows
-        sentences = -(-len(live) // -(-len(live) // sentences))  # a small block at the end would be a slow one
-    for first in range(0, len(live), sentences):
-        so_far = live[first : first + sentences]  # [b, N]
-        rows = len(so_far) * beams
-        best = _best_groups(model.logits(hidden, state, first * beams, first * beams + rows), n, scored=True)
-        each = best.groups.size(1)
-        shift = so_far - best.normaliser.view(-1, beams)  # [b, N]: from a logit to the sum with its piece
-        totals = best.maxima.view(-1, beams, each) + shift.unsqueeze(2)
-        _, places = totals.flatten(1).topk(min(n, beams * each), dim=1)  # [b, C]: of the best groups of all beams
-        parents, groups = places // each, best.groups.view(len(so_far), -1).gather(1, places)  # [b, C]
-        base = torch.arange(0, rows * each, beams * each, device=hidden.device).unsqueeze(1)  # [b, 1]
-        within = best.logits.flatten(0, 1).index_select(0, (base + places).flatten())  # [b·C, size]
-        within = within.view(*places.shape, _GROUP) + shift.gather(1, parents).unsqueeze(2)  # [b, C, size]
-        scores, inner = within.flatten(1).topk(min(n, within[0].numel()), dim=1)  # [b, C]
-        chosen = inner // _GROUP
-        found.append((scores, parents.gather(1, chosen), groups.gather(1, chosen) * _GROUP + inner % _GROUP))
-    scores, parents, pieces = (torch.cat(parts) for parts in zip(*found, strict=True))
-    pieces = model.pieces(_possible(pieces, scores), state)
+    if len(hidden) <= FEW_ROWS:
+        scores, parents, columns = _among_all(model.logits(hidden, state, 0, len(hidden)), live, n)
+    else:
+        found = []
+        sentences = max(1, _ROWS // beams)
+        if hidden.dtype == torch.float32:  # in bf16 products are filled up to round numbers of rows
+            sentences = -(-len(live) // -(-len(live) // sentences))  # a small block at the end would be a slow one
+        for first in range(0, len(live), sentences):
+            so_far = live[first : first + sentences]  # [b, N]
+            logits = model.logits(hidden, state, first * beams, (first + len(so_far)) * beams)
+            found.append(_among_groups(logits, so_far, n))
+        scores, parents, columns = (torch.cat(parts) for parts in zip(*found, strict=True))
+    pieces = model.pieces(_possible(columns, scores), state)
     return scores.masked_fill(~(scores > _IMPOSSIBLE), -torch.inf), parents, pieces
+
+
+def _among_all(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The likeliest continuations, looked for among all of them: quicker where they are few.
+
+    Args:
+        logits: used up. [b·N, V]
+        live: [b, N]
+        n: wanted, C.
+
+    Returns:
+        Summed log-probabilities, parent beams and columns. Three of [b, C]
+    """
+    logits = logits.float()
+    normaliser = _log_sum_exp(logits.clone(), logits.amax(dim=1, keepdim=True))  # [b·N]
+    logits[:, : len(_NEVER)].add_(_NEVER.to(logits.device))
+    totals = logits.view(*live.shape, -1) + (live - normaliser.view_as(live)).unsqueeze(2)  # [b, N, V]
+    scores, places = totals.flatten(1).topk(min(n, totals[0].numel()), dim=1)
+    parents = places // totals.size(2)
+    return scores, parents, places - parents * totals.size(2)
+
+
+def _among_groups(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, looked for among the best groups alone."""
+    rows, beams = len(logits), live.size(1)
+    best = _best_groups(logits, n, scored=True)
+    each = best.groups.size(1)
+    shift = live - best.normaliser.view(-1, beams)  # [b, N]: from a logit to the sum with its piece
+    totals = best.maxima.view(-1, beams, each) + shift.unsqueeze(2)
+    _, places = totals.flatten(1).topk(min(n, beams * each), dim=1)  # [b, C]: of the best groups of all beams
+    parents, groups = places // each, best.groups.view(len(live), -1).gather(1, places)  # [b, C]
+    base = torch.arange(0, rows * each, beams * each, device=logits.device).unsqueeze(1)  # [b, 1]
+    within = best.logits.flatten(0, 1).index_select(0, (base + places).flatten())  # [b·C, size]
+    within = within.view(*places.shape, _GROUP) + shift.gather(1, parents).unsqueeze(2)  # [b, C, size]
+    scores, inner = within.flatten(1).topk(min(n, within[0].numel()), dim=1)  # [b, C]
+    chosen = inner // _GROUP
+    return scores, parents.gather(1, chosen), groups.gather(1, chosen) * _GROUP + inner % _GROUP
 
 
 def _possible(pieces: Tensor, scores: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.model.laid_out import Norm, after_norm
-from seq2seq.model.packed import has_bf16, pack, packed_linear, rows_with_kernels
+from seq2seq.model.packed import has_bf16, pack, packed_linear, rows_quicker_packed, rows_with_kernels
 
 _ROUGH_ROWS = 256
 """Most rows that a rough look is taken at."""
@@ -29,7 +29,9 @@ class OutputLayer:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, packed: bool = True) -> None:
         self.weight, self.bias = weight, bias
-        self._packed = pack(weight) if packed and weight.dtype == torch.bfloat16 else None
+        rows = rows_quicker_packed(weight)
+        self._packed = pack(weight) if packed and rows else None
+        self._rows_packed = range(0) if self._packed is None else rows
         # The bias is one more row of the weight, for one more input that is 1: adding it to so many
         # numbers would be a pass over all of them.
         bias_row = [] if bias is None else [bias.unsqueeze(0)]
@@ -69,8 +71,7 @@ class OutputLayer:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """[rows, D] -> [rows, V]"""
-        if self._packed is not None:
-            assert self.bias is not None  # in bf16 no norm is folded in
+        if self._packed is not None and len(hidden) in self._rows_packed:
             return packed_linear(hidden, self._packed, self.bias)
         return (hidden if self.bias is None else F.pad(hidden, (0, 1), value=1.0)) @ self._laid_out
 
