@@ -130,12 +130,16 @@ def test_the_norms_epsilon_goes_along(shape, tmp_path):
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_every_quantization_keeps_the_numbers_roughly(quantization, tmp_path):
-    """Weights, that is; they are computed with in fp32, since its int8 without AVX-512 is off by a nat and more."""
+    """The weights closely; what their own arithmetic makes of them less so, and without AVX-512 not at all: its int8
+    is off by a nat there."""
     model = tiny()
     ours = log_probs(model, SRC, TGT)
-    found = exported(model, tmp_path / "ct2", quantization, "float32").score_batch(pieces(SRC), pieces(TGT))
-    for theirs, row in zip(found, ours, strict=True):
-        assert theirs.log_probs == pytest.approx(row, abs=0.05)
+    translators = [(exported(model, tmp_path / "ct2", quantization, "float32"), 0.05)]
+    if torch.backends.cpu.get_cpu_capability() != "AVX2":
+        translators.append((ctranslate2.Translator(str(tmp_path / "ct2"), device="cpu", intra_threads=1), 0.2))
+    for translator, most in translators:
+        for theirs, row in zip(translator.score_batch(pieces(SRC), pieces(TGT)), ours, strict=True):
+            assert theirs.log_probs == pytest.approx(row, abs=most)
 
 
 def test_quantizations_are_theirs():

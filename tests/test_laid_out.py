@@ -118,6 +118,12 @@ def test_what_is_quicker_packed(capability, quicker, monkeypatch):
     assert all(rows in rows_quicker_packed(weight.bfloat16()) for rows in (1, 2, 300))
 
 
+def test_a_processor_without_bf16_packs_none(monkeypatch):
+    """oneDNN would raise."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert pack(torch.zeros(64, D).bfloat16()) is None
+
+
 @torch.no_grad()
 def test_in_bf16_nothing_is_folded():
     linear, norm = some_linear(96).bfloat16(), some_norm(dtype=torch.bfloat16)
