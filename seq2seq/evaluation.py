@@ -82,7 +82,7 @@ def build_metric(name: str, target_language: str = "") -> Metric:
     except (RuntimeError, ImportError) as error:
         raise UserError(
             f"sacreBLEU cannot split '{target_language}' into words: {str(error).strip().partition(chr(10))[0]}",
-            mend=f'pip install "sacrebleu[{language}]", or score with -m chrf',
+            mend=f'pip install "sacrebleu[{language}]"; `eval -m chrf` does without',
             code=ExitCode.REFUSED,
         ) from None
 
@@ -152,7 +152,7 @@ def score_run(
         output: file that keeps the hypotheses of a single corpus.
         decoding: overrides of the run's decoding configuration, by key.
         device: auto, cpu, cuda or mps.
-        workers: threads that translate; None: one for each core.
+        workers: that search side by side; None: one for each core.
         strict: refuse text that is not UTF-8.
         warn: told of lines that are translated in parts.
 
@@ -241,7 +241,7 @@ def score_file(
 
 
 def _is_plain_text(corpus: str) -> bool:
-    return os.path.isfile(corpus) and not _looks_like(corpus, "tsv") and not _looks_like(corpus, "jsonl")
+    return os.path.isfile(corpus) and _looks_like(corpus, "prefix")
 
 
 def _looks_like(corpus: str, reader: str) -> bool:

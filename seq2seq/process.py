@@ -14,7 +14,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_TO_END = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+TO_END = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, a polite kill, a terminal that was closed (which Windows does not tell)."""
 _PR_SET_PDEATHSIG = 1
 """Linux's name, from its prctl.h."""
 
@@ -32,11 +33,11 @@ def signals_held_back() -> Iterator[None]:
         if hasattr(signal, "pthread_sigmask"):
             before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
             leaving.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
-            signal.pthread_sigmask(signal.SIG_BLOCK, _TO_END)
+            signal.pthread_sigmask(signal.SIG_BLOCK, TO_END)
         # The mask is enough for a child, which has one thread. Here the system may choose another thread, PyTorch's for
         # one, and Python answers in the main thread all the same.
         if threading.current_thread() is threading.main_thread():
-            for number in _TO_END:
+            for number in TO_END:
                 if (handler := signal.getsignal(number)) is not None:  # None: not Python's
                     leaving.callback(_set_back, number, handler)
                     signal.signal(number, lambda number, _: arrived.append(number))

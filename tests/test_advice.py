@@ -59,7 +59,7 @@ def test_the_larger_the_corpus_the_larger_the_model(device):
 def test_four_lines_say_what_and_why(n, device):
     advice = advise(n, device)
     config = chosen(advice)
-    model, vocabulary, dropout, batch = explain_choice(config, advice, n, device)
+    model, vocabulary, dropout, batch = explain_choice(config, advice, n, config.data.vocab_size, device)
     assert f"{n:,} pairs on" in model
     assert f"preset {advice.preset}, {config.model.encoder_layers}+" in model
     assert f"{config.data.vocab_size:,} pieces" in vocabulary
@@ -75,7 +75,7 @@ def test_a_small_corpus_gets_a_narrow_model_and_two_masks(device):
     config = chosen(advise(29_000, device))
     assert (config.model.d_model, config.model.d_ff, config.model.dropout) == (128, 512, 0.2)
     assert (config.training.r_drop, config.training.learning_rate) == (5.0, 2e-3)
-    assert "R-Drop 5" in explain_choice(config, advise(29_000, device), 29_000, device)[2]
+    assert "R-Drop 5" in explain_choice(config, advise(29_000, device), 29_000, 4000, device)[2]
 
 
 def test_without_dropout_two_masks_would_be_the_same():
@@ -107,7 +107,7 @@ def test_few_passes_are_made_under_one_mask(prepared, monkeypatch, length, kept)
     assert one_mask.n_masks == (2 if kept else 1)
     assert one_mask.training.batch_tokens == (1024 if kept else 2048)
     assert (one_mask.model, one_mask.data) == (config.model, config.data)
-    reason = explain_choice(one_mask, found, 29_000, "cpu")[2]
+    reason = explain_choice(one_mask, found, 29_000, 4000, "cpu")[2]
     assert reason.endswith("knows less by heart" if kept else "R-Drop would need 20 passes or more")
 
 

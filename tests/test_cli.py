@@ -375,7 +375,7 @@ class TestTranslate:
             (["-i", "no/such.file"], ExitCode.NO_INPUT, ["no/such.file"]),
             (["-i", "."], ExitCode.NO_INPUT, ["."]),
             (["-i", "IN", "-o", "no/such/out"], ExitCode.CANNOT_WRITE, ["no/such/out"]),
-            (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "-b 5"]),
+            (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "(-b) to 5"]),
             (["-i", "IN", "--length-penalty", "-1"], ExitCode.USAGE, ["length_penalty"]),
             (["-i", "IN", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
         ],
@@ -545,6 +545,14 @@ class TestResume:
         assert self.files(tmp_path) == before
         stops_after(1000)
         assert translate("--resume").code == 0  # nothing was lost
+
+    def test_another_arithmetic_is_refused(self, translate, stops_after, monkeypatch):
+        stops_after(2)
+        translate("--precision", "auto")
+        monkeypatch.setattr("seq2seq.translation.device.pick_precision", lambda wanted, device: "bf16")
+        monkeypatch.setattr("seq2seq.translation.device.has_bf16", lambda: True)
+        outcome = translate("--precision", "auto", "--resume")
+        assert_refused(outcome, ExitCode.REFUSED, "decoding.precision: float32 -> bfloat16", "leave --resume out")
 
     def test_another_model_is_refused(self, translate, train, cli, source, corpus, stops_after, tmp_path):
         assert train("--train", corpus).code == 0
@@ -791,6 +799,9 @@ class TestEval:
             (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["stdout is for the scores"]),
             (["RUN", "CORPUS", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "-o", "kept"], ExitCode.USAGE, ["--hyp translates nothing"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "--shortlist", "20"], ExitCode.USAGE, ["--hyp translates nothing"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "--precision", "fp32"], ExitCode.USAGE, ["--hyp translates nothing"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "--workers", "1"], ExitCode.USAGE, ["--hyp translates nothing"]),
             (["RUN", "CORPUS", "-o", "no/such/kept"], ExitCode.CANNOT_WRITE, ["no/such/kept"]),
             (["--hyp", "no.hyp", "CORPUS.ba"], ExitCode.NO_INPUT, ["no.hyp"]),
             (["--hyp", "no.hyp", "CORPUS"], ExitCode.USAGE, ["-l de-en"]),
@@ -836,17 +847,21 @@ class TestEverywhere:
         assert "\x1b" not in outcome.err
         assert "[bold]:smile:" in outcome.err
 
-    def test_debug_shows_the_traceback(self, cli, monkeypatch, tmp_path):
-        monkeypatch.setattr(sys, "argv", ["seq2seq", "--debug", "translate", str(tmp_path / "none")])
-        with pytest.raises(UserError, match="none"):
-            main()
+    def test_debug_shows_the_traceback_too(self, cli, tmp_path):
+        words = ("translate", tmp_path / "none")
+        plain, debugged = cli(*words), cli("--debug", *words)
+        assert (debugged.code, debugged.out) == (plain.code, "")
+        assert debugged.err.startswith("Traceback (most recent call last):\n")
+        assert debugged.err.endswith(plain.err)
 
-    def test_a_fault_of_ours_is_one_line_too(self, cli, reverser, monkeypatch):
+    @pytest.mark.parametrize("debug", [False, True])
+    def test_a_fault_of_ours_is_one_line_too(self, cli, reverser, monkeypatch, debug):
         def fail(*_: object) -> None:
             raise ZeroDivisionError("division by zero")
 
         monkeypatch.setattr("seq2seq.cli.stream.open_input", fail)
-        outcome = cli("translate", reverser)
+        outcome = cli(*["--debug"] * debug, "translate", reverser)
         assert (outcome.code, outcome.out) == (ExitCode.BUG, "")
-        assert outcome.err.startswith("bug: ZeroDivisionError: division by zero; this is a fault of seq2seq")
-        assert outcome.err.count("\n") == 1
+        *traceback, line = outcome.err.splitlines()
+        assert line.startswith("bug: ZeroDivisionError: division by zero; this is a fault of seq2seq")
+        assert bool(traceback) == debug

@@ -1,6 +1,7 @@
 """The configuration: which layer wins, what is refused and how, and that it survives being written."""
 
 import itertools
+import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -89,6 +90,37 @@ def test_flags_that_are_not_given_override_nothing(tmp_path):
     assert (config.data.train, config.data.strict, config.training.seed) == (("a", "b"), True, 7)
     config = build(merge(layers_of(recipe, train=["c"], langs="fr-it")), where="all")
     assert (config.data.train, config.data.langs) == (("c",), "fr-it")
+
+
+TOGETHER = [
+    ("model.d_model=384", "model.n_heads=6"),
+    ("decoding.beam_size=5", "decoding.n_best=5"),
+    ("data.max_length=2000", "model.max_positions=2000", "model.positions=learned"),
+]
+
+
+@pytest.mark.parametrize("sets", TOGETHER)
+def test_keys_that_go_together_alone_may_come_in_any_order(tmp_path, sets):
+    for order in itertools.permutations(sets):
+        build(merge(layers_of(sets=order)), where="all")
+        for of_recipe in range(len(order) + 1):
+            recipe = tmp_path / "recipe.toml"
+            recipe.write_text("".join(f'{key} = {json.dumps(value) if value.isalpha() else value}\n'
+                                      for key, _, value in (s.partition("=") for s in order[:of_recipe])))  # fmt: skip
+            build(merge(layers_of(recipe, sets=order[of_recipe:])), where="all")
+
+
+def test_what_is_wrong_with_a_key_alone_is_said_of_its_layer(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[model]\nn_heads = 3\n[training]\nseed = -1\n")
+    with pytest.raises(UserError, match=f"{recipe}: training.seed = -1 is refused"):
+        layers_of(recipe, sets=["model.n_heads=4"])
+    with pytest.raises(UserError, match=r"--set model\.n_heads=0: model\.n_heads = 0 is refused"):
+        layers_of(sets=["model.n_heads=0"])
+
+
+def test_a_list_of_one_is_a_list():
+    assert refusal_of({"data": {"train": "corpus"}}).mend == 'write a list, as in train = ["…", "…"]'
 
 
 def test_the_configuration_cannot_be_changed_in_place():
@@ -218,7 +250,7 @@ def test_odd_widths_that_can_be_built():
 
 def test_more_hypotheses_than_beams():
     error = refusal_of({"decoding": {"n_best": 5}})
-    assert error.code == ExitCode.USAGE
+    assert error.code == ExitCode.REFUSED
     assert "5 is more than decoding.beam_size 4" in error.what
     assert build({"decoding": {"n_best": 5, "beam_size": 5}}, where="").decoding.n_best == 5
 

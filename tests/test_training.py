@@ -13,7 +13,7 @@ import pytest
 import torch
 from reversal import reversal_lines
 
-from seq2seq.checkpoint import load_checkpoint, lock, read_manifest
+from seq2seq.checkpoint import commit, load_checkpoint, lock, model_name, read_manifest, read_tensors
 from seq2seq.config import Layer, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.training import Request, learner, replicas, train
@@ -416,6 +416,45 @@ def test_a_run_keeps_its_tokenizer(tmp_path, corpora):
     model.write_bytes((tmp_path / "other/tokenizer.model").read_bytes())
     list(train(request(tmp_path / "run", corpora, given, {"training": {"max_updates": 30}})))
     assert (tmp_path / "run/tokenizer.model").read_bytes() == (tmp_path / "first/tokenizer.model").read_bytes()
+
+
+def test_a_tokenizer_that_is_replaced_before_anything_is_learned_is_read_anew(tmp_path, corpora):
+    short: Layer = {"training": {"max_updates": 1}}
+    for kind in ("unigram", "bpe"):
+        list(train(request(tmp_path / kind, corpora, {"data": {"tokenizer_type": kind}}, short)))
+    model, run = tmp_path / "my.model", tmp_path / "run"
+    given: Layer = {"data": {"tokenizer": str(model)}, **short}
+    model.write_bytes((tmp_path / "unigram/tokenizer.model").read_bytes())
+    events = train(request(run, corpora, given))
+    while not isinstance(next(events), Started):
+        pass
+    events.close()  # as a kill before the first checkpoint
+    model.write_bytes((tmp_path / "bpe/tokenizer.model").read_bytes())
+    list(train(request(run, corpora, given)))
+    assert (run / "tokenizer.model").read_bytes() == model.read_bytes()
+
+
+def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpora, monkeypatch):
+    """Those in the folder may be newer than the checkpoint, and on other cores training need not find them again."""
+    run = tmp_path / "run"
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise Interrupted(15, saved=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("seq2seq.training.run.build_lexicon", interrupt)
+        with pytest.raises(Interrupted):
+            list(train(request(run, corpora)))
+    found = read_manifest(run)
+    weights = read_tensors(run, found, found.weights)
+    files = {name: (run / name).read_bytes() for name in ("config.toml", "tokenizer.model")}
+    other = {"update": 77, "finished": False, "scores": {"bleu": 99.0}, "corpora": found.corpora}
+    commit(run, {**files, model_name(77): weights}, **other, versions=found.versions, info=found.info)
+    finished = list(train(request(run, corpora)))[-1]
+    found = read_manifest(run)
+    assert (found.finished, found.update, found.weights) == (True, 77, model_name(77))
+    assert found.scores["bleu"] == finished.scores["bleu"] == 99.0
+    assert finished.best_update == 77
 
 
 @pytest.mark.parametrize(

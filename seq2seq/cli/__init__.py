@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -68,7 +69,7 @@ def _run() -> int:
         return leave.code if isinstance(leave.code, int) else 0
     except UserError as error:
         if debugging.on:
-            raise
+            traceback.print_exc()
         print_error(error.what, error.mend)
         return error.code
     except Interrupted as error:
@@ -84,7 +85,7 @@ def _run() -> int:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             return _usage_error(error)
         if debugging.on:
-            raise
+            traceback.print_exc()
         print_error(
             f"{type(error).__name__}: {error}",
             "this is a fault of seq2seq; `seq2seq --debug …` shows where",

@@ -172,6 +172,8 @@ def _made_with(translator: Translator, answer: str) -> dict[str, object]:
         for field in dataclasses.fields(translator.config)
         if field.name not in _NO_MATTER
     }
+    # What `auto` has come to: the same file may go on where that is something else.
+    decoding["decoding.precision"] = str(translator.dtype).removeprefix("torch.")
     return {"model": translator.identity[:16], "answer": answer, **decoding}
 
 

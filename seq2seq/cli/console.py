@@ -4,6 +4,7 @@ import io
 import os
 import re
 import sys
+from datetime import timedelta
 from typing import IO, cast
 
 from rich.console import Console
@@ -79,6 +80,11 @@ def print_warning(text: str) -> None:
 def print_note(text: str) -> None:
     """One line that is good to know."""
     console.print(shown(text))
+
+
+def clock(seconds: float) -> str:
+    """As a clock shows it: 1:23:45."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def on_terminal() -> bool:

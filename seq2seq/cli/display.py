@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 from rich.text import Text
 
-from seq2seq.cli.console import console, on_terminal, print_note, print_warning, shown
+from seq2seq.cli.console import clock, console, on_terminal, print_note, print_warning, shown
 from seq2seq.cli.signals import StopFlag
 from seq2seq.config import TrainingConfig
 from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Settled, Started, Validation
@@ -88,7 +87,7 @@ class _Drawn:
     def _how_long(self, training: TrainingConfig) -> str:
         if training.time_budget is None or training.max_updates is not None:
             return f"for {self.max_updates:,} updates"
-        return f"until {_clock(training.time_budget)} are over"
+        return f"until {clock(training.time_budget)} are over"
 
     def _most(self) -> str:
         return f"{self.max_updates:,}" if self.max_updates else "?"
@@ -97,7 +96,7 @@ class _Drawn:
         self.max_updates = event.max_updates
         print_note(
             f"{event.max_updates:,} updates in all: {event.max_updates - event.update:,} more fit into the "
-            f"{_clock(max(0.0, event.seconds_left))} that are left"
+            f"{clock(max(0.0, event.seconds_left))} that are left"
         )
         if self.task is not None:
             self.bar.update(self.task, total=event.max_updates, completed=event.update, most=self._most())
@@ -110,10 +109,10 @@ class _Drawn:
             return
         pace = (time.monotonic() - self.began) / max(1, event.update - self.update_then)
         left = (self.max_updates - event.update) * pace
-        eta = f"  eta {_clock(left)}" if self.max_updates else ""
+        eta = f"  eta {clock(left)}" if self.max_updates else ""
         print_note(
             f"update {event.update:,}/{self._most()}  epoch {event.epoch}  {numbers}  lr {event.lr:.2e}  "
-            f"padding {event.padding:.1%}  elapsed {_clock(event.seconds)}{eta}"
+            f"padding {event.padding:.1%}  elapsed {clock(event.seconds)}{eta}"
         )
 
     def _validation(self, event: Validation) -> None:
@@ -138,9 +137,5 @@ class _Drawn:
             print_note(f"finished already, after {event.update:,} updates: {scores}")
             return
         print_note(
-            f"finished after {_clock(event.seconds)}: {event.reason}; best at update {event.best_update:,}: {scores}"
+            f"finished after {clock(event.seconds)}: {event.reason}; best at update {event.best_update:,}: {scores}"
         )
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

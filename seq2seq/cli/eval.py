@@ -39,7 +39,7 @@ def eval_command(
 
     names = parse_metrics(metrics)
     if hypotheses is not None:
-        run, corpus = run_and_corpus(words, others=(output, beam_size, length_penalty))
+        run, corpus = run_and_corpus(words, others=(output, beam_size, length_penalty, shortlist, precision, workers))
         results = [score_file(hypotheses, corpus, names, run=run, langs=langs, strict=strict)]
     else:
         if len(words) < 2:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.config import Layer, build, merge, parse_langs, parse_set, read_toml
+from seq2seq.config import Layer, check_keys, parse_langs, parse_set, read_toml
 from seq2seq.errors import ExitCode, UserError
 
 MORE = "Advanced"
@@ -27,7 +27,7 @@ Precision = Annotated[
     str | None, typer.Option("--precision", help="Arithmetic: auto, fp32 or bf16.", rich_help_panel=MORE)
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Threads; one for each core.", rich_help_panel=MORE)
+    int | None, typer.Option("--workers", min=1, help="Searches side by side; one for each core.", rich_help_panel=MORE)
 ]
 TimeBudget = Annotated[
     str | None, typer.Option("--time-budget", metavar="TIME", help="End when this is over: 45m, 1h30m, 90s.")
@@ -78,7 +78,7 @@ def training_layers(
     layers: list[Layer] = []
     if recipe is not None:
         layers.append(read_toml(recipe))
-        build(layers[0], where=str(recipe))
+        check_keys(layers[0], where=str(recipe))
     if langs is not None:
         parse_langs(langs)
     flags: Layer = {
@@ -93,11 +93,11 @@ def training_layers(
     if preset is not None:
         given["preset"] = preset
     try:
-        build(given, where="the command line")
+        check_keys(given, where="the command line")
     except UserError as error:
         raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
     layers.append(given)
     for assignment in sets:
         layers.append(parse_set(assignment))
-        build(merge(layers), where=f"--set {assignment}")
+        check_keys(layers[-1], where=f"--set {assignment}")
     return layers

@@ -4,13 +4,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Protocol
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from seq2seq.cli.console import console, on_terminal, print_note
+from seq2seq.cli.console import clock, console, on_terminal, print_note
 from seq2seq.lines import LineReader
 
 _EVERY = 30.0
@@ -70,7 +69,7 @@ class Pace:
         # Rounded down: 100% is when it is done.
         return (
             f"{self.lines:,} lines, {100 * self.taken // self.size}%, {speed:,.{0 if speed >= 10 else 1}f} lines/s, "
-            f"eta {'-:--:--' if self.left is None else _clock(self.left)}"
+            f"eta {'-:--:--' if self.left is None else clock(self.left)}"
         )
 
 
@@ -122,8 +121,4 @@ def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Reach
     with bar:
         yield reached
     if pace.seconds >= _EVERY:
-        print_note(f"{pace.new_lines:,} lines in {_clock(pace.seconds)}, {pace.lines_per_second:,.1f} lines/s")
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+        print_note(f"{pace.new_lines:,} lines in {clock(pace.seconds)}, {pace.lines_per_second:,.1f} lines/s")

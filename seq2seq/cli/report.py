@@ -24,7 +24,7 @@ def run_and_corpus(words: list[str], *, others: tuple[object, ...]) -> tuple[Pat
     if len(runs) > 1:
         raise wrong_words("--hyp takes one corpus, and at most a run folder before it")
     if any(other is not None for other in others):
-        raise wrong_words("--hyp translates nothing: -o, -b and --length-penalty have no meaning with it")
+        raise wrong_words("--hyp translates nothing: options of translating have no meaning with it")
     return Path(runs[0]) if runs else None, corpus
 
 

@@ -5,9 +5,8 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from seq2seq.errors import Interrupted
+from seq2seq.process import TO_END
 
-# Ctrl-C, a polite kill, a terminal that was closed (which Windows does not tell).
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _ALWAYS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,7 +33,7 @@ class StopFlag:
 
     def __enter__(self) -> Self:
         # Under nohup training outlives its terminal.
-        heard = [n for n in _SIGNALS if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
+        heard = [n for n in TO_END if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._handle) for number in heard}
         return self
 

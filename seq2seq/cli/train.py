@@ -5,10 +5,8 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.cli.options import TimeBudget, training_layers
+from seq2seq.cli.options import MORE, Strict, TimeBudget, training_layers
 from seq2seq.cli.signals import StopFlag
-
-_MORE = "Advanced"
 
 
 def train_command(
@@ -39,12 +37,10 @@ def train_command(
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", help="Stop after this many passes.")] = None,
     time_budget: TimeBudget = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Move an old run aside and start anew.")] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=_MORE)
-    ] = False,
+    strict: Strict = False,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any key, as model.d_model=256.", rich_help_panel=_MORE),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key, as model.d_model=256.", rich_help_panel=MORE),
     ] = None,
 ) -> None:
     """Train a translator on parallel text; the same command again goes on where it stopped."""

@@ -5,6 +5,7 @@ No torch here: ``--help`` reads this.
 
 from seq2seq.config.layers import (
     build,
+    check_keys,
     difference,
     known_keys,
     merge,
@@ -27,6 +28,7 @@ __all__ = [
     "RunConfig",
     "TrainingConfig",
     "build",
+    "check_keys",
     "difference",
     "known_keys",
     "merge",

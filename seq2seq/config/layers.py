@@ -4,7 +4,9 @@ A configuration is put together from layers, each overriding those before it: de
 TOML file < flags < ``--set``.
 """
 
+import contextlib
 import difflib
+import functools
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
@@ -61,11 +63,43 @@ def build(layer: Layer, *, where: str) -> RunConfig:
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
     """
+    return _validated(layer, where)
+
+
+def check_keys(layer: Layer, *, where: str) -> None:
+    """Check a layer key by key. What keys must be together, ``build`` says of all layers.
+
+    Args:
+        layer: as ``build``'s.
+        where: as ``build``'s.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
+    """
+    for name, value in layer.items():
+        table = value if name in TABLES and isinstance(value, Mapping) else None
+        for one in [value] if table is None else [{key: table[key]} for key in table]:
+            with contextlib.suppress(_AtOddsError):  # a layer above may settle it
+                _validated({name: one}, where)
+
+
+class _AtOddsError(UserError):
+    """Keys that are right alone do not go together."""
+
+
+def _validated(layer: Layer, where: str) -> RunConfig:
     try:
-        return TypeAdapter(RunConfig).validate_python(layer)
+        return _adapter().validate_python(layer)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _refused(first["type"], [str(p) for p in first["loc"]], first["msg"], first.get("input"), where) from None
+    except UserError as error:
+        raise _AtOddsError(error.what, mend=error.mend, code=error.code) from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[RunConfig]:
+    return TypeAdapter(RunConfig)
 
 
 def _refused(kind: str, loc: list[str], message: str, value: object, where: str) -> UserError:
@@ -79,6 +113,8 @@ def _refused(kind: str, loc: list[str], message: str, value: object, where: str)
         return UserError(f"{where}: unknown key {key}", mend=f"did you mean {near}?", code=ExitCode.REFUSED)
     if kind == "dataclass_type":
         message = f"write its keys as {key}.KEY, or in a table [{key}]"
+    if kind == "tuple_type":
+        message = f'write a list, as in {key.rpartition(".")[2]} = ["…", "…"]'
     message = message.removeprefix("Value error, ")
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     mend = message[:1].lower() + message[1:]

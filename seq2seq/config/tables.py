@@ -206,8 +206,8 @@ class DecodingConfig:
         if self.n_best > self.beam_size:
             raise UserError(
                 f"decoding.n_best {self.n_best} is more than decoding.beam_size {self.beam_size}",
-                mend=f"keep more hypotheses with -b {self.n_best}",
-                code=ExitCode.USAGE,
+                mend=f"raise decoding.beam_size (-b) to {self.n_best}",
+                code=ExitCode.REFUSED,
             )
 
 

@@ -49,7 +49,7 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     """The row of ``READERS`` that a corpus looks like; of no other look, it is a prefix."""
     if corpus.startswith("hf:"):
         return READERS["hf"]
-    for name in ("tsv", "jsonl"):
+    for name in (row for row in READERS if row not in ("hf", "prefix")):  # all of one file, named after the row
         # `news.tsv` may be a prefix too: that of `news.tsv.de`.
         if corpus.endswith(tuple(f".{name}{suffix}" for suffix in _COMPRESSED)) and (
             os.path.lexists(corpus) or not _side(corpus, langs[0])

@@ -26,7 +26,6 @@ _BOM = b"\xef\xbb\xbf"
 class TextCounts:
     """What was met while reading text; several readers may add to one."""
 
-    lines: int = 0
     invalid_utf8: int = 0
     """Lines in which bytes that are not UTF-8 became U+FFFD."""
 
@@ -71,7 +70,6 @@ class _Cutter:
         except UnicodeDecodeError:
             lines = self._repaired(block)
         self._n_lines += len(lines)
-        self._counts.lines += len(lines)
         if b"\r" in block:
             lines = [line.removesuffix("\r") for line in lines]
         return lines

@@ -102,7 +102,7 @@ class Bilinear(nn.Module):
 
 
 # A score is one transform of the query in front of the same kernel: a newcomer's score is one row here.
-ATTENTIONS: dict[str, type[ScaledDot] | type[Dot] | type[Bilinear]] = {
+ATTENTIONS: dict[str, type[nn.Module]] = {
     "scaled_dot": ScaledDot,
     "dot": Dot,
     "bilinear": Bilinear,

@@ -81,7 +81,7 @@ class NoPositions(nn.Module):
         return embedded
 
 
-POSITIONS: dict[str, type[SinusoidalPositions] | type[LearnedPositions] | type[NoPositions]] = {
+POSITIONS: dict[str, type[nn.Module]] = {
     "sinusoidal": SinusoidalPositions,
     "learned": LearnedPositions,
     "rotary": NoPositions,

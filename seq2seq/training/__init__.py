@@ -77,7 +77,8 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
     began = time.monotonic()
     device = pick_device(request.device)
     request = replace(request, layers=one_limit(request.layers))
-    asked = build(merge(request.layers), where="the configuration")
+    of_preset = PRESETS.get(str(merge(request.layers).get("preset")), {})
+    asked = build(merge([of_preset, *request.layers]), where="the configuration")
     if asked.preset != "auto" and asked.preset not in PRESETS:
         raise UserError(
             f"preset {asked.preset} is unknown",
@@ -155,7 +156,7 @@ def _start(
         advice = other
         config = _configuration(advice, request.layers)
         an_epoch = _updates_an_epoch(config, prepared)
-    yield from _drain([*told, *explain_choice(config, advice, n_pairs, device.type)])
+    yield from _drain([*told, *explain_choice(config, advice, n_pairs, len(prepared.tokenizer), device.type)])
     asked_for = {
         "limits": [getattr(config.training, name) for name in LIMITS],
         "derived": [key for key in _CADENCES if getattr(config.training, key) is None],

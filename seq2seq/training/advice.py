@@ -106,7 +106,7 @@ def with_masks_for(
     return replace(advice, layer=merge([advice.layer, one_mask]), dropout=why)
 
 
-def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str) -> list[str]:
+def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, vocab_size: int, device: str) -> list[str]:
     """What is going to be trained, in four lines; where it was chosen here, also why."""
     data, model, training = config.data, config.model, config.training
     where = f"{cores()} CPU cores" if device == "cpu" else device
@@ -114,7 +114,7 @@ def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, device: str)
     r_drop = f", R-Drop {training.r_drop:g}" if config.n_masks == 2 else ""
     sampling = f", subword sampling {data.subword_sampling}" if data.subword_sampling else ""
     advised = build(merge([PRESETS[advice.preset], advice.layer]), where="the preset")
-    tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary of {data.vocab_size:,} pieces"
+    tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary of {vocab_size:,} pieces"
 
     def line(what: str, why: str, *, as_advised: bool = True) -> str:
         return f"{what}: {why}" if why and as_advised else what

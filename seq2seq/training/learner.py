@@ -22,7 +22,7 @@ from seq2seq.training.loader import Portion
 from seq2seq.training.loss import output_loss, two_masks_loss
 from seq2seq.training.optimizer import build_optimizer, learning_rate
 from seq2seq.training.replicas import Replicas, n_replicas
-from seq2seq.translation import is_out_of_memory
+from seq2seq.translation import is_out_of_memory, pick_precision
 
 _MICRO_BATCH_TOKENS = {False: 16_384, True: 3072}
 """On a GPU, on a CPU: what a CPU writes in one pass should still be near when the way back reads it."""
@@ -208,10 +208,3 @@ class Learner:
                 }
         average = {key.removeprefix("average."): t for key, t in tensors.items() if key.startswith("average.")}
         self.average.load_state(average, n_averaged)
-
-
-def pick_precision(wanted: str, device: torch.device) -> str:
-    """``auto`` takes bf16 autocast on CUDA, where matrix products gain most, and fp32 elsewhere."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

@@ -96,6 +96,8 @@ def prepare(
     key = {name: getattr(data, name) for name in ("tokenizer", "tokenizer_type", "normalization", "vocab_size")}
     key |= {name: getattr(data, name) for name in ("tokenizer_sample", "max_length")}
     key["corpora"] = [record.sha256 for record in corpora]
+    with suppress(OSError):  # told of where it is wanted
+        key["tokenizer_sha256"] = data.tokenizer and hashlib.sha256(Path(data.tokenizer).read_bytes()).hexdigest()
     before = _encoded_before(folder, key, model)
     if before is not None:
         said, tokenizer, ids = before

@@ -113,16 +113,17 @@ class Run:
         manifest = read_manifest(self.folder)
         weights = read_tensors(self.folder, manifest, manifest.weights)
         load_weights(trainer.best_model, weights)
-        scores = dict(trainer.scores)
+        # The manifest's, not the trainer's: one that went on from an older checkpoint may have met another best.
+        best_update, scores = manifest.update, dict(manifest.scores)
         config = trainer.config
         if config.decoding.length_penalty is None:
             alpha, bleu = self.validation.choose_alpha(trainer.best_model, config.decoding, self._check_interrupted)
             config = replace(config, decoding=replace(config.decoding, length_penalty=alpha))
             if bleu is not None:
                 scores["bleu_beam"] = bleu
-        self._commit(weights, trainer.best_update, scores, config, shortlist)
+        self._commit(weights, best_update, scores, config, shortlist)
         discard(self.folder / "prepared")
-        return Finished(trainer.update, trainer.best_update, scores, trainer.seconds, reason)
+        return Finished(trainer.update, best_update, scores, trainer.seconds, reason)
 
     def _check_interrupted(self) -> None:
         """Everything is saved by now: an interrupted finish is made up for by the same command."""

@@ -1,7 +1,7 @@
 """From lines to translated lines, with a model out of a run folder."""
 
 from seq2seq.translation.batches import length_batches
-from seq2seq.translation.device import is_out_of_memory, pick_device
+from seq2seq.translation.device import is_out_of_memory, pick_device, pick_precision
 from seq2seq.translation.loading import greedy_of, load_weights, read_langs
 from seq2seq.translation.translator import Attention, Translation, Translator
 from seq2seq.translation.workers import cores
@@ -16,5 +16,6 @@ __all__ = [
     "length_batches",
     "load_weights",
     "pick_device",
+    "pick_precision",
     "read_langs",
 ]

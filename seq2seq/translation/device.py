@@ -24,18 +24,24 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """``auto`` takes bf16 on CUDA, and fp32 elsewhere: the same lines whatever the batch.
+def pick_precision(wanted: str, device: torch.device) -> str:
+    """``auto`` takes bf16 on CUDA, where matrix products gain most, and fp32 elsewhere."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Of the weights that translate.
 
     Raises:
         UserError: bf16 is asked of a processor that has none (78).
     """
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    precision = pick_precision(wanted, device)
     if precision == "bf16" and device.type == "cpu" and not has_bf16():
         raise UserError(
             "this processor has no bf16 arithmetic (AMX or AVX512-BF16)",
-            mend="leave --precision out",
+            mend="give --precision fp32",
             code=ExitCode.REFUSED,
         )
     return torch.bfloat16 if precision == "bf16" else torch.float32

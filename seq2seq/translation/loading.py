@@ -63,7 +63,7 @@ def load_shortlist(run: Path, manifest: Manifest, n: int) -> Shortlist:
     if SHORTLIST not in manifest.files:
         raise UserError(
             f"{run} holds no {SHORTLIST}",
-            mend="leave --shortlist out: the table is made when training finishes, and this run has not, or did before",
+            mend="give --shortlist 0: the table is made when training finishes, and this run has not, or did before",
             code=ExitCode.REFUSED,
         )
     table = read_tensors(run, manifest, SHORTLIST)

@@ -92,7 +92,7 @@ class Translator:
         shortlist: Shortlist | None = None,
     ) -> None:
         self.model = model
-        self.device = next(model.parameters()).device
+        self.device, self.dtype = next(model.parameters()).device, next(model.parameters()).dtype
         self.tokenizer = tokenizer
         self.config = config
         self.max_src_length = max_src_length
