@@ -48,8 +48,11 @@ class Batch:
         """The same on another device."""
         if device.type == "cpu":
             return self
-        move = [t.pin_memory().to(device, non_blocking=True) for t in (self.src, self.tgt_in, self.tgt_out)]
-        return Batch(move[0], move[1], move[2], self.n_tgt_tokens)
+        sides = (self.src, self.tgt_in, self.tgt_out)
+        if device.type == "cuda":  # MPS has no memory to pin
+            sides = (self.src.pin_memory(), self.tgt_in.pin_memory(), self.tgt_out.pin_memory())
+        src, tgt_in, tgt_out = (side.to(device, non_blocking=device.type == "cuda") for side in sides)
+        return Batch(src, tgt_in, tgt_out, self.n_tgt_tokens)
 
 
 def pad(rows: Sequence[Ids], *, first: int | None = None, last: int | None = None) -> Tensor:

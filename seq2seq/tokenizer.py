@@ -26,6 +26,8 @@ UNK, BOS, EOS, PAD = 0, 1, 2, 3
 _TRAINER_THREADS = 4
 _FEW = 4
 """Fewer lines are encoded one by one: for several SentencePiece starts threads, which takes a millisecond."""
+_NO_CHARACTERS = 4 + 256 + 1
+"""Pieces that are none of the text's characters: control symbols, bytes, and SentencePiece's space."""
 _MOST_LINE_BYTES = 16_384
 """Longer lines are left out of the tokenizer's training text."""
 
@@ -118,12 +120,15 @@ class Tokenizer:
         return [self._processor.IdToPiece(int(i)) for i in ids]
 
 
-def train_model(lines: Iterator[str], *, vocab_size: int, tokenizer_type: str, normalization: str) -> tuple[bytes, int]:
+def train_model(
+    lines: Iterator[str], *, vocab_size: int, tokenizer_type: str, normalization: str, may_grow: bool = False
+) -> tuple[bytes, int]:
     """Train a SentencePiece model, lowering a vocabulary that the text is too small for.
 
     Args:
         lines: training text of both languages.
         vocab_size: pieces wanted, control symbols and 256 bytes included.
+        may_grow: where these do not even hold the text's characters, as in Chinese, there may be so many more.
         tokenizer_type: ``unigram`` or ``bpe``.
         normalization: ``nfkc`` or ``identity``.
 
@@ -139,7 +144,7 @@ def train_model(lines: Iterator[str], *, vocab_size: int, tokenizer_type: str, n
             f"the tokenizer has no line to learn from: all are empty or longer than {_MOST_LINE_BYTES:,} bytes",
             mend="give text with one sentence per line",
         )
-    size = vocab_size
+    size, grown_from = vocab_size, vocab_size if may_grow else 0
     while True:
         written = io.BytesIO()
         try:
@@ -164,23 +169,33 @@ def train_model(lines: Iterator[str], *, vocab_size: int, tokenizer_type: str, n
                 minloglevel=2,
             )
         except RuntimeError as error:
-            size = _smaller(size, str(error))
+            size, grown_from = _another_size(size, grown_from, str(error)), 0
             continue
         return written.getvalue(), size
 
 
-def _smaller(size: int, message: str) -> int:
-    """The next vocabulary to try after SentencePiece refused one."""
+def _another_size(size: int, grown_from: int, message: str) -> int:
+    """The next vocabulary to try after SentencePiece refused one.
+
+    Args:
+        size: refused.
+        grown_from: so many pieces beside the characters are wanted; 0: it may not grow.
+        message: SentencePiece's.
+    """
     # "Vocabulary size too high (8000). Please set it to a value <= 1234."
     limit = re.search(r"too high .*<= (\d+)", message)
     if limit and 0 < int(limit.group(1)) < size:
         return int(limit.group(1))
     # "Vocabulary size is smaller than required_chars. 300 vs 335."
-    needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
-    if needed:
+    required = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
+    if required and grown_from:
+        return grown_from + int(required.group(1))
+    if required:
+        needed = int(required.group(1))
         raise UserError(
-            f"data.vocab_size {size:,} does not even hold the {int(needed.group(1)):,} characters of this text",
-            mend=f"give --set data.vocab_size={2 * int(needed.group(1))} or more",
+            f"data.vocab_size {size:,} does not even hold the 256 bytes and the {needed - _NO_CHARACTERS:,} characters "
+            "of this text",
+            mend=f"give --set data.vocab_size={2 * needed} or more",
         )
     raise UserError(
         f"no vocabulary of {size:,} pieces can be learnt from this text: {_last_line(message)}",
@@ -188,7 +203,9 @@ def _smaller(size: int, message: str) -> int:
     )
 
 
-def train_tokenizer(sample: Path, model: Path, *, vocab_size: int, tokenizer_type: str, normalization: str) -> int:
+def train_tokenizer(
+    sample: Path, model: Path, *, vocab_size: int, tokenizer_type: str, normalization: str, may_grow: bool = False
+) -> int:
     """Train a SentencePiece model in a child process, whose memory is gone when it ends.
 
     Args:
@@ -197,15 +214,16 @@ def train_tokenizer(sample: Path, model: Path, *, vocab_size: int, tokenizer_typ
         vocab_size: pieces wanted.
         tokenizer_type: ``unigram`` or ``bpe``.
         normalization: ``nfkc`` or ``identity``.
+        may_grow: as ``train_model``'s.
 
     Returns:
-        The pieces of the model: fewer than wanted where the text is too small.
+        The pieces of the model: fewer than wanted where the text is too small, more where they ``may_grow``.
 
     Raises:
         UserError: nothing can be learnt from the text (65), the model cannot be written (74), or the
             child was killed (75).
     """
-    request = json.dumps([str(sample), str(model), vocab_size, tokenizer_type, normalization])
+    request = json.dumps([str(sample), str(model), vocab_size, tokenizer_type, normalization, may_grow])
     child = subprocess.run(
         # -P: a file json.py in the folder the user is in must not be taken for the library's.
         [sys.executable, "-P", "-m", "seq2seq.tokenizer", request],
@@ -243,7 +261,7 @@ def _told(error: UserError) -> int:
 
 def _child(request: str) -> int:
     """What the child process of ``train_tokenizer`` does; prints the number of pieces."""
-    sample, model, vocab_size, tokenizer_type, normalization = json.loads(request)
+    sample, model, vocab_size, tokenizer_type, normalization, may_grow = json.loads(request)
     with open(sample, encoding="utf-8", newline="\n") as lines:
         try:
             trained, size = train_model(
@@ -251,6 +269,7 @@ def _child(request: str) -> int:
                 vocab_size=vocab_size,
                 tokenizer_type=tokenizer_type,
                 normalization=normalization,
+                may_grow=may_grow,
             )
         except UserError as error:
             return _told(error)

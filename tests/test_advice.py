@@ -144,15 +144,15 @@ def test_what_the_user_says_of_masks_counts(prepared, own, batch_tokens, epochs)
 def test_what_the_user_chose_has_no_reason_of_ours():
     advice = advise(20_000, "cpu")
     own: Layer = {"data": {"vocab_size": 999, "subword_sampling": 0.3}, "training": {"batch_tokens": 777}}
-    _, vocabulary, dropout, batch = explain_choice(chosen(advice, own), advice, 20_000, "cpu")
+    _, vocabulary, dropout, batch = explain_choice(chosen(advice, own), advice, 20_000, 999, "cpu")
     assert vocabulary == "vocabulary of 999 pieces"
     assert ": " not in batch
     assert "subword sampling 0.3" in dropout
     shape: Layer = {"model": {"d_model": 512, "dropout": 0.0}, "data": {"tokenizer": "my.model"}}
-    model, vocabulary, dropout, _ = explain_choice(chosen(advice, shape), advice, 20_000, "cpu")
+    model, vocabulary, dropout, _ = explain_choice(chosen(advice, shape), advice, 20_000, 4000, "cpu")
     assert model.endswith("preset tiny, 4+4 layers of width 512")
     assert (vocabulary, dropout) == ("tokenizer my.model", "dropout 0.0, label smoothing 0.1")
-    plain = explain_choice(chosen(Advice("base")), Advice("base"), 20_000, "cpu")
+    plain = explain_choice(chosen(Advice("base")), Advice("base"), 20_000, 8000, "cpu")
     assert not any(": " in line for line in plain[1:])
     assert plain[0].endswith("preset base, 6+6 layers of width 512")
 
@@ -176,7 +176,7 @@ def test_the_expected_speed_follows_the_arithmetic(prepared, monkeypatch):
     """Model R costs 44.5 MFLOP a target token where a source is as long as its target."""
     config = RunConfig()
     assert 100 < expected_speed(config, prepared, CPU) < 1e7
-    monkeypatch.setattr("seq2seq.training.advice._matmul_rate", lambda device: 200e9)
+    monkeypatch.setattr("seq2seq.training.advice._matmul_rate", lambda *_: 200e9)
     even = replace(prepared, tokenizer=range(8000), n_tgt_tokens=1000)
     assert expected_speed(config, even, CPU) == pytest.approx(0.4 * 200e9 / 44.5e6, rel=0.05)
     two_masks = replace(config, training=replace(config.training, r_drop=1.0))

@@ -15,6 +15,8 @@ from reversal import reversal_lines, write_reversal
 
 from seq2seq.checkpoint import read_manifest
 from seq2seq.cli import main
+from seq2seq.cli.answers import is_finished
+from seq2seq.cli.console import console, on_terminal
 from seq2seq.cli.options import training_layers
 from seq2seq.errors import ExitCode, UserError
 
@@ -375,6 +377,8 @@ class TestTranslate:
             (["-i", "no/such.file"], ExitCode.NO_INPUT, ["no/such.file"]),
             (["-i", "."], ExitCode.NO_INPUT, ["."]),
             (["-i", "IN", "-o", "no/such/out"], ExitCode.CANNOT_WRITE, ["no/such/out"]),
+            (["-i", "IN", "-o", ""], ExitCode.CANNOT_WRITE, ["'' is no name of a file"]),
+            (["-i", "IN", "-o", "."], ExitCode.CANNOT_WRITE, ["'.' is no name of a file"]),
             (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "(-b) to 5"]),
             (["-i", "IN", "--length-penalty", "-1"], ExitCode.USAGE, ["length_penalty"]),
             (["-i", "IN", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
@@ -673,6 +677,13 @@ class TestResume:
         assert "nothing to go on with" in outcome.err
         assert not (tmp_path / "out").read_bytes().startswith(b"x\n")
 
+    def test_a_named_pipe_is_not_opened_to_look_at_it(self, tmp_path, monkeypatch):
+        """To close it again would end who writes to it."""
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "out").write_text("c b a\n")
+        monkeypatch.setattr("seq2seq.cli.answers.open_input", None)
+        assert not is_finished(str(tmp_path / "pipe"), str(tmp_path / "out"), 1)
+
     @pytest.mark.parametrize("words", [[], ["-o", "-"], ["-o", "PIPE"], ["-o", "."]])
     def test_what_is_no_file_cannot_be_resumed(self, cli, source, tmp_path, words):
         os.mkfifo(tmp_path / "pipe")
@@ -802,6 +813,7 @@ class TestEval:
             (["--hyp", "no.hyp", "CORPUS.ba", "--shortlist", "20"], ExitCode.USAGE, ["--hyp translates nothing"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "--precision", "fp32"], ExitCode.USAGE, ["--hyp translates nothing"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "--workers", "1"], ExitCode.USAGE, ["--hyp translates nothing"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "--device", "cpu"], ExitCode.USAGE, ["--hyp translates nothing"]),
             (["RUN", "CORPUS", "-o", "no/such/kept"], ExitCode.CANNOT_WRITE, ["no/such/kept"]),
             (["--hyp", "no.hyp", "CORPUS.ba"], ExitCode.NO_INPUT, ["no.hyp"]),
             (["--hyp", "no.hyp", "CORPUS"], ExitCode.USAGE, ["-l de-en"]),
@@ -836,6 +848,22 @@ class TestEverywhere:
     )
     def test_command_lines_that_are_none(self, cli, words, says):
         assert_refused(cli(*words), ExitCode.USAGE, says, "--help")
+
+    @pytest.mark.parametrize(
+        "error", [MemoryError(), RuntimeError("CUDA error: out of memory"), RuntimeError("std::bad_alloc")]
+    )
+    def test_memory_that_runs_out_anywhere(self, cli, reverser, monkeypatch, error):
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("seq2seq.cli.stream.open_input", fail)
+        assert_refused(cli("translate", reverser), ExitCode.TRY_LATER, "memory ran out")
+
+    def test_a_log_is_no_terminal_however_it_is_coloured(self, monkeypatch):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+        assert console.is_terminal
+        assert not on_terminal()
 
     def test_no_command_shows_the_help(self, cli):
         outcome = cli()

@@ -323,6 +323,7 @@ class TestCommand:
             (["RUN", "-o", "file", "--overwrite"], ExitCode.REFUSED, "file exists; name a new folder after -o\n"),
             (["RUN", "-o", "file/new"], ExitCode.CANNOT_WRITE, "file/new cannot be written"),
             (["RUN", "-o", "."], ExitCode.REFUSED, "exists"),
+            (["RUN", "-o", "link"], ExitCode.USAGE, "link is a link; name a new folder in it: -o link/NAME"),
         ],
     )
     def test_refusals_leave_nothing(self, cli, reverser, tmp_path, monkeypatch, words, code, says):
@@ -330,6 +331,8 @@ class TestCommand:
         shutil.copytree(reverser, run)
         here.mkdir()
         (here / "file").write_text("kept")
+        (tmp_path / "empty").mkdir()
+        (here / "link").symlink_to(tmp_path / "empty")
         monkeypatch.chdir(here)
         before = sorted(tmp_path.rglob("*"))
         refused = cli("export", *[word.replace("RUN", str(run)) for word in words])
@@ -394,6 +397,12 @@ class TestFailures:
         (tmp_path / "ct2").mkdir()
         assert export_run(reverser, tmp_path / "ct2").aside is None
         assert ctranslate2.contains_model(str(tmp_path / "ct2"))
+
+    def test_a_volume_is_not_filled(self, reverser, tmp_path, monkeypatch):
+        (tmp_path / "ct2").mkdir()
+        monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "ct2")
+        with pytest.raises(UserError, match="ct2 is a mount point; name a new folder in it"):
+            export_run(reverser, tmp_path / "ct2")
 
     def test_a_damaged_run_is_refused(self, reverser, tmp_path):
         run = tmp_path / "run"

@@ -24,12 +24,13 @@ CONTROLS = {UNK, BOS, EOS, PAD}
 BYTES = 4
 
 
-def trained(lines=TEXT, vocab_size=600, tokenizer_type="unigram", normalization="nfkc"):
+def trained(lines=TEXT, vocab_size=600, tokenizer_type="unigram", normalization="nfkc", may_grow=False):
     return train_model(
         iter(lines),
         vocab_size=vocab_size,
         tokenizer_type=tokenizer_type,
         normalization=normalization,
+        may_grow=may_grow,
     )
 
 
@@ -275,11 +276,12 @@ def test_nothing_to_learn_from(kind, text, says):
 def test_more_characters_than_pieces(kind):
     text = ["".join(chr(0x4E00 + 20 * i + j) for j in range(20)) for i in range(30)]
     with pytest.raises(
-        UserError, match=r"vocab_size 300 does not even hold the 861 char.*vocab_size=1722 or"
+        UserError, match=r"vocab_size 300 does not even hold the 256 bytes and the 600 char.*vocab_size=1722 or"
     ) as caught:
         trained(text, vocab_size=300, tokenizer_type=kind)
     assert caught.value.code == ExitCode.BAD_DATA
     assert trained(text, vocab_size=1722, tokenizer_type=kind)[1] <= 1722
+    assert 861 <= trained(text, vocab_size=300, tokenizer_type=kind, may_grow=True)[1] <= 1161
 
 
 class TestInAChildProcess:

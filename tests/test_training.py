@@ -457,6 +457,34 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
     assert finished.best_update == 77
 
 
+def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
+    """As in Chinese, of which ``auto``'s 2,000 pieces would not hold the characters."""
+    draw = random.Random(3)
+    lines = ["".join(chr(0x4E00 + i) for i in draw.sample(range(2400), 20)) for _ in range(600)]
+    for name in ("zh", "en"):
+        (tmp_path / f"train.{name}").write_text("".join(f"{line}\n" for line in lines))
+    data = {"langs": "zh-en", "train": [str(tmp_path / "train")]}
+    layer = {"data": data, "model": TINY["model"], "training": {"max_updates": 3, "save_every": 1}}
+
+    def run(name: str, *layers: Layer, stop: StopAt | None = None) -> list[object]:
+        request = Request(tmp_path / name, [layer, *layers], device="cpu")
+        return list(train(request, stop) if stop else train(request))
+
+    told = [event.text for event in run("first") if isinstance(event, Notice)]
+    size = read_manifest(tmp_path / "first").info["vocab_size"]
+    assert size > 2400
+    assert f"vocabulary raised from 2,000 to {size:,} pieces: the text has so many characters" in told
+    assert f"vocabulary of {size:,} pieces: one for each of its many characters, and what more the text bears" in told
+    config = parse_toml((tmp_path / "first/config.toml").read_bytes(), Path("config.toml"))
+    assert config["data"]["vocab_size"] == size
+    with pytest.raises(Interrupted):
+        run("second", stop=StopAt(5))
+    run("second")
+    assert weights_of(tmp_path / "second") == weights_of(tmp_path / "first")
+    with pytest.raises(UserError, match="vocab_size 2,000 does not even hold"):
+        run("third", {"data": {"vocab_size": 2000}})
+
+
 @pytest.mark.parametrize(
     "name", ["train.ids.arrow", "train.text.arrow", "tokenizer.model", "prepared.json", "corpora.json"]
 )

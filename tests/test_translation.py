@@ -13,8 +13,10 @@ from reversal import reversal_lines
 
 from seq2seq import translation
 from seq2seq.batching import pad
+from seq2seq.config import DecodingConfig, ModelConfig
 from seq2seq.decoding import length_penalty
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.model import build_model
 from seq2seq.model.cached import CachedTransformer
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import Translator, length_batches, load_weights, pick_device
@@ -184,6 +186,13 @@ class TestAttention:
     def test_there_is_nothing_to_show_of_a_blank_side_or_of_parts(self, translator, line, translation_of_it):
         assert translator.attention(line, translation_of_it) is None
 
+    def test_there_is_nothing_to_show_beyond_learned_positions(self, translator):
+        config = ModelConfig(d_model=8, d_ff=8, n_heads=2, positions="learned", max_positions=12)
+        model = build_model(config, len(translator.tokenizer)).eval()
+        learned = Translator(model, translator.tokenizer, DecodingConfig(), max_src_length=12)
+        assert learned.attention("a b", " ".join("a" * 11)) is not None
+        assert learned.attention("a b", " ".join("a" * 12)) is None
+
 
 class TestLoading:
     def test_devices(self):
@@ -307,6 +316,42 @@ def test_a_worker_that_was_killed_is_told_of():
         list(_in_processes(2, dying, Given(), range(20)))
     assert caught.value.code == ExitCode.TRY_LATER
     assert not children()
+
+
+@pytest.mark.parametrize("n_given", [0, 1, 3])
+def test_fewer_processes_than_workers_do_all_the_work(monkeypatch, n_given):
+    """As under a limit on processes. With none, threads do it."""
+    fork, left = os.fork, iter(range(n_given))
+
+    def limited() -> int:
+        if next(left, None) is None:
+            raise BlockingIOError("Resource temporarily unavailable")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", limited)
+    assert sorted(_in_processes(4, squares, Given(), range(40))) == [(i, i**2) for i in range(40)]
+    assert not children()
+
+
+def test_without_semaphores_threads_do_the_work(monkeypatch):
+    """As where there is no /dev/shm."""
+
+    def missing(*_: object) -> None:
+        raise OSError("Function not implemented")
+
+    monkeypatch.setattr("multiprocessing.context.BaseContext.Value", missing)
+    assert sorted(_in_processes(2, squares, Given(), range(40))) == [(i, i**2) for i in range(40)]
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_message_is_told_of(monkeypatch):
+    def dying(model: Given, work: Iterator[int]) -> Iterator[bytes]:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        yield bytes(1 << 24)
+
+    monkeypatch.setattr("seq2seq.translation.workers.wait", lambda connections: (time.sleep(0.6), connections)[1])
+    with pytest.raises(UserError, match="a worker process was killed") as caught:
+        list(_in_processes(1, dying, Given(), range(20)))
+    assert caught.value.code == ExitCode.TRY_LATER
 
 
 def test_an_interruption_while_a_worker_is_forked_leaves_none(monkeypatch):

@@ -86,12 +86,23 @@ def _run() -> int:
             return _usage_error(error)
         if debugging.on:
             traceback.print_exc()
+        if _is_out_of_memory(error):
+            print_error("memory ran out", "free some, or make do with a smaller model or smaller batches")
+            return ExitCode.TRY_LATER
         print_error(
             f"{type(error).__name__}: {error}",
             "this is a fault of seq2seq; `seq2seq --debug …` shows where",
             kind="bug",
         )
         return ExitCode.BUG
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if "torch" not in sys.modules:  # which has errors of its own for that, and takes a second to load
+        return isinstance(error, MemoryError)
+    from seq2seq.translation import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _usage_error(error: Any) -> int:

@@ -134,6 +134,10 @@ def open_answers(
     Raises:
         UserError: as ``PartialFile``, and where the input is not that of the interrupted translation (65).
     """
+    if output != "-" and Path(output).is_dir():
+        raise UserError(
+            f"the output '{output}' is no name of a file", mend="name a file after -o", code=ExitCode.CANNOT_WRITE
+        )
     if not can_be_resumed(output):
         with open_line_output(output) as out:
             yield Answers(out)
@@ -189,6 +193,8 @@ def is_finished(source: str, output: str, lines_each: int) -> bool:
     """
     path = Path(output)
     if not os.path.isfile(path) or os.path.exists(partial_path(path)):
+        return False
+    if source != "-" and not os.path.isfile(source):  # to open and close a named pipe would end who writes to it
         return False
     with open_input(source) as stream:
         reader = LineReader(stream, "stdin" if source == "-" else source)

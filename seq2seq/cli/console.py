@@ -89,4 +89,5 @@ def clock(seconds: float) -> str:
 
 def on_terminal() -> bool:
     """Whether a person watches stderr, on a terminal that can move its cursor."""
-    return console.is_terminal and not console.is_dumb_terminal
+    # Rich believes FORCE_COLOR, by which people colour their logs.
+    return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal

@@ -39,7 +39,8 @@ def eval_command(
 
     names = parse_metrics(metrics)
     if hypotheses is not None:
-        run, corpus = run_and_corpus(words, others=(output, beam_size, length_penalty, shortlist, precision, workers))
+        of_translating = (output, beam_size, length_penalty, shortlist, precision, workers)
+        run, corpus = run_and_corpus(words, others=(*of_translating, None if device == "auto" else device))
         results = [score_file(hypotheses, corpus, names, run=run, langs=langs, strict=strict)]
     else:
         if len(words) < 2:

@@ -48,8 +48,9 @@ class DataConfig:
     normalization: Literal["nfkc", "identity"] = "nfkc"
     """SentencePiece's ``nmt_nfkc`` rule, or text left as it is."""
     vocab_size: Annotated[StrictInt, Field(ge=300)] = 8000
-    """Pieces of the joint vocabulary; lowered with a notice where the corpus is too small."""
-    tokenizer_sample: Count = 200_000
+    """Pieces of the joint vocabulary; lowered with a notice where the corpus is too small, raised where nobody asked
+    for a number and the text has more characters."""
+    tokenizer_sample: Annotated[StrictInt, Field(ge=2)] = 200_000
     """Lines the tokenizer is trained on at most, drawn evenly from both sides."""
     subword_sampling: Annotated[float, Field(ge=0.0, le=1.0, strict=True)] = 0.0
     """Training text is divided into pieces anew each time it is read, with SentencePiece's α: for unigram the power

@@ -104,6 +104,11 @@ def _n_positions(config: RunConfig, max_src_length: int) -> int | None:
 
 def _refuse_place(folder: Path, run: Path, *, overwrite: bool) -> None:
     if not _is_taken(folder):
+        if folder.is_dir() and (folder.is_symlink() or folder.is_mount()):  # which no rename replaces
+            kind = "a link" if folder.is_symlink() else "a mount point"
+            raise UserError(
+                f"{folder} is {kind}", mend=f"name a new folder in it: -o {folder}/NAME", code=ExitCode.USAGE
+            )
         return
     if run.resolve().is_relative_to(folder.resolve()):
         raise UserError(

@@ -26,6 +26,7 @@ from seq2seq.training.advice import (
     most_epochs,
     one_limit,
     with_masks_for,
+    with_vocabulary,
 )
 from seq2seq.training.corpora import read_corpora
 from seq2seq.training.loop import StopSignal
@@ -150,7 +151,11 @@ def _start(
     config = _configuration(advice, request.layers)
     if n_pairs > MANY_PAIRS and not config.data.tokenizer:
         yield Notice("learning the vocabulary")
-    prepared = prepare(request.run / "prepared", config.data, corpora, told.append)
+    may_grow = "vocab_size" not in merge(request.layers).get("data", {})
+    prepared = prepare(request.run / "prepared", config.data, corpora, told.append, may_grow=may_grow)
+    if not config.data.tokenizer and len(prepared.tokenizer) > config.data.vocab_size:
+        advice = with_vocabulary(advice, len(prepared.tokenizer))
+        config = _configuration(advice, request.layers)
     an_epoch = _updates_an_epoch(config, prepared)
     if (other := with_masks_for(advice, merge(request.layers), config, prepared, an_epoch, device)) != advice:
         advice = other

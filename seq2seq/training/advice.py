@@ -10,7 +10,7 @@ import torch
 from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.prepare import Prepared
-from seq2seq.translation import cores
+from seq2seq.translation import cores, pick_precision
 
 LIMITS = ("max_updates", "max_epochs", "time_budget")
 """Keys of ``training`` that say when a run ends."""
@@ -72,6 +72,12 @@ def advise(n_pairs: int, device: str) -> Advice:
     if preset == "small" and n_pairs >= 100_000:
         layer["model"] = {"dropout": 0.2 if n_pairs < 400_000 else 0.1}
     return Advice(preset, layer, model, vocabulary, dropout, batch)
+
+
+def with_vocabulary(advice: Advice, size: int) -> Advice:
+    """The advice for text that has more characters than its vocabulary."""
+    why = "one for each of its many characters, and what more the text bears"
+    return replace(advice, layer=merge([advice.layer, {"data": {"vocab_size": size}}]), vocabulary=why)
 
 
 def with_masks_for(
@@ -239,13 +245,14 @@ def expected_speed(config: RunConfig, prepared: Prepared, device: torch.device) 
     decoder = m.decoder_layers * (8 * m.d_model**2 + feed_forward)
     src_a_tgt = (float(ids.src_lengths.sum(dtype="int64")) + len(ids)) / prepared.n_tgt_tokens
     weights = encoder * src_a_tgt + decoder + m.d_model * len(prepared.tokenizer)
-    return _matmul_rate(device) * _SHARE[device.type] / (6 * config.n_masks * weights)
+    precision = pick_precision(config.training.precision, device)
+    return _matmul_rate(device, precision) * _SHARE[device.type] / (6 * config.n_masks * weights)
 
 
-def _matmul_rate(device: torch.device) -> float:
+def _matmul_rate(device: torch.device, precision: str) -> float:
     """Floating-point operations a second of a large product, in the arithmetic that training takes."""
     size = 1024 if device.type == "cpu" else 4096
-    a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32)
+    a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     seconds = []
     for _ in range(5):
         began = time.perf_counter()

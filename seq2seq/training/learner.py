@@ -202,9 +202,12 @@ class Learner:
             parameter.copy_(tensors[f"model.{name}"])
             # AdamW makes its moments with the first update; here they are made by hand.
             if f"optimizer.step.{name}" in tensors:
+                moments = {key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+                # Unfused, AdamW reads the step in Python: on a GPU it would wait for it at every update.
+                step_device = parameter.device if self.optimizer.defaults["fused"] else torch.device("cpu")
                 self.optimizer.state[parameter] = {
-                    key: tensors[f"optimizer.{key}.{name}"].to(parameter.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    key: tensor.to(step_device if key == "step" else parameter.device)
+                    for key, tensor in moments.items()
                 }
         average = {key.removeprefix("average."): t for key, t in tensors.items() if key.startswith("average.")}
         self.average.load_state(average, n_averaged)

@@ -71,7 +71,13 @@ class Prepared:
 
 
 def prepare(
-    folder: Path, data: DataConfig, corpora: list[CorpusRecord], tell: Tell, *, model: bytes | None = None
+    folder: Path,
+    data: DataConfig,
+    corpora: list[CorpusRecord],
+    tell: Tell,
+    *,
+    may_grow: bool = False,
+    model: bytes | None = None,
 ) -> Prepared:
     """Hold out validation pairs, train or load the tokenizer, and turn the training text into ids.
 
@@ -80,6 +86,7 @@ def prepare(
         data: with every layer of the configuration applied.
         corpora: from ``read_corpora``.
         tell: told of what was chosen and dropped.
+        may_grow: the vocabulary, which nobody asked for, where the text has more characters.
         model: the tokenizer of a run that goes on: its weights know no other.
 
     Raises:
@@ -102,10 +109,12 @@ def prepare(
     if before is not None:
         said, tokenizer, ids = before
     else:
-        tokenizer = _make_tokenizer(folder, text, set(held_out.tolist()), data, tell, model)
+        tokenizer = _make_tokenizer(folder, text, set(held_out.tolist()), data, tell, may_grow, model)
         counts = {"too_long": 0, "nothing_left": 0, "held_out_source": 0, "tgt_tokens": 0, "longest_src": 0}
         rows = _encoded(text, tokenizer, set(held_out.tolist()), held_out_sources, data, counts)
         write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
+        if not data.tokenizer:  # as the run's configuration names it from now on
+            key["vocab_size"] = max(data.vocab_size, len(tokenizer))
         said = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
         write_atomic(folder / "prepared.json", json.dumps(said).encode())
         ids = IdsStore(folder / "train.ids.arrow")
@@ -150,7 +159,7 @@ def _held_out(n_pairs: int, data: DataConfig) -> "np.ndarray[Any, np.dtype[np.in
 
 
 def _make_tokenizer(
-    folder: Path, text: TextStore, held_out: set[int], data: DataConfig, tell: Tell, model: bytes | None
+    folder: Path, text: TextStore, held_out: set[int], data: DataConfig, tell: Tell, may_grow: bool, model: bytes | None
 ) -> Tokenizer:
     """Train the tokenizer on a sample of the text, or take the given one."""
     target = folder / "tokenizer.model"
@@ -187,8 +196,11 @@ def _make_tokenizer(
         vocab_size=data.vocab_size,
         tokenizer_type=data.tokenizer_type,
         normalization=data.normalization,
+        may_grow=may_grow,
     )
     sample.unlink()
+    if size > data.vocab_size:
+        tell(f"vocabulary raised from {data.vocab_size:,} to {size:,} pieces: the text has so many characters")
     if size < data.vocab_size:
         tell(f"vocabulary lowered from {data.vocab_size:,} to {size:,} pieces: the text holds no more")
     return Tokenizer(target.read_bytes(), str(target))

@@ -25,10 +25,12 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(wanted: str, device: torch.device) -> str:
-    """``auto`` takes bf16 on CUDA, where matrix products gain most, and fp32 elsewhere."""
+    """``auto`` takes bf16 on GPUs of NVIDIA that have it, where matrix products gain most, and fp32 elsewhere."""
     if wanted != "auto":
         return wanted
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    # Older ones would emulate it, slowly.
+    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has_it else "fp32"
 
 
 def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
@@ -51,5 +53,5 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether PyTorch or NumPy failed for want of memory, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's allocator, then MPS's.
-    return any(words in str(error) for words in ("allocate memory", "backend out of memory"))
+    # The CPU's allocator, those of GPUs, C++'s own.
+    return any(words in str(error) for words in ("allocate memory", "out of memory", "bad_alloc"))

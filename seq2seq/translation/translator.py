@@ -99,6 +99,8 @@ class Translator:
         self.langs = langs
         self.identity = identity
         self._cached = CachedTransformer(model, shortlist)
+        # Tokens that there are positions for.
+        self._most = model.config.max_positions if model.config.positions == "learned" else None
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
 
     @classmethod
@@ -194,10 +196,13 @@ class Translator:
     def attention(self, line: str, translation: str) -> Attention | None:
         """Where the model looks while it reads ``translation`` as that of ``line``.
 
-        None where a side is blank, or where the line is too long for the model and was translated in parts.
+        None where a side is blank, where the line is too long for the model and was translated in parts, or where the
+        translation, read back, is longer than learned positions go.
         """
         src_ids, tgt_ids = self.tokenizer.encode([line, translation])
         if not tgt_ids or not 0 < len(src_ids) < self.max_src_length:
+            return None
+        if self._most is not None and len(tgt_ids) >= self._most:
             return None
         with torch.inference_mode():
             weights = self.model.cross_attention_weights(
@@ -242,10 +247,9 @@ class Translator:
     ) -> list[list[Hypothesis]]:
         """Search every unit, those of similar length together; results in the order of the units."""
         config = self.config
-        most = self.model.config.max_positions if self.model.config.positions == "learned" else None
         at_once = 5 * config.batch_tokens // (4 + config.beam_size)  # source tokens under way in a worker
         batches = list(length_batches(units, at_once // BATCHES_AT_ONCE, shares=self._n_workers))
-        job = SearchJob(config, self.device, most, scored, room=at_once - at_once // BATCHES_AT_ONCE)
+        job = SearchJob(config, self.device, self._most, scored, room=at_once - at_once // BATCHES_AT_ONCE)
         results: list[list[Hypothesis]] = [[] for _ in units]
         for n, (i, hypotheses) in enumerate(self._search(job, units, batches), start=1):
             results[i] = hypotheses

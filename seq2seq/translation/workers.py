@@ -61,9 +61,9 @@ def shared_out(n: int, search: Search[Work, Result], model: Model, work: Sequenc
 
 def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequence[Work]) -> Iterator[Result]:
     context = multiprocessing.get_context("fork")
-    n_taken = context.Value("q", 0)
+    workers: dict[Any, Forked] = {}  # the process behind each connection
 
-    def taken() -> Iterator[Work]:
+    def taken(n_taken: Any) -> Iterator[Work]:
         while True:
             with n_taken.get_lock():
                 i = n_taken.value
@@ -72,13 +72,18 @@ def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequ
                 return
             yield work[i]
 
-    workers: dict[Any, Forked] = {}  # the process behind each connection
     try:
-        for _ in range(n):
-            with signals_held_back():
-                ours, theirs = context.Pipe(duplex=False)
-                workers[ours] = Forked(partial(_process, [*workers, ours], theirs.send, search, model, taken()))
-                theirs.close()
+        # Where the system gives no more processes, or no semaphore, those that are there do the work.
+        with suppress(OSError, ImportError):
+            n_taken = context.Value("q", 0)
+            for _ in range(n):
+                with signals_held_back():
+                    ours, theirs = context.Pipe(duplex=False)
+                    inherited = [*workers, ours]
+                    workers[ours] = Forked(partial(_process, inherited, theirs.send, search, model, taken(n_taken)))
+                    theirs.close()
+        if not workers:
+            yield from _in_threads(n, search, model, work)
         while workers:
             for connection in wait(list(workers)):
                 message = _received(connection)
@@ -104,7 +109,7 @@ def _process(inherited: list[Any], *args: Any) -> None:
 def _received(connection: Any) -> _Message:
     try:
         message: _Message = connection.recv()
-    except EOFError:
+    except (EOFError, OSError):  # at the end of a message, or in the middle of one
         what, mend = "a worker process was killed", "free memory, or use fewer --workers"
         raise UserError(what, mend=mend, code=ExitCode.TRY_LATER) from None
     return message
