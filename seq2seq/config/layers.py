@@ -63,7 +63,13 @@ def build(layer: Layer, *, where: str) -> RunConfig:
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
     """
-    return _validated(layer, where)
+    try:
+        return _adapter().validate_python(layer)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _refused(first["type"], [str(p) for p in first["loc"]], first["msg"], first.get("input"), where) from None
+    except UserError as error:
+        raise _AtOddsError(error.what, mend=error.mend, code=error.code) from None
 
 
 def check_keys(layer: Layer, *, where: str) -> None:
@@ -80,21 +86,11 @@ def check_keys(layer: Layer, *, where: str) -> None:
         table = value if name in TABLES and isinstance(value, Mapping) else None
         for one in [value] if table is None else [{key: table[key]} for key in table]:
             with contextlib.suppress(_AtOddsError):  # a layer above may settle it
-                _validated({name: one}, where)
+                build({name: one}, where=where)
 
 
 class _AtOddsError(UserError):
     """Keys that are right alone do not go together."""
-
-
-def _validated(layer: Layer, where: str) -> RunConfig:
-    try:
-        return _adapter().validate_python(layer)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _refused(first["type"], [str(p) for p in first["loc"]], first["msg"], first.get("input"), where) from None
-    except UserError as error:
-        raise _AtOddsError(error.what, mend=error.mend, code=error.code) from None
 
 
 @functools.cache
