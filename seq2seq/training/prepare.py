@@ -131,18 +131,22 @@ def prepare(
         # Beyond what it has seen a model soon loses the thread; but one token more is no reason to cut.
         max_src_length=min(data.max_length, said["longest_src"] * 5 // 4),
     )
-    if prepared.dropped_too_long:
-        tell(f"{prepared.dropped_too_long:,} pairs dropped: a side is longer than {data.max_length} tokens")
-    if prepared.dropped_nothing_left:
-        tell(f"{prepared.dropped_nothing_left:,} pairs dropped: normalisation leaves nothing on a side")
-    if prepared.dropped_held_out_source:
-        tell(f"{prepared.dropped_held_out_source:,} pairs dropped: their source is held out for validation")
+    _tell_what_is_dropped(prepared, data, tell)
     if not prepared.n_pairs:
         raise UserError(
             f"no pair is left to train on: all {len(text):,} were held out or dropped",
             mend="give more text, or raise data.max_length",
         )
     return prepared
+
+
+def _tell_what_is_dropped(prepared: Prepared, data: DataConfig, tell: Tell) -> None:
+    if prepared.dropped_too_long:
+        tell(f"{prepared.dropped_too_long:,} pairs dropped: a side is longer than {data.max_length} tokens")
+    if prepared.dropped_nothing_left:
+        tell(f"{prepared.dropped_nothing_left:,} pairs dropped: normalisation leaves nothing on a side")
+    if prepared.dropped_held_out_source:
+        tell(f"{prepared.dropped_held_out_source:,} pairs dropped: their source is held out for validation")
 
 
 def _held_out(n_pairs: int, data: DataConfig) -> "np.ndarray[Any, np.dtype[np.int64]]":
