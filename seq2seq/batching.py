@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.transfer import sent
 
 # Pairs are sorted by length within shuffled pools of this many: enough for tight buckets, and the
 # memory of sorting does not grow with the corpus.
@@ -46,12 +47,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        if device.type == "cpu":
-            return self
-        sides = (self.src, self.tgt_in, self.tgt_out)
-        if device.type == "cuda":  # MPS has no memory to pin
-            sides = (self.src.pin_memory(), self.tgt_in.pin_memory(), self.tgt_out.pin_memory())
-        src, tgt_in, tgt_out = (side.to(device, non_blocking=device.type == "cuda") for side in sides)
+        src, tgt_in, tgt_out = (sent(side, device) for side in (self.src, self.tgt_in, self.tgt_out))
         return Batch(src, tgt_in, tgt_out, self.n_tgt_tokens)
 
 

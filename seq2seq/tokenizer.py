@@ -71,12 +71,16 @@ class Tokenizer:
         """Pieces of the vocabulary."""
         return int(self._processor.GetPieceSize())
 
-    def encode(self, lines: Sequence[str]) -> list[list[int]]:
-        """Piece ids of each line; neither BOS nor EOS is added. A blank line has none."""
+    def encode(self, lines: Sequence[str], *, threads: int = 1) -> list[list[int]]:
+        """Piece ids of each line; neither BOS nor EOS is added. A blank line has none.
+
+        Args:
+            lines: any text.
+            threads: more than one where PyTorch has none: beside its own they only take turns.
+        """
         if len(lines) < _FEW:
             return [self._processor.Encode(line, out_type=int) for line in lines]
-        # One thread: two threads of SentencePiece beside PyTorch's own only take turns.
-        ids: list[list[int]] = self._processor.Encode(list(lines), out_type=int, num_threads=1)
+        ids: list[list[int]] = self._processor.Encode(list(lines), out_type=int, num_threads=threads)
         return ids
 
     def sample(self, ids: Sequence[Sequence[int]], alpha: float, seed: int) -> list[list[int]]:
@@ -108,11 +112,11 @@ class Tokenizer:
             ) from None
         return drawn
 
-    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Text of each list of piece ids, without control symbols."""
+    def decode(self, ids: Sequence[Sequence[int]], *, threads: int = 1) -> list[str]:
+        """Text of each list of piece ids, without control symbols. Threads as for ``encode``."""
         if len(ids) < _FEW:
             return [self._processor.Decode(list(row)) if len(row) else "" for row in ids]
-        texts: list[str] = self._processor.Decode([list(row) for row in ids], num_threads=1)
+        texts: list[str] = self._processor.Decode([list(row) for row in ids], num_threads=threads)
         return texts
 
     def pieces(self, ids: Sequence[int]) -> list[str]:

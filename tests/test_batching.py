@@ -65,7 +65,7 @@ def test_collate():
     assert batch.tgt_out.tolist() == [[9, EOS, PAD], [10, 11, EOS]]
     assert batch.n_tgt_tokens == 5 == int(batch.tgt_out.ne(PAD).sum())
     assert batch.n_padding == 3
-    assert batch.to(torch.device("cpu")) is batch
+    assert torch.equal(batch.to(torch.device("cpu")).src, batch.src)
 
 
 def test_memory_is_pinned_for_cuda_alone(monkeypatch):

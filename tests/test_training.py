@@ -6,7 +6,6 @@ import platform
 import random
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -370,7 +369,8 @@ def test_memory_that_runs_out_is_used_more_sparingly(tmp_path, corpora, monkeypa
 
 
 def _too_big(batch):
-    return replace(batch, src=batch.src.repeat(1, 100))
+    mask = None if batch.src_mask is None else batch.src_mask.repeat(1, 1, 1, 100)
+    return batch._replace(src=batch.src.repeat(1, 100), src_mask=mask)
 
 
 def test_reports_count_real_tokens(tmp_path, corpora):

@@ -12,10 +12,10 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import LineReader, LineWriter, PartialFile, open_input, open_line_output, partial_path
 from seq2seq.translation import Translator
 
-WINDOW_LINES = 8192
+WINDOW_LINES, GPU_WINDOW_LINES = 8192, 65_536
 WINDOW_BYTES = 4 << 20
 """A file is translated in windows of this size at most: large enough to sort by length with profit, small enough
-that memory stays the same however long the input is."""
+that memory stays the same however long the input is. A GPU is idle between two of them."""
 _FEWEST_LINES = 64
 _FIRST_SECONDS = 5.0
 _WINDOW_SECONDS = 15.0
@@ -32,21 +32,23 @@ class WindowSize:
 
     Args:
         pace: lines a second, at a guess; for the first window.
+        on_gpu: whether it is one that answers.
     """
 
-    def __init__(self, pace: float) -> None:
-        self.lines = _within_limits(_FIRST_SECONDS * pace)
-        self.rest = _within_limits(_WINDOW_SECONDS * pace)
+    def __init__(self, pace: float, *, on_gpu: bool = False) -> None:
+        self._most = GPU_WINDOW_LINES if on_gpu else WINDOW_LINES
+        self.lines = self._within_limits(_FIRST_SECONDS * pace)
+        self.rest = self._within_limits(_WINDOW_SECONDS * pace)
         """As many where a file ends with them."""
 
     def took(self, lines: int, seconds: float) -> None:
         """So long were so many lines under way."""
         pace = lines / max(seconds, 1e-3)
-        self.lines, self.rest = _within_limits(_WINDOW_SECONDS * pace), _within_limits(_LAST_SECONDS * pace)
+        self.lines = self._within_limits(_WINDOW_SECONDS * pace)
+        self.rest = self._within_limits(_LAST_SECONDS * pace)
 
-
-def _within_limits(lines: float) -> int:
-    return int(min(max(lines, _FEWEST_LINES), WINDOW_LINES))
+    def _within_limits(self, lines: float) -> int:
+        return int(min(max(lines, _FEWEST_LINES), self._most))
 
 
 class Answers:

@@ -73,7 +73,7 @@ def translate_stream(
             open_answers(output, reader, translator, answer, resume=resume) as answers,
             show_progress(reader, answers.n_lines, output) as reached,
         ):
-            size = WindowSize(translator.expected_pace())
+            size = WindowSize(translator.expected_pace(), on_gpu=translator.device.type != "cpu")
             while window := reader.read_window(size.lines, WINDOW_BYTES, rest=size.rest):
                 began = time.monotonic()
                 found = translator.n_best(

@@ -6,6 +6,7 @@ Shapes: B sentences still searched, N beams, T tokens so far, C = 2N candidates 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from seq2seq.config import DecodingConfig
 from seq2seq.decoding.candidates import best_continuations
 from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, gapless, length_penalty
 from seq2seq.tokenizer import BOS, EOS
+from seq2seq.transfer import Fetched, sent
 
 _MUCH_LIKELIER = math.log(10)
 """In nats. With a smaller lead the order of a beam says little, and CTranslate2's rule is followed to the letter."""
@@ -59,6 +61,20 @@ class _Sentence:
         return len(self.finished) >= config.n_best and self.best()[-1].score >= best_possible
 
 
+class _Step(NamedTuple):
+    """What one step has found for a batch."""
+
+    best: Fetched
+    """Of the N best continuations scores, parent beams and pieces, each [B, N]; the best score that lives on [B, 1];
+    and all that they go on from [B, N, T]."""
+    live: Tensor
+    """Log-probabilities of the beams that live on. [B, N]"""
+    parents: Tensor
+    """Which beam each goes on from. [B, N]"""
+    pieces: Tensor
+    """Their newest tokens. [B, N]"""
+
+
 class BeamSearch:
     """The ``config.n_best`` best hypotheses a sentence, fewer where fewer exist. All as ``BatchSearch`` says.
 
@@ -73,7 +89,7 @@ class BeamSearch:
         self.tokens = batch.src.new_full((n,), BOS)  # [B·N]; one beam until there is a choice
         self._model, self._config = model, config
         self._sentences = [_Sentence(*of_one, config) for of_one in zip(batch.names, batch.max_lengths, strict=True)]
-        self._max_lengths = torch.tensor(batch.max_lengths, device=batch.src.device)  # [B]
+        self._max_lengths = torch.tensor(batch.max_lengths)  # [B]
         self._live = torch.zeros(n, 1, device=batch.src.device)  # [B, N] summed log-probabilities
         self._outputs = batch.src.new_empty(n, 1, 0)  # [B, N, T]
         self._src_length = batch.src.size(1)
@@ -87,16 +103,15 @@ class BeamSearch:
         return len(self._sentences) * self._src_length
 
     @staticmethod
-    def choose(
-        model: Model, hidden: Tensor, searches: Sequence["BeamSearch"]
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def choose(model: Model, hidden: Tensor, searches: Sequence["BeamSearch"]) -> "Iterator[_Step]":
         # Twice the beams, because up to N of them may end in EOS and N have to live on.
         wanted = 2 * searches[0]._config.beam_size
         live = torch.cat([search._live for search in searches])
         found = best_continuations(model, hidden, searches[0].state, live, wanted)  # three of [sum of B, C]
-        return zip(*(torch.split(values, [len(search._live) for search in searches]) for values in found), strict=True)
+        of_each = (torch.split(values, [len(search._live) for search in searches]) for values in found)
+        return (search._sorted(*of_one) for search, *of_one in zip(searches, *of_each, strict=True))
 
-    def advance(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> list[tuple[int, list[Hypothesis]]]:
+    def _sorted(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> "_Step":
         """Sort the best continuations into those that end and those that live on.
 
         Args:
@@ -108,17 +123,23 @@ class BeamSearch:
         ends = pieces == EOS  # [B, C]
         survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best that are not at an end
         live = scores.masked_fill(ends, -torch.inf).gather(1, survivors)  # [B, N]
-        self._finish(scores[:, :beams], parents[:, :beams], pieces[:, :beams])
-        over = self._over(ends[:, 0], live[:, 0])
-        parents, pieces = parents.gather(1, survivors), pieces.gather(1, survivors)  # [B, N]
+        best = Fetched(scores[:, :beams], parents[:, :beams], pieces[:, :beams], live[:, :1], self._outputs)
+        return _Step(best, live, parents.gather(1, survivors), pieces.gather(1, survivors))
+
+    def advance(self, step: "_Step") -> list[tuple[int, list[Hypothesis]]]:
+        """Keep what ends, and go on with what lives on."""
+        live, parents, pieces = step.live, step.parents, step.pieces
+        scores, from_beams, newest, best_live, outputs = step.best.values()
+        self._finish(scores, from_beams, newest, outputs)
+        over = self._over(newest[:, 0] == EOS, best_live[:, 0])
         done = []
         if any(over):
             done = [(s.name, s.best()) for s, is_over in zip(self._sentences, over, strict=True) if is_over]
             staying = gapless([not is_over for is_over in over])
             self._sentences = [self._sentences[row] for row in staying]
-            rows = torch.tensor(staying, dtype=torch.long, device=parents.device)
+            rows = sent(torch.tensor(staying, dtype=torch.long), parents.device)
             live, parents, pieces = live[rows], parents[rows], pieces[rows]
-            self._outputs, self._max_lengths = self._outputs[rows], self._max_lengths[rows]
+            self._outputs, self._max_lengths = self._outputs[rows], self._max_lengths[staying]
         else:
             staying = list(range(len(over)))
         if staying:
@@ -128,15 +149,15 @@ class BeamSearch:
         self._live, self.tokens = live, pieces.flatten()
         return done
 
-    def _finish(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> None:
-        """Keep those of the N best continuations that are at an end. Three of [B, N]"""
-        length = self._outputs.size(2) + 1
+    def _finish(self, scores: Tensor, parents: Tensor, pieces: Tensor, outputs: Tensor) -> None:
+        """Keep those of the N best continuations that are at an end. Three of [B, N], what they go on from [B, N, T]"""
+        length = outputs.size(2) + 1
         at_limit = self._max_lengths <= length  # [B]
         at_end = ((pieces == EOS) | at_limit.unsqueeze(1)) & (scores > -torch.inf)  # [B, N]
         rows, ranks = at_end.nonzero(as_tuple=True)  # two of [finished]
         if not len(rows):
             return
-        pasts = self._outputs[rows, parents[rows, ranks]].tolist()  # [finished, T]
+        pasts = outputs[rows, parents[rows, ranks]].tolist()  # [finished, T]
         values = (rows.tolist(), pasts, pieces[rows, ranks].tolist(), scores[rows, ranks].tolist())
         divisor = length_penalty(length, self._config.alpha)
         for row, past, piece, score in zip(*values, strict=True):

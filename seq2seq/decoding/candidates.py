@@ -1,13 +1,14 @@
 """The best next pieces, out of a vocabulary that is looked at once.
 
 With a small model the vocabulary is nearly half of a step's arithmetic, and sorting or normalising it
-naively costs as much again. So the logits are made and used up a block of rows at a time, while they
-are in the processor's cache; and the best pieces are looked for among the best *groups* of pieces
+naively costs as much again. So on a CPU the logits are made and used up a block of rows at a time, while
+they are in the processor's cache; and the best pieces are looked for among the best *groups* of pieces
 alone: the C best of all cannot lie outside the C groups with the highest maxima.
 
 Shapes: B sentences, N beams, V vocabulary, G groups, C candidates; b of the rows.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -17,13 +18,13 @@ from torch import Tensor
 from seq2seq.decoding.hypotheses import Model
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
-_ROWS = 128
-"""Rows of logits made at once: enough for a matrix product to be efficient, few enough for a cache."""
+_ROWS = {True: 128, False: 8192}
+"""Rows of logits made at once on a CPU: enough for a matrix product to be efficient, few enough for a cache; and on a
+GPU, which wants much to do at a time."""
 _GROUP = 64
 """Neighbouring pieces in a group."""
-_NEVER = torch.zeros(1 + max(UNK, BOS, PAD)).index_fill_(0, torch.tensor([UNK, BOS, PAD]), -torch.inf)
-"""Control symbols that no translation holds. Their probability is not shared out among the rest: a score is the
-model's own."""
+_CONTROL = 1 + max(UNK, BOS, PAD)
+"""Columns that hold the control symbols, and EOS."""
 _ROUGH_ROWS = 256
 """As many for a rough look, which takes less memory."""
 _FEWEST_ROUGH_ROWS = 8
@@ -59,12 +60,25 @@ def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tup
         rough = not scored and last - first >= _FEWEST_ROUGH_ROWS
         screened = _screened(model, hidden, state, first, last) if rough else None
         if screened is None:
-            last = min(first + _ROWS, len(hidden))
+            last = min(first + _rows_at_once(hidden), len(hidden))
             screened = _looked_up(model, hidden, state, first, last, scored=scored)
         found.append(screened)
         first = last
     pieces, log_probs = (torch.cat(parts) for parts in zip(*found, strict=True))
     return model.pieces(_possible(pieces, log_probs), state), log_probs if scored else None
+
+
+@cache
+def _never(device: torch.device) -> Tensor:
+    """What is added so that no control symbol comes out. [4]
+
+    Their probability is not shared out among the rest: a score is the model's own.
+    """
+    return torch.zeros(_CONTROL).index_fill_(0, torch.tensor([UNK, BOS, PAD]), -torch.inf).to(device)
+
+
+def _rows_at_once(hidden: Tensor) -> int:
+    return _ROWS[hidden.device.type == "cpu"]
 
 
 def _looked_up(
@@ -76,8 +90,8 @@ def _looked_up(
         Two of [b].
     """
     logits = model.logits(hidden, state, first, last)
-    if not scored and last - first <= FEW_ROWS:
-        logits[:, : len(_NEVER)].add_(_NEVER.to(logits.device))
+    if not scored and (last - first <= FEW_ROWS or logits.device.type != "cpu"):
+        logits[:, :_CONTROL].add_(_never(logits.device))
         highest, pieces = logits.max(dim=1)
         return pieces, highest.float()
     best = _best_groups(logits, 1, scored=scored)
@@ -98,7 +112,7 @@ def _screened(model: Model, hidden: Tensor, state: Any, first: int, last: int) -
     if roughly is None:
         return None
     rough, error = roughly
-    rough[:, : len(_NEVER)].add_(_NEVER.to(rough.device))
+    rough[:, :_CONTROL].add_(_never(rough.device))
     maxima = rough
     # A group is made of every G-th piece: so its maximum is that of halves laid over each other, the fastest there is.
     while maxima.size(1) % 2 == 0 and maxima.size(1) * _GROUP > rough.size(1):
@@ -146,7 +160,7 @@ def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n
         scores, parents, columns = _among_all(model.logits(hidden, state, 0, len(hidden)), live, n)
     else:
         found = []
-        sentences = max(1, _ROWS // beams)
+        sentences = max(1, _rows_at_once(hidden) // beams)
         if hidden.dtype == torch.float32:  # in bf16 products are filled up to round numbers of rows
             sentences = -(-len(live) // -(-len(live) // sentences))  # a small block at the end would be a slow one
         for first in range(0, len(live), sentences):
@@ -171,7 +185,7 @@ def _among_all(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Te
     """
     logits = logits.float()
     normaliser = _log_sum_exp(logits.clone(), logits.amax(dim=1, keepdim=True))  # [b·N]
-    logits[:, : len(_NEVER)].add_(_NEVER.to(logits.device))
+    logits[:, :_CONTROL].add_(_never(logits.device))
     totals = logits.view(*live.shape, -1) + (live - normaliser.view_as(live)).unsqueeze(2)  # [b, N, V]
     scores, places = totals.flatten(1).topk(min(n, totals[0].numel()), dim=1)
     parents = places // totals.size(2)
@@ -227,23 +241,24 @@ def _best_groups(logits: Tensor, n: int, *, scored: bool) -> _BestGroups:
     grouped = logits.view(len(logits), -1, _GROUP)  # [b, G, size]
     maxima = grouped.amax(dim=2)  # [b, G]
     highest = maxima.amax(dim=1, keepdim=True)  # [b, 1]
-    control = logits[:, : len(_NEVER)].clone()  # [b, 4]
-    logits[:, : len(_NEVER)].add_(_NEVER.to(logits.device))
+    control = logits[:, :_CONTROL].clone()  # [b, 4]
+    logits[:, :_CONTROL].add_(_never(logits.device))
     maxima[:, 0] = grouped[:, 0].amax(dim=1)
     maxima, groups = maxima.topk(min(n, maxima.size(1)), dim=1)  # [b, C]
     row = torch.arange(len(logits), device=logits.device).unsqueeze(1) * grouped.size(1)  # [b, 1]
     best = grouped.flatten(0, 1).index_select(0, (row + groups).flatten()).view(*groups.shape, _GROUP)
     normaliser = highest.squeeze(1)
     if scored:
-        logits[:, : len(_NEVER)] = control
+        logits[:, :_CONTROL] = control
         normaliser = _log_sum_exp(logits, highest)
     return _BestGroups(best, maxima, groups, normaliser)
 
 
 def _log_sum_exp(logits: Tensor, highest: Tensor) -> Tensor:
     """log sum exp of each row of logits, which are used up. [b, n], [b, 1] -> [b]"""
-    lowest_of_all, highest_of_all = (float(extreme) for extreme in highest.aminmax())
-    # Logits of this size need no maximum taken off before exp: one pass less over all of them.
-    if lowest_of_all > -_SAFE and highest_of_all < _SAFE:
-        return logits.exp_().sum(dim=1).log()
+    if logits.device.type == "cpu":  # a GPU would have to be waited for
+        lowest_of_all, highest_of_all = (float(extreme) for extreme in highest.aminmax())
+        # Logits of this size need no maximum taken off before exp: one pass less over all of them.
+        if lowest_of_all > -_SAFE and highest_of_all < _SAFE:
+            return logits.exp_().sum(dim=1).log()
     return logits.sub_(highest).exp_().sum(dim=1).log() + highest.squeeze(1)

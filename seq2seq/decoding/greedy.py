@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,16 @@ from seq2seq.config import DecodingConfig
 from seq2seq.decoding.candidates import best_piece
 from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, gapless, length_penalty
 from seq2seq.tokenizer import BOS, EOS
+from seq2seq.transfer import Fetched, sent
+
+
+class _Step(NamedTuple):
+    """What one step has found for a batch."""
+
+    pieces: Tensor
+    """The likeliest next piece of each row. [B]"""
+    best: Fetched
+    """The same, and if they are wanted its log-probabilities. Each [B]"""
 
 
 class GreedySearch:
@@ -33,20 +44,20 @@ class GreedySearch:
         return len(self._names) * self._src_length
 
     @staticmethod
-    def choose(
-        model: Model, hidden: Tensor, searches: Sequence["GreedySearch"]
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        pieces, log_probs = best_piece(model, hidden, searches[0].state, scored=searches[0]._scored)
+    def choose(model: Model, hidden: Tensor, searches: Sequence["GreedySearch"]) -> Iterator[_Step]:
+        found = best_piece(model, hidden, searches[0].state, scored=searches[0]._scored)
         rows = [len(search.tokens) for search in searches]
-        several = [None] * len(rows) if log_probs is None else torch.split(log_probs, rows)
-        return zip(torch.split(pieces, rows), several, strict=True)
+        of_each = zip(*(torch.split(values, rows) for values in found if values is not None), strict=True)
+        return (_Step(of_one[0], Fetched(*of_one)) for of_one in of_each)
 
-    def advance(self, pieces: Tensor, log_probs: Tensor | None) -> list[tuple[int, list[Hypothesis]]]:
-        """Take the next piece of each row, and its log-probability where that is wanted. [B], [B]"""
-        if log_probs is not None:
-            self._sums = [total + new for total, new in zip(self._sums, log_probs.tolist(), strict=True)]
+    def advance(self, step: _Step) -> list[tuple[int, list[Hypothesis]]]:
+        """Take the next piece of each row."""
+        newest, *log_probs = (values.tolist() for values in step.best.values())
+        for of_each in log_probs:
+            self._sums = [total + new for total, new in zip(self._sums, of_each, strict=True)]
+        pieces = step.pieces
         going_on = []
-        for output, max_length, piece in zip(self._outputs, self._max_lengths, pieces.tolist(), strict=True):
+        for output, max_length, piece in zip(self._outputs, self._max_lengths, newest, strict=True):
             output.append(piece)
             going_on.append(piece != EOS and len(output) < max_length)
         if all(going_on):
@@ -56,7 +67,7 @@ class GreedySearch:
         rows = gapless(going_on)
         self._names, self._max_lengths = [self._names[row] for row in rows], [self._max_lengths[row] for row in rows]
         self._outputs, self._sums = [self._outputs[row] for row in rows], [self._sums[row] for row in rows]
-        self.tokens = pieces[torch.tensor(rows, dtype=torch.long, device=pieces.device)]
+        self.tokens = pieces[sent(torch.tensor(rows, dtype=torch.long), pieces.device)]
         if rows:
             self.state = self._model.reorder(self.state, rows, pieces.new_zeros(len(rows), 1))
         return over

@@ -4,9 +4,10 @@ Sentences end one by one, and a step with few rows costs nearly as much as one w
 reading the weights. So what remains of several batches takes its steps together.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -33,10 +34,10 @@ class BatchSearch(Protocol):
         """Padded source tokens of the sentences that are still searched."""
 
     @staticmethod
-    def choose(model: Model, hidden: Tensor, searches: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    def choose(model: Model, hidden: Tensor, searches: Sequence[Any]) -> Iterator[Any]:
         """Look for the next pieces of several searches at once: for each, what ``advance`` takes."""
 
-    def advance(self, *found: Any) -> list[tuple[int, list[Hypothesis]]]:
+    def advance(self, step: Any) -> list[tuple[int, list[Hypothesis]]]:
         """Go on with what was chosen.
 
         Returns:
@@ -71,20 +72,54 @@ def search(
     """
     begin: Any = STRATEGIES[strategy or ("greedy" if config.beam_size == 1 else "beam")]
     waiting = iter(batches)
-    running: list[BatchSearch] = []
+    idle: list[BatchSearch] = []
+    asked: deque[_Asked] = deque()
     while True:
-        while sum(one.size for one in running) <= room and (batch := next(waiting, None)) is not None:
-            running.append(begin(model, batch, config, scored=scored))
-        if not running:
+        while sum(one.size for one in chain(idle, *(one.searches for one in asked))) <= room:
+            if (batch := next(waiting, None)) is None:
+                break
+            idle.append(begin(model, batch, config, scored=scored))
+        for searches in _together(idle, alone=not asked):
+            asked.append(_Asked(searches, _next_steps(model, searches, begin.choose)))
+        if not asked:
             return
-        hidden, states = model.step([one.tokens for one in running], [one.state for one in running])
-        for one, state in zip(running, states, strict=True):
-            one.state = state
-        first = 0
-        for _, alike in groupby(running, key=lambda one: (model.output_of(one.state), one.n_beams)):
-            searches = list(alike)
-            last = first + sum(len(one.tokens) for one in searches)
-            for one, found in zip(searches, begin.choose(model, hidden[first:last], searches), strict=True):
-                yield from one.advance(*found)
-            first = last
-        running = [one for one in running if len(one.tokens)]
+        searches, steps = asked.popleft()
+        for one, step in zip(searches, steps, strict=True):
+            yield from one.advance(step)
+        idle = [one for one in searches if len(one.tokens)]
+
+
+def _together(searches: list[BatchSearch], *, alone: bool) -> list[list[BatchSearch]]:
+    """Which searches take their next steps together.
+
+    On a CPU all. A GPU is asked for the steps of some while it takes those of others: so it never waits for the
+    search, nor the search for it.
+
+    Args:
+        searches: that wait for their steps.
+        alone: no others are under way.
+    """
+    on_cpu = all(one.tokens.device.type == "cpu" for one in searches)
+    groups = [searches] if on_cpu or not alone else [searches[0::2], searches[1::2]]
+    return [group for group in groups if group]
+
+
+class _Asked(NamedTuple):
+    """Searches that step together, and what has been found for each."""
+
+    searches: list[BatchSearch]
+    steps: list[Any]
+
+
+def _next_steps(model: Model, searches: list[BatchSearch], choose: Callable[..., Iterator[Any]]) -> list[Any]:
+    hidden, states = model.step([one.tokens for one in searches], [one.state for one in searches])
+    for one, state in zip(searches, states, strict=True):
+        one.state = state
+    steps: list[Any] = []
+    first = 0
+    for _, alike in groupby(searches, key=lambda one: (model.output_of(one.state), one.n_beams)):
+        several = list(alike)
+        last = first + sum(len(one.tokens) for one in several)
+        steps += choose(model, hidden[first:last], several)
+        first = last
+    return steps

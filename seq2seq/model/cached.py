@@ -26,6 +26,7 @@ from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, Layer
 from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
+from seq2seq.transfer import sent
 
 _MORE_STEPS = 12
 """The log of the target has room for so many more steps than the source is long, at first."""
@@ -260,7 +261,7 @@ def _move(kept: Tensor, moved: Sequence[tuple[int, int]]) -> None:
         for place, origin in moved:  # a few times as fast as an index
             kept[place].copy_(kept[origin])
         return
-    places, origins = (torch.tensor(column, device=kept.device) for column in zip(*moved, strict=True))
+    places, origins = (sent(torch.tensor(column), kept.device) for column in zip(*moved, strict=True))
     kept[places] = kept[origins]
 
 

@@ -32,9 +32,10 @@ class OutputLayer:
         rows = rows_quicker_packed(weight)
         self._packed = pack(weight) if packed and rows else None
         self._rows_packed = range(0) if self._packed is None else rows
-        # The bias is one more row of the weight, for one more input that is 1: adding it to so many
-        # numbers would be a pass over all of them.
-        bias_row = [] if bias is None else [bias.unsqueeze(0)]
+        # On a CPU the bias is one more row of the weight, for one more input that is 1: adding it to so many
+        # numbers would be a pass over all of them. A GPU adds it within the product, and likes even widths.
+        self._bias_row = bias is not None and weight.device.type == "cpu"
+        bias_row = [bias.unsqueeze(0)] if bias is not None and self._bias_row else []
         self._laid_out = torch.cat((weight.t(), *bias_row))  # [D or D + 1, V]
 
     @classmethod
@@ -73,7 +74,9 @@ class OutputLayer:
         """[rows, D] -> [rows, V]"""
         if self._packed is not None and len(hidden) in self._rows_packed:
             return packed_linear(hidden, self._packed, self.bias)
-        return (hidden if self.bias is None else F.pad(hidden, (0, 1), value=1.0)) @ self._laid_out
+        if self.bias is not None and not self._bias_row:
+            return torch.addmm(self.bias, hidden, self._laid_out)
+        return (F.pad(hidden, (0, 1), value=1.0) if self._bias_row else hidden) @ self._laid_out
 
 
 class RoughOutput:

@@ -34,8 +34,8 @@ class Average:
         self._n_updates += 1
         # Early on the average would remember little but the initialisation: it starts short.
         decay = min(self._config.ema_decay, (1 + self._n_updates) / (10 + self._n_updates))
-        for name, parameter in self._model.named_parameters():
-            self._ema[name].lerp_(parameter, 1 - decay)
+        # All in one call: a GPU would take longer to be asked for one after the other than to do it.
+        torch._foreach_lerp_(list(self._ema.values()), list(self._model.parameters()), 1 - decay)
 
     def at_validation(self, update: int) -> None:
         """Take the weights of this update into the mean of the last few; once, however often it is validated."""

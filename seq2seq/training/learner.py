@@ -4,6 +4,7 @@ Shapes: B sentences, S source length, T target length, N real target positions, 
 """
 
 import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,10 +23,53 @@ from seq2seq.training.loader import Portion
 from seq2seq.training.loss import output_loss, two_masks_loss
 from seq2seq.training.optimizer import build_optimizer, learning_rate
 from seq2seq.training.replicas import Replicas, n_replicas
+from seq2seq.transfer import Fetched, sent
 from seq2seq.translation import is_out_of_memory, pick_precision
 
-_MICRO_BATCH_TOKENS = {False: 16_384, True: 3072}
-"""On a GPU, on a CPU: what a CPU writes in one pass should still be near when the way back reads it."""
+_MICRO_BATCH_TOKENS = {"cpu": 3072, "small GPU": 16_384, "GPU": 32_768}
+"""What a CPU writes in one pass should still be near when the way back reads it. A GPU has to be asked for as much in a
+short pass as in a long one, which takes longer than the work of a short one."""
+_SMALL_GPU = 32 << 30
+"""Bytes of memory, fewer than which a GPU is a small one."""
+
+
+def _micro_batch_tokens(device: torch.device) -> int:
+    if device.type == "cpu":
+        return _MICRO_BATCH_TOKENS["cpu"]
+    large = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= _SMALL_GPU
+    return _MICRO_BATCH_TOKENS["GPU" if large else "small GPU"]
+
+
+class _Pass(NamedTuple):
+    """What one pass through the model reads, where the model is."""
+
+    src: Tensor
+    """Source pieces and EOS, padded. [B, S]"""
+    src_mask: Tensor | None
+    """Real source tokens; None where nothing is padding. [B, 1, 1, S]"""
+    tgt_in: Tensor
+    """BOS and target pieces, padded. [B, T]"""
+    real: Tensor
+    """Which target positions are real, row by row: on a CPU as a mask [B·T], elsewhere as their numbers [N]."""
+    targets: Tensor
+    """Target pieces and EOS at these. [N]"""
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device) -> "_Pass":
+        # All that hangs on what is padding is found out here: a GPU would have to be waited for.
+        real = batch.tgt_out.ne(PAD).flatten()
+        targets, mask = batch.tgt_out.flatten()[real], padding_mask(batch.src, PAD)
+        if device.type == "cpu":
+            return cls(batch.src, mask, batch.tgt_in, real, targets)
+        src, tgt_in, numbers, targets = (
+            sent(part, device) for part in (batch.src, batch.tgt_in, real.nonzero().squeeze(1), targets)
+        )
+        return cls(src, None if mask is None else sent(mask, device), tgt_in, numbers, targets)
+
+    def at_real(self, hidden: Tensor) -> Tensor:
+        """What stands at real target positions. [M·B, T, D] -> [M, N, D]"""
+        rows = hidden.view(-1, self.tgt_in.numel(), hidden.size(-1))  # [M, B·T, D]
+        return rows[:, self.real] if self.real.dtype == torch.bool else rows.index_select(1, self.real)
 
 
 class _Task(NamedTuple):
@@ -79,17 +123,22 @@ class Learner:
         self.average = Average(self.model, self.training)
         self.precision = pick_precision(self.training.precision, device)
         n = 1 if self.training.compile else n_replicas(device, self.n_masks * self.training.batch_tokens)
-        self.sum_of_losses = torch.compile(self._sum_of_losses) if self.training.compile else self._sum_of_losses
+        self.sum_of_losses = (
+            torch.compile(self._sum_of_losses, dynamic=True) if self.training.compile else self._sum_of_losses
+        )
         self.replicas = Replicas(self.model, self._learn, n)
         """To be entered by whoever makes many updates."""
-        self.micro_batch_tokens = self.training.micro_batch_tokens or _MICRO_BATCH_TOKENS[device.type == "cpu"]
+        self._unchecked: tuple[int, Fetched] | None = None
+        """Number, loss and norm of the gradient of the last update, until it is known whether they are finite."""
+        self.micro_batch_tokens = self.training.micro_batch_tokens or _micro_batch_tokens(device)
         """Lowered where memory runs out, and remembered: sums in other portions round otherwise."""
 
     def update(self, portion: Portion, number: int) -> Learned:
         """Make the ``number``-th update, counted from 1, from some pairs.
 
         Raises:
-            UserError: loss or gradient is not finite (79), or memory is out (75); the weights are untouched.
+            UserError: loss or gradient is not finite (79), on CUDA those of the update before; or memory is out (75).
+                The weights are untouched.
         """
         # The step too: waking other threads for it would cost small models more than they save large ones.
         with self.replicas.one_core_each():
@@ -104,16 +153,17 @@ class Learner:
                 if not is_out_of_memory(error):
                     raise
                 self._use_less_memory(portion)
+        self.check_finite()  # of the update before: this one's passes are under way already
         parameters = list(self.model.parameters())
         limit = self.training.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        if not bool(torch.isfinite(norm + learned.loss_sum)):
-            raise UserError(
-                f"training diverged at update {number}: loss {float(learned.loss_sum) / learned.n_tokens:.4g}, "
-                f"gradient norm {float(norm):.4g}",
-                mend="lower training.learning_rate or raise training.warmup_updates, and start anew with --overwrite",
-                code=ExitCode.DIVERGED,
-            )
+        loss = torch.as_tensor(learned.loss_sum, device=norm.device) / learned.n_tokens
+        self._unchecked = number, Fetched(torch.stack((loss, norm)).unsqueeze(0))
+        if self.device.type == "cuda":
+            # The step is left out on the GPU's own account; what came of it is asked after the next update's passes.
+            self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float()  # type: ignore[attr-defined]
+        else:
+            self.check_finite()
         rate = learning_rate(number, self.training)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -121,20 +171,35 @@ class Learner:
         self.average.after_update()
         return learned
 
-    def _sum_of_losses(self, batch: Batch) -> Tensor:
+    def check_finite(self) -> None:
+        """Wait for the last update, of which nobody knows yet whether it went well.
+
+        Raises:
+            UserError: loss or gradient was not finite (79); the weights are as they were before it.
+        """
+        if self._unchecked is None:
+            return
+        (number, fetched), self._unchecked = self._unchecked, None
+        loss, norm = fetched.values()[0][0].tolist()
+        if not math.isfinite(loss + norm):
+            raise UserError(
+                f"training diverged at update {number}: loss {loss:.4g}, gradient norm {norm:.4g}",
+                mend="lower training.learning_rate or raise training.warmup_updates, and start anew with --overwrite",
+                code=ExitCode.DIVERGED,
+            )
+
+    def _sum_of_losses(self, batch: _Pass) -> Tensor:
         """Teacher forcing: every target position is predicted at once from the real tokens to its left."""
-        model = self.model
+        model, n = self.model, self.n_masks
         # Dropout differs from row to row; M masks make M·B rows.
-        src, tgt_in = batch.src.repeat(self.n_masks, 1), batch.tgt_in.repeat(self.n_masks, 1)
-        src_mask = padding_mask(src, PAD)  # [M·B, 1, 1, S]
+        src, tgt_in = batch.src.repeat(n, 1), batch.tgt_in.repeat(n, 1)
+        src_mask = None if batch.src_mask is None else batch.src_mask.repeat(n, 1, 1, 1)  # [M·B, 1, 1, S]
         hidden = model.decode(tgt_in, model.encode(src, src_mask), src_mask)  # [M·B, T, D]
         # The vocabulary is by far the widest layer: padding never reaches it.
-        real = batch.tgt_out.ne(PAD)  # [B, T]
-        targets, smoothing = batch.tgt_out[real], self.training.label_smoothing
-        if self.n_masks == 1:
-            return output_loss(hidden[real], model.output, targets, smoothing)
-        both = hidden.view(2, *batch.tgt_out.shape, -1)[:, real]  # [2, N, D]
-        return two_masks_loss(both, model.output, targets, smoothing, self.training.r_drop)
+        real, smoothing = batch.at_real(hidden), self.training.label_smoothing  # [M, N, D]
+        if n == 1:
+            return output_loss(real[0], model.output, batch.targets, smoothing)
+        return two_masks_loss(real, model.output, batch.targets, smoothing, self.training.r_drop)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "bf16":
@@ -157,7 +222,7 @@ class Learner:
         for part in task.parts:
             batch = collate(part.src, part.tgt)
             with self._autocast():
-                loss_sum = self.sum_of_losses(batch.to(self.device))
+                loss_sum = self.sum_of_losses(_Pass.of(batch, self.device))
             # Divide by the tokens of the whole update: averaging each micro-batch first would make a
             # token weigh more where its micro-batch is small.
             (loss_sum / task.n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
@@ -186,6 +251,7 @@ class Learner:
         Returns:
             Tensors by name, and a count for ``load_state``.
         """
+        self.check_finite()
         average, n_averaged = self.average.state()
         tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
         tensors |= {f"average.{name}": tensor for name, tensor in average.items()}

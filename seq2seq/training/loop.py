@@ -232,6 +232,7 @@ class Trainer:
 
     @torch.no_grad()
     def _load_average(self) -> None:
+        self.learner.check_finite()
         self.learner.average.at_validation(self.update)
         weights = self.learner.average.weights()
         for name, parameter in self.best_model.named_parameters():

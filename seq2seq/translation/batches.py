@@ -15,6 +15,7 @@ from seq2seq.decoding import Batch, Hypothesis, Model, search
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import EOS, PAD, Tokenizer
+from seq2seq.transfer import sent
 from seq2seq.translation.device import is_out_of_memory
 
 Ids = list[int]
@@ -50,8 +51,8 @@ def length_batches(units: Sequence[Ids], batch_tokens: int, *, shares: int = 1) 
         start += size
 
 
-BATCHES_AT_ONCE = 4
-"""A batch's tokens are this part of those that are searched side by side."""
+BATCHES_AT_ONCE = {True: 4, False: 2}
+"""A batch's tokens are this part of those that are searched side by side, on a CPU and elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,13 @@ def search_batches(job: SearchJob, units: Sequence[Ids], model: Model, batches: 
 
 
 def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> Batch:
-    src = pad([units[i] for i in indices], last=EOS).to(job.device)  # [B, S]
+    src = pad([units[i] for i in indices], last=EOS)  # [B, S]
+    mask = padding_mask(src, PAD)
     limits = [job.config.max_length or 2 * len(units[i]) + 50 for i in indices]
     if job.most is not None:
         limits = [min(limit, job.most) for limit in limits]
-    return Batch(src, padding_mask(src, PAD), limits, names=indices)
+    src, mask = sent(src, job.device), None if mask is None else sent(mask, job.device)
+    return Batch(src, mask, limits, names=indices)
 
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\s]+|(?<=[。！？])")

@@ -4,6 +4,7 @@ import torch
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.packed import has_bf16
+from seq2seq.model.transformer import Transformer
 
 
 def pick_device(name: str) -> torch.device:
@@ -47,6 +48,23 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
             code=ExitCode.REFUSED,
         )
     return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+_BATCH_TOKENS = {"cpu": 5120, "cuda": 102_400}
+"""On a CPU what stays in its cache; on a GPU as much as keeps it busy. Elsewhere nothing was measured."""
+
+
+def fitting_batch_tokens(model: Transformer, beam_size: int) -> int:
+    """What ``decoding.batch_tokens`` is where nobody has said, for a model on its device."""
+    weight = model.output.weight
+    wanted = _BATCH_TOKENS.get(weight.device.type, _BATCH_TOKENS["cpu"])
+    if weight.device.type != "cuda":
+        return wanted
+    # Keys and values of the source and of as many target tokens of each beam, with room for half as many more.
+    config = model.config
+    a_token = 2 * config.decoder_layers * config.d_model * (1 + 2 * beam_size) * weight.element_size()
+    free, _ = torch.cuda.mem_get_info(weight.device)
+    return max(_BATCH_TOKENS["cpu"], min(wanted, free // 2 * (4 + beam_size) // (5 * a_token)))
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -32,7 +32,7 @@ from seq2seq.translation.batches import (
     search_batches,
     split_long,
 )
-from seq2seq.translation.device import pick_device, pick_dtype
+from seq2seq.translation.device import fitting_batch_tokens, pick_device, pick_dtype
 from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, read_run
 from seq2seq.translation.workers import cores, shared_out
 
@@ -102,6 +102,7 @@ class Translator:
         # Tokens that there are positions for.
         self._most = model.config.max_positions if model.config.positions == "learned" else None
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
+        self._threads = 1 if self.device.type == "cpu" else cores()  # that text becomes pieces in, and pieces text
 
     @classmethod
     def load(
@@ -216,7 +217,7 @@ class Translator:
 
     def _parts(self, lines: Sequence[str], first_line: int, warn: Callable[[str], None] | None) -> list[list[Ids]]:
         """The pieces of each line: none where it is blank, several where it is too long."""
-        encoded = self.tokenizer.encode(["" if is_blank(line) else line for line in lines])
+        encoded = self.tokenizer.encode(["" if is_blank(line) else line for line in lines], threads=self._threads)
         most = self.max_src_length - 1
         parts: list[list[Ids]] = []
         for number, (line, ids) in enumerate(zip(lines, encoded, strict=True), start=first_line):
@@ -235,7 +236,7 @@ class Translator:
         """The translation of each line that is made of the rank-th best of its parts; blank without parts."""
         # A part may have fewer hypotheses than asked for: its last one stands in.
         chosen = [[part[min(rank, len(part) - 1)] if part else _NOTHING for part in parts] for parts in found]
-        texts = iter(self.tokenizer.decode([h.tokens for parts in chosen for h in parts]))
+        texts = iter(self.tokenizer.decode([h.tokens for parts in chosen for h in parts], threads=self._threads))
         translations = []
         for parts in chosen:
             text = " ".join(text for text in (next(texts) for _ in parts) if text)
@@ -247,9 +248,11 @@ class Translator:
     ) -> list[list[Hypothesis]]:
         """Search every unit, those of similar length together; results in the order of the units."""
         config = self.config
-        at_once = 5 * config.batch_tokens // (4 + config.beam_size)  # source tokens under way in a worker
-        batches = list(length_batches(units, at_once // BATCHES_AT_ONCE, shares=self._n_workers))
-        job = SearchJob(config, self.device, self._most, scored, room=at_once - at_once // BATCHES_AT_ONCE)
+        batch_tokens = config.batch_tokens or fitting_batch_tokens(self.model, config.beam_size)
+        at_once = 5 * batch_tokens // (4 + config.beam_size)  # source tokens under way in a worker
+        of_a_batch = at_once // BATCHES_AT_ONCE[self.device.type == "cpu"]
+        batches = list(length_batches(units, of_a_batch, shares=self._n_workers))
+        job = SearchJob(config, self.device, self._most, scored, room=at_once - of_a_batch)
         results: list[list[Hypothesis]] = [[] for _ in units]
         for n, (i, hypotheses) in enumerate(self._search(job, units, batches), start=1):
             results[i] = hypotheses
