@@ -30,7 +30,7 @@ class Fetched:
     def __init__(self, *tensors: Tensor) -> None:
         self._tensors = tensors
         self._there: torch.cuda.Event | None = None
-        if tensors[0].device.type == "cpu":
+        if _is_here(tensors[0]):
             return
         self._together = torch.cat([t.reshape(len(t), -1).float() for t in tensors], dim=1).to("cpu", non_blocking=True)
         if tensors[0].device.type == "cuda":
@@ -39,9 +39,13 @@ class Fetched:
 
     def values(self) -> Sequence[Tensor]:
         """The tensors on the CPU, once they are there."""
-        if self._tensors[0].device.type == "cpu":
+        if _is_here(self._tensors[0]):
             return self._tensors
         if self._there is not None:
             self._there.synchronize()
         parts = torch.split(self._together, [t[0].numel() for t in self._tensors], dim=1)
         return [part.to(t.dtype).view(t.shape) for part, t in zip(parts, self._tensors, strict=True)]
+
+
+def _is_here(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"

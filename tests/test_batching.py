@@ -68,14 +68,6 @@ def test_collate():
     assert torch.equal(batch.to(torch.device("cpu")).src, batch.src)
 
 
-def test_memory_is_pinned_for_cuda_alone(monkeypatch):
-    """MPS has none: there it raises."""
-    monkeypatch.setattr(torch.Tensor, "pin_memory", None)
-    batch = collate([[5, 6], [7]], [[8], [9, 10]])
-    moved = batch.to(torch.device("meta"))
-    assert (moved.src.device.type, moved.src.shape) == ("meta", batch.src.shape)
-
-
 # Updates of an epoch --------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config import DecodingConfig, ModelConfig
-from seq2seq.decoding import STRATEGIES, Batch, Hypothesis, length_penalty, search
+from seq2seq.decoding import STRATEGIES, Batch, Hypothesis, length_penalty, search, side_by_side
 from seq2seq.model import build_model
 from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.transformer import Transformer, padding_mask
@@ -241,6 +241,22 @@ def test_batches_side_by_side_are_as_each_alone(strategy, room):
         assert max(model.n_running) <= 3
     if room == 10_000:
         assert model.n_running[0] == 20
+
+
+@every_strategy
+@pytest.mark.parametrize("room", [0, 4, 12, 10_000])
+def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
+    """As on a GPU, which takes the steps of one group while the search of the other goes on."""
+    monkeypatch.setattr(side_by_side, "_is_on_cpu", lambda searches: False)
+    sources, limits = SOURCES * 4, LIMITS * 4
+    alone = ask(strategy, Toy(by_chance), sources, limits, n_best=2)
+    model = Toy(by_chance)
+    batches = [batch_of(sources[first : first + 3], limits[first : first + 3], first) for first in range(0, 20, 3)]
+    found = list(search(model, batches, DecodingConfig(beam_size=3, n_best=2), room=room, strategy=strategy))
+    assert sorted(index for index, _ in found) == list(range(20))
+    assert all(hypotheses == alone[index] for index, hypotheses in found)
+    if room == 10_000:  # seven batches: four and three
+        assert model.n_running[:2] == [11, 9]
 
 
 def test_a_batch_is_begun_once_there_is_room():

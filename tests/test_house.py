@@ -18,8 +18,8 @@ PACKAGE = ROOT / "seq2seq"
 # In import order: each imports only from those before it. `seq2seq/__init__.py` hands out `Translator`
 # lazily, and is the one that may look ahead.
 HOUSE = [
-    "errors", "process", "config", "lines", "corpus", "tokenizer", "batching", "model", "decoding", "checkpoint",
-    "translation", "evaluation", "training", "export", "cli", "__main__",
+    "errors", "process", "config", "lines", "corpus", "tokenizer", "transfer", "batching", "model", "decoding",
+    "checkpoint", "translation", "evaluation", "training", "export", "cli", "__main__",
 ]  # fmt: skip
 
 # Outside library -> the modules it enters by. Numbers are every module's business from corpus on, so torch
@@ -38,7 +38,7 @@ DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},
     "numpy": {"corpus.store", "batching", "training.prepare", "training.loader", "training.lexicon"},
-    "torch": {"batching", "model", "decoding", "checkpoint", "translation", "training", "export"},
+    "torch": {"transfer", "batching", "model", "decoding", "checkpoint", "translation", "training", "export"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
     "threading": {"process", "training.loader", "translation.workers"},

@@ -85,6 +85,9 @@ class TestWindowSize:
         size.took(1, 0.0)
         assert size.lines == 8192
 
+    def test_a_gpu_has_larger_ones(self):
+        assert WindowSize(math.inf, on_gpu=True).lines == 65_536
+
     def test_what_is_left_of_a_file_may_take_longer(self):
         size = WindowSize(100.0)
         assert (size.lines, size.rest) == (500, 1500)

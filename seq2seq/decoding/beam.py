@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.candidates import best_continuations
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, gapless, length_penalty
+from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, apart, gapless, length_penalty, one_below_the_other
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.transfer import Fetched, sent
 
@@ -90,6 +90,8 @@ class BeamSearch:
         self._model, self._config = model, config
         self._sentences = [_Sentence(*of_one, config) for of_one in zip(batch.names, batch.max_lengths, strict=True)]
         self._max_lengths = torch.tensor(batch.max_lengths)  # [B]
+        self._first_limit = min(batch.max_lengths)
+        self._has_finished = False  # anything, for any sentence
         self._live = torch.zeros(n, 1, device=batch.src.device)  # [B, N] summed log-probabilities
         self._outputs = batch.src.new_empty(n, 1, 0)  # [B, N, T]
         self._src_length = batch.src.size(1)
@@ -106,10 +108,10 @@ class BeamSearch:
     def choose(model: Model, hidden: Tensor, searches: Sequence["BeamSearch"]) -> "Iterator[_Step]":
         # Twice the beams, because up to N of them may end in EOS and N have to live on.
         wanted = 2 * searches[0]._config.beam_size
-        live = torch.cat([search._live for search in searches])
+        (live,) = one_below_the_other([[search._live] for search in searches])
         found = best_continuations(model, hidden, searches[0].state, live, wanted)  # three of [sum of B, C]
-        of_each = (torch.split(values, [len(search._live) for search in searches]) for values in found)
-        return (search._sorted(*of_one) for search, *of_one in zip(searches, *of_each, strict=True))
+        of_each = apart(found, [len(search._live) for search in searches])
+        return (search._sorted(*of_one) for search, of_one in zip(searches, of_each, strict=True))
 
     def _sorted(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> "_Step":
         """Sort the best continuations into those that end and those that live on.
@@ -120,19 +122,25 @@ class BeamSearch:
             pieces: the newest token of each. [B, C]
         """
         beams = self._config.beam_size
+        best = scores[:, :beams], parents[:, :beams], pieces[:, :beams]
         ends = pieces == EOS  # [B, C]
-        survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best that are not at an end
-        live = scores.masked_fill(ends, -torch.inf).gather(1, survivors)  # [B, N]
-        best = Fetched(scores[:, :beams], parents[:, :beams], pieces[:, :beams], live[:, :1], self._outputs)
-        return _Step(best, live, parents.gather(1, survivors), pieces.gather(1, survivors))
+        if ends.device.type == "cpu" and not ends.any():  # a GPU would have to be waited for
+            live, going_on = best[0], best[1:]
+        else:
+            survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best that are not at an end
+            live = scores.masked_fill(ends, -torch.inf).gather(1, survivors)  # [B, N]
+            going_on = parents.gather(1, survivors), pieces.gather(1, survivors)
+        return _Step(Fetched(*best, live[:, :1], self._outputs), live, *going_on)
 
     def advance(self, step: "_Step") -> list[tuple[int, list[Hypothesis]]]:
         """Keep what ends, and go on with what lives on."""
         live, parents, pieces = step.live, step.parents, step.pieces
         scores, from_beams, newest, best_live, outputs = step.best.values()
-        self._finish(scores, from_beams, newest, outputs)
-        over = self._over(newest[:, 0] == EOS, best_live[:, 0])
         done = []
+        ends = newest == EOS  # [B, N]
+        if outputs.size(2) + 1 >= self._first_limit or ends.any():
+            self._finish(scores, from_beams, newest, outputs)
+        over = self._over(ends[:, 0], best_live[:, 0]) if self._has_finished else []
         if any(over):
             done = [(s.name, s.best()) for s, is_over in zip(self._sentences, over, strict=True) if is_over]
             staying = gapless([not is_over for is_over in over])
@@ -140,8 +148,9 @@ class BeamSearch:
             rows = sent(torch.tensor(staying, dtype=torch.long), parents.device)
             live, parents, pieces = live[rows], parents[rows], pieces[rows]
             self._outputs, self._max_lengths = self._outputs[rows], self._max_lengths[staying]
+            self._first_limit = min((s.max_length for s in self._sentences), default=0)
         else:
-            staying = list(range(len(over)))
+            staying = list(range(len(self._sentences)))
         if staying:
             self.state = self._model.reorder(self.state, staying, parents)
         past = self._outputs.gather(1, parents.unsqueeze(2).expand(-1, -1, self._outputs.size(2)))  # [B, N, T]
@@ -157,6 +166,7 @@ class BeamSearch:
         rows, ranks = at_end.nonzero(as_tuple=True)  # two of [finished]
         if not len(rows):
             return
+        self._has_finished = True
         pasts = outputs[rows, parents[rows, ranks]].tolist()  # [finished, T]
         values = (rows.tolist(), pasts, pieces[rows, ranks].tolist(), scores[rows, ranks].tolist())
         divisor = length_penalty(length, self._config.alpha)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.decoding.hypotheses import Model
+from seq2seq.decoding.hypotheses import Model, one_below_the_other
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
 _ROWS = {True: 128, False: 8192}
@@ -30,13 +30,17 @@ _ROUGH_ROWS = 256
 _FEWEST_ROUGH_ROWS = 8
 """Fewer are looked up as fast."""
 FEW_ROWS = 8
-"""So many are looked through as they are: groups are quick to compare, and slow to begin with."""
+"""So many are looked through with as few steps as can be: each takes longer than the numbers it is about."""
+_FEW_NUMBERS = 64
+_MANY_GROUPS = 256
+"""With fewer, all values are quicker looked through at once."""
 _SCREENED = 16
 """Pieces of a row that are looked at again after a rough look at all."""
 _ROUNDING = torch.finfo(torch.bfloat16).eps
 """What rounding a number to bf16 changes it by at most, as a part of it, and as much again."""
 _IMPOSSIBLE = -1e20
-"""No log-probability of a piece that there is, nor a sum of them, comes near this."""
+"""No log-probability of a piece that there is, nor a sum of them, comes near this. What is not above it, as what fills
+up the vocabulary or a damaged model's NaN, cannot come: EOS stands in its place."""
 _SAFE = 60.0
 """A sum of this many exponentials neither overflows nor loses precision."""
 
@@ -64,8 +68,10 @@ def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tup
             screened = _looked_up(model, hidden, state, first, last, scored=scored)
         found.append(screened)
         first = last
-    pieces, log_probs = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return model.pieces(_possible(pieces, log_probs), state), log_probs if scored else None
+    pieces, log_probs = one_below_the_other(found)
+    if not _all_possible(log_probs):
+        pieces = torch.where(log_probs > _IMPOSSIBLE, pieces, EOS)
+    return model.pieces(pieces, state), log_probs if scored else None
 
 
 @cache
@@ -167,13 +173,21 @@ def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n
             so_far = live[first : first + sentences]  # [b, N]
             logits = model.logits(hidden, state, first * beams, (first + len(so_far)) * beams)
             found.append(_among_groups(logits, so_far, n))
-        scores, parents, columns = (torch.cat(parts) for parts in zip(*found, strict=True))
-    pieces = model.pieces(_possible(columns, scores), state)
-    return scores.masked_fill(~(scores > _IMPOSSIBLE), -torch.inf), parents, pieces
+        scores, parents, columns = one_below_the_other(found)
+    if not _all_possible(scores):
+        possible = scores > _IMPOSSIBLE
+        scores, columns = torch.where(possible, scores, -torch.inf), torch.where(possible, columns, EOS)
+    return scores, parents, model.pieces(columns, state)
+
+
+def _all_possible(scores: Tensor) -> bool:
+    """Whether all can come, as far as it is soon known."""
+    few = scores.numel() <= _FEW_NUMBERS and scores.device.type == "cpu"
+    return few and _are_within(scores, _IMPOSSIBLE, torch.inf)
 
 
 def _among_all(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The likeliest continuations, looked for among all of them: quicker where they are few.
+    """The likeliest continuations of few rows.
 
     Args:
         logits: used up. [b·N, V]
@@ -184,12 +198,26 @@ def _among_all(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Te
         Summed log-probabilities, parent beams and columns. Three of [b, C]
     """
     logits = logits.float()
-    normaliser = _log_sum_exp(logits.clone(), logits.amax(dim=1, keepdim=True))  # [b·N]
+    normaliser = _log_sum_exp(logits, logits.amax(dim=1, keepdim=True), used_up=False)  # [b·N]
     logits[:, :_CONTROL].add_(_never(logits.device))
-    totals = logits.view(*live.shape, -1) + (live - normaliser.view_as(live)).unsqueeze(2)  # [b, N, V]
-    scores, places = totals.flatten(1).topk(min(n, totals[0].numel()), dim=1)
-    parents = places // totals.size(2)
-    return scores, parents, places - parents * totals.size(2)
+    shift = live.reshape(-1, 1) - normaliser.unsqueeze(1)  # [b·N, 1]: from a logit to the sum with its piece
+    totals = logits.add_(shift).view(*live.shape, -1).flatten(1)  # [b, N·V]
+    scores, places = _highest(totals, min(n, totals.size(1)))
+    return scores, places // logits.size(1), places % logits.size(1)
+
+
+def _highest(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """As ``topk``, which is slow with many values: they are looked for in the n groups with the highest maxima.
+
+    [b, V] -> two of [b, n]
+    """
+    if values.size(1) % _GROUP or values.size(1) // _GROUP < max(n, _MANY_GROUPS):
+        return values.topk(n, dim=1)
+    groups = values.view(len(values), -1, _GROUP)  # [b, G, size]
+    best = groups.amax(dim=2).topk(n, dim=1).indices  # [b, n]
+    members = groups.gather(1, best.unsqueeze(2).expand(-1, -1, _GROUP)).flatten(1)  # [b, n·size]
+    highest, inner = members.topk(n, dim=1)
+    return highest, best.gather(1, inner // _GROUP) * _GROUP + inner % _GROUP
 
 
 def _among_groups(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -207,11 +235,6 @@ def _among_groups(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor,
     scores, inner = within.flatten(1).topk(min(n, within[0].numel()), dim=1)  # [b, C]
     chosen = inner // _GROUP
     return scores, parents.gather(1, chosen), groups.gather(1, chosen) * _GROUP + inner % _GROUP
-
-
-def _possible(pieces: Tensor, scores: Tensor) -> Tensor:
-    """Pieces with EOS in place of what cannot come: what fills up the vocabulary, or a damaged model's NaN."""
-    return pieces.masked_fill(~(scores > _IMPOSSIBLE), EOS)
 
 
 class _BestGroups(NamedTuple):
@@ -254,11 +277,18 @@ def _best_groups(logits: Tensor, n: int, *, scored: bool) -> _BestGroups:
     return _BestGroups(best, maxima, groups, normaliser)
 
 
-def _log_sum_exp(logits: Tensor, highest: Tensor) -> Tensor:
-    """log sum exp of each row of logits, which are used up. [b, n], [b, 1] -> [b]"""
-    if logits.device.type == "cpu":  # a GPU would have to be waited for
-        lowest_of_all, highest_of_all = (float(extreme) for extreme in highest.aminmax())
-        # Logits of this size need no maximum taken off before exp: one pass less over all of them.
-        if lowest_of_all > -_SAFE and highest_of_all < _SAFE:
-            return logits.exp_().sum(dim=1).log()
-    return logits.sub_(highest).exp_().sum(dim=1).log() + highest.squeeze(1)
+def _log_sum_exp(logits: Tensor, highest: Tensor, *, used_up: bool = True) -> Tensor:
+    """log sum exp of each row of logits, which may be used up. [b, n], [b, 1] -> [b]"""
+    # Logits of some size need no maximum taken off before exp: one pass less over all of them.
+    if logits.device.type == "cpu" and _are_within(highest, -_SAFE, _SAFE):  # a GPU would have to be waited for
+        return (logits.exp_() if used_up else logits.exp()).sum(dim=1).log()
+    logits = logits.sub_(highest) if used_up else logits - highest
+    return logits.exp_().sum(dim=1).log() + highest.squeeze(1)
+
+
+def _are_within(values: Tensor, low: float, high: float) -> bool:
+    """Whether all numbers are; no NaN is."""
+    if values.numel() <= _FEW_NUMBERS:  # which are looked at one by one sooner than by three steps
+        return all(low < value < high for value in values.flatten().tolist())
+    lowest, highest = values.aminmax()
+    return float(lowest) > low and float(highest) < high

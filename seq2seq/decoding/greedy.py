@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.candidates import best_piece
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, gapless, length_penalty
+from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, apart, gapless, length_penalty
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.transfer import Fetched, sent
 
@@ -46,8 +46,8 @@ class GreedySearch:
     @staticmethod
     def choose(model: Model, hidden: Tensor, searches: Sequence["GreedySearch"]) -> Iterator[_Step]:
         found = best_piece(model, hidden, searches[0].state, scored=searches[0]._scored)
-        rows = [len(search.tokens) for search in searches]
-        of_each = zip(*(torch.split(values, rows) for values in found if values is not None), strict=True)
+        known = [values for values in found if values is not None]
+        of_each = apart(known, [len(search.tokens) for search in searches])
         return (_Step(of_one[0], Fetched(*of_one)) for of_one in of_each)
 
     def advance(self, step: _Step) -> list[tuple[int, list[Hypothesis]]]:

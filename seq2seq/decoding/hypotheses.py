@@ -3,10 +3,11 @@
 Shapes: B sentences, N beams, S source length, V vocabulary.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -100,3 +101,15 @@ def gapless(staying: Sequence[bool]) -> list[int]:
     n = sum(staying)
     from_the_end = (row for row in range(len(staying) - 1, n - 1, -1) if staying[row])
     return [row if staying[row] else next(from_the_end) for row in range(n)]
+
+
+def one_below_the_other(blocks: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+    """What is known of several blocks of rows, as if they were one. For each block any number of [b, …]"""
+    return blocks[0] if len(blocks) == 1 else [torch.cat(parts) for parts in zip(*blocks, strict=True)]
+
+
+def apart(values: Sequence[Tensor], rows: Sequence[int]) -> Iterator[Sequence[Tensor]]:
+    """What is known of some rows, divided into blocks of so many each."""
+    if len(rows) == 1:
+        return iter([values])
+    return zip(*(torch.split(several, list(rows)) for several in values), strict=True)

@@ -99,9 +99,12 @@ def _together(searches: list[BatchSearch], *, alone: bool) -> list[list[BatchSea
         searches: that wait for their steps.
         alone: no others are under way.
     """
-    on_cpu = all(one.tokens.device.type == "cpu" for one in searches)
-    groups = [searches] if on_cpu or not alone else [searches[0::2], searches[1::2]]
+    groups = [searches] if not alone or _is_on_cpu(searches) else [searches[0::2], searches[1::2]]
     return [group for group in groups if group]
+
+
+def _is_on_cpu(searches: list[BatchSearch]) -> bool:
+    return all(one.tokens.device.type == "cpu" for one in searches)
 
 
 class _Asked(NamedTuple):

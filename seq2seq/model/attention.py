@@ -21,8 +21,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from seq2seq.model.positions import rotate
 
 # Of PyTorch's kernels for NVIDIA's GPUs, cuDNN's makes a plan for each new shape, which takes 8 ms, and sentences come
-# in ever other shapes: on an H200 an update of a small model took 222 ms with it, and 30 without. FlashAttention's works
-# on 128 places at a time, of which a sentence fills few: three quarters of a step of greedy search.
+# in ever other shapes: with it an update of a small model took an H200 222 ms, without it 30. FlashAttention's works on
+# 128 places at a time, of which a sentence fills few: it was three quarters of a step of greedy search.
 _FOR_SHORT_TEXTS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 

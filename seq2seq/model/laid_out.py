@@ -160,22 +160,38 @@ class _Attention(_Sublayer):
         """Queries, and of self-attention keys and values, of all heads: [rows, D] -> [rows, D or 3·D]"""
         return self.projections(x)
 
-    def heads(self, projected: Tensor, batch: int, place: int | None = None) -> Tensor:
-        """The heads of some rows: [B·T, 3·D] -> [3, B, H, T, K]; of queries alone: [B·T, D] -> [1, B, H, T, K]
+    def queries(self, projected: Tensor, batch: int) -> Tensor:
+        """The heads of queries alone. [B·T, D] -> [B, H, T, K]"""
+        return self._in_heads(projected, batch, 1).squeeze(2).transpose(1, 2)
+
+    def heads(self, projected: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of whole texts. [B·T, 3·D] -> three of [B, H, T, K]"""
+        q, k, v = self._in_heads(projected, batch, 3).permute(2, 0, 3, 1, 4).unbind()
+        return (q, k, v) if self.score is None else (self.score(rotate(q)), rotate(k), v)
+
+    def next_heads(self, projected: Tensor, batch: int, place: int) -> tuple[Tensor, Tensor]:
+        """Queries of one new token a row, and its keys and values as they lie in the log.
 
         Args:
-            projected: as ``project`` gives them.
+            projected: as ``project`` gives them. [B·N, 3·D]
             batch: B
-            place: of all tokens in their texts; None: they stand one after the other.
+            place: of the new tokens in their texts.
+
+        Returns:
+            [B, H, N, K], [B, N, 2, H, K]
         """
         width = self.out.bias.size(0)
-        heads = projected.view(batch, -1, projected.size(1) // width, self.n_heads, width // self.n_heads)
-        heads = heads.permute(2, 0, 3, 1, 4)
+        q = self.queries(projected[:, :width], batch)
+        keys_values = self._in_heads(projected[:, width:], batch, 2)
         if self.score is None:
-            return heads
-        q, k, v = heads.unbind()
-        q, k = (rotate(y) if place is None else rotate(y.unsqueeze(-2), place).squeeze(-2) for y in (q, k))
-        return torch.stack((self.score(q), k, v))
+            return q, keys_values
+        k, v = keys_values.unbind(2)  # two of [B, N, H, K]
+        turned = rotate(k.unsqueeze(-2), place).squeeze(-2)
+        return self.score(rotate(q.unsqueeze(-2), place).squeeze(-2)), torch.stack((turned, v), dim=2)
+
+    def _in_heads(self, projected: Tensor, batch: int, n: int) -> Tensor:
+        """[B·T, n·D] -> [B, T, n, H, K]"""
+        return projected.view(batch, -1, n, self.n_heads, projected.size(1) // (n * self.n_heads))
 
     def mix(self, q: Tensor, k_v: Sequence[Tensor], mask: Tensor | None) -> Tensor:
         """Attend; the heads side by side. [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
@@ -213,7 +229,7 @@ class CachedEncoderLayer:
 
     def __call__(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
         """[B·S, D] -> [B·S, D]; the mask is [B, 1, 1, S]"""
-        q, k, v = self.attention.heads(self.attention.project(x), batch).unbind()
+        q, k, v = self.attention.heads(self.attention.project(x), batch)
         return self.feed_forward(self.attention.add_to(x, self.attention.mix(q, (k, v), mask)))
 
 
@@ -269,16 +285,21 @@ class CachedDecoderLayer:
             rows: B·N of each batch.
         """
         mixed = []
-        for cache, projected in zip(caches, torch.split(self.attention.project(x), list(rows)), strict=True):
-            new = self.attention.heads(projected, cache.log.size(0), cache.place)  # [3, B, H, N, K]
-            cache.log[:, -new.size(3) :] = new[1:].permute(1, 3, 0, 2, 4)
-            mixed.append(self.attention.mix(new[0], _keys_values(cache.log), cache.descent))
+        for cache, projected in zip(caches, _apart(self.attention.project(x), rows), strict=True):
+            q, keys_values = self.attention.next_heads(projected, cache.log.size(0), cache.place)
+            cache.log[:, -keys_values.size(1) :] = keys_values
+            mixed.append(self.attention.mix(q, _keys_values(cache.log), cache.descent))
         x = self.attention.add_to(x, _joined(mixed))
         mixed = []
-        for cache, projected in zip(caches, torch.split(self.cross.project(x), list(rows)), strict=True):
-            q = self.cross.heads(projected, cache.cross.size(0))[0]  # [B, H, N, K]
+        for cache, projected in zip(caches, _apart(self.cross.project(x), rows), strict=True):
+            q = self.cross.queries(projected, cache.cross.size(0))  # [B, H, N, K]
             mixed.append(self.cross.mix(q, _keys_values(cache.cross), cache.src_mask))
         return self.feed_forward(self.cross.add_to(x, _joined(mixed)))
+
+
+def _apart(x: Tensor, rows: Sequence[int]) -> Sequence[Tensor]:
+    """The rows of each batch. [rows, D] -> each [b, D]"""
+    return [x] if len(rows) == 1 else torch.split(x, list(rows))
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -26,6 +26,8 @@ _FEWEST_EPOCHS_OF_TWO_MASKS = _MOST_EPOCHS // 2
 
 _SHARE = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}
 """Of the rate of a large matrix product that training reaches."""
+_SECONDS_A_LAYER = 0.004
+"""In which a GPU is asked for a layer's part of an update: however few the tokens, no update takes less."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,11 @@ def expected_speed(config: RunConfig, prepared: Prepared, device: torch.device) 
     src_a_tgt = (float(ids.src_lengths.sum(dtype="int64")) + len(ids)) / prepared.n_tgt_tokens
     weights = encoder * src_a_tgt + decoder + m.d_model * len(prepared.tokenizer)
     precision = pick_precision(config.training.precision, device)
-    return _matmul_rate(device, precision) * _SHARE[device.type] / (6 * config.n_masks * weights)
+    speed = _matmul_rate(device, precision) * _SHARE[device.type] / (6 * config.n_masks * weights)
+    if device.type == "cpu":
+        return speed
+    an_update = _SECONDS_A_LAYER * (m.encoder_layers + m.decoder_layers)
+    return min(speed, config.training.batch_tokens / an_update)
 
 
 def _matmul_rate(device: torch.device, precision: str) -> float:

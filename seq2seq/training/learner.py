@@ -128,6 +128,8 @@ class Learner:
         )
         self.replicas = Replicas(self.model, self._learn, n)
         """To be entered by whoever makes many updates."""
+        self.checks_late = device.type == "cuda"
+        """Whether the next update is under way before anybody knows how the last one went: a GPU does not wait."""
         self._unchecked: tuple[int, Fetched] | None = None
         """Number, loss and norm of the gradient of the last update, until it is known whether they are finite."""
         self.micro_batch_tokens = self.training.micro_batch_tokens or _micro_batch_tokens(device)
@@ -137,8 +139,8 @@ class Learner:
         """Make the ``number``-th update, counted from 1, from some pairs.
 
         Raises:
-            UserError: loss or gradient is not finite (79), on CUDA those of the update before; or memory is out (75).
-                The weights are untouched.
+            UserError: loss or gradient is not finite (79), with ``checks_late`` those of the update before; or memory
+                is out (75). The weights are untouched.
         """
         # The step too: waking other threads for it would cost small models more than they save large ones.
         with self.replicas.one_core_each():
@@ -159,7 +161,7 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         loss = torch.as_tensor(learned.loss_sum, device=norm.device) / learned.n_tokens
         self._unchecked = number, Fetched(torch.stack((loss, norm)).unsqueeze(0))
-        if self.device.type == "cuda":
+        if self.checks_late:
             # The step is left out on the GPU's own account; what came of it is asked after the next update's passes.
             self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float()  # type: ignore[attr-defined]
         else:

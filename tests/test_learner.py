@@ -1,0 +1,71 @@
+"""An update that goes wrong: found out at once on a CPU, and on a GPU once the next one is under way."""
+
+import pytest
+import torch
+
+from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.training.learner import Learner, _Pass
+from seq2seq.training.loader import Portion
+
+PORTION = Portion([[7, 8, 9], [5]], [[7, 8], [9, 9, 9]])
+
+
+@pytest.fixture
+def learner(monkeypatch):
+    model = ModelConfig(d_model=16, d_ff=16, n_heads=2, encoder_layers=1, decoder_layers=1)
+    config = RunConfig(model=model, training=TrainingConfig(max_updates=9, warmup_updates=1, averaging="none"))
+    one = Learner(config, 20, torch.device("cpu"))
+    one.checks_late = True
+    return one
+
+
+def weights(learner: Learner) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in learner.model.parameters()]).clone()
+
+
+def goes_wrong(monkeypatch: pytest.MonkeyPatch, learner: Learner, factor: float) -> None:
+    sum_of_losses = learner.sum_of_losses
+    monkeypatch.setattr(learner, "sum_of_losses", lambda batch: factor * sum_of_losses(batch))
+
+
+@pytest.mark.parametrize("factor", [torch.nan, torch.inf])
+@pytest.mark.parametrize(
+    "find_out", [lambda one: one.update(PORTION, 3), lambda one: one.state(), lambda one: one.check_finite()]
+)
+def test_weights_are_untouched_until_it_is_found_out(learner, monkeypatch, factor, find_out):
+    learner.update(PORTION, 1)
+    before = weights(learner)
+    with monkeypatch.context() as patch:
+        goes_wrong(patch, learner, factor)
+        learner.update(PORTION, 2)
+    assert torch.equal(weights(learner), before)
+    with pytest.raises(UserError, match=r"diverged at update 2: loss (nan|inf)") as caught:
+        find_out(learner)
+    assert caught.value.code == ExitCode.DIVERGED
+    assert torch.equal(weights(learner), before)
+
+
+def test_checking_late_changes_nothing_that_goes_well(learner):
+    at_once = Learner(RunConfig(model=learner.model.config, training=learner.training), 20, torch.device("cpu"))
+    assert not at_once.checks_late
+    for number in range(1, 5):
+        for one in (learner, at_once):
+            torch.manual_seed(number)
+            one.update(PORTION, number)
+    learner.check_finite()
+    learner.check_finite()  # nothing is left to find out
+    assert torch.equal(weights(learner), weights(at_once))
+
+
+@pytest.mark.parametrize("n_masks", [1, 2])
+def test_real_positions_by_number_are_those_by_mask(n_masks):
+    """As a GPU is told of them, which would have to be waited for to count a mask."""
+    tgt_out = torch.tensor([[5, 6, 2], [7, 2, 3]])  # 3 is padding
+    hidden = torch.arange(n_masks * 6.0).view(n_masks * 2, 3, 1)
+    real = tgt_out.ne(3).flatten()
+    by_mask = _Pass(tgt_out, None, tgt_out, real, tgt_out.flatten()[real]).at_real(hidden)
+    by_number = _Pass(tgt_out, None, tgt_out, real.nonzero().squeeze(1), tgt_out.flatten()[real]).at_real(hidden)
+    assert by_mask.shape == (n_masks, 5, 1)
+    assert by_mask[0].flatten().tolist() == [0, 1, 2, 3, 4]
+    assert torch.equal(by_mask, by_number)

@@ -1,0 +1,40 @@
+"""What travels to a GPU and back."""
+
+import pytest
+import torch
+
+from seq2seq import transfer
+from seq2seq.transfer import Fetched, sent
+
+
+@pytest.fixture(params=["here", "elsewhere"])
+def elsewhere(request, monkeypatch):
+    """With tensors that are on the CPU already, and with such as travel together."""
+    if request.param == "elsewhere":
+        monkeypatch.setattr(transfer, "_is_here", lambda tensor: False)
+
+
+@pytest.mark.parametrize("n_tokens", [0, 1, 5])
+def test_what_arrives_is_what_was_sent(elsewhere, n_tokens):
+    """Shapes, kinds of numbers and values; pieces of any vocabulary, and no probability at all."""
+    scores = torch.tensor([[-1.25, -torch.inf], [torch.nan, 3e-7]])
+    pieces = torch.tensor([[4, 2**24], [16_777_215, 0]])
+    outputs = torch.arange(2 * 3 * n_tokens).view(2, 3, n_tokens)
+    flags = torch.tensor([True, False])
+    arrived = Fetched(scores, pieces, outputs, flags).values()
+    for before, after in zip((scores, pieces, outputs, flags), arrived, strict=True):
+        assert (after.dtype, after.shape) == (before.dtype, before.shape)
+        torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
+
+
+def test_parts_of_a_transposed_tensor_arrive_in_their_places(elsewhere):
+    table = torch.arange(6).view(2, 3).t()
+    (arrived,) = Fetched(table).values()
+    assert arrived.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_memory_is_pinned_for_cuda_alone(monkeypatch):
+    """MPS has none: there it raises."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", None)
+    moved = sent(torch.zeros(2, 3), torch.device("meta"))
+    assert (moved.device.type, moved.shape) == ("meta", (2, 3))
