@@ -32,8 +32,10 @@ class Fetched:
         self._there: torch.cuda.Event | None = None
         if _is_here(tensors[0]):
             return
-        self._together = torch.cat([t.reshape(len(t), -1).float() for t in tensors], dim=1).to("cpu", non_blocking=True)
-        if tensors[0].device.type == "cuda":
+        on_cuda = tensors[0].device.type == "cuda"
+        together = torch.cat([t.reshape(len(t), -1).float() for t in tensors], dim=1)
+        self._together = together.to("cpu", non_blocking=on_cuda)  # MPS has no event to wait for
+        if on_cuda:
             self._there = torch.cuda.Event()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
             self._there.record()
 

@@ -53,7 +53,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
 
 
 # Fewer pieces than a group, whole groups, a last group that is not full; less than a block of rows, several.
-SHAPES = [(1, 7), (3, 64), (5, 200), (64, 640), (150, 8000)]
+SHAPES = [(1, 7), (3, 64), (5, 200), (64, 640), (1, 8000), (2, 8000), (150, 8000)]
 # As trained models have them; and so large or small that exp alone would overflow, or be zero.
 SIZES = [(3.0, 0.0), (30.0, 300.0), (0.1, -400.0)]
 

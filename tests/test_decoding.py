@@ -202,6 +202,12 @@ def test_scores_are_log_probability_by_length_to_the_alpha(strategy, alpha):
 
 
 @every_strategy
+def test_a_damaged_model_comes_to_an_end(strategy):
+    found = ask(strategy, Toy(lambda *_: [math.nan] * V), SOURCES, LIMITS)
+    assert [[h.tokens for h in best] for best in found] == [[[]] if strategy == "greedy" else []] * 5
+
+
+@every_strategy
 def test_nothing_asked_nothing_found(strategy):
     assert list(search(Toy(by_chance), [], DecodingConfig(), strategy=strategy)) == []
 
@@ -252,9 +258,19 @@ def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
     alone = ask(strategy, Toy(by_chance), sources, limits, n_best=2)
     model = Toy(by_chance)
     batches = [batch_of(sources[first : first + 3], limits[first : first + 3], first) for first in range(0, 20, 3)]
-    found = list(search(model, batches, DecodingConfig(beam_size=3, n_best=2), room=room, strategy=strategy))
+    found: list[tuple[int, list[Hypothesis]]] = []
+    begun = []
+
+    def drawn() -> Iterator[Batch]:
+        for batch in batches:
+            begun.append(len(found))
+            yield batch
+
+    found.extend(search(model, drawn(), DecodingConfig(beam_size=3, n_best=2), room=room, strategy=strategy))
     assert sorted(index for index, _ in found) == list(range(20))
     assert all(hypotheses == alone[index] for index, hypotheses in found)
+    if room == 0:  # those that a step is awaited for take room, too
+        assert begun == list(range(0, 20, 3))
     if room == 10_000:  # seven batches: four and three
         assert model.n_running[:2] == [11, 9]
 

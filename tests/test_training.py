@@ -320,12 +320,21 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path, corpora):
     assert list(train(request(tmp_path / "run", corpora, frozen)))[-1].already
 
 
-def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora):
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "as on CUDA"])
+def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora, monkeypatch, late):
+    real = Learner.__init__
+
+    def init(learner: Learner, *args: object) -> None:
+        real(learner, *args)
+        learner.checks_late = late
+
+    monkeypatch.setattr(Learner, "__init__", init)
     run = tmp_path / "run"
-    with pytest.raises(UserError, match="diverged at update") as caught:
-        list(train(request(run, corpora, {"training": {"learning_rate": 1e30, "warmup_updates": 0, "save_every": 1}})))
+    every = {"save_every": 1} if not late else {"report_every": 1, "save_every": 10}
+    with pytest.raises(UserError, match="diverged at update 2") as caught:
+        list(train(request(run, corpora, {"training": {"learning_rate": 1e30, "warmup_updates": 0, **every}})))
     assert caught.value.code == ExitCode.DIVERGED
-    for tensor in load_checkpoint(run).tensors.values():
+    for tensor in {} if late else load_checkpoint(run).tensors.values():
         assert not tensor.is_floating_point() or not tensor.isnan().any()
 
 

@@ -27,6 +27,20 @@ def test_what_arrives_is_what_was_sent(elsewhere, n_tokens):
         torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
 
 
+def test_only_what_is_waited_for_travels_alone(monkeypatch):
+    """Without an event, as on MPS, numbers must be there when the call returns."""
+    monkeypatch.setattr(transfer, "_is_here", lambda tensor: False)
+    real, asked = torch.Tensor.to, []
+
+    def watched(tensor: torch.Tensor, *args: object, **options: object) -> torch.Tensor:
+        asked.append(options.get("non_blocking", False))
+        return real(tensor, *args, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", watched)
+    Fetched(torch.zeros(2, 3))
+    assert asked == [False]
+
+
 def test_parts_of_a_transposed_tensor_arrive_in_their_places(elsewhere):
     table = torch.arange(6).view(2, 3).t()
     (arrived,) = Fetched(table).values()

@@ -191,7 +191,7 @@ class DecodingConfig:
     """Longest output in tokens; 0: twice the source and 50 more."""
     batch_tokens: Count | None = None
     """Most padded source tokens decoded side by side by a worker with one beam; each further beam counts a fifth of the
-    first. Unset: 5,120 on a CPU, on a GPU up to 100,000, as its memory allows."""
+    first. Unset: 5,120, on CUDA up to 102,400 as memory allows."""
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     """Likeliest translations of each source piece that a translation may be made of, beside the most frequent
     pieces: faster, and now and then another translation. 0: all pieces may come."""

@@ -138,9 +138,10 @@ class BeamSearch:
         scores, from_beams, newest, best_live, outputs = step.best.values()
         done = []
         ends = newest == EOS  # [B, N]
-        if outputs.size(2) + 1 >= self._first_limit or ends.any():
+        at_a_limit = outputs.size(2) + 1 >= self._first_limit
+        if at_a_limit or ends.any():
             self._finish(scores, from_beams, newest, outputs)
-        over = self._over(ends[:, 0], best_live[:, 0]) if self._has_finished else []
+        over = self._over(ends[:, 0], best_live[:, 0]) if at_a_limit or self._has_finished else []
         if any(over):
             done = [(s.name, s.best()) for s, is_over in zip(self._sentences, over, strict=True) if is_over]
             staying = gapless([not is_over for is_over in over])

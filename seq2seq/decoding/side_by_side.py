@@ -92,8 +92,8 @@ def search(
 def _together(searches: list[BatchSearch], *, alone: bool) -> list[list[BatchSearch]]:
     """Which searches take their next steps together.
 
-    On a CPU all. A GPU is asked for the steps of some while it takes those of others: so it never waits for the
-    search, nor the search for it.
+    On a CPU all. A GPU is asked for the steps of some while it takes those of others: while there are two batches or
+    more it need not wait for the search, nor the search for it.
 
     Args:
         searches: that wait for their steps.

@@ -20,9 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seq2seq.model.positions import rotate
 
-# Of PyTorch's kernels for NVIDIA's GPUs, cuDNN's makes a plan for each new shape, which takes 8 ms, and sentences come
-# in ever other shapes: with it an update of a small model took an H200 222 ms, without it 30. FlashAttention's works on
-# 128 places at a time, of which a sentence fills few: it was three quarters of a step of greedy search.
+# Of PyTorch's kernels for NVIDIA's GPUs, cuDNN's makes a plan for each new shape, 8 ms of Python's time, and sentences
+# come in ever other shapes. FlashAttention's works on 128 places at a time, of which a sentence fills few: it took
+# three quarters of an H200's own time in greedy search. tests/benchmarks/RESULTS.md has the figures.
 _FOR_SHORT_TEXTS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 

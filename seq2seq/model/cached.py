@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm
+from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm, keys_values_of
 from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
@@ -58,6 +58,8 @@ class DecoderState:
     """Target tokens so far, the start symbol included: T."""
     n_slots: int
     """P"""
+    cross_read: list[Sequence[Tensor]] | None = None
+    """``cross`` as attention reads it, once it has. L of two [B, H, S, K]"""
 
     @property
     def n_beams(self) -> int:
@@ -68,7 +70,9 @@ class DecoderState:
         """What one layer of the decoder reads."""
         descent = None if self.descent is None else self.descent.unsqueeze(1)  # [B, 1, N, P]
         log = self.logs[layer][:, : self.n_slots]
-        return LayerCache(self.n_tokens - 1, log, descent, self.cross[layer], self.src_mask)
+        if self.cross_read is None:
+            self.cross_read = [keys_values_of(cross) for cross in self.cross]
+        return LayerCache(self.n_tokens - 1, log, descent, self.cross_read[layer], self.src_mask)
 
 
 class CachedTransformer:
@@ -211,6 +215,7 @@ class CachedTransformer:
         n = len(sentences)
         if n < state.cross[0].size(0):
             state.cross, state.logs = [k_v[:n] for k_v in state.cross], [k_v[:n] for k_v in state.logs]
+            state.cross_read = None
             state.src_mask = None if state.src_mask is None else state.src_mask[:n]
             state.descent = None if state.descent is None else state.descent[:n]
             state.forbidden = None if state.forbidden is None else state.forbidden[:n]

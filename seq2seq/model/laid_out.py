@@ -162,7 +162,7 @@ class _Attention(_Sublayer):
 
     def queries(self, projected: Tensor, batch: int) -> Tensor:
         """The heads of queries alone. [B·T, D] -> [B, H, T, K]"""
-        return self._in_heads(projected, batch, 1).squeeze(2).transpose(1, 2)
+        return projected.view(batch, -1, self.n_heads, projected.size(1) // self.n_heads).transpose(1, 2)
 
     def heads(self, projected: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of whole texts. [B·T, 3·D] -> three of [B, H, T, K]"""
@@ -196,7 +196,7 @@ class _Attention(_Sublayer):
     def mix(self, q: Tensor, k_v: Sequence[Tensor], mask: Tensor | None) -> Tensor:
         """Attend; the heads side by side. [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
         k, v = k_v
-        return fused_attention(q, k, v, mask).transpose(1, 2).flatten(0, 1).flatten(1)
+        return fused_attention(q, k, v, mask).transpose(1, 2).reshape(-1, self.out.bias.size(0))
 
 
 class _FeedForward(_Sublayer):
@@ -242,8 +242,8 @@ class LayerCache(NamedTuple):
     """Keys and values of the target, the newest N slots to be filled. [B, P, 2, H, K]"""
     descent: Tensor | None
     """0 at the slots that a beam descends from, -inf elsewhere; None: at all. [B, 1, N, P]"""
-    cross: Tensor
-    """Keys and values of the source. [B, S, 2, H, K]"""
+    cross: Sequence[Tensor]
+    """Keys and values of the source. Two of [B, H, S, K]"""
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None where nothing is padded. [B, 1, 1, S]"""
 
@@ -288,12 +288,12 @@ class CachedDecoderLayer:
         for cache, projected in zip(caches, _apart(self.attention.project(x), rows), strict=True):
             q, keys_values = self.attention.next_heads(projected, cache.log.size(0), cache.place)
             cache.log[:, -keys_values.size(1) :] = keys_values
-            mixed.append(self.attention.mix(q, _keys_values(cache.log), cache.descent))
+            mixed.append(self.attention.mix(q, keys_values_of(cache.log), cache.descent))
         x = self.attention.add_to(x, _joined(mixed))
         mixed = []
         for cache, projected in zip(caches, _apart(self.cross.project(x), rows), strict=True):
-            q = self.cross.queries(projected, cache.cross.size(0))  # [B, H, N, K]
-            mixed.append(self.cross.mix(q, _keys_values(cache.cross), cache.src_mask))
+            q = self.cross.queries(projected, cache.cross[0].size(0))  # [B, H, N, K]
+            mixed.append(self.cross.mix(q, cache.cross, cache.src_mask))
         return self.feed_forward(self.cross.add_to(x, _joined(mixed)))
 
 
@@ -307,6 +307,6 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _keys_values(cache: Tensor) -> Sequence[Tensor]:
+def keys_values_of(cache: Tensor) -> Sequence[Tensor]:
     """[B, S, 2, H, K] -> two of [B, H, S, K]"""
     return cache.permute(2, 0, 3, 1, 4).unbind()

@@ -206,6 +206,7 @@ class Trainer:
         return bool(self.update) and self.validated_at != self.update and due
 
     def _report(self) -> Report:
+        self.learner.check_finite()
         self.last_report = report = self._peek()
         if not self.validation_is_due():  # which adds its scores to the same line
             self._write_metrics(report, {})

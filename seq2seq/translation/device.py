@@ -64,6 +64,7 @@ def fitting_batch_tokens(model: Transformer, beam_size: int) -> int:
     config = model.config
     a_token = 2 * config.decoder_layers * config.d_model * (1 + 2 * beam_size) * weight.element_size()
     free, _ = torch.cuda.mem_get_info(weight.device)
+    free += torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
     return max(_BATCH_TOKENS["cpu"], min(wanted, free // 2 * (4 + beam_size) // (5 * a_token)))
 
 
