@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow bench bench-decode bench-train format clean
+.PHONY: demo test slow bench bench-decode bench-train bench-gpu format clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -45,6 +45,10 @@ LANGS ?= de-en
 
 bench-train: .venv/installed
 	$(BIN)/python tests/benchmarks/train_speed.py $(TRAIN) $(LANGS)
+
+# The same on an NVIDIA GPU, for three sizes of model
+bench-gpu: .venv/installed
+	$(BIN)/python tests/benchmarks/gpu_speed.py $(TRAIN) $(LANGS)
 
 format: .venv/installed
 	$(BIN)/ruff format seq2seq tests data

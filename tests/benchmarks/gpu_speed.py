@@ -1,9 +1,9 @@
 """What a GPU gets through: python tests/benchmarks/gpu_speed.py CORPUS LANGS [RUN [PROFILE]].
 
-CORPUS is trained on by R (3+3 layers, width 256), base and big, as they come and compiled; with RUN, the folder of a
-trained model, thirty copies of each source of the corpus are translated, text to text, beside CTranslate2 where that is
-installed and finds a GPU. Beside all stand the rates of a large bf16 product. With PROFILE, a word, where the time
-goes is told too.
+Without RUN, target tokens a second at which model R (small), base and big learn from CORPUS, as they come and compiled.
+With RUN, the folder of a trained model, how fast it translates thirty copies of CORPUS, text to text, in turn with
+CTranslate2 where that is installed and finds the GPU. RUN - and a word PROFILE tell where the time of learning goes,
+another RUN and a word that of translating.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from sentencepiece import SentencePieceProcessor
 from torch.profiler import ProfilerActivity, profile
+from train_speed import endless, prepared_corpus
 
 from seq2seq.config import PRESETS, RunConfig, build, merge
 from seq2seq.corpus import read_pairs
@@ -27,9 +28,6 @@ from seq2seq.export import export_run
 from seq2seq.training.learner import Learner
 from seq2seq.training.loader import Loader
 from seq2seq.translation import Translator, read_langs
-
-sys.path.insert(0, str(Path(__file__).parent))
-from train_speed import endless, prepared_corpus
 
 WARM, TIMED, COPIES = 12, 40, 30
 
@@ -148,10 +146,13 @@ def theirs(run: Path, work: Path, ours: Translator, beams: int) -> dict[str, Cal
     return made
 
 
-def main(corpus: str, langs: str, run: str = "", word: str = "") -> None:
+def main(corpus: str, langs: str, run: str = "-", word: str = "") -> None:
+    if not torch.cuda.is_available():
+        sys.exit("no GPU that PyTorch's CUDA finds")
     print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, bf16 {bf16_rate():.0f} TFLOP/s", flush=True)
-    if run:
+    if run != "-":
         translate(Path(run), corpus, bool(word))
+        return
     with tempfile.TemporaryDirectory() as work:
         for compiled in (False, True):
             for name in ("small", "base", "big"):
