@@ -32,6 +32,7 @@ _FEWEST_ROUGH_ROWS = 8
 FEW_ROWS = 8
 """So many are looked through with as few steps as can be: each takes longer than the numbers it is about."""
 _FEW_NUMBERS = 64
+"""So many are looked at one by one."""
 _MANY_GROUPS = 256
 """With fewer, all values are quicker looked through at once."""
 _SCREENED = 16
