@@ -28,6 +28,8 @@ from seq2seq.export import export_run
 from seq2seq.translation import Translator, read_langs
 
 COPIES, SINGLES, SCANNED, LONGEST = 3, 100, 1000, 100
+_REST = 0.5
+"""Seconds between two tools' turns: threads of OpenMP, and for 0.2 s CTranslate2's, stay awake when all is done."""
 
 
 class Timed:
@@ -227,6 +229,7 @@ def single_sentences(tools: list[Alone], lines: list[str]) -> dict[str, list[flo
     found: dict[str, list[float]] = {tool.name: [] for tool in tools}
     for first in range(0, len(lines), 10):
         for tool in tools:
+            time.sleep(_REST)
             found[tool.name] += tool("singles", lines[first : first + 10])
     return found
 
