@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seq2seq.model.laid_out import CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm, keys_values_of
+from seq2seq.model.laid_out import Absorbed, CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm, keys_values_of
 from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
@@ -42,6 +42,8 @@ class DecoderState:
     """Keys and values of the source. L of [B, S, 2, H, K]"""
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None where nothing is padding. [B, 1, 1, S]"""
+    absorbed: Sequence[Absorbed | None]
+    """What attention reads in place of ``cross``, if this is one sentence and it steps alone. L"""
     output: OutputLayer
     """Of the pieces that may come."""
     pieces: Tensor | None
@@ -72,7 +74,7 @@ class DecoderState:
         log = self.logs[layer][:, : self.n_slots]
         if self.cross_read is None:
             self.cross_read = [keys_values_of(cross) for cross in self.cross]
-        return LayerCache(self.n_tokens - 1, log, descent, self.cross_read[layer], self.src_mask)
+        return LayerCache(self.n_tokens - 1, log, descent, self.cross_read[layer], self.src_mask, self.absorbed[layer])
 
 
 class CachedTransformer:
@@ -97,6 +99,7 @@ class CachedTransformer:
         self._decoder_norm = decoder_norm.plain() or decoder_norm
         self._output = OutputLayer.after(decoder_norm, model.output, _PIECES_ALIGNED)
         self._rough = RoughOutput.of(self._output)
+        self._places: list[Tensor] = []  # what each place in the target adds to an embedding, as met. Each [1, D]
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
         """Encode sentences and make ready to translate them, one beam each.
@@ -112,6 +115,9 @@ class CachedTransformer:
             x = layer(x, batch, mask)
         memory = self._encoder_norm(x)  # [B·S, D]
         cross = [layer.cross_keys_values(memory, batch) for layer in self._decoder]
+        absorbed: list[Absorbed | None] = [None] * len(cross)
+        if batch == 1 and mask is None:
+            absorbed = [layer.absorb(keys_values) for layer, keys_values in zip(self._decoder, cross, strict=True)]
         log = memory.new_empty(batch, 0, *cross[0].shape[2:])
         output, pieces, forbidden = self._output, None, None
         if self._shortlist is not None:
@@ -121,6 +127,7 @@ class CachedTransformer:
         return DecoderState(
             cross=cross,
             src_mask=mask,
+            absorbed=absorbed,
             output=output,
             pieces=pieces,
             forbidden=forbidden,
@@ -144,15 +151,20 @@ class CachedTransformer:
         """
         for state in states:
             self._add_slots(state)
-        embedded = [
-            self._model.embed_tgt(newest.unsqueeze(1), state.n_tokens - 1).squeeze(1)
-            for newest, state in zip(tokens, states, strict=True)
-        ]
+        embedded = [self._embed(newest, state.n_tokens - 1) for newest, state in zip(tokens, states, strict=True)]
         x = embedded[0] if len(embedded) == 1 else torch.cat(embedded)  # [rows, D]
         rows = [len(newest) for newest in tokens]
         for i, layer in enumerate(self._decoder):
             x = layer(x, [state.of_layer(i) for state in states], rows)
         return self._decoder_norm(x), list(states)
+
+    def _embed(self, newest: Tensor, place: int) -> Tensor:
+        """What the decoder starts from, as ``Transformer.embed_tgt``, in two calls. [rows] -> [rows, D]"""
+        table = self._model.tgt_embedding.weight
+        while len(self._places) <= place:
+            nothing = table.new_zeros(1, 1, table.size(1))
+            self._places.append(self._model.tgt_positions(nothing, len(self._places))[0])
+        return torch.add(self._places[place], table.index_select(0, newest), alpha=math.sqrt(table.size(1)))
 
     def output_of(self, state: DecoderState) -> int:
         """Says which pieces may come: ``logits`` takes rows of several states for which it is the same."""

@@ -122,7 +122,11 @@ class Reading:
 
     def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """[rows, D] -> [rows, out]"""
-        return self.linear(x if self.norm is None else self.norm(x), relu=relu)
+        return self.linear(self.normalised(x), relu=relu)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """What the linear maps read. [rows, D] -> [rows, D]"""
+        return x if self.norm is None else self.norm(x)
 
 
 class _Sublayer:
@@ -189,6 +193,28 @@ class _Attention(_Sublayer):
         turned = rotate(k.unsqueeze(-2), place).squeeze(-2)
         return self.score(rotate(q.unsqueeze(-2), place).squeeze(-2)), torch.stack((turned, v), dim=2)
 
+    def absorb(self, k: Tensor, v: Tensor) -> "Absorbed | None":
+        """W_Q and W_O multiplied into one sentence's keys and values. Two of [H, S, K]"""
+        w_q, w_o = self.projections.linear, self.out
+        heads, length, width = k.shape
+        # Of a longer sentence the products would be larger than the weights.
+        if not _is_exact(k) or length > width:
+            return None
+        keys = torch.bmm(k, w_q.weight.view(-1, heads, width).permute(1, 2, 0))  # [H, S, D]
+        offsets = None if w_q.plain else torch.bmm(k, w_q.bias.view(heads, width, 1)).flatten()  # [H·S]
+        values = torch.bmm(v, w_o.weight.view(heads, width, -1))  # [H, S, D]
+        values[0] += w_o.bias  # a head's weights sum to one
+        return Absorbed(keys.flatten(0, 1).t(), offsets, values.flatten(0, 1))
+
+    def add_absorbed(self, x: Tensor, absorbed: "Absorbed") -> Tensor:
+        """What ``project``, ``mix`` and ``add_to`` make of rows that read one sentence. [N, D] -> [N, D]"""
+        scores = self.projections.normalised(x) @ absorbed.keys  # [N, H·S]
+        if absorbed.offsets is not None:
+            scores += absorbed.offsets
+        weights = scores.view(len(x), self.n_heads, -1).softmax(dim=2)  # [N, H, S]
+        x = x.addmm_(weights.view(len(x), -1), absorbed.values)
+        return x if self.pre else self.norm(x)
+
     def _in_heads(self, projected: Tensor, batch: int, n: int) -> Tensor:
         """[B·T, n·D] -> [B, T, n, H, K]"""
         return projected.view(batch, -1, n, self.n_heads, projected.size(1) // (n * self.n_heads))
@@ -196,6 +222,9 @@ class _Attention(_Sublayer):
     def mix(self, q: Tensor, k_v: Sequence[Tensor], mask: Tensor | None) -> Tensor:
         """Attend; the heads side by side. [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
         k, v = k_v
+        if q.size(0) == q.size(2) == 1 and mask is None and _is_exact(q):  # sooner done than the kernel is ready
+            weights = torch.bmm(q[0], k[0].transpose(1, 2)).softmax(dim=2)  # [H, 1, S]
+            return torch.bmm(weights, v[0]).view(1, -1)
         return fused_attention(q, k, v, mask).transpose(1, 2).reshape(-1, self.out.bias.size(0))
 
 
@@ -233,6 +262,20 @@ class CachedEncoderLayer:
         return self.feed_forward(self.attention.add_to(x, self.attention.mix(q, (k, v), mask)))
 
 
+class Absorbed(NamedTuple):
+    """One sentence's keys with W_Q multiplied in and its values with W_O: cross-attention in two products.
+
+    (W_Q·x)·k is x·(W_Qᵀ·k), and W_O of a weighted sum of values is the weighted sum of W_O's values.
+    """
+
+    keys: Tensor
+    """What is multiplied with the decoder's vectors to get the scores. [D, H·S]"""
+    offsets: Tensor | None
+    """What is added to the scores; None: it is in ``keys``. [H·S]"""
+    values: Tensor
+    """Of which the weighted sum over all heads and places is what the sublayer adds. [H·S, D]"""
+
+
 class LayerCache(NamedTuple):
     """What one layer of the decoder reads beside a batch's new tokens."""
 
@@ -246,6 +289,8 @@ class LayerCache(NamedTuple):
     """Keys and values of the source. Two of [B, H, S, K]"""
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None where nothing is padded. [B, 1, 1, S]"""
+    absorbed: Absorbed | None
+    """What is read in place of ``cross`` where the batch is alone; None: nothing."""
 
 
 class CachedDecoderLayer:
@@ -274,6 +319,14 @@ class CachedDecoderLayer:
         heads = self.cross.n_heads
         return self.keys_values(memory).view(batch, -1, 2, heads, memory.size(1) // heads)
 
+    def absorb(self, keys_values: Tensor) -> Absorbed | None:
+        """The weights of cross-attention multiplied into what it reads of a sentence; None where that gains nothing.
+
+        Args:
+            keys_values: as ``cross_keys_values`` gives them. [1, S, 2, H, K]
+        """
+        return self.cross.absorb(*keys_values[0].permute(1, 2, 0, 3).unbind())
+
     def __call__(self, x: Tensor, caches: Sequence[LayerCache], rows: Sequence[int]) -> Tensor:
         """One new token for each row.
 
@@ -290,6 +343,8 @@ class CachedDecoderLayer:
             cache.log[:, -keys_values.size(1) :] = keys_values
             mixed.append(self.attention.mix(q, keys_values_of(cache.log), cache.descent))
         x = self.attention.add_to(x, _joined(mixed))
+        if len(caches) == 1 and caches[0].absorbed is not None:
+            return self.feed_forward(self.cross.add_absorbed(x, caches[0].absorbed))
         mixed = []
         for cache, projected in zip(caches, _apart(self.cross.project(x), rows), strict=True):
             q = self.cross.queries(projected, cache.cross[0].size(0))  # [B, H, N, K]

@@ -161,15 +161,15 @@ def test_cached_decoding_is_the_whole_computed_anew(attention, positions, plan):
             rows = [(s, [*t, int(torch.randint(4, V, (), generator=draw))]) for s, t in rows]
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        {"norm_order": "post"},
-        {"norm": "rms", "activation": "swiglu"},
-        {"norm": "rms", "norm_order": "post", "activation": "gelu"},
-        {"n_heads": 1, "tied_embeddings": False},
-    ],
-)
+OTHER_SHAPES = [
+    {"norm_order": "post"},
+    {"norm": "rms", "activation": "swiglu"},
+    {"norm": "rms", "norm_order": "post", "activation": "gelu"},
+    {"n_heads": 1, "tied_embeddings": False},
+]
+
+
+@pytest.mark.parametrize("shape", OTHER_SHAPES)
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_cached_decoding_in_other_shapes(shape, attention):
     model = tiny(attention=attention, **shape).eval()
@@ -182,6 +182,45 @@ def test_cached_decoding_in_other_shapes(shape, attention):
             torch.testing.assert_close(
                 cached.logits(hidden, state, 0, len(hidden))[:, :V], whole[:, place], rtol=1e-4, atol=2e-5
             )
+
+
+@pytest.mark.parametrize("shape", [{}, *OTHER_SHAPES])
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_one_sentence_alone_with_more_beams_and_beside_another(attention, positions, shape):
+    """Alone it reads keys and values that have taken up the weights of cross-attention; beside another the others."""
+    model = tiny(**({"n_heads": 2} | shape), attention=attention, positions=positions, max_positions=24).eval()
+    cached = CachedTransformer(model)
+    draw = torch.Generator().manual_seed(3)
+    with torch.inference_mode():
+        state = cached.start(SRC[:1])
+        assert None not in state.absorbed
+        rows = [(0, [BOS])]
+        for step in range(8):
+            newest, states = [torch.tensor([tokens[-1] for _, tokens in rows])], [state]
+            others = [(sentence, [BOS]) for sentence in range(3)] if step == 4 else []
+            if others:
+                newest.append(torch.tensor([BOS] * 3))
+                states.append(cached.start(SRC, padding_mask(SRC, PAD)))
+            hidden, (state, *_) = cached.step(newest, states)
+            logits = cached.logits(hidden, state, 0, len(hidden))
+            torch.testing.assert_close(logits[:, :V], recomputed(model, [*rows, *others]), rtol=1e-4, atol=2e-5)
+            if step in (1, 2, 5):
+                parents = [0] if step == 5 else [0, 0, len(rows) - 1]
+                state = cached.reorder(state, [0], torch.tensor([parents]))
+                rows = [rows[parent] for parent in parents]
+            rows = [(0, [*tokens, int(torch.randint(4, V, (), generator=draw))]) for _, tokens in rows]
+
+
+def test_keys_and_values_take_up_weights_where_that_makes_less_to_read():
+    cached = CachedTransformer(tiny().eval())
+    with torch.inference_mode():
+        assert None not in cached.start(SRC[:1, :4]).absorbed  # as long as a head is wide
+        assert set(cached.start(SRC[:1, :5]).absorbed) == {None}
+        assert set(cached.start(SRC[:2, :2]).absorbed) == {None}  # two sentences
+        padded = SRC[1:2, :4]
+        assert set(cached.start(padded, padding_mask(padded, PAD)).absorbed) == {None}
+        assert set(CachedTransformer(tiny(torch.bfloat16).eval()).start(SRC[:1, :4]).absorbed) == {None}
 
 
 def first_logits(cached: CachedTransformer) -> Tensor:
