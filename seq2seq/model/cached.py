@@ -99,7 +99,7 @@ class CachedTransformer:
         self._decoder_norm = decoder_norm.plain() or decoder_norm
         self._output = OutputLayer.after(decoder_norm, model.output, _PIECES_ALIGNED)
         self._rough = RoughOutput.of(self._output)
-        self._places: list[Tensor] = []  # what each place in the target adds to an embedding, as met. Each [1, D]
+        self._places: dict[int, Tensor] = {}  # what a place in the target adds to an embedding, once met. Each [1, D]
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
         """Encode sentences and make ready to translate them, one beam each.
@@ -161,10 +161,10 @@ class CachedTransformer:
     def _embed(self, newest: Tensor, place: int) -> Tensor:
         """What the decoder starts from, as ``Transformer.embed_tgt``, in two calls. [rows] -> [rows, D]"""
         table = self._model.tgt_embedding.weight
-        while len(self._places) <= place:
-            nothing = table.new_zeros(1, 1, table.size(1))
-            self._places.append(self._model.tgt_positions(nothing, len(self._places))[0])
-        return torch.add(self._places[place], table.index_select(0, newest), alpha=math.sqrt(table.size(1)))
+        added = self._places.get(place)
+        if added is None:
+            added = self._places[place] = self._model.tgt_positions(table.new_zeros(1, 1, table.size(1)), place)[0]
+        return torch.add(added, table.index_select(0, newest), alpha=math.sqrt(table.size(1)))
 
     def output_of(self, state: DecoderState) -> int:
         """Says which pieces may come: ``logits`` takes rows of several states for which it is the same."""
