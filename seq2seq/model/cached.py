@@ -43,7 +43,7 @@ class DecoderState:
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None where nothing is padding. [B, 1, 1, S]"""
     absorbed: Sequence[Absorbed | None]
-    """What attention reads in place of ``cross``, if this is one sentence and it steps alone. L"""
+    """What attention reads in place of ``cross`` where one sentence steps alone; None: see ``_Attention.absorb``. L"""
     output: OutputLayer
     """Of the pieces that may come."""
     pieces: Tensor | None
@@ -80,7 +80,8 @@ class DecoderState:
 class CachedTransformer:
     """A trained model laid out for translating: the calls of ``decoding``'s ``Model``.
 
-    It holds copies of the weights as they are now, but for the embeddings, which it looks up where they are.
+    It holds copies of the weights as they are now, but for the embeddings, which it looks up where they are, and for
+    what target positions add to them, which it keeps as it was when it first came to a place.
 
     Args:
         model: in evaluation mode.

@@ -193,8 +193,37 @@ class _Attention(_Sublayer):
         turned = rotate(k.unsqueeze(-2), place).squeeze(-2)
         return self.score(rotate(q.unsqueeze(-2), place).squeeze(-2)), torch.stack((turned, v), dim=2)
 
+    def of_one_row(self, x: Tensor, log: Tensor) -> Tensor | None:
+        """What ``project``, ``next_heads`` and ``mix`` make of a sentence of one beam, in as few calls as can be.
+
+        It reads the whole log: only where no slot of it belongs to another beam.
+
+        Args:
+            x: [1, D]
+            log: keys and values so far; those of ``x`` are written to the last place. [P, 2, H, K]
+
+        Returns:
+            The heads side by side [1, D]; None, and nothing is written, with rotary positions, in bf16 and on a GPU.
+        """
+        if self.score is not None or not _is_exact(log):
+            return None
+        _, _, heads, width = log.shape
+        q_k_v = self.project(x).view(3, heads, 1, width)
+        keys_values = log.permute(1, 2, 0, 3)  # [2, H, P, K]
+        keys_values[:, :, -1:] = q_k_v[1:]
+        weights = torch.bmm(q_k_v[0], keys_values[0].transpose(1, 2)).softmax(dim=2)  # [H, 1, P]
+        return torch.bmm(weights, keys_values[1]).view(1, -1)
+
     def absorb(self, k: Tensor, v: Tensor) -> "Absorbed | None":
-        """W_Q and W_O multiplied into one sentence's keys and values. Two of [H, S, K]"""
+        """W_Q and W_O multiplied into one sentence's keys and values, which must not be padded.
+
+        Args:
+            k: [H, S, K]
+            v: [H, S, K]
+
+        Returns:
+            None where that makes nothing quicker: in bf16, on a GPU, and for S > K.
+        """
         w_q, w_o = self.projections.linear, self.out
         heads, length, width = k.shape
         # Of a longer sentence the products would be larger than the weights.
@@ -207,7 +236,10 @@ class _Attention(_Sublayer):
         return Absorbed(keys.flatten(0, 1).t(), offsets, values.flatten(0, 1))
 
     def add_absorbed(self, x: Tensor, absorbed: "Absorbed") -> Tensor:
-        """What ``project``, ``mix`` and ``add_to`` make of rows that read one sentence. [N, D] -> [N, D]"""
+        """What ``project``, ``mix`` and ``add_to`` make of rows that read one sentence, perhaps in the place of ``x``.
+
+        [N, D] -> [N, D]
+        """
         scores = self.projections.normalised(x) @ absorbed.keys  # [N, H·S]
         if absorbed.offsets is not None:
             scores += absorbed.offsets
@@ -222,9 +254,6 @@ class _Attention(_Sublayer):
     def mix(self, q: Tensor, k_v: Sequence[Tensor], mask: Tensor | None) -> Tensor:
         """Attend; the heads side by side. [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
         k, v = k_v
-        if q.size(0) == q.size(2) == 1 and mask is None and _is_exact(q):  # sooner done than the kernel is ready
-            weights = torch.bmm(q[0], k[0].transpose(1, 2)).softmax(dim=2)  # [H, 1, S]
-            return torch.bmm(weights, v[0]).view(1, -1)
         return fused_attention(q, k, v, mask).transpose(1, 2).reshape(-1, self.out.bias.size(0))
 
 
@@ -273,7 +302,7 @@ class Absorbed(NamedTuple):
     offsets: Tensor | None
     """What is added to the scores; None: it is in ``keys``. [H·S]"""
     values: Tensor
-    """Of which the weighted sum over all heads and places is what the sublayer adds. [H·S, D]"""
+    """Of which the weighted sum over all heads and places is what the sublayer adds, W_O's bias too. [H·S, D]"""
 
 
 class LayerCache(NamedTuple):
@@ -337,19 +366,28 @@ class CachedDecoderLayer:
             caches: of each batch.
             rows: B·N of each batch.
         """
+        alone = self.attention.of_one_row(x, caches[0].log[0]) if len(x) == 1 and caches[0].descent is None else None
+        x = self.attention.add_to(x, self._read_target(x, caches, rows) if alone is None else alone)
+        if len(caches) == 1 and caches[0].absorbed is not None:
+            return self.feed_forward(self.cross.add_absorbed(x, caches[0].absorbed))
+        return self.feed_forward(self.cross.add_to(x, self._read_source(x, caches, rows)))
+
+    def _read_target(self, x: Tensor, caches: Sequence[LayerCache], rows: Sequence[int]) -> Tensor:
+        """The heads of self-attention side by side. [rows, D] -> [rows, D]"""
         mixed = []
         for cache, projected in zip(caches, _apart(self.attention.project(x), rows), strict=True):
             q, keys_values = self.attention.next_heads(projected, cache.log.size(0), cache.place)
             cache.log[:, -keys_values.size(1) :] = keys_values
             mixed.append(self.attention.mix(q, keys_values_of(cache.log), cache.descent))
-        x = self.attention.add_to(x, _joined(mixed))
-        if len(caches) == 1 and caches[0].absorbed is not None:
-            return self.feed_forward(self.cross.add_absorbed(x, caches[0].absorbed))
+        return _joined(mixed)
+
+    def _read_source(self, x: Tensor, caches: Sequence[LayerCache], rows: Sequence[int]) -> Tensor:
+        """The heads of cross-attention side by side. [rows, D] -> [rows, D]"""
         mixed = []
         for cache, projected in zip(caches, _apart(self.cross.project(x), rows), strict=True):
             q = self.cross.queries(projected, cache.cross[0].size(0))  # [B, H, N, K]
             mixed.append(self.cross.mix(q, cache.cross, cache.src_mask))
-        return self.feed_forward(self.cross.add_to(x, _joined(mixed)))
+        return _joined(mixed)
 
 
 def _apart(x: Tensor, rows: Sequence[int]) -> Sequence[Tensor]:
