@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from seq2seq.model.laid_out import Norm, Reading, SideBySide
+from seq2seq.model.laid_out.linear import Norm, Reading, SideBySide
 from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
 from seq2seq.model.packed import pack, rows_quicker_packed
 

@@ -43,7 +43,7 @@ class DecoderState:
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None where nothing is padding. [B, 1, 1, S]"""
     absorbed: Sequence[Absorbed | None]
-    """What attention reads in place of ``cross`` where one sentence steps alone; None: see ``_Attention.absorb``. L"""
+    """What attention reads in place of ``cross`` where one sentence steps alone; None as ``absorb`` says. L"""
     output: OutputLayer
     """Of the pieces that may come."""
     pieces: Tensor | None
