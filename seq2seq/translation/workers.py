@@ -93,8 +93,9 @@ def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequ
                 if message.ended:
                     workers.pop(connection).end()
     finally:
-        for process in workers.values():
-            process.end()
+        with signals_held_back():  # who presses Ctrl-C twice leaves none behind either
+            for process in workers.values():
+                process.end()
 
 
 def _process(inherited: list[Any], *args: Any) -> None:
