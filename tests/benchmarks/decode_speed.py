@@ -261,10 +261,14 @@ def report(
     for tool in tools:
         if tool.kind is Ours:
             ours = statistics.median(speeds[tool.name])
-            print(
-                f"{tool.name}: {ours / best['float32']:.2f} times CTranslate2 float32, {ours / best['int8']:.2f} int8",
-                flush=True,
-            )
+            faster = ", ".join(f"{ours / best[compute]:.2f} times CTranslate2 {compute}" for compute in best)
+            slower = ", ".join(f"{paired(latencies, tool.name, f'CTranslate2 {compute}'):.2f}" for compute in best)
+            print(f"{tool.name}: {faster}; one sentence takes, line by line, {slower} times as long", flush=True)
+
+
+def paired(latencies: dict[str, list[float]], one: str, other: str) -> float:
+    """How many times as long the one takes as the other for the same line, in the median."""
+    return statistics.median(a / b for a, b in zip(latencies[one], latencies[other], strict=True))
 
 
 if __name__ == "__main__":
