@@ -355,31 +355,45 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_message_is_told_of(monkeypat
     assert caught.value.code == ExitCode.TRY_LATER
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_an_interruption_while_a_worker_is_forked_leaves_none(monkeypatch, times):
-    """One or two: the system may hand the signal to a thread that comes to it only after the next fork."""
+def test_an_interruption_while_a_worker_is_forked_leaves_none(monkeypatch):
     forked: list[int] = []
     fork = os.fork
 
     def interrupted() -> int:
         if pid := fork():
             forked.append(pid)
-            if len(forked) == 1:
-                os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
         return pid
 
     monkeypatch.setattr(os, "fork", interrupted)
-    end = Forked.end
-
-    def interrupted_again(process: Forked) -> None:
-        if times == 2:
-            signal.raise_signal(signal.SIGINT)
-        end(process)
-
-    monkeypatch.setattr(Forked, "end", interrupted_again)
     with pytest.raises(KeyboardInterrupt):
         list(_in_processes(2, squares, Given(100.0), range(20)))
-    assert forked
+    assert len(forked) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(forked[0], 0)
+
+
+def test_a_second_interruption_while_workers_are_ended_leaves_none(monkeypatch):
+    """Both are told to this thread, which answers them as soon as it may."""
+    forked: list[int] = []
+    fork, end = os.fork, Forked.end
+
+    def interrupted() -> int:
+        if pid := fork():
+            forked.append(pid)
+            if len(forked) == 2:
+                signal.raise_signal(signal.SIGINT)
+        return pid
+
+    def interrupted_again(process: Forked) -> None:
+        signal.raise_signal(signal.SIGINT)
+        end(process)
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    monkeypatch.setattr(Forked, "end", interrupted_again)
+    with pytest.raises(KeyboardInterrupt):
+        list(_in_processes(3, squares, Given(100.0), range(20)))
+    assert len(forked) == 2
     for pid in forked:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
