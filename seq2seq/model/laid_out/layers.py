@@ -15,6 +15,8 @@ from seq2seq.model.layers import DecoderLayer, EncoderLayer
 
 
 class CachedEncoderLayer:
+    """One layer of the encoder, as trained."""
+
     def __init__(self, layer: EncoderLayer) -> None:
         self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual, of_itself=True)
         self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual)
