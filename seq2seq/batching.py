@@ -27,6 +27,15 @@ Rows = NDArray[np.uint32]
 Ids = Sequence[int] | NDArray[np.integer]
 
 
+def derived_seed(*place: int) -> int:
+    """A seed of 63 bits for what is drawn at one place of a run.
+
+    Args:
+        place: the run's seed, then what tells this place from all others, as update and part of the update.
+    """
+    return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Sentence pairs side by side, padded on the right."""

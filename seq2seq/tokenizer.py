@@ -21,13 +21,15 @@ from seq2seq.lines import cannot_write
 
 UNK, BOS, EOS, PAD = 0, 1, 2, 3
 """Ids of the control symbols; BOS starts a target, EOS ends a source or a target."""
+N_TAGS = 100
+"""Ids after these that are kept free for language tags: control symbols too, so that no text is encoded to one."""
 
 # One count on every machine: the unigram trainer's sums depend on how its work is divided.
 _TRAINER_THREADS = 4
 _FEW = 4
 """Fewer lines are encoded one by one: for several SentencePiece starts threads, which takes a millisecond."""
-_NO_CHARACTERS = 4 + 256 + 1
-"""Pieces that are none of the text's characters: control symbols, bytes, and SentencePiece's space."""
+_NO_CHARACTERS = 4 + N_TAGS + 256 + 1
+"""Pieces that are none of the text's characters: control symbols, tags, bytes, and SentencePiece's space."""
 _MOST_LINE_BYTES = 16_384
 """Longer lines are left out of the tokenizer's training text."""
 
@@ -66,6 +68,10 @@ class Tokenizer:
                 mend="train it with --unk_id=0 --bos_id=1 --eos_id=2 --pad_id=3, or let `seq2seq train` make one",
                 code=ExitCode.REFUSED,
             )
+
+        # A model from elsewhere may have no tags.
+        self.n_control = next((i for i in range(4, len(self)) if not self._processor.IsControl(i)), len(self))
+        """Ids below this one are control symbols and tags, of which only EOS may come out."""
 
     def __len__(self) -> int:
         """Pieces of the vocabulary."""
@@ -131,7 +137,7 @@ def train_model(
 
     Args:
         lines: training text of both languages.
-        vocab_size: pieces wanted, control symbols and 256 bytes included.
+        vocab_size: pieces wanted, control symbols, tags and 256 bytes included.
         may_grow: where these do not even hold the text's characters, as in Chinese, there may be so many more.
         tokenizer_type: ``unigram`` or ``bpe``.
         normalization: ``nfkc`` or ``identity``.
@@ -163,6 +169,7 @@ def train_model(
                 character_coverage=0.9999,
                 # A space, in SentencePiece's spelling: even where there are few, it starts every line.
                 required_chars="\u2581",
+                control_symbols=[f"<tag{i}>" for i in range(N_TAGS)],
                 byte_fallback=True,
                 unk_id=UNK,
                 bos_id=BOS,
@@ -197,8 +204,8 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
     if required:
         needed = int(required.group(1))
         raise UserError(
-            f"data.vocab_size {size:,} does not even hold the 256 bytes and the {needed - _NO_CHARACTERS:,} characters "
-            "of this text",
+            f"data.vocab_size {size:,} does not even hold {N_TAGS} tags, 256 bytes and the "
+            f"{needed - _NO_CHARACTERS:,} characters of this text",
             mend=f"give --set data.vocab_size={2 * needed} or more",
         )
     raise UserError(

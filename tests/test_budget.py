@@ -109,7 +109,7 @@ def test_without_a_budget_nothing_is_settled():
     for update in range(1, 100):
         keeper.learned(update * 0.5)
         assert keeper.settle(TrainingConfig(), update, update * 0.5) is None
-    assert keeper.settled == 0
+    assert keeper.state.times_set == 0
 
 
 def test_a_run_that_goes_on_keeps_to_what_was_settled():
@@ -118,7 +118,7 @@ def test_a_run_that_goes_on_keeps_to_what_was_settled():
     for update in range(1, 121):
         first.learned(10.0 + update * 0.5)
     settled = first.settle(BASE, 120, 70.0)
-    again = budget(settled=first.settled)
+    again = budget(state=first.state)
     again.validated(2.0)
     for update in range(121, 140):
         again.learned(80.0 + update)

@@ -50,9 +50,9 @@ def learner():
         yield make
 
 
-def gradient(learner, portion):
+def gradient(learner, portion, number=1):
     """What an update has learnt, and the gradient it would follow."""
-    learned = learner._gradient(portion)
+    learned = learner._gradient(portion, number)
     return learned, torch.cat([parameter.grad.flatten() for parameter in learner.model.parameters()])
 
 
@@ -101,17 +101,21 @@ def test_a_gradient_is_of_its_own_update_alone(learner):
     assert torch.equal(gradient(several, random_pairs())[1], first)
 
 
-def test_dropout_follows_from_the_seed_and_differs_between_replicas(learner):
+def test_dropout_is_a_function_of_seed_update_and_part(learner):
     several, same = learner(2, dropout=0.5), Portion([[7, 8, 9]] * 2, [[7, 8]] * 2)
-    torch.manual_seed(5)
     first = gradient(several, same)[1].clone()
     alone = [
         torch.cat([gradient.flatten() for gradient in other.gradients]) for other in several.replicas._others
     ]  # the second pair's
     assert not torch.allclose(first, 2 * alone[0], rtol=1e-3)
-    assert not torch.equal(gradient(several, same)[1], first)
-    torch.manual_seed(5)
+    assert not torch.equal(gradient(several, same, number=2)[1], first)
+    torch.manual_seed(5)  # what else was drawn changes nothing
     assert torch.equal(gradient(several, same)[1], first)
+    other = learner(2, dropout=0.5, seed=2)
+    with torch.no_grad():
+        for parameter, same_weights in zip(other.model.parameters(), several.model.parameters(), strict=True):
+            parameter.copy_(same_weights)
+    assert not torch.equal(gradient(other, same)[1], first)
 
 
 # What goes wrong ------------------------------------------------------------------------------------

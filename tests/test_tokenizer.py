@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from seq2seq.config import DataConfig
 from seq2seq.corpus import Pair, TextStore, write_text_store
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model, train_tokenizer
+from seq2seq.tokenizer import BOS, EOS, N_TAGS, PAD, UNK, Tokenizer, train_model, train_tokenizer
 from seq2seq.training.prepare import CorpusRecord, _spread, prepare
 
 FOLDER = Path(__file__).parent.parent / "data" / "phrasebook"
 TEXT = [line for lang in ("de", "en") for line in (FOLDER / f"valid.{lang}").read_text("utf-8").split("\n")[:200]]
 
-CONTROLS = {UNK, BOS, EOS, PAD}
+CONTROLS = set(range(4 + N_TAGS))
 # The first piece of 256 that spell bytes.
-BYTES = 4
+BYTES = 4 + N_TAGS
 
 
-def trained(lines=TEXT, vocab_size=600, tokenizer_type="unigram", normalization="nfkc", may_grow=False):
+def trained(lines=TEXT, vocab_size=700, tokenizer_type="unigram", normalization="nfkc", may_grow=False):
     return train_model(
         iter(lines),
         vocab_size=vocab_size,
@@ -58,6 +58,8 @@ def test_control_symbols_have_their_ids(either):
     assert (UNK, BOS, EOS, PAD) == (0, 1, 2, 3)
     assert either.pieces([UNK, BOS, EOS, PAD]) == ["<unk>", "<s>", "</s>", "<pad>"]
     assert either.pieces([BYTES, BYTES + 0x41, BYTES + 255]) == ["<0x00>", "<0x41>", "<0xFF>"]
+    assert either.pieces([4, BYTES - 1]) == ["<tag0>", "<tag99>"]
+    assert either.n_control == BYTES == 104
 
 
 def test_training_text_survives(either):
@@ -65,8 +67,8 @@ def test_training_text_survives(either):
     assert either.decode(ids) == TEXT
     assert all(CONTROLS.isdisjoint(row) for row in ids)
     assert sum(map(len, ids)) < sum(map(len, TEXT)) / 2, "pieces are learnt, not bytes spelt"
-    assert len(either) == 600
-    assert max(map(max, ids)) < 600
+    assert len(either) == 700
+    assert max(map(max, ids)) < 700
 
 
 def test_lines_do_not_depend_on_their_neighbours(either):
@@ -89,6 +91,7 @@ NEVER_SEEN = [
     "\ue000",
 ]
 FORGERIES = ["<s>", "</s>", "<pad>", "<unk>", "<0x41>", "<0x0A>", "x<s>y </s> <pad><unk> z", "<s></s>", "</s> Hund"]
+FORGERIES += ["<tag0>", "<tag99> Hund", "a <tag7>x"]
 
 
 @pytest.mark.parametrize("text", NEVER_SEEN, ids=ascii)
@@ -115,12 +118,12 @@ def test_control_symbols_cannot_be_forged_in_training(kind, normalization):
         assert CONTROLS.isdisjoint(ids)
         assert tokenizer.decode([ids]) == [text]
     learnt = tokenizer.pieces(range(BYTES + 256, len(tokenizer)))
-    assert not {piece.strip("\u2581") for piece in learnt} & {"<s>", "</s>", "<pad>", "<unk>", "<0x41>"}
+    assert not {piece.strip("\u2581") for piece in learnt} & {"<s>", "</s>", "<pad>", "<unk>", "<0x41>", "<tag0>"}
 
 
 def test_control_symbols_are_not_shown(either):
     ids = either.encode([TEXT[0]])[0]
-    assert either.decode([[BOS, *ids, EOS, PAD, PAD]]) == [TEXT[0]]
+    assert either.decode([[4, BOS, *ids, BYTES - 1, EOS, PAD, PAD]]) == [TEXT[0]]
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5])
@@ -231,8 +234,8 @@ def test_training_again_gives_the_same_bytes(kind):
 
 
 def test_the_vocabulary_is_of_the_size_asked_for(kind):
-    model, size = trained(vocab_size=350, tokenizer_type=kind)
-    assert size == len(Tokenizer(model)) == 350
+    model, size = trained(vocab_size=450, tokenizer_type=kind)
+    assert size == len(Tokenizer(model)) == 450
 
 
 @pytest.mark.parametrize(("n", "most"), [(10_000, 100), (10_000, 9_999), (50, 100), (5000, 1)])
@@ -252,7 +255,7 @@ def test_the_sample_is_spread_over_the_text_and_leaves_out_what_is_held_out(tmp_
 def test_a_small_text_lowers_the_vocabulary(kind, text):
     model, size = trained(text, vocab_size=32_000, tokenizer_type=kind)
     tokenizer = Tokenizer(model)
-    assert 260 < size == len(tokenizer) < 600
+    assert 360 < size == len(tokenizer) < 700
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
@@ -276,12 +279,12 @@ def test_nothing_to_learn_from(kind, text, says):
 def test_more_characters_than_pieces(kind):
     text = ["".join(chr(0x4E00 + 20 * i + j) for j in range(20)) for i in range(30)]
     with pytest.raises(
-        UserError, match=r"vocab_size 300 does not even hold the 256 bytes and the 600 char.*vocab_size=1722 or"
+        UserError, match=r"vocab_size 300 does not even hold 100 tags, 256 bytes and the 600 char.*vocab_size=1922 or"
     ) as caught:
         trained(text, vocab_size=300, tokenizer_type=kind)
     assert caught.value.code == ExitCode.BAD_DATA
-    assert trained(text, vocab_size=1722, tokenizer_type=kind)[1] <= 1722
-    assert 861 <= trained(text, vocab_size=300, tokenizer_type=kind, may_grow=True)[1] <= 1161
+    assert trained(text, vocab_size=1922, tokenizer_type=kind)[1] <= 1922
+    assert 961 <= trained(text, vocab_size=300, tokenizer_type=kind, may_grow=True)[1] <= 1261
 
 
 class TestInAChildProcess:
@@ -290,7 +293,7 @@ class TestInAChildProcess:
         return train_tokenizer(
             folder / "sample.txt",
             folder / "tokenizer.model",
-            vocab_size=600,
+            vocab_size=700,
             tokenizer_type="unigram",
             normalization="identity",
         )

@@ -6,6 +6,7 @@ import platform
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,17 @@ import torch
 from reversal import reversal_lines
 
 from seq2seq.checkpoint import commit, load_checkpoint, lock, model_name, read_manifest, read_tensors
+from seq2seq.checkpoint import run as checkpoint_run
 from seq2seq.config import Layer, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.training import Request, learner, replicas, train
+from seq2seq.training import run as training_run
 from seq2seq.training.advice import Advice
 from seq2seq.training.learner import Learner
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
+from seq2seq.training.run import Run
+from seq2seq.training.state import TrainingState
+from seq2seq.training.validation import ValidationSet
 from seq2seq.translation import Translator
 
 WORDS = ["rot", "blau", "grün", "gelb", "weiß", "schwarz", "hell", "dunkel", "groß", "klein"]
@@ -28,7 +34,7 @@ MEANINGS = dict(
 
 TINY: Layer = {
     "preset": "tiny",
-    "data": {"langs": "de-en", "vocab_size": 320},
+    "data": {"langs": "de-en", "vocab_size": 420},
     "model": {"d_model": 32, "d_ff": 64, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1},
     "training": {
         "batch_tokens": 200,
@@ -71,6 +77,13 @@ def weights_of(run: Path) -> bytes:
     return (checkpoint.path / "tensors.safetensors").read_bytes()
 
 
+def state_of(run: Path) -> TrainingState:
+    """What the last checkpoint says in JSON."""
+    checkpoint = load_checkpoint(run)
+    assert checkpoint is not None
+    return TrainingState.from_json(checkpoint.state, checkpoint.path)
+
+
 class StopAt:
     """Asks training to stop once it has been asked ``n`` times."""
 
@@ -87,14 +100,15 @@ def test_a_run_leaves_all_that_is_needed(tmp_path, corpora):
     events = list(train(request(run, corpora)))
     assert [type(e) for e in events if isinstance(e, Started | Finished)] == [Started, Finished]
     assert [e.update for e in events if isinstance(e, Validation)] == [8, 16, 24]
-    assert [e.update for e in events if isinstance(e, Saved)] == [6, 12, 18, 24]
+    best = {e.update for e in events if isinstance(e, Validation) and e.is_best}
+    assert [e.update for e in events if isinstance(e, Saved)] == sorted({6, 12, 18, 24} | best)
     names = {path.name for path in run.iterdir()}
     manifest = read_manifest(run)
     assert {"manifest.json", "config.toml", "tokenizer.model", "README.md", "metrics.jsonl", "checkpoints"} <= names
     assert "prepared" not in names
     assert manifest.finished
     assert [c["pairs"] for c in manifest.corpora if "pairs" in c] == [300, 20]
-    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["update-00000018", "update-00000024"]
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["update-00000024"]
     translator = Translator.load(run, device="cpu")
     assert len(translator.translate(["rot blau", "", "gelb"])) == 3
 
@@ -345,7 +359,7 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, mon
         learner.model.eval()  # without dropout the two must agree
         for most in (100_000, 40):
             learner.micro_batch_tokens = most
-            learner._gradient(rows)
+            learner._gradient(rows, number)
             gradients[most] = torch.cat([p.grad.flatten() for p in learner.model.parameters()])
         raise KeyboardInterrupt
 
@@ -456,9 +470,8 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
             list(train(request(run, corpora)))
     found = read_manifest(run)
     weights = read_tensors(run, found, found.weights)
-    files = {name: (run / name).read_bytes() for name in ("config.toml", "tokenizer.model")}
-    other = {"update": 77, "finished": False, "scores": {"bleu": 99.0}, "corpora": found.corpora}
-    commit(run, {**files, model_name(77): weights}, **other, versions=found.versions, info=found.info)
+    files = ("config.toml", "tokenizer.model")
+    commit(run, replace(found, update=77, scores={"bleu": 99.0}), {model_name(77): weights}, files)
     finished = list(train(request(run, corpora)))[-1]
     found = read_manifest(run)
     assert (found.finished, found.update, found.weights) == (True, 77, model_name(77))
@@ -480,7 +493,7 @@ def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
         return list(train(request, stop) if stop else train(request))
 
     told = [event.text for event in run("first") if isinstance(event, Notice)]
-    size = read_manifest(tmp_path / "first").info["vocab_size"]
+    size = read_manifest(tmp_path / "first").vocab_size
     assert size > 2400
     assert f"vocabulary raised from 2,000 to {size:,} pieces: the text has so many characters" in told
     assert f"vocabulary of {size:,} pieces: one for each of its many characters, and what more the text bears" in told
@@ -534,9 +547,9 @@ def test_a_finished_run_that_goes_on_and_is_interrupted_still_arrives(tmp_path, 
 def test_the_first_validation_is_remembered(tmp_path, corpora):
     """Though a checkpoint was written before it: a worse model must not take the place of the best."""
     list(train(request(tmp_path / "run", corpora, {"training": {"max_updates": 8}})))
-    state = load_checkpoint(tmp_path / "run").state
-    assert (state["validated_at"], state["best_update"]) == (8, 8)
-    assert state["best"] is not None
+    state = state_of(tmp_path / "run")
+    assert (state.validated_update, state.best.update) == (8, 8)
+    assert state.best.scores.items() <= read_manifest(tmp_path / "run").scores.items()
 
 
 @pytest.mark.parametrize("asked", range(10, 16))
@@ -548,6 +561,125 @@ def test_metrics_of_an_interrupted_run_have_no_line_twice(tmp_path, corpora, ask
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
     assert [line["update"] for line in lines] == [4, 8, 12, 16, 20, 24]
     assert all(line["loss"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3])
+def test_a_finished_run_keeps_one_checkpoint_or_none(tmp_path, corpora, keep):
+    run, kept = tmp_path / "run", {"training": {"keep_checkpoints": keep, "max_epochs": 2, "max_updates": None}}
+    while_training = set()
+    for event in train(request(run, corpora, kept)):
+        if isinstance(event, Saved):
+            while_training.add(len(list((run / "checkpoints").iterdir())))
+    assert while_training == set(range(1, max(1, keep) + 1))
+    assert len(list((run / "checkpoints").iterdir())) == min(1, keep)
+    # The same command, and one that asks for no more than was done.
+    for more in ({}, {"training": {"report_every": 7}}):
+        events = list(train(request(run, corpora, kept, more)))
+        assert [(type(e), e.already, e.update) for e in events] == [(Finished, True, read_manifest(run).final_update)]
+    longer = {"training": {"max_epochs": 4}}
+    if keep:
+        assert not list(train(request(run, corpora, kept, longer)))[-1].already
+        return
+    for more, says in ((longer, "kept no checkpoint"), ({"model": {"dropout": 0.1}}, "model.dropout: 0.3 -> 0.1")):
+        with pytest.raises(UserError, match=says) as caught:
+            list(train(request(run, corpora, kept, more)))
+        assert caught.value.code == ExitCode.REFUSED
+    assert Translator.load(run, device="cpu").translate(["rot"])
+
+
+def test_a_finished_run_sheds_its_checkpoint_when_it_is_told_to(tmp_path, corpora):
+    run = tmp_path / "run"
+    list(train(request(run, corpora)))
+    for keep, left in ((2, 1), (0, 0), (2, 0)):
+        events = list(train(request(run, corpora, {"training": {"keep_checkpoints": keep}})))
+        assert [type(e) for e in events] == [Finished]
+        assert len(list((run / "checkpoints").iterdir())) == left
+
+
+def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, corpora, monkeypatch):
+    """Whatever the update, the run folder ends as if there had been none."""
+    list(train(request(tmp_path / "whole", corpora)))
+    commit_best = Run._commit_best
+    for nth in range(3):
+        run = tmp_path / f"crash{nth}"
+        commits = []
+
+        def crash(self, weights, commits=commits, nth=nth):
+            commits.append(self.trainer.state.update)
+            if len(commits) == nth + 1:
+                raise KeyboardInterrupt
+            return commit_best(self, weights)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Run, "_commit_best", crash)
+            try:
+                list(train(request(run, corpora)))
+            except KeyboardInterrupt:
+                assert load_checkpoint(run).update == commits[-1], "what is committed has been saved before"
+        list(train(request(run, corpora)))
+        assert weights_of(run) == weights_of(tmp_path / "whole")
+        assert read_manifest(run).files == read_manifest(tmp_path / "whole").files
+        metrics = [json.loads(line)["update"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert metrics == [4, 8, 12, 16, 20, 24]
+
+
+def test_the_chosen_length_penalty_is_the_manifests(tmp_path, corpora, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: (0.4, 12.5))
+    list(train(request(run, corpora)))
+    assert read_manifest(run).length_penalty == 0.4
+    config = parse_toml((run / "config.toml").read_bytes(), run / "config.toml")
+    assert "length_penalty" not in config["decoding"]
+    assert Translator.load(run, device="cpu").config.alpha == 0.4
+    given: Layer = {"decoding": {"length_penalty": 0.7}}
+    list(train(request(tmp_path / "given", corpora, given)))
+    assert read_manifest(tmp_path / "given").length_penalty is None
+    assert Translator.load(tmp_path / "given", device="cpu").config.alpha == 0.7
+
+
+def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, monkeypatch):
+    """``config.toml`` neither, when a resumed run ends by another limit."""
+    run, seen = tmp_path / "run", []
+    real = checkpoint_run.write_sealed
+
+    def write(folder, files, *, old, **rest):
+        assert not files.keys() & set(old)
+        seen.append(sorted(name for name in files if name.endswith(".toml")))
+        return real(folder, files, old=old, **rest)
+
+    monkeypatch.setattr(checkpoint_run, "write_sealed", write)
+    list(train(request(run, corpora)))
+    list(train(request(run, corpora, {"training": {"max_updates": 30}})))
+    assert seen[0] == ["config.toml"]
+    assert seen[-2:] == [["config-next.toml"], ["config.toml"]]
+    assert "max_updates = 30" in (run / "config.toml").read_text()
+    assert not (run / "config-next.toml").exists()
+    assert set(read_manifest(run).files) == {
+        "config.toml", "tokenizer.model", "shortlist.safetensors", read_manifest(run).weights,
+    }  # fmt: skip
+
+
+def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, monkeypatch):
+    """The run can be used under the other name, and the same command finishes it."""
+    run, more = tmp_path / "run", {"training": {"max_updates": 30}}
+    list(train(request(run, corpora)))
+    real, commits = training_run.commit, []
+
+    def crash(folder, said, files, keep):
+        if "config.toml" in files:
+            raise KeyboardInterrupt
+        commits.append(files)
+        return real(folder, said, files, keep)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_run, "commit", crash)
+        with pytest.raises(KeyboardInterrupt):
+            list(train(request(run, corpora, more)))
+    assert read_manifest(run).config == "config-next.toml"
+    assert Translator.load(run, device="cpu").translate(["rot"])
+    list(train(request(run, corpora, more)))
+    assert (read_manifest(run).finished, read_manifest(run).config) == (True, "config.toml")
+    assert not (run / "config-next.toml").exists()
 
 
 def test_a_corpus_cannot_change_its_role(tmp_path, corpora):

@@ -12,26 +12,29 @@ from seq2seq.checkpoint.resume import (
     Checkpoint,
     load_checkpoint,
     prune_checkpoints,
-    rng_tensors,
     save_checkpoint,
-    set_rng_tensors,
 )
 from seq2seq.checkpoint.run import (
     SHORTLIST,
+    Limits,
     Manifest,
     commit,
     model_name,
     move_aside,
+    parse_stored,
     read_file,
     read_manifest,
     read_tensors,
 )
-from seq2seq.checkpoint.sealed import FORMAT
+from seq2seq.checkpoint.sealed import CONFIG, FORMAT, NEXT_CONFIG
 
 __all__ = [
+    "CONFIG",
     "FORMAT",
+    "NEXT_CONFIG",
     "SHORTLIST",
     "Checkpoint",
+    "Limits",
     "Manifest",
     "RunLock",
     "append_metrics",
@@ -41,13 +44,12 @@ __all__ = [
     "lock",
     "model_name",
     "move_aside",
+    "parse_stored",
     "prune_checkpoints",
     "read_file",
     "read_manifest",
     "read_tensors",
-    "rng_tensors",
     "save_checkpoint",
-    "set_rng_tensors",
     "truncate_metrics",
     "write_atomic",
 ]

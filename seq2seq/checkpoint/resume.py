@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from seq2seq.checkpoint.files import (
@@ -70,13 +69,13 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
 def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
     """Save what ``load_checkpoint`` gives back; whole, or not at all.
 
-    A checkpoint of the same update is replaced. Those of later updates are deleted: training has gone
-    back behind them, which it does only where they are damaged.
+    A whole checkpoint of the same update stays as it is. Those of later updates are deleted: training has gone back
+    behind them, which it does only if they are damaged.
 
     Args:
         folder: the run. The caller holds its lock.
         update: updates made so far.
-        tensors: weights, optimizer, RNG; must not share memory.
+        tensors: weights and optimizer; must not share memory.
         state: JSON.
 
     Returns:
@@ -93,32 +92,33 @@ def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], st
     with writing(path):
         make_folder(checkpoints)
         _delete_rubbish(checkpoints)
-        try:
-            old: dict[str, str] | None = _read_manifest(path, update)
-        except UserError as error:
-            if error.code != ExitCode.REFUSED:
-                raise
-            old = None
-        if any((path / name).is_dir() for name in files):
-            old = None  # no file can replace a folder
-        if old is not None:
-            # Inside the old one, file by file: two folders cannot change places in one step.
-            write_sealed(path, files, old=old, kept={}, fields=fields)
-        else:
-            _save_anew(path, files, fields)
+        if not _is_whole(path, update):
+            _save_new(path, files, fields)
         for number, later in _numbered(folder):
             if number > update:
                 _delete(later)
     return path
 
 
-def _save_anew(path: Path, files: Mapping[str, Content], fields: Mapping[str, Any]) -> None:
+def _is_whole(path: Path, update: int) -> bool:
+    try:
+        files = _read_manifest(path, update)
+        for name, digest in files.items():
+            read_hashed(path, name, digest)
+    except UserError as error:
+        if error.code != ExitCode.REFUSED:
+            raise
+        return False
+    return True
+
+
+def _save_new(path: Path, files: Mapping[str, Content], fields: Mapping[str, Any]) -> None:
     temporary = path.with_name(TMP + path.name)
     try:
         temporary.mkdir()
-        write_sealed(temporary, files, old={}, kept={}, fields=fields)
+        write_sealed(temporary, files, old=(), kept={}, fields=fields)
         if path.exists() or path.is_symlink():
-            _delete(path)  # it has no valid manifest
+            _delete(path)  # it is damaged
         temporary.rename(path)
         sync_folder(path.parent)
     except (OSError, UserError):
@@ -161,16 +161,12 @@ def _read_manifest(path: Path, update: int) -> dict[str, str]:
         raise damaged(f"{where} is missing")
     payload = unseal(data, where)
     check_format(payload, where)
-    files = payload.get("files")
-    if (
-        payload.keys() != {"format", "update", "files"}
-        or not isinstance(files, dict)
-        or files.keys() != {TENSORS, STATE}
-        or not all(isinstance(digest, str) and SHA256.fullmatch(digest) for digest in files.values())
-    ):
-        raise damaged(f"{where} holds other things than this program writes")
-    if payload["update"] != update:
-        raise damaged(f"{path} holds update {payload['update']!r:.20}")
+    named = payload.get("files")
+    files = {name: str(named.get(name)) for name in (TENSORS, STATE)} if isinstance(named, dict) else {}
+    if not files or not all(SHA256.fullmatch(digest) for digest in files.values()):
+        raise damaged(f"{where} does not name {TENSORS} and {STATE} with their hashes")
+    if payload.get("update") != update:
+        raise damaged(f"{path} holds update {payload.get('update')!r:.20}")
     return files
 
 
@@ -220,14 +216,14 @@ def prune_checkpoints(folder: Path, keep: int) -> None:
 
     Args:
         folder: the run. The caller holds its lock.
-        keep: how many stay; at least one.
+        keep: how many stay; 0 deletes all, which only a finished run can bear.
 
     Raises:
         UserError: one could not be deleted (74).
-        ValueError: ``keep`` is less than one.
+        ValueError: ``keep`` is negative.
     """
-    if keep < 1:
-        raise ValueError(f"keep {keep} would delete every checkpoint")
+    if keep < 0:
+        raise ValueError(f"{keep} checkpoints cannot be kept")
     checkpoints = folder / "checkpoints"
     for _, path in _numbered(folder)[keep:]:
         with writing(path):
@@ -235,40 +231,3 @@ def prune_checkpoints(folder: Path, keep: int) -> None:
     with writing(checkpoints):
         if checkpoints.is_dir():
             _delete_rubbish(checkpoints)
-
-
-def rng_tensors() -> dict[str, Tensor]:
-    """States of torch's generators, as bytes: ``rng.cpu``, and those of accelerators in use."""
-    tensors = {"rng.cpu": torch.get_rng_state()}
-    # Asking for a state would start CUDA, which takes memory, in a run that does not use it.
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's gap
-        for index, state in enumerate(torch.cuda.get_rng_state_all()):
-            tensors[f"rng.cuda.{index}"] = state
-    if torch.backends.mps.is_available():
-        tensors["rng.mps"] = torch.mps.get_rng_state()
-    return tensors
-
-
-def set_rng_tensors(tensors: Mapping[str, Tensor]) -> None:
-    """Put torch's generators back to where ``rng_tensors`` found them.
-
-    Args:
-        tensors: may hold other tensors too. States of accelerators that this machine lacks are passed
-            over: a run may move to another device.
-
-    Raises:
-        UserError: ``rng.cpu`` is missing, or a state does not fit this torch (78).
-    """
-    mend = "resume with the torch that saved it, or start anew with --overwrite"
-    if "rng.cpu" not in tensors:
-        raise damaged("the checkpoint holds no state of the random generator", mend)
-    try:
-        torch.set_rng_state(tensors["rng.cpu"])
-        if torch.cuda.is_available():
-            for index in range(torch.cuda.device_count()):
-                if (state := tensors.get(f"rng.cuda.{index}")) is not None:
-                    torch.cuda.set_rng_state(state, index)
-        if torch.backends.mps.is_available() and "rng.mps" in tensors:
-            torch.mps.set_rng_state(tensors["rng.mps"])
-    except (RuntimeError, TypeError) as error:
-        raise damaged(f"the state of the random generator does not fit: {error!s:.200}", mend) from error

@@ -1,10 +1,10 @@
-"""What a finished run holds, and how it changes: one manifest, replaced by one rename."""
+"""What a run folder holds, and how it changes: one manifest, replaced by one rename."""
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -19,43 +19,70 @@ from seq2seq.checkpoint.files import (
 )
 from seq2seq.checkpoint.lock import lock
 from seq2seq.checkpoint.sealed import (
+    CONFIG,
     FORMAT,
     MANIFEST,
     MODEL,
     NAME,
-    NEW,
+    NEXT_CONFIG,
     SHA256,
     check_format,
     read_hashed,
     unseal,
     write_sealed,
 )
+from seq2seq.config.records import Count, Flag, Integer, Real, parse_record, record
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import sync_folder
 
 SHORTLIST = "shortlist.safetensors"
-"""File of a finished run: the target pieces that translate each source piece. Older runs have none."""
+"""File of a finished run: the target pieces that translate each source piece."""
+
+Stored = TypeVar("Stored")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
+class Limits:
+    """When a run ends, as the last command with a limit asked for it; None: not asked for."""
+
+    max_updates: Count | None = None
+    max_epochs: Count | None = None
+    time_budget: Real | None = None
+    """Seconds."""
+
+
+@record
 class Manifest:
-    """What ``manifest.json`` says."""
+    """What ``manifest.json`` says. A later version may add fields, each with a default."""
 
-    format: int = FORMAT
+    format: Integer = FORMAT
     files: dict[str, str]
     """SHA-256 in hex, by file name."""
-    update: int
-    """Updates made when this was committed."""
-    finished: bool
-    """Training has ended by itself; what is left is to use the model."""
+    update: Count
+    """Updates made when the weights were validated."""
+    finished: Flag
+    """Training ended by itself."""
+    final_update: Count | None = None
+    """Updates made when training ended; None: it has not."""
+    length_penalty: Real | None = None
+    """Exponent α chosen on validation when training ended; None: not chosen, or given in the configuration."""
+    max_src_length: Count | None = None
+    """Longest source that is translated in one piece, in tokens, EOS included; None: ``data.max_length``."""
+    vocab_size: Count | None = None
+    """Pieces of the joint vocabulary."""
+    limits: Limits = field(default_factory=Limits)
+    max_updates: Count | None = None
+    """Updates that the limits came to; None: not known yet."""
+    patience: Count = 0
+    """``training.patience`` of the last command."""
+    seconds: Real = 0.0
+    """Training time."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of ``seq2seq`` and of the libraries that made the run, by name."""
     corpora: list[dict[str, Any]] = field(default_factory=list)
     """Each corpus with its counts and what was dropped."""
     scores: dict[str, Any] = field(default_factory=dict)
     """Validation scores of the committed weights."""
-    info: dict[str, Any] = field(default_factory=dict)
-    """Whatever else the writer wants to be told again; JSON."""
 
     @property
     def weights(self) -> str:
@@ -69,13 +96,16 @@ class Manifest:
             raise damaged(f"{MANIFEST} names {len(names)} files of weights instead of one")
         return names[0]
 
+    @property
+    def config(self) -> str:
+        """Name of the file of the configuration."""
+        return NEXT_CONFIG if NEXT_CONFIG in self.files else CONFIG
 
-_KEYS = {f.name for f in fields(Manifest)}
 
-
-def model_name(update: int) -> str:
-    """File name of the weights after this many updates."""
-    return f"model-{update:08d}.safetensors"
+def model_name(update: int, taken: Iterable[str] = ()) -> str:
+    """File name of the weights after this many updates; another one if the first is taken."""
+    name = f"model-{update:08d}.safetensors"
+    return name if name not in taken else f"model-{update:08d}-2.safetensors"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -111,24 +141,22 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _parse(payload: dict[str, Any], where: Path) -> Manifest:
-    if unknown := payload.keys() ^ _KEYS:
-        raise damaged(f"{where} has other keys than this program writes: {', '.join(sorted(unknown))!r:.80}")
-    manifest = Manifest(**payload)
-    well_formed = (
-        _hashes(manifest.files)
-        and type(manifest.update) is int
-        and manifest.update >= 0
-        and type(manifest.finished) is bool
-        and isinstance(manifest.versions, dict)
-        and all(isinstance(version, str) for version in manifest.versions.values())
-        and isinstance(manifest.corpora, list)
-        and all(isinstance(corpus, dict) for corpus in manifest.corpora)
-        and isinstance(manifest.scores, dict)
-        and isinstance(manifest.info, dict)
-    )
-    if not well_formed:
-        raise damaged(f"{where} holds a value of the wrong type, or a file name that is no plain name")
+    manifest = parse_stored(Manifest, payload, where)
+    if not _hashes(manifest.files):
+        raise damaged(f"{where} holds a file name that is no plain name, or no hash")
     return manifest
+
+
+def parse_stored(kind: type[Stored], payload: Any, where: Path) -> Stored:
+    """A record of the run folder from its JSON.
+
+    Raises:
+        UserError: a value of the wrong type, or a key without a default is missing (78).
+    """
+    try:
+        return parse_record(kind, payload)
+    except ValueError as error:
+        raise damaged(f"{where} is damaged: {error}") from None
 
 
 def _hashes(files: object) -> bool:
@@ -167,18 +195,7 @@ def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tenso
     return load_tensors(read_file(folder, manifest, name), str(folder / name))
 
 
-def commit(
-    folder: Path,
-    files: Mapping[str, Content],
-    keep: Iterable[str] = (),
-    *,
-    update: int,
-    finished: bool,
-    versions: Mapping[str, str] | None = None,
-    corpora: Iterable[Mapping[str, Any]] = (),
-    scores: Mapping[str, Any] | None = None,
-    info: Mapping[str, Any] | None = None,
-) -> Manifest:
+def commit(folder: Path, said: Manifest, files: Mapping[str, Content], keep: Iterable[str] = ()) -> Manifest:
     """Make these files and fields the state of the run, in one step.
 
     Whatever happens before the manifest is replaced leaves the old state, whatever happens after it
@@ -186,46 +203,34 @@ def commit(
     of this program's own are left alone.
 
     Args:
-        folder: made where it is missing. The caller holds its lock.
+        folder: made if it is missing. The caller holds its lock.
+        said: the new manifest; its ``files`` are filled in here.
         files: content by name; tensors are written as safetensors. Tensors must not share memory.
-        keep: names of files that stay as the manifest in place has them. ``files`` wins where both
-            name one.
-        update: updates made so far.
-        finished: training has ended by itself.
-        versions, corpora, scores, info: see ``Manifest``; JSON.
+        keep: names of files that stay as the manifest in place has them.
 
     Returns:
         The manifest in place now.
 
     Raises:
         UserError: a write failed (74); the manifest in place is damaged, or a file to keep is gone (78).
-        ValueError: a name that a manifest may not hold, a file to keep that the manifest in place does
-            not name, or fields that JSON cannot hold.
+        ValueError: a name that a manifest may not hold, or that the manifest in place gives to another file; a file to
+            keep that it does not name; fields that JSON cannot hold.
     """
     with writing(folder):
         make_folder(folder)
         has_old = (folder / MANIFEST).exists()
     old = read_manifest(folder).files if has_old else {}
     kept = {}
-    for name in set(keep) - files.keys():
+    for name in keep:
         if name not in old:
             raise ValueError(f"keep names {name!r}, which the manifest in place does not")
         with reading(folder / name):
-            if not (folder / name).exists() and not (folder / (NEW + name)).exists():
+            if not (folder / name).exists():
                 raise damaged(f"{folder / name} is missing")
         kept[name] = old[name]
     if not _hashes(dict.fromkeys(files, "0" * 64)):
         raise ValueError(f"not all plain file names: {sorted(files)}")
-    given = {
-        "format": FORMAT,
-        "update": update,
-        "finished": finished,
-        "versions": dict(versions or {}),
-        "corpora": [dict(corpus) for corpus in corpora],
-        "scores": dict(scores or {}),
-        "info": dict(info or {}),
-    }
-    data = write_sealed(folder, files, old=old, kept=kept, fields=given)
+    data = write_sealed(folder, files, old=old, kept=kept, fields=asdict(said))
     return _parse(unseal(data, folder / MANIFEST), folder / MANIFEST)
 
 

@@ -1,14 +1,13 @@
 """Sealed folders: files, and a ``manifest.json`` that names each with its SHA-256.
 
-Replacing the manifest by one rename is the commit. A file whose name stays while its content changes
-waits as ``.new-NAME`` until the manifest that asks for it is in place; readers accept it there. So a
-crash between any two system calls leaves the old state or the new one.
+Replacing the manifest by one rename is the commit. No file changes while a manifest names it: new content comes under
+a new name. So a crash between any two system calls leaves the old state or the new one.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,22 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import sync_folder
 
 FORMAT = 1
-"""Format of run folders and checkpoints that this program writes, and the only one it reads."""
+"""Format of run folders and checkpoints that this program writes, and the only one it reads. Within a format keys may
+be added: a reader ignores those it does not know, and gives missing ones their defaults."""
 
 MANIFEST = "manifest.json"
-NEW = ".new-"
+CONFIG, NEXT_CONFIG = "config.toml", "config-next.toml"
+"""The run's configuration; the second name holds it while the first one still has other content."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names that a manifest may hold: no separators, and no leading dot."""
-MODEL = re.compile(r"model-[0-9]{8,}\.safetensors")
+MODEL = re.compile(r"model-[0-9]{8,}(-2)?\.safetensors")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # What a crash of ours may leave behind. safetensors writes beside its target as well, under six
 # letters. Nothing else is ever deleted: people keep files of their own in run folders.
-_RUBBISH = re.compile(rf"(\.tmp-|\.new-){NAME.pattern}|\.tmp[A-Za-z0-9]{{6}}")
+_RUBBISH = re.compile(rf"\.tmp-{NAME.pattern}|\.tmp[A-Za-z0-9]{{6}}")
+# Files of ours whose names change from commit to commit.
+_REPLACED = re.compile(rf"{MODEL.pattern}|{re.escape(NEXT_CONFIG)}")
 
 
 class UnknownFormatError(UserError):
@@ -110,30 +113,28 @@ def read_hashed(folder: Path, name: str, digest: str) -> bytes:
     """
     if not NAME.fullmatch(name):
         raise damaged(f"{folder} names a file {name!r:.60}, which is no plain name")
-    plain = read_regular(folder, name)
-    if plain is not None and hashlib.sha256(plain).hexdigest() == digest:
-        return plain
-    # A crash came after the manifest was replaced, and before this file was.
-    pending = read_regular(folder, NEW + name)
-    if pending is not None and hashlib.sha256(pending).hexdigest() == digest:
-        return pending
-    raise damaged(f"{folder / name} is missing" if plain is None else f"{folder / name} is damaged: its hash differs")
+    data = read_regular(folder, name)
+    if data is None:
+        raise damaged(f"{folder / name} is missing")
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise damaged(f"{folder / name} is damaged: its hash differs")
+    return data
 
 
 def write_sealed(
     folder: Path,
     files: Mapping[str, Content],
     *,
-    old: Mapping[str, str],
+    old: Collection[str],
     kept: Mapping[str, str],
     fields: Mapping[str, Any],
 ) -> bytes:
-    """Put new files and a new manifest into a sealed folder, and take out what it no longer names.
+    """Put new files and a new manifest into a sealed folder, and delete what it no longer names.
 
     Args:
         folder: exists already.
         files: content by name.
-        old: SHA-256 by name, of the manifest in place; empty where there is none.
+        old: names in the manifest in place; empty if there is none.
         kept: SHA-256 by name of files that stay.
         fields: what else the manifest holds.
 
@@ -142,17 +143,18 @@ def write_sealed(
 
     Raises:
         UserError: a write failed (74); the old state is whole.
+        ValueError: a new file has the name of one that the manifest in place names.
     """
+    if taken := files.keys() & set(old):
+        raise ValueError(f"the manifest in place names {sorted(taken)}: new content needs a new name")
     path = folder
     try:
-        settle(folder, old)
+        _tidy(folder, old)
         digests = dict(kept)
         for name, content in files.items():
             path = folder / name
-            temporary = folder / (TMP + name)
-            digests[name] = write_flushed(temporary, content)
-            same = old.get(name, digests[name]) == digests[name]
-            temporary.replace(path if same else folder / (NEW + name))
+            digests[name] = write_flushed(folder / (TMP + name), content)
+            (folder / (TMP + name)).replace(path)
         sync_folder(folder)
 
         path = folder / MANIFEST
@@ -160,25 +162,16 @@ def write_sealed(
         write_flushed(folder / (TMP + MANIFEST), manifest)
         (folder / (TMP + MANIFEST)).replace(path)
         sync_folder(folder)
-        settle(folder, digests)
+        _tidy(folder, digests)
     except OSError as error:
         raise cannot_write(path, error) from error
     return manifest
 
 
-def settle(folder: Path, digests: Mapping[str, str]) -> None:
-    """Finish what a commit may have left: move waiting files into place, delete what is not named."""
-    for name, digest in digests.items():
-        waiting = folder / (NEW + name)
-        if waiting.is_file():
-            with open(waiting, "rb") as file:
-                wanted = hashlib.file_digest(file, "sha256").hexdigest() == digest
-            if wanted:
-                waiting.replace(folder / name)
-    # Before anything else is named .new-*: the file just moved may be the only copy.
-    sync_folder(folder)
+def _tidy(folder: Path, named: Collection[str]) -> None:
+    """Delete what earlier commits left and the manifest in place does not name."""
     for entry in list(folder.iterdir()):
-        if _RUBBISH.fullmatch(entry.name) or (MODEL.fullmatch(entry.name) and entry.name not in digests):
+        if _RUBBISH.fullmatch(entry.name) or (_REPLACED.fullmatch(entry.name) and entry.name not in named):
             # What cannot be deleted now is tried again at the next commit.
             with suppress(OSError):
                 entry.unlink()

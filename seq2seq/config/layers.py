@@ -122,6 +122,16 @@ def known_keys() -> list[str]:
     return ["preset", *(f"{name}.{field.name}" for name, table in TABLES.items() for field in fields(table))]
 
 
+def known_layer(layer: Mapping[str, Any]) -> Layer:
+    """The keys of a stored configuration that this version knows: within a format others may be added."""
+    known: Layer = {key: value for key, value in layer.items() if key == "preset"}
+    for name, table in TABLES.items():
+        keys = layer.get(name)
+        if isinstance(keys, Mapping):
+            known[name] = {field.name: keys[field.name] for field in fields(table) if field.name in keys}
+    return known
+
+
 def parse_set(assignment: str) -> Layer:
     """Read ``model.d_model=256``: a key and a TOML value; what is no TOML value is taken as a string.
 

@@ -41,15 +41,15 @@ class DataConfig:
     """Corpora to validate on; empty: pairs are held out of the training corpora."""
     strict: StrictBool = False
     """Refuse text that is not UTF-8 instead of replacing and counting."""
-    tokenizer: Text = ""
-    """Path of a SentencePiece model to use instead of training one."""
+    tokenizer: Text | None = None
+    """Path of a SentencePiece model to use; unset: one is trained."""
     tokenizer_type: Literal["unigram", "bpe"] = "unigram"
     """Subword algorithm."""
     normalization: Literal["nfkc", "identity"] = "nfkc"
     """SentencePiece's ``nmt_nfkc`` rule, or text left as it is."""
-    vocab_size: Annotated[StrictInt, Field(ge=300)] = 8000
-    """Pieces of the joint vocabulary; lowered with a notice where the corpus is too small, raised where nobody asked
-    for a number and the text has more characters."""
+    vocab_size: Annotated[StrictInt, Field(ge=400)] = 8000
+    """Pieces of the joint vocabulary, 256 bytes and 100 reserved language tags among them. Lowered with a notice if the
+    corpus is too small; raised if the text has more characters and no number was given."""
     tokenizer_sample: Annotated[StrictInt, Field(ge=2)] = 200_000
     """Lines the tokenizer is trained on at most, drawn evenly from both sides."""
     subword_sampling: Annotated[float, Field(ge=0.0, le=1.0, strict=True)] = 0.0
@@ -163,8 +163,9 @@ class TrainingConfig:
     """Updates between validations; unset: about once an epoch, with a time budget 2 to 20 in all."""
     save_every: Count | None = None
     """Updates between checkpoints; unset: as valid_every."""
-    keep_checkpoints: Count = 2
-    """Checkpoints kept for resuming."""
+    keep_checkpoints: Annotated[StrictInt, Field(ge=0)] = 2
+    """Checkpoints kept while training, at least one; a finished run keeps one. 0: a finished run keeps none, and cannot
+    be trained further."""
     samples: Annotated[StrictInt, Field(ge=0)] = 2
     """Sample translations shown at each validation."""
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 1
@@ -187,11 +188,11 @@ class DecodingConfig:
     stopping: Literal["enough", "exact"] = "enough"
     """End a sentence's search with enough finished hypotheses, as CTranslate2 does (but not while one lives
     that is ten times likelier than all of them), or only when no live one could still enter the n best."""
-    max_length: Annotated[StrictInt, Field(ge=0)] = 0
-    """Longest output in tokens; 0: twice the source and 50 more."""
+    max_length: Count | None = None
+    """Longest output in tokens; unset: twice the source and 50 more."""
     batch_tokens: Count | None = None
-    """Most padded source tokens decoded side by side by a worker with one beam; each further beam counts a fifth of the
-    first. Unset: 5,120, on CUDA up to 102,400 as memory allows."""
+    """Padded source tokens that a worker decodes at once, at most; a longer sentence comes alone. Unset: chosen by the
+    device, its memory and the number of beams."""
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     """Likeliest translations of each source piece that a translation may be made of, beside the most frequent
     pieces: faster, and now and then another translation. 0: all pieces may come."""

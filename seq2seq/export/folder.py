@@ -14,7 +14,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.export.readme import readme
 from seq2seq.export.weights import refuse_unfit, to_spec
 from seq2seq.lines import cannot_write, sync_folder
-from seq2seq.translation.loading import load_model, read_run
+from seq2seq.translation.loading import load_model, max_src_length, read_run
 
 QUANTIZATIONS = (
     "float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16",
@@ -61,8 +61,8 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
     _refuse_place(folder, run, overwrite=overwrite)
     manifest, config, tokenizer = read_run(run)
     refuse_unfit(config.model)
-    max_src_length = int(manifest.info.get("max_src_length", config.data.max_length))
-    n_positions = _n_positions(config, max_src_length)
+    longest_src = max_src_length(manifest, config)
+    n_positions = _n_positions(config, longest_src)
 
     spec = to_spec(
         load_model(run, manifest, config, tokenizer),
@@ -74,7 +74,7 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
     with _whole_folder(folder) as new:
         spec.save(str(new))
         (new / "tokenizer.model").write_bytes(tokenizer.model)
-        text = readme(config, quantization=quantization, n_positions=n_positions, max_src_length=max_src_length)
+        text = readme(config, quantization=quantization, n_positions=n_positions, max_src_length=longest_src)
         (new / "README.md").write_text(text, encoding="utf-8", newline="\n")
         n_bytes = sum(path.stat().st_size for path in new.iterdir())
         aside = move_aside(folder) if overwrite and _is_taken(folder) else None

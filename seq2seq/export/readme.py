@@ -3,7 +3,7 @@
 from seq2seq.config import RunConfig, parse_langs
 
 _BATCH_TOKENS = 5120
-"""Where the run leaves them to the machine."""
+"""With one beam, if the run leaves them to the machine."""
 _PYTHON = """\
 import sys
 
@@ -48,7 +48,7 @@ def readme(config: RunConfig, *, quantization: str, n_positions: int | None, max
         _PYTHON.replace("BEAM_SIZE", str(decoding.beam_size))
         .replace("LENGTH_PENALTY", str(decoding.alpha))
         .replace("MAX_LENGTH", longest)
-        .replace("BATCH_TOKENS", str(max(1, (decoding.batch_tokens or _BATCH_TOKENS) // decoding.beam_size)))
+        .replace("BATCH_TOKENS", str(decoding.batch_tokens or max(1, _BATCH_TOKENS // decoding.beam_size)))
     )
     text = f"""# {src} → {tgt}, for CTranslate2
 

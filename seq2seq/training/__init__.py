@@ -2,15 +2,25 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seq2seq.batching import epoch_updates
-from seq2seq.checkpoint import Checkpoint, load_checkpoint, lock, move_aside, read_file, read_manifest
-from seq2seq.config import PRESETS, Layer, RunConfig, build, difference, merge, parse_langs, parse_toml
+from seq2seq.checkpoint import (
+    Checkpoint,
+    Limits,
+    Manifest,
+    load_checkpoint,
+    lock,
+    move_aside,
+    prune_checkpoints,
+    read_file,
+    read_manifest,
+)
+from seq2seq.config import PRESETS, Layer, RunConfig, build, difference, merge, parse_langs
 from seq2seq.corpus import read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
@@ -33,7 +43,8 @@ from seq2seq.training.loop import StopSignal
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Finished, Notice, Progress
 from seq2seq.training.run import MANY_PAIRS, Run
-from seq2seq.translation import pick_device
+from seq2seq.training.state import BudgetState, Cadence, CorpusId, TrainingState
+from seq2seq.translation import pick_device, read_config
 
 __all__ = ["Request", "train"]
 
@@ -97,11 +108,12 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         notices: list[Notice] = []
         checkpoint = load_checkpoint(folder, warn=lambda text: notices.append(Notice(text, warning=True)))
         yield from notices
-        if checkpoint is None:
-            _refuse_lost_checkpoints(folder)
-            yield from _start(request, asked, device, stop, began)
+        if checkpoint is not None:
+            yield from _resume(request, checkpoint, device, stop, began)
+        elif (folder / "manifest.json").exists():
+            yield _without_checkpoint(request, read_manifest(folder))
         else:
-            yield from _go_on(request, checkpoint, device, stop, began)
+            yield from _start(request, asked, device, stop, began)
 
 
 def _refuse_foreign_folder(folder: Path) -> None:
@@ -117,15 +129,6 @@ def _refuse_foreign_folder(folder: Path) -> None:
                 mend="name a new folder after -o",
                 code=ExitCode.REFUSED,
             )
-
-
-def _refuse_lost_checkpoints(folder: Path) -> None:
-    if (folder / "manifest.json").exists():
-        raise UserError(
-            f"{folder} holds a model, but no checkpoint that training could go on from",
-            mend="name a new folder after -o, or give --overwrite to move this one aside",
-            code=ExitCode.REFUSED,
-        )
 
 
 def _require_data(config: RunConfig) -> None:
@@ -162,13 +165,18 @@ def _start(
         config = _configuration(advice, request.layers)
         an_epoch = _updates_an_epoch(config, prepared)
     yield from _drain([*told, *explain_choice(config, advice, n_pairs, len(prepared.tokenizer), device.type)])
-    asked_for = {
-        "limits": [getattr(config.training, name) for name in LIMITS],
-        "derived": [key for key in _CADENCES if getattr(config.training, key) is None],
-    }
+    limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
+    derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
     config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
     yield Notice(explain_length(config, prepared, an_epoch, device))
-    run = Run(request.run, config, prepared, device, stop, asked_for, most_epochs(config) * an_epoch, began)
+    state = TrainingState(
+        config=config,
+        limits=limits,
+        derived=derived,
+        corpora=tuple(CorpusId(role=record.role, sha256=record.sha256) for record in prepared.corpora),
+        tokenizer_sha256=prepared.tokenizer_sha256,
+    )
+    run = Run(request.run, state, prepared, device, stop, most_epochs(config) * an_epoch, began)
     yield from run.train(None)
 
 
@@ -179,7 +187,7 @@ def _configuration(advice: Advice, layers: list[Layer]) -> RunConfig:
     return build(merge([*below, *layers]), where="the configuration")
 
 
-_CADENCES = ("valid_every", "save_every")
+_CADENCES: tuple[Cadence, ...] = ("valid_every", "save_every")
 """Keys of ``training`` that follow from the length of training where they are left open."""
 
 
@@ -191,44 +199,24 @@ def _updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
     return sum(1 for _ in order)
 
 
-def _go_on(
+def _resume(
     request: Request, checkpoint: Checkpoint, device: torch.device, stop: StopSignal, began: float
 ) -> Iterator[Progress]:
     """A run that has a checkpoint: what the command leaves open is taken from the run."""
-    stored_layer: Layer = checkpoint.state["config"]
-    stored = build(stored_layer, where=str(checkpoint.path))
-    given = merge(request.layers)
-    config = build(merge([stored_layer, given]), where="the configuration")
-    changed = [line for line in difference(stored, config) if line.partition(":")[0] not in _MAY_CHANGE]
-    # The run's own config.toml names the length penalty that was chosen at its end.
-    changed = [line for line in changed if line != f"decoding.length_penalty: None -> {_chosen_alpha(request.run)}"]
-    if given.get("preset", stored.preset) != stored.preset:
-        changed.insert(0, f"preset: {stored.preset} -> {given['preset']}")
-    if changed:
-        raise UserError(
-            f"{request.run} was trained with another configuration: {', '.join(changed)}",
-            mend="give the same command to go on, another -o for another run, or --overwrite to start anew",
-            code=ExitCode.REFUSED,
-        )
-    config = replace(stored, data=config.data, training=config.training)  # of all the rest nothing has changed
-    config, limits = _with_limits(config, given, stored, checkpoint.state["limits"])
-    config = _open_cadences(config, given, stored, checkpoint.state["derived"])
-    told: list[str] = []
-    if _is_finished(request.run, checkpoint, config, new_limits=limits != checkpoint.state["limits"]):
-        manifest = read_manifest(request.run)
-        yield Finished(
-            update=checkpoint.update,
-            best_update=manifest.update,
-            scores=manifest.scores,
-            seconds=checkpoint.state["seconds"],
-            reason="it was finished already",
-            already=True,
-        )
+    state = TrainingState.from_json(checkpoint.state, checkpoint.path)
+    config, limits = _resumed_config(request, state.config, state.limits)
+    config = _open_cadences(config, merge(request.layers), state)
+    manifest = read_manifest(request.run) if (request.run / "manifest.json").exists() else None
+    if manifest is not None and _is_finished(manifest, state.update, config, limits):
+        prune_checkpoints(request.run, min(1, config.training.keep_checkpoints))
+        yield _finished_already(manifest)
         return
+    told: list[str] = []
     folder = request.run / "prepared"
-    corpora = read_corpora(folder, config.data, told.append, expected=checkpoint.state["corpora"])
-    prepared = prepare(folder, config.data, corpora, told.append, model=_own_tokenizer(request.run))
-    if prepared.tokenizer_sha256 != checkpoint.state["tokenizer"]:
+    expected = [[corpus.role, corpus.sha256] for corpus in state.corpora]
+    corpora = read_corpora(folder, config.data, told.append, expected=expected)
+    prepared = prepare(folder, config.data, corpora, told.append, model=_own_tokenizer(request.run, manifest))
+    if prepared.tokenizer_sha256 != state.tokenizer_sha256:
         raise UserError(
             f"{request.run} was trained with another tokenizer than {config.data.tokenizer or 'its text makes now'}",
             mend="restore that tokenizer, or give --overwrite to start anew",
@@ -237,60 +225,102 @@ def _go_on(
     an_epoch = _updates_an_epoch(config, prepared)
     config = complete(config, "small", prepared.n_tgt_tokens, an_epoch, device.type)
     yield from _drain(told)
-    asked_for = {"limits": limits, "derived": checkpoint.state["derived"]}
-    run = Run(request.run, config, prepared, device, stop, asked_for, most_epochs(config) * an_epoch, began)
+    # With a new limit the length of training is open again.
+    budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
+    state = replace(state, config=config, limits=limits, budget=budget)
+    run = Run(request.run, state, prepared, device, stop, most_epochs(config) * an_epoch, began)
     yield from run.train(checkpoint)
 
 
-def _chosen_alpha(folder: Path) -> float | None:
-    if not (folder / "manifest.json").exists():
-        return None
-    config = read_file(folder, read_manifest(folder), "config.toml")
-    return build(parse_toml(config, folder / "config.toml"), where=str(folder)).decoding.length_penalty
+def _without_checkpoint(request: Request, manifest: Manifest) -> Finished:
+    """A run that holds a model and no checkpoint: it may be finished, and cannot be trained further.
+
+    Raises:
+        UserError: the command asks for more training, or for another configuration (78).
+    """
+    run = request.run
+    mend = "give another -o for another run, or --overwrite to move this one aside"
+    if not manifest.finished:
+        what = f"{run} holds a model, but no checkpoint to resume training from"
+        raise UserError(what, mend=mend, code=ExitCode.REFUSED)
+    config, limits = _resumed_config(request, read_config(run, manifest), manifest.limits)
+    if not _is_finished(manifest, manifest.update, config, limits):
+        raise UserError(
+            f"{run} is finished and kept no checkpoint to train further from (training.keep_checkpoints was 0)",
+            mend=mend,
+            code=ExitCode.REFUSED,
+        )
+    return _finished_already(manifest)
 
 
-def _own_tokenizer(folder: Path) -> bytes | None:
+def _finished_already(manifest: Manifest) -> Finished:
+    assert manifest.final_update is not None
+    return Finished(
+        update=manifest.final_update,
+        best_update=manifest.update,
+        scores=manifest.scores,
+        seconds=manifest.seconds,
+        reason="it was finished already",
+        already=True,
+    )
+
+
+def _resumed_config(request: Request, stored: RunConfig, before: Limits) -> tuple[RunConfig, Limits]:
+    """The run's configuration with what this command may change, and the limits asked for by now.
+
+    Raises:
+        UserError: the command changes something else (78).
+    """
+    given = merge(request.layers)
+    config = build(merge([asdict(stored), given]), where="the configuration")
+    changed = [line for line in difference(stored, config) if line.partition(":")[0] not in _MAY_CHANGE]
+    if given.get("preset", stored.preset) != stored.preset:
+        changed.insert(0, f"preset: {stored.preset} -> {given['preset']}")
+    if changed:
+        raise UserError(
+            f"{request.run} was trained with another configuration: {', '.join(changed)}",
+            mend="give the same command to resume, another -o for another run, or --overwrite to start over",
+            code=ExitCode.REFUSED,
+        )
+    limits = Limits(**{name: given.get("training", {}).get(name) for name in LIMITS})
+    if limits in (Limits(), before):  # nothing new is asked for
+        limits, in_force = before, {name: getattr(stored.training, name) for name in LIMITS}
+    else:
+        in_force = asdict(limits)
+    training = replace(config.training, **in_force)
+    return replace(stored, data=config.data, training=training), limits
+
+
+def _own_tokenizer(folder: Path, manifest: Manifest | None) -> bytes | None:
     """The tokenizer of a run that has been validated once."""
-    if not (folder / "manifest.json").exists():
-        return None
-    return read_file(folder, read_manifest(folder), "tokenizer.model")
+    return None if manifest is None else read_file(folder, manifest, "tokenizer.model")
 
 
-def _with_limits(
-    config: RunConfig, given: Layer, stored: RunConfig, before: list[float | None]
-) -> tuple[RunConfig, list[float | None]]:
-    """New limits take the place of the old ones, with all that was derived from them; the limits asked for."""
-    before = [*before, None][: len(LIMITS)]  # older runs know of no time budget
-    limits = [given.get("training", {}).get(name) for name in LIMITS]
-    if not any(limits) or limits == before:
-        of_run = {name: getattr(stored.training, name) for name in LIMITS}
-        return replace(config, training=replace(config.training, **of_run)), before
-    of_command: dict[str, Any] = dict(zip(LIMITS, limits, strict=True))
-    return replace(config, training=replace(config.training, **of_command)), limits
-
-
-def _open_cadences(config: RunConfig, given: Layer, stored: RunConfig, derived: list[str]) -> RunConfig:
+def _open_cadences(config: RunConfig, given: Layer, state: TrainingState) -> RunConfig:
     """What followed from the old length of training follows from the new one, unless it is given now."""
     asked = given.get("training", {})
-    # A time budget has settled them with the length, for good.
-    settled = config.training.time_budget is not None and config.training.max_updates is not None
+    # A time budget that became a number of updates has set them too, for good.
+    is_set = config.training.time_budget is not None and config.training.max_updates is not None
     opened: dict[str, Any] = {
-        key: getattr(stored.training, key) if settled else None for key in derived if asked.get(key) is None
+        key: getattr(state.config.training, key) if is_set else None for key in state.derived if asked.get(key) is None
     }
     return replace(config, training=replace(config.training, **opened))
 
 
-def _is_finished(folder: Path, checkpoint: Checkpoint, config: RunConfig, *, new_limits: bool) -> bool:
-    """Whether this run has ended, and this command does not ask for more."""
-    if not (folder / "manifest.json").exists():
+def _is_finished(manifest: Manifest, update: int, config: RunConfig, limits: Limits) -> bool:
+    """Whether a run has ended, and this command does not ask for more.
+
+    Args:
+        manifest: of the run.
+        update: that training would be resumed from.
+        config: what the command asks for.
+        limits: what the command asks for.
+    """
+    final = manifest.final_update
+    if not manifest.finished or final is None or update > final:  # resumed since then, and interrupted
         return False
-    manifest = read_manifest(folder)
-    if not manifest.finished or checkpoint.update > manifest.info["ended_at"]:  # gone on with since, and interrupted
-        return False
-    before = checkpoint.state["config"]["training"]
-    now = config.training
-    more = (now.max_updates or checkpoint.update + 1) > max(checkpoint.update, before["max_updates"] or 0)
-    return not (new_limits and more) and now.patience == before["patience"]
+    more = (config.training.max_updates or final + 1) > max(final, manifest.max_updates or 0)
+    return not (limits != manifest.limits and more) and config.training.patience == manifest.patience
 
 
 def _drain(told: list[str]) -> Iterator[Notice]:

@@ -1,8 +1,9 @@
 """How many updates there is time for, where a run has been given a time to end."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from seq2seq.config import TrainingConfig
+from seq2seq.training.state import BudgetState
 
 _EARLY = 0.05
 """Share of the time that updates have taken when their number is settled."""
@@ -34,12 +35,10 @@ class Budget:
     """Updates that take as long as a validation, at a guess before one is measured."""
     finish: float
     """Seconds that the end takes apart from validating."""
-    settled: int = 0
-    """How often the number of updates has been settled, in all parts of the run."""
-    updates: int = 0
-    """Timed since it was settled last, in all parts of the run."""
-    seconds: float = 0.0
-    """They took, with all that comes between them but for validations."""
+    state: BudgetState = field(default_factory=BudgetState)
+    """What a resumed run goes by."""
+    settled_update: int | None = None
+    """Update after which the number of updates was set last by this command."""
     _warming_up: int = _WARMING_UP
     _last: float = 0.0
     """When the last update had been made, or a validation after it."""
@@ -51,8 +50,8 @@ class Budget:
         if self._warming_up:
             self._warming_up -= 1
         else:
-            self.updates += 1
-            self.seconds += elapsed - self._last
+            seconds = self.state.seconds + elapsed - self._last
+            self.state = replace(self.state, updates=self.state.updates + 1, seconds=seconds)
         self._last = elapsed
 
     def validated(self, seconds: float) -> None:
@@ -73,8 +72,9 @@ class Budget:
         """
         if training.time_budget is None or not self._is_due(training, update, elapsed):
             return None
-        self.settled += 1
-        seconds = self.seconds / max(1, self.updates)
+        seconds = self.state.seconds / max(1, self.state.updates)
+        # The machine may be a faster or slower one from here on.
+        self.state, self.settled_update = BudgetState(times_set=self.state.times_set + 1), update
         validation = self.validation_updates * seconds if self._validation is None else self._validation
         end = (1 + _FINISHING) * validation + self.finish  # with the last validation
         left = training.time_budget - elapsed - min(end, _ENDING * training.time_budget)
@@ -89,7 +89,6 @@ class Budget:
         max_updates = max(1, update, min(update + n_updates, self.most_updates))
         if valid_every is None:
             valid_every = -(-max_updates // (n_validations if n_updates else 1))
-        self.updates, self.seconds = 0, 0.0  # the machine may be a faster or slower one from here on
         return replace(
             training,
             max_updates=max_updates,
@@ -99,11 +98,11 @@ class Budget:
 
     def _is_due(self, training: TrainingConfig, update: int, elapsed: float) -> bool:
         assert training.time_budget is not None
-        known = self.updates >= _FEW
-        if self.settled == 0:
-            some = self.seconds >= _EARLY * training.time_budget or update >= _EARLY * self.most_updates
+        known = self.state.updates >= _FEW
+        if self.state.times_set == 0:
+            some = self.state.seconds >= _EARLY * training.time_budget or update >= _EARLY * self.most_updates
             return (known and some) or elapsed >= training.time_budget
-        if self.settled > 1 or training.max_updates is None or training.valid_every is None:
+        if self.state.times_set > 1 or training.max_updates is None or training.valid_every is None:
             return False
         # Not before a validation has shown what it takes, if there is one.
         validated = self._validation is not None or training.valid_every > update

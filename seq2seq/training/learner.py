@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.batching import Batch, collate
+from seq2seq.batching import Batch, collate, derived_seed
 from seq2seq.config import RunConfig
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
@@ -38,6 +38,13 @@ def _micro_batch_tokens(device: torch.device) -> int:
         return _MICRO_BATCH_TOKENS["cpu"]
     large = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= _SMALL_GPU
     return _MICRO_BATCH_TOKENS["GPU" if large else "small GPU"]
+
+
+def _seed_generator(device: torch.device, seed: int) -> None:
+    """Seed the generator that dropout on this device draws from."""
+    # torch.manual_seed would queue a call for each kind of accelerator that is not in use, every time.
+    generator = torch.default_generator if device.type == "cpu" else torch.get_device_module(device)
+    generator.manual_seed(seed)
 
 
 class _Pass(NamedTuple):
@@ -79,6 +86,8 @@ class _Task(NamedTuple):
     """One forward pass each."""
     n_tokens: int
     """Target tokens of the whole update."""
+    seeds: list[int]
+    """Of the dropout masks of each part."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,7 @@ class Learner:
     def _update(self, portion: Portion, number: int) -> Learned:
         while True:
             try:
-                learned = self._gradient(portion)
+                learned = self._gradient(portion, number)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -208,11 +217,15 @@ class Learner:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
-    def _gradient(self, portion: Portion) -> Learned:
+    def _gradient(self, portion: Portion, number: int) -> Learned:
         """Accumulate the gradient of the mean loss over an update's target tokens."""
         self.optimizer.zero_grad(set_to_none=True)
-        shares = portion.shares(len(self.replicas))
-        tasks = [_Task(self._passes(share), portion.n_tgt_tokens) for share in shares]
+        tasks = []
+        for nth, share in enumerate(portion.shares(len(self.replicas))):
+            parts = self._passes(share)
+            # Dropout depends on nothing that came before: a resumed run needs no generator's state.
+            seeds = [derived_seed(self.training.seed, number, nth, part) for part in range(len(parts))]
+            tasks.append(_Task(parts, portion.n_tgt_tokens, seeds))
         learned = self.replicas.run(tasks)
         return sum(learned[1:], learned[0])
 
@@ -221,8 +234,9 @@ class Learner:
 
     def _learn(self, task: _Task) -> Learned:
         learned = Learned(0.0, 0, 0, 0)
-        for part in task.parts:
+        for part, seed in zip(task.parts, task.seeds, strict=True):
             batch = collate(part.src, part.tgt)
+            _seed_generator(self.device, seed)
             with self._autocast():
                 loss_sum = self.sum_of_losses(_Pass.of(batch, self.device))
             # Divide by the tokens of the whole update: averaging each micro-batch first would make a
@@ -248,7 +262,7 @@ class Learner:
         self.micro_batch_tokens //= 2
 
     def state(self) -> tuple[dict[str, Tensor], int]:
-        """Everything that the next update depends on, apart from random numbers; and how much is averaged.
+        """All tensors that the next update depends on, and how much is averaged.
 
         Returns:
             Tensors by name, and a count for ``load_state``.

@@ -10,7 +10,7 @@ from itertools import chain, count
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.batching import Ids, Pool, epoch_pools, micro_batches
+from seq2seq.batching import Ids, Pool, derived_seed, epoch_pools, micro_batches
 from seq2seq.config import RunConfig
 from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import UNK, Tokenizer
@@ -197,8 +197,8 @@ class Loader:
                 return None
             src, tgt = self._ids.take(pool.rows[start : start + _DRAWN_AT_ONCE])
             likeliest = [ids.tolist() for ids in (*src, *tgt)]
-            seed = np.random.SeedSequence((self._training.seed, place.epoch, place.before, start)).generate_state(1)[0]
-            drawn = self._tokenizer.sample(likeliest, self._data.subword_sampling, int(seed) >> 1)
+            seed = derived_seed(self._training.seed, place.epoch, place.before, start)
+            drawn = self._tokenizer.sample(likeliest, self._data.subword_sampling, seed >> 32)
             # A text in too many pieces stays as it was: a model may have no room for more. So does one with
             # characters that the tokenizer does not know: decoding has lost them.
             rows = [

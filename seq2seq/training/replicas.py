@@ -105,8 +105,6 @@ class Replicas(Generic[Task, Result]):
     def run(self, tasks: Sequence[Task]) -> list[Result]:
         """Have each task learnt by another replica, all at once, and add their gradients to the model's own.
 
-        What is drawn at random follows from this process's default generator.
-
         Args:
             tasks: as many as there are replicas, or fewer.
 
@@ -119,7 +117,7 @@ class Replicas(Generic[Task, Result]):
         busy = self._others[: len(tasks) - 1]
         try:
             for other, task in zip(busy, tasks[1:], strict=True):
-                other.begin(task, seed=int(torch.randint(2**63 - 1, ())))
+                other.begin(task)
             mine = _attempt(self._learn, tasks[0])
             answers = [mine, *(other.answer() for other in busy)]
         except BaseException:
@@ -154,10 +152,10 @@ class _Process(Generic[Task, Result]):
         self.pid, self.end = self._process.pid, self._process.end
         theirs.close()
 
-    def begin(self, task: Task, *, seed: int) -> None:
+    def begin(self, task: Task) -> None:
         """Set it to work."""
         with contextlib.suppress(OSError):  # found out when no answer comes
-            self._connection.send((task, seed))
+            self._connection.send(task)
 
     def answer(self) -> Result | Exception:
         """What came of it: a result, or an error.
@@ -190,8 +188,7 @@ def _serve(
         parameter.grad = gradient
     with contextlib.suppress(EOFError, OSError):
         while True:
-            task, seed = _awake(connection).recv()
-            torch.default_generator.manual_seed(seed)
+            task = _awake(connection).recv()
             for gradient in gradients:
                 gradient.zero_()
             connection.send(_attempt(learn, task))

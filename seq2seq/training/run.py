@@ -1,7 +1,7 @@
 """A run folder while it is trained in: what is put into it, and when."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,10 +11,15 @@ import torch
 from torch import Tensor
 
 from seq2seq.checkpoint import (
+    CONFIG,
+    NEXT_CONFIG,
     SHORTLIST,
     Checkpoint,
+    Manifest,
     commit,
     model_name,
+    prune_checkpoints,
+    read_file,
     read_manifest,
     read_tensors,
     truncate_metrics,
@@ -30,6 +35,7 @@ from seq2seq.training.loop import StopSignal, Trainer
 from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, Notice, Progress, Started
+from seq2seq.training.state import TrainingState
 from seq2seq.training.validation import ValidationSet
 from seq2seq.translation import load_weights
 
@@ -39,6 +45,8 @@ MANY_PAIRS = 100_000
 _SAVING, _LEARNING_A_PAIR = 2.0, 1e-4
 """Seconds that the end of a run takes, at a guess; a time budget is kept to by them."""
 
+_TOKENIZER = "tokenizer.model"
+
 
 class Run:
     """A run folder while it is trained in."""
@@ -46,17 +54,17 @@ class Run:
     def __init__(
         self,
         folder: Path,
-        config: RunConfig,
+        state: TrainingState,
         prepared: Prepared,
         device: torch.device,
         stop: StopSignal,
-        asked_for: dict[str, Any],
         most_updates: int,
         began: float,
     ) -> None:
         self.folder = folder
         self.prepared = prepared
         self.stop = stop
+        config = state.config
         self.validation = ValidationSet(
             prepared.valid,
             prepared.tokenizer,
@@ -70,20 +78,22 @@ class Run:
             validation_updates=self.validation.n_tgt_tokens() / config.training.batch_tokens,
             finish=_SAVING + _LEARNING_A_PAIR * min(prepared.n_pairs, MOST_PAIRS),
         )
-        self.trainer = Trainer(
-            folder, config, prepared, self.validation, device, stop, self._commit_best, budget, began
-        )
-        self.trainer.remembered |= asked_for
+        self.trainer = Trainer(folder, state, prepared, self.validation, device, stop, self._commit_best, budget, began)
 
     def train(self, checkpoint: Checkpoint | None) -> Iterator[Progress]:
-        """Train from the beginning or from a checkpoint, then settle the length penalty and finish."""
+        """Train from the start or from a checkpoint, then choose the length penalty and finish."""
         trainer = self.trainer
         if trainer.device.type == "cpu":
             keep_freed_memory()  # not before: what preparing has done with is not wanted again
         if checkpoint is not None:
-            trainer.restore(checkpoint)
-        # The line of a validation that is still to be made up for is written with it.
-        truncate_metrics(self.folder, trainer.update - trainer.validation_is_due())
+            trainer.load(checkpoint.tensors)
+            in_place = self._manifest()
+            # A crash may have come between the save and the commit of the best weights.
+            if trainer.load_best() and (in_place is None or in_place.update < trainer.state.update):
+                self._commit_best(trainer.averaged_weights())
+        update = trainer.state.update
+        # A validation that was broken off is made up for, and writes its line again.
+        truncate_metrics(self.folder, update - 1 if trainer.validation_is_due() else update)
         yield Started(
             config=trainer.config,
             device=str(trainer.learner.device),
@@ -92,38 +102,49 @@ class Run:
             n_tgt_tokens=self.prepared.n_tgt_tokens,
             vocab_size=len(self.prepared.tokenizer),
             n_parameters=n_parameters(trainer.learner.model),
-            update=trainer.update,
+            update=update,
         )
         yield from trainer.train()
-        if self.prepared.n_pairs > MANY_PAIRS:
-            yield Notice("learning which pieces translate which")
-        tokenizer = self.prepared.tokenizer
-        shortlist = build_lexicon(
-            self.prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=self._check_interrupted
-        )
-        if trainer.config.decoding.length_penalty is None:
-            yield Notice("choosing the length penalty on the validation pairs")
-        yield self._finish(shortlist)
+        yield from self._finish()
 
-    def _finish(self, shortlist: dict[str, Tensor]) -> Finished:
+    def _finish(self) -> Iterator[Progress]:
         """Choose the length penalty with the best weights, and mark the run as finished."""
         trainer = self.trainer
         reason = trainer.reason_to_end()
         assert reason is not None
         manifest = read_manifest(self.folder)
-        weights = read_tensors(self.folder, manifest, manifest.weights)
-        load_weights(trainer.best_model, weights)
-        # The manifest's, not the trainer's: one that went on from an older checkpoint may have met another best.
-        best_update, scores = manifest.update, dict(manifest.scores)
-        config = trainer.config
+        new: dict[str, bytes | Mapping[str, Tensor]] = {}
+        if SHORTLIST not in manifest.files:
+            if self.prepared.n_pairs > MANY_PAIRS:
+                yield Notice("learning which pieces translate which")
+            tokenizer = self.prepared.tokenizer
+            new[SHORTLIST] = build_lexicon(
+                self.prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=self._check_interrupted
+            )
+        config, scores = trainer.config, dict(manifest.scores)
+        alpha = None
         if config.decoding.length_penalty is None:
+            yield Notice("choosing the length penalty on the validation pairs")
+            load_weights(trainer.best_model, read_tensors(self.folder, manifest, manifest.weights))
             alpha, bleu = self.validation.choose_alpha(trainer.best_model, config.decoding, self._check_interrupted)
-            config = replace(config, decoding=replace(config.decoding, length_penalty=alpha))
             if bleu is not None:
                 scores["bleu_beam"] = bleu
-        self._commit(weights, best_update, scores, config, shortlist)
+        # Update and scores are the manifest's: a run resumed from an older checkpoint may have met another best.
+        said = replace(
+            self._said(manifest.update, scores), finished=True, final_update=trainer.state.update, length_penalty=alpha
+        )
+        toml = _repeating(config)
+        if toml != read_file(self.folder, manifest, manifest.config):
+            # Limits changed since the first commit. No file changes under its name: the new one comes by another first.
+            kept = manifest.files.keys() - {CONFIG, NEXT_CONFIG}
+            manifest = commit(self.folder, replace(manifest, finished=False), {NEXT_CONFIG: toml}, kept)
+        if manifest.config == NEXT_CONFIG:
+            new[CONFIG] = toml
+        commit(self.folder, said, new, manifest.files.keys() - {NEXT_CONFIG})
+        self._write_card(config, scores, rewrite=True)
+        prune_checkpoints(self.folder, min(1, trainer.training.keep_checkpoints))
         discard(self.folder / "prepared")
-        return Finished(trainer.update, best_update, scores, trainer.seconds, reason)
+        yield Finished(trainer.state.update, manifest.update, scores, trainer.seconds, reason)
 
     def _check_interrupted(self) -> None:
         """Everything is saved by now: an interrupted finish is made up for by the same command."""
@@ -131,46 +152,49 @@ class Run:
         if signal_number is not None:
             raise Interrupted(signal_number, saved=True)
 
-    def _commit_best(self, weights: dict[str, Tensor], update: int, scores: dict[str, float]) -> None:
-        self._commit(weights, update, scores, self.trainer.config)
+    def _commit_best(self, weights: dict[str, Tensor]) -> None:
+        """Put the best weights into the folder, with all that belongs to them if it is not there yet."""
+        best = self.trainer.state.best
+        assert best is not None
+        manifest = self._manifest()
+        old = manifest.files if manifest is not None else {}
+        files: dict[str, bytes | Mapping[str, Tensor]] = {model_name(best.update, old): weights}
+        if manifest is None:
+            files |= {CONFIG: _repeating(self.trainer.config), _TOKENIZER: self.prepared.tokenizer.model}
+        kept = [name for name in old if manifest is None or name != manifest.weights]
+        commit(self.folder, self._said(best.update, best.scores), files, kept)
+        self._write_card(self.trainer.config, best.scores)
 
-    def _commit(
-        self,
-        weights: dict[str, Tensor],
-        update: int,
-        scores: dict[str, float],
-        config: RunConfig,
-        shortlist: dict[str, Tensor] | None = None,
-    ) -> None:
-        """Put the weights to translate with, and all that belongs to them, into the folder.
+    def _manifest(self) -> Manifest | None:
+        return read_manifest(self.folder) if (self.folder / "manifest.json").exists() else None
 
-        The last commit brings the shortlist and says that the run is finished.
-        """
-        finished = shortlist is not None
-        if config.training.max_updates is not None:
-            # Whoever repeats the run wants its updates, not its minutes.
-            config = replace(config, training=replace(config.training, time_budget=None))
-        commit(
-            self.folder,
-            {
-                "config.toml": to_toml(config).encode(),
-                "tokenizer.model": self.prepared.tokenizer.model,
-                model_name(update): weights,
-                **({SHORTLIST: shortlist} if shortlist is not None else {}),
-            },
+    def _said(self, update: int, scores: dict[str, Any]) -> Manifest:
+        """The manifest of a run that goes on."""
+        state = self.trainer.state
+        return Manifest(
+            files={},
             update=update,
-            finished=finished,
-            scores=scores,
-            corpora=self.prepared.record(),
+            finished=False,
+            max_src_length=self.prepared.max_src_length,
+            vocab_size=len(self.prepared.tokenizer),
+            limits=state.limits,
+            max_updates=state.config.training.max_updates,
+            patience=state.config.training.patience,
+            seconds=round(self.trainer.seconds, 1),
             versions={name: version(name) for name in ("seq2seq", "torch", "sentencepiece", "sacrebleu")},
-            info={
-                "max_src_length": self.prepared.max_src_length,
-                "vocab_size": len(self.prepared.tokenizer),
-                "seconds": round(self.trainer.seconds, 1),
-                **({"ended_at": self.trainer.update} if finished else {}),
-            },
+            corpora=self.prepared.record(),
+            scores=scores,
         )
+
+    def _write_card(self, config: RunConfig, scores: dict[str, Any], *, rewrite: bool = False) -> None:
         card = self.folder / "README.md"
-        if not card.exists() or finished:
+        if rewrite or not card.exists():
             with contextlib.suppress(UserError):  # a full disk is reported where it costs something
                 model_card(card, config, scores, self.prepared.record())
+
+
+def _repeating(config: RunConfig) -> bytes:
+    """The configuration that repeats a run, as TOML: its updates and not its minutes, once they are known."""
+    if config.training.max_updates is not None:
+        config = replace(config, training=replace(config.training, time_budget=None))
+    return to_toml(config).encode()

@@ -36,6 +36,10 @@ class Scores:
     chrf: float
     hypotheses: list[str]
 
+    def figures(self) -> dict[str, float]:
+        """By the names of ``metrics.jsonl``."""
+        return {"valid_loss": self.loss, "bleu": self.bleu, "chrf": self.chrf}
+
 
 @dataclass(frozen=True)
 class ValidationSet:

@@ -51,13 +51,16 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
 
 
 _BATCH_TOKENS = {"cpu": 5120, "cuda": 102_400}
-"""On a CPU what stays in its cache; on a GPU as much as keeps it busy. Elsewhere nothing was measured."""
+"""With one beam. CPU: activations stay in its cache. GPU: enough to keep it busy. Other devices were not measured."""
 
 
 def fitting_batch_tokens(model: Transformer, beam_size: int) -> int:
-    """What ``decoding.batch_tokens`` is where nobody has said, for a model on its device."""
+    """The ``decoding.batch_tokens`` that is chosen if none is given, for a model on its device."""
     weight = model.output.weight
-    wanted = _BATCH_TOKENS.get(weight.device.type, _BATCH_TOKENS["cpu"])
+    # A further beam takes a fifth of what the first one and the source take.
+    wanted, least = (
+        5 * _BATCH_TOKENS.get(kind, _BATCH_TOKENS["cpu"]) // (4 + beam_size) for kind in (weight.device.type, "cpu")
+    )
     if weight.device.type != "cuda":
         return wanted
     # Keys and values of the source and of as many target tokens of each beam, with room for half as many more.
@@ -65,7 +68,7 @@ def fitting_batch_tokens(model: Transformer, beam_size: int) -> int:
     a_token = 2 * config.decoder_layers * config.d_model * (1 + 2 * beam_size) * weight.element_size()
     free, _ = torch.cuda.mem_get_info(weight.device)
     free += torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
-    return max(_BATCH_TOKENS["cpu"], min(wanted, free // 2 * (4 + beam_size) // (5 * a_token)))
+    return max(least, min(wanted, free // 2 // a_token))
 
 
 def is_out_of_memory(error: Exception) -> bool:

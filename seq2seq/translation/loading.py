@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.checkpoint import SHORTLIST, Manifest, read_file, read_manifest, read_tensors
-from seq2seq.config import DecodingConfig, RunConfig, build, parse_langs, parse_toml
+from seq2seq.config import DecodingConfig, RunConfig, build, known_layer, parse_langs, parse_toml
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.shortlist import Shortlist
@@ -23,10 +23,23 @@ def read_run(run: Path) -> tuple[Manifest, RunConfig, Tokenizer]:
         UserError: the folder is missing (66), or something in it must not be used (78).
     """
     manifest = read_manifest(run)
-    toml = run / "config.toml"
-    config = build(parse_toml(read_file(run, manifest, toml.name), toml), where=str(toml))
+    config = read_config(run, manifest)
     tokenizer = Tokenizer(read_file(run, manifest, "tokenizer.model"), str(run / "tokenizer.model"))
     return manifest, config, tokenizer
+
+
+def read_config(run: Path, manifest: Manifest) -> RunConfig:
+    """A run's configuration, with the length penalty that was chosen when training ended. Errors are ``read_run``'s."""
+    toml = run / manifest.config
+    config = build(known_layer(parse_toml(read_file(run, manifest, toml.name), toml)), where=str(toml))
+    if config.decoding.length_penalty is None:
+        config = replace(config, decoding=replace(config.decoding, length_penalty=manifest.length_penalty))
+    return config
+
+
+def max_src_length(manifest: Manifest, config: RunConfig) -> int:
+    """Longest source that a run's model is asked for in one piece, in tokens, EOS included."""
+    return config.data.max_length if manifest.max_src_length is None else manifest.max_src_length
 
 
 def read_langs(run: Path) -> tuple[str, str]:
@@ -47,7 +60,7 @@ def load_model(run: Path, manifest: Manifest, config: RunConfig, tokenizer: Toke
         load_weights(model, weights)
     except ValueError as error:
         raise UserError(
-            f"{where} does not fit {run / 'config.toml'}: {error}",
+            f"{where} does not fit {run / manifest.config}: {error}",
             mend="restore both files from one and the same run",
             code=ExitCode.REFUSED,
         ) from None
@@ -63,7 +76,7 @@ def load_shortlist(run: Path, manifest: Manifest, n: int) -> Shortlist:
     if SHORTLIST not in manifest.files:
         raise UserError(
             f"{run} holds no {SHORTLIST}",
-            mend="give --shortlist 0: the table is made when training finishes, and this run has not, or did before",
+            mend="give --shortlist 0: the table is made when training finishes, and this run has not",
             code=ExitCode.REFUSED,
         )
     table = read_tensors(run, manifest, SHORTLIST)

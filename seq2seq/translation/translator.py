@@ -33,7 +33,7 @@ from seq2seq.translation.batches import (
     split_long,
 )
 from seq2seq.translation.device import fitting_batch_tokens, pick_device, pick_dtype
-from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, read_run
+from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, max_src_length, read_run
 from seq2seq.translation.workers import cores, shared_out
 
 
@@ -140,7 +140,7 @@ class Translator:
             load_model(run, manifest, config, tokenizer).to(where, dtype),
             tokenizer,
             settings,
-            max_src_length=int(manifest.info.get("max_src_length", config.data.max_length)),
+            max_src_length=max_src_length(manifest, config),
             langs=parse_langs(config.data.langs),
             workers=workers,
             identity=manifest.files[manifest.weights],
@@ -248,8 +248,7 @@ class Translator:
     ) -> list[list[Hypothesis]]:
         """Search every unit, those of similar length together; results in the order of the units."""
         config = self.config
-        batch_tokens = config.batch_tokens or fitting_batch_tokens(self.model, config.beam_size)
-        at_once = 5 * batch_tokens // (4 + config.beam_size)  # source tokens under way in a worker
+        at_once = config.batch_tokens or fitting_batch_tokens(self.model, config.beam_size)
         of_a_batch = at_once // BATCHES_AT_ONCE[self.device.type == "cpu"]
         batches = list(length_batches(units, of_a_batch, shares=self._n_workers))
         job = SearchJob(config, self.device, self._most, scored, room=at_once - of_a_batch)

@@ -1,0 +1,104 @@
+"""What a checkpoint says in JSON: where a run stands, and what the next command must know of it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from seq2seq.checkpoint import Limits, parse_stored
+from seq2seq.config import RunConfig, known_layer
+from seq2seq.config.records import Count, Real, record
+from seq2seq.training.progress import Report
+
+Cadence = Literal["valid_every", "save_every"]
+"""Keys of ``training`` that follow from the length of training if they are left open."""
+
+
+@record
+class Best:
+    """The best validation so far."""
+
+    update: Count
+    metric: Real
+    """What ``training.best_metric`` compares; larger is better."""
+    scores: dict[str, float]
+
+
+@record
+class BudgetState:
+    """How far a time budget has been turned into a number of updates."""
+
+    times_set: Count = 0
+    """How often the number of updates has been set: once early in the run, once more later."""
+    updates: Count = 0
+    """Updates timed since then."""
+    seconds: Real = 0.0
+    """Duration of these, validations not counted."""
+
+
+@record
+class CorpusId:
+    """A corpus that the run reads, wherever it lies."""
+
+    role: str
+    """``train`` or ``valid``."""
+    sha256: str
+    """Of its pairs, in order."""
+
+
+@record
+class TrainingState:
+    """One run between two updates. Its tensors (weights, averages, optimizer) lie beside it in the checkpoint.
+
+    No state of a random generator is in it: what is drawn at random follows from the seed, the update and the part of
+    the update.
+    """
+
+    config: RunConfig
+    """With every key that was left open filled in, as far as it is known."""
+    limits: Limits
+    derived: tuple[Cadence, ...] = ()
+    """Which of these keys were left open."""
+    corpora: tuple[CorpusId, ...]
+    tokenizer_sha256: str
+    order: Literal["by_length"] = "by_length"
+    """How an epoch is ordered: pairs of similar length share an update, updates are shuffled."""
+    update: Count = 0
+    """Updates made."""
+    epoch: Count = 0
+    """Epochs finished."""
+    updates_in_epoch: Count = 0
+    """Updates made of the current epoch."""
+    validated_update: Count = 0
+    """Update of the last validation."""
+    best: Best | None = None
+    bad_validations: Count = 0
+    """Validations since the best one."""
+    micro_batch_tokens: Count | None = None
+    """Padded tokens in one forward pass, lowered when memory ran out; None: not chosen yet."""
+    n_averaged: Count = 0
+    """Updates in the average of the weights."""
+    seconds: Real = 0.0
+    """Training time, all parts of an interrupted run together."""
+    last_report: Report | None = None
+    budget: BudgetState = field(default_factory=BudgetState)
+
+    def to_json(self) -> dict[str, Any]:
+        """The state as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any], where: Path) -> Self:
+        """Read what ``to_json`` gave, by this version or another one of the same format.
+
+        Args:
+            stored: parsed JSON.
+            where: named in errors.
+
+        Raises:
+            UserError: a key without a default is missing, or a value is not one that this version knows (78).
+        """
+        config = stored.get("config")
+        return parse_stored(
+            cls, {**stored, "config": known_layer(config) if isinstance(config, dict) else config}, where
+        )

@@ -1,0 +1,78 @@
+"""The training state: what a checkpoint says in JSON, read by this version and by others of its format."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seq2seq.checkpoint import Limits
+from seq2seq.config import build
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.training.progress import Report
+from seq2seq.training.state import Best, BudgetState, CorpusId, TrainingState
+
+CONFIG = {
+    "data": {"langs": "de-en", "train": ["train"]},
+    "model": {"d_model": 32, "n_heads": 2, "dropout": 0.2},
+    "training": {"max_updates": 24, "valid_every": 8, "betas": [0.9, 0.99]},
+}
+REPORT = Report(update=24, epoch=3, loss=2.5, lr=1e-3, tgt_tokens_per_second=900.0, seconds=12.5, padding=0.1)
+STATE = TrainingState(
+    config=build(CONFIG, where="here"),
+    limits=Limits(max_epochs=3),
+    derived=("valid_every",),
+    corpora=(CorpusId(role="train", sha256="a" * 64), CorpusId(role="valid", sha256="b" * 64)),
+    tokenizer_sha256="c" * 64,
+    update=24,
+    epoch=3,
+    validated_update=24,
+    best=Best(update=16, metric=12.5, scores={"bleu": 12.5, "chrf": 30.0}),
+    bad_validations=1,
+    micro_batch_tokens=3072,
+    last_report=REPORT,
+    budget=BudgetState(times_set=1, updates=3, seconds=0.5),
+)
+
+
+def stored(**changes):
+    """The state as it lies on disk, with some keys changed; ``...`` leaves one out."""
+    state = json.loads(json.dumps(STATE.to_json()))
+    return {key: value for key, value in {**state, **changes}.items() if value is not ...}
+
+
+def test_it_survives_json():
+    assert TrainingState.from_json(stored(), Path("x")) == STATE
+
+
+def test_keys_of_a_later_version_are_ignored():
+    later = stored(ranks=8, best={**stored()["best"], "epoch": 2}, limits={"max_epochs": 3, "max_words": 9})
+    later["config"] = {**stored()["config"], "tracking": {"url": "x"}}
+    later["config"]["model"] = {**stored()["config"]["model"], "n_experts": 1}
+    later["last_report"] = {**stored()["last_report"], "loss_of_rank": [1.0]}
+    assert TrainingState.from_json(later, Path("x")) == STATE
+
+
+def test_missing_keys_get_their_defaults():
+    few = ("config", "limits", "corpora", "tokenizer_sha256")
+    state = TrainingState.from_json({key: stored()[key] for key in few}, Path("x"))
+    expected = {"config": STATE.config, "limits": STATE.limits, "corpora": STATE.corpora}
+    assert state == TrainingState(**expected, tokenizer_sha256=STATE.tokenizer_sha256)
+    assert (state.update, state.best, state.order, state.budget) == (0, None, "by_length", BudgetState())
+    shape = TrainingState.from_json(stored(config={"model": {"d_model": 32, "n_heads": 2}}), Path("x")).config.model
+    assert (shape.d_model, shape.d_ff) == (32, 1024)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({key: ...} for key in ("config", "limits", "corpora", "tokenizer_sha256")),
+        {"order": "by_topic"}, {"update": -1}, {"update": True}, {"epoch": "3"}, {"best": {"update": 3}},
+        {"limits": []},        {"corpora": None}, {"config": None}, {"config": {"model": {"d_model": "wide"}}}, {"seconds": "1"},
+        {"derived": ["seed"]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_this_version_does_not_know_is_refused(change):
+    with pytest.raises(UserError, match=rf"somewhere is damaged: '{next(iter(change))}") as caught:
+        TrainingState.from_json(stored(**change), Path("somewhere"))
+    assert caught.value.code == ExitCode.REFUSED
