@@ -1,7 +1,5 @@
 """The best next pieces: what grouping and blocks find is what sorting everything would."""
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,27 +12,14 @@ NEVER = [UNK, BOS, PAD]
 
 
 class Given:
-    """A model whose logits are what it is given; those of rough looks at them are off by up to ``error``."""
+    """A model whose logits are what it is given."""
 
-    def __init__(self, error: float | None = None) -> None:
-        self.error = error
-        self.looked_up = 0
+    def __init__(self) -> None:
         self.blocks: list[int] = []
 
     def logits(self, hidden: Tensor, state: object, first: int, last: int) -> Tensor:
-        self.looked_up += last - first
         self.blocks.append(last - first)
         return hidden[first:last].clone()
-
-    def rough_logits(self, hidden: Tensor, state: object, first: int, last: int) -> tuple[Tensor, Tensor] | None:
-        if self.error is None:
-            return None
-        exact = hidden[first:last]
-        noise = 2 * torch.rand(exact.shape, generator=torch.Generator().manual_seed(len(hidden))) - 1
-        return (exact + self.error * noise).bfloat16(), torch.full((last - first,), self.error)
-
-    def logits_of(self, hidden: Tensor, state: object, columns: Tensor) -> Tensor:
-        return hidden.gather(1, columns)
 
     def pieces(self, columns: Tensor, state: object) -> Tensor:
         return columns
@@ -69,49 +54,6 @@ def test_the_likeliest_piece(rows, vocabulary, scale, shift):
     pieces, nothing = best_piece(Given(), logits, None, scored=False)
     assert torch.equal(pieces, places)
     assert nothing is None
-
-
-@pytest.mark.parametrize("error", [0.0, 0.3, 1.0, 10.0])
-@pytest.mark.parametrize("shift", [0.0, 1000.0])
-def test_a_rough_look_finds_the_same(error, shift):
-    logits = some_logits(300, 2048, shift=shift)
-    model = Given(error)
-    pieces, _ = best_piece(model, logits, None, scored=False)
-    assert torch.equal(pieces, best_piece(Given(), logits, None, scored=False)[0])
-    if shift:  # where bf16 is coarse, all is looked up
-        assert model.looked_up == 300
-    elif error < 1:
-        assert model.looked_up < 100
-    # A smaller error than there is would be found out.
-    assert error < 1 or not torch.equal(pieces, model.rough_logits(logits, None, 0, 300)[0][:, 4:].argmax(1) + 4)
-
-
-def test_a_rough_look_at_few_pieces_or_damaged_ones():
-    logits = some_logits(9, 64)
-    logits[:, 9:] = -1e30  # what fills up a vocabulary
-    expected = best_piece(Given(), logits, None, scored=False)[0]
-    assert torch.equal(best_piece(Given(0.1), logits, None, scored=False)[0], expected)
-    logits[:, 4:] = -1e30
-    logits[:, EOS] = -1e30
-    assert best_piece(Given(0.1), logits, None, scored=False)[0].eq(EOS).all()
-    assert best_piece(Given(0.1), torch.full((9, 128), torch.nan), None, scored=False)[0].eq(EOS).all()
-
-
-@pytest.mark.parametrize("damaged", [math.nan, math.inf])
-def test_where_a_rough_look_shows_nothing_all_is_looked_up(damaged):
-    """In one of the rows; numbers too large for it may be sound."""
-    logits = some_logits(9, 128)
-
-    class Damaged(Given):
-        def rough_logits(self, *args):
-            rough, error = super().rough_logits(*args)
-            rough[4, 7 if damaged == math.inf else slice(None)] = damaged
-            return rough, error
-
-    model = Damaged(0.1)
-    expected = best_piece(Given(), logits, None, scored=False)[0]
-    found = best_piece(model, logits, None, scored=False)[0]
-    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(("rows", "vocabulary"), SHAPES)
@@ -189,7 +131,9 @@ def test_what_cannot_come_is_eos():
     assert pieces[scores == -torch.inf].eq(EOS).all()
     damaged = torch.full((2, 100), torch.nan)
     assert best_continuations(Given(), damaged, None, torch.zeros(2, 1), 4)[2].eq(EOS).all()
-    assert best_piece(Given(), damaged, None, scored=True)[0].eq(EOS).all()
+    for nothing in (damaged, torch.full((9, 128), torch.nan)):  # few rows and more
+        for scored in (True, False):
+            assert best_piece(Given(), nothing, None, scored=scored)[0].eq(EOS).all()
 
 
 @pytest.mark.parametrize(

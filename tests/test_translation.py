@@ -240,7 +240,7 @@ def children() -> list[str]:
 class Given:
     """As much of a model as a worker asks for: each step takes a while."""
 
-    start = reorder = output_of = logits = rough_logits = logits_of = pieces = None
+    start = reorder = output_of = logits = pieces = None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds

@@ -25,20 +25,12 @@ _GROUP = 64
 """Neighbouring pieces in a group."""
 _CONTROL = 1 + max(UNK, BOS, PAD)
 """Columns that hold the control symbols, and EOS."""
-_ROUGH_ROWS = 256
-"""As many for a rough look, which takes less memory."""
-_FEWEST_ROUGH_ROWS = 8
-"""Fewer are looked up as fast."""
 FEW_ROWS = 8
 """So many are looked through with as few steps as can be: each takes longer than the numbers it is about."""
 _FEW_NUMBERS = 64
 """So many are looked at one by one."""
 _MANY_GROUPS = 256
 """With fewer, all values are quicker looked through at once."""
-_SCREENED = 16
-"""Pieces of a row that are looked at again after a rough look at all."""
-_ROUNDING = torch.finfo(torch.bfloat16).eps
-"""What rounding a number to bf16 changes it by at most, as a part of it, and as much again."""
 _IMPOSSIBLE = -1e20
 """No log-probability of a piece that there is, nor a sum of them, comes near this. What is not above it, as what fills
 up the vocabulary or a damaged model's NaN, cannot come: EOS stands in its place."""
@@ -58,17 +50,11 @@ def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tup
     Returns:
         Pieces [B], and their log-probabilities [B] or None.
     """
-    found = []
-    first = 0
-    while first < len(hidden):
-        last = min(first + _ROUGH_ROWS, len(hidden))
-        rough = not scored and last - first >= _FEWEST_ROUGH_ROWS
-        screened = _screened(model, hidden, state, first, last) if rough else None
-        if screened is None:
-            last = min(first + _rows_at_once(hidden), len(hidden))
-            screened = _looked_up(model, hidden, state, first, last, scored=scored)
-        found.append(screened)
-        first = last
+    rows = _rows_at_once(hidden)
+    found = [
+        _looked_up(model, hidden, state, first, min(first + rows, len(hidden)), scored=scored)
+        for first in range(0, len(hidden), rows)
+    ]
     pieces, log_probs = one_below_the_other(found)
     if not _all_possible(log_probs):
         pieces = torch.where(log_probs > _IMPOSSIBLE, pieces, EOS)
@@ -104,49 +90,6 @@ def _looked_up(
     best = _best_groups(logits, 1, scored=scored)
     inner = best.logits.squeeze(1).argmax(dim=1)
     return best.groups.squeeze(1) * _GROUP + inner, best.maxima.squeeze(1) - best.normaliser
-
-
-def _screened(model: Model, hidden: Tensor, state: Any, first: int, last: int) -> tuple[Tensor, Tensor] | None:
-    """As ``_looked_up`` without ``scored``: the exact best column, though most pieces are looked at roughly.
-
-    Pieces whose rough logits are further below the best one than the errors of both cannot win. Mostly one is left; the
-    logits of several are made exactly, and rows with many are looked up in full.
-
-    Returns:
-        Two of [b], the second one rough where it decided nothing; None where the model has no quicker way.
-    """
-    roughly = model.rough_logits(hidden, state, first, last)
-    if roughly is None:
-        return None
-    rough, error = roughly
-    rough[:, :_CONTROL].add_(_never(rough.device))
-    maxima = rough
-    # A group is made of every G-th piece: so its maximum is that of halves laid over each other, the fastest there is.
-    while maxima.size(1) % 2 == 0 and maxima.size(1) * _GROUP > rough.size(1):
-        maxima = torch.maximum(*maxima.tensor_split(2, dim=1))
-    groups = maxima.size(1)
-    highest = maxima.amax(dim=1).float()  # [b]
-    # What lies on this line has been rounded, too, by as much as the highest and a part of the distance: the hundredth.
-    least = highest - 1.01 * (2 * error + _ROUNDING * highest.abs())  # [b]: what is below it cannot win
-    row, group = (maxima.float() >= least.unsqueeze(1)).nonzero(as_tuple=True)  # two of [groups that have one above it]
-    members = rough.view(len(rough), -1, groups)[row, :, group].float()
-    which, member = (members >= least[row].unsqueeze(1)).nonzero(as_tuple=True)  # two of [n]
-    rows, columns = row[which], member * groups + group[which]  # [n]
-    rivals = torch.bincount(rows, minlength=len(rough))  # [b]
-    pieces, logits = columns.new_zeros(len(rough)).index_put_((rows,), columns), highest
-    several = ((rivals > 1) & (rivals <= _SCREENED))[rows].nonzero().squeeze(1)
-    if len(several):
-        rows, columns = rows[several], columns[several]
-        exact = model.logits_of(hidden[first:last][rows], state, columns.unsqueeze(1)).squeeze(1)
-        logits = logits.scatter_reduce(0, rows, exact, "amax", include_self=False)
-        winners = (exact == logits[rows]).nonzero().squeeze(1)
-        pieces[rows[winners]] = columns[winners]
-    # A damaged model's NaN has no rivals, not even itself.
-    unsure = ((rivals == 0) | (rivals > _SCREENED)).nonzero().squeeze(1)  # [u]
-    if len(unsure):
-        looked_at = hidden[first:last].index_select(0, unsure)
-        pieces[unsure], logits[unsure] = _looked_up(model, looked_at, state, 0, len(looked_at), scored=False)
-    return pieces, logits
 
 
 def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.model.laid_out import Absorbed, CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm, keys_values_of
-from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
+from seq2seq.model.output import IMPOSSIBLE, OutputLayer
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 from seq2seq.transfer import sent
@@ -99,7 +99,6 @@ class CachedTransformer:
         self._encoder_norm = encoder_norm.plain() or encoder_norm
         self._decoder_norm = decoder_norm.plain() or decoder_norm
         self._output = OutputLayer.after(decoder_norm, model.output, _PIECES_ALIGNED)
-        self._rough = RoughOutput.of(self._output)
         self._table = model.tgt_embedding.weight  # [V, D]; from the module it would take 8 µs of each step
         self._scale = math.sqrt(self._table.size(1))
         self._places: dict[int, Tensor] = {}  # what a place in the target adds to an embedding, once met. Each [1, D]
@@ -190,21 +189,6 @@ class CachedTransformer:
             beams = state.n_beams
             logits.view(-1, beams, logits.size(1)).add_(state.forbidden[first // beams : last // beams].unsqueeze(1))
         return logits
-
-    def rough_logits(self, hidden: Tensor, state: DecoderState, first: int, last: int) -> tuple[Tensor, Tensor] | None:
-        """Rounded logits, where that is much quicker: arguments as ``logits``'s.
-
-        Returns:
-            Logits in bf16 [last - first, n], and what each row's were off at most before they were rounded
-            [last - first]; None where there are none.
-        """
-        if self._rough is None or state.output is not self._output:
-            return None
-        return self._rough(hidden[first:last])
-
-    def logits_of(self, hidden: Tensor, state: DecoderState, columns: Tensor) -> Tensor:
-        """The logits of some columns alone; only where all pieces may come. [b, D], [b, C] -> [b, C]"""
-        return state.output.of_columns(hidden, columns)
 
     def pieces(self, columns: Tensor, state: DecoderState) -> Tensor:
         """The pieces that columns of the logits stand for. Any shape; the same shape."""
