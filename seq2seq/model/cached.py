@@ -93,12 +93,9 @@ class CachedTransformer:
         self._model = model
         self._shortlist = shortlist
         self._encoder = [CachedEncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]
-        encoder_norm = Norm(model.encoder_norm)
-        self._decoder = [CachedDecoderLayer(layer, encoder_norm) for layer in model.decoder]  # type: ignore[arg-type]
-        decoder_norm = Norm(model.decoder_norm)
-        self._encoder_norm = encoder_norm.plain() or encoder_norm
-        self._decoder_norm = decoder_norm.plain() or decoder_norm
-        self._output = OutputLayer.after(decoder_norm, model.output, _PIECES_ALIGNED)
+        self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
+        self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
+        self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED)
         self._table = model.tgt_embedding.weight  # [V, D]; from the module it would take 8 µs of each step
         self._scale = math.sqrt(self._table.size(1))
         self._places: dict[int, Tensor] = {}  # what a place in the target adds to an embedding, once met. Each [1, D]

@@ -40,8 +40,8 @@ class Absorbed(NamedTuple):
 
     keys: Tensor
     """What is multiplied with the decoder's vectors to get the scores. [D, H·S]"""
-    offsets: Tensor | None
-    """What is added to the scores; None: it is in ``keys``. [H·S]"""
+    offsets: Tensor
+    """What the bias of W_Q adds to the scores. [H·S]"""
     values: Tensor
     """Of which the weighted sum over all heads and places is what the sublayer adds, W_O's bias too. [H·S, D]"""
 
@@ -130,7 +130,7 @@ class CachedAttention(Sublayer):
         if not is_fp32_on_cpu(k) or length > width:
             return None
         keys = torch.bmm(k, w_q.weight.view(-1, heads, width).permute(1, 2, 0))  # [H, S, D]
-        offsets = None if w_q.plain else torch.bmm(k, w_q.bias.view(heads, width, 1)).flatten()  # [H·S]
+        offsets = torch.bmm(k, w_q.bias.view(heads, width, 1)).flatten()  # [H·S]
         values = torch.bmm(v, w_o.weight.view(heads, width, -1))  # [H, S, D]
         values[0] += w_o.bias  # a head's weights sum to one
         return Absorbed(keys.flatten(0, 1).t(), offsets, values.flatten(0, 1))
@@ -140,9 +140,7 @@ class CachedAttention(Sublayer):
 
         [N, D] -> [N, D]
         """
-        scores = self.projections.normalised(x) @ absorbed.keys  # [N, H·S]
-        if absorbed.offsets is not None:
-            scores += absorbed.offsets
+        scores = torch.addmm(absorbed.offsets, self.projections.normalised(x), absorbed.keys)  # [N, H·S]
         weights = scores.view(len(x), self.n_heads, -1).softmax(dim=2)  # [N, H, S]
         x = x.addmm_(weights.view(len(x), -1), absorbed.values)
         return x if self.pre else self.norm(x)
