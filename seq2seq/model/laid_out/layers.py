@@ -82,8 +82,7 @@ class CachedDecoderLayer:
             caches: of each batch.
             rows: B·N of each batch.
         """
-        alone = self.attention.of_one_row(x, caches[0].log[0]) if len(x) == 1 and caches[0].descent is None else None
-        x = self.attention.add_to(x, self._read_target(x, caches, rows) if alone is None else alone)
+        x = self.attention.add_to(x, self._read_target(x, caches, rows))
         if len(caches) == 1 and caches[0].absorbed is not None:
             return self.feed_forward(self.cross.add_absorbed(x, caches[0].absorbed))
         return self.feed_forward(self.cross.add_to(x, self._read_source(x, caches, rows)))

@@ -93,27 +93,6 @@ class CachedAttention(Sublayer):
         turned = rotate(k.unsqueeze(-2), place).squeeze(-2)
         return self.score(rotate(q.unsqueeze(-2), place).squeeze(-2)), torch.stack((turned, v), dim=2)
 
-    def of_one_row(self, x: Tensor, log: Tensor) -> Tensor | None:
-        """What ``project``, ``next_heads`` and ``mix`` make of a sentence of one beam, in as few calls as can be.
-
-        It reads the whole log: only where no slot of it belongs to another beam.
-
-        Args:
-            x: [1, D]
-            log: keys and values so far; those of ``x`` are written to the last place. [P, 2, H, K]
-
-        Returns:
-            The heads side by side [1, D]; None, and nothing is written, with rotary positions, in bf16 and on a GPU.
-        """
-        if self.score is not None or not is_fp32_on_cpu(log):
-            return None
-        _, _, heads, width = log.shape
-        q_k_v = self.project(x).view(3, heads, 1, width)
-        keys_values = log.permute(1, 2, 0, 3)  # [2, H, P, K]
-        keys_values[:, :, -1:] = q_k_v[1:]
-        weights = torch.bmm(q_k_v[0], keys_values[0].transpose(1, 2)).softmax(dim=2)  # [H, 1, P]
-        return torch.bmm(weights, keys_values[1]).view(1, -1)
-
     def absorb(self, k: Tensor, v: Tensor) -> Absorbed | None:
         """W_Q and W_O multiplied into one sentence's keys and values, which must not be padded.
 
