@@ -80,8 +80,7 @@ class DecoderState:
 class CachedTransformer:
     """A trained model laid out for translating: the calls of ``decoding``'s ``Model``.
 
-    It holds copies of the weights as they are now, but for the embeddings, which it looks up where they are, and for
-    what target positions add to them, which it keeps as it was when it first came to a place.
+    It holds copies of the weights as they are now, except embeddings and positions: it reads these from the model.
 
     Args:
         model: in evaluation mode.
@@ -96,9 +95,6 @@ class CachedTransformer:
         self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
         self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED)
-        self._table = model.tgt_embedding.weight  # [V, D]; from the module it would take 8 µs of each step
-        self._scale = math.sqrt(self._table.size(1))
-        self._places: dict[int, Tensor] = {}  # what a place in the target adds to an embedding, once met. Each [1, D]
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
         """Encode sentences and make ready to translate them, one beam each.
@@ -150,20 +146,15 @@ class CachedTransformer:
         """
         for state in states:
             self._add_slots(state)
-        embedded = [self._embed(newest, state.n_tokens - 1) for newest, state in zip(tokens, states, strict=True)]
-        x = embedded[0] if len(embedded) == 1 else torch.cat(embedded)  # [rows, D]
+        embedded = [
+            self._model.embed_tgt(newest.unsqueeze(1), state.n_tokens - 1)  # [B·N, 1, D]
+            for newest, state in zip(tokens, states, strict=True)
+        ]
+        x = torch.cat(embedded).squeeze(1)  # [rows, D]
         rows = [len(newest) for newest in tokens]
         for i, layer in enumerate(self._decoder):
             x = layer(x, [state.of_layer(i) for state in states], rows)
         return self._decoder_norm(x), list(states)
-
-    def _embed(self, newest: Tensor, place: int) -> Tensor:
-        """What the decoder starts from, as ``Transformer.embed_tgt``, in two calls. [rows] -> [rows, D]"""
-        added = self._places.get(place)
-        if added is None:
-            nothing = self._table.new_zeros(1, 1, self._table.size(1))
-            added = self._places[place] = self._model.tgt_positions(nothing, place)[0]
-        return torch.add(added, self._table.index_select(0, newest), alpha=self._scale)
 
     def output_of(self, state: DecoderState) -> int:
         """Says which pieces may come: ``logits`` takes rows of several states for which it is the same."""
