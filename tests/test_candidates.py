@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.candidates import FEW_ROWS, best_continuations, best_piece
+from seq2seq.decoding.candidates import best_continuations, best_piece, grouped_topk
 from seq2seq.decoding.hypotheses import gapless
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
@@ -78,12 +78,11 @@ def test_the_likeliest_continuations(rows, vocabulary, scale, shift, beams):
 
 @pytest.mark.parametrize(("scale", "shift"), SIZES)
 @pytest.mark.parametrize("beams", [1, 3, 4])
-def test_few_rows_are_looked_through_to_the_same_numbers(scale, shift, beams):
+def test_a_sentence_alone_gets_the_same_numbers(scale, shift, beams):
     """To the last bit: a line must not hang on how many others are searched beside it."""
     logits = some_logits(40 * beams, 640, scale, shift)
     live = -torch.rand(40, beams, generator=torch.Generator().manual_seed(1)).cumsum(1)
     together = best_continuations(Given(), logits, None, live, 2 * beams)
-    assert len(logits) > FEW_ROWS
     alone = [
         best_continuations(Given(), logits[i * beams : (i + 1) * beams], None, live[i : i + 1], 2 * beams)
         for i in range(40)
@@ -112,6 +111,15 @@ def test_blocks_are_as_good_as_equal(rows, beams):
     assert len(model.blocks) == -(-rows // max(1, 128 // beams))
 
 
+@pytest.mark.parametrize("n", [1, 5, 64])
+@pytest.mark.parametrize("columns", [7, 64, 200, 1024])
+def test_grouped_topk_finds_what_topk_finds(columns, n):
+    values = torch.randn(30, columns, generator=torch.Generator().manual_seed(columns))
+    k = min(n, columns)
+    for found, expected in zip(grouped_topk(values, n), values.topk(k, dim=1), strict=True):
+        assert torch.equal(found[:, :k], expected)
+
+
 def test_all_of_the_best_may_be_neighbours():
     """In one group, or in as many as there are continuations."""
     logits = torch.zeros(1, 1000)
@@ -134,6 +142,10 @@ def test_what_cannot_come_is_eos():
     for nothing in (damaged, torch.full((9, 128), torch.nan)):  # few rows and more
         for scored in (True, False):
             assert best_piece(Given(), nothing, None, scored=scored)[0].eq(EOS).all()
+    assert best_piece(Given(), damaged, None, scored=True)[1].eq(-torch.inf).all()
+    padding = torch.full((9, 128), -1e30)  # every row holds only pieces that fill up the vocabulary
+    padding[:, EOS] *= 2
+    assert best_piece(Given(), padding, None, scored=False)[0].eq(EOS).all()
 
 
 @pytest.mark.parametrize(
