@@ -27,8 +27,6 @@ _CONTROL = 1 + max(UNK, BOS, PAD)
 _IMPOSSIBLE = -1e20
 """No log-probability of a piece that there is, nor a sum of them, comes near this. What is not above it, as what fills
 up the vocabulary or a damaged model's NaN, cannot come: EOS stands in its place."""
-_SAFE = 60.0
-"""A sum of this many exponentials neither overflows nor loses precision."""
 
 
 def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tuple[Tensor, Tensor | None]:
@@ -128,10 +126,9 @@ def _best_columns(
     found = []
     for first in range(0, len(hidden), rows):
         logits = model.logits(hidden, state, first, min(first + rows, len(hidden))).float()
-        normaliser = _log_sum_exp(logits) if normalised else None  # [rows, 1]
-        logits[:, :_CONTROL].add_(_never(logits.device))
-        highest, columns = grouped_topk(logits, n)
-        found.append((highest if normaliser is None else highest - normaliser, columns))
+        scores = logits.log_softmax(dim=1) if normalised else logits  # [rows, V]
+        scores[:, :_CONTROL].add_(_never(scores.device))
+        found.append(grouped_topk(scores, n))
     best, columns = one_below_the_other(found)
     return best, columns
 
@@ -140,14 +137,3 @@ def _only_possible(scores: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """-inf and EOS in place of what cannot come. Two of any shape; the same shape."""
     possible = scores > _IMPOSSIBLE
     return torch.where(possible, scores, -torch.inf), torch.where(possible, columns, EOS)
-
-
-def _log_sum_exp(logits: Tensor) -> Tensor:
-    """log sum exp of each row of logits. [b, V] -> [b, 1]"""
-    highest = logits.amax(dim=1, keepdim=True)  # [b, 1]
-    # Logits of some size need no maximum taken off before exp: one pass less over all of them.
-    if logits.device.type == "cpu":  # a GPU would have to be waited for
-        low, high = highest.aminmax()
-        if float(low) > -_SAFE and float(high) < _SAFE:
-            return logits.exp().sum(dim=1, keepdim=True).log()
-    return (logits - highest).exp_().sum(dim=1, keepdim=True).log() + highest
