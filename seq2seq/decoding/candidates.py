@@ -41,7 +41,7 @@ def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tup
     Returns:
         Pieces [B], and their log-probabilities [B] or None.
     """
-    best, columns = _best_columns(model, hidden, state, 1, _rows_at_once(hidden), normalised=scored)  # two of [B, 1]
+    best, columns = _best_columns(model, hidden, state, 1, 1, normalised=scored)  # two of [B, 1]
     best, columns = _only_possible(best, columns)
     return model.pieces(columns.squeeze(1), state), best.squeeze(1) if scored else None
 
@@ -59,11 +59,7 @@ def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n
     Returns:
         Summed log-probabilities, parent beams and pieces; -inf and EOS where nothing may come. Three of [B, C]
     """
-    sentences = max(1, _rows_at_once(hidden) // live.size(1))
-    if hidden.dtype == torch.float32:  # in bf16 products are filled up to round numbers of rows
-        sentences = -(-len(live) // -(-len(live) // sentences))  # a small block at the end would be a slow one
-    rows = sentences * live.size(1)
-    log_probs, columns = _best_columns(model, hidden, state, n, rows, normalised=True)  # two of [B·N, C]
+    log_probs, columns = _best_columns(model, hidden, state, n, live.size(1), normalised=True)  # two of [B·N, C]
     totals = (log_probs.view(*live.shape, -1) + live.unsqueeze(2)).flatten(1)  # [B, N·C]
     scores, places = totals.topk(min(n, totals.size(1)), dim=1)  # two of [B, C]
     scores, columns = _only_possible(scores, columns.view(len(live), -1).gather(1, places))
@@ -103,12 +99,8 @@ def _never(device: torch.device) -> Tensor:
     return torch.zeros(_CONTROL).index_fill_(0, torch.tensor([UNK, BOS, PAD]), -torch.inf).to(device)
 
 
-def _rows_at_once(hidden: Tensor) -> int:
-    return _ROWS[hidden.device.type == "cpu"]
-
-
 def _best_columns(
-    model: Model, hidden: Tensor, state: Any, n: int, rows: int, *, normalised: bool
+    model: Model, hidden: Tensor, state: Any, n: int, beams: int, *, normalised: bool
 ) -> tuple[Tensor, Tensor]:
     """The n highest columns of each row, best first, without UNK, BOS and PAD.
 
@@ -117,12 +109,13 @@ def _best_columns(
         hidden: as ``model.step`` returns it. [b, D]
         state: the same.
         n: columns wanted, C.
-        rows: of a block; those of whole sentences.
+        beams: rows of a sentence, N; a block holds whole sentences.
         normalised: return log-probabilities; else logits.
 
     Returns:
         Log-probabilities or logits, and columns. Two of [b, C]
     """
+    rows = max(1, _ROWS[hidden.device.type == "cpu"] // beams) * beams
     found = []
     for first in range(0, len(hidden), rows):
         logits = model.logits(hidden, state, first, min(first + rows, len(hidden))).float()
