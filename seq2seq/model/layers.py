@@ -97,10 +97,10 @@ class Residual(nn.Module):
         return self.norm(x + self.dropout(sublayer(x)))  # type: ignore[no-any-return]
 
 
-def _attention(config: ModelConfig, *, of_itself: bool) -> MultiHeadAttention:
+def _attention(config: ModelConfig, *, cross: bool) -> MultiHeadAttention:
     # Rotary positions are distances within one text: between a target and its source there is none.
-    rotary = of_itself and config.positions == "rotary"
-    return MultiHeadAttention(config.d_model, config.n_heads, attention=config.attention, rotary=rotary)
+    rotary = not cross and config.positions == "rotary"
+    return MultiHeadAttention(config.d_model, config.n_heads, attention=config.attention, rotary=rotary, cross=cross)
 
 
 class EncoderLayer(nn.Module):
@@ -108,7 +108,7 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.self_attention = _attention(config, of_itself=True)
+        self.self_attention = _attention(config, cross=False)
         self.self_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
@@ -124,9 +124,9 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.self_attention = _attention(config, of_itself=True)
+        self.self_attention = _attention(config, cross=False)
         self.self_attention_residual = Residual(config)
-        self.cross_attention = _attention(config, of_itself=False)
+        self.cross_attention = _attention(config, cross=True)
         self.cross_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)

@@ -18,7 +18,7 @@ class CachedEncoderLayer:
     """One layer of the encoder, as trained."""
 
     def __init__(self, layer: EncoderLayer) -> None:
-        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual, of_itself=True)
+        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual)
         self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual)
 
     def __call__(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
@@ -48,11 +48,11 @@ class CachedDecoderLayer:
     """One layer of the decoder, as trained."""
 
     def __init__(self, layer: DecoderLayer) -> None:
-        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual, of_itself=True)
-        self.cross = CachedAttention(layer.cross_attention, layer.cross_attention_residual, of_itself=False)
+        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual)
+        self.cross = CachedAttention(layer.cross_attention, layer.cross_attention_residual)
         self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual)
-        k, v = layer.cross_attention.k_proj, layer.cross_attention.v_proj
-        self.keys_values = SideBySide([k.weight, v.weight], [k.bias, v.bias])
+        keys_values = layer.cross_attention.kv_proj
+        self.keys_values = SideBySide([keys_values.weight], [keys_values.bias])
 
     def cross_keys_values(self, memory: Tensor, batch: int) -> Tensor:
         """What cross-attention reads of the source. [B·S, D] -> [B, S, 2, H, K]

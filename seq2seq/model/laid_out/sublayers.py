@@ -49,15 +49,15 @@ class Absorbed(NamedTuple):
 class CachedAttention(Sublayer):
     """One attention sublayer's weights."""
 
-    def __init__(self, attention: MultiHeadAttention, residual: Residual, *, of_itself: bool) -> None:
+    def __init__(self, attention: MultiHeadAttention, residual: Residual) -> None:
         super().__init__(residual, attention.out_proj)
         self.n_heads = attention.n_heads
         # A rotation stands between W_Q and the score: there the score stays a step of its own.
         self.score = attention.score if attention.rotary else None
-        q = (attention.q_proj.weight, attention.q_proj.bias) if attention.rotary else attention.folded_queries()
-        projections = [q]
-        if of_itself:
-            projections += [(p.weight, p.bias) for p in (attention.k_proj, attention.v_proj)]
+        q, *keys_values = attention.projections()
+        projections = [q if attention.rotary else attention.folded_queries()]
+        if not attention.cross:
+            projections += keys_values
         self.projections = self.reading([weight for weight, _ in projections], [bias for _, bias in projections])
 
     def project(self, x: Tensor) -> Tensor:
