@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from seq2seq.config import ModelConfig
@@ -42,10 +43,10 @@ MASKS = {
 }
 
 
-def build(score: str, n_heads: int = H, seed: int = 0) -> MultiHeadAttention:
+def build(score: str, n_heads: int = H, *, cross: bool = False) -> MultiHeadAttention:
     """Attention with no weight or bias at a special value."""
-    torch.manual_seed(seed)
-    attention = MultiHeadAttention(D, n_heads, attention=score)
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(D, n_heads, attention=score, cross=cross)
     for parameter in attention.parameters():
         nn.init.normal_(parameter, std=0.4)
     return attention
@@ -107,7 +108,7 @@ def test_softmax_is_pytorchs_and_does_not_overflow():
 @pytest.mark.parametrize("case", MASKS)
 def test_weights_sum_to_one_and_what_is_hidden_has_none(score, case):
     n_keys, mask, causal = MASKS[case]
-    attention = build(score)
+    attention = build(score, cross=True)
     x, memory = leaves((B, T, D), (B, n_keys, D))
     weights = attention.weights(x, memory, mask, causal=causal)
     assert weights.shape == (B, H, T, n_keys)
@@ -120,7 +121,7 @@ def test_weights_sum_to_one_and_what_is_hidden_has_none(score, case):
     assert (weights[~seen] == 0).all()
     assert (weights[seen] > 0).all()
     # They are the weights in use: the values, weighted by them, are what forward gives.
-    heads = weights @ attention.split_heads(attention.v_proj(memory))
+    heads = weights @ attention.split_heads(F.linear(memory, *attention.projections()[2]))
     expected = attention.out_proj(heads.transpose(1, 2).reshape(B, T, D))
     torch.testing.assert_close(attention(x, memory, mask, causal=causal), expected)
 
@@ -147,7 +148,7 @@ def test_masked_self_attention_never_looks_right(score):
 
 @pytest.mark.parametrize("score", ATTENTIONS)
 def test_padding_changes_nothing_forward_or_backward(score):
-    attention = build(score)
+    attention = build(score, cross=True)
     n_real = 4
     x, real = leaves((1, T, D), (1, n_real, D))
     padded = torch.cat((real.detach(), torch.full((1, 3, D), 50.0)), dim=1).requires_grad_()
@@ -192,13 +193,13 @@ def torch_twin(attention: MultiHeadAttention, score: str) -> nn.MultiheadAttenti
         "bilinear": getattr(attention.score, "weight", eye) * math.sqrt(width),
     }[score]
     twin = nn.MultiheadAttention(D, n_heads, batch_first=True, dtype=torch.double)
-    q_weight = attention.q_proj.weight.view(n_heads, width, D)
-    q_bias = attention.q_proj.bias.view(n_heads, width)
+    (q_weight, q_bias), (k_weight, k_bias), (v_weight, v_bias) = attention.projections()
+    q_weight, q_bias = q_weight.view(n_heads, width, D), q_bias.view(n_heads, width)
     with torch.no_grad():
         q_weight = torch.einsum("hkl,hkd->hld", fold, q_weight).reshape(D, D)
         q_bias = torch.einsum("hkl,hk->hl", fold, q_bias).flatten()
-        twin.in_proj_weight.copy_(torch.cat((q_weight, attention.k_proj.weight, attention.v_proj.weight)))
-        twin.in_proj_bias.copy_(torch.cat((q_bias, attention.k_proj.bias, attention.v_proj.bias)))
+        twin.in_proj_weight.copy_(torch.cat((q_weight, k_weight, v_weight)))
+        twin.in_proj_bias.copy_(torch.cat((q_bias, k_bias, v_bias)))
         twin.out_proj.load_state_dict(attention.out_proj.state_dict())
     return twin
 
@@ -206,14 +207,15 @@ def torch_twin(attention: MultiHeadAttention, score: str) -> nn.MultiheadAttenti
 @pytest.mark.parametrize("score", ATTENTIONS)
 @pytest.mark.parametrize("n_heads", [1, 3, 12])
 def test_many_heads_against_pytorch(score, n_heads):
-    attention = build(score, n_heads).double()
+    attention = build(score, n_heads, cross=True).double()
     twin = torch_twin(attention, score)
     x, memory = leaves((B, T, D), (B, S, D), dtype=torch.double)
     out, weights = twin(x, memory, memory, key_padding_mask=~PADDING[:, 0, 0], average_attn_weights=False)
     torch.testing.assert_close(attention(x, memory, PADDING), out)
     torch.testing.assert_close(attention.weights(x, memory, PADDING), weights)
-    expected, _ = twin(x, x, x, attn_mask=~causal_mask(T), need_weights=False)
-    torch.testing.assert_close(attention(x, x, causal=True), expected)
+    itself = build(score, n_heads).double()
+    expected, _ = torch_twin(itself, score)(x, x, x, attn_mask=~causal_mask(T), need_weights=False)
+    torch.testing.assert_close(itself(x, x, causal=True), expected)
 
     upstream = torch.randn(B, T, D, dtype=torch.double)
     ours = torch.autograd.grad((attention(x, memory, PADDING) * upstream).sum(), [x, memory])
@@ -223,9 +225,10 @@ def test_many_heads_against_pytorch(score, n_heads):
 
 
 def test_one_head_is_single_attention():
-    attention = build("scaled_dot", n_heads=1)
+    attention = build("scaled_dot", n_heads=1, cross=True)
     x, memory = leaves((B, T, D), (B, S, D))
-    q, k, v = attention.q_proj(x), attention.k_proj(memory), attention.v_proj(memory)
+    of_q, of_k, of_v = attention.projections()
+    q, k, v = F.linear(x, *of_q), F.linear(memory, *of_k), F.linear(memory, *of_v)
     weights = torch.softmax(q @ k.transpose(1, 2) / math.sqrt(D), dim=-1)
     torch.testing.assert_close(attention(x, memory), attention.out_proj(weights @ v))
 
@@ -237,9 +240,15 @@ def test_each_head_stays_in_its_own_subspace():
     (x,) = leaves((B, T, D))
     before = attention(x, x).detach()
     with torch.no_grad():
-        attention.q_proj.weight[K : 2 * K] *= -1  # the second head asks the opposite
+        attention.in_proj.weight[K : 2 * K] *= -1  # the second head asks the opposite
     changed = (attention(x, x) - before).abs().amax((0, 1)) > 1e-4
     assert changed.tolist() == [False] * K + [True] * K + [False] * K
+
+
+def test_self_attention_of_two_texts_is_refused():
+    x, memory = leaves((B, T, D), (B, S, D))
+    with pytest.raises(ValueError, match="from the same text"):
+        build("dot")(x, memory)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():

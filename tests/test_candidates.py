@@ -1,12 +1,10 @@
 """The best next pieces: what grouping and blocks find is what sorting everything would."""
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.candidates import FEW_ROWS, best_continuations, best_piece
+from seq2seq.decoding.candidates import best_continuations, best_piece, grouped_topk
 from seq2seq.decoding.hypotheses import gapless
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
@@ -14,27 +12,14 @@ NEVER = [UNK, BOS, PAD]
 
 
 class Given:
-    """A model whose logits are what it is given; those of rough looks at them are off by up to ``error``."""
+    """A model whose logits are what it is given."""
 
-    def __init__(self, error: float | None = None) -> None:
-        self.error = error
-        self.looked_up = 0
+    def __init__(self) -> None:
         self.blocks: list[int] = []
 
     def logits(self, hidden: Tensor, state: object, first: int, last: int) -> Tensor:
-        self.looked_up += last - first
         self.blocks.append(last - first)
         return hidden[first:last].clone()
-
-    def rough_logits(self, hidden: Tensor, state: object, first: int, last: int) -> tuple[Tensor, Tensor] | None:
-        if self.error is None:
-            return None
-        exact = hidden[first:last]
-        noise = 2 * torch.rand(exact.shape, generator=torch.Generator().manual_seed(len(hidden))) - 1
-        return (exact + self.error * noise).bfloat16(), torch.full((last - first,), self.error)
-
-    def logits_of(self, hidden: Tensor, state: object, columns: Tensor) -> Tensor:
-        return hidden.gather(1, columns)
 
     def pieces(self, columns: Tensor, state: object) -> Tensor:
         return columns
@@ -71,49 +56,6 @@ def test_the_likeliest_piece(rows, vocabulary, scale, shift):
     assert nothing is None
 
 
-@pytest.mark.parametrize("error", [0.0, 0.3, 1.0, 10.0])
-@pytest.mark.parametrize("shift", [0.0, 1000.0])
-def test_a_rough_look_finds_the_same(error, shift):
-    logits = some_logits(300, 2048, shift=shift)
-    model = Given(error)
-    pieces, _ = best_piece(model, logits, None, scored=False)
-    assert torch.equal(pieces, best_piece(Given(), logits, None, scored=False)[0])
-    if shift:  # where bf16 is coarse, all is looked up
-        assert model.looked_up == 300
-    elif error < 1:
-        assert model.looked_up < 100
-    # A smaller error than there is would be found out.
-    assert error < 1 or not torch.equal(pieces, model.rough_logits(logits, None, 0, 300)[0][:, 4:].argmax(1) + 4)
-
-
-def test_a_rough_look_at_few_pieces_or_damaged_ones():
-    logits = some_logits(9, 64)
-    logits[:, 9:] = -1e30  # what fills up a vocabulary
-    expected = best_piece(Given(), logits, None, scored=False)[0]
-    assert torch.equal(best_piece(Given(0.1), logits, None, scored=False)[0], expected)
-    logits[:, 4:] = -1e30
-    logits[:, EOS] = -1e30
-    assert best_piece(Given(0.1), logits, None, scored=False)[0].eq(EOS).all()
-    assert best_piece(Given(0.1), torch.full((9, 128), torch.nan), None, scored=False)[0].eq(EOS).all()
-
-
-@pytest.mark.parametrize("damaged", [math.nan, math.inf])
-def test_where_a_rough_look_shows_nothing_all_is_looked_up(damaged):
-    """In one of the rows; numbers too large for it may be sound."""
-    logits = some_logits(9, 128)
-
-    class Damaged(Given):
-        def rough_logits(self, *args):
-            rough, error = super().rough_logits(*args)
-            rough[4, 7 if damaged == math.inf else slice(None)] = damaged
-            return rough, error
-
-    model = Damaged(0.1)
-    expected = best_piece(Given(), logits, None, scored=False)[0]
-    found = best_piece(model, logits, None, scored=False)[0]
-    assert torch.equal(found, expected)
-
-
 @pytest.mark.parametrize(("rows", "vocabulary"), SHAPES)
 @pytest.mark.parametrize(("scale", "shift"), SIZES)
 @pytest.mark.parametrize("beams", [1, 3, 4])
@@ -136,12 +78,11 @@ def test_the_likeliest_continuations(rows, vocabulary, scale, shift, beams):
 
 @pytest.mark.parametrize(("scale", "shift"), SIZES)
 @pytest.mark.parametrize("beams", [1, 3, 4])
-def test_few_rows_are_looked_through_to_the_same_numbers(scale, shift, beams):
+def test_a_sentence_alone_gets_the_same_numbers(scale, shift, beams):
     """To the last bit: a line must not hang on how many others are searched beside it."""
     logits = some_logits(40 * beams, 640, scale, shift)
     live = -torch.rand(40, beams, generator=torch.Generator().manual_seed(1)).cumsum(1)
     together = best_continuations(Given(), logits, None, live, 2 * beams)
-    assert len(logits) > FEW_ROWS
     alone = [
         best_continuations(Given(), logits[i * beams : (i + 1) * beams], None, live[i : i + 1], 2 * beams)
         for i in range(40)
@@ -156,18 +97,21 @@ def test_few_rows_are_looked_through_to_the_same_numbers(scale, shift, beams):
 
 @pytest.mark.parametrize("beams", [1, 3, 4, 200])
 @pytest.mark.parametrize("rows", [1, 31, 33, 129])
-def test_blocks_are_as_good_as_equal(rows, beams):
-    """A few rows left over would take as long as many; in bf16 a full block takes as long as one nearly full."""
-    model = Given()
-    best_continuations(model, torch.zeros(rows * beams, 7).bfloat16(), None, torch.zeros(rows, beams), 2)
-    full = beams * max(1, 128 // beams)
-    assert model.blocks == [full] * (rows * beams // full) + [rows * beams % full] * (rows * beams % full > 0)
+def test_blocks_hold_whole_sentences(rows, beams):
     model = Given()
     best_continuations(model, torch.zeros(rows * beams, 7), None, torch.zeros(rows, beams), 2)
     assert sum(model.blocks) == rows * beams
     assert max(model.blocks) <= max(128, beams)
-    assert max(model.blocks) - min(model.blocks) < beams * len(model.blocks)
-    assert len(model.blocks) == -(-rows // max(1, 128 // beams))
+    assert all(block % beams == 0 for block in model.blocks)
+
+
+@pytest.mark.parametrize("n", [1, 5, 64])
+@pytest.mark.parametrize("columns", [7, 64, 200, 1024])
+def test_grouped_topk_finds_what_topk_finds(columns, n):
+    values = torch.randn(30, columns, generator=torch.Generator().manual_seed(columns))
+    k = min(n, columns)
+    for found, expected in zip(grouped_topk(values, n), values.topk(k, dim=1), strict=True):
+        assert torch.equal(found[:, :k], expected)
 
 
 def test_all_of_the_best_may_be_neighbours():
@@ -189,7 +133,13 @@ def test_what_cannot_come_is_eos():
     assert pieces[scores == -torch.inf].eq(EOS).all()
     damaged = torch.full((2, 100), torch.nan)
     assert best_continuations(Given(), damaged, None, torch.zeros(2, 1), 4)[2].eq(EOS).all()
-    assert best_piece(Given(), damaged, None, scored=True)[0].eq(EOS).all()
+    for nothing in (damaged, torch.full((9, 128), torch.nan)):  # few rows and more
+        for scored in (True, False):
+            assert best_piece(Given(), nothing, None, scored=scored)[0].eq(EOS).all()
+    assert best_piece(Given(), damaged, None, scored=True)[1].eq(-torch.inf).all()
+    padding = torch.full((9, 128), -1e30)  # every row holds only pieces that fill up the vocabulary
+    padding[:, EOS] *= 2
+    assert best_piece(Given(), padding, None, scored=False)[0].eq(EOS).all()
 
 
 @pytest.mark.parametrize(

@@ -64,12 +64,6 @@ class Toy:
     def logits(self, hidden: Tensor, state: State, first: int, last: int) -> Tensor:
         return hidden[first:last].clone()
 
-    def rough_logits(self, hidden: Tensor, state: State, first: int, last: int) -> None:
-        return None
-
-    def logits_of(self, hidden: Tensor, state: State, columns: Tensor) -> Tensor:
-        return hidden.gather(1, columns)
-
     def pieces(self, columns: Tensor, state: State) -> Tensor:
         return columns
 

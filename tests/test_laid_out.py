@@ -1,11 +1,11 @@
-"""Weights laid out for translating: a norm's weight and bias as part of the products that read its results."""
+"""Weights laid out for translating: norms, several linear maps in one product, the output layer."""
 
 import pytest
 import torch
 from torch import nn
 
 from seq2seq.model.laid_out.linear import Norm, Reading, SideBySide
-from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
+from seq2seq.model.output import IMPOSSIBLE, OutputLayer
 from seq2seq.model.packed import pack, rows_quicker_packed
 
 D = 64
@@ -36,7 +36,6 @@ def exact(norm: nn.Module, linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
 def test_norm_and_products_are_as_they_were(kind, offset):
     norm, several = some_norm(kind), [some_linear(96), some_linear(32)]
     reading = Reading(Norm(norm), [one.weight for one in several], [one.bias for one in several])
-    assert reading.linear.plain == (kind is nn.LayerNorm)
     x = offset + 3 * torch.randn(200, D)
     expected = torch.cat([exact(norm, one, x) for one in several], dim=1)
     torch.testing.assert_close(reading(x), expected, rtol=1e-5, atol=1e-4)
@@ -56,19 +55,9 @@ def test_images_are_added(rows):
 
 
 @torch.no_grad()
-def test_without_a_norm_nothing_is_folded():
+def test_products_without_a_norm():
     linear, x = some_linear(96), torch.randn(10, D)
     torch.testing.assert_close(Reading(None, [linear.weight], [linear.bias])(x), linear(x))
-
-
-def test_norms_that_nothing_can_take_over():
-    for norm in (some_norm(nn.RMSNorm), nn.Identity(), some_norm(dtype=torch.bfloat16), nn.LayerNorm(D, bias=False)):
-        assert Norm(norm).plain() is None
-    plain = Norm(some_norm()).plain()
-    assert plain is not None
-    result = plain(torch.randn(5, D))
-    torch.testing.assert_close(result.mean(dim=1), torch.ones(5))  # one more than a norm of no bias
-    torch.testing.assert_close(result.std(dim=1, correction=0), torch.ones(5), rtol=1e-3, atol=0)
 
 
 @torch.no_grad()
@@ -78,9 +67,9 @@ def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
     """However many rows this processor multiplies by packed weights."""
     monkeypatch.setattr("seq2seq.model.output.rows_quicker_packed", lambda weight: packed)
     norm, linear = Norm(some_norm(kind)), some_linear(1000)
-    output = OutputLayer.after(norm, linear, 64)
+    output = OutputLayer.padded(linear, 64)
     x = torch.randn(50, D)
-    hidden = (norm.plain() or norm)(x)
+    hidden = norm(x)
     logits, expected = output(hidden), exact(some_norm(kind), linear, x)
     assert logits.shape == (50, 1024)
     torch.testing.assert_close(logits[:, :1000], expected, rtol=1e-5, atol=1e-4)
@@ -89,25 +78,6 @@ def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
     torch.testing.assert_close(output.of(pieces)(hidden), logits[:, pieces], rtol=1e-4, atol=1e-4)
     for rows in (1, 3, 16, 17):
         torch.testing.assert_close(output(hidden[:rows]), logits[:rows], rtol=1e-5, atol=1e-4)
-    columns = torch.randint(0, 1000, (50, 8))
-    torch.testing.assert_close(output.of_columns(hidden, columns), logits.gather(1, columns), rtol=1e-4, atol=1e-4)
-
-
-@torch.no_grad()
-def test_a_rough_look_knows_its_error_after_the_last_norm():
-    norm = Norm(some_norm())
-    linear = some_linear(1000)
-    output = OutputLayer.after(norm, linear, 64)
-    if pack(output.weight.bfloat16()) is None:
-        pytest.skip("no packed products here")
-    hidden = norm.plain()(torch.randn(200, D))
-    found, error = RoughOutput(output)(hidden)
-    off = (found.double() - hidden.double() @ output.weight.double().t()).abs()[:, :1000]
-    rounding = found.double().abs()[:, :1000] * torch.finfo(torch.bfloat16).eps / 2
-    assert (off <= error.unsqueeze(1) + 1.01 * rounding).all()
-    unfolded = OutputLayer(linear.weight * norm.weight, linear.bias + linear.weight @ norm.bias)
-    torch.testing.assert_close(error, RoughOutput(unfolded)(hidden - 1)[1], rtol=0.02, atol=0)  # nothing is lost by it
-    assert found[:, 1000:].max() < IMPOSSIBLE / 2
 
 
 @pytest.mark.parametrize(("capability", "quicker"), [("AVX2", [2, 3, 16, 300]), ("AVX512", [])])
@@ -125,7 +95,7 @@ def test_a_processor_without_bf16_packs_none(monkeypatch):
 
 
 @torch.no_grad()
-def test_in_bf16_nothing_is_folded():
+def test_norm_and_products_in_bf16():
     linear, norm = some_linear(96).bfloat16(), some_norm(dtype=torch.bfloat16)
     x = torch.randn(20, D, dtype=torch.bfloat16)
     found = Reading(Norm(norm), [linear.weight], [linear.bias])(x)

@@ -396,33 +396,10 @@ def test_windows_keep_to_their_limits(tmp_path):
         assert reader.read_window(100, 100) == []
 
 
-@pytest.mark.parametrize("n", [10, 11])
-def test_the_rest_of_a_file_is_not_divided(tmp_path, n):
-    """Where it is no more than is asked for; and not where its bytes are too many."""
-    path = tmp_path / "file"
-    path.write_bytes(b"four\n" * n)
-    sizes = {10: [10], 11: [3, 8]}[n]
-    with open_input(str(path)) as stream:
-        reader = LineReader(stream, "file")
-        assert [len(reader.read_window(3, 1000, rest=10)) for _ in sizes] == sizes
-        assert reader.read_window(3, 1000, rest=10) == []
-    with open_input(str(path)) as stream:
-        assert len(LineReader(stream, "file").read_window(3, 44, rest=10)) == 3
-
-
-@pytest.mark.timeout(20)
-def test_nobody_waits_for_what_may_be_the_rest(pipe):
-    stream, write = pipe
-    write(b"one\ntwo\nthree\n")
-    reader = LineReader(stream, "stdin")
-    assert reader.read_window(2, 1000, rest=10) == ["one", "two"]
-    assert reader.read_window(2, 1000, rest=10) == ["three"]
-
-
 def test_a_window_does_not_read_the_whole_input():
     stream = io.BytesIO(b"four\n" * 1_000_000)
     reader = LineReader(stream, "memory")
-    assert len(reader.read_window(100, 1 << 20, rest=200)) == 100
+    assert len(reader.read_window(100, 1 << 20)) == 100
     assert stream.tell() < 1 << 20
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from seq2seq.config import ModelConfig
 from seq2seq.errors import ExitCode, UserError
@@ -126,7 +127,7 @@ def test_rotary_self_attention_sees_distances_and_cross_attention_none():
     attend = layer.self_attention
     assert not torch.allclose(attend(memory, memory), attend(flipped, flipped).flip(1), atol=1e-3)
     # A text moved to the right as a whole looks the same to itself.
-    q, k = attend.split_heads(attend.q_proj(memory)), attend.split_heads(attend.k_proj(memory))
+    q, k = (attend.split_heads(F.linear(memory, *projection)) for projection in attend.projections()[:2])
     moved = (rotate(q, 11) @ rotate(k, 11).mT, rotate(q) @ rotate(k).mT)
     torch.testing.assert_close(*moved, rtol=1e-4, atol=1e-5)
 

@@ -88,13 +88,6 @@ class TestWindowSize:
     def test_a_gpu_has_larger_ones(self):
         assert WindowSize(math.inf, on_gpu=True).lines == 65_536
 
-    def test_what_is_left_of_a_file_may_take_longer(self):
-        size = WindowSize(100.0)
-        assert (size.lines, size.rest) == (500, 1500)
-        size.took(500, 10.0)
-        assert (size.lines, size.rest) == (750, 1000)
-        assert WindowSize(math.inf).rest == 8192
-
 
 class TestOffATerminal:
     @pytest.fixture

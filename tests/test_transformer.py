@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import PRESETS, ModelConfig, build
 from seq2seq.model import ARCHITECTURES, build_model
-from seq2seq.model.attention import ATTENTIONS
+from seq2seq.model.attention import ATTENTIONS, STACKED
 from seq2seq.model.positions import POSITIONS
 from seq2seq.model.transformer import Transformer, n_parameters, padding_mask
 from seq2seq.tokenizer import BOS, EOS, PAD
@@ -181,9 +181,10 @@ def test_matrices_start_with_glorots_variance():
         if isinstance(module, nn.Linear):
             assert (module.bias == 0).all()
             if module is not model.output:
-                bound = math.sqrt(6 / (module.in_features + module.out_features))
-                assert module.weight.abs().max() <= bound, name
-                assert module.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05), name
+                for matrix in module.weight.chunk(STACKED.get(name.rpartition(".")[2], 1)):
+                    bound = math.sqrt(6 / sum(matrix.shape))
+                    assert matrix.abs().max() <= bound, name
+                    assert matrix.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05), name
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -261,7 +262,7 @@ def test_cross_attention_weights_are_those_in_use():
     for hook in hooks:
         hook.remove()
     for layer, (attention, (memory, out)) in enumerate(zip(attentions, used, strict=True)):
-        heads = maps[:, layer] @ attention.split_heads(attention.v_proj(memory))
+        heads = maps[:, layer] @ attention.split_heads(F.linear(memory, *attention.projections()[2]))
         torch.testing.assert_close(attention.out_proj(heads.transpose(1, 2).flatten(-2)), out)
     # Looking leaves nothing behind.
     assert not any(attention._forward_pre_hooks for attention in attentions)

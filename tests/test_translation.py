@@ -136,11 +136,6 @@ class TestBatches:
         for batch in batches[1:]:
             assert len(batch) * (max(len(units[i]) for i in batch) + 1) <= 20
 
-    def test_a_batch_of_one_length_where_there_are_enough_of_it(self):
-        units = [[7] * n for n in (9, 9, 9, 8, 8, 7, 6, 5, 5, 5, 5)]
-        lengths = [[len(units[i]) for i in batch] for batch in length_batches(units, 40)]
-        assert lengths == [[9, 9, 9], [8, 8], [7, 6, 5, 5, 5], [5]]
-
     def test_memory_that_runs_out_halves_the_batch(self, reverser, monkeypatch):
         translator = Translator.load(reverser, workers=1)
         sizes: list[int] = []
@@ -240,7 +235,7 @@ def children() -> list[str]:
 class Given:
     """As much of a model as a worker asks for: each step takes a while."""
 
-    start = reorder = output_of = logits = rough_logits = logits_of = pieces = None
+    start = reorder = output_of = logits = pieces = None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds

@@ -20,8 +20,6 @@ _FEWEST_LINES = 64
 _FIRST_SECONDS = 5.0
 _WINDOW_SECONDS = 15.0
 """What an interruption may cost: of the first window, whose pace is a guess, less."""
-_LAST_SECONDS = 20.0
-"""What is left of a file is not divided where it takes so long at most: the end of a window has too little to do."""
 
 _NO_MATTER = {"batch_tokens"}
 """Decoding settings that change the time a translation takes, and nothing else."""
@@ -38,14 +36,10 @@ class WindowSize:
     def __init__(self, pace: float, *, on_gpu: bool = False) -> None:
         self._most = GPU_WINDOW_LINES if on_gpu else WINDOW_LINES
         self.lines = self._within_limits(_FIRST_SECONDS * pace)
-        self.rest = self._within_limits(_WINDOW_SECONDS * pace)
-        """As many where a file ends with them."""
 
     def took(self, lines: int, seconds: float) -> None:
         """So long were so many lines under way."""
-        pace = lines / max(seconds, 1e-3)
-        self.lines = self._within_limits(_WINDOW_SECONDS * pace)
-        self.rest = self._within_limits(_LAST_SECONDS * pace)
+        self.lines = self._within_limits(_WINDOW_SECONDS * lines / max(seconds, 1e-3))
 
     def _within_limits(self, lines: float) -> int:
         return int(min(max(lines, _FEWEST_LINES), self._most))

@@ -74,7 +74,7 @@ def translate_stream(
             show_progress(reader, answers.n_lines, output) as reached,
         ):
             size = WindowSize(translator.expected_pace(), on_gpu=translator.device.type != "cpu")
-            while window := reader.read_window(size.lines, WINDOW_BYTES, rest=size.rest):
+            while window := reader.read_window(size.lines, WINDOW_BYTES):
                 began = time.monotonic()
                 found = translator.n_best(
                     window,

@@ -1,15 +1,14 @@
-"""The best next pieces, out of a vocabulary that is looked at once.
+"""The best next pieces of each hypothesis, out of the whole vocabulary.
 
-With a small model the vocabulary is nearly half of a step's arithmetic, and sorting or normalising it
-naively costs as much again. So on a CPU the logits are made and used up a block of rows at a time, while
-they are in the processor's cache; and the best pieces are looked for among the best *groups* of pieces
-alone: the C best of all cannot lie outside the C groups with the highest maxima.
+With a small model the vocabulary is nearly half of a step's arithmetic. On a CPU the logits are therefore made and
+used a block of rows at a time, while they are in the processor's cache; and top-k runs over groups of pieces first:
+see ``grouped_topk``.
 
 Shapes: B sentences, N beams, V vocabulary, G groups, C candidates; b of the rows.
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,25 +24,9 @@ _GROUP = 64
 """Neighbouring pieces in a group."""
 _CONTROL = 1 + max(UNK, BOS, PAD)
 """Columns that hold the control symbols, and EOS."""
-_ROUGH_ROWS = 256
-"""As many for a rough look, which takes less memory."""
-_FEWEST_ROUGH_ROWS = 8
-"""Fewer are looked up as fast."""
-FEW_ROWS = 8
-"""So many are looked through with as few steps as can be: each takes longer than the numbers it is about."""
-_FEW_NUMBERS = 64
-"""So many are looked at one by one."""
-_MANY_GROUPS = 256
-"""With fewer, all values are quicker looked through at once."""
-_SCREENED = 16
-"""Pieces of a row that are looked at again after a rough look at all."""
-_ROUNDING = torch.finfo(torch.bfloat16).eps
-"""What rounding a number to bf16 changes it by at most, as a part of it, and as much again."""
 _IMPOSSIBLE = -1e20
 """No log-probability of a piece that there is, nor a sum of them, comes near this. What is not above it, as what fills
 up the vocabulary or a damaged model's NaN, cannot come: EOS stands in its place."""
-_SAFE = 60.0
-"""A sum of this many exponentials neither overflows nor loses precision."""
 
 
 def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tuple[Tensor, Tensor | None]:
@@ -58,95 +41,9 @@ def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tup
     Returns:
         Pieces [B], and their log-probabilities [B] or None.
     """
-    found = []
-    first = 0
-    while first < len(hidden):
-        last = min(first + _ROUGH_ROWS, len(hidden))
-        rough = not scored and last - first >= _FEWEST_ROUGH_ROWS
-        screened = _screened(model, hidden, state, first, last) if rough else None
-        if screened is None:
-            last = min(first + _rows_at_once(hidden), len(hidden))
-            screened = _looked_up(model, hidden, state, first, last, scored=scored)
-        found.append(screened)
-        first = last
-    pieces, log_probs = one_below_the_other(found)
-    if not _all_possible(log_probs):
-        pieces = torch.where(log_probs > _IMPOSSIBLE, pieces, EOS)
-    return model.pieces(pieces, state), log_probs if scored else None
-
-
-@cache
-def _never(device: torch.device) -> Tensor:
-    """What is added so that no control symbol comes out. [4]
-
-    Their probability is not shared out among the rest: a score is the model's own.
-    """
-    return torch.zeros(_CONTROL).index_fill_(0, torch.tensor([UNK, BOS, PAD]), -torch.inf).to(device)
-
-
-def _rows_at_once(hidden: Tensor) -> int:
-    return _ROWS[hidden.device.type == "cpu"]
-
-
-def _looked_up(
-    model: Model, hidden: Tensor, state: Any, first: int, last: int, *, scored: bool
-) -> tuple[Tensor, Tensor]:
-    """The best column of some rows, and its log-probability; without ``scored`` whether it can come: > impossible.
-
-    Returns:
-        Two of [b].
-    """
-    logits = model.logits(hidden, state, first, last)
-    if not scored and (last - first <= FEW_ROWS or logits.device.type != "cpu"):
-        logits[:, :_CONTROL].add_(_never(logits.device))
-        highest, pieces = logits.max(dim=1)
-        return pieces, highest.float()
-    best = _best_groups(logits, 1, scored=scored)
-    inner = best.logits.squeeze(1).argmax(dim=1)
-    return best.groups.squeeze(1) * _GROUP + inner, best.maxima.squeeze(1) - best.normaliser
-
-
-def _screened(model: Model, hidden: Tensor, state: Any, first: int, last: int) -> tuple[Tensor, Tensor] | None:
-    """As ``_looked_up`` without ``scored``: the exact best column, though most pieces are looked at roughly.
-
-    Pieces whose rough logits are further below the best one than the errors of both cannot win. Mostly one is left; the
-    logits of several are made exactly, and rows with many are looked up in full.
-
-    Returns:
-        Two of [b], the second one rough where it decided nothing; None where the model has no quicker way.
-    """
-    roughly = model.rough_logits(hidden, state, first, last)
-    if roughly is None:
-        return None
-    rough, error = roughly
-    rough[:, :_CONTROL].add_(_never(rough.device))
-    maxima = rough
-    # A group is made of every G-th piece: so its maximum is that of halves laid over each other, the fastest there is.
-    while maxima.size(1) % 2 == 0 and maxima.size(1) * _GROUP > rough.size(1):
-        maxima = torch.maximum(*maxima.tensor_split(2, dim=1))
-    groups = maxima.size(1)
-    highest = maxima.amax(dim=1).float()  # [b]
-    # What lies on this line has been rounded, too, by as much as the highest and a part of the distance: the hundredth.
-    least = highest - 1.01 * (2 * error + _ROUNDING * highest.abs())  # [b]: what is below it cannot win
-    row, group = (maxima.float() >= least.unsqueeze(1)).nonzero(as_tuple=True)  # two of [groups that have one above it]
-    members = rough.view(len(rough), -1, groups)[row, :, group].float()
-    which, member = (members >= least[row].unsqueeze(1)).nonzero(as_tuple=True)  # two of [n]
-    rows, columns = row[which], member * groups + group[which]  # [n]
-    rivals = torch.bincount(rows, minlength=len(rough))  # [b]
-    pieces, logits = columns.new_zeros(len(rough)).index_put_((rows,), columns), highest
-    several = ((rivals > 1) & (rivals <= _SCREENED))[rows].nonzero().squeeze(1)
-    if len(several):
-        rows, columns = rows[several], columns[several]
-        exact = model.logits_of(hidden[first:last][rows], state, columns.unsqueeze(1)).squeeze(1)
-        logits = logits.scatter_reduce(0, rows, exact, "amax", include_self=False)
-        winners = (exact == logits[rows]).nonzero().squeeze(1)
-        pieces[rows[winners]] = columns[winners]
-    # A damaged model's NaN has no rivals, not even itself.
-    unsure = ((rivals == 0) | (rivals > _SCREENED)).nonzero().squeeze(1)  # [u]
-    if len(unsure):
-        looked_at = hidden[first:last].index_select(0, unsure)
-        pieces[unsure], logits[unsure] = _looked_up(model, looked_at, state, 0, len(looked_at), scored=False)
-    return pieces, logits
+    best, columns = _best_columns(model, hidden, state, 1, 1, normalised=scored)  # two of [B, 1]
+    best, columns = _only_possible(best, columns)
+    return model.pieces(columns.squeeze(1), state), best.squeeze(1) if scored else None
 
 
 def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,134 +59,74 @@ def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n
     Returns:
         Summed log-probabilities, parent beams and pieces; -inf and EOS where nothing may come. Three of [B, C]
     """
-    beams = live.size(1)
-    if len(hidden) <= FEW_ROWS:
-        scores, parents, columns = _among_all(model.logits(hidden, state, 0, len(hidden)), live, n)
-    else:
-        found = []
-        sentences = max(1, _rows_at_once(hidden) // beams)
-        if hidden.dtype == torch.float32:  # in bf16 products are filled up to round numbers of rows
-            sentences = -(-len(live) // -(-len(live) // sentences))  # a small block at the end would be a slow one
-        for first in range(0, len(live), sentences):
-            so_far = live[first : first + sentences]  # [b, N]
-            logits = model.logits(hidden, state, first * beams, (first + len(so_far)) * beams)
-            found.append(_among_groups(logits, so_far, n))
-        scores, parents, columns = one_below_the_other(found)
-    if not _all_possible(scores):
-        possible = scores > _IMPOSSIBLE
-        scores, columns = torch.where(possible, scores, -torch.inf), torch.where(possible, columns, EOS)
-    return scores, parents, model.pieces(columns, state)
+    log_probs, columns = _best_columns(model, hidden, state, n, live.size(1), normalised=True)  # two of [B·N, C]
+    totals = (log_probs.view(*live.shape, -1) + live.unsqueeze(2)).flatten(1)  # [B, N·C]
+    scores, places = totals.topk(min(n, totals.size(1)), dim=1)  # two of [B, C]
+    scores, columns = _only_possible(scores, columns.view(len(live), -1).gather(1, places))
+    return scores, places // log_probs.size(1), model.pieces(columns, state)
 
 
-def _all_possible(scores: Tensor) -> bool:
-    """Whether all can come, as far as it is soon known."""
-    few = scores.numel() <= _FEW_NUMBERS and scores.device.type == "cpu"
-    return few and _are_within(scores, _IMPOSSIBLE, torch.inf)
+def grouped_topk(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """``torch.topk`` for many columns, which would be slow with all of them.
 
-
-def _among_all(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The likeliest continuations of few rows.
+    The n highest values of a row cannot lie outside the n groups of neighbours with the highest maxima: only these
+    groups are searched.
 
     Args:
-        logits: used up. [b·N, V]
-        live: [b, N]
-        n: wanted, C.
+        values: [b, V]
+        n: columns wanted; fewer come if V, padded to whole groups with -inf, is smaller.
 
     Returns:
-        Summed log-probabilities, parent beams and columns. Three of [b, C]
+        Values and columns, best first. Two of [b, n]
     """
-    logits = logits.float()
-    normaliser = _log_sum_exp(logits, logits.amax(dim=1, keepdim=True), used_up=False)  # [b·N]
-    logits[:, :_CONTROL].add_(_never(logits.device))
-    shift = live.reshape(-1, 1) - normaliser.unsqueeze(1)  # [b·N, 1]: from a logit to the sum with its piece
-    totals = logits.add_(shift).view(*live.shape, -1).flatten(1)  # [b, N·V]
-    scores, places = _highest(totals, min(n, totals.size(1)))
-    return scores, places // logits.size(1), places % logits.size(1)
-
-
-def _highest(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """As ``topk``, which is slow with many values: they are looked for in the n groups with the highest maxima.
-
-    [b, V] -> two of [b, n]
-    """
-    if values.size(1) % _GROUP or values.size(1) // _GROUP < max(n, _MANY_GROUPS):
-        return values.topk(n, dim=1)
+    if values.size(1) % _GROUP:
+        values = F.pad(values, (0, -values.size(1) % _GROUP), value=-torch.inf)
+    n = min(n, values.size(1))
     groups = values.view(len(values), -1, _GROUP)  # [b, G, size]
-    best = groups.amax(dim=2).topk(n, dim=1).indices  # [b, n]
-    members = groups.gather(1, best.unsqueeze(2).expand(-1, -1, _GROUP)).flatten(1)  # [b, n·size]
-    highest, inner = members.topk(n, dim=1)
-    return highest, best.gather(1, inner // _GROUP) * _GROUP + inner % _GROUP
+    maxima = groups.amax(dim=2)  # [b, G]
+    best = maxima.topk(min(n, maxima.size(1)), dim=1).indices  # [b, n or G]
+    members = groups.gather(1, best.unsqueeze(2).expand(-1, -1, _GROUP)).flatten(1)
+    highest, places = members.topk(n, dim=1)
+    return highest, best.gather(1, places // _GROUP) * _GROUP + places % _GROUP
 
 
-def _among_groups(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The same, looked for among the best groups alone."""
-    rows, beams = len(logits), live.size(1)
-    best = _best_groups(logits, n, scored=True)
-    each = best.groups.size(1)
-    shift = live - best.normaliser.view(-1, beams)  # [b, N]: from a logit to the sum with its piece
-    totals = best.maxima.view(-1, beams, each) + shift.unsqueeze(2)
-    _, places = totals.flatten(1).topk(min(n, beams * each), dim=1)  # [b, C]: of the best groups of all beams
-    parents, groups = places // each, best.groups.view(len(live), -1).gather(1, places)  # [b, C]
-    base = torch.arange(0, rows * each, beams * each, device=logits.device).unsqueeze(1)  # [b, 1]
-    within = best.logits.flatten(0, 1).index_select(0, (base + places).flatten())  # [b·C, size]
-    within = within.view(*places.shape, _GROUP) + shift.gather(1, parents).unsqueeze(2)  # [b, C, size]
-    scores, inner = within.flatten(1).topk(min(n, within[0].numel()), dim=1)  # [b, C]
-    chosen = inner // _GROUP
-    return scores, parents.gather(1, chosen), groups.gather(1, chosen) * _GROUP + inner % _GROUP
+@cache
+def _never(device: torch.device) -> Tensor:
+    """What is added so that no control symbol comes out. [4]
+
+    Their probability is not shared out among the rest: a score is the model's own.
+    """
+    return torch.zeros(_CONTROL).index_fill_(0, torch.tensor([UNK, BOS, PAD]), -torch.inf).to(device)
 
 
-class _BestGroups(NamedTuple):
-    """What is needed of the logits of some rows."""
-
-    logits: Tensor
-    """Of the C groups with the highest maxima, the control symbols impossible. [b, C, size]"""
-    maxima: Tensor
-    """The highest of each, best first. [b, C]"""
-    groups: Tensor
-    """Which groups these are. [b, C]"""
-    normaliser: Tensor
-    """log sum exp of all logits of a row; of no meaning where it is not wanted. [b]"""
-
-
-def _best_groups(logits: Tensor, n: int, *, scored: bool) -> _BestGroups:
-    """Look through logits, which are used up.
+def _best_columns(
+    model: Model, hidden: Tensor, state: Any, n: int, beams: int, *, normalised: bool
+) -> tuple[Tensor, Tensor]:
+    """The n highest columns of each row, best first, without UNK, BOS and PAD.
 
     Args:
-        logits: [b, V]
-        n: groups wanted, C; fewer come where there are fewer.
-        scored: whether the normaliser is wanted.
+        model: makes the logits.
+        hidden: as ``model.step`` returns it. [b, D]
+        state: the same.
+        n: columns wanted, C.
+        beams: rows of a sentence, N; a block holds whole sentences.
+        normalised: return log-probabilities; else logits.
+
+    Returns:
+        Log-probabilities or logits, and columns. Two of [b, C]
     """
-    logits = logits.float()
-    if logits.size(1) % _GROUP:
-        logits = F.pad(logits, (0, -logits.size(1) % _GROUP), value=-torch.inf)
-    grouped = logits.view(len(logits), -1, _GROUP)  # [b, G, size]
-    maxima = grouped.amax(dim=2)  # [b, G]
-    highest = maxima.amax(dim=1, keepdim=True)  # [b, 1]
-    control = logits[:, :_CONTROL].clone()  # [b, 4]
-    logits[:, :_CONTROL].add_(_never(logits.device))
-    maxima[:, 0] = grouped[:, 0].amax(dim=1)
-    maxima, groups = maxima.topk(min(n, maxima.size(1)), dim=1)  # [b, C]
-    row = torch.arange(len(logits), device=logits.device).unsqueeze(1) * grouped.size(1)  # [b, 1]
-    best = grouped.flatten(0, 1).index_select(0, (row + groups).flatten()).view(*groups.shape, _GROUP)
-    normaliser = highest.squeeze(1)
-    if scored:
-        logits[:, :_CONTROL] = control
-        normaliser = _log_sum_exp(logits, highest)
-    return _BestGroups(best, maxima, groups, normaliser)
+    rows = max(1, _ROWS[hidden.device.type == "cpu"] // beams) * beams
+    found = []
+    for first in range(0, len(hidden), rows):
+        logits = model.logits(hidden, state, first, min(first + rows, len(hidden))).float()
+        scores = logits.log_softmax(dim=1) if normalised else logits  # [rows, V]
+        scores[:, :_CONTROL].add_(_never(scores.device))
+        found.append(grouped_topk(scores, n))
+    best, columns = one_below_the_other(found)
+    return best, columns
 
 
-def _log_sum_exp(logits: Tensor, highest: Tensor, *, used_up: bool = True) -> Tensor:
-    """log sum exp of each row of logits, which may be used up. [b, n], [b, 1] -> [b]"""
-    # Logits of some size need no maximum taken off before exp: one pass less over all of them.
-    if logits.device.type == "cpu" and _are_within(highest, -_SAFE, _SAFE):  # a GPU would have to be waited for
-        return (logits.exp_() if used_up else logits.exp()).sum(dim=1).log()
-    logits = logits.sub_(highest) if used_up else logits - highest
-    return logits.exp_().sum(dim=1).log() + highest.squeeze(1)
-
-
-def _are_within(values: Tensor, low: float, high: float) -> bool:
-    """Whether all numbers are; no NaN is."""
-    if values.numel() <= _FEW_NUMBERS:  # which are looked at one by one sooner than by three steps
-        return all(low < value < high for value in values.flatten().tolist())
-    lowest, highest = values.aminmax()
-    return float(lowest) > low and float(highest) < high
+def _only_possible(scores: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """-inf and EOS in place of what cannot come. Two of any shape; the same shape."""
+    possible = scores > _IMPOSSIBLE
+    return torch.where(possible, scores, -torch.inf), torch.where(possible, columns, EOS)

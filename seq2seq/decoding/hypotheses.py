@@ -30,15 +30,6 @@ class Model(Protocol):
         """Logits of the next piece for rows first to last, far below any other where none may come; the caller's
         to change. Columns 0 to 3 are the control symbols. [rows, D] -> [last - first, n]"""
 
-    def rough_logits(self, hidden: Tensor, state: Any, first: int, last: int) -> tuple[Tensor, Tensor] | None:
-        """Rounded logits, and each row's largest error before the rounding; None where that is no quicker.
-
-        [rows, D] -> [last - first, n] in bf16, [last - first]
-        """
-
-    def logits_of(self, hidden: Tensor, state: Any, columns: Tensor) -> Tensor:
-        """The logits of some columns alone. [b, D], [b, C] -> [b, C]"""
-
     def pieces(self, columns: Tensor, state: Any) -> Tensor:
         """The pieces that columns of the logits stand for. Any shape; the same shape"""
 

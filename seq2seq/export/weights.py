@@ -107,14 +107,14 @@ def _decoder_layer(theirs: Any, ours: DecoderLayer) -> None:
 
 def _self_attention(theirs: Any, ours: MultiHeadAttention, residual: Residual) -> None:
     _norm(theirs.layer_norm, residual.norm)
-    _linear(theirs.linear[0], _queries(ours), _own(ours.k_proj), _own(ours.v_proj))
+    _linear(theirs.linear[0], _queries(ours), *ours.projections()[1:])
     _linear(theirs.linear[1], _own(ours.out_proj))
 
 
 def _cross_attention(theirs: Any, ours: MultiHeadAttention, residual: Residual) -> None:
     _norm(theirs.layer_norm, residual.norm)
     _linear(theirs.linear[0], _queries(ours))
-    _linear(theirs.linear[1], _own(ours.k_proj), _own(ours.v_proj))
+    _linear(theirs.linear[1], _own(ours.kv_proj))
     _linear(theirs.linear[2], _own(ours.out_proj))
 
 

@@ -156,13 +156,12 @@ class LineReader:
         n_bytes = self._n_bytes_given + self._n_bytes
         return self._source.n_bytes * self._n_bytes_given // n_bytes if n_bytes else 0
 
-    def read_window(self, max_lines: int, max_bytes: int, *, rest: int = 0) -> list[str]:
+    def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
         """Wait for a line, then take all further ones that are there, up to the limits.
 
         Args:
             max_lines: most lines, at least 1.
             max_bytes: most bytes, newlines included; a longer line comes alone, but whole.
-            rest: lines of a file that may come in place of ``max_lines`` where no more than these are left.
 
         Returns:
             At least one line; none at the end.
@@ -171,10 +170,7 @@ class LineReader:
             UserError: as ``read_lines``, once the lines before have been handed out.
         """
         patience = _LONGEST_WAIT
-        # How much is left of a pipe only waiting could tell.
-        is_file = self._descriptor is None or self._source.compressed
-        wanted = max(max_lines, rest + 1) if is_file else max_lines
-        while not self._at_end and len(self._lines) < wanted and self._n_bytes < max_bytes:
+        while not self._at_end and len(self._lines) < max_lines and self._n_bytes < max_bytes:
             if self._lines:
                 began = time.monotonic()
                 if not self._ready(min(_QUIET, patience)):
@@ -185,8 +181,6 @@ class LineReader:
             self._read_more()
         if self._failure and not self._lines:
             raise self._failure
-        if self._at_end and len(self._lines) <= rest:
-            max_lines = max(max_lines, rest)
         window: list[str] = []
         room = max_bytes
         while self._lines and len(window) < max_lines and (not window or self._lines[0][1] <= room):

@@ -118,6 +118,10 @@ ATTENTIONS: dict[str, type[nn.Module]] = {
 }
 
 
+STACKED = {"in_proj": 3, "kv_proj": 2}
+"""Linear maps of ``MultiHeadAttention`` that hold so many matrices [D, D], one below the other."""
+
+
 class MultiHeadAttention(nn.Module):
     """H attentions side by side, each in its own subspace of K channels, mixed by W_O.
 
@@ -126,26 +130,46 @@ class MultiHeadAttention(nn.Module):
         n_heads: heads H; one head is single attention.
         attention: row of ``ATTENTIONS``.
         rotary: turn queries and keys by their places; for self-attention alone.
+        cross: queries come from one text, keys and values from another; else all three come from the same text.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
     """
 
-    def __init__(self, d_model: int, n_heads: int, *, attention: str = "scaled_dot", rotary: bool = False) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        attention: str = "scaled_dot",
+        rotary: bool = False,
+        cross: bool = False,
+    ) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.rotary = rotary
-        self.q_proj = nn.Linear(d_model, d_model)
-        self.k_proj = nn.Linear(d_model, d_model)
-        self.v_proj = nn.Linear(d_model, d_model)
+        self.cross = cross
+        if cross:
+            self.q_proj = nn.Linear(d_model, d_model)
+            self.kv_proj = nn.Linear(d_model, 2 * d_model)
+        else:
+            self.in_proj = nn.Linear(d_model, 3 * d_model)
         self.out_proj = nn.Linear(d_model, d_model)  # W_O
         self.score = ATTENTIONS[attention](n_heads, d_model // n_heads)
+
+    def projections(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Weight and bias of the queries, of the keys and of the values: views. Three of [D, D], [D]"""
+        linears = (self.q_proj, self.kv_proj) if self.cross else (self.in_proj,)
+        weights = [weight for linear in linears for weight in torch.split(linear.weight, linear.in_features)]
+        biases = [bias for linear in linears for bias in torch.split(linear.bias, linear.in_features)]
+        return tuple(zip(weights, biases, strict=True))
 
     def folded_queries(self) -> tuple[Tensor, Tensor]:
         """W_Q and its bias with the score multiplied in: their queries need only a dot product. [D, D], [D]
 
         A score is a linear map of each head's queries, and so of the columns that make them.
         """
-        columns = torch.cat((self.q_proj.weight.t(), self.q_proj.bias.unsqueeze(0)))  # [D + 1, D]
+        weight, bias = self.projections()[0]
+        columns = torch.cat((weight.t(), bias.unsqueeze(0)))  # [D + 1, D]
         scored = self.score(self.split_heads(columns.unsqueeze(0)))  # [1, H, D + 1, K]
         folded = scored.transpose(1, 2).flatten(-2)[0]  # [D + 1, D]
         return folded[:-1].t(), folded[-1]
@@ -158,32 +182,27 @@ class MultiHeadAttention(nn.Module):
         """Queries from ``x``, keys and values from ``memory``.
 
         [B, T, D], [B, S, D] -> [B, H, T, K], two of [B, H, S, K]
+
+        Raises:
+            ValueError: ``memory`` is not ``x`` in self-attention.
         """
-        if x is memory:
-            q, k, v = self._projected(x, self.q_proj, self.k_proj, self.v_proj)
+        if self.cross:
+            projected = (self.q_proj(x), *self.kv_proj(memory).chunk(2, dim=-1))
+        elif memory is x:
+            projected = self.in_proj(x).chunk(3, dim=-1)
         else:
-            (q,) = self._projected(x, self.q_proj)
-            k, v = self._projected(memory, self.k_proj, self.v_proj)
+            raise ValueError("self-attention takes queries, keys and values from the same text")
+        q, k, v = (self.split_heads(y) for y in projected)
         if self.rotary:
             q, k = rotate(q), rotate(k)
         return self.score(q), k, v
 
-    def _projected(self, x: Tensor, *projections: nn.Linear) -> list[Tensor]:
-        """The heads of several linear maps of ``x``, made by one product: each [B, H, T, K]"""
-        if len(projections) == 1:
-            return [self.split_heads(projections[0](x))]
-        weight = torch.cat([projection.weight for projection in projections])
-        bias = torch.cat([projection.bias for projection in projections])
-        return [self.split_heads(y) for y in F.linear(x, weight, bias).chunk(len(projections), dim=-1)]
-
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """Attend, concatenate the heads and mix them by W_O.
 
-        Queries come from ``x``, keys and values from ``memory``; it is self-attention where the two are one.
-
         Args:
-            x: [B, T, D]
-            memory: [B, S, D]
+            x: queries come from it. [B, T, D]
+            memory: keys and values come from it; in self-attention it is ``x``. [B, S, D]
             mask: True where a query may attend to a key. [B or 1, 1, T or 1, S]
             causal: masked self-attention.
 

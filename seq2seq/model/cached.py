@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.model.laid_out import Absorbed, CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm, keys_values_of
-from seq2seq.model.output import IMPOSSIBLE, OutputLayer, RoughOutput
+from seq2seq.model.output import IMPOSSIBLE, OutputLayer
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 from seq2seq.transfer import sent
@@ -80,8 +80,7 @@ class DecoderState:
 class CachedTransformer:
     """A trained model laid out for translating: the calls of ``decoding``'s ``Model``.
 
-    It holds copies of the weights as they are now, but for the embeddings, which it looks up where they are, and for
-    what target positions add to them, which it keeps as it was when it first came to a place.
+    It holds copies of the weights as they are now, except embeddings and positions: it reads these from the model.
 
     Args:
         model: in evaluation mode.
@@ -93,16 +92,9 @@ class CachedTransformer:
         self._model = model
         self._shortlist = shortlist
         self._encoder = [CachedEncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]
-        encoder_norm = Norm(model.encoder_norm)
-        self._decoder = [CachedDecoderLayer(layer, encoder_norm) for layer in model.decoder]  # type: ignore[arg-type]
-        decoder_norm = Norm(model.decoder_norm)
-        self._encoder_norm = encoder_norm.plain() or encoder_norm
-        self._decoder_norm = decoder_norm.plain() or decoder_norm
-        self._output = OutputLayer.after(decoder_norm, model.output, _PIECES_ALIGNED)
-        self._rough = RoughOutput.of(self._output)
-        self._table = model.tgt_embedding.weight  # [V, D]; from the module it would take 8 µs of each step
-        self._scale = math.sqrt(self._table.size(1))
-        self._places: dict[int, Tensor] = {}  # what a place in the target adds to an embedding, once met. Each [1, D]
+        self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
+        self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
+        self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED)
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
         """Encode sentences and make ready to translate them, one beam each.
@@ -154,20 +146,15 @@ class CachedTransformer:
         """
         for state in states:
             self._add_slots(state)
-        embedded = [self._embed(newest, state.n_tokens - 1) for newest, state in zip(tokens, states, strict=True)]
-        x = embedded[0] if len(embedded) == 1 else torch.cat(embedded)  # [rows, D]
+        embedded = [
+            self._model.embed_tgt(newest.unsqueeze(1), state.n_tokens - 1)  # [B·N, 1, D]
+            for newest, state in zip(tokens, states, strict=True)
+        ]
+        x = torch.cat(embedded).squeeze(1)  # [rows, D]
         rows = [len(newest) for newest in tokens]
         for i, layer in enumerate(self._decoder):
             x = layer(x, [state.of_layer(i) for state in states], rows)
         return self._decoder_norm(x), list(states)
-
-    def _embed(self, newest: Tensor, place: int) -> Tensor:
-        """What the decoder starts from, as ``Transformer.embed_tgt``, in two calls. [rows] -> [rows, D]"""
-        added = self._places.get(place)
-        if added is None:
-            nothing = self._table.new_zeros(1, 1, self._table.size(1))
-            added = self._places[place] = self._model.tgt_positions(nothing, place)[0]
-        return torch.add(added, self._table.index_select(0, newest), alpha=self._scale)
 
     def output_of(self, state: DecoderState) -> int:
         """Says which pieces may come: ``logits`` takes rows of several states for which it is the same."""
@@ -190,21 +177,6 @@ class CachedTransformer:
             beams = state.n_beams
             logits.view(-1, beams, logits.size(1)).add_(state.forbidden[first // beams : last // beams].unsqueeze(1))
         return logits
-
-    def rough_logits(self, hidden: Tensor, state: DecoderState, first: int, last: int) -> tuple[Tensor, Tensor] | None:
-        """Rounded logits, where that is much quicker: arguments as ``logits``'s.
-
-        Returns:
-            Logits in bf16 [last - first, n], and what each row's were off at most before they were rounded
-            [last - first]; None where there are none.
-        """
-        if self._rough is None or state.output is not self._output:
-            return None
-        return self._rough(hidden[first:last])
-
-    def logits_of(self, hidden: Tensor, state: DecoderState, columns: Tensor) -> Tensor:
-        """The logits of some columns alone; only where all pieces may come. [b, D], [b, C] -> [b, C]"""
-        return state.output.of_columns(hidden, columns)
 
     def pieces(self, columns: Tensor, state: DecoderState) -> Tensor:
         """The pieces that columns of the logits stand for. Any shape; the same shape."""

@@ -26,20 +26,6 @@ def _draw_mask(shape: torch.Size, dtype: torch.dtype, threshold: int) -> Tensor:
     return torch.ge(drawn, threshold, out=torch.empty(shape, dtype=dtype)).mul_(256 / (256 - threshold))
 
 
-class _DropAndAdd(torch.autograd.Function):
-    """x + mask · y in one pass."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        ctx.save_for_backward(mask)
-        return torch.addcmul(x, y, mask)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        (mask,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad, grad * mask, None
-
-
 class Dropout(nn.Module):
     """Zero a share of activations in training and scale up the rest, so that the expected sum stays.
 
@@ -55,21 +41,10 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; the same shape."""
-        mask = self._mask(x)
-        return F.dropout(x, self.share, training=self.training) if mask is None else x * mask
-
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        """``x`` and what is left of ``y``. Any shape; the same shape."""
-        mask = self._mask(y)
-        if mask is None or x.dtype != y.dtype:
-            return x + (F.dropout(y, self.share, training=self.training) if mask is None else y * mask)
-        return _DropAndAdd.apply(x, y, mask)  # type: ignore[no-any-return,no-untyped-call]
-
-    def _mask(self, x: Tensor) -> Tensor | None:
-        """0 or the survivors' scale; None where PyTorch's own dropout does it."""
         threshold = round(self.share * 256)
-        drawn = self.training and x.device.type == "cpu" and threshold not in (0, 256)
-        return _draw_mask(x.shape, x.dtype, threshold) if drawn else None
+        if self.training and x.device.type == "cpu" and threshold not in (0, 256):
+            return x * _draw_mask(x.shape, x.dtype, threshold)
+        return F.dropout(x, self.share, training=self.training)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "gelu": F.gelu, "swiglu": F.silu}
@@ -118,14 +93,14 @@ class Residual(nn.Module):
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """[B, T, D] -> [B, T, D]"""
         if self.pre:
-            return self.dropout.add(x, sublayer(self.norm(x)))
-        return self.norm(self.dropout.add(x, sublayer(x)))  # type: ignore[no-any-return]
+            return x + self.dropout(sublayer(self.norm(x)))  # type: ignore[no-any-return]
+        return self.norm(x + self.dropout(sublayer(x)))  # type: ignore[no-any-return]
 
 
-def _attention(config: ModelConfig, *, of_itself: bool) -> MultiHeadAttention:
+def _attention(config: ModelConfig, *, cross: bool) -> MultiHeadAttention:
     # Rotary positions are distances within one text: between a target and its source there is none.
-    rotary = of_itself and config.positions == "rotary"
-    return MultiHeadAttention(config.d_model, config.n_heads, attention=config.attention, rotary=rotary)
+    rotary = not cross and config.positions == "rotary"
+    return MultiHeadAttention(config.d_model, config.n_heads, attention=config.attention, rotary=rotary, cross=cross)
 
 
 class EncoderLayer(nn.Module):
@@ -133,7 +108,7 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.self_attention = _attention(config, of_itself=True)
+        self.self_attention = _attention(config, cross=False)
         self.self_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
@@ -149,9 +124,9 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.self_attention = _attention(config, of_itself=True)
+        self.self_attention = _attention(config, cross=False)
         self.self_attention_residual = Residual(config)
-        self.cross_attention = _attention(config, of_itself=False)
+        self.cross_attention = _attention(config, cross=True)
         self.cross_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)

@@ -61,11 +61,6 @@ def packed_linear_added(x: Tensor, packed: Tensor, bias: Tensor, total: Tensor) 
     return added[: len(x)]  # type: ignore[no-any-return]
 
 
-def rows_with_kernels(most: int) -> list[int]:
-    """The numbers of rows that products of up to ``most`` rows are made with."""
-    return sorted({_filled(rows, torch.bfloat16) for rows in range(1, most + 1)})
-
-
 def _filled(rows: int, dtype: torch.dtype) -> int:
     # oneDNN makes a kernel for each number of rows it meets, in a millisecond or two, and decoding meets them all.
     # In fp32 a row too many costs more.

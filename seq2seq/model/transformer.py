@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
-from seq2seq.model.attention import MultiHeadAttention
+from seq2seq.model.attention import STACKED, MultiHeadAttention
 from seq2seq.model.layers import DecoderLayer, Dropout, EncoderLayer, FeedForward, build_norm
 from seq2seq.model.positions import POSITIONS
 
@@ -47,9 +47,10 @@ class Transformer(nn.Module):
 
     def _initialise(self) -> None:
         """Glorot for the matrices, unit variance after embedding, quiet residual branches under pre-norm."""
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+                for matrix in module.weight.chunk(STACKED.get(name.rpartition(".")[2], 1)):
+                    nn.init.xavier_uniform_(matrix)
                 nn.init.zeros_(module.bias)
         for embedding in (self.src_embedding, self.tgt_embedding):
             nn.init.normal_(embedding.weight, std=self.config.d_model**-0.5)

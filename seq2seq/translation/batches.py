@@ -21,12 +21,8 @@ from seq2seq.translation.device import is_out_of_memory
 Ids = list[int]
 
 
-_ENOUGH_ALIKE = 0.25
-"""A batch of one length alone, which needs no mask, may be this part of a full one."""
-
-
 def length_batches(units: Sequence[Ids], batch_tokens: int, *, shares: int = 1) -> Iterator[list[int]]:
-    """Group units of similar length, of the same where there are enough, longest first.
+    """Group units of similar length, longest first.
 
     Args:
         units: pieces, without EOS.
@@ -42,11 +38,7 @@ def length_batches(units: Sequence[Ids], batch_tokens: int, *, shares: int = 1) 
     order = sorted(range(len(units)), key=lambda i: -len(units[i]))
     start = 0
     while start < len(order):
-        longest = len(units[order[start]])
-        size = max(1, batch_tokens // (longest + 1))
-        alike = sum(len(units[i]) == longest for i in order[start : start + size])
-        if alike >= _ENOUGH_ALIKE * size:
-            size = alike
+        size = max(1, batch_tokens // (len(units[order[start]]) + 1))
         yield order[start : start + size]
         start += size
 

@@ -179,7 +179,6 @@ class _Stoppable:
         self._stopped = stopped
         self.start, self.reorder = model.start, model.reorder
         self.output_of, self.logits, self.pieces = model.output_of, model.logits, model.pieces
-        self.rough_logits, self.logits_of = model.rough_logits, model.logits_of
 
     def step(self, tokens: Sequence[Tensor], states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
         """As the model's."""

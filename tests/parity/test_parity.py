@@ -32,9 +32,9 @@ def tiny(dtype: torch.dtype = torch.float32, **changes: object) -> Transformer:
 
 
 def copy_attention(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
-    projections = (ours.q_proj, ours.k_proj, ours.v_proj)
-    theirs.in_proj_weight.copy_(torch.cat([p.weight for p in projections]))
-    theirs.in_proj_bias.copy_(torch.cat([p.bias for p in projections]))
+    weights, biases = zip(*ours.projections(), strict=True)
+    theirs.in_proj_weight.copy_(torch.cat(weights))
+    theirs.in_proj_bias.copy_(torch.cat(biases))
     theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.model.laid_out.linear import Norm, SideBySide
+from seq2seq.model.laid_out.linear import SideBySide
 from seq2seq.model.laid_out.sublayers import Absorbed, CachedAttention, CachedFeedForward
 from seq2seq.model.layers import DecoderLayer, EncoderLayer
 
@@ -18,7 +18,7 @@ class CachedEncoderLayer:
     """One layer of the encoder, as trained."""
 
     def __init__(self, layer: EncoderLayer) -> None:
-        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual, of_itself=True)
+        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual)
         self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual)
 
     def __call__(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
@@ -45,26 +45,20 @@ class LayerCache(NamedTuple):
 
 
 class CachedDecoderLayer:
-    """One layer of the decoder.
+    """One layer of the decoder, as trained."""
 
-    Args:
-        layer: as trained.
-        memory_norm: that the encoder ends with; ``plain`` where that is possible.
-    """
-
-    def __init__(self, layer: DecoderLayer, memory_norm: Norm) -> None:
-        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual, of_itself=True)
-        self.cross = CachedAttention(layer.cross_attention, layer.cross_attention_residual, of_itself=False)
+    def __init__(self, layer: DecoderLayer) -> None:
+        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual)
+        self.cross = CachedAttention(layer.cross_attention, layer.cross_attention_residual)
         self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual)
-        k, v = layer.cross_attention.k_proj, layer.cross_attention.v_proj
-        after = memory_norm if memory_norm.plain() is not None else None
-        self.keys_values = SideBySide([k.weight, v.weight], [k.bias, v.bias], after=after)
+        keys_values = layer.cross_attention.kv_proj
+        self.keys_values = SideBySide([keys_values.weight], [keys_values.bias])
 
     def cross_keys_values(self, memory: Tensor, batch: int) -> Tensor:
         """What cross-attention reads of the source. [B·S, D] -> [B, S, 2, H, K]
 
         Args:
-            memory: results of the encoder's last norm, of the plain one if there is one.
+            memory: results of the encoder's last norm.
             batch: B
         """
         heads = self.cross.n_heads
@@ -88,8 +82,7 @@ class CachedDecoderLayer:
             caches: of each batch.
             rows: B·N of each batch.
         """
-        alone = self.attention.of_one_row(x, caches[0].log[0]) if len(x) == 1 and caches[0].descent is None else None
-        x = self.attention.add_to(x, self._read_target(x, caches, rows) if alone is None else alone)
+        x = self.attention.add_to(x, self._read_target(x, caches, rows))
         if len(caches) == 1 and caches[0].absorbed is not None:
             return self.feed_forward(self.cross.add_absorbed(x, caches[0].absorbed))
         return self.feed_forward(self.cross.add_to(x, self._read_source(x, caches, rows)))

@@ -40,8 +40,8 @@ class Absorbed(NamedTuple):
 
     keys: Tensor
     """What is multiplied with the decoder's vectors to get the scores. [D, H·S]"""
-    offsets: Tensor | None
-    """What is added to the scores; None: it is in ``keys``. [H·S]"""
+    offsets: Tensor
+    """What the bias of W_Q adds to the scores. [H·S]"""
     values: Tensor
     """Of which the weighted sum over all heads and places is what the sublayer adds, W_O's bias too. [H·S, D]"""
 
@@ -49,15 +49,15 @@ class Absorbed(NamedTuple):
 class CachedAttention(Sublayer):
     """One attention sublayer's weights."""
 
-    def __init__(self, attention: MultiHeadAttention, residual: Residual, *, of_itself: bool) -> None:
+    def __init__(self, attention: MultiHeadAttention, residual: Residual) -> None:
         super().__init__(residual, attention.out_proj)
         self.n_heads = attention.n_heads
         # A rotation stands between W_Q and the score: there the score stays a step of its own.
         self.score = attention.score if attention.rotary else None
-        q = (attention.q_proj.weight, attention.q_proj.bias) if attention.rotary else attention.folded_queries()
-        projections = [q]
-        if of_itself:
-            projections += [(p.weight, p.bias) for p in (attention.k_proj, attention.v_proj)]
+        q, *keys_values = attention.projections()
+        projections = [q if attention.rotary else attention.folded_queries()]
+        if not attention.cross:
+            projections += keys_values
         self.projections = self.reading([weight for weight, _ in projections], [bias for _, bias in projections])
 
     def project(self, x: Tensor) -> Tensor:
@@ -93,27 +93,6 @@ class CachedAttention(Sublayer):
         turned = rotate(k.unsqueeze(-2), place).squeeze(-2)
         return self.score(rotate(q.unsqueeze(-2), place).squeeze(-2)), torch.stack((turned, v), dim=2)
 
-    def of_one_row(self, x: Tensor, log: Tensor) -> Tensor | None:
-        """What ``project``, ``next_heads`` and ``mix`` make of a sentence of one beam, in as few calls as can be.
-
-        It reads the whole log: only where no slot of it belongs to another beam.
-
-        Args:
-            x: [1, D]
-            log: keys and values so far; those of ``x`` are written to the last place. [P, 2, H, K]
-
-        Returns:
-            The heads side by side [1, D]; None, and nothing is written, with rotary positions, in bf16 and on a GPU.
-        """
-        if self.score is not None or not is_fp32_on_cpu(log):
-            return None
-        _, _, heads, width = log.shape
-        q_k_v = self.project(x).view(3, heads, 1, width)
-        keys_values = log.permute(1, 2, 0, 3)  # [2, H, P, K]
-        keys_values[:, :, -1:] = q_k_v[1:]
-        weights = torch.bmm(q_k_v[0], keys_values[0].transpose(1, 2)).softmax(dim=2)  # [H, 1, P]
-        return torch.bmm(weights, keys_values[1]).view(1, -1)
-
     def absorb(self, k: Tensor, v: Tensor) -> Absorbed | None:
         """W_Q and W_O multiplied into one sentence's keys and values, which must not be padded.
 
@@ -130,7 +109,7 @@ class CachedAttention(Sublayer):
         if not is_fp32_on_cpu(k) or length > width:
             return None
         keys = torch.bmm(k, w_q.weight.view(-1, heads, width).permute(1, 2, 0))  # [H, S, D]
-        offsets = None if w_q.plain else torch.bmm(k, w_q.bias.view(heads, width, 1)).flatten()  # [H·S]
+        offsets = torch.bmm(k, w_q.bias.view(heads, width, 1)).flatten()  # [H·S]
         values = torch.bmm(v, w_o.weight.view(heads, width, -1))  # [H, S, D]
         values[0] += w_o.bias  # a head's weights sum to one
         return Absorbed(keys.flatten(0, 1).t(), offsets, values.flatten(0, 1))
@@ -140,9 +119,7 @@ class CachedAttention(Sublayer):
 
         [N, D] -> [N, D]
         """
-        scores = self.projections.normalised(x) @ absorbed.keys  # [N, H·S]
-        if absorbed.offsets is not None:
-            scores += absorbed.offsets
+        scores = torch.addmm(absorbed.offsets, self.projections.normalised(x), absorbed.keys)  # [N, H·S]
         weights = scores.view(len(x), self.n_heads, -1).softmax(dim=2)  # [N, H, S]
         x = x.addmm_(weights.view(len(x), -1), absorbed.values)
         return x if self.pre else self.norm(x)
