@@ -21,6 +21,8 @@ from seq2seq.lines import cannot_write
 
 UNK, BOS, EOS, PAD = 0, 1, 2, 3
 """Ids of the control symbols; BOS starts a target, EOS ends a source or a target."""
+N_CONTROL = 4
+"""So many: a text is encoded to none of these ids."""
 N_TAGS = 100
 """Ids after these that are kept free for language tags: control symbols too, so that no text is encoded to one."""
 
@@ -28,7 +30,7 @@ N_TAGS = 100
 _TRAINER_THREADS = 4
 _FEW = 4
 """Fewer lines are encoded one by one: for several SentencePiece starts threads, which takes a millisecond."""
-_NO_CHARACTERS = 4 + N_TAGS + 256 + 1
+_NO_CHARACTERS = N_CONTROL + N_TAGS + 256 + 1
 """Pieces that are none of the text's characters: control symbols, tags, bytes, and SentencePiece's space."""
 _MOST_LINE_BYTES = 16_384
 """Longer lines are left out of the tokenizer's training text."""
@@ -70,7 +72,7 @@ class Tokenizer:
             )
 
         # A model from elsewhere may have no tags.
-        self.n_control = next((i for i in range(4, len(self)) if not self._processor.IsControl(i)), len(self))
+        self.n_control = next((i for i in range(N_CONTROL, len(self)) if not self._processor.IsControl(i)), len(self))
         """Ids below this one are control symbols and tags, of which only EOS may come out."""
 
     def __len__(self) -> int:

@@ -14,6 +14,8 @@ NEVER = [UNK, BOS, PAD]
 class Given:
     """A model whose logits are what it is given."""
 
+    n_control = 4
+
     def __init__(self) -> None:
         self.blocks: list[int] = []
 

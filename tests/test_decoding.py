@@ -32,6 +32,7 @@ class Toy:
     """A model whose every answer is looked up."""
 
     next_logits: NextLogits
+    n_control: int = 4
     rows_read: int = 0
     steps: int = 0
     n_running: list[int] = field(default_factory=list)
@@ -182,6 +183,16 @@ def test_control_symbols_never_come_out(strategy):
     found = ask(strategy, Toy(liking_control_symbols), SOURCES, LIMITS, n_best=3)
     assert {token for best in found for h in best for token in h.tokens} <= set(PIECES)
     assert all(h.log_probability < -40 for best in found for h in best)
+
+
+@every_strategy
+def test_tags_never_come_out(strategy):
+    """Of a vocabulary that keeps ids for them, behind the control symbols."""
+    n_control = PIECES[1]
+    assert n_control > 4
+    found = ask(strategy, Toy(by_chance, n_control), SOURCES, LIMITS, n_best=3)
+    assert {token for best in found for h in best for token in h.tokens} == set(PIECES[1:])
+    assert PIECES[0] in {t for best in ask(strategy, Toy(by_chance), SOURCES, LIMITS) for h in best for t in h.tokens}
 
 
 @every_strategy

@@ -236,6 +236,7 @@ class Given:
     """As much of a model as a worker asks for: each step takes a while."""
 
     start = reorder = output_of = logits = pieces = None
+    n_control = 4
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds

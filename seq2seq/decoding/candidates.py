@@ -15,15 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.decoding.hypotheses import Model, one_below_the_other
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK
+from seq2seq.tokenizer import EOS
 
 _ROWS = {True: 128, False: 8192}
 """Rows of logits made at once on a CPU: enough for a matrix product to be efficient, few enough for a cache; and on a
 GPU, which wants much to do at a time."""
 _GROUP = 64
 """Neighbouring pieces in a group."""
-_CONTROL = 1 + max(UNK, BOS, PAD)
-"""Columns that hold the control symbols, and EOS."""
 _IMPOSSIBLE = -1e20
 """No log-probability of a piece that there is, nor a sum of them, comes near this. What is not above it, as what fills
 up the vocabulary or a damaged model's NaN, cannot come: EOS stands in its place."""
@@ -91,18 +89,18 @@ def grouped_topk(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _never(device: torch.device) -> Tensor:
-    """What is added so that no control symbol comes out. [4]
+def _never(n_control: int, device: torch.device) -> Tensor:
+    """What is added to the first columns so that no control symbol except EOS comes out. [n_control]
 
     Their probability is not shared out among the rest: a score is the model's own.
     """
-    return torch.zeros(_CONTROL).index_fill_(0, torch.tensor([UNK, BOS, PAD]), -torch.inf).to(device)
+    return torch.full((n_control,), -torch.inf).index_fill_(0, torch.tensor(EOS), 0.0).to(device)
 
 
 def _best_columns(
     model: Model, hidden: Tensor, state: Any, n: int, beams: int, *, normalised: bool
 ) -> tuple[Tensor, Tensor]:
-    """The n highest columns of each row, best first, without UNK, BOS and PAD.
+    """The n highest columns of each row, best first, without control symbols except EOS.
 
     Args:
         model: makes the logits.
@@ -120,7 +118,7 @@ def _best_columns(
     for first in range(0, len(hidden), rows):
         logits = model.logits(hidden, state, first, min(first + rows, len(hidden))).float()
         scores = logits.log_softmax(dim=1) if normalised else logits  # [rows, V]
-        scores[:, :_CONTROL].add_(_never(scores.device))
+        scores[:, : model.n_control].add_(_never(model.n_control, scores.device))
         found.append(grouped_topk(scores, n))
     best, columns = one_below_the_other(found)
     return best, columns

@@ -14,6 +14,9 @@ from torch import Tensor
 class Model(Protocol):
     """All that decoding knows of a model; the state is the model's own business, and good for one use."""
 
+    n_control: int
+    """Columns of the logits below this one are control symbols and tags, of which only EOS may come out."""
+
     def start(self, src: Tensor, src_mask: Tensor | None) -> Any:
         """Encode sources, one beam each. [B, S] -> state"""
 
@@ -28,7 +31,7 @@ class Model(Protocol):
 
     def logits(self, hidden: Tensor, state: Any, first: int, last: int) -> Tensor:
         """Logits of the next piece for rows first to last, far below any other where none may come; the caller's
-        to change. Columns 0 to 3 are the control symbols. [rows, D] -> [last - first, n]"""
+        to change. [rows, D] -> [last - first, n]"""
 
     def pieces(self, columns: Tensor, state: Any) -> Tensor:
         """The pieces that columns of the logits stand for. Any shape; the same shape"""

@@ -68,6 +68,7 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
         load_model(run, manifest, config, tokenizer),
         tokenizer.pieces(range(len(tokenizer))),
         n_positions or 0,
+        tokenizer.n_control,
     )
     spec.validate()
     spec.optimize(quantization)

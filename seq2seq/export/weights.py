@@ -19,7 +19,7 @@ from seq2seq.model.attention import MultiHeadAttention
 from seq2seq.model.layers import DecoderLayer, EncoderLayer, FeedForward, Residual, build_norm
 from seq2seq.model.positions import LearnedPositions, sinusoidal_table
 from seq2seq.model.transformer import Transformer
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK
+from seq2seq.tokenizer import BOS, EOS, N_CONTROL, UNK
 
 # exp of it is zero in every type of number, and it is far from the largest float16.
 _NEVER_BIAS = -1e4
@@ -41,13 +41,14 @@ def refuse_unfit(config: ModelConfig) -> None:
 
 
 @torch.no_grad()
-def to_spec(model: Transformer, pieces: list[str], n_positions: int) -> Any:
+def to_spec(model: Transformer, pieces: list[str], n_positions: int, n_control: int = N_CONTROL) -> Any:
     """The model as a ``ctranslate2.specs.TransformerSpec``.
 
     Args:
         model: one that ``refuse_unfit`` lets pass.
         pieces: its vocabulary, by id. V
         n_positions: rows of the table of positions, where the model has not one of its own.
+        n_control: pieces that are control symbols or tags, the first ones.
     """
     from ctranslate2.specs import TransformerSpec
     from ctranslate2.specs.common_spec import Activation
@@ -82,7 +83,7 @@ def to_spec(model: Transformer, pieces: list[str], n_positions: int) -> Any:
         _norm(encoder.layer_norm, model.encoder_norm)
         _norm(decoder.layer_norm, model.decoder_norm)
     decoder.projection.weight = model.output.weight  # CTranslate2 stores equal tensors, as tied ones, once
-    decoder.projection.bias = _output_bias(model)
+    decoder.projection.bias = _output_bias(model, n_control)
 
     spec = TransformerSpec(encoder, decoder)
     spec.register_source_vocabulary(pieces)
@@ -159,10 +160,10 @@ def _table(positions: nn.Module, config: ModelConfig, n_positions: int) -> Tenso
     return sinusoidal_table(n_positions, config.d_model)
 
 
-def _output_bias(model: Transformer) -> Tensor:
-    """The bias of the output, with UNK, BOS and PAD ruled out. [V]"""
+def _output_bias(model: Transformer, n_control: int) -> Tensor:
+    """The bias of the output, with all control symbols except EOS ruled out. [V]"""
     # Our search rules them out after the softmax, CTranslate2's not at all. Ruled out by the bias they
     # are no part of the softmax's sum either: a score rises by what little probability they had.
     bias = model.output.bias.clone()
-    bias[[UNK, BOS, PAD]] = _NEVER_BIAS
+    bias[[piece for piece in range(n_control) if piece != EOS]] = _NEVER_BIAS
     return bias

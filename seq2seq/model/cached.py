@@ -26,6 +26,7 @@ from seq2seq.model.laid_out import Absorbed, CachedDecoderLayer, CachedEncoderLa
 from seq2seq.model.output import IMPOSSIBLE, OutputLayer
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
+from seq2seq.tokenizer import N_CONTROL
 from seq2seq.transfer import sent
 
 _MORE_STEPS = 12
@@ -85,10 +86,12 @@ class CachedTransformer:
     Args:
         model: in evaluation mode.
         shortlist: what a sentence may be translated with; None: every piece.
+        n_control: as ``decoding``'s ``Model`` has it.
     """
 
     @torch.no_grad()
-    def __init__(self, model: Transformer, shortlist: Shortlist | None = None) -> None:
+    def __init__(self, model: Transformer, shortlist: Shortlist | None = None, *, n_control: int = N_CONTROL) -> None:
+        self.n_control = n_control
         self._model = model
         self._shortlist = shortlist
         self._encoder = [CachedEncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]

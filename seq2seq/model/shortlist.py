@@ -10,9 +10,7 @@ Source: Jean et al. 2015, arXiv:1412.2007.
 import torch
 from torch import Tensor
 
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK
-
-_CONTROL = 1 + max(UNK, BOS, EOS, PAD)
+from seq2seq.tokenizer import EOS, N_CONTROL
 
 
 class Shortlist:
@@ -22,14 +20,15 @@ class Shortlist:
         candidates: the likeliest translations of each piece, best first, EOS where there are no more. [V, any]
         frequent: pieces that any sentence may be translated with. [any]
         n: candidates taken for each source piece.
+        n_control: control symbols and tags, the first pieces of every shortlist.
     """
 
-    def __init__(self, candidates: Tensor, frequent: Tensor, n: int) -> None:
+    def __init__(self, candidates: Tensor, frequent: Tensor, n: int, n_control: int = N_CONTROL) -> None:
         self._candidates = candidates[:, :n].long()
         # A piece that no source of the training data held stands for itself.
         unknown = self._candidates[:, 0] == EOS
         self._candidates[unknown, 0] = torch.arange(len(candidates))[unknown]
-        self._always = torch.cat((torch.arange(_CONTROL), frequent.long()))
+        self._always = torch.cat((torch.arange(n_control), frequent.long()))
 
     def of(self, src: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
         """The pieces that a batch may be translated with.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2seq.corpus import IdsStore
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from seq2seq.tokenizer import BOS, EOS, N_CONTROL, Tokenizer
 
 Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -39,7 +39,6 @@ _ROWS: Final = 4096
 _BLOCK: Final = 1 << 22
 """Links looked at together."""
 _EMPTY_WORD: Final = BOS  # which no text is encoded to
-_N_CONTROL: Final = 1 + max(UNK, BOS, EOS, PAD)
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -227,12 +226,12 @@ def _best(
     vocab_size = len(own)
     table = np.full((vocab_size, width), EOS, np.int32)
     bounds = np.searchsorted(keys, np.arange(vocab_size + 1) * vocab_size).tolist()
-    for src in range(_N_CONTROL, vocab_size):
+    for src in range(N_CONTROL, vocab_size):
         if src % _ROWS == 0:
             check()
         a, b = bounds[src], bounds[src + 1]
         tgt = keys[a:b] - src * vocab_size
-        likely = np.flatnonzero((p[a:b] >= _LEAST) & (tgt >= _N_CONTROL))
+        likely = np.flatnonzero((p[a:b] >= _LEAST) & (tgt >= N_CONTROL))
         order = likely[np.lexsort((-p[a:b][likely], is_frequent[tgt[likely]]))[:width]]
         row: list[Any] = tgt[order].tolist()
         # Names and numbers are copied, and a rare one has met too few pairs to show it.
@@ -246,7 +245,7 @@ def _best(
 
 def _most_frequent(counts: Int64s, n: int) -> NDArray[np.int32]:
     """The pieces that occur most often, of equals the one with the lower id; EOS where no more occur. [F]"""
-    order = np.argsort(-counts[_N_CONTROL:], kind="stable")[:n] + _N_CONTROL
+    order = np.argsort(-counts[N_CONTROL:], kind="stable")[:n] + N_CONTROL
     order = order[counts[order] > 0]
     found = np.full(n, EOS, np.int32)
     found[: len(order)] = order

@@ -67,7 +67,7 @@ def load_model(run: Path, manifest: Manifest, config: RunConfig, tokenizer: Toke
     return model.eval()
 
 
-def load_shortlist(run: Path, manifest: Manifest, n: int) -> Shortlist:
+def load_shortlist(run: Path, manifest: Manifest, tokenizer: Tokenizer, n: int) -> Shortlist:
     """The table of which pieces translate which, ``n`` for each.
 
     Raises:
@@ -80,7 +80,7 @@ def load_shortlist(run: Path, manifest: Manifest, n: int) -> Shortlist:
             code=ExitCode.REFUSED,
         )
     table = read_tensors(run, manifest, SHORTLIST)
-    return Shortlist(table["candidates"], table["frequent"], n)
+    return Shortlist(table["candidates"], table["frequent"], n, tokenizer.n_control)
 
 
 @torch.no_grad()

@@ -98,7 +98,7 @@ class Translator:
         self.max_src_length = max_src_length
         self.langs = langs
         self.identity = identity
-        self._cached = CachedTransformer(model, shortlist)
+        self._cached = CachedTransformer(model, shortlist, n_control=tokenizer.n_control)
         # Tokens that there are positions for.
         self._most = model.config.max_positions if model.config.positions == "learned" else None
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
@@ -144,7 +144,7 @@ class Translator:
             langs=parse_langs(config.data.langs),
             workers=workers,
             identity=manifest.files[manifest.weights],
-            shortlist=load_shortlist(run, manifest, settings.shortlist) if settings.shortlist else None,
+            shortlist=load_shortlist(run, manifest, tokenizer, settings.shortlist) if settings.shortlist else None,
         )
 
     def translate(self, lines: Sequence[str]) -> list[str]:

@@ -177,6 +177,7 @@ class _Stoppable:
     def __init__(self, model: Model, stopped: Callable[[], bool]) -> None:
         self._model = model
         self._stopped = stopped
+        self.n_control = model.n_control
         self.start, self.reorder = model.start, model.reorder
         self.output_of, self.logits, self.pieces = model.output_of, model.logits, model.pieces
 
