@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pytest
 from reversal import reversal_lines, reversal_recipe
-from support.processes import children, state_of
+from support.processes import asleep, children
 
 from seq2seq.config import build, merge, to_toml
 
@@ -94,18 +94,6 @@ def until(condition: Callable[[], bool], process: "subprocess.Popen[Any] | None"
         if time.monotonic() > deadline:
             pytest.fail("nothing happened" if process is None else f"nothing happened: {where(process)}")
         time.sleep(0.01)
-
-
-def until_it_waits(process: "subprocess.Popen[Any]", for_what: Callable[[], bool] = lambda: True) -> None:
-    """Wait until a process sleeps, and ``for_what`` holds, in twenty looks in a row: it waits for its reader."""
-    n_looks = 0
-
-    def waits() -> bool:
-        nonlocal n_looks
-        n_looks = n_looks + 1 if for_what() and state_of(process.pid) == "S" else 0
-        return n_looks == 20
-
-    until(waits, process)
 
 
 def updates_done(run: Path) -> int:
@@ -294,7 +282,7 @@ class TestTranslating:
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         process = translating("-i", tmp_path / "in", "-b", 1, stdout=writer)
-        until_it_waits(process, lambda: not select.select([], [writer], [], 0)[1])  # the pipe is full
+        until(asleep(process.pid, lambda: not select.select([], [writer], [], 0)[1]), process)  # the pipe is full
         os.close(writer)
         with open(reader, "rb") as stream:
             assert stream.read() == b"c b a\n" * 30_000
@@ -304,7 +292,7 @@ class TestTranslating:
         (tmp_path / "in").write_text("a b c\n" * 200_000)
         process = translating("-i", tmp_path / "in", "-b", 1)
         assert read_line(process) == b"c b a\n"
-        until_it_waits(process)
+        until(asleep(process.pid), process)  # the pipe is full
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 143
         data = process.stdout.read()
@@ -330,7 +318,7 @@ class TestTranslating:
             assert n_taken < 4_000_000
             return False
 
-        until_it_waits(process, takes_no_more)
+        until(asleep(process.pid, takes_no_more), process)
         assert n_taken > 100_000
 
     def test_workers_do_not_outlive_a_parent_that_is_killed(self, translating, source, tmp_path):

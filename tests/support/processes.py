@@ -28,6 +28,21 @@ def is_running(pid: int) -> bool:
     return state_of(pid) not in (None, "Z")
 
 
+def asleep(pid: int, also: Callable[[], bool] = lambda: True) -> Callable[[], bool]:
+    """A condition for ``until``: a process has slept, and ``also`` held, in twenty looks in a row.
+
+    A process that has something to do sleeps for an instant at most, so that this one waits for its reader.
+    """
+    n_looks = 0
+
+    def look() -> bool:
+        nonlocal n_looks
+        n_looks = n_looks + 1 if also() and state_of(pid) == "S" else 0
+        return n_looks >= 20
+
+    return look
+
+
 def children(pid: int, thread: int | None = None) -> list[int]:
     """Processes that a thread of a process has started (its main thread, unless one is named); none where the system
     does not say."""
