@@ -818,6 +818,13 @@ class TestEverywhere:
         assert (outcome.code, outcome.err) == (0, "")
         assert re.fullmatch(r"seq2seq \d+\.\d+\.\d+\n", outcome.out)
 
+    def test_exit_codes_are_those_of_the_readme(self):
+        """Scripts know them by number."""
+        readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+        section = readme.partition("### Exit codes\n")[2].partition("\n#")[0]
+        documented = {int(number) for number in re.findall(r"(?<![\d/])\d+(?= [a-z])", section)}
+        assert documented == {int(code) for code in ExitCode}
+
     @pytest.mark.parametrize("command", [[], ["train"], ["translate"], ["eval"]])
     def test_help(self, cli, command):
         outcome = cli(*command, "--help")
