@@ -1,11 +1,12 @@
 # make demo   trains on the embedded corpus, translates and scores
-# make test   lint, types and tests
+# make test   lint, types and the quick tests; make check is lint and types alone
+# make slow   the other tests: fault runs, crash points, whole tables
 # Every target makes .venv first, with plain venv and pip.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow bench bench-decode bench-train bench-gpu format clean
+.PHONY: demo check test slow bench bench-decode bench-train bench-gpu format clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,14 +20,19 @@ demo: .venv/installed
 	  | $(BIN)/seq2seq translate demo/phrasebook
 	$(BIN)/seq2seq eval demo/phrasebook data/phrasebook/test
 
-test: .venv/installed
+check: .venv/installed
 	$(BIN)/ruff format --check seq2seq tests data
 	$(BIN)/ruff check seq2seq tests data
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+# Two test processes; the one that is through takes over half of what the other has left.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test: check
+	$(PYTEST)
 
 slow: .venv/installed
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 bench: .venv/installed
 	$(BIN)/python -m pytest -m benchmark -s

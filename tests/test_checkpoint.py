@@ -29,15 +29,6 @@ from seq2seq.errors import ExitCode, UserError
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX alone")
 
 
-real_fsync = os.fsync
-
-
-@pytest.fixture(autouse=True)
-def _quick_flushes(monkeypatch):
-    """Flushing thousands of times takes half a minute, and no test pulls the plug."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
 def weights(value: float) -> dict[str, torch.Tensor]:
     return {"encoder.w": torch.full((3, 4), value), "steps": torch.tensor([7], dtype=torch.int64)}
 
@@ -87,8 +78,7 @@ def refused(code, match=None):
 # --- what is written is read -------------------------------------------------------------------
 
 
-def test_a_commit_is_read_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", real_fsync)
+def test_a_commit_is_read_back(tmp_path, real_fsync):
     limits = ck.Limits(max_updates=30, time_budget=2.5)
     manifest = make_run(tmp_path / "a" / "run", length_penalty=0.6, limits=limits)
     read, files = read_run(tmp_path / "a" / "run")

@@ -5,44 +5,19 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from reversal import reversal_lines, write_reversal
+from support.cli import Cli, Outcome
+from support.clock import Clock
 
 from seq2seq.checkpoint import read_manifest
-from seq2seq.cli import main
 from seq2seq.cli.answers import is_finished
 from seq2seq.cli.console import console, on_terminal
 from seq2seq.cli.options import training_layers
 from seq2seq.errors import ExitCode, UserError
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Outcome]
-
-
-@pytest.fixture
-def cli(monkeypatch, capfd) -> Cli:
-    """Runs a command line in this process."""
-
-    def run(*words: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["seq2seq", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capfd.readouterr()
-        return Outcome(int(left.value.code or 0), out, err)
-
-    return run
 
 
 def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
@@ -56,9 +31,10 @@ def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
         assert text in last
 
 
-@pytest.fixture
-def corpus(tmp_path) -> str:
-    return write_reversal(tmp_path / "corpus", reversal_lines(60, seed=5))
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> str:
+    """A corpus that all tests read and none changes."""
+    return write_reversal(tmp_path_factory.mktemp("corpora") / "corpus", reversal_lines(60, seed=5))
 
 
 @pytest.fixture
@@ -71,6 +47,23 @@ def train(cli, tmp_path) -> Cli:
     def run(*words: object, langs: str = "ab-ba") -> Outcome:
         return cli("train", "-l", langs, "-o", tmp_path / "run", "--device", "cpu", *sets, *words)
 
+    return run
+
+
+@pytest.fixture(scope="module")
+def kept_run(tmp_path_factory) -> Path:
+    """Where ``trained`` keeps its run."""
+    return tmp_path_factory.mktemp("kept") / "run"
+
+
+@pytest.fixture
+def trained(train, corpus, tmp_path, kept_run) -> Path:
+    """``tmp_path / "run"`` after ``train --train CORPUS``, which is trained once and copied from then on."""
+    run = tmp_path / "run"
+    if kept_run.exists():
+        return shutil.copytree(kept_run, run)
+    assert train("--train", corpus).code == 0
+    shutil.copytree(run, kept_run)
     return run
 
 
@@ -121,8 +114,11 @@ class TestTrain:
         words = ("-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run", "--time-budget", "5m", "--max-epochs", "3")
         assert_refused(cli("train", *words), ExitCode.USAGE, "a time budget settles", "give either")
 
-    def test_a_run_ends_with_its_time(self, train, corpus, tmp_path):
+    def test_a_run_ends_with_its_time(self, train, corpus, tmp_path, monkeypatch):
         """The higher layer counts: --set is above the flags, and so is the last of them."""
+        clock = Clock(0.1)
+        monkeypatch.setattr("seq2seq.training.loop.time", clock)
+        monkeypatch.setattr("seq2seq.training.time", clock)
         outcome = train("--train", corpus, "--set", "training.time_budget=4")
         assert outcome.code == 0, outcome.err
         # Which of the two depends on the machine: this one may get through 40 passes in that time.
@@ -199,7 +195,8 @@ class TestTrain:
 
     def test_a_path_that_cannot_become_a_folder(self, train, corpus, tmp_path):
         (tmp_path / "run").touch()
-        assert train("--train", corpus).code in (ExitCode.CANNOT_WRITE, ExitCode.REFUSED)
+        assert_refused(train("--train", corpus), ExitCode.CANNOT_WRITE, "run")
+        assert (tmp_path / "run").read_bytes() == b""
 
     def test_progress_goes_to_stderr_alone(self, train, corpus):
         outcome = train("--train", corpus)
@@ -209,19 +206,16 @@ class TestTrain:
         assert re.search(r"validation at update 2: loss \d+\.\d+  BLEU ", outcome.err)
         assert "\x1b[" not in outcome.err  # no colours into a file
 
-    def test_again_says_that_it_is_finished(self, train, corpus):
-        train("--train", corpus)
+    def test_again_says_that_it_is_finished(self, train, corpus, trained):
         outcome = train("--train", corpus)
         assert (outcome.code, outcome.out) == (0, "")
         assert outcome.err.startswith("finished already, after 2 updates")
 
-    def test_a_run_cannot_change_its_shape(self, train, corpus):
-        train("--train", corpus)
+    def test_a_run_cannot_change_its_shape(self, train, corpus, trained):
         outcome = train("--train", corpus, "--set", "model.d_ff=32")
         assert_refused(outcome, ExitCode.REFUSED, "model.d_ff: 16 -> 32", "--overwrite")
 
-    def test_the_preset_cannot_change(self, train, corpus):
-        train("--train", corpus)
+    def test_the_preset_cannot_change(self, train, corpus, trained):
         assert_refused(train("--train", corpus, "--preset", "base"), ExitCode.REFUSED, "preset: auto -> base")
 
     def test_again_with_the_same_passes_is_finished_too(self, train, corpus, tmp_path):
@@ -230,15 +224,12 @@ class TestTrain:
         assert train("--train", corpus, "--max-epochs", "1").err.startswith("finished already")
         assert (tmp_path / "run/manifest.json").read_bytes() == before
 
-    def test_a_slip_of_the_pen_overwrites_nothing(self, train, corpus, tmp_path):
-        train("--train", corpus)
+    def test_a_slip_of_the_pen_overwrites_nothing(self, train, corpus, tmp_path, trained):
         assert_refused(train("--train", f"{corpus}x", "--overwrite"), ExitCode.NO_INPUT, "corpusx.ab")
         assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
 
-    def test_a_run_goes_on_from_its_own_configuration(self, train, cli, corpus, tmp_path):
-        train("--train", corpus)
-        run = tmp_path / "run"
-        words = ("--config", run / "config.toml", "-o", run, "--max-updates", "3", "--device", "cpu")
+    def test_a_run_goes_on_from_its_own_configuration(self, cli, trained):
+        words = ("--config", trained / "config.toml", "-o", trained, "--max-updates", "3", "--device", "cpu")
         assert cli("train", *words).code == 0
 
     def test_a_corpus_that_was_mended_is_read_again(self, train, tmp_path):
@@ -255,15 +246,13 @@ class TestTrain:
             assert outcome.code == 0, outcome.err
             assert json.loads((tmp_path / "run/manifest.json").read_text())["finished"]
 
-    def test_overwrite_keeps_the_old_run(self, train, corpus, tmp_path):
-        train("--train", corpus)
+    def test_overwrite_keeps_the_old_run(self, train, corpus, tmp_path, trained):
         assert train("--train", corpus, "--set", "model.d_ff=32", "--overwrite").code == 0
         folders = [path for path in tmp_path.iterdir() if (path / "manifest.json").exists()]
         assert len(folders) == 2
 
-    def test_a_run_repeats_from_its_own_configuration(self, train, cli, corpus, tmp_path):
-        train("--train", corpus)
-        assert cli("train", "--config", tmp_path / "run/config.toml", "--device", "cpu", "-o", tmp_path / "b").code == 0
+    def test_a_run_repeats_from_its_own_configuration(self, cli, tmp_path, trained):
+        assert cli("train", "--config", trained / "config.toml", "--device", "cpu", "-o", tmp_path / "b").code == 0
         first, second = (next((tmp_path / run).glob("model-*")).read_bytes() for run in ("run", "b"))
         assert first == second
 
@@ -558,12 +547,11 @@ class TestResume:
         outcome = translate("--precision", "auto", "--resume")
         assert_refused(outcome, ExitCode.REFUSED, "decoding.precision: float32 -> bfloat16", "leave --resume out")
 
-    def test_another_model_is_refused(self, translate, train, cli, source, corpus, stops_after, tmp_path):
-        assert train("--train", corpus).code == 0
+    def test_another_model_is_refused(self, translate, trained, cli, source, stops_after, tmp_path):
         stops_after(2)
         translate()
         words = ("-i", source, "-o", tmp_path / "out", "-b", "3")
-        outcome = cli("translate", tmp_path / "run", *words, "--resume")
+        outcome = cli("translate", trained, *words, "--resume")
         assert_refused(outcome, ExitCode.REFUSED, "model: ", "leave --resume out")
         assert translate("--resume").code == 130  # going on until it is stopped again
 
@@ -829,6 +817,13 @@ class TestEverywhere:
         outcome = cli("--version")
         assert (outcome.code, outcome.err) == (0, "")
         assert re.fullmatch(r"seq2seq \d+\.\d+\.\d+\n", outcome.out)
+
+    def test_exit_codes_are_those_of_the_readme(self):
+        """Scripts know them by number."""
+        readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+        section = readme.partition("### Exit codes\n")[2].partition("\n#")[0]
+        documented = {int(number) for number in re.findall(r"(?<![\d/])\d+(?= [a-z])", section)}
+        assert documented == {int(code) for code in ExitCode}
 
     @pytest.mark.parametrize("command", [[], ["train"], ["translate"], ["eval"]])
     def test_help(self, cli, command):

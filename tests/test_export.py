@@ -6,9 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import ctranslate2
 import pytest
@@ -18,7 +16,6 @@ from reversal import reversal_lines
 
 from seq2seq.batching import pad
 from seq2seq.checkpoint import commit, model_name
-from seq2seq.cli import main
 from seq2seq.config import ModelConfig, RunConfig, to_toml
 from seq2seq.config.tables import DataConfig
 from seq2seq.errors import ExitCode, UserError
@@ -37,22 +34,28 @@ PIECES = ["<unk>", "<s>", "</s>", "<pad>", *(f"p{i}" for i in range(4, V))]
 SRC = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14, 15], [4]]
 TGT = [[4, 5, 6, 7], [8, 9], [16, 15, 14, 13, 12, 11, 10, 9], []]
 
+# Each value of each option, in one shape at least.
 SHAPES: list[dict[str, object]] = [
     {},
+    {"tied_embeddings": False, "encoder_layers": 1, "decoder_layers": 3, "n_heads": 1},
+    {"positions": "learned", "max_positions": N_POSITIONS, "activation": "gelu"},
+    {"positions": "none", "attention": "bilinear"},
+    {"norm_order": "post", "norm": "rms"},
+    {"activation": "swiglu", "norm_order": "post", "attention": "dot", "positions": "rotary"},
+]
+# The same values by themselves, and some more together.
+MORE_SHAPES: list[dict[str, object]] = [
     {"n_heads": 1},
     {"encoder_layers": 1, "decoder_layers": 3},
     {"tied_embeddings": False},
     {"attention": "dot"},
     {"attention": "bilinear"},
     {"positions": "learned", "max_positions": N_POSITIONS},
-    {"positions": "none", "attention": "bilinear"},
     {"positions": "rotary"},
     {"positions": "rotary", "attention": "dot"},
     {"norm_order": "post"},
-    {"norm_order": "post", "norm": "rms"},
     {"norm": "rms", "activation": "swiglu"},
     {"activation": "gelu"},
-    {"activation": "swiglu", "norm_order": "post", "attention": "dot", "positions": "rotary"},
 ]
 
 
@@ -92,7 +95,9 @@ def log_probs(model: Transformer, src: list[list[int]], tgt: list[list[int]]) ->
     return [[float(steps[i, t, token]) for t, token in enumerate([*row, EOS])] for i, row in enumerate(tgt)]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, *(pytest.param(shape, marks=pytest.mark.slow) for shape in MORE_SHAPES)], ids=str
+)
 class TestNumbers:
     def test_given_targets_score_the_same(self, shape, tmp_path):
         model = tiny(**shape)
@@ -266,25 +271,6 @@ def random_run(folder: Path, tokenizer: bytes, **changes: object) -> Path:
     }
     commit(folder, files, update=1, finished=True)
     return folder
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def cli(monkeypatch, capfd) -> Callable[..., Outcome]:
-    """Runs a command line in this process."""
-
-    def run(*words: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["seq2seq", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return Outcome(int(left.value.code or 0), *capfd.readouterr())
-
-    return run
 
 
 class TestCommand:

@@ -92,6 +92,26 @@ def test_a_text_is_divided_anew_each_epoch_and_with_each_seed(ids, tokenizer):
         assert sum(first[pair] != another[pair] for pair in first) > len(first) / 2
 
 
+def test_pieces_are_drawn_by_the_seed_and_the_epoch_alone(ids, tokenizer, monkeypatch):
+    """Not by the order of the pairs, which follows from the seed too."""
+    seeds, sample = [], Tokenizer.sample
+
+    def recorded(self, rows, alpha, seed):
+        seeds.append(seed)
+        return sample(self, rows, alpha, seed)
+
+    monkeypatch.setattr(Tokenizer, "sample", recorded)
+
+    def first_seed(seed, epoch):
+        one = loader(ids, tokenizer, 0.3, seed)
+        seeds.clear()
+        epoch_of(one, epoch)
+        return seeds[0]
+
+    assert first_seed(1, 0) == first_seed(1, 0)
+    assert len({first_seed(*at) for at in ((1, 0), (1, 1), (2, 0))}) == 3
+
+
 def test_no_text_is_divided_into_more_pieces_than_the_model_holds(ids, tokenizer):
     longest = int(max(ids.src_lengths.max(), ids.tgt_lengths.max()))
     portions = epoch_of(loader(ids, tokenizer, 0.1, max_length=longest + 1), 0)

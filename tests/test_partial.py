@@ -57,7 +57,7 @@ def out(tmp_path) -> Path:
 
 
 class TestComplete:
-    def test_it_appears_when_it_is_complete(self, out, tmp_path):
+    def test_it_appears_when_it_is_complete(self, out, tmp_path, real_fsync):
         file = begin(out)
         write(file, ANSWERS)
         assert names(tmp_path) == {".out.partial", ".out.partial.jsonl"}

@@ -55,6 +55,7 @@ def verb(name):
 # The files ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_generating_again_gives_the_files_byte_for_byte(book, splits):
     contents = book.files(splits)
     assert set(contents) == {p.name for p in FOLDER.iterdir() if re.match("(train|valid|test)", p.name)}
@@ -62,6 +63,7 @@ def test_generating_again_gives_the_files_byte_for_byte(book, splits):
         assert (FOLDER / name).read_bytes() == content, f"{name} is stale: run data/phrasebook/generate.py"
 
 
+@pytest.mark.slow
 def test_counts_and_size(splits):
     assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 20_000, "valid": 1_000, "test": 1_000}
     assert sum(p.stat().st_size for p in FOLDER.iterdir() if p.is_file() and p.suffix != ".py") < 1_000_000
@@ -82,6 +84,7 @@ def test_lines_are_sentences(split):
     assert 6 < sum(len(line.split()) for line in de) / len(de) < 12
 
 
+@pytest.mark.slow
 def test_what_is_held_out_never_shows_in_training(splits, book):
     held = {split: {c for s in splits[split] for c in s.combinations} for split in splits}
     for split, other in (("valid", "test"), ("test", "valid")):
@@ -154,6 +157,7 @@ def test_articles_adjectives_and_nouns_agree(book, noun, det, many, forms):
     assert ", ".join(np.de(case) for case in ("nom", "acc", "dat", "gen")) == forms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noun", "forms"),
     [
@@ -166,6 +170,7 @@ def test_without_an_article_the_adjective_is_strong(book, noun, forms):
     assert ", ".join(np.de(case) for case in ("nom", "acc", "dat")) == forms
 
 
+@pytest.mark.slow
 def test_nouns_and_adjectives_that_bend_out_of_line(book):
     weak = {"Junge": "den Jungen", "Nachbar": "den Nachbarn", "Kollege": "den Kollegen", "Polizist": "den Polizisten"}
     assert {noun: phrase(noun, "def").de("acc") for noun in weak} == weak
@@ -173,6 +178,7 @@ def test_nouns_and_adjectives_that_bend_out_of_line(book):
     assert phrase("Brötchen", "def", many=True).de("dat") == "den Brötchen"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("infinitive", "changed", "forms"),
     [
@@ -196,6 +202,7 @@ def test_present(book, infinitive, changed, forms):
     assert " ".join(german.present(infinitive, person, changed) for person in german.PERSONS) == forms
 
 
+@pytest.mark.slow
 def test_imperative(book):
     import german
 
@@ -204,6 +211,7 @@ def test_imperative(book):
     assert said == ["öffne", "lies", "gib", "trag", "kauf", "warte"]
 
 
+@pytest.mark.slow
 def test_numbers(book):
     import english
     import german
@@ -216,6 +224,7 @@ def test_numbers(book):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "front", "main", "sub"),
     [
@@ -237,6 +246,7 @@ def test_separable_verbs_and_the_place_of_the_verb(book, fields, front, main, su
     assert clause.de_zu() == "um den Arzt anzurufen" or clause.negated or clause.time[0] or clause.tense == "done"
 
 
+@pytest.mark.slow
 def test_modal_verbs_frame_the_clause(book):
     from grammar import MODALS, PRONOUNS, Clause
 
@@ -246,6 +256,7 @@ def test_modal_verbs_frame_the_clause(book):
     assert clause.en() == "I have to shop tomorrow"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "adjective", "direction", "position"),
     [
@@ -267,6 +278,7 @@ def test_two_way_prepositions(book, place, adjective, direction, position):
 # English ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "statement", "question"),
     [
@@ -287,6 +299,7 @@ def test_english_tenses_and_do_support(book, fields, statement, question):
     assert clause.en(question=True) == question
 
 
+@pytest.mark.slow
 def test_english_forms(book):
     import english
 

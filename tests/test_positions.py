@@ -148,11 +148,6 @@ def test_i_love_nlp_is_nlp_love_i_without_positions_alone(name):
         assert not torch.allclose(*logits, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", POSITIONS)
-def test_every_row_can_be_configured(name):
-    assert ModelConfig(positions=name).positions == name
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+from support.processes import is_running, state_of, until
 
 from seq2seq.process import Forked, signals_held_back
 
@@ -20,21 +20,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are f
 def wait() -> None:
     while True:
         time.sleep(1000)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def state_of(pid: int) -> str | None:
-    """R, S, Z and so on; None where it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return None
 
 
 TO_END = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -110,7 +95,7 @@ def test_all_is_set_back_though_another_signal_is_answered_by_an_error_meanwhile
 
 def test_a_process_ends_with_its_function(tmp_path):
     one = Forked(lambda: (tmp_path / "here").touch())
-    until(lambda: state_of(one.pid) in (None, "Z"))
+    until(lambda: not is_running(one.pid))
     assert (tmp_path / "here").exists()
     one.end()
     assert state_of(one.pid) is None
@@ -119,7 +104,7 @@ def test_a_process_ends_with_its_function(tmp_path):
 
 def test_an_error_is_shown_and_goes_no_further(capfd):
     one = Forked(lambda: 1 / 0)
-    until(lambda: state_of(one.pid) in (None, "Z"))
+    until(lambda: not is_running(one.pid))
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
@@ -183,4 +168,4 @@ print(one.pid, flush=True)
 {end}
 """
     ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60)
-    until(lambda: state_of(int(ran.stdout)) in (None, "Z"))
+    until(lambda: not is_running(int(ran.stdout)))

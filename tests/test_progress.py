@@ -3,36 +3,28 @@
 import io
 import math
 import sys
+from functools import partial
 
 import pytest
+from support.clock import Clock
 
 from seq2seq.cli import progress
 from seq2seq.cli.answers import WindowSize
-from seq2seq.cli.progress import Pace, show_progress
+from seq2seq.cli.progress import show_progress
 from seq2seq.lines import LineReader
-
-
-class Clock:
-    """Seconds that pass when they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
-    """The clock of every ``Pace``."""
+    """The clock of every ``progress.Pace``."""
     clock = Clock()
-    monkeypatch.setattr(Pace.__init__, "__kwdefaults__", {**Pace.__init__.__kwdefaults__, "clock": clock})
+    monkeypatch.setattr(progress, "Pace", partial(progress.Pace, clock=clock.monotonic))
     return clock
 
 
 class TestPace:
     def test_share_speed_and_time_to_go(self, clock):
-        pace = Pace(10_000)
+        pace = progress.Pace(10_000)
         clock.now += 24
         pace.reach(12_288, 3456)
         assert pace.lines_per_second == 512
@@ -40,7 +32,7 @@ class TestPace:
         assert str(pace) == "12,288 lines, 34%, 512 lines/s, eta 0:00:45"
 
     def test_the_mean_is_over_the_whole_run(self, clock):
-        pace = Pace(1000)
+        pace = progress.Pace(1000)
         clock.now += 90  # slow at first
         pace.reach(10, 100)
         clock.now += 10
@@ -48,17 +40,17 @@ class TestPace:
         assert (pace.lines_per_second, pace.left) == (0.5, 100)
 
     def test_after_an_interruption_only_this_run_counts(self, clock):
-        pace = Pace(1000, lines=800, taken=800)
+        pace = progress.Pace(1000, lines=800, taken=800)
         assert (str(pace), pace.left) == ("800 lines, 80%, 0.0 lines/s, eta -:--:--", None)
         clock.now += 10
         pace.reach(900, 900)
         assert (pace.lines_per_second, pace.left) == (10, 10)
 
     def test_before_anything_is_known(self, clock):
-        assert str(Pace(1000)) == "0 lines, 0%, 0.0 lines/s, eta -:--:--"
+        assert str(progress.Pace(1000)) == "0 lines, 0%, 0.0 lines/s, eta -:--:--"
 
     def test_all_of_it_is_when_it_is_done(self, clock):
-        pace = Pace(1000)
+        pace = progress.Pace(1000)
         clock.now += 1
         pace.reach(999, 999)
         assert "99%" in str(pace)
@@ -66,7 +58,7 @@ class TestPace:
         assert "100%, 1,000 lines/s, eta 0:00:00" in str(pace)
 
     def test_a_file_that_grows_and_an_estimate_that_falls_back(self, clock):
-        pace = Pace(1000)
+        pace = progress.Pace(1000)
         clock.now += 1
         pace.reach(10, 1010)
         assert (pace.taken, pace.left) == (1000, 0)

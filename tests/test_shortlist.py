@@ -9,6 +9,7 @@ from reversal import reversal_lines
 from torch import Tensor
 
 from seq2seq.checkpoint import SHORTLIST
+from seq2seq.checkpoint.sealed import seal
 from seq2seq.config import DecodingConfig, ModelConfig
 from seq2seq.decoding import Batch, search
 from seq2seq.errors import ExitCode, UserError
@@ -109,14 +110,10 @@ def test_a_trained_model_still_translates(reverser, beam_size):
 def test_a_run_without_a_table_says_so(reverser, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(reverser, run)
-    Translator.load(run, decoding={"shortlist": 8})
-    pass
-    assert SHORTLIST in json.loads((run / "manifest.json").read_text())["files"]
-    from seq2seq.checkpoint import read_manifest
-    from seq2seq.translation.loading import load_shortlist
-
-    manifest = read_manifest(run)
-    del manifest.files[SHORTLIST]
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["checksum"], manifest["files"][SHORTLIST]
+    (run / "manifest.json").write_bytes(seal(manifest))
+    assert Translator.load(run).translate(["a b"]) == ["b a"]
     with pytest.raises(UserError, match=r"holds no shortlist\.safetensors") as caught:
-        load_shortlist(run, manifest, 8)
+        Translator.load(run, decoding={"shortlist": 8})
     assert caught.value.code == ExitCode.REFUSED

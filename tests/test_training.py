@@ -4,14 +4,17 @@ import json
 import os
 import platform
 import random
+import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from reversal import reversal_lines
+from support.clock import Clock
 
 from seq2seq.checkpoint import commit, load_checkpoint, lock, model_name, read_manifest, read_tensors
 from seq2seq.checkpoint import run as checkpoint_run
@@ -59,11 +62,42 @@ def write_corpus(prefix: Path, n: int, seed: int) -> str:
     return str(prefix)
 
 
-@pytest.fixture
-def corpora(tmp_path: Path) -> Layer:
+def written_corpora(folder: Path) -> Layer:
     """A training and a validation corpus, as a layer."""
-    train_prefix = write_corpus(tmp_path / "train", 300, 1)
-    return {"data": {"train": [train_prefix], "valid": [write_corpus(tmp_path / "valid", 20, 2)]}}
+    train_prefix = write_corpus(folder / "train", 300, 1)
+    return {"data": {"train": [train_prefix], "valid": [write_corpus(folder / "valid", 20, 2)]}}
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Layer:
+    """Corpora that all tests read and none changes."""
+    return written_corpora(tmp_path_factory.mktemp("corpora"))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An uninterrupted run; it is read only, or copied."""
+
+    folder: Path
+    events: list[object]
+
+    def copied_to(self, folder: Path) -> Path:
+        return shutil.copytree(self.folder, folder)
+
+
+@pytest.fixture(scope="module")
+def whole(corpora: Layer, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Whole]:
+    """``whole(*layers)``: the run on the corpora with these layers, trained once for all tests."""
+    runs: dict[str, Whole] = {}
+
+    def run(*layers: Layer) -> Whole:
+        key = json.dumps(layers)
+        if key not in runs:
+            folder = tmp_path_factory.mktemp("whole") / "run"
+            runs[key] = Whole(folder, list(train(request(folder, corpora, *layers))))
+        return runs[key]
+
+    return run
 
 
 def request(run: Path, *layers: Layer, overwrite: bool = False) -> Request:
@@ -95,9 +129,8 @@ class StopAt:
         return 15 if self.left < 0 else None
 
 
-def test_a_run_leaves_all_that_is_needed(tmp_path, corpora):
-    run = tmp_path / "run"
-    events = list(train(request(run, corpora)))
+def test_a_run_leaves_all_that_is_needed(whole):
+    run, events = whole().folder, whole().events
     assert [type(e) for e in events if isinstance(e, Started | Finished)] == [Started, Finished]
     assert [e.update for e in events if isinstance(e, Validation)] == [8, 16, 24]
     best = {e.update for e in events if isinstance(e, Validation) and e.is_best}
@@ -135,9 +168,8 @@ def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora,
     assert an_epoch * config.training.batch_tokens == pytest.approx(1800, rel=0.4)
 
 
-def test_metrics_hold_the_promised_names(tmp_path, corpora):
-    run = tmp_path / "run"
-    list(train(request(run, corpora)))
+def test_metrics_hold_the_promised_names(whole):
+    run = whole().folder
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
     always = {"update", "epoch", "loss", "lr", "tgt_tokens_per_second", "seconds"}
     assert all(always <= record.keys() for record in records)
@@ -146,9 +178,8 @@ def test_metrics_hold_the_promised_names(tmp_path, corpora):
     assert all({"valid_loss", "bleu", "chrf"} <= v.keys() for v in validations)
 
 
-def test_a_finished_run_says_so_and_changes_nothing(tmp_path, corpora):
-    run = tmp_path / "run"
-    list(train(request(run, corpora)))
+def test_a_finished_run_says_so_and_changes_nothing(tmp_path, corpora, whole):
+    run = whole().copied_to(tmp_path / "run")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
     events = list(train(request(run, corpora)))
     assert [type(e) for e in events] == [Finished]
@@ -156,18 +187,30 @@ def test_a_finished_run_says_so_and_changes_nothing(tmp_path, corpora):
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-@pytest.mark.parametrize("averaging", ["ema", "last", "none"])
-@pytest.mark.parametrize("asked", [1, 9, 10, 11, 13, 14, 25])
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, averaging, asked):
+ASKED = [1, 9, 10, 11, 13, 14, 25]
+
+
+@pytest.mark.parametrize(
+    ("averaging", "asked"),
+    [
+        *(("ema", asked) for asked in ASKED),
+        *(
+            pytest.param(averaging, asked, marks=[] if asked in (10, 14) else pytest.mark.slow)
+            for averaging in ("last", "none")
+            for asked in ASKED
+        ),
+    ],
+)
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, whole, averaging, asked):
     """The flag is asked once an update and between validation batches: every phase is hit by some number."""
     average: Layer = {"training": {"averaging": averaging}}
-    list(train(request(tmp_path / "whole", corpora, average)))
+    uninterrupted = whole(average).folder
     run = tmp_path / "parts"
     with pytest.raises(Interrupted):
         list(train(request(run, corpora, average), StopAt(asked)))
     list(train(request(run, corpora, average)))
-    assert weights_of(run) == weights_of(tmp_path / "whole")
-    assert read_manifest(run).files == read_manifest(tmp_path / "whole").files
+    assert weights_of(run) == weights_of(uninterrupted)
+    assert read_manifest(run).files == read_manifest(uninterrupted).files
 
 
 @pytest.mark.skipif(
@@ -195,21 +238,18 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
             os.kill(one.pid, 0)
 
 
-def test_an_interrupted_run_reads_the_same_pieces(tmp_path, corpora):
+def test_an_interrupted_run_reads_the_same_pieces(tmp_path, corpora, whole):
     drawn: Layer = {"data": {"subword_sampling": 0.3}}
-    list(train(request(tmp_path / "whole", corpora, drawn)))
     run = tmp_path / "parts"
     for asked in (5, 12):
         with pytest.raises(Interrupted):
             list(train(request(run, corpora, drawn), StopAt(asked)))
     list(train(request(run, corpora, drawn)))
-    assert weights_of(run) == weights_of(tmp_path / "whole")
-    list(train(request(tmp_path / "likeliest", corpora)))
-    assert weights_of(run) != weights_of(tmp_path / "likeliest")
+    assert weights_of(run) == weights_of(whole(drawn).folder)
+    assert weights_of(run) != weights_of(whole().folder)
 
 
-def test_a_run_interrupted_again_and_again_still_arrives(tmp_path, corpora):
-    list(train(request(tmp_path / "whole", corpora)))
+def test_a_run_interrupted_again_and_again_still_arrives(tmp_path, corpora, whole):
     run = tmp_path / "parts"
     for _ in range(40):
         try:
@@ -218,35 +258,31 @@ def test_a_run_interrupted_again_and_again_still_arrives(tmp_path, corpora):
         except Interrupted:
             continue
     list(train(request(run, corpora)))
-    assert weights_of(run) == weights_of(tmp_path / "whole")
+    assert weights_of(run) == weights_of(whole().folder)
 
 
-def test_another_seed_ends_with_other_weights(tmp_path, corpora):
+def test_another_seed_ends_with_other_weights(whole):
     """The tests above would pass if all runs were alike."""
-    list(train(request(tmp_path / "one", corpora)))
-    list(train(request(tmp_path / "two", corpora, {"training": {"seed": 2}})))
-    assert weights_of(tmp_path / "one") != weights_of(tmp_path / "two")
+    assert weights_of(whole().folder) != weights_of(whole({"training": {"seed": 2}}).folder)
 
 
-def test_other_limits_go_on_with_the_run(tmp_path, corpora):
-    run = tmp_path / "run"
-    list(train(request(run, corpora)))
+def test_other_limits_go_on_with_the_run(tmp_path, corpora, whole):
+    run = whole().copied_to(tmp_path / "run")
     events = list(train(request(run, corpora, {"training": {"max_updates": 30}})))
     assert [e.update for e in events if isinstance(e, Started)] == [24]
     assert read_manifest(run).finished
     assert load_checkpoint(run).update == 30
 
 
-def test_any_other_change_is_refused_with_the_difference(tmp_path, corpora):
-    run = tmp_path / "run"
-    list(train(request(run, corpora)))
+def test_any_other_change_is_refused_with_the_difference(tmp_path, corpora, whole):
+    run = whole().copied_to(tmp_path / "run")
     with pytest.raises(UserError, match=r"model.dropout: 0.3 -> 0.1") as caught:
         list(train(request(run, corpora, {"model": {"dropout": 0.1}})))
     assert caught.value.code == ExitCode.REFUSED
 
 
-def test_moved_corpora_are_known_by_their_content(tmp_path, corpora):
-    run = tmp_path / "run"
+def test_moved_corpora_are_known_by_their_content(tmp_path):
+    run, corpora = tmp_path / "run", written_corpora(tmp_path)
     with pytest.raises(Interrupted):
         list(train(request(run, corpora), StopAt(9)))
     moved = tmp_path / "moved"
@@ -267,9 +303,8 @@ def test_other_corpora_are_refused(tmp_path, corpora):
     assert caught.value.code == ExitCode.REFUSED
 
 
-def test_overwrite_moves_the_old_run_aside(tmp_path, corpora):
-    run = tmp_path / "run"
-    list(train(request(run, corpora)))
+def test_overwrite_moves_the_old_run_aside(tmp_path, corpora, whole):
+    run = whole().copied_to(tmp_path / "run")
     old = (run / "manifest.json").read_bytes()
     list(train(request(run, corpora, {"model": {"dropout": 0.1}}, overwrite=True)))
     assert (tmp_path / "run.old-1" / "manifest.json").read_bytes() == old
@@ -396,8 +431,8 @@ def _too_big(batch):
     return batch._replace(src=batch.src.repeat(1, 100), src_mask=mask)
 
 
-def test_reports_count_real_tokens(tmp_path, corpora):
-    reports = [e for e in train(request(tmp_path / "run", corpora)) if isinstance(e, Report)]
+def test_reports_count_real_tokens(whole):
+    reports = [e for e in whole().events if isinstance(e, Report)]
     assert [r.update for r in reports] == [4, 8, 12, 16, 20, 24]
     assert all(0 <= r.padding < 0.5 and r.tgt_tokens_per_second > 0 for r in reports)
     assert reports[-1].loss < reports[0].loss
@@ -411,10 +446,8 @@ def test_a_small_model_learns_to_reverse_strings_exactly(reverser):
     assert translator.translate(unseen) == [line[::-1] for line in unseen]
 
 
-def test_a_line_of_metrics_for_each_report_with_scores_where_it_was_validated(tmp_path, corpora):
-    cadence = {"training": {"report_every": 4, "valid_every": 8}}
-    list(train(request(tmp_path / "run", corpora, cadence)))
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().split("\n")[:-1]]
+def test_a_line_of_metrics_for_each_report_with_scores_where_it_was_validated(whole):
+    lines = [json.loads(line) for line in (whole().folder / "metrics.jsonl").read_text().split("\n")[:-1]]
     assert [line["update"] for line in lines] == [4, 8, 12, 16, 20, 24]
     assert ["bleu" in line for line in lines] == [False, True] * 3
     assert all(line["loss"] > 0 and line["tgt_tokens_per_second"] > 0 for line in lines)
@@ -428,17 +461,16 @@ def test_cadences_that_follow_from_the_length_follow_from_a_new_one(tmp_path, co
     assert [e.update for e in events if isinstance(e, Validation)] == [30]
 
 
-def test_a_run_keeps_its_tokenizer(tmp_path, corpora):
+def test_a_run_keeps_its_tokenizer(tmp_path, corpora, whole):
     """The weights know no other, whatever lies by now where it came from."""
-    list(train(request(tmp_path / "first", corpora)))
-    model = tmp_path / "my.model"
-    model.write_bytes((tmp_path / "first/tokenizer.model").read_bytes())
+    first, model = whole().folder / "tokenizer.model", tmp_path / "my.model"
+    model.write_bytes(first.read_bytes())
     given: Layer = {"data": {"tokenizer": str(model)}}
     list(train(request(tmp_path / "run", corpora, given)))
     list(train(request(tmp_path / "other", corpora, {"data": {"tokenizer_type": "bpe"}})))
     model.write_bytes((tmp_path / "other/tokenizer.model").read_bytes())
     list(train(request(tmp_path / "run", corpora, given, {"training": {"max_updates": 30}})))
-    assert (tmp_path / "run/tokenizer.model").read_bytes() == (tmp_path / "first/tokenizer.model").read_bytes()
+    assert (tmp_path / "run/tokenizer.model").read_bytes() == first.read_bytes()
 
 
 def test_a_tokenizer_that_is_replaced_before_anything_is_learned_is_read_anew(tmp_path, corpora):
@@ -507,34 +539,37 @@ def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
         run("third", {"data": {"vocab_size": 2000}})
 
 
+@pytest.fixture(scope="module")
+def nearly_done(corpora: Layer, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A run that was interrupted near its end."""
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    with pytest.raises(Interrupted):
+        list(train(request(folder, corpora), StopAt(30)))
+    return Whole(folder, [])
+
+
 @pytest.mark.parametrize(
     "name", ["train.ids.arrow", "train.text.arrow", "tokenizer.model", "prepared.json", "corpora.json"]
 )
 @pytest.mark.parametrize("how", ["gone", "cut"])
-def test_what_was_prepared_is_made_again_where_it_is_damaged(tmp_path, corpora, name, how):
-    run = tmp_path / "run"
-    list(train(request(tmp_path / "whole", corpora)))
-    with pytest.raises(Interrupted):
-        list(train(request(run, corpora), StopAt(30)))
+def test_what_was_prepared_is_made_again_where_it_is_damaged(tmp_path, corpora, whole, nearly_done, name, how):
+    run = nearly_done.copied_to(tmp_path / "run")
     path = run / "prepared" / name
     path.unlink() if how == "gone" else path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     list(train(request(run, corpora)))
-    assert weights_of(run) == weights_of(tmp_path / "whole")
+    assert weights_of(run) == weights_of(whole().folder)
 
 
-def test_other_corpora_leave_what_was_prepared(tmp_path, corpora):
-    run = tmp_path / "run"
-    with pytest.raises(Interrupted):
-        list(train(request(run, corpora), StopAt(30)))
+def test_other_corpora_leave_what_was_prepared(tmp_path, corpora, nearly_done):
+    run = nearly_done.copied_to(tmp_path / "run")
     other = {"data": {"train": [write_corpus(tmp_path / "other", 40, 9)]}}
     with pytest.raises(UserError, match="do not hold the pairs"):
         list(train(request(run, corpora, other)))
     assert (run / "prepared" / "train.ids.arrow").exists()
 
 
-def test_a_finished_run_that_goes_on_and_is_interrupted_still_arrives(tmp_path, corpora):
-    run = tmp_path / "run"
-    list(train(request(run, corpora)))
+def test_a_finished_run_that_goes_on_and_is_interrupted_still_arrives(tmp_path, corpora, whole):
+    run = whole().copied_to(tmp_path / "run")
     more = {"training": {"max_updates": 40}}
     with pytest.raises(Interrupted):
         list(train(request(run, corpora, more), StopAt(12)))
@@ -552,7 +587,9 @@ def test_the_first_validation_is_remembered(tmp_path, corpora):
     assert state.best.scores.items() <= read_manifest(tmp_path / "run").scores.items()
 
 
-@pytest.mark.parametrize("asked", range(10, 16))
+@pytest.mark.parametrize(
+    "asked", [10, *(pytest.param(asked, marks=pytest.mark.slow) for asked in (11, 13, 14)), 12, 15]
+)
 def test_metrics_of_an_interrupted_run_have_no_line_twice(tmp_path, corpora, asked):
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
@@ -700,22 +737,7 @@ def test_passes_are_counted_in_real_updates(tmp_path, corpora):
     assert abs(len(reports) - 2 * in_first) <= 2
 
 
-def test_sigterm_is_not_taken_for_an_error():
-    assert not issubclass(Interrupted, Exception)
-
-
 # A time to end --------------------------------------------------------------------------------------
-
-
-class Clock:
-    """Goes on by a moment whenever it is looked at."""
-
-    def __init__(self, moment: float) -> None:
-        self.now, self.moment = 0.0, moment
-
-    def monotonic(self) -> float:
-        self.now += self.moment
-        return self.now
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from reversal import reversal_lines
+from support.processes import children, is_running, state_of, until
 
 from seq2seq import translation
 from seq2seq.batching import pad
@@ -226,10 +227,9 @@ class TestLoading:
         assert seq2seq.Translator is translation.Translator
 
 
-def children() -> list[str]:
-    """Processes that this thread has forked and that are left; none where the system does not say."""
-    known = Path(f"/proc/self/task/{threading.get_native_id()}/children")
-    return known.read_text().split() if known.exists() else []
+def forked() -> list[int]:
+    """Processes that this thread has forked and that are left."""
+    return children(os.getpid(), threading.get_native_id())
 
 
 class Given:
@@ -257,10 +257,10 @@ class TestWorkers:
     """Processes where they can be forked, threads elsewhere: here both."""
 
     @pytest.fixture(autouse=True)
-    def nobody_is_left_behind(self):
+    def nobody_is_left_behind(self, two_threads):
         before = set(threading.enumerate()), torch.get_num_threads()
         yield
-        assert not children()
+        assert not forked()
         assert (set(threading.enumerate()), torch.get_num_threads()) == before
 
     @pytest.mark.parametrize("n", [1, 2, 5])
@@ -268,10 +268,19 @@ class TestWorkers:
         assert sorted(run(n, squares, Given(), range(40))) == [(i, i**2) for i in range(40)]
         assert list(run(n, squares, Given(), [])) == []
 
-    def test_results_come_while_others_are_worked_at(self, run):
-        began = time.monotonic()
-        next(run(2, squares, Given(0.05), range(200)))
-        assert time.monotonic() - began < 2.5  # of five
+    def test_results_come_while_others_are_worked_at(self, run, tmp_path):
+        """The later ones wait for a file that is there only when the first result has come."""
+        here = tmp_path / "here"
+
+        def waiting(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:
+            for one, square in squares(model, work):
+                until(lambda: one < 100 or here.exists())  # noqa: B023
+                yield one, square
+
+        results = run(2, waiting, Given(0.02), range(110))
+        first = next(results)
+        here.touch()
+        assert sorted([first, *results]) == [(i, i**2) for i in range(110)]
 
     def test_the_error_of_a_worker_is_that_of_all(self, run):
         def failing(model: Given, work: Iterator[int]) -> Iterator[int]:
@@ -284,12 +293,18 @@ class TestWorkers:
             list(run(2, failing, Given(), range(20)))
         assert (caught.value.mend, caught.value.code) == ("leave it out", ExitCode.TRY_LATER)
 
-    def test_what_is_not_wanted_any_more_ends_at_once(self, run):
-        began = time.monotonic()
-        results = run(3, squares, Given(0.05), range(10_000))
-        next(results)
-        results.close()
-        assert time.monotonic() - began < 5
+    def test_what_is_not_wanted_any_more_is_not_done(self, run, tmp_path):
+        with (tmp_path / "done").open("ab", buffering=0) as done:
+
+            def counting(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:
+                for result in squares(model, work):
+                    done.write(b".")
+                    yield result
+
+            results = run(3, counting, Given(0.01), range(5_000))
+            next(results)
+            results.close()
+            assert 1 <= (tmp_path / "done").stat().st_size < 5_000
 
 
 def test_workers_of_a_call_from_within_a_thread(reverser, translator):
@@ -312,7 +327,7 @@ def test_a_worker_that_was_killed_is_told_of():
     with pytest.raises(UserError, match="a worker process was killed; free memory") as caught:
         list(_in_processes(2, dying, Given(), range(20)))
     assert caught.value.code == ExitCode.TRY_LATER
-    assert not children()
+    assert not forked()
 
 
 @pytest.mark.parametrize("n_given", [0, 1, 3])
@@ -327,7 +342,7 @@ def test_fewer_processes_than_workers_do_all_the_work(monkeypatch, n_given):
 
     monkeypatch.setattr(os, "fork", limited)
     assert sorted(_in_processes(4, squares, Given(), range(40))) == [(i, i**2) for i in range(40)]
-    assert not children()
+    assert not forked()
 
 
 def test_without_semaphores_threads_do_the_work(monkeypatch):
@@ -341,43 +356,49 @@ def test_without_semaphores_threads_do_the_work(monkeypatch):
 
 
 def test_a_worker_that_is_killed_in_the_middle_of_a_message_is_told_of(monkeypatch):
-    def dying(model: Given, work: Iterator[int]) -> Iterator[bytes]:
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    def talking(model: Given, work: Iterator[int]) -> Iterator[bytes]:
         yield bytes(1 << 24)
 
-    monkeypatch.setattr("seq2seq.translation.workers.wait", lambda connections: (time.sleep(0.6), connections)[1])
+    def kill_meanwhile(connections: list[Any]) -> list[Any]:
+        (worker,) = forked()
+        until(lambda: connections[0].poll() and state_of(worker) == "S")  # the pipe is full
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: not is_running(worker))
+        return connections
+
+    monkeypatch.setattr("seq2seq.translation.workers.wait", kill_meanwhile)
     with pytest.raises(UserError, match="a worker process was killed") as caught:
-        list(_in_processes(1, dying, Given(), range(20)))
+        list(_in_processes(1, talking, Given(), range(20)))
     assert caught.value.code == ExitCode.TRY_LATER
 
 
 def test_an_interruption_while_a_worker_is_forked_leaves_none(monkeypatch):
-    forked: list[int] = []
+    pids: list[int] = []
     fork = os.fork
 
     def interrupted() -> int:
         if pid := fork():
-            forked.append(pid)
+            pids.append(pid)
             os.kill(os.getpid(), signal.SIGINT)
         return pid
 
     monkeypatch.setattr(os, "fork", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(_in_processes(2, squares, Given(100.0), range(20)))
-    assert len(forked) == 1
+    assert len(pids) == 1
     with pytest.raises(ProcessLookupError):
-        os.kill(forked[0], 0)
+        os.kill(pids[0], 0)
 
 
 def test_a_second_interruption_while_workers_are_ended_leaves_none(monkeypatch):
     """Both are told to this thread, which answers them as soon as it may."""
-    forked: list[int] = []
+    pids: list[int] = []
     fork, end = os.fork, Forked.end
 
     def interrupted() -> int:
         if pid := fork():
-            forked.append(pid)
-            if len(forked) == 2:
+            pids.append(pid)
+            if len(pids) == 2:
                 signal.raise_signal(signal.SIGINT)
         return pid
 
@@ -389,8 +410,8 @@ def test_a_second_interruption_while_workers_are_ended_leaves_none(monkeypatch):
     monkeypatch.setattr(Forked, "end", interrupted_again)
     with pytest.raises(KeyboardInterrupt):
         list(_in_processes(3, squares, Given(100.0), range(20)))
-    assert len(forked) == 2
-    for pid in forked:
+    assert len(pids) == 2
+    for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 

@@ -16,12 +16,14 @@ from typing import IO, Any
 
 import pytest
 from reversal import reversal_lines, reversal_recipe
+from support.processes import asleep, children
 
 from seq2seq.config import build, merge, to_toml
 
 SEQ2SEQ = [sys.executable, "-m", "seq2seq"]
 PATIENCE = 180.0
-TELLING = os.environ | {"PYTHONFAULTHANDLER": "1"}
+# Two threads: training runs in two replicas, whatever the number of test processes.
+TELLING = os.environ | {"PYTHONFAULTHANDLER": "1", "OMP_NUM_THREADS": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +79,8 @@ def where(process: "subprocess.Popen[Any]") -> str:
     return "\n".join(told)
 
 
-def children(pid: int) -> list[int]:
-    known = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in known.read_text().split()] if known.exists() else []
+def run_to_its_end(words: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(words, env=TELLING, capture_output=True, text=True, timeout=PATIENCE, **options)
 
 
 def training(recipe: Path, run: Path) -> list[str]:
@@ -109,7 +110,7 @@ def weights(run: Path) -> bytes:
 def uninterrupted(recipe) -> bytes:
     """The weights that the recipe ends with."""
     run = recipe.parent / "whole"
-    subprocess.run(training(recipe, run), check=True, capture_output=True, timeout=PATIENCE)
+    run_to_its_end(training(recipe, run), check=True)
     return weights(run)
 
 
@@ -117,11 +118,12 @@ class TestTraining:
     @pytest.mark.parametrize(
         ("number", "at", "code", "says"),
         [
-            (
+            pytest.param(
                 signal.SIGTERM,
                 7,
                 143,
                 "interrupted by signal 15; the same command goes on from here",
+                marks=pytest.mark.slow,
             ),
             (
                 signal.SIGINT,
@@ -142,12 +144,13 @@ class TestTraining:
             _, stderr = finished(process)
         assert process.returncode == code
         assert says in stderr
-        again = subprocess.run(training(recipe, run), capture_output=True, text=True, timeout=PATIENCE)
+        again = run_to_its_end(training(recipe, run))
         assert (again.returncode, again.stdout) == (0, ""), again.stderr
         if number != signal.SIGKILL or at >= 20:
             assert "going on after update" in again.stderr
         assert weights(run) == uninterrupted
 
+    @pytest.mark.slow
     def test_killed_as_the_first_model_appears(self, recipe, tmp_path):
         """Which is long before the first checkpoint is due."""
         run = tmp_path / "run"
@@ -155,10 +158,11 @@ class TestTraining:
         with started(command, stderr=subprocess.DEVNULL) as process:
             until((run / "manifest.json").exists, process)
             process.kill()
-        again = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        again = run_to_its_end(command)
         assert again.returncode == 0, again.stderr
         assert "going on after update 20" in again.stderr
 
+    @pytest.mark.slow
     def test_a_reader_of_stderr_that_leaves(self, recipe, tmp_path, uninterrupted):
         run = tmp_path / "run"
         with started(training(recipe, run), stderr=subprocess.PIPE) as process:
@@ -167,21 +171,24 @@ class TestTraining:
             assert process.wait(PATIENCE) == 0
         assert weights(run) == uninterrupted
 
+    @pytest.mark.slow
     def test_without_stderr(self, recipe, tmp_path, uninterrupted):
         command = " ".join([*training(recipe, tmp_path / "run"), "2>&-"])
-        assert subprocess.run(command, shell=True, timeout=PATIENCE).returncode == 0
+        assert subprocess.run(command, shell=True, env=TELLING, timeout=PATIENCE).returncode == 0
         assert weights(tmp_path / "run") == uninterrupted
 
+    @pytest.mark.slow
     def test_a_folder_in_use_is_left_alone(self, recipe, tmp_path):
         run = tmp_path / "run"
         endless = [*training(recipe, run), "--max-updates", "1000000"]
         with started(endless, stderr=subprocess.DEVNULL) as process:
             until(lambda: updates_done(run) >= 1, process)
-            second = subprocess.run(endless, capture_output=True, text=True, timeout=PATIENCE)
+            second = run_to_its_end(endless)
             process.kill()
         assert (second.returncode, second.stdout) == (75, "")
         assert re.fullmatch(r"error: .*in use.*; .*\n", second.stderr)
 
+    @pytest.mark.slow
     def test_a_terminal_gets_a_bar(self, recipe, tmp_path):
         code, shown = on_terminal(training(recipe, tmp_path / "run"), subprocess.DEVNULL)
         assert code == 0
@@ -190,6 +197,7 @@ class TestTraining:
         assert re.search(r"tok/s", shown)
         assert "\x1b[3" in shown  # colours
 
+    @pytest.mark.slow
     def test_no_color_is_honoured(self, recipe, tmp_path):
         code, shown = on_terminal(training(recipe, tmp_path / "run"), subprocess.DEVNULL, NO_COLOR="1")
         assert code == 0
@@ -268,27 +276,30 @@ class TestTranslating:
         assert process.wait(PATIENCE) == 141
         assert process.stderr.read() == b""
 
+    @pytest.mark.slow
     def test_a_pipe_that_does_not_block_loses_nothing(self, translating, tmp_path):
         (tmp_path / "in").write_text("a b c\n" * 30_000)
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        translating("-i", tmp_path / "in", "-b", 1, stdout=writer)
+        process = translating("-i", tmp_path / "in", "-b", 1, stdout=writer)
+        until(asleep(process.pid, lambda: not select.select([], [writer], [], 0)[1]), process)  # the pipe is full
         os.close(writer)
-        time.sleep(5)  # by now the pipe is full
         with open(reader, "rb") as stream:
             assert stream.read() == b"c b a\n" * 30_000
 
+    @pytest.mark.slow
     def test_an_interruption_does_not_wait_for_a_reader_that_stalls(self, translating, tmp_path):
         (tmp_path / "in").write_text("a b c\n" * 200_000)
         process = translating("-i", tmp_path / "in", "-b", 1)
         assert read_line(process) == b"c b a\n"
-        time.sleep(3)
+        until(asleep(process.pid), process)  # the pipe is full
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 143
         data = process.stdout.read()
         assert data == b"c b a\n" * (len(data) // 6)
         assert len(data) > 10_000
 
+    @pytest.mark.slow
     def test_a_reader_that_stalls_holds_back_what_is_read(self, translating):
         """What cannot be written is not kept in memory either: its source has to wait."""
         process = translating("-b", 1)
@@ -296,13 +307,18 @@ class TestTranslating:
         process.stdin.flush()
         assert read_line(process) == b"c b a\n"
         os.set_blocking(process.stdin.fileno(), False)
-        n_taken, waited_since = 0, time.monotonic()
-        while time.monotonic() - waited_since < 3:
-            with suppress(BlockingIOError):
+        n_taken = 0
+
+        def takes_no_more() -> bool:
+            nonlocal n_taken
+            try:
                 n_taken += os.write(process.stdin.fileno(), b"a b c\n" * 100)
-                waited_since = time.monotonic()
-                assert n_taken < 4_000_000
-            time.sleep(0.0001)
+            except BlockingIOError:
+                return True
+            assert n_taken < 4_000_000
+            return False
+
+        until(asleep(process.pid, takes_no_more), process)
         assert n_taken > 100_000
 
     def test_workers_do_not_outlive_a_parent_that_is_killed(self, translating, source, tmp_path):
@@ -320,6 +336,7 @@ class TestTranslating:
         assert process.returncode == 74
         assert re.fullmatch(rb"error: .*stdout.*; .*\n", err)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_interrupted_leaves_whole_lines_and_no_worker(self, translating, source, whole, tmp_path, number, code):
         written = tmp_path / "written"
@@ -362,13 +379,14 @@ def whole(reverser, source) -> bytes:
 class TestResuming:
     """``-o FILE`` after an interruption."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=str
     )
     def test_interrupted_anywhere_it_ends_with_the_same_bytes(self, translating, source, whole, tmp_path, number, code):
         draw = random.Random(number)
         out, partial = tmp_path / "out", tmp_path / ".out.partial"
-        words = ("-b", 1, "-i", source, "-o", out, "--resume")
+        words = ("--workers", 2, "-b", 1, "-i", source, "-o", out, "--resume")
         n_before, n_interrupted, n_too_late = 0, 0, 0
         while n_interrupted < 3:
             process = translating(*words)
@@ -420,6 +438,7 @@ class TestResuming:
         assert out.read_bytes().decode().splitlines() == [line.decode().rstrip("\n")[::-1] for line in lines]
         assert os.listdir(tmp_path) == ["out"]
 
+    @pytest.mark.slow
     def test_interrupted_before_an_answer_nothing_is_left(self, translating, tmp_path):
         process = translating("-o", tmp_path / "out")
         until(lambda: any(tmp_path.iterdir()), process)
@@ -428,6 +447,7 @@ class TestResuming:
         assert process.stderr.read() == b""
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.slow
     def test_one_process_at_a_time(self, translating, tmp_path):
         first = translating("-o", tmp_path / "out")
         first.stdin.write(b"a b c\n")
@@ -466,6 +486,7 @@ class TestProgress:
         assert re.search(r"\x1b\[2K(\x1b\[\d*m)*warning:(\x1b\[\d*m)* line 3001 has [^\r\n]* parts\r\n", shown)
         assert shown.endswith("\x1b[2K")
 
+    @pytest.mark.slow
     def test_a_redirected_file_gets_it_too(self, command, plain, tmp_path):
         words = f"exec {' '.join(command[:-2])} <{command[-1]} >{tmp_path}/out"
         code, shown = on_terminal(["sh", "-c", words], subprocess.DEVNULL)
@@ -473,12 +494,14 @@ class TestProgress:
         assert "3,001 lines, 100%" in shown
         assert (tmp_path / "out").read_bytes() == plain
 
+    @pytest.mark.slow
     def test_no_color_is_honoured(self, command, tmp_path):
         code, shown = on_terminal([*command, "-o", str(tmp_path / "out")], NO_COLOR="1")
         assert code == 0
         assert "3,001 lines, 100%" in shown
         assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
 
+    @pytest.mark.slow
     def test_translations_on_the_terminal_leave_no_place_for_it(self, command, plain):
         code, shown = on_terminal(command)
         assert code == 0
@@ -487,6 +510,7 @@ class TestProgress:
         lines = [line for line in shown.replace("\r\n", "\n").splitlines(keepends=True) if "warning" not in line]
         assert plain.decode() in "".join(lines)
 
+    @pytest.mark.slow
     def test_a_pipe_has_none(self, command, plain, tmp_path):
         words = f"cat {command[-1]} | {' '.join(command[:-2])} >{tmp_path}/out"
         code, shown = on_terminal(["sh", "-c", words], subprocess.DEVNULL)

@@ -1,0 +1,16 @@
+"""A command line run in this process; the fixture ``cli`` is in conftest.py."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command leaves: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Outcome]
