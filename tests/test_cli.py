@@ -526,7 +526,7 @@ class TestResume:
             (["--n-best", "2"], "answer: text -> n-best, decoding.n_best: 1 -> 2"),
             (["--scores"], "answer: text -> scores"),
             (["--length-penalty", "0.25"], "decoding.length_penalty: "),
-            (["--max-length", "9"], "decoding.max_length: 0 -> 9"),
+            (["--max-length", "9"], "decoding.max_length: None -> 9"),
             (["--stopping", "exact"], "decoding.stopping: enough -> exact"),
         ],
     )

@@ -15,7 +15,7 @@ from ctranslate2.specs.model_spec import ACCEPTED_MODEL_TYPES
 from reversal import reversal_lines
 
 from seq2seq.batching import pad
-from seq2seq.checkpoint import commit, model_name
+from seq2seq.checkpoint import Manifest, commit, model_name
 from seq2seq.config import ModelConfig, RunConfig, to_toml
 from seq2seq.config.tables import DataConfig
 from seq2seq.errors import ExitCode, UserError
@@ -269,7 +269,7 @@ def random_run(folder: Path, tokenizer: bytes, **changes: object) -> Path:
         "tokenizer.model": tokenizer,
         model_name(1): dict(model.named_parameters()),
     }
-    commit(folder, files, update=1, finished=True)
+    commit(folder, Manifest(files={}, update=1, finished=True), files)
     return folder
 
 
@@ -417,7 +417,7 @@ def test_the_readme_says_where_positions_end(reverser, tmp_path, positions, max_
 
 def test_blank_lines_never_reach_the_model_even_where_spaces_are_text(tmp_path):
     lines = iter(reversal_lines(50, seed=1))
-    tokenizer, _ = train_model(lines, vocab_size=300, tokenizer_type="unigram", normalization="identity")
+    tokenizer, _ = train_model(lines, vocab_size=400, tokenizer_type="unigram", normalization="identity")
     assert Tokenizer(tokenizer).encode(["  "]) != [[]]
     folder = export_run(random_run(tmp_path / "run", tokenizer), tmp_path / "ct2").folder
     assert [bool(text) for text in run_readme(folder, ["  ", "a b", "\t"])] == [False, True, False]
