@@ -25,7 +25,7 @@ check: .venv/installed
 	$(BIN)/ruff check seq2seq tests data
 	$(BIN)/mypy
 
-# Two test processes; the one that is through takes over half of what the other has left.
+# Two test processes; one that runs out of tests takes half of the other's remaining ones.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: check

@@ -206,7 +206,7 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
     if required:
         needed = int(required.group(1))
         raise UserError(
-            f"data.vocab_size {size:,} does not even hold {N_TAGS} tags, 256 bytes and the "
+            f"data.vocab_size {size:,} is too small for {N_TAGS} tags, 256 bytes and the "
             f"{needed - _NO_CHARACTERS:,} characters of this text",
             mend=f"give --set data.vocab_size={2 * needed} or more",
         )

@@ -93,6 +93,21 @@ def test_none_is_the_weights_themselves():
     assert average.state() == ({}, 0)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_mean_does_not_depend_on_the_order_that_a_file_has_its_tensors_in(order):
+    """Sums of floating-point numbers do."""
+    config = TrainingConfig(averaging="last", average_last=4)
+    model = One(0.0)
+    whole = Average(model, config)
+    for update, value in enumerate((1e8, 1.0, -1e8, 2.0)):
+        model.become(value)
+        whole.at_validation(update)
+    tensors, n_updates = whole.state()
+    resumed = Average(One(2.0), config)
+    resumed.load_state(dict(list(tensors.items())[::order]), n_updates)
+    assert averaged(resumed) == averaged(whole)
+
+
 @pytest.mark.parametrize("averaging", ["ema", "last", "none"])
 def test_a_resumed_average_goes_on_as_if_never_stopped(averaging):
     config = TrainingConfig(averaging=averaging, ema_decay=0.9, average_last=2)

@@ -338,6 +338,8 @@ EVIL_NAMES = [
         {"update": ...},
         {"files": ...},
         {"length_penalty": "0.5"},
+        {"length_penalty": -0.5},
+        {"max_src_length": 1},
         {"max_src_length": 1.5},
         {"limits": {"max_updates": "3"}},
         {"limits": None},
@@ -602,9 +604,9 @@ def read_checkpoint(folder, warn=pytest.fail):
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("update", [6, 7])
+@pytest.mark.parametrize("update", [5, 6, 7])
 def test_a_crash_anywhere_in_a_save_leaves_a_whole_newest_checkpoint(fresh, monkeypatch, after, update):
-    """Of an update that has a damaged checkpoint, and of one that has none; later damaged ones are deleted."""
+    """Of an update that has a whole checkpoint, a damaged one, and none; later damaged ones are deleted."""
 
     def prepare(folder):
         ck.save_checkpoint(folder, 4, weights(4.0), {"n": 4})
@@ -748,15 +750,14 @@ def test_the_newest_checkpoint_is_so_by_number(tmp_path):
     torch.testing.assert_close(found.tensors, weights(2.0), rtol=0, atol=0)
 
 
-def test_a_whole_checkpoint_of_the_same_update_stays_and_later_ones_are_dropped(tmp_path):
+def test_the_same_update_is_replaced_and_later_ones_are_dropped(tmp_path):
     for update in (5, 6, 7):
         ck.save_checkpoint(tmp_path, update, weights(update), {"n": update})
-    ck.save_checkpoint(tmp_path, 6, weights(60.0), {"n": 60})
-    assert read_checkpoint(tmp_path) == (6, {"n": 6}, 6.0)
-    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["update-00000005", "update-00000006"]
-    flip(tmp_path / "checkpoints/update-00000006/tensors.safetensors")
-    ck.save_checkpoint(tmp_path, 6, weights(60.0), {"n": 60})
-    assert read_checkpoint(tmp_path) == (6, {"n": 60}, 60.0)
+    for n in (60, 61, 62):
+        ck.save_checkpoint(tmp_path, 6, weights(n), {"n": n})
+        assert read_checkpoint(tmp_path) == (6, {"n": n}, n)
+        assert sorted(os.listdir(tmp_path / "checkpoints")) == ["update-00000005", "update-00000006"]
+        assert len(os.listdir(tmp_path / "checkpoints/update-00000006")) == 3
 
 
 def flip(path):
@@ -841,6 +842,8 @@ def test_pruning(tmp_path):
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["mine", "update-00000004", "update-00000005"]
     with pytest.raises(ValueError, match="-1"):
         ck.prune_checkpoints(tmp_path, -1)
+    ck.prune_checkpoints(tmp_path, 1, newest=4)  # the fifth is damaged
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["mine", "update-00000004"]
     ck.prune_checkpoints(tmp_path, 0)
     assert os.listdir(tmp_path / "checkpoints") == ["mine"]
 

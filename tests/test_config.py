@@ -329,7 +329,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 def test_what_is_written_reads_back_equal(text, corpora, share, seed, penalty):
     config = RunConfig(
         preset="tiny",
-        data=replace(RunConfig().data, langs="pt-BR:en", train=tuple(corpora), tokenizer=text),
+        data=replace(RunConfig().data, langs="pt-BR:en", train=tuple(corpora), tokenizer=text or None),
         model=replace(RunConfig().model, dropout=share, tied_embeddings=False),
         training=replace(RunConfig().training, seed=seed, max_updates=None, valid_every=3, betas=(share, 0.5)),
         decoding=replace(RunConfig().decoding, length_penalty=penalty),

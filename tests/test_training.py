@@ -26,7 +26,7 @@ from seq2seq.training.advice import Advice
 from seq2seq.training.learner import Learner
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
 from seq2seq.training.run import Run
-from seq2seq.training.state import TrainingState
+from seq2seq.training.state import BudgetState, TrainingState
 from seq2seq.training.validation import ValidationSet
 from seq2seq.translation import Translator
 
@@ -105,10 +105,11 @@ def request(run: Path, *layers: Layer, overwrite: bool = False) -> Request:
 
 
 def weights_of(run: Path) -> bytes:
-    """The bytes of the last checkpoint's tensors: weights, averages, moments, random state."""
+    """The bytes of the last checkpoint's tensors: weights, averages, moments."""
     checkpoint = load_checkpoint(run)
     assert checkpoint is not None
-    return (checkpoint.path / "tensors.safetensors").read_bytes()
+    (path,) = checkpoint.path.glob("tensors*.safetensors")
+    return path.read_bytes()
 
 
 def state_of(run: Path) -> TrainingState:
@@ -116,6 +117,11 @@ def state_of(run: Path) -> TrainingState:
     checkpoint = load_checkpoint(run)
     assert checkpoint is not None
     return TrainingState.from_json(checkpoint.state, checkpoint.path)
+
+
+def standing(run: Path) -> TrainingState:
+    """The last checkpoint's state without what the clock says."""
+    return replace(state_of(run), seconds=0.0, last_report=None, budget=BudgetState())
 
 
 class StopAt:
@@ -210,6 +216,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, whole,
         list(train(request(run, corpora, average), StopAt(asked)))
     list(train(request(run, corpora, average)))
     assert weights_of(run) == weights_of(uninterrupted)
+    assert standing(run) == standing(uninterrupted)
     assert read_manifest(run).files == read_manifest(uninterrupted).files
 
 
@@ -535,7 +542,7 @@ def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
         run("second", stop=StopAt(5))
     run("second")
     assert weights_of(tmp_path / "second") == weights_of(tmp_path / "first")
-    with pytest.raises(UserError, match="vocab_size 2,000 does not even hold"):
+    with pytest.raises(UserError, match="vocab_size 2,000 is too small for 100 tags"):
         run("third", {"data": {"vocab_size": 2000}})
 
 
@@ -617,25 +624,26 @@ def test_a_finished_run_keeps_one_checkpoint_or_none(tmp_path, corpora, keep):
     if keep:
         assert not list(train(request(run, corpora, kept, longer)))[-1].already
         return
-    for more, says in ((longer, "kept no checkpoint"), ({"model": {"dropout": 0.1}}, "model.dropout: 0.3 -> 0.1")):
+    for more, says in (
+        (longer, "holds no checkpoint"),
+        ({"model": {"dropout": 0.1}}, "model.dropout: 0.3 -> 0.1"),
+    ):
         with pytest.raises(UserError, match=says) as caught:
             list(train(request(run, corpora, kept, more)))
         assert caught.value.code == ExitCode.REFUSED
     assert Translator.load(run, device="cpu").translate(["rot"])
 
 
-def test_a_finished_run_sheds_its_checkpoint_when_it_is_told_to(tmp_path, corpora):
-    run = tmp_path / "run"
-    list(train(request(run, corpora)))
+def test_a_finished_run_sheds_its_checkpoint_when_it_is_told_to(tmp_path, corpora, whole):
+    run = whole().copied_to(tmp_path / "run")
     for keep, left in ((2, 1), (0, 0), (2, 0)):
         events = list(train(request(run, corpora, {"training": {"keep_checkpoints": keep}})))
         assert [type(e) for e in events] == [Finished]
         assert len(list((run / "checkpoints").iterdir())) == left
 
 
-def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, corpora, monkeypatch):
+def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, corpora, whole, monkeypatch):
     """Whatever the update, the run folder ends as if there had been none."""
-    list(train(request(tmp_path / "whole", corpora)))
     commit_best = Run._commit_best
     for nth in range(3):
         run = tmp_path / f"crash{nth}"
@@ -654,10 +662,85 @@ def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, c
             except KeyboardInterrupt:
                 assert load_checkpoint(run).update == commits[-1], "what is committed has been saved before"
         list(train(request(run, corpora)))
-        assert weights_of(run) == weights_of(tmp_path / "whole")
-        assert read_manifest(run).files == read_manifest(tmp_path / "whole").files
+        assert weights_of(run) == weights_of(whole().folder)
+        assert read_manifest(run).files == read_manifest(whole().folder).files
         metrics = [json.loads(line)["update"] for line in (run / "metrics.jsonl").read_text().splitlines()]
         assert metrics == [4, 8, 12, 16, 20, 24]
+
+
+@pytest.mark.parametrize("asked", [27, 28, 29])
+def test_a_validation_that_is_made_up_for_is_remembered(tmp_path, corpora, whole, asked):
+    """At the very update that was resumed from: a later, worse one must not take the place of the best."""
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora), StopAt(asked)))
+    list(train(request(run, corpora)))
+    assert standing(run) == standing(whole().folder)
+
+
+def test_the_limits_of_the_last_command_are_remembered(tmp_path, corpora):
+    """Though no update was made with them."""
+    run = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora), StopAt(12)))
+    reached = state_of(run).update
+    list(train(request(run, corpora, {"training": {"max_updates": reached}})))
+    state = state_of(run)
+    assert (state.limits.max_updates, state.validated_update, state.best is not None) == (reached, reached, True)
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["extended", "only checkpoint"])
+def test_a_finished_run_with_a_damaged_checkpoint_is_finished_all_the_same(tmp_path, corpora, whole, damaged):
+    run = whole().copied_to(tmp_path / "run")
+    if not damaged:
+        with pytest.raises(Interrupted):
+            list(train(request(run, corpora, {"training": {"max_updates": 40}}), StopAt(4)))
+    newest = max((run / "checkpoints").iterdir())
+    (newest / "state.json").write_text("{}")
+    events = list(train(request(run, corpora)))
+    assert [type(e) for e in events] == [Notice] * len(events[:-1]) + [Finished]
+    assert events[0].warning
+    assert events[-1].already
+    if not damaged:  # the whole one is kept, the damaged one is not
+        assert [path.name for path in (run / "checkpoints").iterdir()] == ["update-00000024"]
+        assert state_of(run).update == 24
+
+
+def test_a_finished_run_is_asked_for_less(tmp_path, corpora):
+    """With its checkpoint and without."""
+    run, passes = tmp_path / "run", {"training": {"max_updates": None, "max_epochs": 3}}
+    list(train(request(run, corpora, passes)))
+    for keep in (1, 0):
+        for less in (
+            {"max_epochs": 2},
+            {"max_epochs": None, "max_updates": 5},
+            {"max_epochs": None, "time_budget": 0.1},
+        ):
+            training = {"max_updates": None, **less, "keep_checkpoints": keep}
+            events = list(train(request(run, corpora, passes, {"training": training})))
+            assert [(type(e), e.already) for e in events] == [(Finished, True)], (keep, less)
+
+
+def test_an_edited_configuration_does_not_cost_a_night(tmp_path, corpora):
+    run = tmp_path / "run"
+    for event in train(request(run, corpora)):
+        if isinstance(event, Validation) and event.update == 8:
+            with (run / "config.toml").open("a") as file:
+                file.write("# mine\n")
+    assert read_manifest(run).finished
+    assert "mine" not in (run / "config.toml").read_text()
+    assert Translator.load(run, device="cpu").translate(["rot"])
+
+
+def test_an_extended_run_keeps_its_length_penalty_until_another_is_chosen(tmp_path, corpora, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: (0.4, 12.5))
+    better = {"training": {"best_metric": "loss"}}
+    list(train(request(run, corpora, better)))
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora, better, {"training": {"max_updates": 60}}), StopAt(30)))
+    manifest = read_manifest(run)
+    assert (manifest.finished, manifest.update > 24, manifest.length_penalty) == (False, True, 0.4)
 
 
 def test_the_chosen_length_penalty_is_the_manifests(tmp_path, corpora, monkeypatch):
@@ -696,10 +779,10 @@ def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, m
     }  # fmt: skip
 
 
-def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, monkeypatch):
-    """The run can be used under the other name, and the same command finishes it."""
-    run, more = tmp_path / "run", {"training": {"max_updates": 30}}
-    list(train(request(run, corpora)))
+@pytest.mark.parametrize("longer", [0, 6])
+def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, whole, monkeypatch, longer):
+    """The run can be used under the other name, and the same command finishes it, as does another one."""
+    run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 30}}
     real, commits = training_run.commit, []
 
     def crash(folder, said, files, keep):
@@ -714,8 +797,11 @@ def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, monkeypa
             list(train(request(run, corpora, more)))
     assert read_manifest(run).config == "config-next.toml"
     assert Translator.load(run, device="cpu").translate(["rot"])
-    list(train(request(run, corpora, more)))
+    assert not read_manifest(run).finished
+    assert read_manifest(run).final_update is None
+    list(train(request(run, corpora, {"training": {"max_updates": 30 + longer}})))
     assert (read_manifest(run).finished, read_manifest(run).config) == (True, "config.toml")
+    assert f"max_updates = {30 + longer}" in (run / "config.toml").read_text()
     assert not (run / "config-next.toml").exists()
 
 

@@ -235,7 +235,7 @@ def forked() -> list[int]:
 class Given:
     """As much of a model as a worker asks for: each step takes a while."""
 
-    start = reorder = output_of = logits = pieces = None
+    start = reorder = output_of = logits = best_columns = pieces = None
     n_control = 4
 
     def __init__(self, seconds: float = 0.0) -> None:

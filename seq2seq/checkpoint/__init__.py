@@ -25,6 +25,7 @@ from seq2seq.checkpoint.run import (
     read_file,
     read_manifest,
     read_tensors,
+    tidy_run,
 )
 from seq2seq.checkpoint.sealed import CONFIG, FORMAT, NEXT_CONFIG
 
@@ -50,6 +51,7 @@ __all__ = [
     "read_manifest",
     "read_tensors",
     "save_checkpoint",
+    "tidy_run",
     "truncate_metrics",
     "write_atomic",
 ]

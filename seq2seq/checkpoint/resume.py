@@ -39,7 +39,9 @@ from seq2seq.checkpoint.sealed import (
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import sync_folder
 
-TENSORS, STATE = "tensors.safetensors", "state.json"
+TENSORS, STATE = ("tensors.safetensors", "tensors-2.safetensors"), ("state.json", "state-2.json")
+"""Names of the two files; the second ones when a checkpoint of the same update is replaced."""
+_REPLACED = re.compile("|".join(map(re.escape, (*TENSORS, *STATE))))
 _NAME = re.compile(r"update-([0-9]{8,})")
 
 
@@ -69,7 +71,7 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
 def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
     """Save what ``load_checkpoint`` gives back; whole, or not at all.
 
-    A whole checkpoint of the same update stays as it is. Those of later updates are deleted: training has gone back
+    A checkpoint of the same update is replaced. Those of later updates are deleted: training has gone back
     behind them, which it does only if they are damaged.
 
     Args:
@@ -85,38 +87,41 @@ def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], st
         UserError: a write failed (74); the checkpoints of before are whole.
         ValueError: ``state`` is more than JSON can hold.
     """
-    files: dict[str, Content] = {TENSORS: tensors, STATE: to_json(state)}
     checkpoints = folder / "checkpoints"
     path = checkpoints / f"update-{update:08d}"
     fields = {"format": FORMAT, "update": update}
     with writing(path):
         make_folder(checkpoints)
         _delete_rubbish(checkpoints)
-        if not _is_whole(path, update):
-            _save_new(path, files, fields)
+        old = _names(path, update)
+        if old is None:
+            _save_new(path, {TENSORS[0]: tensors, STATE[0]: to_json(state)}, fields)
+        else:
+            # Inside the old one: two folders cannot change places in one step.
+            names = [next(name for name in names if name not in old) for names in (TENSORS, STATE)]
+            files: dict[str, Content] = {names[0]: tensors, names[1]: to_json(state)}
+            write_sealed(path, files, old=old, kept={}, fields=fields, replaced=_REPLACED)
         for number, later in _numbered(folder):
             if number > update:
                 _delete(later)
     return path
 
 
-def _is_whole(path: Path, update: int) -> bool:
+def _names(path: Path, update: int) -> list[str] | None:
+    """The files that a checkpoint's manifest names; None if there is no whole manifest."""
     try:
-        files = _read_manifest(path, update)
-        for name, digest in files.items():
-            read_hashed(path, name, digest)
+        return [name for name, _ in _read_manifest(path, update)]
     except UserError as error:
         if error.code != ExitCode.REFUSED:
             raise
-        return False
-    return True
+        return None
 
 
 def _save_new(path: Path, files: Mapping[str, Content], fields: Mapping[str, Any]) -> None:
     temporary = path.with_name(TMP + path.name)
     try:
         temporary.mkdir()
-        write_sealed(temporary, files, old=(), kept={}, fields=fields)
+        write_sealed(temporary, files, old=(), kept={}, fields=fields, replaced=_REPLACED)
         if path.exists() or path.is_symlink():
             _delete(path)  # it is damaged
         temporary.rename(path)
@@ -149,8 +154,8 @@ def _delete_rubbish(checkpoints: Path) -> None:
             _remove(path)
 
 
-def _read_manifest(path: Path, update: int) -> dict[str, str]:
-    """SHA-256 by name of a checkpoint's two files.
+def _read_manifest(path: Path, update: int) -> list[tuple[str, str]]:
+    """Name and SHA-256 of a checkpoint's tensors and of its state.
 
     Raises:
         UserError: missing, damaged, or of another format (78); not readable (66).
@@ -162,9 +167,10 @@ def _read_manifest(path: Path, update: int) -> dict[str, str]:
     payload = unseal(data, where)
     check_format(payload, where)
     named = payload.get("files")
-    files = {name: str(named.get(name)) for name in (TENSORS, STATE)} if isinstance(named, dict) else {}
-    if not files or not all(SHA256.fullmatch(digest) for digest in files.values()):
-        raise damaged(f"{where} does not name {TENSORS} and {STATE} with their hashes")
+    known = named if isinstance(named, dict) else {}
+    files = [(name, str(known[name])) for names in (TENSORS, STATE) for name in names if name in known]
+    if len(files) != 2 or not all(SHA256.fullmatch(digest) for _, digest in files):
+        raise damaged(f"{where} lacks the hash of {TENSORS[0]} or of {STATE[0]}")
     if payload.get("update") != update:
         raise damaged(f"{path} holds update {payload.get('update')!r:.20}")
     return files
@@ -200,22 +206,23 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) 
 
 
 def _load(path: Path, update: int) -> Checkpoint:
-    files = _read_manifest(path, update)
+    (tensors_name, tensors_digest), (state_name, state_digest) = _read_manifest(path, update)
     try:
-        state = json.loads(read_hashed(path, STATE, files[STATE]))
+        state = json.loads(read_hashed(path, state_name, state_digest))
     except (ValueError, RecursionError):
-        raise damaged(f"{path / STATE} is not JSON") from None
+        raise damaged(f"{path / state_name} is not JSON") from None
     if not isinstance(state, dict):
-        raise damaged(f"{path / STATE} is no JSON object")
-    tensors = load_tensors(read_hashed(path, TENSORS, files[TENSORS]), str(path / TENSORS))
+        raise damaged(f"{path / state_name} is no JSON object")
+    tensors = load_tensors(read_hashed(path, tensors_name, tensors_digest), str(path / tensors_name))
     return Checkpoint(update=update, tensors=tensors, state=state, path=path)
 
 
-def prune_checkpoints(folder: Path, keep: int) -> None:
+def prune_checkpoints(folder: Path, keep: int, *, newest: int | None = None) -> None:
     """Delete all checkpoints but the newest, by number, and what a crash left of others.
 
     Args:
         folder: the run. The caller holds its lock.
+        newest: update of the newest whole one, if later ones are damaged: these are deleted too.
         keep: how many stay; 0 deletes all, which only a finished run can bear.
 
     Raises:
@@ -225,7 +232,10 @@ def prune_checkpoints(folder: Path, keep: int) -> None:
     if keep < 0:
         raise ValueError(f"{keep} checkpoints cannot be kept")
     checkpoints = folder / "checkpoints"
-    for _, path in _numbered(folder)[keep:]:
+    found = _numbered(folder)
+    whole = [(number, path) for number, path in found if newest is None or number <= newest]
+    kept = whole[:keep]
+    for _, path in [entry for entry in found if entry not in kept]:
         with writing(path):
             _delete(path)
     with writing(checkpoints):

@@ -1,6 +1,7 @@
 """What a run folder holds, and how it changes: one manifest, replaced by one rename."""
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field
 from pathlib import Path
@@ -28,10 +29,11 @@ from seq2seq.checkpoint.sealed import (
     SHA256,
     check_format,
     read_hashed,
+    tidy,
     unseal,
     write_sealed,
 )
-from seq2seq.config.records import Count, Flag, Integer, Real, parse_record, record
+from seq2seq.config.records import Count, Flag, Integer, Length, NotNegative, Real, parse_record, record
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import sync_folder
 
@@ -64,9 +66,11 @@ class Manifest:
     """Training ended by itself."""
     final_update: Count | None = None
     """Updates made when training ended; None: it has not."""
-    length_penalty: Real | None = None
+    epochs: Count = 0
+    """Epochs finished when training ended."""
+    length_penalty: NotNegative | None = None
     """Exponent α chosen on validation when training ended; None: not chosen, or given in the configuration."""
-    max_src_length: Count | None = None
+    max_src_length: Length | None = None
     """Longest source that is translated in one piece, in tokens, EOS included; None: ``data.max_length``."""
     vocab_size: Count | None = None
     """Pieces of the joint vocabulary."""
@@ -100,6 +104,9 @@ class Manifest:
     def config(self) -> str:
         """Name of the file of the configuration."""
         return NEXT_CONFIG if NEXT_CONFIG in self.files else CONFIG
+
+
+_REPLACED = re.compile(rf"{MODEL.pattern}|{re.escape(NEXT_CONFIG)}")
 
 
 def model_name(update: int, taken: Iterable[str] = ()) -> str:
@@ -143,7 +150,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _parse(payload: dict[str, Any], where: Path) -> Manifest:
     manifest = parse_stored(Manifest, payload, where)
     if not _hashes(manifest.files):
-        raise damaged(f"{where} holds a file name that is no plain name, or no hash")
+        raise damaged(f"{where} holds an invalid file name or hash")
     return manifest
 
 
@@ -156,7 +163,8 @@ def parse_stored(kind: type[Stored], payload: Any, where: Path) -> Stored:
     try:
         return parse_record(kind, payload)
     except ValueError as error:
-        raise damaged(f"{where} is damaged: {error}") from None
+        what, mend = f"{where} holds what this version does not know: {error}", "use the seq2seq that wrote it"
+        raise UserError(what, mend=mend, code=ExitCode.REFUSED) from None
 
 
 def _hashes(files: object) -> bool:
@@ -230,8 +238,18 @@ def commit(folder: Path, said: Manifest, files: Mapping[str, Content], keep: Ite
         kept[name] = old[name]
     if not _hashes(dict.fromkeys(files, "0" * 64)):
         raise ValueError(f"not all plain file names: {sorted(files)}")
-    data = write_sealed(folder, files, old=old, kept=kept, fields=asdict(said))
+    data = write_sealed(folder, files, old=old, kept=kept, fields=asdict(said), replaced=_REPLACED)
     return _parse(unseal(data, folder / MANIFEST), folder / MANIFEST)
+
+
+def tidy_run(folder: Path) -> None:
+    """Delete what a crash left in a run folder and its manifest does not name. The caller holds the lock.
+
+    Raises:
+        UserError: there is no manifest, or it must not be used (66, 78).
+    """
+    with writing(folder):
+        tidy(folder, read_manifest(folder).files, _REPLACED)
 
 
 def move_aside(folder: Path) -> Path:

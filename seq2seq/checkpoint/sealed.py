@@ -31,8 +31,6 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 # What a crash of ours may leave behind. safetensors writes beside its target as well, under six
 # letters. Nothing else is ever deleted: people keep files of their own in run folders.
 _RUBBISH = re.compile(rf"\.tmp-{NAME.pattern}|\.tmp[A-Za-z0-9]{{6}}")
-# Files of ours whose names change from commit to commit.
-_REPLACED = re.compile(rf"{MODEL.pattern}|{re.escape(NEXT_CONFIG)}")
 
 
 class UnknownFormatError(UserError):
@@ -128,6 +126,7 @@ def write_sealed(
     old: Collection[str],
     kept: Mapping[str, str],
     fields: Mapping[str, Any],
+    replaced: re.Pattern[str],
 ) -> bytes:
     """Put new files and a new manifest into a sealed folder, and delete what it no longer names.
 
@@ -137,6 +136,7 @@ def write_sealed(
         old: names in the manifest in place; empty if there is none.
         kept: SHA-256 by name of files that stay.
         fields: what else the manifest holds.
+        replaced: names of files that are deleted once no manifest names them.
 
     Returns:
         The manifest as written.
@@ -149,7 +149,7 @@ def write_sealed(
         raise ValueError(f"the manifest in place names {sorted(taken)}: new content needs a new name")
     path = folder
     try:
-        _tidy(folder, old)
+        tidy(folder, old, replaced)
         digests = dict(kept)
         for name, content in files.items():
             path = folder / name
@@ -162,16 +162,16 @@ def write_sealed(
         write_flushed(folder / (TMP + MANIFEST), manifest)
         (folder / (TMP + MANIFEST)).replace(path)
         sync_folder(folder)
-        _tidy(folder, digests)
+        tidy(folder, digests, replaced)
     except OSError as error:
         raise cannot_write(path, error) from error
     return manifest
 
 
-def _tidy(folder: Path, named: Collection[str]) -> None:
-    """Delete what earlier commits left and the manifest in place does not name."""
+def tidy(folder: Path, named: Collection[str], replaced: re.Pattern[str]) -> None:
+    """Delete what earlier commits left and the manifest in place does not name. Arguments as ``write_sealed``'s."""
     for entry in list(folder.iterdir()):
-        if _RUBBISH.fullmatch(entry.name) or (_REPLACED.fullmatch(entry.name) and entry.name not in named):
+        if _RUBBISH.fullmatch(entry.name) or (replaced.fullmatch(entry.name) and entry.name not in named):
             # What cannot be deleted now is tried again at the next commit.
             with suppress(OSError):
                 entry.unlink()

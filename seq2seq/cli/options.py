@@ -18,7 +18,12 @@ LengthPenalty = Annotated[
     float | None, typer.Option("--length-penalty", help="Exponent of the length in the score.", metavar="A")
 ]
 BatchTokens = Annotated[
-    int | None, typer.Option("--batch-tokens", help="Tokens decoded side by side.", rich_help_panel=MORE)
+    int | None,
+    typer.Option(
+        "--batch-tokens",
+        help="Maximum padded source tokens decoded at once by a worker; chosen by device and beams.",
+        rich_help_panel=MORE,
+    ),
 ]
 ShortlistSize = Annotated[
     int | None, typer.Option("--shortlist", help="Likely pieces for each source piece; 0: all.", rich_help_panel=MORE)

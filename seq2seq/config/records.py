@@ -11,9 +11,12 @@ from pydantic.dataclasses import dataclass
 
 # JSON has types of its own: `true` and "1" are no numbers.
 Count = Annotated[StrictInt, Field(ge=0)]
+Length = Annotated[StrictInt, Field(ge=2)]
+"""In tokens, EOS included."""
 Flag = StrictBool
 Integer = StrictInt
 Real = Annotated[float, Field(strict=True)]
+NotNegative = Annotated[float, Field(strict=True, ge=0.0)]
 
 Record = TypeVar("Record")
 

@@ -41,7 +41,7 @@ class DataConfig:
     """Corpora to validate on; empty: pairs are held out of the training corpora."""
     strict: StrictBool = False
     """Refuse text that is not UTF-8 instead of replacing and counting."""
-    tokenizer: Text | None = None
+    tokenizer: Annotated[Text, Field(min_length=1)] | None = None
     """Path of a SentencePiece model to use; unset: one is trained."""
     tokenizer_type: Literal["unigram", "bpe"] = "unigram"
     """Subword algorithm."""
@@ -191,8 +191,8 @@ class DecodingConfig:
     max_length: Count | None = None
     """Longest output in tokens; unset: twice the source and 50 more."""
     batch_tokens: Count | None = None
-    """Padded source tokens that a worker decodes at once, at most; a longer sentence comes alone. Unset: chosen by the
-    device, its memory and the number of beams."""
+    """Padded source tokens that a worker decodes at once, at most; a longer sentence is decoded alone. Unset: chosen by
+    the device, its memory and the number of beams."""
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     """Likeliest translations of each source piece that a translation may be made of, beside the most frequent
     pieces: faster, and now and then another translation. 0: all pieces may come."""

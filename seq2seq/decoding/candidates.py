@@ -39,6 +39,8 @@ def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tup
     Returns:
         Pieces [B], and their log-probabilities [B] or None.
     """
+    if not scored and (found := model.best_columns(hidden, state)) is not None:
+        return model.pieces(found, state), None
     best, columns = _best_columns(model, hidden, state, 1, 1, normalised=scored)  # two of [B, 1]
     best, columns = _only_possible(best, columns)
     return model.pieces(columns.squeeze(1), state), best.squeeze(1) if scored else None

@@ -33,6 +33,10 @@ class Model(Protocol):
         """Logits of the next piece for rows first to last, far below any other where none may come; the caller's
         to change. [rows, D] -> [last - first, n]"""
 
+    def best_columns(self, hidden: Tensor, state: Any) -> Tensor | None:
+        """The column of each row's highest logit, of those that may come; None if the model has no quicker way than all
+        logits. [rows, D] -> [rows]"""
+
     def pieces(self, columns: Tensor, state: Any) -> Tensor:
         """The pieces that columns of the logits stand for. Any shape; the same shape"""
 

@@ -63,7 +63,7 @@ Saved as `translate.py` in this folder, it is run as `python translate.py < text
   pieces comes out blank.
 - The settings above are those of the run. Scores are seq2seq's: log-probability / length^α, the end of the sentence
   counted.
-- The symbols for what is unknown, for the start and for padding never come out.
+- The symbols for what is unknown, for the start, for padding and for language tags never come out.
 - Split lines of more than {max_src_length - 1:,} pieces, as `seq2seq translate` does by itself: the model was trained
   on no longer ones. CTranslate2 cuts off what goes beyond 1,024 (`max_input_length`).
 - With several beams CTranslate2 ends a search with as many finished hypotheses as there are beams (`patience`);

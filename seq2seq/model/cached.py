@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.model.laid_out import Absorbed, CachedDecoderLayer, CachedEncoderLayer, LayerCache, Norm, keys_values_of
-from seq2seq.model.output import IMPOSSIBLE, OutputLayer
+from seq2seq.model.output import IMPOSSIBLE, OutputLayer, Screen
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 from seq2seq.tokenizer import N_CONTROL
@@ -31,6 +31,8 @@ from seq2seq.transfer import sent
 
 _MORE_STEPS = 12
 """The log of the target has room for so many more steps than the source is long, at first."""
+_MIN_SCREENED_ROWS, _SCREENED_ROWS = 8, 256
+"""Rows whose best columns are found by a screen: fewer are as quick by their logits, more outgrow the cache."""
 _PIECES_ALIGNED = 64
 """The vocabulary's side of the output is filled up to a multiple of this with pieces that never come."""
 
@@ -98,6 +100,7 @@ class CachedTransformer:
         self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
         self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED)
+        self._screen = Screen.quicker_than(self._output, n_control)
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
         """Encode sentences and make ready to translate them, one beam each.
@@ -180,6 +183,22 @@ class CachedTransformer:
             beams = state.n_beams
             logits.view(-1, beams, logits.size(1)).add_(state.forbidden[first // beams : last // beams].unsqueeze(1))
         return logits
+
+    def best_columns(self, hidden: Tensor, state: DecoderState) -> Tensor | None:
+        """The column of each row's highest logit, of those that may come; None if it is not found without all logits.
+
+        Args:
+            hidden: as for ``logits``. [rows, D]
+            state: as for ``logits``.
+
+        Returns:
+            [rows]
+        """
+        if self._screen is None or state.output is not self._output or len(hidden) < _MIN_SCREENED_ROWS:
+            return None
+        found = [self._screen.best(block) for block in torch.split(hidden, _SCREENED_ROWS)]
+        known = [columns for columns in found if columns is not None]
+        return torch.cat(known) if len(known) == len(found) else None
 
     def pieces(self, columns: Tensor, state: DecoderState) -> Tensor:
         """The pieces that columns of the logits stand for. Any shape; the same shape."""

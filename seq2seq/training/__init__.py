@@ -16,7 +16,6 @@ from seq2seq.checkpoint import (
     load_checkpoint,
     lock,
     move_aside,
-    prune_checkpoints,
     read_file,
     read_manifest,
 )
@@ -42,7 +41,7 @@ from seq2seq.training.corpora import read_corpora
 from seq2seq.training.loop import StopSignal
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Finished, Notice, Progress
-from seq2seq.training.run import MANY_PAIRS, Run
+from seq2seq.training.run import MANY_PAIRS, Run, shed
 from seq2seq.training.state import BudgetState, Cadence, CorpusId, TrainingState
 from seq2seq.translation import pick_device, read_config
 
@@ -106,14 +105,30 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         yield Notice(f"the old run is now {move_aside(folder)}")
     with lock(folder):
         notices: list[Notice] = []
-        checkpoint = load_checkpoint(folder, warn=lambda text: notices.append(Notice(text, warning=True)))
+        manifest = read_manifest(folder) if (folder / "manifest.json").exists() else None
+        checkpoint = _load_checkpoint(folder, manifest, notices)
         yield from notices
         if checkpoint is not None:
-            yield from _resume(request, checkpoint, device, stop, began)
-        elif (folder / "manifest.json").exists():
-            yield _without_checkpoint(request, read_manifest(folder))
+            yield from _resume(request, checkpoint, manifest, device, stop, began)
+        elif manifest is not None:
+            yield _without_checkpoint(request, manifest)
         else:
             yield from _start(request, asked, device, stop, began)
+
+
+def _load_checkpoint(folder: Path, manifest: Manifest | None, notices: list[Notice]) -> Checkpoint | None:
+    """The newest whole checkpoint; damaged ones are told of. A finished run can do without any."""
+
+    def warn(text: str) -> None:
+        notices.append(Notice(text, warning=True))
+
+    try:
+        return load_checkpoint(folder, warn)
+    except UserError as error:
+        if error.code != ExitCode.REFUSED or manifest is None or not manifest.finished:
+            raise
+        warn(error.what)
+        return None
 
 
 def _refuse_foreign_folder(folder: Path) -> None:
@@ -200,15 +215,19 @@ def _updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
 
 
 def _resume(
-    request: Request, checkpoint: Checkpoint, device: torch.device, stop: StopSignal, began: float
+    request: Request,
+    checkpoint: Checkpoint,
+    manifest: Manifest | None,
+    device: torch.device,
+    stop: StopSignal,
+    began: float,
 ) -> Iterator[Progress]:
     """A run that has a checkpoint: what the command leaves open is taken from the run."""
     state = TrainingState.from_json(checkpoint.state, checkpoint.path)
     config, limits = _resumed_config(request, state.config, state.limits)
     config = _open_cadences(config, merge(request.layers), state)
-    manifest = read_manifest(request.run) if (request.run / "manifest.json").exists() else None
     if manifest is not None and _is_finished(manifest, state.update, config, limits):
-        prune_checkpoints(request.run, min(1, config.training.keep_checkpoints))
+        shed(request.run, config.training.keep_checkpoints, state.update)
         yield _finished_already(manifest)
         return
     told: list[str] = []
@@ -243,13 +262,18 @@ def _without_checkpoint(request: Request, manifest: Manifest) -> Finished:
     if not manifest.finished:
         what = f"{run} holds a model, but no checkpoint to resume training from"
         raise UserError(what, mend=mend, code=ExitCode.REFUSED)
-    config, limits = _resumed_config(request, read_config(run, manifest), manifest.limits)
+    stored = read_config(run, manifest)
+    if manifest.length_penalty is not None:  # which was not asked for
+        stored = replace(stored, decoding=replace(stored.decoding, length_penalty=None))
+    config, limits = _resumed_config(request, stored, manifest.limits)
     if not _is_finished(manifest, manifest.update, config, limits):
         raise UserError(
-            f"{run} is finished and kept no checkpoint to train further from (training.keep_checkpoints was 0)",
+            f"{run} is finished and holds no checkpoint, so it cannot be trained further "
+            "(training.keep_checkpoints = 0 deletes it)",
             mend=mend,
             code=ExitCode.REFUSED,
         )
+    shed(run, keep_checkpoints=0)
     return _finished_already(manifest)
 
 
@@ -319,8 +343,14 @@ def _is_finished(manifest: Manifest, update: int, config: RunConfig, limits: Lim
     final = manifest.final_update
     if not manifest.finished or final is None or update > final:  # resumed since then, and interrupted
         return False
-    more = (config.training.max_updates or final + 1) > max(final, manifest.max_updates or 0)
-    return not (limits != manifest.limits and more) and config.training.patience == manifest.patience
+    training, planned = config.training, max(final, manifest.max_updates or 0)
+    reached = [
+        training.max_updates is not None and training.max_updates <= planned,
+        training.max_epochs is not None and training.max_epochs <= manifest.epochs,
+        training.time_budget is not None and training.time_budget <= manifest.seconds,
+    ]
+    out_of_patience = final < planned and training.patience == manifest.patience
+    return (limits == manifest.limits or any(reached)) and (final >= planned or out_of_patience)
 
 
 def _drain(told: list[str]) -> Iterator[Notice]:

@@ -51,7 +51,9 @@ class Average:
             return self._ema
         if self._config.averaging == "last" and self._last:
             names = dict(self._model.named_parameters())
-            return {name: torch.stack([w[name] for w in self._last.values()]).mean(0) for name in names}
+            return {
+                name: torch.stack([self._last[update][name] for update in sorted(self._last)]).mean(0) for name in names
+            }
         return dict(self._model.named_parameters())
 
     def state(self) -> tuple[dict[str, Tensor], int]:

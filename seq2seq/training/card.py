@@ -21,6 +21,7 @@ def model_card(path: Path, config: RunConfig, scores: dict[str, float], corpora:
     model = config.model
     named = "\n".join(f"- `{c['corpus']}` ({c['role']}): {c['pairs']:,} pairs" for c in corpora if "pairs" in c)
     scored = "\n".join(f"- {name}: {value:.2f}" for name, value in scores.items())
+    beam = ", `bleu_beam` is BLEU of the beam search that `translate` runs" if "bleu_beam" in scores else ""
     write_atomic(
         path,
         f"""{_MARK}
@@ -41,7 +42,7 @@ seq2seq translate . < text.{src} > text.{tgt}
 
 {scored}
 
-`bleu` and `chrf` are sacreBLEU's of greedy search, `bleu_beam` is BLEU with the settings in `config.toml`.
+`bleu` and `chrf` are sacreBLEU's of greedy search{beam}.
 Validation pairs chose these weights: cite a score on text of its own, from `seq2seq eval . CORPUS`.
 
 ## Limits

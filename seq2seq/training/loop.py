@@ -77,8 +77,8 @@ class Trainer:
         self.learner = Learner(state.config, len(prepared.tokenizer), device)
         self.best_model = copy.deepcopy(self.learner.model).eval()
         """What validation runs: the averaged weights are copied in."""
-        self.saved_update = 0
-        """Update of the newest checkpoint."""
+        self._saved: TrainingState | None = None
+        """What the newest checkpoint says, without its time."""
         self.saved_seconds = 0.0
         self.seconds_before = state.seconds
         self.began = began
@@ -291,10 +291,7 @@ class Trainer:
     # ------------------------------------------------------------------ checkpoints
 
     def save(self) -> Saved | None:
-        """Write a checkpoint: all that the next update depends on. None if this update has one, or none was made."""
-        update = self.state.update
-        if update == self.saved_update:
-            return None
+        """Write a checkpoint: all that the next update depends on. None if the newest one says so, or none was made."""
         tensors, n_averaged = self.learner.state()
         self.state = replace(
             self.state,
@@ -303,14 +300,22 @@ class Trainer:
             seconds=self.seconds,
             budget=self.budget.state,
         )
-        path = save_checkpoint(self.run, update, tensors, self.state.to_json())
-        self.saved_update, self.saved_seconds = update, self.seconds
+        timeless = replace(self.state, seconds=0.0)
+        if self.state.update == 0 or timeless == self._saved:
+            return None
+        path = save_checkpoint(self.run, self.state.update, tensors, self.state.to_json())
+        self._saved, self.saved_seconds = timeless, self.seconds
         prune_checkpoints(self.run, max(1, self.training.keep_checkpoints))
-        return Saved(update, path)
+        return Saved(self.state.update, path)
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over a checkpoint's tensors, as if there had been no interruption; its state is this one's."""
-        self.saved_update = self.state.update
+    def load(self, tensors: Mapping[str, Tensor], saved: TrainingState) -> None:
+        """Go on from a checkpoint, as if there had been no interruption.
+
+        Args:
+            tensors: the checkpoint's.
+            saved: its state, of which the command may have changed limits and cadences.
+        """
+        self._saved, self.saved_seconds = replace(saved, seconds=0.0), self.seconds
         self.budget.state = self.state.budget
         if self.state.micro_batch_tokens is not None:
             self.learner.micro_batch_tokens = self.state.micro_batch_tokens

@@ -22,10 +22,11 @@ from seq2seq.checkpoint import (
     read_file,
     read_manifest,
     read_tensors,
+    tidy_run,
     truncate_metrics,
 )
 from seq2seq.config import RunConfig, parse_langs, to_toml
-from seq2seq.errors import Interrupted, UserError
+from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.model.transformer import n_parameters
 from seq2seq.training.budget import Budget
 from seq2seq.training.card import model_card
@@ -80,13 +81,13 @@ class Run:
         )
         self.trainer = Trainer(folder, state, prepared, self.validation, device, stop, self._commit_best, budget, began)
 
-    def train(self, checkpoint: Checkpoint | None) -> Iterator[Progress]:
+    def train(self, checkpoint: Checkpoint | None = None) -> Iterator[Progress]:
         """Train from the start or from a checkpoint, then choose the length penalty and finish."""
         trainer = self.trainer
         if trainer.device.type == "cpu":
             keep_freed_memory()  # not before: what preparing has done with is not wanted again
         if checkpoint is not None:
-            trainer.load(checkpoint.tensors)
+            trainer.load(checkpoint.tensors, TrainingState.from_json(checkpoint.state, checkpoint.path))
             in_place = self._manifest()
             # A crash may have come between the save and the commit of the best weights.
             if trainer.load_best() and (in_place is None or in_place.update < trainer.state.update):
@@ -131,20 +132,32 @@ class Run:
                 scores["bleu_beam"] = bleu
         # Update and scores are the manifest's: a run resumed from an older checkpoint may have met another best.
         said = replace(
-            self._said(manifest.update, scores), finished=True, final_update=trainer.state.update, length_penalty=alpha
+            self._said(manifest.update, scores),
+            finished=True,
+            final_update=trainer.state.update,
+            epochs=trainer.state.epoch,
+            length_penalty=alpha,
         )
         toml = _repeating(config)
-        if toml != read_file(self.folder, manifest, manifest.config):
+        if manifest.config == CONFIG and not self._holds(manifest, toml):
             # Limits changed since the first commit. No file changes under its name: the new one comes by another first.
-            kept = manifest.files.keys() - {CONFIG, NEXT_CONFIG}
-            manifest = commit(self.folder, replace(manifest, finished=False), {NEXT_CONFIG: toml}, kept)
+            unfinished = replace(manifest, finished=False, final_update=None)
+            manifest = commit(self.folder, unfinished, {NEXT_CONFIG: toml}, manifest.files.keys() - {CONFIG})
         if manifest.config == NEXT_CONFIG:
             new[CONFIG] = toml
-        commit(self.folder, said, new, manifest.files.keys() - {NEXT_CONFIG})
         self._write_card(config, scores, rewrite=True)
-        prune_checkpoints(self.folder, min(1, trainer.training.keep_checkpoints))
-        discard(self.folder / "prepared")
+        commit(self.folder, said, new, manifest.files.keys() - {NEXT_CONFIG})
+        shed(self.folder, trainer.training.keep_checkpoints, trainer.state.update)
         yield Finished(trainer.state.update, manifest.update, scores, trainer.seconds, reason)
+
+    def _holds(self, manifest: Manifest, toml: bytes) -> bool:
+        """Whether the folder's configuration is this one; not if somebody edited it."""
+        try:
+            return read_file(self.folder, manifest, CONFIG) == toml
+        except UserError as error:
+            if error.code != ExitCode.REFUSED:
+                raise
+            return False
 
     def _check_interrupted(self) -> None:
         """Everything is saved by now: an interrupted finish is made up for by the same command."""
@@ -162,7 +175,9 @@ class Run:
         if manifest is None:
             files |= {CONFIG: _repeating(self.trainer.config), _TOKENIZER: self.prepared.tokenizer.model}
         kept = [name for name in old if manifest is None or name != manifest.weights]
-        commit(self.folder, self._said(best.update, best.scores), files, kept)
+        # Until another one is chosen, the length penalty of the weights before serves these too.
+        alpha = None if manifest is None else manifest.length_penalty
+        commit(self.folder, replace(self._said(best.update, best.scores), length_penalty=alpha), files, kept)
         self._write_card(self.trainer.config, best.scores)
 
     def _manifest(self) -> Manifest | None:
@@ -191,6 +206,20 @@ class Run:
         if rewrite or not card.exists():
             with contextlib.suppress(UserError):  # a full disk is reported where it costs something
                 model_card(card, config, scores, self.prepared.record())
+
+
+def shed(folder: Path, keep_checkpoints: int, newest: int | None = None) -> None:
+    """Delete what a finished run needs no more; the same command again makes up for a crash in here.
+
+    Args:
+        folder: the run. The caller holds its lock.
+        keep_checkpoints: of the configuration; 0 keeps none.
+        newest: update of the newest whole checkpoint; None: there is none, and damaged ones stay.
+    """
+    discard(folder / "prepared")
+    tidy_run(folder)
+    if newest is not None:
+        prune_checkpoints(folder, min(1, keep_checkpoints), newest=newest)
 
 
 def _repeating(config: RunConfig) -> bytes:

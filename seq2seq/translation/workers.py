@@ -180,6 +180,7 @@ class _Stoppable:
         self.n_control = model.n_control
         self.start, self.reorder = model.start, model.reorder
         self.output_of, self.logits, self.pieces = model.output_of, model.logits, model.pieces
+        self.best_columns = model.best_columns
 
     def step(self, tokens: Sequence[Tensor], states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
         """As the model's."""
