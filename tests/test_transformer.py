@@ -234,8 +234,14 @@ def test_weights_survive_a_round_trip(shape):
 
 
 def test_the_seed_makes_the_weights():
-    first, second = tiny().state_dict(), tiny().state_dict()
+    def made(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        return build_model(config(), V).state_dict()
+
+    first, second, other = made(3), made(3), made(4)
     assert all(torch.equal(first[name], second[name]) for name in first)
+    matrices = [name for name, tensor in first.items() if tensor.dim() > 1]
+    assert not any(torch.equal(first[name], other[name]) for name in matrices)
 
 
 def test_dropout_is_drawn_in_training_alone():
