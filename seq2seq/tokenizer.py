@@ -30,8 +30,8 @@ N_TAGS = 100
 _TRAINER_THREADS = 4
 _FEW = 4
 """Fewer lines are encoded one by one: for several SentencePiece starts threads, which takes a millisecond."""
-_NO_CHARACTERS = N_CONTROL + N_TAGS + 256 + 1
-"""Pieces that are none of the text's characters: control symbols, tags, bytes, and SentencePiece's space."""
+_NO_CHARACTERS = N_CONTROL + 256 + 1
+"""Pieces that are none of the text's characters: control symbols, bytes, and SentencePiece's space."""
 _MOST_LINE_BYTES = 16_384
 """Longer lines are left out of the tokenizer's training text."""
 
@@ -76,8 +76,13 @@ class Tokenizer:
         """Ids below this one are control symbols and tags, of which only EOS may come out."""
 
     def __len__(self) -> int:
-        """Pieces of the vocabulary."""
+        """Ids of the vocabulary: those of pieces and of tags."""
         return int(self._processor.GetPieceSize())
+
+    @property
+    def n_pieces(self) -> int:
+        """Pieces of the vocabulary, tags not counted: what ``data.vocab_size`` means."""
+        return len(self) - (self.n_control - N_CONTROL)
 
     def encode(self, lines: Sequence[str], *, threads: int = 1) -> list[list[int]]:
         """Piece ids of each line; neither BOS nor EOS is added. A blank line has none.
@@ -139,13 +144,13 @@ def train_model(
 
     Args:
         lines: training text of both languages.
-        vocab_size: pieces wanted, control symbols, tags and 256 bytes included.
+        vocab_size: pieces wanted, control symbols and 256 bytes included. Tags come on top.
         may_grow: where these do not even hold the text's characters, as in Chinese, there may be so many more.
         tokenizer_type: ``unigram`` or ``bpe``.
         normalization: ``nfkc`` or ``identity``.
 
     Returns:
-        The model, and the pieces it has.
+        The model, and the pieces it has, tags not counted.
 
     Raises:
         UserError: the text holds nothing to learn pieces from (65).
@@ -163,7 +168,7 @@ def train_model(
             spm.SentencePieceTrainer.Train(
                 sentence_iterator=iter(sample),
                 model_writer=written,
-                vocab_size=size,
+                vocab_size=size + N_TAGS,
                 model_type=tokenizer_type,
                 normalization_rule_name=_NORMALIZATION_RULES[normalization],
                 # Spaces are text too where text is to be left as it is.
@@ -197,17 +202,17 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
     """
     # "Vocabulary size too high (8000). Please set it to a value <= 1234."
     limit = re.search(r"too high .*<= (\d+)", message)
-    if limit and 0 < int(limit.group(1)) < size:
-        return int(limit.group(1))
+    if limit and 0 < int(limit.group(1)) - N_TAGS < size:
+        return int(limit.group(1)) - N_TAGS
     # "Vocabulary size is smaller than required_chars. 300 vs 335."
     required = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
+    needed = int(required.group(1)) - N_TAGS if required else 0
     if required and grown_from:
-        return grown_from + int(required.group(1))
+        return grown_from + needed
     if required:
-        needed = int(required.group(1))
         raise UserError(
-            f"data.vocab_size {size:,} is too small for {N_TAGS} tags, 256 bytes and the "
-            f"{needed - _NO_CHARACTERS:,} characters of this text",
+            f"data.vocab_size {size:,} is too small for 256 bytes and the {needed - _NO_CHARACTERS:,} characters of "
+            "this text",
             mend=f"give --set data.vocab_size={2 * needed} or more",
         )
     raise UserError(

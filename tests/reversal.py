@@ -41,7 +41,7 @@ def reversal_recipe(folder: Path) -> Layer:
             "langs": "ab-ba",
             "train": [write_reversal(folder / "train", reversal_lines(8000, seed=1, unlike=taken))],
             "valid": [write_reversal(folder / "valid", reversal_lines(50, seed=2, unlike=taken))],
-            "vocab_size": 400,
+            "vocab_size": 300,
         },
         "model": {
             **{"d_model": 64, "d_ff": 128, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1},

@@ -40,7 +40,7 @@ def corpus(tmp_path_factory) -> str:
 @pytest.fixture
 def train(cli, tmp_path) -> Cli:
     """``train`` into ``tmp_path / "run"``, a model that takes no time."""
-    small = ["model.d_model=16", "model.d_ff=16", "model.n_heads=2", "data.vocab_size=400", "training.max_updates=2"]
+    small = ["model.d_model=16", "model.d_ff=16", "model.n_heads=2", "data.vocab_size=300", "training.max_updates=2"]
     small += ["model.encoder_layers=1", "model.decoder_layers=1"]
     sets = [word for assignment in small for word in ("--set", assignment)]
 

@@ -186,7 +186,7 @@ OUT_OF_RANGE = [
     ("model.d_model", 0), ("model.n_heads", -1), ("model.dropout", 1.0), ("model.dropout", -0.1),
     ("model.dropout", math.nan), ("model.encoder_layers", 0), ("model.decoder_layers", 0), ("model.attention", "cos"),
     ("model.positions", "Rotary"), ("model.norm", ""), ("model.activation", "silu"), ("model.architecture", "rnn"),
-    ("data.vocab_size", 399), ("data.max_length", 1), ("data.tokenizer_type", "word"), ("data.normalization", "nfc"),
+    ("data.vocab_size", 299), ("data.max_length", 1), ("data.tokenizer_type", "word"), ("data.normalization", "nfc"),
     ("training.batch_tokens", 0), ("training.learning_rate", 0), ("training.learning_rate", math.inf),
     ("training.warmup_updates", -1), ("training.label_smoothing", 1.0), ("training.max_updates", 0),
     ("training.valid_every", 0), ("training.patience", -1), ("training.seed", -1), ("training.seed", 2**63),
@@ -212,7 +212,7 @@ def test_wrong_types_and_ranges_are_refused_in_one_line(key, value):
 
 def test_edges_of_the_ranges_are_taken():
     edges = {
-        "data": {"vocab_size": 400, "max_length": 2},
+        "data": {"vocab_size": 300, "max_length": 2},
         "model": {"dropout": 0.0},
         "training": {"seed": 2**63 - 1, "warmup_updates": 0, "learning_rate": 1, "cooldown": 1.0, "betas": [0, 0.5]},
         "decoding": {"beam_size": 256, "length_penalty": 0.0},

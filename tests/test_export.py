@@ -417,7 +417,7 @@ def test_the_readme_says_where_positions_end(reverser, tmp_path, positions, max_
 
 def test_blank_lines_never_reach_the_model_even_where_spaces_are_text(tmp_path):
     lines = iter(reversal_lines(50, seed=1))
-    tokenizer, _ = train_model(lines, vocab_size=400, tokenizer_type="unigram", normalization="identity")
+    tokenizer, _ = train_model(lines, vocab_size=300, tokenizer_type="unigram", normalization="identity")
     assert Tokenizer(tokenizer).encode(["  "]) != [[]]
     folder = export_run(random_run(tmp_path / "run", tokenizer), tmp_path / "ct2").folder
     assert [bool(text) for text in run_readme(folder, ["  ", "a b", "\t"])] == [False, True, False]

@@ -20,7 +20,7 @@ def test_the_last_update_is_saved(tmp_path, n_asked):
             "langs": "ab-ba",
             "train": [write_reversal(tmp_path / "train", reversal_lines(60, seed=1))],
             "valid": [write_reversal(tmp_path / "valid", reversal_lines(5, seed=2))],
-            "vocab_size": 400,
+            "vocab_size": 300,
         },
         "model": {"d_model": 16, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1},
         "training": {"batch_tokens": 100, "max_updates": 20, "save_every": 1000, "valid_every": 20, "report_every": 1},

@@ -244,7 +244,7 @@ def test_a_finished_run_holds_the_table(reverser):
 
 TINY: Layer = {
     "preset": "tiny",
-    "data": {"langs": "ab-ba", "vocab_size": 400},
+    "data": {"langs": "ab-ba", "vocab_size": 300},
     "model": {"d_model": 16, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1},
     "training": {"batch_tokens": 100, "max_updates": 2, "valid_every": 2},
 }

@@ -37,7 +37,7 @@ MEANINGS = dict(
 
 TINY: Layer = {
     "preset": "tiny",
-    "data": {"langs": "de-en", "vocab_size": 420},
+    "data": {"langs": "de-en", "vocab_size": 320},
     "model": {"d_model": 32, "d_ff": 64, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1},
     "training": {
         "batch_tokens": 200,
@@ -542,7 +542,7 @@ def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
         run("second", stop=StopAt(5))
     run("second")
     assert weights_of(tmp_path / "second") == weights_of(tmp_path / "first")
-    with pytest.raises(UserError, match="vocab_size 2,000 is too small for 100 tags"):
+    with pytest.raises(UserError, match="vocab_size 2,000 is too small for 256 bytes"):
         run("third", {"data": {"vocab_size": 2000}})
 
 

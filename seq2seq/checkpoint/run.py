@@ -73,7 +73,7 @@ class Manifest:
     max_src_length: Length | None = None
     """Longest source that is translated in one piece, in tokens, EOS included; None: ``data.max_length``."""
     vocab_size: Count | None = None
-    """Pieces of the joint vocabulary."""
+    """Pieces of the joint vocabulary, language tags not counted."""
     limits: Limits = field(default_factory=Limits)
     max_updates: Count | None = None
     """Updates that the limits came to; None: not known yet."""

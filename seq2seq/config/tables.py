@@ -47,9 +47,9 @@ class DataConfig:
     """Subword algorithm."""
     normalization: Literal["nfkc", "identity"] = "nfkc"
     """SentencePiece's ``nmt_nfkc`` rule, or text left as it is."""
-    vocab_size: Annotated[StrictInt, Field(ge=400)] = 8000
-    """Pieces of the joint vocabulary, 256 bytes and 100 reserved language tags among them. Lowered with a notice if the
-    corpus is too small; raised if the text has more characters and no number was given."""
+    vocab_size: Annotated[StrictInt, Field(ge=300)] = 8000
+    """Pieces of the joint vocabulary, 256 bytes among them; ids reserved for language tags come on top. Lowered with a
+    notice if the corpus is too small; raised if the text has more characters and no number was given."""
     tokenizer_sample: Annotated[StrictInt, Field(ge=2)] = 200_000
     """Lines the tokenizer is trained on at most, drawn evenly from both sides."""
     subword_sampling: Annotated[float, Field(ge=0.0, le=1.0, strict=True)] = 0.0

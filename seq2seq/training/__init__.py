@@ -171,15 +171,15 @@ def _start(
         yield Notice("learning the vocabulary")
     may_grow = "vocab_size" not in merge(request.layers).get("data", {})
     prepared = prepare(request.run / "prepared", config.data, corpora, told.append, may_grow=may_grow)
-    if not config.data.tokenizer and len(prepared.tokenizer) > config.data.vocab_size:
-        advice = with_vocabulary(advice, len(prepared.tokenizer))
+    if not config.data.tokenizer and prepared.tokenizer.n_pieces > config.data.vocab_size:
+        advice = with_vocabulary(advice, prepared.tokenizer.n_pieces)
         config = _configuration(advice, request.layers)
     an_epoch = _updates_an_epoch(config, prepared)
     if (other := with_masks_for(advice, merge(request.layers), config, prepared, an_epoch, device)) != advice:
         advice = other
         config = _configuration(advice, request.layers)
         an_epoch = _updates_an_epoch(config, prepared)
-    yield from _drain([*told, *explain_choice(config, advice, n_pairs, len(prepared.tokenizer), device.type)])
+    yield from _drain([*told, *explain_choice(config, advice, n_pairs, prepared.tokenizer.n_pieces, device.type)])
     limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
     derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
     config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)

@@ -114,7 +114,7 @@ def prepare(
         rows = _encoded(text, tokenizer, set(held_out.tolist()), held_out_sources, data, counts)
         write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
         if not data.tokenizer:  # as the run's configuration names it from now on
-            key["vocab_size"] = max(data.vocab_size, len(tokenizer))
+            key["vocab_size"] = max(data.vocab_size, tokenizer.n_pieces)
         said = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
         write_atomic(folder / "prepared.json", json.dumps(said).encode())
         ids = IdsStore(folder / "train.ids.arrow")
@@ -181,7 +181,7 @@ def _make_tokenizer(
             ) from None
         tokenizer = Tokenizer(model, data.tokenizer)
         write_atomic(target, model)
-        tell(f"tokenizer {data.tokenizer}: {len(tokenizer):,} pieces")
+        tell(f"tokenizer {data.tokenizer}: {tokenizer.n_pieces:,} pieces")
         return tokenizer
     sample = folder / "tokenizer-sample.txt"
     try:

@@ -101,7 +101,7 @@ class Run:
             precision=trainer.learner.precision,
             n_pairs=self.prepared.n_pairs,
             n_tgt_tokens=self.prepared.n_tgt_tokens,
-            vocab_size=len(self.prepared.tokenizer),
+            vocab_size=self.prepared.tokenizer.n_pieces,
             n_parameters=n_parameters(trainer.learner.model),
             update=update,
         )
@@ -191,7 +191,7 @@ class Run:
             update=update,
             finished=False,
             max_src_length=self.prepared.max_src_length,
-            vocab_size=len(self.prepared.tokenizer),
+            vocab_size=self.prepared.tokenizer.n_pieces,
             limits=state.limits,
             max_updates=state.config.training.max_updates,
             patience=state.config.training.patience,
