@@ -118,7 +118,7 @@ class TestTrain:
         """The higher layer counts: --set is above the flags, and so is the last of them."""
         clock = Clock(0.1)
         monkeypatch.setattr("seq2seq.training.loop.time", clock)
-        monkeypatch.setattr("seq2seq.training.time", clock)
+        monkeypatch.setattr("seq2seq.training.session.time", clock)
         outcome = train("--train", corpus, "--set", "training.time_budget=4")
         assert outcome.code == 0, outcome.err
         # Which of the two depends on the machine: this one may get through 40 passes in that time.

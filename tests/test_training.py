@@ -156,7 +156,7 @@ def test_a_run_leaves_all_that_is_needed(whole):
 def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora, monkeypatch, epochs, kept):
     """What was told is what is trained, and a pass has as many updates as its batches are large."""
     advised: Layer = {"training": {"r_drop": 5.0, "batch_tokens": 500}}
-    monkeypatch.setattr("seq2seq.training.advise", lambda *_: Advice("tiny", advised, dropout="of old"))
+    monkeypatch.setattr("seq2seq.training.session.advise", lambda *_: Advice("tiny", advised, dropout="of old"))
     training = {"max_updates": None, "max_epochs": epochs, "valid_every": 99, "save_every": 99}
     layers = [{name: TINY[name] for name in ("data", "model")}, corpora, {"training": training}]
     events = train(Request(tmp_path / "run", [{**layer, "preset": "auto"} for layer in layers], device="cpu"))
@@ -830,7 +830,7 @@ def test_passes_are_counted_in_real_updates(tmp_path, corpora):
 def clock(monkeypatch):
     clock = Clock(0.05)
     monkeypatch.setattr("seq2seq.training.loop.time", clock)
-    monkeypatch.setattr("seq2seq.training.time", clock)
+    monkeypatch.setattr("seq2seq.training.session.time", clock)
     return clock
 
 

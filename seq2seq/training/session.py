@@ -1,0 +1,246 @@
+"""One ``train`` command: a new run from CORPUS words to a run folder, or a run that is resumed."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from seq2seq.batching import epoch_updates
+from seq2seq.checkpoint import (
+    Checkpoint,
+    Limits,
+    Manifest,
+    load_checkpoint,
+    lock,
+    move_aside,
+    read_file,
+    read_manifest,
+)
+from seq2seq.config import PRESETS, Layer, RunConfig, build, merge, parse_langs
+from seq2seq.corpus import read_pairs
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.evaluation import build_metric
+from seq2seq.lines import cannot_read
+from seq2seq.training.advice import (
+    LIMITS,
+    WHEN_TIME_IS_SHORT,
+    Advice,
+    advise,
+    complete,
+    explain_choice,
+    explain_length,
+    most_epochs,
+    one_limit,
+    with_masks_for,
+    with_vocabulary,
+)
+from seq2seq.training.corpora import read_corpora
+from seq2seq.training.loop import StopSignal
+from seq2seq.training.prepare import Prepared, prepare
+from seq2seq.training.progress import Notice, Progress
+from seq2seq.training.resuming import finished_already, is_finished, open_cadences, resumed_config, without_checkpoint
+from seq2seq.training.run import MANY_PAIRS, Run, shed
+from seq2seq.training.state import BudgetState, Cadence, CorpusId, TrainingState
+from seq2seq.translation import pick_device
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one ``train`` command asks for."""
+
+    run: Path
+    layers: list[Layer] = field(default_factory=list)
+    """Configuration above the preset: file, flags, ``--set``; later ones win."""
+    device: str = "auto"
+    overwrite: bool = False
+    """Move an existing run aside and start anew."""
+
+
+def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progress]:
+    """Train, or go on with training, until a limit is reached; yields what happens.
+
+    Args:
+        request: run folder, configuration, device.
+        stop: the signal that asks training to stop, once one has arrived.
+
+    Raises:
+        UserError: as the table of exit codes says.
+        Interrupted: a signal arrived, and all that was done is saved.
+    """
+    began = time.monotonic()
+    device = pick_device(request.device)
+    request = replace(request, layers=one_limit(request.layers))
+    of_preset = PRESETS.get(str(merge(request.layers).get("preset")), {})
+    asked = build(merge([of_preset, *request.layers]), where="the configuration")
+    if asked.preset != "auto" and asked.preset not in PRESETS:
+        raise UserError(
+            f"preset {asked.preset} is unknown",
+            mend=f"choose among auto, {', '.join(PRESETS)}",
+            code=ExitCode.USAGE,
+        )
+    folder = request.run
+    _refuse_foreign_folder(folder)
+    if request.overwrite and folder.exists():
+        _require_data(asked)
+        for word in (*asked.data.train, *asked.data.valid):  # a slip of the pen moves nothing
+            next(read_pairs(word, parse_langs(asked.data.langs), strict=asked.data.strict), None)
+        yield Notice(f"the old run is now {move_aside(folder)}")
+    with lock(folder):
+        notices: list[Notice] = []
+        manifest = read_manifest(folder) if (folder / "manifest.json").exists() else None
+        checkpoint = _load_checkpoint(folder, manifest, notices)
+        yield from notices
+        if checkpoint is not None:
+            yield from _resume(request, checkpoint, manifest, device, stop, began)
+        elif manifest is not None:
+            yield without_checkpoint(folder, merge(request.layers), manifest)
+        else:
+            yield from _start(request, asked, device, stop, began)
+
+
+def _load_checkpoint(folder: Path, manifest: Manifest | None, notices: list[Notice]) -> Checkpoint | None:
+    """The newest whole checkpoint; a damaged one is a warning. A finished run needs none."""
+
+    def warn(text: str) -> None:
+        notices.append(Notice(text, warning=True))
+
+    try:
+        return load_checkpoint(folder, warn)
+    except UserError as error:
+        if error.code != ExitCode.REFUSED or manifest is None or not manifest.finished:
+            raise
+        warn(error.what)
+        return None
+
+
+def _refuse_foreign_folder(folder: Path) -> None:
+    """A folder with somebody's own files in it is not trained into."""
+    if folder.is_dir():
+        try:
+            names = {path.name for path in folder.iterdir()}
+        except OSError as error:
+            raise cannot_read(str(folder), error) from None
+        if names and not names & {"manifest.json", "checkpoints", "prepared", ".lock"}:
+            raise UserError(
+                f"{folder} is a folder with other files in it ({sorted(names)[0]}, …)",
+                mend="name a new folder after -o",
+                code=ExitCode.REFUSED,
+            )
+
+
+def _require_data(config: RunConfig) -> None:
+    if not config.data.langs:
+        raise UserError("no languages are given", mend="name them with -l, as in -l de-en", code=ExitCode.USAGE)
+    parse_langs(config.data.langs)
+    if not config.data.train:
+        raise UserError("no corpus is given", mend="name one with --train", code=ExitCode.USAGE)
+
+
+def _start(
+    request: Request, asked: RunConfig, device: torch.device, stop: StopSignal, began: float
+) -> Iterator[Progress]:
+    """A new run: read the corpora, settle the configuration, train."""
+    _require_data(asked)
+    # Found here rather than at the first validation.
+    build_metric("bleu", parse_langs(asked.data.langs)[1])
+    told: list[str] = []
+    corpora = read_corpora(request.run / "prepared", asked.data, told.append)
+    yield from _drain(told)
+    n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
+    advice = advise(n_pairs, device.type) if asked.preset == "auto" else Advice(asked.preset)
+    config = _configuration(advice, request.layers)
+    if n_pairs > MANY_PAIRS and not config.data.tokenizer:
+        yield Notice("learning the vocabulary")
+    may_grow = "vocab_size" not in merge(request.layers).get("data", {})
+    prepared = prepare(request.run / "prepared", config.data, corpora, told.append, may_grow=may_grow)
+    if not config.data.tokenizer and prepared.tokenizer.n_pieces > config.data.vocab_size:
+        advice = with_vocabulary(advice, prepared.tokenizer.n_pieces)
+        config = _configuration(advice, request.layers)
+    an_epoch = _updates_an_epoch(config, prepared)
+    if (other := with_masks_for(advice, merge(request.layers), config, prepared, an_epoch, device)) != advice:
+        advice = other
+        config = _configuration(advice, request.layers)
+        an_epoch = _updates_an_epoch(config, prepared)
+    yield from _drain([*told, *explain_choice(config, advice, n_pairs, prepared.tokenizer.n_pieces, device.type)])
+    limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
+    derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
+    config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
+    yield Notice(explain_length(config, prepared, an_epoch, device))
+    state = TrainingState(
+        config=config,
+        limits=limits,
+        derived=derived,
+        corpora=tuple(CorpusId(role=record.role, sha256=record.sha256) for record in prepared.corpora),
+        tokenizer_sha256=prepared.tokenizer_sha256,
+    )
+    run = Run(request.run, state, prepared, device, stop, most_epochs(config) * an_epoch, began)
+    yield from run.train(None)
+
+
+def _configuration(advice: Advice, layers: list[Layer]) -> RunConfig:
+    below = [PRESETS[advice.preset], advice.layer]
+    if merge(layers).get("training", {}).get("time_budget") is not None:
+        below.append(WHEN_TIME_IS_SHORT)
+    return build(merge([*below, *layers]), where="the configuration")
+
+
+_CADENCES: tuple[Cadence, ...] = ("valid_every", "save_every")
+"""Keys of ``training`` that follow from the length of training where they are left open."""
+
+
+def _updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
+    training, ids = config.training, prepared.ids
+    order = epoch_updates(
+        ids.src_lengths, ids.tgt_lengths, batch_tokens=training.batch_tokens, seed=training.seed, epoch=0
+    )
+    return sum(1 for _ in order)
+
+
+def _resume(
+    request: Request,
+    checkpoint: Checkpoint,
+    manifest: Manifest | None,
+    device: torch.device,
+    stop: StopSignal,
+    began: float,
+) -> Iterator[Progress]:
+    """A run that has a checkpoint: what the command leaves open is taken from the run."""
+    state = TrainingState.from_json(checkpoint.state, checkpoint.path)
+    config, limits = resumed_config(request.run, merge(request.layers), state.config, state.limits)
+    config = open_cadences(config, merge(request.layers), state)
+    if manifest is not None and is_finished(manifest, state.update, config, limits):
+        shed(request.run, config.training.keep_checkpoints, state.update)
+        yield finished_already(manifest)
+        return
+    told: list[str] = []
+    folder = request.run / "prepared"
+    expected = [[corpus.role, corpus.sha256] for corpus in state.corpora]
+    corpora = read_corpora(folder, config.data, told.append, expected=expected)
+    prepared = prepare(folder, config.data, corpora, told.append, model=_own_tokenizer(request.run, manifest))
+    if prepared.tokenizer_sha256 != state.tokenizer_sha256:
+        raise UserError(
+            f"{request.run} was trained with another tokenizer than {config.data.tokenizer or 'its text makes now'}",
+            mend="restore that tokenizer, or give --overwrite to start anew",
+            code=ExitCode.REFUSED,
+        )
+    an_epoch = _updates_an_epoch(config, prepared)
+    config = complete(config, "small", prepared.n_tgt_tokens, an_epoch, device.type)
+    yield from _drain(told)
+    # With a new limit the length of training is open again.
+    budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
+    state = replace(state, config=config, limits=limits, budget=budget)
+    run = Run(request.run, state, prepared, device, stop, most_epochs(config) * an_epoch, began)
+    yield from run.train(checkpoint)
+
+
+def _own_tokenizer(folder: Path, manifest: Manifest | None) -> bytes | None:
+    """The tokenizer of a run that has been validated once."""
+    return None if manifest is None else read_file(folder, manifest, "tokenizer.model")
+
+
+def _drain(told: list[str]) -> Iterator[Notice]:
+    """Pass on what was told."""
+    while told:
+        yield Notice(told.pop(0))
