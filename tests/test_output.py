@@ -138,6 +138,7 @@ def test_a_model_screens_many_rows_of_all_pieces():
         hidden = hidden + normal(300, 32)
         found = cached.best_columns(hidden, state)
         assert cached.best_columns(hidden[:4], state) is None
+        assert CachedTransformer(model, n_control=N_CONTROL, greedy=False).best_columns(hidden, state) is None
         if not has_bf16():
             assert found is None
             return

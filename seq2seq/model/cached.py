@@ -89,10 +89,13 @@ class CachedTransformer:
         model: in evaluation mode.
         shortlist: what a sentence may be translated with; None: every piece.
         n_control: as ``decoding``'s ``Model`` has it.
+        greedy: whether ``best_columns`` will be called: its screen takes half as much memory as the output layer.
     """
 
     @torch.no_grad()
-    def __init__(self, model: Transformer, shortlist: Shortlist | None = None, *, n_control: int = N_CONTROL) -> None:
+    def __init__(
+        self, model: Transformer, shortlist: Shortlist | None = None, *, n_control: int = N_CONTROL, greedy: bool = True
+    ) -> None:
         self.n_control = n_control
         self._model = model
         self._shortlist = shortlist
@@ -100,7 +103,7 @@ class CachedTransformer:
         self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
         self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED)
-        self._screen = Screen.quicker_than(self._output, n_control)
+        self._screen = Screen.quicker_than(self._output, n_control) if greedy and shortlist is None else None
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
         """Encode sentences and make ready to translate them, one beam each.
@@ -194,7 +197,7 @@ class CachedTransformer:
         Returns:
             [rows]
         """
-        if self._screen is None or state.output is not self._output or len(hidden) < _MIN_SCREENED_ROWS:
+        if self._screen is None or len(hidden) < _MIN_SCREENED_ROWS:
             return None
         found = [self._screen.best(block) for block in torch.split(hidden, _SCREENED_ROWS)]
         known = [columns for columns in found if columns is not None]

@@ -98,7 +98,7 @@ class Translator:
         self.max_src_length = max_src_length
         self.langs = langs
         self.identity = identity
-        self._cached = CachedTransformer(model, shortlist, n_control=tokenizer.n_control)
+        self._cached = CachedTransformer(model, shortlist, n_control=tokenizer.n_control, greedy=config.beam_size == 1)
         # Tokens that there are positions for.
         self._most = model.config.max_positions if model.config.positions == "learned" else None
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
