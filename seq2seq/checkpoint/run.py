@@ -203,7 +203,7 @@ def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tenso
     return load_tensors(read_file(folder, manifest, name), str(folder / name))
 
 
-def commit(folder: Path, said: Manifest, files: Mapping[str, Content], keep: Iterable[str] = ()) -> Manifest:
+def commit(folder: Path, manifest: Manifest, files: Mapping[str, Content], keep: Iterable[str] = ()) -> Manifest:
     """Make these files and fields the state of the run, in one step.
 
     Whatever happens before the manifest is replaced leaves the old state, whatever happens after it
@@ -212,7 +212,7 @@ def commit(folder: Path, said: Manifest, files: Mapping[str, Content], keep: Ite
 
     Args:
         folder: made if it is missing. The caller holds its lock.
-        said: the new manifest; its ``files`` are filled in here.
+        manifest: the new one; its ``files`` are filled in here.
         files: content by name; tensors are written as safetensors. Tensors must not share memory.
         keep: names of files that stay as the manifest in place has them.
 
@@ -238,7 +238,7 @@ def commit(folder: Path, said: Manifest, files: Mapping[str, Content], keep: Ite
         kept[name] = old[name]
     if not _hashes(dict.fromkeys(files, "0" * 64)):
         raise ValueError(f"not all plain file names: {sorted(files)}")
-    data = write_sealed(folder, files, old=old, kept=kept, fields=asdict(said), replaced=_REPLACED)
+    data = write_sealed(folder, files, old=old, kept=kept, fields=asdict(manifest), replaced=_REPLACED)
     return _parse(unseal(data, folder / MANIFEST), folder / MANIFEST)
 
 

@@ -37,8 +37,8 @@ class Budget:
     """Seconds that the end takes apart from validating."""
     state: BudgetState = field(default_factory=BudgetState)
     """What a resumed run goes by."""
-    settled_update: int | None = None
-    """Update after which the number of updates was set last by this command."""
+    last_set_at: int | None = None
+    """Update after which this command last set the number of updates."""
     _warming_up: int = _WARMING_UP
     _last: float = 0.0
     """When the last update had been made, or a validation after it."""
@@ -74,7 +74,7 @@ class Budget:
             return None
         seconds = self.state.seconds / max(1, self.state.updates)
         # The machine may be a faster or slower one from here on.
-        self.state, self.settled_update = BudgetState(times_set=self.state.times_set + 1), update
+        self.state, self.last_set_at = BudgetState(times_set=self.state.times_set + 1), update
         validation = self.validation_updates * seconds if self._validation is None else self._validation
         end = (1 + _FINISHING) * validation + self.finish  # with the last validation
         left = training.time_budget - elapsed - min(end, _ENDING * training.time_budget)

@@ -181,16 +181,16 @@ class Trainer:
         return due and update > self.state.validated_update
 
     def _save_is_due(self) -> bool:
-        if self.reason_to_end() is not None or self._settled_now():
+        if self.reason_to_end() is not None or self._budget_was_set():
             return True
         every = self.training.save_every
         if every is None:  # before the time budget is turned into updates, it goes by the clock
             return self.seconds - self.saved_seconds >= _SAVING
         return self.state.update % every == 0
 
-    def _settled_now(self) -> bool:
-        """Whether the time budget was turned into updates just now: the resumed run must keep to that."""
-        return self.budget.settled_update == self.state.update > 0
+    def _budget_was_set(self) -> bool:
+        """Whether the time budget became a number of updates just now, which a resumed run must keep."""
+        return self.budget.last_set_at == self.state.update
 
     def _check_stop(self) -> None:
         if self.stop() is not None:
@@ -309,7 +309,7 @@ class Trainer:
         return Saved(self.state.update, path)
 
     def load(self, tensors: Mapping[str, Tensor], saved: TrainingState) -> None:
-        """Go on from a checkpoint, as if there had been no interruption.
+        """Resume from a checkpoint, as if there had been no interruption.
 
         Args:
             tensors: the checkpoint's.

@@ -131,8 +131,8 @@ class Run:
             if bleu is not None:
                 scores["bleu_beam"] = bleu
         # Update and scores are the manifest's: a run resumed from an older checkpoint may have met another best.
-        said = replace(
-            self._said(manifest.update, scores),
+        finished = replace(
+            self._new_manifest(manifest.update, scores),
             finished=True,
             final_update=trainer.state.update,
             epochs=trainer.state.epoch,
@@ -146,7 +146,7 @@ class Run:
         if manifest.config == NEXT_CONFIG:
             new[CONFIG] = toml
         self._write_card(config, scores, rewrite=True)
-        commit(self.folder, said, new, manifest.files.keys() - {NEXT_CONFIG})
+        commit(self.folder, finished, new, manifest.files.keys() - {NEXT_CONFIG})
         shed(self.folder, trainer.training.keep_checkpoints, trainer.state.update)
         yield Finished(trainer.state.update, manifest.update, scores, trainer.seconds, reason)
 
@@ -177,14 +177,14 @@ class Run:
         kept = [name for name in old if manifest is None or name != manifest.weights]
         # Until another one is chosen, the length penalty of the weights before serves these too.
         alpha = None if manifest is None else manifest.length_penalty
-        commit(self.folder, replace(self._said(best.update, best.scores), length_penalty=alpha), files, kept)
+        commit(self.folder, replace(self._new_manifest(best.update, best.scores), length_penalty=alpha), files, kept)
         self._write_card(self.trainer.config, best.scores)
 
     def _manifest(self) -> Manifest | None:
         return read_manifest(self.folder) if (self.folder / "manifest.json").exists() else None
 
-    def _said(self, update: int, scores: dict[str, Any]) -> Manifest:
-        """The manifest of a run that goes on."""
+    def _new_manifest(self, update: int, scores: dict[str, Any]) -> Manifest:
+        """The manifest of a run that is not finished."""
         state = self.trainer.state
         return Manifest(
             files={},
