@@ -18,8 +18,8 @@ PACKAGE = ROOT / "seq2seq"
 # In import order: each imports only from those before it. `seq2seq/__init__.py` hands out `Translator`
 # lazily, and is the one that may look ahead.
 HOUSE = [
-    "errors", "languages", "process", "config", "lines", "corpus", "tokenizer", "transfer", "batching", "model", "decoding",
-    "checkpoint", "translation", "evaluation", "training", "export", "cli", "__main__",
+    "errors", "languages", "process", "config", "lines", "corpus", "tokenizer", "transfer", "batching", "model",
+    "decoding", "checkpoint", "translation", "evaluation", "training", "export", "cli", "__main__",
 ]  # fmt: skip
 
 # Outside library -> the modules it enters by. Numbers are every module's business from corpus on, so torch
