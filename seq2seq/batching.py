@@ -125,28 +125,6 @@ class Pool:
     order: NDArray[np.int64]
     """In which the updates are made."""
 
-    def redivided(
-        self, src_lengths: NDArray[np.int64], tgt_lengths: NDArray[np.int64]
-    ) -> "tuple[NDArray[np.int64], list[int]]":
-        """Divide the rows into as many updates by other lengths, each with its share of the target tokens.
-
-        Args:
-            src_lengths: of ``rows``. [R]
-            tgt_lengths: of ``rows``. [R]
-
-        Returns:
-            Places in ``rows`` by length [R], and where updates begin and end among them.
-        """
-        places = np.lexsort((src_lengths, tgt_lengths))
-        ends = np.cumsum(tgt_lengths[places].astype(np.int64) + 1)
-        n = len(self.cuts) - 1
-        nth = np.arange(n + 1)
-        cuts = np.searchsorted(ends, ends[-1] * nth // n, side="left")  # each begins where its share does
-        cuts = np.maximum.accumulate(cuts - nth) + nth  # and holds a row at least
-        cuts = np.minimum(cuts, len(places) - n + nth)
-        cuts[-1] = len(places)
-        return places, cuts.tolist()
-
 
 def epoch_pools(
     src_lengths: Lengths, tgt_lengths: Lengths, *, batch_tokens: int, seed: int, epoch: int

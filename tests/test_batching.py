@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq import batching
-from seq2seq.batching import collate, epoch_pools, epoch_updates, micro_batches, pad
+from seq2seq.batching import collate, epoch_updates, micro_batches, pad
 from seq2seq.tokenizer import BOS, EOS, PAD
 
 
@@ -215,19 +215,3 @@ def test_the_longer_side_counts():
     for src, tgt in ((long, short), (short, long)):
         assert [len(part) for part in micro_batches(rows, src, tgt, most=20)] == [2]
         assert [len(part) for part in micro_batches(rows, src, tgt, most=19)] == [1, 1]
-
-
-@settings(database=None, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 60)), min_size=1), st.integers(2, 80))
-@example([(1, 1, 1), (1, 1, 1), (5, 5, 5), (5, 5, 5)], 8)
-def test_a_pool_is_divided_by_other_lengths_into_as_many_updates(rows, batch_tokens):
-    src, tgt, other = (np.array(lengths, dtype=np.int64) for lengths in zip(*rows, strict=True))
-    (pool,) = epoch_pools(src, tgt, batch_tokens=batch_tokens, seed=1, epoch=0)
-    other = other[pool.rows]
-    places, cuts = pool.redivided(src[pool.rows], other)
-    assert sorted(places.tolist()) == list(range(len(rows)))
-    assert other[places].tolist() == sorted(other)
-    assert len(cuts) == len(pool.cuts)
-    assert cuts[0] == 0
-    assert cuts[-1] == len(rows)
-    assert all(start < end for start, end in itertools.pairwise(cuts))

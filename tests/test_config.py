@@ -186,7 +186,7 @@ OUT_OF_RANGE = [
     ("model.d_model", 0), ("model.n_heads", -1), ("model.dropout", 1.0), ("model.dropout", -0.1),
     ("model.dropout", math.nan), ("model.encoder_layers", 0), ("model.decoder_layers", 0), ("model.attention", "cos"),
     ("model.positions", "Rotary"), ("model.norm", ""), ("model.activation", "silu"), ("model.architecture", "rnn"),
-    ("data.vocab_size", 299), ("data.max_length", 1), ("data.tokenizer_type", "word"), ("data.normalization", "nfc"),
+    ("data.vocab_size", 299), ("data.max_length", 1), ("data.tokenizer_type", "word"), ("data.normalization", "nfd"),
     ("training.batch_tokens", 0), ("training.learning_rate", 0), ("training.learning_rate", math.inf),
     ("training.warmup_updates", -1), ("training.label_smoothing", 1.0), ("training.max_updates", 0),
     ("training.valid_every", 0), ("training.patience", -1), ("training.seed", -1), ("training.seed", 2**63),

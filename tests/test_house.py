@@ -37,11 +37,11 @@ DOORS = {
     "ctranslate2": {"export"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "numpy": {"corpus.store", "batching", "training.prepare", "training.loader", "training.lexicon"},
+    "numpy": {"corpus.store", "tokenizer", "batching", "training.prepare", "training.loader", "training.lexicon"},
     "torch": {"transfer", "batching", "model", "decoding", "checkpoint", "translation", "training", "export"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "threading": {"process", "training.loader", "translation.workers"},
+    "threading": {"process", "translation.workers"},
     "multiprocessing": {"training.replicas", "translation.workers"},
     "signal": {"cli.signals", "process"},
     "fcntl": {"lines.lock"},

@@ -2,7 +2,6 @@
 
 import io
 import threading
-import time
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from seq2seq.config import DataConfig, RunConfig, TrainingConfig
 from seq2seq.corpus import IdsStore, write_ids_store
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model
 from seq2seq.training.loader import Loader, Portion
-from seq2seq.training.validation import Stopped
 
 FOLDER = Path(__file__).parent.parent / "data" / "phrasebook"
 PAIRS = list(
@@ -25,7 +23,7 @@ PAIRS = list(
 @pytest.fixture(scope="module")
 def tokenizer():
     lines = (line for pair in PAIRS for line in pair)
-    return Tokenizer(train_model(lines, vocab_size=600, tokenizer_type="unigram", normalization="nfkc")[0])
+    return Tokenizer(train_model(lines, vocab_size=600, tokenizer_type="unigram", normalization="nfc")[0])
 
 
 @pytest.fixture
@@ -92,26 +90,6 @@ def test_a_text_is_divided_anew_each_epoch_and_with_each_seed(ids, tokenizer):
         assert sum(first[pair] != another[pair] for pair in first) > len(first) / 2
 
 
-def test_pieces_are_drawn_by_the_seed_and_the_epoch_alone(ids, tokenizer, monkeypatch):
-    """Not by the order of the pairs, which follows from the seed too."""
-    seeds, sample = [], Tokenizer.sample
-
-    def recorded(self, rows, alpha, seed):
-        seeds.append(seed)
-        return sample(self, rows, alpha, seed)
-
-    monkeypatch.setattr(Tokenizer, "sample", recorded)
-
-    def first_seed(seed, epoch):
-        one = loader(ids, tokenizer, 0.3, seed)
-        seeds.clear()
-        epoch_of(one, epoch)
-        return seeds[0]
-
-    assert first_seed(1, 0) == first_seed(1, 0)
-    assert len({first_seed(*at) for at in ((1, 0), (1, 1), (2, 0))}) == 3
-
-
 def test_no_text_is_divided_into_more_pieces_than_the_model_holds(ids, tokenizer):
     longest = int(max(ids.src_lengths.max(), ids.tgt_lengths.max()))
     portions = epoch_of(loader(ids, tokenizer, 0.1, max_length=longest + 1), 0)
@@ -128,16 +106,6 @@ def test_pools_of_an_epoch_follow_each_other(ids, tokenizer, alpha, monkeypatch)
     assert len([pair for portion in whole for pair in portion]) == len(PAIRS)
     for done in (1, len(whole) // 2, len(whole) - 1):
         assert listed(epoch_of(loader(ids, tokenizer, alpha), 0, done)) == whole[done:]
-
-
-def test_texts_divided_anew_are_sorted_by_their_new_lengths(ids, tokenizer):
-    """As many updates as without, of equal size, and hardly more padding."""
-    portions = epoch_of(loader(ids, tokenizer, 0.2), 0)
-    assert len(portions) == len(epoch_of(loader(ids, tokenizer), 0))
-    sizes = [portion.n_tgt_tokens for portion in portions]
-    assert max(sizes) - min(sizes) <= 2 * max(len(row) + 1 for portion in portions for row in portion.tgt)
-    spans = [max(map(len, portion.tgt)) - min(map(len, portion.tgt)) for portion in portions]
-    assert sum(spans) / len(spans) < 4
 
 
 def test_an_update_that_is_not_wanted_any_more_is_no_trouble(ids, tokenizer):
@@ -157,7 +125,7 @@ def test_an_error_of_reading_arrives(alpha, ids, tokenizer, monkeypatch):
         next(loader(ids, tokenizer, alpha).updates(0))
 
 
-def test_a_text_with_a_character_that_is_unknown_stays_as_it_is(tmp_path):
+def test_a_character_that_is_unknown_stays_unknown(tmp_path):
     """A tokenizer of the user's may know no bytes: what it cannot read it cannot spell either."""
     written = io.BytesIO()
     control = {"unk_id": UNK, "bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
@@ -172,20 +140,10 @@ def test_a_text_with_a_character_that_is_unknown_stays_as_it_is(tmp_path):
     drawn = [
         pair for part in listed(epoch_of(loader(IdsStore(tmp_path / "ids.arrow"), tokenizer, 0.1), 0)) for pair in part
     ]
-    assert {tuple(src) for src, _ in drawn} == {tuple(unknown)}
+    assert len({tuple(src) for src, _ in drawn}) > 10
+    assert all(list(src).count(UNK) == 1 for src, _ in drawn)
+    assert {tokenizer.decode([src])[0] for src, _ in drawn} == {tokenizer.decode([unknown])[0]}
     assert len({tuple(tgt) for _, tgt in drawn}) > 10
-
-
-def test_while_text_is_waited_for_it_is_asked_whether_to_stop(ids, tokenizer, monkeypatch):
-    def stop():
-        raise Stopped
-
-    sample = Tokenizer.sample
-    config = RunConfig(data=DataConfig(subword_sampling=0.3))
-    stopping = Loader(ids, tokenizer, config, stop)
-    monkeypatch.setattr(Tokenizer, "sample", lambda *args: time.sleep(1) or sample(*args))
-    with pytest.raises(Stopped):
-        next(stopping.updates(0))
 
 
 @pytest.mark.parametrize("most", [10, 40, 10_000])

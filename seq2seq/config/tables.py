@@ -45,17 +45,19 @@ class DataConfig:
     """Path of a SentencePiece model to use; unset: one is trained."""
     tokenizer_type: Literal["unigram", "bpe"] = "unigram"
     """Subword algorithm."""
-    normalization: Literal["nfkc", "identity"] = "nfkc"
-    """SentencePiece's ``nmt_nfkc`` rule, or text left as it is."""
+    normalization: Literal["nfc", "nfkc", "identity"] = "nfc"
+    """What is done to text first, and never undone: ``nfc`` composes characters, spells out Latin ligatures and Arabic
+    presentation forms, and makes several spaces one; ``nfkc`` is SentencePiece's ``nmt_nfkc``, which replaces many more
+    characters; ``identity`` leaves text as it is."""
     vocab_size: Annotated[StrictInt, Field(ge=300)] = 8000
     """Pieces of the joint vocabulary, 256 bytes among them; ids reserved for language tags come on top. Lowered with a
     notice if the corpus is too small; raised if the text has more characters and no number was given."""
     tokenizer_sample: Annotated[StrictInt, Field(ge=2)] = 200_000
     """Lines the tokenizer is trained on at most, drawn evenly from both sides."""
     subword_sampling: Annotated[float, Field(ge=0.0, le=1.0, strict=True)] = 0.0
-    """Training text is divided into pieces anew each time it is read, with SentencePiece's α: for unigram the power
-    that a division's probability is raised to (0.5 varies little, 0.1 wildly), for bpe the share of merges left
-    out. 0: always the likeliest division."""
+    """Training text is divided into pieces again each time it is read, at random by the seed, with SentencePiece's α:
+    for unigram the power that a division's probability is raised to (0.5 varies little, 0.1 wildly), for bpe the share
+    of merges left out. 0: always the likeliest division."""
     max_length: Annotated[StrictInt, Field(ge=2)] = 256
     """Longest side of a training pair, in tokens, EOS included; longer pairs are dropped, counted."""
 

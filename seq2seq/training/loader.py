@@ -1,24 +1,21 @@
 """What each update learns from: pairs as the store has their ids, or their text divided anew."""
 
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.batching import Ids, Pool, derived_seed, epoch_pools, micro_batches
+from seq2seq.batching import Ids, Rows, epoch_pools, micro_batches
 from seq2seq.config import RunConfig
 from seq2seq.corpus import IdsStore
-from seq2seq.tokenizer import UNK, Tokenizer
+from seq2seq.tokenizer import Sampler, Tokenizer, row_keys
 
 _DRAWN_AT_ONCE = 1024
-"""Pairs that are divided anew in one call, which returns Python's own numbers."""
-_HEARING = 0.2
-"""Seconds between two checks while text is waited for."""
+"""Pairs that are divided anew together, at least: each call has its price."""
 
 
 @dataclass(frozen=True)
@@ -49,84 +46,36 @@ class Portion:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where in the training a pool stands."""
+class _Update:
+    """One update, before its pairs are read."""
 
     epoch: int
-    before: int
-    """Updates of the epoch before this pool's."""
-    pool: Pool
-    done: int
-    """Updates of the pool that are passed over."""
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A pool in the likeliest pieces, as they lie on disk."""
-
-    pool: Pool
-    ids: IdsStore
-
-    def portion(self, i: int) -> Portion:
-        return Portion(*self.ids.take(self.pool.rows[self.pool.cuts[i] : self.pool.cuts[i + 1]]))
-
-
-class _Drawn:
-    """A pool in pieces drawn at random; sorted and cut into updates by the lengths that came of it."""
-
-    def __init__(self, pool: Pool, src: "_Side", tgt: "_Side") -> None:
-        self._src, self._tgt = src, tgt
-        self._places, self._cuts = pool.redivided(src.lengths, tgt.lengths)
-
-    def portion(self, i: int) -> Portion:
-        places = self._places[self._cuts[i] : self._cuts[i + 1]]
-        return Portion(self._src.take(places), self._tgt.take(places))
-
-
-class _Side:
-    """Sources or targets laid end to end in one array: as lists they would be fifteen times as large."""
-
-    def __init__(self, blocks: Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]]) -> None:
-        ids, lengths = zip(*blocks, strict=True)
-        self._ids, self.lengths = np.concatenate(ids), np.concatenate(lengths)
-        self._ends = np.cumsum(self.lengths)
-
-    @staticmethod
-    def block(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Ids and lengths of some rows."""
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
-
-    def take(self, rows: NDArray[np.int64]) -> list[Ids]:
-        """Some rows, in the order asked for."""
-        ends = self._ends[rows]
-        return [self._ids[a:b] for a, b in zip((ends - self.lengths[rows]).tolist(), ends.tolist(), strict=True)]
+    rows: Rows
+    """Of the corpus."""
+    then: tuple[int, int]
+    """The epoch and the updates done in it once this one is made."""
 
 
 class Loader:
     """Reads updates, epoch after epoch.
 
-    What an update holds is a function of the run's seed, its epoch and its number in it. Where text is divided
-    anew, that happens a pool ahead of what is learnt from.
+    What an update holds is a function of the run's seed, its epoch and its number in it. Which pairs these are follows
+    from their likeliest pieces, however they are divided anew; that happens a little ahead of what is learnt from.
 
     Args:
         ids: the corpus.
         tokenizer: that made the ids.
         config: how many tokens an update holds, and whether text is divided anew.
-        check: called while text is waited for; may raise.
 
     Raises:
         UserError: text is to be divided anew, and the tokenizer knows one way alone (78).
     """
 
-    def __init__(
-        self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig, check: Callable[[], None] = lambda: None
-    ) -> None:
-        self._ids, self._tokenizer = ids, tokenizer
+    def __init__(self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig) -> None:
+        self._ids = ids
         self._training, self._data = config.training, config.data
-        self._check = check
-        if self._data.subword_sampling:
-            tokenizer.sample(tokenizer.encode(["a"]), self._data.subword_sampling, 0)
+        alpha = self._data.subword_sampling
+        self._sampler = Sampler(tokenizer, alpha) if alpha else None
         self.seconds_waited = 0.0
         """For text that was not divided yet when its update was due."""
 
@@ -140,13 +89,23 @@ class Loader:
         Yields:
             What an update is made from, and the epoch and the updates done in it by then.
         """
-        for at, readable in self._readable(self._pools(epoch, done)):
-            for nth in range(at.done, len(at.pool.order)):
-                ends_epoch = at.pool.is_last and nth == len(at.pool.order) - 1
-                portion = readable.portion(int(at.pool.order[nth]))
-                yield (portion, at.epoch + 1, 0) if ends_epoch else (portion, at.epoch, at.before + nth + 1)
+        places = self._places(epoch, done)
+        if self._sampler is None:
+            for update in places:
+                yield Portion(*self._ids.take(update.rows)), *update.then
+            return
+        with ThreadPoolExecutor(1, "reader") as reader:
+            blocks = _blocks(places)
+            ahead = reader.submit(self._drawn, next(blocks), self._sampler)
+            for block in blocks:
+                began = time.monotonic()
+                drawn = ahead.result()
+                self.seconds_waited += time.monotonic() - began
+                ahead = reader.submit(self._drawn, block, self._sampler)
+                yield from drawn
 
-    def _pools(self, epoch: int, done: int) -> "Iterator[_Place]":
+    def _places(self, epoch: int, done: int) -> Iterator[_Update]:
+        """The updates that are asked for."""
         for later in count(epoch):
             before = 0
             for pool in epoch_pools(
@@ -156,55 +115,42 @@ class Loader:
                 seed=self._training.seed,
                 epoch=later,
             ):
-                if done < len(pool.order):
-                    yield _Place(later, before, pool, done)
-                done = max(0, done - len(pool.order))
+                for nth, i in enumerate(pool.order.tolist(), before + 1):
+                    ends_epoch = pool.is_last and nth == before + len(pool.order)
+                    if nth > done:
+                        rows = pool.rows[pool.cuts[i] : pool.cuts[i + 1]]
+                        yield _Update(later, rows, (later + 1, 0) if ends_epoch else (later, nth))
                 before += len(pool.order)
+            done = max(0, done - before)
 
-    def _readable(self, places: "Iterator[_Place]") -> "Iterator[tuple[_Place, _Stored | _Drawn]]":
-        if not self._data.subword_sampling:
-            for place in places:
-                yield place, _Stored(place.pool, self._ids)
-            return
-        is_over = threading.Event()
-        with ThreadPoolExecutor(1, "reader") as reader:
-            try:
-                place = next(places)
-                ahead = reader.submit(self._draw, place, is_over)
-                for following in places:
-                    drawn = self._waited_for(ahead)
-                    ahead = reader.submit(self._draw, following, is_over)
-                    yield place, drawn
-                    place = following
-            finally:
-                is_over.set()  # nobody waits for a pool that nobody wants
+    def _drawn(self, block: Sequence[_Update], sampler: Sampler) -> list[tuple[Portion, int, int]]:
+        """Some updates, their text divided anew."""
+        stored = self._ids.take(np.concatenate([update.rows for update in block]))
+        src, tgt = (self._divided(rows, block, side, sampler) for side, rows in enumerate(stored))
+        portions, start = [], 0
+        for update in block:
+            pairs = zip(src[start : start + len(update.rows)], tgt[start : start + len(update.rows)], strict=True)
+            # By length again, for as little padding as there can be.
+            by_length = sorted(pairs, key=lambda pair: (len(pair[1]), len(pair[0])))
+            portions.append((Portion(*zip(*by_length, strict=True)), *update.then))
+            start += len(update.rows)
+        return portions
 
-    def _waited_for(self, ahead: "Future[_Drawn | None]") -> _Drawn:
-        began = time.monotonic()
-        while not wait([ahead], timeout=_HEARING).done:
-            self._check()
-        self.seconds_waited += time.monotonic() - began
-        drawn = ahead.result()
-        assert drawn is not None  # only one that is not waited for is broken off
-        return drawn
+    def _divided(
+        self, stored: Sequence[NDArray[np.integer]], block: Sequence[_Update], side: int, sampler: Sampler
+    ) -> list[Ids]:
+        """Sources (side 0) or targets (1) of some updates in pieces that depend on seed, epoch and row alone."""
+        keys = [row_keys(self._training.seed, update.epoch, update.rows, side) for update in block]
+        drawn = sampler.draw(stored, np.concatenate(keys))
+        # A text in too many pieces stays as it was: a model may have no room for more.
+        return [new if len(new) < self._data.max_length else old for old, new in zip(stored, drawn, strict=True)]
 
-    def _draw(self, place: "_Place", is_over: threading.Event) -> _Drawn | None:
-        """Divide the text of a pool anew; None where it is not wanted any more."""
-        pool, most = place.pool, self._data.max_length - 1
-        blocks = []
-        for start in range(0, len(pool.rows), _DRAWN_AT_ONCE):
-            if is_over.is_set():
-                return None
-            src, tgt = self._ids.take(pool.rows[start : start + _DRAWN_AT_ONCE])
-            likeliest = [ids.tolist() for ids in (*src, *tgt)]
-            seed = derived_seed(self._training.seed, place.epoch, place.before, start)
-            drawn = self._tokenizer.sample(likeliest, self._data.subword_sampling, seed >> 32)
-            # A text in too many pieces stays as it was: a model may have no room for more. So does one with
-            # characters that the tokenizer does not know: decoding has lost them.
-            rows = [
-                new if 0 < len(new) <= most and UNK not in old else old
-                for old, new in zip(likeliest, drawn, strict=True)
-            ]
-            blocks.append((_Side.block(rows[: len(src)]), _Side.block(rows[len(src) :])))
-        src_blocks, tgt_blocks = zip(*blocks, strict=True)
-        return _Drawn(pool, _Side(src_blocks), _Side(tgt_blocks))
+
+def _blocks(updates: Iterator[_Update]) -> Iterator[list[_Update]]:
+    """Neighbouring updates, with so many pairs together that drawing costs little for each."""
+    block: list[_Update] = []
+    for update in updates:
+        block.append(update)
+        if sum(len(one.rows) for one in block) >= _DRAWN_AT_ONCE:
+            yield block
+            block = []

@@ -68,7 +68,7 @@ class Trainer:
     ) -> None:
         self.run = run
         self.state = state
-        self.loader = Loader(prepared.ids, prepared.tokenizer, state.config, self._check_stop)
+        self.loader = Loader(prepared.ids, prepared.tokenizer, state.config)
         self.validation = validation
         self.device = device
         self.stop = stop
@@ -113,11 +113,7 @@ class Trainer:
         updates = self.loader.updates(self.state.epoch, self.state.updates_in_epoch)
         with self.learner.replicas, contextlib.closing(updates):
             while self.reason_to_end() is None:
-                try:
-                    portion, epoch, updates_in_epoch = next(updates)
-                except Stopped:
-                    yield from self._after_update()
-                    return
+                portion, epoch, updates_in_epoch = next(updates)
                 self._learn(portion)
                 self.state = replace(
                     self.state, update=self.state.update + 1, epoch=epoch, updates_in_epoch=updates_in_epoch

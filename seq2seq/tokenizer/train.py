@@ -1,140 +1,28 @@
-"""SentencePiece: text to piece ids and back, and the training of its model.
-
-The vocabulary is joint over both languages. Every character can be spelt in bytes, so none is
-unknown; and the control symbols are made by id alone, so that no text can forge them.
-
-Source: Kudo and Richardson 2018, arXiv:1808.06226.
-"""
+"""The training of SentencePiece's model, in a child process."""
 
 import io
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import sentencepiece as spm
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import cannot_write
-
-UNK, BOS, EOS, PAD = 0, 1, 2, 3
-"""Ids of the control symbols; BOS starts a target, EOS ends a source or a target."""
-N_CONTROL = 4
-"""So many: a text is encoded to none of these ids."""
-N_TAGS = 100
-"""Ids after these that are kept free for language tags: control symbols too, so that no text is encoded to one."""
+from seq2seq.tokenizer.model import BOS, EOS, N_CONTROL, N_TAGS, PAD, UNK
+from seq2seq.tokenizer.normalization import normalizer, with_denormalizer
 
 # One count on every machine: the unigram trainer's sums depend on how its work is divided.
 _TRAINER_THREADS = 4
-_FEW = 4
-"""Fewer lines are encoded one by one: for several SentencePiece starts threads, which takes a millisecond."""
 _NO_CHARACTERS = N_CONTROL + 256 + 1
 """Pieces that are none of the text's characters: control symbols, bytes, and SentencePiece's space."""
 _MOST_LINE_BYTES = 16_384
 """Longer lines are left out of the tokenizer's training text."""
-
-_NORMALIZATION_RULES = {"nfkc": "nmt_nfkc", "identity": "identity"}
-
-
-class Tokenizer:
-    """A trained SentencePiece model.
-
-    Args:
-        model: the bytes of a ``tokenizer.model``.
-        where: named in errors.
-
-    Raises:
-        UserError: the bytes are no model, or its control symbols are not where ours are (78).
-    """
-
-    def __init__(self, model: bytes, where: str = "tokenizer.model") -> None:
-        self.model = model
-        self._processor = spm.SentencePieceProcessor()
-        try:
-            if not model:
-                raise RuntimeError("it is empty")  # which SentencePiece takes for a vocabulary of none
-            self._processor.LoadFromSerializedProto(model)
-            self.pieces(range(len(self)))  # which SentencePiece does not check to be UTF-8
-        except (RuntimeError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{where} is not a SentencePiece model: {_first_line(error)}",
-                mend="give the tokenizer.model that `seq2seq train` or `spm_train` wrote",
-                code=ExitCode.REFUSED,
-            ) from None
-        ids = (self._processor.unk_id(), self._processor.bos_id(), self._processor.eos_id(), self._processor.pad_id())
-        if ids != (UNK, BOS, EOS, PAD):
-            raise UserError(
-                f"{where} has unk, bos, eos, pad at {ids} instead of {(UNK, BOS, EOS, PAD)}",
-                mend="train it with --unk_id=0 --bos_id=1 --eos_id=2 --pad_id=3, or let `seq2seq train` make one",
-                code=ExitCode.REFUSED,
-            )
-
-        # A model from elsewhere may have no tags.
-        self.n_control = next((i for i in range(N_CONTROL, len(self)) if not self._processor.IsControl(i)), len(self))
-        """Ids below this one are control symbols and tags, of which only EOS may come out."""
-
-    def __len__(self) -> int:
-        """Ids of the vocabulary: those of pieces and of tags."""
-        return int(self._processor.GetPieceSize())
-
-    @property
-    def n_pieces(self) -> int:
-        """Pieces of the vocabulary, tags not counted: what ``data.vocab_size`` means."""
-        return len(self) - (self.n_control - N_CONTROL)
-
-    def encode(self, lines: Sequence[str], *, threads: int = 1) -> list[list[int]]:
-        """Piece ids of each line; neither BOS nor EOS is added. A blank line has none.
-
-        Args:
-            lines: any text.
-            threads: more than one where PyTorch has none: beside its own they only take turns.
-        """
-        if len(lines) < _FEW:
-            return [self._processor.Encode(line, out_type=int) for line in lines]
-        ids: list[list[int]] = self._processor.Encode(list(lines), out_type=int, num_threads=threads)
-        return ids
-
-    def sample(self, ids: Sequence[Sequence[int]], alpha: float, seed: int) -> list[list[int]]:
-        """Divide the text of each row into pieces another way, drawn at random.
-
-        Args:
-            ids: rows as ``encode`` made them.
-            alpha: for a unigram model the power that a division's probability is raised to; for BPE the share of
-                merges that is left out.
-            seed: the draw depends on it and on all rows, and on nothing that was drawn before.
-
-        Raises:
-            UserError: a model of characters or words (78).
-
-        Source: Kudo 2018, arXiv:1804.10959; Provilkov et al. 2020, arXiv:1910.13267.
-        """
-        texts = self._processor.Decode(ids, num_threads=1)
-        # SentencePiece draws several lines in a thread of its own, whose random numbers begin with this seed.
-        spm.set_random_generator_seed(seed)
-        try:
-            drawn: list[list[int]] = self._processor.Encode(
-                texts, out_type=int, num_threads=1, enable_sampling=True, alpha=alpha, nbest_size=-1
-            )
-        except RuntimeError as error:
-            raise UserError(
-                f"this tokenizer divides a text in one way alone: {_first_line(error)}",
-                mend="leave out data.subword_sampling, or take a unigram or BPE model",
-                code=ExitCode.REFUSED,
-            ) from None
-        return drawn
-
-    def decode(self, ids: Sequence[Sequence[int]], *, threads: int = 1) -> list[str]:
-        """Text of each list of piece ids, without control symbols. Threads as for ``encode``."""
-        if len(ids) < _FEW:
-            return [self._processor.Decode(list(row)) if len(row) else "" for row in ids]
-        texts: list[str] = self._processor.Decode([list(row) for row in ids], num_threads=threads)
-        return texts
-
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The pieces themselves, for a person to look at."""
-        return [self._processor.IdToPiece(int(i)) for i in ids]
+_ERRORS = 2
+"""SentencePiece's log level from which on it writes to stderr."""
 
 
 def train_model(
@@ -147,7 +35,7 @@ def train_model(
         vocab_size: pieces wanted, control symbols and 256 bytes included. Tags come on top.
         may_grow: where these do not even hold the text's characters, as in Chinese, there may be so many more.
         tokenizer_type: ``unigram`` or ``bpe``.
-        normalization: ``nfkc`` or ``identity``.
+        normalization: ``nfc``, ``nfkc`` or ``identity``.
 
     Returns:
         The model, and the pieces it has, tags not counted.
@@ -161,6 +49,8 @@ def train_model(
             f"the tokenizer has no line to learn from: all are empty or longer than {_MOST_LINE_BYTES:,} bytes",
             mend="give text with one sentence per line",
         )
+    spm.set_min_log_level(_ERRORS)
+    rules = normalizer(normalization)
     size, grown_from = vocab_size, vocab_size if may_grow else 0
     while True:
         written = io.BytesIO()
@@ -170,9 +60,7 @@ def train_model(
                 model_writer=written,
                 vocab_size=size + N_TAGS,
                 model_type=tokenizer_type,
-                normalization_rule_name=_NORMALIZATION_RULES[normalization],
-                # Spaces are text too where text is to be left as it is.
-                remove_extra_whitespaces=normalization != "identity",
+                normalizer=rules,
                 character_coverage=0.9999,
                 # A space, in SentencePiece's spelling: even where there are few, it starts every line.
                 required_chars="\u2581",
@@ -184,12 +72,13 @@ def train_model(
                 pad_id=PAD,
                 num_threads=_TRAINER_THREADS,
                 max_sentence_length=_MOST_LINE_BYTES,
-                minloglevel=2,
+                minloglevel=_ERRORS,
             )
         except RuntimeError as error:
             size, grown_from = _another_size(size, grown_from, str(error)), 0
             continue
-        return written.getvalue(), size
+        model = written.getvalue()
+        return model if normalization == "nfkc" else with_denormalizer(model), size
 
 
 def _another_size(size: int, grown_from: int, message: str) -> int:
@@ -231,7 +120,7 @@ def train_tokenizer(
         model: where the model is written.
         vocab_size: pieces wanted.
         tokenizer_type: ``unigram`` or ``bpe``.
-        normalization: ``nfkc`` or ``identity``.
+        normalization: ``nfc``, ``nfkc`` or ``identity``.
         may_grow: as ``train_model``'s.
 
     Returns:
@@ -263,10 +152,6 @@ def train_tokenizer(
     raise RuntimeError(f"training the tokenizer failed: {child.stderr}")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
 def _last_line(message: str) -> str:
     return message.strip().rpartition("\n")[2]
 
@@ -277,7 +162,7 @@ def _told(error: UserError) -> int:
     return error.code
 
 
-def _child(request: str) -> int:
+def answer(request: str) -> int:
     """What the child process of ``train_tokenizer`` does; prints the number of pieces."""
     sample, model, vocab_size, tokenizer_type, normalization, may_grow = json.loads(request)
     with open(sample, encoding="utf-8", newline="\n") as lines:
@@ -297,7 +182,3 @@ def _child(request: str) -> int:
         return _told(cannot_write(model, error))
     sys.stdout.write(str(size))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_child(sys.argv[1]))

@@ -1,0 +1,135 @@
+"""A trained model of SentencePiece: text to piece ids and back.
+
+The vocabulary is joint over both languages. Every character can be spelt in bytes, so none is
+unknown; and the control symbols are made by id alone, so that no text can forge them.
+
+Source: Kudo and Richardson 2018, arXiv:1808.06226.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import sentencepiece as spm
+
+from seq2seq.errors import ExitCode, UserError
+
+UNK, BOS, EOS, PAD = 0, 1, 2, 3
+"""Ids of the control symbols; BOS starts a target, EOS ends a source or a target."""
+N_CONTROL = 4
+"""So many: a text is encoded to none of these ids."""
+N_TAGS = 100
+"""Ids after these that are kept free for language tags: control symbols too, so that no text is encoded to one."""
+
+_FEW = 4
+"""Fewer lines are encoded one by one: for several SentencePiece starts threads, which takes a millisecond."""
+
+
+class Tokenizer:
+    """A trained SentencePiece model.
+
+    Args:
+        model: the bytes of a ``tokenizer.model``.
+        where: named in errors.
+
+    Raises:
+        UserError: the bytes are no model, or its control symbols are not where ours are (78).
+    """
+
+    def __init__(self, model: bytes, where: str = "tokenizer.model") -> None:
+        self.model = model
+        self._processor = spm.SentencePieceProcessor()
+        try:
+            if not model:
+                raise RuntimeError("it is empty")  # which SentencePiece takes for a vocabulary of none
+            self._processor.LoadFromSerializedProto(model)
+            self.pieces(range(len(self)))  # which SentencePiece does not check to be UTF-8
+        except (RuntimeError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{where} is not a SentencePiece model: {_first_line(error)}",
+                mend="give the tokenizer.model that `seq2seq train` or `spm_train` wrote",
+                code=ExitCode.REFUSED,
+            ) from None
+        ids = (self._processor.unk_id(), self._processor.bos_id(), self._processor.eos_id(), self._processor.pad_id())
+        if ids != (UNK, BOS, EOS, PAD):
+            raise UserError(
+                f"{where} has unk, bos, eos, pad at {ids} instead of {(UNK, BOS, EOS, PAD)}",
+                mend="train it with --unk_id=0 --bos_id=1 --eos_id=2 --pad_id=3, or let `seq2seq train` make one",
+                code=ExitCode.REFUSED,
+            )
+
+        # A model from elsewhere may have no tags.
+        self.n_control = next((i for i in range(N_CONTROL, len(self)) if not self._processor.IsControl(i)), len(self))
+        """Ids below this one are control symbols and tags, of which only EOS may come out."""
+
+    def __len__(self) -> int:
+        """Ids of the vocabulary: those of pieces and of tags."""
+        return int(self._processor.GetPieceSize())
+
+    @property
+    def n_pieces(self) -> int:
+        """Pieces of the vocabulary, tags not counted: what ``data.vocab_size`` means."""
+        return len(self) - (self.n_control - N_CONTROL)
+
+    def encode(self, lines: Sequence[str], *, threads: int = 1) -> list[list[int]]:
+        """Piece ids of each line; neither BOS nor EOS is added. A blank line has none.
+
+        Args:
+            lines: any text.
+            threads: more than one where PyTorch has none: beside its own they only take turns.
+        """
+        if len(lines) < _FEW:
+            return [self._processor.Encode(line, out_type=int) for line in lines]
+        ids: list[list[int]] = self._processor.Encode(list(lines), out_type=int, num_threads=threads)
+        return ids
+
+    def decode(self, ids: Sequence[Sequence[int]], *, threads: int = 1) -> list[str]:
+        """Text of each list of piece ids, without control symbols. Threads as for ``encode``."""
+        if len(ids) < _FEW:
+            return [self._processor.Decode(list(row)) if len(row) else "" for row in ids]
+        texts: list[str] = self._processor.Decode([list(row) for row in ids], num_threads=threads)
+        return texts
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The pieces themselves, for a person to look at."""
+        return [self._processor.IdToPiece(int(i)) for i in ids]
+
+    def scores(self) -> list[float]:
+        """Of each piece: for a unigram model its log-probability, for BPE the higher the sooner it is merged."""
+        scores: list[float] = self._processor.GetScore(list(range(len(self))))
+        return scores
+
+    def is_learnt(self) -> list[bool]:
+        """Whether each piece was learnt from text: it is no control symbol, no byte, and none that a user defined."""
+        ids = list(range(len(self)))
+        model = self._processor
+        others = zip(model.IsControl(ids), model.IsUnknown(ids), model.IsByte(ids), model.IsUnused(ids), strict=True)
+        # SentencePiece does not say which pieces a user defined. They have 0 for a score, learnt ones less, or -0.
+        scores = self.scores()
+        return [math.copysign(1.0, score) < 0 and not any(other) for score, other in zip(scores, others, strict=True)]
+
+    def algorithm(self) -> Literal["unigram", "bpe"]:
+        """How a text is divided into pieces.
+
+        Raises:
+            UserError: into words or characters (78), which can be done in one way alone.
+        """
+        try:
+            self._processor.NBestEncode("a", nbest_size=1)
+        except RuntimeError:
+            pass
+        else:
+            return "unigram"
+        try:
+            self._processor.Encode("a", enable_sampling=True, alpha=0.0, nbest_size=-1)
+        except RuntimeError as error:
+            raise UserError(
+                f"this tokenizer divides a text in one way alone: {_first_line(error)}",
+                mend="leave out data.subword_sampling, or take a unigram or BPE model",
+                code=ExitCode.REFUSED,
+            ) from None
+        return "bpe"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,139 @@
+"""What happens to text before it is divided into pieces: rules that travel inside the model of SentencePiece.
+
+SentencePiece goes through a text from left to right and replaces the longest stretch that its table holds. So the table
+of ``nfc`` writes out canonical composition: every spelling of every composed character. Whoever encodes with the model
+alone, CTranslate2's users among them, gets what we get.
+
+Text comes back from ``nfc`` byte for byte, except that:
+
+- what Unicode calls the same is spelt as NFC spells it. Marks keep their order, unless their composition needs another;
+- the Latin ligatures U+FB00 to U+FB06, and the Arabic presentation forms of letters, become their letters. Forms that
+  stand for whole words or phrases (U+FDF0 to U+FDFF, as ﷲ and ﷺ) are signs of their own, and stay; so do forms of marks
+  without a letter, which Unicode spells with a space or a tatweel that nobody wrote;
+- spaces (U+0020) at the ends are taken away, and several in a row become one.
+
+The table follows from Python's version of Unicode. Newer ones add rules for newer characters and change none.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import permutations
+
+import sentencepiece as spm
+
+_LATIN_LIGATURES = range(0xFB00, 0xFB07)
+_ARABIC_FORMS = [*range(0xFB50, 0xFDF0), *range(0xFE70, 0xFEFF)]
+_FIRST_WITHOUT = 0x30000
+"""From here on no character has a canonical decomposition."""
+_LATIN_MARKS = (
+    "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u0309\u030a\u030b\u030c"  # above
+    "\u031b\u0323\u0324\u0325\u0327\u0328\u032d\u032e\u0330\u0331"  # below or attached
+)
+"""Those that Latin letters are composed with: they are typed in any order."""
+
+# SentencePiece writes spaces as U+2581, and would read a U+2581 of the text as a space: it is spelt in characters that
+# no text should have, and these, in case it does, in two.
+_ESCAPES = {"\u2581": "\ufdd0\ufdd1", "\ufdd0": "\ufdd0\ufdd0"}
+_DENORMALIZER_SPEC = b"\x2a"
+"""Field 5 of SentencePiece's ModelProto: number and wire type."""
+
+
+def normalizer(name: str) -> spm.SentencePieceNormalizer:
+    """The rules of ``data.normalization``, as SentencePiece's trainer takes them."""
+    # Spaces are text too if text is to be left as it is.
+    collapses = name != "identity"
+    if name == "nfkc":
+        return spm.SentencePieceNormalizer(rule_name="nmt_nfkc", remove_extra_whitespaces=collapses)
+    rules = {**_ESCAPES, **(nfc_rules() if name == "nfc" else {})}
+    return spm.SentencePieceNormalizer(norm_map=sorted(rules.items()), remove_extra_whitespaces=collapses)
+
+
+def with_denormalizer(model: bytes) -> bytes:
+    """A model of SentencePiece that undoes the escapes of its normalizer when it decodes."""
+    spec = spm.SentencePieceNormalizer(
+        norm_map=[(escaped, text) for text, escaped in _ESCAPES.items()],
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        escape_whitespaces=False,
+    ).serialized_normalizer_spec()
+    # What is appended to a message of Protocol Buffers is part of it.
+    return model + _DENORMALIZER_SPEC + _varint(len(spec)) + spec
+
+
+def _varint(n: int) -> bytes:
+    """A number as Protocol Buffers write it: seven bits a byte, the lowest first."""
+    return bytes([n & 127 | 128]) + _varint(n >> 7) if n > 127 else bytes([n])
+
+
+@cache
+def nfc_rules() -> Mapping[str, str]:
+    """What ``nfc`` replaces, and by what.
+
+    Of the sequences that NFC changes those are left out that compose to several characters, except for two of the
+    commoner marks on a Latin letter.
+    """
+    spelt_by: dict[str, list[str]] = {}  # full decomposition -> characters that it can be written as
+    for char in map(chr, [*range(0xD800), *range(0xE000, _FIRST_WITHOUT)]):
+        if (decomposed := _nfd(char)) != char:
+            spelt_by.setdefault(decomposed, []).append(char)
+    spellings = (spelling for decomposed in spelt_by for spelling in _spellings(decomposed, spelt_by))
+    rules = {spelling: _nfc(spelling) for spelling in spellings if _nfc(spelling) != spelling}
+    composing = [(_nfc(d[:-1]), d[-1]) for d in spelt_by if len(_nfc(d)) == 1 < len(d) and unicodedata.combining(d[-1])]
+    rules |= {text: _nfc(text) for text in _two_marks(composing) if sorted(_applied(rules, text)) != sorted(_nfc(text))}
+    for char, letters in _letters_of_forms().items():
+        rules[char] = letters
+        rules |= {char + mark: _nfc(letters + mark) for letter, mark in composing if letter == letters[-1]}
+    return rules
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _nfd(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
+
+
+def _spellings(decomposed: str, spelt_by: Mapping[str, list[str]]) -> Iterator[str]:
+    """Every sequence of characters that is canonically equivalent to a full decomposition."""
+    n_marks = sum(map(bool, map(unicodedata.combining, decomposed)))
+    for order in {"".join(chars) for chars in permutations(decomposed)} if n_marks > 1 else {decomposed}:
+        if _nfd(order) == decomposed:
+            yield from _partly_composed(order, spelt_by)
+
+
+def _partly_composed(order: str, spelt_by: Mapping[str, list[str]]) -> Iterator[str]:
+    """The ways to write characters in this order, any neighbours of them as one."""
+    if not order:
+        yield ""
+    for n in range(1, len(order) + 1):
+        for first in (*spelt_by.get(order[:n], ()), *(order[:n] if n == 1 else ())):
+            yield from (first + rest for rest in _partly_composed(order[n:], spelt_by))
+
+
+def _two_marks(composing: list[tuple[str, str]]) -> Iterator[str]:
+    """Latin letters with a mark that they are composed with, and another before or after it."""
+    for letter, mark in composing:
+        if mark in _LATIN_MARKS and unicodedata.name(letter).startswith("LATIN"):
+            for other in _LATIN_MARKS:
+                yield from (letter + other + mark, letter + mark + other, _nfc(letter + mark) + other)
+
+
+def _applied(rules: Mapping[str, str], text: str) -> str:
+    """What SentencePiece makes of a short text by some rules."""
+    if not text:
+        return ""
+    n = next((n for n in range(len(text), 0, -1) if text[:n] in rules), 0)
+    return rules[text[:n]] + _applied(rules, text[n:]) if n else text[0] + _applied(rules, text[1:])
+
+
+def _letters_of_forms() -> dict[str, str]:
+    """Latin ligatures and Arabic presentation forms, and the letters they stand for."""
+    letters = {}
+    for char in map(chr, [*_LATIN_LIGATURES, *_ARABIC_FORMS]):
+        kind, *numbers = unicodedata.decomposition(char).split() or [""]
+        text = "".join(chr(int(number, 16)) for number in numbers)
+        if kind.startswith("<") and unicodedata.category(text[0]) in ("Ll", "Lo"):  # not a space or a tatweel
+            letters[char] = text
+    return letters

@@ -1,0 +1,102 @@
+"""Divisions of words under a unigram model, drawn by their probability (Kudo 2018, arXiv:1804.10959)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.tokenizer.keys import Ints, Keys, random_numbers
+
+
+class Unigram:
+    """Words of a unigram model, each with the lattice of its divisions: forward filtering, backward sampling.
+
+    A word of n characters has n + 1 nodes, one after the other. Edges lead to a node from those before it, each with
+    its share of the probability of arriving there. E edges.
+    """
+
+    def __init__(self, ids: Mapping[str, int], scores: Sequence[float], alpha: float) -> None:
+        self._scores = [alpha * score for score in scores]
+        self._ids = {piece[:n]: -1 for piece in ids for n in range(1, len(piece))} | dict(ids)
+        """Of each piece; -1: only the beginning of one."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with no word."""
+        self.size = 0
+        self._n_nodes = 0
+        self._limits = np.empty(0, np.int64)
+        """Number of the node that an edge leads to, and in the lower 32 bits the sum of shares up to its own. [E]"""
+        self._edges = np.empty((0, 2), np.int32)
+        """Piece, and its characters. [E, 2]"""
+        self._nodes = np.empty((0, 2), np.int64)
+        """First and last node of each word."""
+        self._new: tuple[list[int], list[tuple[int, int]], list[tuple[int, int]]] = ([], [], [])
+
+    def add(self, pieces: Sequence[int], text: str) -> None:
+        """Work out a word: its text, or one piece without text that is always drawn."""
+        limits, edges, nodes = self._new
+        first, n = self._n_nodes, len(text) or 1
+        nodes.append((first, first + n))
+        self._n_nodes += n + 1
+        arriving: list[list[tuple[float, int, int]]] = [[] for _ in range(n + 1)]  # log-probability, piece, characters
+        if not text:
+            arriving[1].append((0.0, pieces[0], 1))
+        for at in range(n + 1):
+            forward = 0.0
+            if at:
+                if not arriving[at]:
+                    continue  # no division has a border here
+                best = max(arriving[at])[0]
+                shares = [math.exp(edge[0] - best) for edge in arriving[at]]
+                total = sum(shares)
+                forward = best + math.log(total)
+                limits.extend(((first + at) << 32) + round(share / total * (1 << 32)) for share in accumulate(shares))
+                limits[-1] = (first + at + 1) << 32
+                edges.extend(edge[1:] for edge in arriving[at])
+            for end in range(at + 1, len(text) + 1):
+                piece = self._ids.get(text[at:end])
+                if piece is None:
+                    break
+                if piece >= 0:
+                    arriving[end].append((forward + self._scores[piece], piece, end - at))
+
+    def added(self) -> None:
+        """To be called before words are drawn."""
+        limits, edges, nodes = self._new
+        if nodes:
+            self._limits = np.concatenate([self._limits, np.array(limits, np.int64)])
+            self._edges = np.concatenate([self._edges, np.array(edges, np.int32)])
+            self._nodes = np.concatenate([self._nodes, np.array(nodes, np.int64)])
+            self._new = ([], [], [])
+            self.size = len(self._limits)
+
+    def draw(self, words: Ints, keys: Keys) -> tuple[NDArray[np.int32], Ints]:
+        """A division of each word, from its end to its beginning.
+
+        Args:
+            words: their numbers in the order in which they were added. [W]
+            keys: that the draws depend on. [W]
+
+        Returns:
+            Pieces, word by word, and how many each word has. [W]
+        """
+        first, node = self._nodes[words].T
+        n_pieces = np.zeros(len(words), np.int64)
+        steps: list[tuple[Ints, NDArray[np.int32]]] = []
+        going = np.arange(len(words))
+        while len(going):
+            number = (random_numbers(keys[going], len(steps)) >> np.uint64(32)).astype(np.int64)
+            edge = np.searchsorted(self._limits, (node[going] << 32) + number, side="right")
+            pieces, n_characters = self._edges[edge].T
+            steps.append((going, pieces))
+            n_pieces[going] += 1
+            node[going] -= n_characters
+            going = going[node[going] > first[going]]
+        ends = np.cumsum(n_pieces)
+        drawn = np.empty(n_pieces.sum(), np.int32)
+        for nth, (which, pieces) in enumerate(steps):
+            drawn[ends[which] - 1 - nth] = pieces
+        return drawn, n_pieces
