@@ -37,7 +37,14 @@ def prepared(tmp_path):
     ids = IdsStore(tmp_path / "ids.arrow")
     nothing = dict.fromkeys(("held_out", "dropped_too_long", "dropped_nothing_left", "dropped_held_out_source"), 0)
     return Prepared(
-        tokenizer=range(500), ids=ids, valid=[], corpora=[], n_tgt_tokens=2000, max_src_length=20, **nothing
+        tokenizer=range(500),
+        ids=ids,
+        valid=[],
+        corpora=[],
+        n_tgt_tokens=2000,
+        max_src_length=20,
+        respelt_targets=0,
+        **nothing,
     )
 
 

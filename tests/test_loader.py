@@ -1,6 +1,8 @@
 """The loader: every pair once an epoch, the same each time, divided anew where that is asked for."""
 
 import io
+import subprocess
+import sys
 import threading
 from itertools import islice
 from pathlib import Path
@@ -88,6 +90,57 @@ def test_a_text_is_divided_anew_each_epoch_and_with_each_seed(ids, tokenizer):
     assert first == again
     for another in (as_likeliest, later, other):
         assert sum(first[pair] != another[pair] for pair in first) > len(first) / 2
+
+
+def test_updates_hold_the_same_pairs_however_they_are_divided(ids, tokenizer):
+    """So an epoch has as many updates, and a resumed run reads each pair once."""
+    likeliest, some, many = (
+        [sorted(texts(tokenizer, [portion])) for portion in epoch_of(loader(ids, tokenizer, alpha), 2)]
+        for alpha in (0.0, 0.5, 0.1)
+    )
+    assert likeliest == some == many
+
+
+def test_pairs_of_an_update_lie_by_their_new_lengths(ids, tokenizer):
+    for portion in epoch_of(loader(ids, tokenizer, 0.2), 0):
+        lengths = [(len(tgt), len(src)) for src, tgt in zip(portion.src, portion.tgt, strict=True)]
+        assert lengths == sorted(lengths)
+
+
+RESUMED = """
+import sys
+from pathlib import Path
+from seq2seq.config import DataConfig, RunConfig, TrainingConfig
+from seq2seq.corpus import IdsStore
+from seq2seq.tokenizer import Tokenizer
+from seq2seq.training.loader import Loader
+folder, done = Path(sys.argv[1]), int(sys.argv[2])
+config = RunConfig(data=DataConfig(subword_sampling=0.3), training=TrainingConfig(batch_tokens=300, seed=1))
+loader = Loader(IdsStore(folder / "ids.arrow"), Tokenizer((folder / "tokenizer.model").read_bytes()), config)
+updates, then = loader.updates(1, done), None
+while then != 0:
+    portion, epoch, then = next(updates)
+    for n in (1, 2):
+        for share in portion.shares(n):
+            print(epoch, then, [row.tolist() for row in share.src], [row.tolist() for row in share.tgt])
+updates.close()
+"""
+
+
+def test_another_process_resumes_an_epoch_with_the_pairs_and_pieces_that_are_left(tmp_path, ids, tokenizer):
+    """Over one and two shares; SentencePiece's own draws differ from process to process."""
+    (tmp_path / "tokenizer.model").write_bytes(tokenizer.model)
+    whole = epoch_of(loader(ids, tokenizer, 0.3), 1)
+    done = len(whole) // 2
+    program = [sys.executable, "-c", RESUMED, tmp_path, str(done)]
+    environment = {"PYTHONPATH": str(FOLDER.parent.parent)}
+    resumed = subprocess.run(program, capture_output=True, text=True, check=True, env=environment).stdout
+    expected = []
+    for nth, portion in enumerate(whole[done:], done + 1):
+        then = "2 0" if nth == len(whole) else f"1 {nth}"
+        shares = [*portion.shares(1), *portion.shares(2)]
+        expected += [f"{then} {[r.tolist() for r in share.src]} {[r.tolist() for r in share.tgt]}" for share in shares]
+    assert resumed.split("\n") == [*expected, ""]
 
 
 def test_no_text_is_divided_into_more_pieces_than_the_model_holds(ids, tokenizer):

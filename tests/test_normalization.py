@@ -176,6 +176,24 @@ def test_what_it_makes_it_leaves_alone(nfc, text):
     assert nfc(once) == once
 
 
+@pytest.mark.parametrize(
+    ("learnt", "text", "becomes"),
+    [
+        (["ব\u09dfস", "প\u09dcা", "পড\u09bcা"], "হ\u09dfনি হয\u09bcনি", "হ\u09dfনি হ\u09dfনি"),
+        (["বয\u09bcস", "ব\u09dfস", "প\u09dcা"], "হ\u09dfনি হয\u09bcনি পড\u09bcা", "হয\u09bcনি হয\u09bcনি প\u09dcা"),
+        (["क\u093cलम"], "\u0958लम", "क\u093cलम"),
+        (["\u0958लम"], "\u0958लम क\u093cलम", "\u0958लम \u0958लम"),
+        (["\ufb2aלום"], "\ufb2aלום", "\ufb2aלום"),
+    ],
+)  # fmt: skip
+def test_letters_that_nfc_takes_apart_come_out_as_the_training_text_has_them(learnt, text, becomes):
+    """Both spellings are the same to the model; Bengali keyboards write the one, Wikipedia the other."""
+    trained, _ = train_model(iter(PLAIN + learnt), vocab_size=400, tokenizer_type="bpe", normalization="nfc")
+    model = sentencepiece.SentencePieceProcessor(model_proto=trained)
+    assert model.decode(model.encode(text)) == becomes
+    assert model.encode(text) == model.encode(unicodedata.normalize("NFC", text))
+
+
 @pytest.mark.parametrize("text", ["a\u2581b", "\u2581", "\ufdd0", "\ufdd0\ufdd1", "\ufdd0\u2581\u2581 \u2581"])
 def test_the_mark_of_a_space_is_no_space(models, text):
     for model in models.values():

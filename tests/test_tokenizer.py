@@ -157,13 +157,23 @@ def test_nfkc_makes_text_that_it_then_leaves_alone(models, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "becomes"),
-    [(" a  b ", "a b"), ("a\u2028b\x85c", "a b\x85c"), ("ﬁ ½", "fi 1⁄2"), ("e\u0301", "é"), ("ａ\u3000ｂ", "a b"),
-     ("a\xa0b\tc", "a b c"), ("\u200b\ufeff\x01", "")],
+    ("text", "nfc", "nfkc"),
+    [
+        (" a  b ", "a b", "a b"),
+        ("e\u0301", "é", "é"),
+        ("ﬁne ﺍﻟﺴﻼﻡ", "fine السلام", "fine السلام"),
+        ("a\xa0b\u3000c\td\u2028e", "a\xa0b\u3000c\td\u2028e", "a b c d e"),
+        ("，！（ＡＢＣ ½ m² № ™ ①", "，！（ＡＢＣ ½ m² № ™ ①", ",!(ABC 1⁄2 m2 No TM 1"),
+        ("ทำ և ㅋ saⁿ 1º", "ทำ և ㅋ saⁿ 1º", "ท\u0e4d\u0e32 եւ \u110f san 1o"),
+        *((f"a{c}b", f"a{c}b", "a b") for c in "\u200c\u200b\u200e\u200f\u061c\ufeff"),
+        *((f"a{c}b", f"a{c}b", f"a{c}b") for c in "\u200d\xad\u2060\u202b\u2068\0\x80\x85"),
+        *((f"a{c}b", f"a{c}b", "ab") for c in "\x01\x0b\x1f\x7f"),
+    ],
 )  # fmt: skip
-def test_nfkc_and_identity(models, kind, text, becomes):
-    for normalization, expected in (("nfkc", becomes), ("identity", text)):
-        tokenizer = models[kind, normalization]
+def test_what_each_normalization_does(models, kind, text, nfc, nfkc):
+    """README has this table."""
+    for rule, expected in (("nfc", nfc), ("nfkc", nfkc), ("identity", text)):
+        tokenizer = models[kind, rule]
         assert tokenizer.decode(tokenizer.encode([text])) == [expected]
 
 
@@ -309,6 +319,22 @@ def test_lowering_is_told(tmp_path):
     tokenizer = prepared_with(tmp_path, told, vocab_size=8000)
     assert f"vocabulary lowered from 8,000 to {tokenizer.n_pieces:,} pieces: the text holds no more" in told
     assert (tmp_path / "tokenizer.model").read_bytes() == tokenizer.model
+
+
+@pytest.mark.parametrize(("rule", "respelt"), [("nfc", 1), ("nfkc", 3), ("identity", 0)])
+def test_targets_that_are_spelt_otherwise_are_counted(tmp_path, rule, respelt):
+    others = ["10 m²", "e\u0301tude", "می‌خواهم", "two  spaces ", "plain"]
+    write_text_store(tmp_path / "train.text.arrow", map(Pair, TEXT[:200], TEXT[:195] + others))
+    data = DataConfig(langs="de-en", train=("corpus",), valid=("valid",), vocab_size=600, normalization=rule)
+    write_text_store(tmp_path / "valid.text.arrow", [Pair("a", "b")])
+    told: list[str] = []
+    prepared = prepare(tmp_path, data, [CorpusRecord("corpus", "train", 200, "", 0, 0)], told.append)
+    assert prepared.respelt_targets == prepared.record()[-1]["respelt_targets"] == respelt
+    says = f"{respelt} targets are spelt otherwise after data.normalization {rule}: so will translations be"
+    assert (says in told) == (respelt > 0)
+    told.clear()
+    assert prepare(tmp_path, data, prepared.corpora, told.append).respelt_targets == respelt
+    assert (says in told) == (respelt > 0)
 
 
 def test_a_given_model_is_used_as_it_is(tmp_path):

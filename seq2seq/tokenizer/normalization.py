@@ -6,7 +6,9 @@ alone, CTranslate2's users among them, gets what we get.
 
 Text comes back from ``nfc`` byte for byte, except that:
 
-- what Unicode calls the same is spelt as NFC spells it. Marks keep their order, unless their composition needs another;
+- what Unicode calls the same is spelt as NFC spells it. Marks keep their order, unless their composition needs another.
+  The few letters that NFC takes apart, as Bengali য়, are put together again when a text is decoded, if the text that
+  the model was trained on has them so more often;
 - the Latin ligatures U+FB00 to U+FB06, and the Arabic presentation forms of letters, become their letters. Forms that
   stand for whole words or phrases (U+FDF0 to U+FDFF, as ﷲ and ﷺ) are signs of their own, and stay; so do forms of marks
   without a letter, which Unicode spells with a space or a tatweel that nobody wrote;
@@ -16,7 +18,7 @@ The table follows from Python's version of Unicode. Newer ones add rules for new
 """
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import permutations
 
@@ -49,16 +51,30 @@ def normalizer(name: str) -> spm.SentencePieceNormalizer:
     return spm.SentencePieceNormalizer(norm_map=sorted(rules.items()), remove_extra_whitespaces=collapses)
 
 
-def with_denormalizer(model: bytes) -> bytes:
-    """A model of SentencePiece that undoes the escapes of its normalizer when it decodes."""
+def with_denormalizer(model: bytes, name: str, text: Sequence[str]) -> bytes:
+    """A model of SentencePiece that, when it decodes, undoes what its normalizer does to single characters.
+
+    Args:
+        model: trained with ``normalizer(name)``.
+        name: ``nfc`` or ``identity``.
+        text: that the model was trained on.
+    """
+    undone = {escaped: char for char, escaped in _ESCAPES.items()}
+    if name == "nfc":
+        apart = (char for char in set().union(*text) if len(_nfc(char)) > 1)
+        undone |= {_nfc(char): char for char in apart if _count(text, char) > _count(text, _nfc(char))}
     spec = spm.SentencePieceNormalizer(
-        norm_map=[(escaped, text) for text, escaped in _ESCAPES.items()],
+        norm_map=sorted(undone.items()),
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
         escape_whitespaces=False,
     ).serialized_normalizer_spec()
     # What is appended to a message of Protocol Buffers is part of it.
     return model + _DENORMALIZER_SPEC + _varint(len(spec)) + spec
+
+
+def _count(text: Sequence[str], part: str) -> int:
+    return sum(line.count(part) for line in text)
 
 
 def _varint(n: int) -> bytes:

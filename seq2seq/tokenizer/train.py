@@ -78,7 +78,7 @@ def train_model(
             size, grown_from = _another_size(size, grown_from, str(error)), 0
             continue
         model = written.getvalue()
-        return model if normalization == "nfkc" else with_denormalizer(model), size
+        return model if normalization == "nfkc" else with_denormalizer(model, normalization, sample), size
 
 
 def _another_size(size: int, grown_from: int, message: str) -> int:

@@ -43,6 +43,8 @@ class Prepared:
     """Pairs of which normalisation left nothing on a side, as of control characters."""
     dropped_held_out_source: int
     """Training pairs whose source is that of a held-out pair."""
+    respelt_targets: int
+    """Targets to train on that normalisation changes, except for spaces: translations will be spelt so too."""
     n_tgt_tokens: int
     """Target tokens to train on, EOS included."""
     max_src_length: int
@@ -65,6 +67,7 @@ class Prepared:
             "dropped_nothing_left": self.dropped_nothing_left,
             "held_out": self.held_out,
             "dropped_held_out_source": self.dropped_held_out_source,
+            "respelt_targets": self.respelt_targets,
             "kept": self.n_pairs,
         }
         return [*(asdict(c) for c in self.corpora), {"role": "train", "corpus": "all", **drops}]
@@ -110,7 +113,8 @@ def prepare(
         said, tokenizer, ids = before
     else:
         tokenizer = _make_tokenizer(folder, text, set(held_out.tolist()), data, tell, may_grow, model)
-        counts = {"too_long": 0, "nothing_left": 0, "held_out_source": 0, "tgt_tokens": 0, "longest_src": 0}
+        names = ("too_long", "nothing_left", "held_out_source", "respelt", "tgt_tokens", "longest_src")
+        counts = dict.fromkeys(names, 0)
         rows = _encoded(text, tokenizer, set(held_out.tolist()), held_out_sources, data, counts)
         write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
         if not data.tokenizer:  # as the run's configuration names it from now on
@@ -127,6 +131,7 @@ def prepare(
         dropped_too_long=said["too_long"],
         dropped_nothing_left=said["nothing_left"],
         dropped_held_out_source=said["held_out_source"],
+        respelt_targets=said["respelt"],
         n_tgt_tokens=said["tgt_tokens"],
         # Beyond what it has seen a model soon loses the thread; but one token more is no reason to cut.
         max_src_length=min(data.max_length, said["longest_src"] * 5 // 4),
@@ -147,6 +152,9 @@ def _tell_what_is_dropped(prepared: Prepared, data: DataConfig, tell: Tell) -> N
         tell(f"{prepared.dropped_nothing_left:,} pairs dropped: normalisation leaves nothing on a side")
     if prepared.dropped_held_out_source:
         tell(f"{prepared.dropped_held_out_source:,} pairs dropped: their source is held out for validation")
+    if prepared.respelt_targets:
+        rule = f"the rules of {data.tokenizer}" if data.tokenizer else f"data.normalization {data.normalization}"
+        tell(f"{prepared.respelt_targets:,} targets are spelt otherwise after {rule}: so will translations be")
 
 
 def _held_out(n_pairs: int, data: DataConfig) -> "np.ndarray[Any, np.dtype[np.int64]]":
@@ -235,7 +243,8 @@ def _encoded(
         pairs = text.slice(start, min(start + _BLOCK, len(text)))
         src_ids = tokenizer.encode([pair.src for pair in pairs])
         tgt_ids = tokenizer.encode([pair.tgt for pair in pairs])
-        for i, (pair, src, tgt) in enumerate(zip(pairs, src_ids, tgt_ids, strict=True), start):
+        learnt = tokenizer.decode(tgt_ids)
+        for i, (pair, src, tgt, spelt) in enumerate(zip(pairs, src_ids, tgt_ids, learnt, strict=True), start):
             if i in held_out:
                 continue
             if pair.src in held_out_sources:
@@ -247,7 +256,12 @@ def _encoded(
             else:
                 counts["tgt_tokens"] += len(tgt) + 1
                 counts["longest_src"] = max(counts["longest_src"], len(src) + 1)
+                counts["respelt"] += _words(spelt) != _words(pair.tgt)
                 yield src, tgt
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(" ") if word]
 
 
 def _encoded_before(
