@@ -8,7 +8,7 @@ stray carriage returns. Source: Post 2018, arXiv:1804.08771.
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import sacrebleu
@@ -123,8 +123,8 @@ class CorpusResult:
     """By row of ``METRICS``."""
     invalid_utf8: int
     """Lines of the corpus in which bytes were replaced."""
-    segments: SegmentCounts = field(default_factory=SegmentCounts)
-    """Lines that were translated in segments."""
+    segments: SegmentCounts | None = None
+    """Lines that were translated in segments; None where hypotheses were given."""
 
 
 # Blocks this large are sorted by length with profit, and held in memory without harm.

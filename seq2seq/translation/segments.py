@@ -180,14 +180,20 @@ def _spaces(text: str, _: int) -> list[int]:
 
 
 def _anywhere(text: str, n: int) -> list[int]:
-    """In n parts of one length, but not between a letter and its vowel sign or accent."""
-    cuts = []
+    """In n parts of one length, not inside a letter with its accents or vowel signs if that can be."""
+    cuts = set()
     for i in range(1, n):
         cut = len(text) * i // n
-        while cut > 0 and unicodedata.category(text[cut]).startswith("M"):
+        while cut > 0 and _is_inside_a_letter(text, cut):
             cut -= 1
-        cuts.append(cut or len(text) * i // n)
-    return sorted({*cuts} - {0})
+        cuts.add(cut or len(text) * i // n)
+    return sorted(cuts - {0})
+
+
+def _is_inside_a_letter(text: str, at: int) -> bool:
+    is_sign = unicodedata.category(text[at]).startswith("M") or text[at] in "ะาำๅະາຳ\u200d"
+    # Vowels of Thai and Lao that are written before their consonant; marks that join two consonants.
+    return is_sign or text[at - 1] in "เแโใไເແໂໃໄ\u0f84\u1039\u17d2\u094d\u200d"
 
 
 _LEVELS: list[Callable[[str, int], list[int]]] = [_sure_ends, _all_ends, _clause_ends, _spaces, _anywhere]
