@@ -8,7 +8,7 @@ from seq2seq.translation.segments import Divider, Searched, SegmentCounts, _pack
 # Sentences in as many scripts; each is longer than a third of its line, and | stands where a line is to be cut.
 LINES = {
     "en": 'He said: "I am here." |(It was late, very late.) |She cried, “Wait!”',
-    "de": "Das ist z. B. Herr Dr. Müller aus St. Gallen. |Er kam am 3. Mai um 10.30 Uhr an. |Er blieb dort bis zum Oktober 1990.",
+    "de": "Das ist z. B. Dr. Müller aus St. Gallen. |Er kam am 3. Mai um 10.30 Uhr an. |Er blieb hier bis zum Mai.",
     "hi": "यह पहला वाक्य है। |यह दूसरा वाक्य है। |और यह तीसरा वाक्य है।",
     "ur": "یہ پہلا جملہ ہے۔ |یہ دوسرا جملہ ہے۔ |کیا یہ تیسرا ہے؟",
     "ar": "هل هذا هو السؤال الأول؟ |نعم هذا هو الجواب. |هل فهمت ذلك الآن؟",

@@ -371,14 +371,14 @@ def test_what_many_sources_have_is_what_a_model_is_used_to(counts, expected):
     assert usual_sentences(Counter(counts)) == expected
 
 
-def test_a_run_remembers_how_many_sentences_its_sources_had(tmp_path, corpora):
+def test_a_run_remembers_how_many_sentences_its_sources_had(tmp_path, corpora, whole):
     """Of the pairs that it is trained on."""
     prefix = write_corpus(tmp_path / "train", 300, 1)
     with open(f"{prefix}.de", "a") as de, open(f"{prefix}.en", "a") as en:
         de.write("rot! blau\n" * 9 + "rot! blau! gelb! " * 200 + "\n")
         en.write("red! blue\n" * 9 + "red\n")
-    train_it = {"data": {"train": [prefix]}, "training": {"max_updates": 2}}
-    list(train(request(tmp_path / "run", corpora, train_it)))
+    data = {"train": [prefix], "tokenizer": str(whole().folder / "tokenizer.model")}
+    list(train(request(tmp_path / "run", corpora, {"data": data, "training": {"max_updates": 2}})))
     assert read_manifest(tmp_path / "run").max_src_sentences == 2
     assert Translator.load(tmp_path / "run", device="cpu").max_src_sentences == 2
 
