@@ -42,16 +42,20 @@ def test_columns_of_numpy():
 @pytest.mark.parametrize(
     ("given", "error", "says"),
     [
-        ("Guten Morgen!", TypeError, r"a list of strings, not one of str: pass \[text\]"),
-        (b"Guten Morgen!", TypeError, "not one of bytes"),
+        ("Guten Morgen!", TypeError, r"a list of strings, not one str: pass \[text\]"),
+        (b"Guten Morgen!", TypeError, "not one bytes"),
         (None, TypeError, "not NoneType"),
         (5, TypeError, "not int"),
-        (["a", b"b"], TypeError, r"line 1 \(from 0\) is bytes b'b', not a string: decode it"),
+        (["a", b"b"], TypeError, r"line 1 \(counted from 0\) is bytes b'b', not a string: decode it"),
         (["a", None], TypeError, "line 1 .* is NoneType None, not a string: pass ''"),
         ([float("nan")], TypeError, "line 0 .* is float nan"),
         ([["a"]], TypeError, "line 0 .* is list"),
         ([3], TypeError, "line 0 .* is int 3"),
-        (["a", "Ich bin \ud83d müde."], ValueError, r"line 1 \(from 0\) holds half of a surrogate pair, U\+D83D"),
+        (
+            ["a", "Ich bin \ud83d müde."],
+            ValueError,
+            r"line 1 \(counted from 0\) holds half of a surrogate pair, U\+D83D",
+        ),
         (["\udcff"], ValueError, r"U\+DCFF: pass line.encode\('utf-16', 'surrogatepass'\)"),
     ],
 )
