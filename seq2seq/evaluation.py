@@ -18,7 +18,7 @@ from seq2seq.config import parse_langs
 from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import open_output, read_lines
-from seq2seq.translation import Translator, read_langs
+from seq2seq.translation import SegmentCounts, Translator, read_langs
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,8 @@ class CorpusResult:
     """By row of ``METRICS``."""
     invalid_utf8: int
     """Lines of the corpus in which bytes were replaced."""
+    segments: SegmentCounts | None = None
+    """Lines that were translated in segments; None where hypotheses were given."""
 
 
 # Blocks this large are sorted by length with profit, and held in memory without harm.
@@ -140,7 +142,6 @@ def score_run(
     device: str = "auto",
     workers: int | None = None,
     strict: bool = False,
-    warn: Callable[[str], None] | None = None,
 ) -> list[CorpusResult]:
     """Translate each corpus with a run and score the translations.
 
@@ -154,7 +155,6 @@ def score_run(
         device: auto, cpu, cuda or mps.
         workers: that search side by side; None: one for each core.
         strict: refuse text that is not UTF-8.
-        warn: told of lines that are translated in parts.
 
     Raises:
         UserError: as the table of exit codes says.
@@ -180,16 +180,18 @@ def score_run(
         for corpus, pairs, counts in texts:
             began = time.monotonic()
             hypotheses: list[str] = []
+            segments = SegmentCounts()
             for start in range(0, len(pairs), _BLOCK):
                 block = [pair.src for pair in pairs[start : start + _BLOCK]]
-                hypotheses += [best[0].text for best in translator.n_best(block, first_line=start + 1, warn=warn)]
-            translated.append((corpus, pairs, counts, hypotheses, time.monotonic() - began))
+                found = translator.n_best(block, first_line=start + 1, counts=segments)
+                hypotheses += [best[0].text for best in found]
+            translated.append((corpus, pairs, counts, segments, hypotheses, time.monotonic() - began))
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
     results = []
-    for corpus, pairs, counts, hypotheses, seconds in translated:
+    for corpus, pairs, counts, segments, hypotheses, seconds in translated:
         references = [pair.tgt for pair in pairs]
         scores = {name: score(name, hypotheses, references, tgt) for name in metrics}
-        results.append(CorpusResult(corpus, len(pairs), seconds, scores, counts.invalid_utf8))
+        results.append(CorpusResult(corpus, len(pairs), seconds, scores, counts.invalid_utf8, segments))
     return results
 
 

@@ -341,6 +341,7 @@ EVIL_NAMES = [
         {"length_penalty": -0.5},
         {"max_src_length": 1},
         {"max_src_length": 1.5},
+        {"max_src_sentences": 0},
         {"limits": {"max_updates": "3"}},
         {"limits": None},
         {"seconds": None},

@@ -312,8 +312,18 @@ class TestTranslate:
         assert (lines[0], lines[10], lines[14]) == (b"c b a", b"b a", b"a b")
         assert [i for i, line in enumerate(lines) if not line.strip()][:2] == [1, 2]
         assert lines[13].strip() == b""
-        assert "line 12 has" in outcome.err  # too long: translated in parts
+        assert "line 10 has 26 tokens" in outcome.err  # too long: translated in segments
+        assert "3 lines were translated in segments" in outcome.err
         assert "1 lines held bytes that are not UTF-8" in outcome.err
+
+    @pytest.mark.parametrize("n", [1, 60])
+    def test_lines_in_segments_are_reported_at_the_first_and_at_the_end(self, cli, reverser, tmp_path, n):
+        (tmp_path / "in").write_text("a b\n" + "a! b! c\n" * n)
+        outcome = cli("translate", reverser, "-i", tmp_path / "in", "-b", 1)
+        assert len(outcome.out.splitlines()) == n + 1
+        first = "warning: line 2 has 3 sentences, more than the 1 this model is used to: translated in 3 segments"
+        total = f"{n} lines were translated in segments: 0 had too many tokens for this model, {n} too many sentences"
+        assert outcome.err.splitlines() == [first, f"warning: {total}"][: min(n, 2)]
 
     def test_strict_refuses_what_is_not_utf8(self, cli, reverser, tmp_path):
         (tmp_path / "in").write_bytes(b"a b\n\xff\n")
@@ -767,6 +777,18 @@ class TestEval:
         assert list(first["metrics"]) == ["bleu", "chrf"]
         assert first["metrics"]["bleu"]["score"] > 99
         assert first["metrics"]["bleu"]["signature"].startswith("nrefs:1|")
+
+    def test_lines_in_segments_are_counted_once(self, cli, reverser, tmp_path):
+        lines = ["a b", "a! b c? d", *["a b c d e f g h i j k"] * 5, "a b"]
+        corpus = write_reversal(tmp_path / "long", lines)
+        outcome = cli("eval", reverser, corpus, "-m", "chrf", "--json")
+        assert json.loads(outcome.out)["corpora"][0]["segmented"] == {"too_long": 5, "several_sentences": 1}
+        assert [line for line in outcome.err.splitlines() if "segments" in line] == [
+            f"warning: {corpus}: 6 lines were translated in segments: 5 had too many tokens for this model, "
+            "1 too many sentences"
+        ]
+        outcome = cli("eval", "--hyp", f"{corpus}.ab", f"{corpus}.ba", "-m", "chrf", "--json")
+        assert json.loads(outcome.out)["corpora"][0]["segmented"] is None
 
     def test_hypotheses_are_kept_and_can_be_scored_alone(self, cli, reverser, corpus, tmp_path):
         kept = tmp_path / "hypotheses"

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from seq2seq.training import Request, learner, replicas, train
 from seq2seq.training import run as training_run
 from seq2seq.training.advice import Advice
 from seq2seq.training.learner import Learner
+from seq2seq.training.prepare import usual_sentences
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
 from seq2seq.training.run import Run
 from seq2seq.training.state import BudgetState, TrainingState
@@ -349,6 +351,45 @@ def test_without_validation_pairs_the_same_ones_are_held_out(tmp_path):
         assert totals["dropped_held_out_source"] > 0
         assert totals["kept"] + totals["held_out"] + totals["dropped_held_out_source"] == 300
     assert samples[0] == samples[1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({}, 1),
+        ({1: 28934, 2: 64, 3: 1, 4: 1}, 1),  # Multi30k, German
+        ({1: 4680, 2: 1808, 3: 317, 4: 41, 5: 2, 6: 5}, 3),  # a New Testament, Swahili
+        ({1: 6202, 2: 590, 3: 55, 4: 5, 5: 1}, 2),  # the same, Spanish
+        ({1: 99, 2: 1}, 2),
+        ({1: 199, 2: 1}, 1),
+        ({1: 100, 7: 1}, 1),
+        ({1: 99, 7: 1}, 7),
+        ({3: 5}, 3),
+    ],
+)
+def test_what_many_sources_have_is_what_a_model_is_used_to(counts, expected):
+    assert usual_sentences(Counter(counts)) == expected
+
+
+def test_a_run_remembers_how_many_sentences_its_sources_had(tmp_path, corpora, whole):
+    """Of the pairs that it is trained on."""
+    prefix = write_corpus(tmp_path / "train", 300, 1)
+    with open(f"{prefix}.de", "a") as de, open(f"{prefix}.en", "a") as en:
+        de.write("rot! blau\n" * 9 + "rot! blau! gelb! " * 200 + "\n")
+        en.write("red! blue\n" * 9 + "red\n")
+    data = {"train": [prefix], "tokenizer": str(whole().folder / "tokenizer.model")}
+    list(train(request(tmp_path / "run", corpora, {"data": data, "training": {"max_updates": 2}})))
+    assert read_manifest(tmp_path / "run").max_src_sentences == 2
+    assert Translator.load(tmp_path / "run", device="cpu").max_src_sentences == 2
+
+
+def test_a_run_that_an_earlier_version_prepared_does_not_know_sentences(tmp_path, corpora, nearly_done):
+    run = nearly_done.copied_to(tmp_path / "run")
+    prepared = json.loads((run / "prepared/prepared.json").read_text())
+    assert prepared.pop("max_src_sentences") == 1
+    (run / "prepared/prepared.json").write_text(json.dumps(prepared))
+    list(train(request(run, corpora)))
+    assert read_manifest(run).max_src_sentences is None
 
 
 def test_what_is_dropped_is_counted_aloud_and_kept_in_the_manifest(tmp_path):

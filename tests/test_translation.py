@@ -1,10 +1,16 @@
 """Lines to translated lines: order, independence of neighbours, long lines, memory that runs out, workers."""
 
+import copy
+import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,8 +27,7 @@ from seq2seq.model import build_model
 from seq2seq.model.cached import CachedTransformer
 from seq2seq.process import Forked
 from seq2seq.tokenizer import BOS, EOS
-from seq2seq.translation import Translator, length_batches, load_weights, pick_device
-from seq2seq.translation.batches import split_long
+from seq2seq.translation import SegmentCounts, Translator, length_batches, load_weights, pick_device
 from seq2seq.translation.device import pick_dtype
 from seq2seq.translation.workers import _in_processes, _in_threads
 
@@ -88,7 +93,7 @@ def _texts(reverser, lines: list[str], beam_size: int, batch_tokens: int) -> lis
 _OPEN: dict[tuple[int, int], Translator] = {}
 
 
-class TestLongLines:
+class TestSegments:
     """The reverser has seen six letters at most, and is asked for no more in one piece."""
 
     @pytest.fixture
@@ -96,36 +101,91 @@ class TestLongLines:
         monkeypatch.setattr(translator, "max_src_length", 7)
         return translator
 
-    def test_cut_at_spaces_where_no_sentence_ends(self, translator):
-        warnings: list[str] = []
+    def test_long_lines_are_translated_in_segments(self, translator):
+        counts = SegmentCounts()
         line = " ".join("abcdefghabcdefgh")
-        best = translator.n_best(["a b", line], first_line=40, warn=warnings.append)
+        best = translator.n_best(["a b", line], first_line=40, counts=counts)
         assert best[1][0].text == " ".join([*"fedcba", *"dcbahg", *"hgfe"])
-        assert warnings == ["line 41 has 16 tokens, more than the 6 this model is used to: translated in 3 parts"]
+        assert counts.first == (
+            "line 41 has 16 tokens, more than the 6 this model is used to: translated in 3 segments"
+        )
+        assert (counts.too_long, counts.several_sentences) == (1, 0)
 
-    def test_cut_at_sentence_ends_first(self, translator):
-        tokenizer = translator.tokenizer
-        parts = split_long("a b. c d! e f?", tokenizer, 5)
-        assert [tokenizer.decode([part])[0] for part in parts] == ["a b.", "c d!", "e f?"]
+    @pytest.mark.parametrize("line", ["a b c\nd e", "a b c\n\n d e\n"])
+    def test_a_string_of_several_lines_becomes_one(self, translator, line):
+        assert translator.translate([line, "f g"]) == ["c b a e d", "g f"]
 
-    def test_a_word_without_spaces_is_cut_anywhere(self, translator):
-        parts = split_long("x" * 100, translator.tokenizer, 6)
-        assert all(0 < len(part) <= 6 for part in parts)
-        assert "".join(translator.tokenizer.decode(parts)).replace(" ", "") == "x" * 100
+    def test_training_remembers_how_many_sentences_sources_had(self, translator):
+        assert translator.max_src_sentences == 1
+        assert translator.translate(["a b! c d? e"]) == [" ".join(translator.translate(["a b!", "c d?", "e"]))]
 
-    @pytest.mark.parametrize("line", ["a " * 500, "abc. " * 99, "。" * 50, "x" * 999, "  a   b ." * 40])
-    def test_nothing_is_lost_and_no_part_is_too_long(self, translator, line):
-        tokenizer = translator.tokenizer
-        parts = split_long(line, tokenizer, 6)
-        assert all(0 < len(part) <= 6 for part in parts)
-        kept = "".join(tokenizer.decode([part])[0] for part in parts)
-        assert "".join(kept.split()) == "".join(tokenizer.decode(tokenizer.encode([line]))[0].split())
+    def test_a_run_that_does_not_know_translates_the_whole(self, translator, monkeypatch):
+        divided = translator.hypotheses(["a b! c d"])[0]
+        monkeypatch.setattr(translator, "max_src_length", 100)
+        monkeypatch.setattr(translator, "max_src_sentences", None)
+        assert (len(divided), len(translator.hypotheses(["a b! c d"])[0])) == (2, 1)
 
-    def test_the_score_is_the_mean_of_the_parts(self, translator):
-        line = " ".join("abcdefgh")
-        (whole,) = translator.n_best([line])[0]
-        parts = [t[0].score for t in translator.n_best(["a b c d e f", "g h"])]
+    def test_the_score_is_the_mean_of_the_segments(self, translator):
+        (whole,) = translator.n_best([" ".join("abcdefgh")])[0]
+        parts = [t[0].score for t in translator.n_best(["a b c d", "e f g h"])]
         assert whole.score == pytest.approx(sum(parts) / 2, abs=1e-6)
+
+    def test_segments_of_a_language_without_spaces(self, translator, monkeypatch):
+        monkeypatch.setattr(translator, "langs", ("ab", "zh_Hant"))
+        assert translator.translate(["a b\nc d"]) == ["b ad c"]
+
+
+FORKING = """
+import multiprocessing, sys
+from seq2seq import Translator
+translator = Translator.load(sys.argv[1])
+def work(line):
+    return translator.translate([line]) + Translator.load(sys.argv[1]).translate([line])
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map_async(work, ["a b c", "d e"]).get(40))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch is forked on Linux alone")
+def test_a_child_forked_from_a_process_of_several_threads_translates(reverser):
+    """As under gunicorn --preload. OpenMP's threads are missing in the child."""
+    two = {**os.environ, "OMP_NUM_THREADS": "2"}
+    words = [sys.executable, "-W", "ignore", "-c", FORKING, str(reverser)]
+    done = subprocess.run(words, env=two, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[['c b a', 'c b a'], ['e d', 'e d']]", done.stderr
+
+
+class TestCopies:
+    """By run folder: the packed weights of a model that translates cannot be copied."""
+
+    @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+    def test_a_copy_is_loaded_from_the_folder(self, reverser, again, monkeypatch, tmp_path):
+        monkeypatch.chdir(reverser.parent)
+        translator = Translator.load(reverser.name, device="cpu", decoding={"beam_size": 3, "n_best": 2}, workers=1)
+        monkeypatch.chdir(tmp_path)  # as another process may be elsewhere
+        other = again(translator)
+        assert other is not translator
+        assert (other.config, other.device, other._n_workers) == (translator.config, translator.device, 1)
+        assert other.identity == translator.identity
+        assert other.translate(LINES[:5]) == translator.translate(LINES[:5])
+        assert again(other).translate(["a b"]) == ["b a"]
+
+    def test_one_that_was_not_loaded_says_so(self, translator):
+        made = Translator(translator.model, translator.tokenizer, DecodingConfig(), max_src_length=9)
+        with pytest.raises(TypeError, match=r"only a Translator from Translator\.load can be copied"):
+            copy.deepcopy(made)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+    def test_pools_of_processes(self, translator, method):
+        with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+            assert pool.submit(translator.translate, ["a b c"]).result(60) == ["c b a"]
+
+
+@pytest.mark.parametrize("call", ["translate", "n_best", "hypotheses"])
+def test_a_single_string_is_no_list_of_lines(translator, call):
+    with pytest.raises(TypeError, match=r"pass \[text\]"):
+        getattr(translator, call)("a b c")
 
 
 class TestBatches:
@@ -179,8 +239,10 @@ class TestAttention:
         assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in shown.weights)
         assert len(shown.weights) == len(shown.weights[0]) == 6
 
-    @pytest.mark.parametrize(("line", "translation_of_it"), [("", "a"), ("a", ""), (" ", "a"), ("a " * 9, "a")])
-    def test_there_is_nothing_to_show_of_a_blank_side_or_of_parts(self, translator, line, translation_of_it):
+    @pytest.mark.parametrize(
+        ("line", "translation_of_it"), [("", "a"), ("a", ""), (" ", "a"), ("a " * 9, "a"), ("a! b", "b a")]
+    )
+    def test_there_is_nothing_to_show_of_a_blank_side_or_of_segments(self, translator, line, translation_of_it):
         assert translator.attention(line, translation_of_it) is None
 
     def test_there_is_nothing_to_show_beyond_learned_positions(self, translator):

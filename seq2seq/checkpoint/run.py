@@ -33,7 +33,7 @@ from seq2seq.checkpoint.sealed import (
     unseal,
     write_sealed,
 )
-from seq2seq.config.records import Count, Flag, Integer, Length, NotNegative, Real, parse_record, record
+from seq2seq.config.records import AtLeastOne, Count, Flag, Integer, Length, NotNegative, Real, parse_record, record
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import sync_folder
 
@@ -72,6 +72,8 @@ class Manifest:
     """Exponent α chosen on validation when training ended; None: not chosen, or given in the configuration."""
     max_src_length: Length | None = None
     """Longest source that is translated in one piece, in tokens, EOS included; None: ``data.max_length``."""
+    max_src_sentences: AtLeastOne | None = None
+    """Most sentences of a source that is translated in one piece; None: no limit."""
     vocab_size: Count | None = None
     """Pieces of the joint vocabulary, language tags not counted."""
     limits: Limits = field(default_factory=Limits)

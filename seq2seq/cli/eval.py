@@ -33,7 +33,6 @@ def eval_command(
     strict: Strict = False,
 ) -> None:
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
-    from seq2seq.cli.console import print_warning
     from seq2seq.cli.report import print_results, run_and_corpus, wrong_words
     from seq2seq.evaluation import parse_metrics, score_file, score_run
 
@@ -51,6 +50,5 @@ def eval_command(
         results = score_run(
             Path(words[0]), words[1:], names,
             langs=langs, output=output, decoding=decoding, device=device, workers=workers, strict=strict,
-            warn=print_warning,
         )  # fmt: skip
     print_results(results, as_json=as_json)

@@ -33,6 +33,8 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     for result in results:
         if result.invalid_utf8:
             print_warning(f"{result.corpus}: {result.invalid_utf8:,} lines held bytes that are not UTF-8")
+        if result.segments is not None and result.segments.first:
+            print_warning(f"{result.corpus}: {result.segments.total()}")
     text = json.dumps(_as_json(results), ensure_ascii=False) + "\n" if as_json else _as_text(results)
     with open_output("-") as out:
         out.write(text.encode("utf-8", "replace"))
@@ -45,6 +47,12 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
                 "corpus": result.corpus,
                 "sentences": result.sentences,
                 "seconds": result.seconds,
+                "segmented": None
+                if result.segments is None
+                else {
+                    "too_long": result.segments.too_long,
+                    "several_sentences": result.segments.several_sentences,
+                },
                 "metrics": {
                     name: {"score": score.value, "signature": score.signature} for name, score in result.scores.items()
                 },

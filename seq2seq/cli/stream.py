@@ -9,7 +9,7 @@ from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.console import print_note, print_warning
 from seq2seq.cli.progress import show_progress
 from seq2seq.lines import LineReader, TextCounts, open_input
-from seq2seq.translation import Translation, Translator
+from seq2seq.translation import SegmentCounts, Translation, Translator
 
 
 def translate_with(
@@ -65,7 +65,7 @@ def translate_stream(
         strict: refuse input that is not UTF-8.
         resume: go on where a translation to this path was interrupted.
     """
-    counts = TextCounts()
+    counts, segments = TextCounts(), SegmentCounts()
     answer = "n-best" if ranked else "scores" if scores else "text"
     with open_input(source) as stream:
         reader = LineReader(stream, "stdin" if source == "-" else source, strict=strict, counts=counts)
@@ -75,14 +75,16 @@ def translate_stream(
         ):
             size = WindowSize(translator.expected_pace(), on_gpu=translator.device.type != "cpu")
             while window := reader.read_window(size.lines, WINDOW_BYTES):
-                began = time.monotonic()
+                began, warned = time.monotonic(), segments.first
                 found = translator.n_best(
                     window,
                     first_line=answers.n_lines + 1,
-                    warn=print_warning,
+                    counts=segments,
                     scored=ranked or scores,
                     tell=partial(reached, answers.n_lines, len(window)),
                 )
+                if segments.first and not warned:
+                    print_warning(segments.first)
                 size.took(len(window), time.monotonic() - began)
                 text = "".join(
                     _format(index, best, ranked=ranked, scores=scores)
@@ -94,6 +96,8 @@ def translate_stream(
                     for line, best in zip(window, found, strict=True):
                         if picture := translator.attention(line, best[0].text):
                             draw_attention(picture)
+    if segments.too_long + segments.several_sentences > 1:
+        print_warning(segments.total())
     if counts.invalid_utf8:
         print_warning(f"{counts.invalid_utf8:,} lines held bytes that are not UTF-8; they were replaced by U+FFFD")
 

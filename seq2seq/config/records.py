@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 # JSON has types of its own: `true` and "1" are no numbers.
 Count = Annotated[StrictInt, Field(ge=0)]
+AtLeastOne = Annotated[StrictInt, Field(ge=1)]
 Length = Annotated[StrictInt, Field(ge=2)]
 """In tokens, EOS included."""
 Flag = StrictBool

@@ -75,7 +75,13 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
     with _whole_folder(folder) as new:
         spec.save(str(new))
         (new / "tokenizer.model").write_bytes(tokenizer.model)
-        text = readme(config, quantization=quantization, n_positions=n_positions, max_src_length=longest_src)
+        text = readme(
+            config,
+            quantization=quantization,
+            n_positions=n_positions,
+            max_src_length=longest_src,
+            max_src_sentences=manifest.max_src_sentences,
+        )
         (new / "README.md").write_text(text, encoding="utf-8", newline="\n")
         n_bytes = sum(path.stat().st_size for path in new.iterdir())
         aside = move_aside(folder) if overwrite and _is_taken(folder) else None

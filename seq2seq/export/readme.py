@@ -30,7 +30,9 @@ for result in results:
 """
 
 
-def readme(config: RunConfig, *, quantization: str, n_positions: int | None, max_src_length: int) -> str:
+def readme(
+    config: RunConfig, *, quantization: str, n_positions: int | None, max_src_length: int, max_src_sentences: int | None
+) -> str:
     """The text, in Markdown.
 
     Args:
@@ -38,6 +40,7 @@ def readme(config: RunConfig, *, quantization: str, n_positions: int | None, max
         quantization: how the weights are kept.
         n_positions: rows of the table of positions; None where there is none.
         max_src_length: longest source of training, in tokens, EOS included.
+        max_src_sentences: most sentences of a source of training; None: unknown.
     """
     src, tgt = parse_langs(config.data.langs)
     decoding = config.decoding
@@ -50,6 +53,7 @@ def readme(config: RunConfig, *, quantization: str, n_positions: int | None, max
         .replace("MAX_LENGTH", longest)
         .replace("BATCH_TOKENS", str(decoding.batch_tokens or max(1, _BATCH_TOKENS // decoding.beam_size)))
     )
+    sentences = "" if max_src_sentences is None else f" or {max_src_sentences:,} sentences"
     text = f"""# {src} → {tgt}, for CTranslate2
 
 Exported by seq2seq; the weights are kept as {quantization}. `pip install ctranslate2 sentencepiece`, then:
@@ -64,8 +68,8 @@ Saved as `translate.py` in this folder, it is run as `python translate.py < text
 - The settings above are those of the run. Scores are seq2seq's: log-probability / length^α, the end of the sentence
   counted.
 - The symbols for what is unknown, for the start, for padding and for language tags never come out.
-- Split lines of more than {max_src_length - 1:,} pieces, as `seq2seq translate` does by itself: the model was trained
-  on no longer ones. CTranslate2 cuts off what goes beyond 1,024 (`max_input_length`).
+- Split lines of more than {max_src_length - 1:,} pieces{sentences}, as `seq2seq translate` does by itself: the model
+  was trained on no longer ones. CTranslate2 cuts off what goes beyond 1,024 (`max_input_length`).
 - With several beams CTranslate2 ends a search with as many finished hypotheses as there are beams (`patience`);
   seq2seq goes on while a live one is ten times likelier than all of them, which happens where a model is very sure of
   itself: only then may lines come out differently.

@@ -6,6 +6,7 @@ run that was killed here begins here again. What is read into memory does not gr
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from seq2seq.corpus import IdsStore, Pair, TextStore, write_ids_store
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.training.corpora import CorpusRecord, Tell
+from seq2seq.translation import n_sentences
 
 # Pairs are held out with this seed whatever the run's own: two runs on one corpus are validated on
 # the same pairs.
@@ -49,6 +51,8 @@ class Prepared:
     """Target tokens to train on, EOS included."""
     max_src_length: int
     """Longest source to ask the model for, in tokens, EOS included: a little more than it was shown."""
+    max_src_sentences: int | None = None
+    """Most sentences to ask it for at once; None: prepared by a version that did not count them."""
 
     @property
     def tokenizer_sha256(self) -> str:
@@ -115,11 +119,13 @@ def prepare(
         tokenizer = _make_tokenizer(folder, text, set(held_out.tolist()), data, tell, may_grow, model)
         names = ("too_long", "nothing_left", "held_out_source", "respelt", "tgt_tokens", "longest_src")
         counts = dict.fromkeys(names, 0)
-        rows = _encoded(text, tokenizer, set(held_out.tolist()), held_out_sources, data, counts)
+        sentences: Counter[int] = Counter()
+        rows = _encoded(text, tokenizer, set(held_out.tolist()), held_out_sources, data, counts, sentences)
         write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
         if not data.tokenizer:  # as the run's configuration names it from now on
             key["vocab_size"] = max(data.vocab_size, tokenizer.n_pieces)
         said = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
+        said["max_src_sentences"] = usual_sentences(sentences)
         write_atomic(folder / "prepared.json", json.dumps(said).encode())
         ids = IdsStore(folder / "train.ids.arrow")
     prepared = Prepared(
@@ -135,6 +141,7 @@ def prepare(
         n_tgt_tokens=said["tgt_tokens"],
         # Beyond what it has seen a model soon loses the thread; but one token more is no reason to cut.
         max_src_length=min(data.max_length, said["longest_src"] * 5 // 4),
+        max_src_sentences=said.get("max_src_sentences"),
     )
     _tell_what_is_dropped(prepared, data, tell)
     if not prepared.n_pairs:
@@ -237,8 +244,9 @@ def _encoded(
     held_out_sources: set[str],
     data: DataConfig,
     counts: dict[str, int],
+    sentences: "Counter[int]",
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """The ids of every pair to train on; counts what is dropped, and why."""
+    """The ids of every pair to train on; counts what is dropped, and why, and sources by their number of sentences."""
     for start in range(0, len(text), _BLOCK):
         pairs = text.slice(start, min(start + _BLOCK, len(text)))
         src_ids = tokenizer.encode([pair.src for pair in pairs])
@@ -257,11 +265,26 @@ def _encoded(
                 counts["tgt_tokens"] += len(tgt) + 1
                 counts["longest_src"] = max(counts["longest_src"], len(src) + 1)
                 counts["respelt"] += _words(spelt) != _words(pair.tgt)
+                sentences[n_sentences(pair.src)] += 1
                 yield src, tgt
 
 
 def _words(text: str) -> list[str]:
     return [word for word in text.split(" ") if word]
+
+
+def usual_sentences(counts: "Counter[int]") -> int:
+    """The most sentences that at least 1 in 100 sources have, or more than so many: what a model learns to translate.
+
+    Args:
+        counts: sources by their number of sentences.
+    """
+    so_many = counts.total()
+    for n in sorted(counts):
+        so_many -= counts[n]
+        if 100 * so_many < counts.total():  # have more than n
+            return n
+    return 1
 
 
 def _encoded_before(

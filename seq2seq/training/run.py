@@ -72,6 +72,7 @@ class Run:
             config.data.max_length,
             prepared.max_src_length,
             parse_langs(config.data.langs)[1],
+            prepared.max_src_sentences,
         )
         budget = Budget(
             most_updates=most_updates,
@@ -191,6 +192,7 @@ class Run:
             update=update,
             finished=False,
             max_src_length=self.prepared.max_src_length,
+            max_src_sentences=self.prepared.max_src_sentences,
             vocab_size=self.prepared.tokenizer.n_pieces,
             limits=state.limits,
             max_updates=state.config.training.max_updates,

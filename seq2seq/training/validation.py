@@ -13,7 +13,7 @@ from seq2seq.decoding import Hypothesis, length_penalty
 from seq2seq.evaluation import score
 from seq2seq.model.transformer import Transformer, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
-from seq2seq.translation import Translator, greedy_of, length_batches
+from seq2seq.translation import Searched, Translator, greedy_of, join_segments, length_batches
 
 # Tried for the length penalty: beyond these, hypotheses are too short or too long on any data.
 ALPHAS = [round(0.2 * i, 1) for i in range(2, 11)]
@@ -45,7 +45,7 @@ class Scores:
 class ValidationSet:
     """Validation pairs, as text and as ids.
 
-    Pairs longer than ``max_length`` are translated in parts, but their loss is left out: the model
+    Pairs longer than ``max_length`` are translated in segments, but their loss is left out: the model
     was never shown such a length.
     """
 
@@ -54,6 +54,7 @@ class ValidationSet:
     max_length: int
     max_src_length: int
     target_language: str
+    max_src_sentences: int | None = None
 
     def n_tgt_tokens(self) -> int:
         """Of all references, EOS included."""
@@ -70,7 +71,7 @@ class ValidationSet:
         loss = self._loss(model, check)
         order = self._by_length()
         by_length: list[str] = []
-        translator = Translator(model, self.tokenizer, greedy_of(decoding), max_src_length=self.max_src_length)
+        translator = self._translator(model, greedy_of(decoding))
         for rows in _blocks(order, translator):
             check()
             by_length += translator.translate([self.pairs[i].src for i in rows])
@@ -114,34 +115,44 @@ class ValidationSet:
         references = [pair.tgt for pair in self.pairs]
         if not any(reference.strip() for reference in references):
             return 1.0, None
-        found: list[list[list[Hypothesis]]] = []
+        found: list[list[Searched]] = []
         best = (-1.0, 1.0)
         for alpha in ALPHAS:
             if not found or decoding.stopping == "exact":
                 config = replace(decoding, n_best=decoding.beam_size, length_penalty=alpha)
                 found = self._search(model, config, check)
             texts = [
-                " ".join(text for text in self.tokenizer.decode([_best(h, alpha) for h in parts]) if text)
-                for parts in found
+                join_segments(
+                    self.tokenizer.decode([_best(h, alpha) for h, _ in segments]), segments, self.target_language
+                )
+                for segments in found
             ]
             bleu = score("bleu", texts, references, self.target_language).value
             # On a tie the value nearest to 1 wins: a tiny validation set should not choose an extreme.
             best = max(best, (bleu, alpha), key=lambda b: (round(b[0], 6), -abs(b[1] - 1.0)))
         return best[1], best[0]
 
-    def _search(
-        self, model: Transformer, config: DecodingConfig, check: Callable[[], None]
-    ) -> list[list[list[Hypothesis]]]:
-        """All hypotheses of each part of each source."""
+    def _search(self, model: Transformer, config: DecodingConfig, check: Callable[[], None]) -> list[list[Searched]]:
+        """All hypotheses of each segment of each source."""
         order = self._by_length()
-        found: list[list[list[Hypothesis]]] = [[] for _ in order]
-        translator = Translator(model, self.tokenizer, config, max_src_length=self.max_src_length)
+        found: list[list[Searched]] = [[] for _ in order]
+        translator = self._translator(model, config)
         for rows in _blocks(order, translator):
             check()
             searched = translator.hypotheses([self.pairs[i].src for i in rows])
-            for i, parts in zip(rows, searched, strict=True):
-                found[i] = parts
+            for i, segments in zip(rows, searched, strict=True):
+                found[i] = segments
         return found
+
+    def _translator(self, model: Transformer, decoding: DecodingConfig) -> Translator:
+        return Translator(
+            model,
+            self.tokenizer,
+            decoding,
+            max_src_length=self.max_src_length,
+            max_src_sentences=self.max_src_sentences,
+            langs=("", self.target_language),
+        )
 
     def _by_length(self) -> list[int]:
         """Blocks of similar lengths, so that a signal is heard soon and little is padded."""

@@ -1,9 +1,8 @@
-"""Sources cut and grouped for the model, and searched a batch at a time.
+"""Sources grouped for the model, and searched a batch at a time.
 
 Shapes: B sentences, S source length.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,11 +13,10 @@ from seq2seq.config import DecodingConfig
 from seq2seq.decoding import Batch, Hypothesis, Model, search
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.transformer import padding_mask
-from seq2seq.tokenizer import EOS, PAD, Tokenizer
+from seq2seq.tokenizer import EOS, PAD
 from seq2seq.transfer import sent
 from seq2seq.translation.device import is_out_of_memory
-
-Ids = list[int]
+from seq2seq.translation.segments import Ids
 
 
 def length_batches(units: Sequence[Ids], batch_tokens: int, *, shares: int = 1) -> Iterator[list[int]]:
@@ -115,31 +113,3 @@ def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> Batch:
         limits = [min(limit, job.most) for limit in limits]
     src, mask = sent(src, job.device), None if mask is None else sent(mask, job.device)
     return Batch(src, mask, limits, names=indices)
-
-
-_SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\s]+|(?<=[。！？])")
-
-
-def split_long(line: str, tokenizer: Tokenizer, most: int) -> list[Ids]:
-    """Cut a line into parts of at most ``most`` tokens: at sentence ends, else at spaces, else anywhere."""
-    parts: list[Ids] = []
-    for sentences in _pack(_SENTENCE_END.split(line), tokenizer, most):
-        if len(sentences) <= most:
-            parts.append(sentences)
-        else:
-            text = tokenizer.decode([sentences])[0]
-            for words in _pack(text.split(" "), tokenizer, most):
-                # A single word that is too long has no better place to be cut at.
-                parts.extend(words[i : i + most] for i in range(0, len(words), most))
-    return [part for part in parts if part]
-
-
-def _pack(pieces_of_text: Sequence[str], tokenizer: Tokenizer, most: int) -> Iterator[Ids]:
-    """Join neighbouring pieces of text while they fit; a piece that is too long comes alone."""
-    packed: Ids = []
-    for ids in tokenizer.encode(pieces_of_text):
-        if packed and len(packed) + len(ids) > most:
-            yield packed
-            packed = []
-        packed = packed + ids
-    yield packed

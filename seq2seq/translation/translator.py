@@ -2,15 +2,15 @@
 
 Lines become pieces, pieces become batches sorted by length, batches are searched, and the best
 hypotheses go back to the places of their lines. A blank line stays blank and never reaches the
-model; a line too long for the model is translated in parts.
+model; a line that is longer than the model is used to is translated in segments.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -23,17 +23,11 @@ from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer import Transformer
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
-from seq2seq.translation.batches import (
-    BATCHES_AT_ONCE,
-    Found,
-    Ids,
-    SearchJob,
-    length_batches,
-    search_batches,
-    split_long,
-)
+from seq2seq.translation.arguments import checked_lines
+from seq2seq.translation.batches import BATCHES_AT_ONCE, Found, SearchJob, length_batches, search_batches
 from seq2seq.translation.device import fitting_batch_tokens, pick_device, pick_dtype
 from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, max_src_length, read_run
+from seq2seq.translation.segments import Divider, Ids, Searched, Segment, SegmentCounts, join_segments
 from seq2seq.translation.workers import cores, shared_out
 
 
@@ -43,7 +37,7 @@ class Translation:
 
     text: str
     score: float
-    """log-probability / length^α in nats; the mean over the parts of a line translated in parts."""
+    """log-probability / length^α in nats; the mean over the segments of a line."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +67,7 @@ class Translator:
         tokenizer: its own.
         config: beams, length penalty, batch size.
         max_src_length: longest source the model is asked for in one piece, in tokens, EOS included.
+        max_src_sentences: most sentences that it is asked for in one piece; None: no limit.
         langs: source and target language.
         workers: that search side by side, on a CPU; None: one for each core.
         identity: says which weights these are.
@@ -86,6 +81,7 @@ class Translator:
         config: DecodingConfig,
         *,
         max_src_length: int,
+        max_src_sentences: int | None = None,
         langs: tuple[str, str] = ("", ""),
         workers: int | None = None,
         identity: str = "",
@@ -96,12 +92,14 @@ class Translator:
         self.tokenizer = tokenizer
         self.config = config
         self.max_src_length = max_src_length
+        self.max_src_sentences = max_src_sentences
         self.langs = langs
         self.identity = identity
         self._cached = CachedTransformer(model, shortlist, n_control=tokenizer.n_control, greedy=config.beam_size == 1)
         # Tokens that there are positions for.
         self._most = model.config.max_positions if model.config.positions == "learned" else None
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
+        self._again: Callable[[], Translator] | None = None
         self._threads = 1 if self.device.type == "cpu" else cores()  # that text becomes pieces in, and pieces text
 
     @classmethod
@@ -136,56 +134,76 @@ class Translator:
             )
         settings = decoding_config(config, decoding or {})
         dtype = pick_dtype(settings.precision, where)
-        return cls(
+        translator = cls(
             load_model(run, manifest, config, tokenizer).to(where, dtype),
             tokenizer,
             settings,
             max_src_length=max_src_length(manifest, config),
+            max_src_sentences=manifest.max_src_sentences,
             langs=parse_langs(config.data.langs),
             workers=workers,
             identity=manifest.files[manifest.weights],
             shortlist=load_shortlist(run, manifest, tokenizer, settings.shortlist) if settings.shortlist else None,
         )
+        translator._again = partial(
+            cls.load, run.absolute(), device=device, decoding=dict(decoding or {}), workers=workers
+        )
+        return translator
 
-    def translate(self, lines: Sequence[str]) -> list[str]:
-        """The best translation of each line; blank where the line is blank."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies, also in other processes, are loaded from the run folder."""
+        if self._again is None:
+            raise TypeError("only a Translator from Translator.load can be copied or sent to another process")
+        return self._again, ()
+
+    def translate(self, lines: Iterable[str]) -> list[str]:
+        """The best translation of each line; blank where the line is blank.
+
+        Args:
+            lines: strings, as a list, a generator or an open file. A string that holds newlines is translated line by
+                line, and the translations are joined into one line.
+
+        Raises:
+            TypeError: a single string, or something that is none among the lines.
+            ValueError: a string that UTF-8 cannot hold.
+        """
         return [best.text for best in self._ranked(self.hypotheses(lines, scored=False), 0)]
 
     def n_best(
         self,
-        lines: Sequence[str],
+        lines: Iterable[str],
         *,
         first_line: int = 1,
-        warn: Callable[[str], None] | None = None,
+        counts: SegmentCounts | None = None,
         scored: bool = True,
         tell: Callable[[float], None] | None = None,
     ) -> list[list[Translation]]:
         """Exactly ``config.n_best`` translations of each line, best first.
 
         Args:
-            lines: as ``lines.read_lines`` gives them.
-            first_line: number of the first of them, for warnings.
-            warn: told of lines that are translated in parts.
+            lines: as ``translate``'s.
+            first_line: number of the first of them, for ``counts``.
+            counts: lines that are translated in segments are added.
             scored: whether the scores are wanted; greedy search is faster without.
             tell: told now and then what share of the lines is done.
         """
-        found = self.hypotheses(lines, first_line=first_line, warn=warn, scored=scored, tell=tell)
+        found = self.hypotheses(lines, first_line=first_line, counts=counts, scored=scored, tell=tell)
         ranked = [self._ranked(found, rank) for rank in range(self.config.n_best)]
         return [list(of_line) for of_line in zip(*ranked, strict=True)]
 
     def hypotheses(
         self,
-        lines: Sequence[str],
+        lines: Iterable[str],
         *,
         first_line: int = 1,
-        warn: Callable[[str], None] | None = None,
+        counts: SegmentCounts | None = None,
         scored: bool = True,
         tell: Callable[[float], None] | None = None,
-    ) -> list[list[list[Hypothesis]]]:
-        """What the search found for each part of each line: no part where it is blank. Arguments as ``n_best``'s."""
-        parts = self._parts(lines, first_line, warn)  # of each line
-        found = iter(self._search_all([part for line in parts for part in line], scored, tell))
-        return [[next(found) for _ in line] for line in parts]
+    ) -> list[list[Searched]]:
+        """What the search found for the segments of each line: none if it is blank. Arguments as ``n_best``'s."""
+        segments = self._segments(checked_lines(lines), first_line, counts or SegmentCounts())  # of each line
+        found = iter(self._search_all([segment.ids for line in segments for segment in line], scored, tell))
+        return [[Searched(next(found), segment.ends_sentence) for segment in line] for line in segments]
 
     def expected_pace(self) -> float:
         """A guess at how many lines of 15 tokens are translated in a second, before any is."""
@@ -197,12 +215,13 @@ class Translator:
     def attention(self, line: str, translation: str) -> Attention | None:
         """Where the model looks while it reads ``translation`` as that of ``line``.
 
-        None where a side is blank, where the line is too long for the model and was translated in parts, or where the
-        translation, read back, is longer than learned positions go.
+        None where a side is blank, where the line was translated in several segments, or where the translation, read
+        back, is longer than learned positions go.
         """
-        src_ids, tgt_ids = self.tokenizer.encode([line, translation])
-        if not tgt_ids or not 0 < len(src_ids) < self.max_src_length:
+        segments, tgt_ids = self._segments([line], 1, SegmentCounts())[0], self.tokenizer.encode([translation])[0]
+        if not tgt_ids or len(segments) != 1:
             return None
+        src_ids = segments[0].ids
         if self._most is not None and len(tgt_ids) >= self._most:
             return None
         with torch.inference_mode():
@@ -215,32 +234,23 @@ class Translator:
             weights=weights[0].mean(dim=(0, 1)).tolist(),
         )
 
-    def _parts(self, lines: Sequence[str], first_line: int, warn: Callable[[str], None] | None) -> list[list[Ids]]:
-        """The pieces of each line: none where it is blank, several where it is too long."""
+    def _segments(self, lines: Sequence[str], first_line: int, counts: SegmentCounts) -> list[list[Segment]]:
         encoded = self.tokenizer.encode(["" if is_blank(line) else line for line in lines], threads=self._threads)
-        most = self.max_src_length - 1
-        parts: list[list[Ids]] = []
-        for number, (line, ids) in enumerate(zip(lines, encoded, strict=True), start=first_line):
-            if len(ids) <= most:
-                parts.append([ids] if ids else [])
-                continue
-            parts.append(split_long(line, self.tokenizer, most))
-            if warn is not None:
-                warn(
-                    f"line {number} has {len(ids):,} tokens, more than the {most:,} this model is used to: "
-                    f"translated in {len(parts[-1])} parts"
-                )
-        return parts
+        divider = Divider(self.tokenizer, self.max_src_length - 1, self.max_src_sentences)
+        numbered = enumerate(zip(lines, encoded, strict=True), start=first_line)
+        return [divider.divide(line, ids, number, counts) for number, (line, ids) in numbered]
 
-    def _ranked(self, found: list[list[list[Hypothesis]]], rank: int) -> list[Translation]:
-        """The translation of each line that is made of the rank-th best of its parts; blank without parts."""
-        # A part may have fewer hypotheses than asked for: its last one stands in.
-        chosen = [[part[min(rank, len(part) - 1)] if part else _NOTHING for part in parts] for parts in found]
-        texts = iter(self.tokenizer.decode([h.tokens for parts in chosen for h in parts], threads=self._threads))
+    def _ranked(self, found: list[list[Searched]], rank: int) -> list[Translation]:
+        """The translation of each line that is made of the rank-th best of its segments; blank without any."""
+        # A segment may have fewer hypotheses than asked for: its last one stands in.
+        chosen = [
+            [found[min(rank, len(found) - 1)] if found else _NOTHING for found, _ in segments] for segments in found
+        ]
+        texts = iter(self.tokenizer.decode([h.tokens for line in chosen for h in line], threads=self._threads))
         translations = []
-        for parts in chosen:
-            text = " ".join(text for text in (next(texts) for _ in parts) if text)
-            translations.append(Translation(one_line(text), sum(h.score for h in parts) / max(1, len(parts))))
+        for segments, best in zip(found, chosen, strict=True):
+            text = join_segments([next(texts) for _ in best], segments, self.langs[1])
+            translations.append(Translation(one_line(text), sum(h.score for h in best) / max(1, len(best))))
         return translations
 
     def _search_all(

@@ -30,6 +30,15 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 Search = Callable[[Model, Iterator[Work]], Iterator[Result]]
 
+
+def _use_one_thread() -> None:
+    # A forked child has none of the threads that OpenMP has made, and would wait for them for ever.
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_use_one_thread)
+
 _EVERY = 0.1
 """Seconds between two messages of a worker."""
 

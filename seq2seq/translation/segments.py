@@ -1,0 +1,201 @@
+"""Segments: what a model translates at once. Lines are divided into them, and their translations joined again."""
+
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from seq2seq.decoding import Hypothesis
+from seq2seq.languages import row_of, separator
+from seq2seq.lines import is_blank
+from seq2seq.tokenizer import Tokenizer
+from seq2seq.translation.sentences import clause_ends, n_sentences, sentence_ends
+
+Ids = list[int]
+
+
+class Segment(NamedTuple):
+    """What is translated at once."""
+
+    ids: Ids
+    ends_sentence: bool
+    """Whether a sentence ends with it; otherwise one was cut in two here."""
+
+
+class Searched(NamedTuple):
+    """A segment after its search."""
+
+    hypotheses: list[Hypothesis]
+    """Best first."""
+    ends_sentence: bool
+    """As the segment's."""
+
+
+@dataclass
+class SegmentCounts:
+    """Lines that were translated in several segments, and why."""
+
+    too_long: int = 0
+    """They have more tokens than the model is used to."""
+    several_sentences: int = 0
+    """They have more sentences than the model is used to."""
+    first: str = ""
+    """What is to be said of the first of them."""
+
+    def total(self) -> str:
+        """What is to be said of all of them."""
+        n = self.too_long + self.several_sentences
+        return (
+            f"{n:,} lines were translated in segments: {self.too_long:,} had too many tokens for this model, "
+            f"{self.several_sentences:,} too many sentences"
+        )
+
+
+@dataclass(frozen=True)
+class Divider:
+    """Divides lines into segments that a model is used to.
+
+    Args:
+        tokenizer: the model's.
+        max_tokens: of a segment, EOS not counted.
+        max_sentences: of a segment; None: no limit.
+    """
+
+    tokenizer: Tokenizer
+    max_tokens: int
+    max_sentences: int | None = None
+
+    def divide(self, line: str, ids: Ids, number: int, counts: SegmentCounts) -> list[Segment]:
+        """The segments of a line: none if it is blank. What holds newlines is divided at them.
+
+        Args:
+            line: raw text.
+            ids: its pieces.
+            number: its number, for ``counts``.
+            counts: of lines in several segments; this one may be added.
+        """
+        if not ids:
+            return []
+        found = 1 if self.max_sentences is None else n_sentences(line)
+        too_many = self.max_sentences is not None and found > self.max_sentences
+        if len(ids) <= self.max_tokens and not too_many and "\n" not in line:
+            return [Segment(ids, ends_sentence=True)]
+        parts = [part for part in line.split("\n") if not is_blank(part)]
+        segments = [segment for part in parts for segment in self._cut(part, 0, ends_sentence=True)]
+        if len(ids) > self.max_tokens:
+            counts.too_long += 1
+            what = f"{len(ids):,} tokens, more than the {self.max_tokens:,}"
+        elif too_many:
+            counts.several_sentences += 1
+            what = f"{found:,} sentences, more than the {self.max_sentences:,}"
+        else:
+            return segments
+        counts.first = counts.first or (
+            f"line {number:,} has {what} this model is used to: translated in {len(segments):,} segments"
+        )
+        return segments
+
+    def _cut(self, text: str, level: int, *, ends_sentence: bool) -> Iterator[Segment]:
+        """Cut a text at the ends that a level of ``_LEVELS`` finds; what is still too long, at those of the next."""
+        n_tokens = len(self.tokenizer.encode([text])[0])
+        cuts = [0, *_LEVELS[level](text, -(-n_tokens // self.max_tokens)), len(text)]
+        sizes = [len(ids) for ids in self.tokenizer.encode([text[a:b].strip() for a, b in pairwise(cuts)])]
+        max_count = self.max_sentences if level == 0 else 1 if level == _LAST else None
+        starts = [0, *_packed(sizes, self.max_tokens, max_count), len(sizes)]
+        pieces = [text[cuts[a] : cuts[b]].strip() for a, b in pairwise(starts)]
+        for i, (piece, ids) in enumerate(zip(pieces, self.tokenizer.encode(pieces), strict=True), start=1):
+            ends = ends_sentence if i == len(pieces) else level < _FIRST_INSIDE_SENTENCES
+            if len(ids) <= self.max_tokens or len(piece) == 1:
+                if ids:
+                    yield Segment(ids, ends)
+            else:
+                yield from self._cut(piece, min(level + 1, _LAST), ends_sentence=ends)
+
+
+def join_segments(texts: Sequence[str], searched: Sequence[Searched], language: str) -> str:
+    """The translation of a line from those of its segments; blank ones vanish.
+
+    Args:
+        texts: of the segments.
+        searched: the same segments.
+        language: code of the language that the texts are in.
+    """
+    if len(texts) < 2:
+        return "".join(texts)
+    row = row_of(language, " ".join(texts))
+    joined, after_sentence = "", False
+    for text, segment in zip(texts, searched, strict=True):
+        if text:
+            joined += (separator(row, after_sentence=after_sentence) if joined else "") + text
+        after_sentence = segment.ends_sentence
+    return joined
+
+
+def _packed(sizes: Sequence[int], max_size: int, max_count: int | None) -> list[int]:
+    """Where to cut a row of pieces: in as few groups as the limits allow, of much the same size.
+
+    Args:
+        sizes: of the pieces; one over the limit comes alone.
+        max_size: of a group.
+        max_count: pieces of a group; None: no limit.
+
+    Returns:
+        The indices at which the second group and those after it start.
+    """
+
+    def starts(limit: int) -> list[int]:
+        found, filled, count = [], 0, 0
+        for i, size in enumerate(sizes):
+            if count and (filled + size > limit or count == max_count):
+                found.append(i)
+                filled = count = 0
+            filled, count = filled + size, count + 1
+        return found
+
+    fewest = len(starts(max_size))
+    limits = range(min(max_size, sum(sizes) // (fewest + 1)), max_size + 1)
+    return starts(limits[bisect_left(limits, -fewest, key=lambda limit: -len(starts(limit)))])
+
+
+_SPACE = re.compile(r"[\s\u200b]+")
+
+
+def _sure_ends(text: str, _: int) -> list[int]:
+    return [end.at for end in sentence_ends(text) if end.sure]
+
+
+def _all_ends(text: str, _: int) -> list[int]:
+    return [end.at for end in sentence_ends(text)]
+
+
+def _clause_ends(text: str, _: int) -> list[int]:
+    return list(clause_ends(text))
+
+
+def _spaces(text: str, _: int) -> list[int]:
+    return [match.end() for match in _SPACE.finditer(text)]
+
+
+def _anywhere(text: str, n: int) -> list[int]:
+    """In n parts of one length, not inside a letter with its accents or vowel signs if that can be."""
+    cuts = set()
+    for i in range(1, n):
+        cut = len(text) * i // n
+        while cut > 0 and _is_inside_a_letter(text, cut):
+            cut -= 1
+        cuts.add(cut or len(text) * i // n)
+    return sorted(cuts - {0})
+
+
+def _is_inside_a_letter(text: str, at: int) -> bool:
+    is_sign = unicodedata.category(text[at]).startswith("M") or text[at] in "ะาำๅະາຳ\u200d"
+    # Vowels of Thai and Lao that are written before their consonant; marks that join two consonants.
+    return is_sign or text[at - 1] in "เแโใไເແໂໃໄ\u0f84\u1039\u17d2\u094d\u200d"
+
+
+_LEVELS: list[Callable[[str, int], list[int]]] = [_sure_ends, _all_ends, _clause_ends, _spaces, _anywhere]
+"""Where a text is cut, best first: offsets of what follows, for a text that is to be cut into n parts at least."""
+_FIRST_INSIDE_SENTENCES, _LAST = 2, len(_LEVELS) - 1
