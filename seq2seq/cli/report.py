@@ -33,6 +33,8 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     for result in results:
         if result.invalid_utf8:
             print_warning(f"{result.corpus}: {result.invalid_utf8:,} lines held bytes that are not UTF-8")
+        for text in result.warnings:
+            print_warning(f"{result.corpus}: {text}")
     text = json.dumps(_as_json(results), ensure_ascii=False) + "\n" if as_json else _as_text(results)
     with open_output("-") as out:
         out.write(text.encode("utf-8", "replace"))
@@ -44,6 +46,9 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
             {
                 "corpus": result.corpus,
                 "sentences": result.sentences,
+                "dropped_empty": result.dropped_empty,
+                "invalid_utf8": result.invalid_utf8,
+                "warnings": result.warnings,
                 "seconds": result.seconds,
                 "metrics": {
                     name: {"score": score.value, "signature": score.signature} for name, score in result.scores.items()
@@ -60,6 +65,7 @@ def _as_text(results: list[CorpusResult]) -> str:
         pace = ""
         if result.seconds is not None:
             pace = f" in {result.seconds:.1f} s, {result.sentences / max(result.seconds, 1e-9):,.1f} sentences/s"
-        print_note(f"{result.corpus}: {result.sentences:,} sentences{pace}")
+        empty = f", {result.dropped_empty:,} dropped for a blank side" if result.dropped_empty else ""
+        print_note(f"{result.corpus}: {result.sentences:,} sentences{empty}{pace}")
         lines += [f"{score.name} {score.value:.1f}  {score.signature}\n" for score in result.scores.values()]
     return "".join(lines)

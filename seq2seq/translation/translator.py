@@ -62,7 +62,7 @@ _CORE_PACE = 5e9
 """Lines a second of a core, times parameters, times beams and one: 50 to 100 GFLOP/s."""
 
 # Stands in where a search found nothing, as in a model of damaged numbers.
-_NOTHING = Hypothesis([], -math.inf, -math.inf)
+_NOTHING = Hypothesis([], -math.inf, -math.inf, length=1)
 
 
 class Translator:
