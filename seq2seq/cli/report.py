@@ -33,6 +33,8 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     for result in results:
         if result.invalid_utf8:
             print_warning(f"{result.corpus}: {result.invalid_utf8:,} lines held bytes that are not UTF-8")
+        if result.dropped_empty:
+            print_warning(f"{result.corpus}: {result.dropped_empty:,} pairs dropped for a blank side")
         for text in result.warnings:
             print_warning(f"{result.corpus}: {text}")
     text = json.dumps(_as_json(results), ensure_ascii=False) + "\n" if as_json else _as_text(results)
@@ -65,7 +67,6 @@ def _as_text(results: list[CorpusResult]) -> str:
         pace = ""
         if result.seconds is not None:
             pace = f" in {result.seconds:.1f} s, {result.sentences / max(result.seconds, 1e-9):,.1f} sentences/s"
-        empty = f", {result.dropped_empty:,} dropped for a blank side" if result.dropped_empty else ""
-        print_note(f"{result.corpus}: {result.sentences:,} sentences{empty}{pace}")
+        print_note(f"{result.corpus}: {result.sentences:,} sentences{pace}")
         lines += [f"{score.name} {score.value:.1f}  {score.signature}\n" for score in result.scores.values()]
     return "".join(lines)

@@ -90,6 +90,11 @@ class Hypothesis:
         return self.log_probability / length_penalty(self.length, alpha)
 
 
+MAX_EXACT_ALPHA = 1.0
+"""Largest α that is chosen, rather than given, for ``stopping = "exact"``. Beyond 1 a hypothesis gains by each token
+that is as likely as its mean, so that a search that waits for the best ends in loops; ``enough`` ends before them."""
+
+
 def length_penalty(length: int, alpha: float) -> float:
     """Divisor that offsets beam search's liking for short hypotheses.
 

@@ -203,8 +203,9 @@ def _is_plain_text(corpus: str, langs: tuple[str, str] | None) -> bool:
     if os.path.exists(corpus) and not Path(corpus).is_dir():  # pipes too
         return True
     # If it is no prefix either, it is a file that cannot be read: reading it says why.
-    beside = glob(f"{escape(corpus)}.*")  # noqa: PTH207  # a word, which may hold no folder or one of any kind
-    return langs is None and all(uncompressed_name(name) == corpus for name in beside)
+    path = str(Path(corpus))
+    beside = glob(f"{escape(path)}.*")  # noqa: PTH207  # a word, which may name no folder
+    return langs is None and all(uncompressed_name(name) == path for name in beside)
 
 
 def _looks_like(corpus: str, reader: str) -> bool:

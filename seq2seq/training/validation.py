@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from seq2seq.batching import collate
 from seq2seq.config import DecodingConfig
 from seq2seq.corpus import Pair
-from seq2seq.decoding import Hypothesis
+from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
 from seq2seq.evaluation import Metric, Score, build_metric, score_with
 from seq2seq.model.transformer import Transformer, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
@@ -139,15 +139,16 @@ class ValidationSet:
         references = [pair.tgt for pair in self.pairs]
         found: list[list[list[Hypothesis]]] = []
         texts: dict[float, list[str]] = {}
-        for alpha in ALPHAS:
-            if not found or decoding.stopping == "exact":
+        exact = decoding.stopping == "exact"
+        for alpha in [alpha for alpha in ALPHAS if alpha <= MAX_EXACT_ALPHA] if exact else ALPHAS:
+            if exact or not found:
                 config = replace(decoding, n_best=decoding.beam_size, length_penalty=alpha)
                 found = self._search(model, config, check)
             texts[alpha] = [
                 " ".join(text for text in self.tokenizer.decode([_best(h, alpha) for h in parts]) if text)
                 for parts in found
             ]
-        left = ALPHAS
+        left = list(texts)
         for metric in [self.chrf] if best_metric == "chrf" else [self.bleu, self.chrf]:
             scores = {alpha: round(score_with(metric, texts[alpha], references).proven, 6) for alpha in left}
             left = [alpha for alpha in left if scores[alpha] == max(scores.values())]

@@ -134,7 +134,7 @@ class Translator:
                 mend="leave one of the two out",
                 code=ExitCode.USAGE,
             )
-        settings = decoding_config(config, decoding or {})
+        settings = decoding_config(manifest, config, decoding or {})
         dtype = pick_dtype(settings.precision, where)
         return cls(
             load_model(run, manifest, config, tokenizer).to(where, dtype),
