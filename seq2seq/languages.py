@@ -8,10 +8,10 @@ Sources: ISO 639-1 and -3, ISO 15924, BCP 47; Unicode 16, Line_Break=SA (scripts
 
 import re
 
-# Codes of one language: its ISO 639-1 code, then the others that people write for it.
+# Codes of one language: its ISO 639-1 code, then the others that people write for it (cn and jp are countries).
 _SPELLINGS = {
-    "zh": "zho chi cmn yue wuu lzh gan hsn cjy",
-    "ja": "jpn",
+    "zh": "zho chi cmn yue wuu lzh gan hsn cjy cn",
+    "ja": "jpn jp",
     "ko": "kor",
     "th": "tha",
     "lo": "lao",
@@ -43,8 +43,11 @@ _LETTERS = {
     "bo": re.compile("[\u0f00-\u0fff]"),
     "my": re.compile("[\u1000-\u109f\ua9e0-\ua9fe\uaa60-\uaa7f]"),
     "km": re.compile("[\u1780-\u17ff\u19e0-\u19ff]"),
+    "ko": re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]"),
 }
 _LETTER = re.compile(r"[^\W\d_]")
+# A code with a script, a region or both; zh-en is two languages.
+_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z]{4})?([-_]([A-Z]{2}|\d{3}))?")
 
 
 def primary(code: str) -> str:
@@ -61,6 +64,23 @@ def primary(code: str) -> str:
     return _PRIMARY.get(language, language)
 
 
+def _is_known(row: str) -> bool:
+    return row in _SPELLINGS or "-" in row
+
+
+def code_in_name(name: str) -> str:
+    """The language that a file is named after, as ``zho_Hans`` in ``ref.zho_Hans`` and ``th`` in ``test.th.txt``.
+
+    Args:
+        name: of a file, without what names its compression.
+
+    Returns:
+        The code; empty if the name ends in none that the table knows.
+    """
+    code = name.removesuffix(".txt").rpartition(".")[2]
+    return code if code != name and _CODE.fullmatch(code) and _is_known(primary(code)) else ""
+
+
 def row_of(code: str, text: str) -> str:
     """The row of a language, read from the text if the table does not know its code.
 
@@ -72,15 +92,16 @@ def row_of(code: str, text: str) -> str:
         What ``primary`` gives, or the row of the script in which most of the text's letters are.
     """
     row = primary(code)
-    if row in _PRIMARY.values() or "-" in row:
+    if _is_known(row):
         return row
     n_letters = len(_LETTER.findall(text))
     found = {script: len(letters.findall(text)) for script, letters in _LETTERS.items()}
-    if 2 * sum(found.values()) <= n_letters or not n_letters:
+    if not n_letters or 2 * sum(found.values()) <= n_letters:
         return row
-    if 10 * found["ja"] > found["zh"]:  # Chinese has no kana, Japanese has both
-        return "ja"
-    return max(found, key=lambda script: found[script])
+    row = max(found, key=lambda script: found[script])
+    if row in ("zh", "ja"):  # Chinese has no kana, Japanese has both
+        return "ja" if 10 * found["ja"] > found["zh"] else "zh"
+    return row
 
 
 def is_unspaced(row: str) -> bool:

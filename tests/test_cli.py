@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -777,6 +778,35 @@ class TestEval:
         assert list(first["metrics"]) == ["bleu", "chrf"]
         assert first["metrics"]["bleu"]["score"] > 99
         assert first["metrics"]["bleu"]["signature"].startswith("nrefs:1|")
+        assert (first["dropped_empty"], first["invalid_utf8"], first["warnings"]) == (0, 0, [])
+
+    def test_what_is_left_out_or_says_little_is_said(self, cli, tmp_path):
+        (tmp_path / "hyp").write_bytes("เปิดไฟล์\nx\n\n".encode())
+        (tmp_path / "ref.th").write_bytes("เปิดไฟล์\n \nปิด".encode() + b"\xff\n")
+        outcome = cli("eval", "--hyp", tmp_path / "hyp", tmp_path / "ref.th", "--json")
+        (result,) = json.loads(outcome.out)["corpora"]
+        assert (result["sentences"], result["dropped_empty"], result["invalid_utf8"]) == (2, 1, 1)
+        assert "TER says little" in outcome.err
+        assert [text for text in result["warnings"] if text in outcome.err] == result["warnings"] != []
+        assert "1 pairs dropped for a blank side" in outcome.err
+
+    def test_hypotheses_come_from_stdin(self, cli, tmp_path, corpus, monkeypatch):
+        with Path(f"{corpus}.ba").open() as file, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", file)
+            assert cli("eval", "--hyp", "-", f"{corpus}.ba", "-m", "chrF2").out.startswith("chrF2 100.0")
+        (tmp_path / "short").write_text("a\n")
+        with (tmp_path / "short").open() as file, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", file)
+            outcome = cli("eval", "--hyp", "-", f"{corpus}.ba")
+        assert_refused(outcome, ExitCode.BAD_DATA, "stdin has 1 lines", "60")
+
+    @pytest.mark.parametrize("text", ["", "\n", " \n\u3000\n"])
+    def test_references_without_text(self, cli, tmp_path, text):
+        (tmp_path / "ref.en").write_text(text)
+        for hypotheses in (text, "x\n" * 3):
+            (tmp_path / "hyp").write_text(hypotheses)
+            outcome = cli("eval", "--hyp", tmp_path / "hyp", tmp_path / "ref.en")
+            assert_refused(outcome, ExitCode.BAD_DATA, "ref.en holds")
 
     def test_lines_in_segments_are_counted_once(self, cli, reverser, tmp_path):
         lines = ["a b", "a! b c? d", *["a b c d e f g h i j k"] * 5, "a b"]
@@ -813,7 +843,7 @@ class TestEval:
         ("words", "code", "says"),
         [
             (["RUN"], ExitCode.USAGE, ["at least one corpus"]),
-            (["RUN", "CORPUS", "-m", "meteor"], ExitCode.USAGE, ["meteor", "bleu, chrf, ter"]),
+            (["RUN", "CORPUS", "-m", "meteor"], ExitCode.USAGE, ["meteor", "bleu, chrf, chrf++, ter"]),
             (["RUN", "CORPUS", "no/such"], ExitCode.NO_INPUT, ["no/such"]),
             (["RUN", "CORPUS", "-l", "ab-xx"], ExitCode.NO_INPUT, ["corpus.xx"]),
             (["RUN", "CORPUS", "CORPUS", "-o", "kept"], ExitCode.USAGE, ["one corpus"]),
@@ -827,10 +857,17 @@ class TestEval:
             (["RUN", "CORPUS", "-o", "no/such/kept"], ExitCode.CANNOT_WRITE, ["no/such/kept"]),
             (["--hyp", "no.hyp", "CORPUS.ba"], ExitCode.NO_INPUT, ["no.hyp"]),
             (["--hyp", "no.hyp", "CORPUS"], ExitCode.USAGE, ["-l de-en"]),
+            (["--hyp", "CORPUS.ba", "no.ref"], ExitCode.NO_INPUT, ["no.ref cannot be read: No such file"]),
+            (["--hyp", "CORPUS.ba", "CORPUS.xx"], ExitCode.NO_INPUT, ["corpus.xx cannot be read: No such file"]),
+            (["--hyp", "CORPUS.ba", "no.ref", "-l", "ab-ba"], ExitCode.NO_INPUT, ["no.ref.ab and no.ref.ba not found"]),
+            (["--hyp", "CORPUS.ba", "no/ref.tsv"], ExitCode.NO_INPUT, ["no/ref.tsv cannot be read"]),
+            (["--hyp", "CORPUS.ba", "FOLDER/"], ExitCode.NO_INPUT, ["cannot be read: Is a directory"]),
+            (["--hyp", "-", "-"], ExitCode.USAGE, ["stdin cannot hold both"]),
         ],
     )
     def test_bad_requests(self, cli, reverser, corpus, words, code, says):
-        words = [word.replace("RUN", str(reverser)).replace("CORPUS", corpus) for word in words]
+        named = {"RUN": str(reverser), "CORPUS": corpus, "FOLDER": str(Path(corpus).parent)}
+        words = [re.sub("RUN|CORPUS|FOLDER", lambda found: named[found[0]], word) for word in words]
         assert_refused(cli("eval", *words), code, *says)
 
 

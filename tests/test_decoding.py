@@ -312,7 +312,7 @@ def everything(next_logits: NextLogits, src: Row, limit: int, alpha: float) -> l
             steps = [*pieces, EOS] if n < limit else pieces
             log_probs = [torch.log_softmax(torch.tensor(next_logits(src, pieces[:i])), 0) for i in range(len(steps))]
             total = sum(log_prob[step].item() for log_prob, step in zip(log_probs, steps, strict=True))
-            found.append(Hypothesis(list(pieces), total, total / len(steps) ** alpha))
+            found.append(Hypothesis(list(pieces), total, total / len(steps) ** alpha, len(steps)))
     return sorted(found, key=lambda h: -h.score)
 
 

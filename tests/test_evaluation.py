@@ -1,10 +1,18 @@
-"""Scores: known ones, sacreBLEU's own signatures, and what is refused."""
+"""Scores: known ones, sacreBLEU's own signatures, what they cannot say, and what is refused."""
+
+import gzip
+import os
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import sacrebleu
+from sacrebleu.tokenizers import tokenizer_ja_mecab, tokenizer_ko_mecab
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.evaluation import METRICS, build_metric, parse_metrics, score, score_file, score_run
+from seq2seq.evaluation import METRICS, parse_metrics, score, score_file, score_run, warnings_about
 
 REFERENCES = ["The cat sat on the mat.", "It is raining today."]
 
@@ -12,6 +20,7 @@ REFERENCES = ["The cat sat on the mat.", "It is raining today."]
 KNOWN = {
     "bleu": [(REFERENCES, 100.0), (["The cat sat on a mat.", "It is raining today."], 69.19), (["x", "y"], 0.0)],
     "chrf": [(REFERENCES, 100.0), (["The cat sat on a mat.", "It is raining today."], 82.53), (["x", "z"], 0.0)],
+    "chrf++": [(REFERENCES, 100.0), (["The cat sat on a mat.", "It is raining today."], 83.37), (["x", "z"], 0.0)],
     "ter": [(REFERENCES, 0.0), (["The cat sat on a mat.", "It is raining today."], 10.0), (["x", "y"], 100.0)],
 }
 
@@ -20,6 +29,35 @@ KNOWN = {
 def test_known_scores(name):
     for hypotheses, expected in KNOWN[name]:
         assert score(name, hypotheses, REFERENCES).value == pytest.approx(expected, abs=0.01)
+
+
+ZH = ("今天天气很好，我们去公园散步吧。", "今天天气很好，我们去公园玩吧。")
+JA = ("今日は天気がいいので、公園を散歩しましょう。", "今日は天気がいいので、公園へ行きましょう。")
+TH = ("วันนี้อากาศดีมาก", "วันนี้อากาศร้อนมาก")
+EN = ("The cat sat on the mat.", "The cat sat on a mat.")
+PINYIN = ("jintian tianqi hen hao", "jintian tianqi hen bu hao")
+
+
+@pytest.mark.parametrize(
+    ("codes", "name", "pair", "value", "signature"),
+    [
+        ("zh zho zho_Hans zh-TW cmn yue", "bleu", ZH, 77.11, "tok:zh"),
+        ("zh zho zho_Hans zh-TW cmn yue", "ter", ZH, 12.5, "norm:yes|punct:yes|asian:yes"),
+        ("ja jpn jpn_Jpan ja-JP", "ter", JA, 28.57, "norm:yes|punct:yes|asian:yes"),
+        ("th tha tha_Thai", "bleu", TH, 65.41, "tok:char"),
+        ("th tha tha_Thai", "ter", TH, 100.0, "norm:no|punct:yes|asian:no"),
+        ("en eng eng_Latn de zh-Latn", "bleu", EN, 48.89, "tok:13a"),
+        ("en ko kor", "ter", EN, 16.67, "norm:no|punct:yes|asian:no"),
+        ("zh-Latn", "bleu", PINYIN, 42.73, "tok:13a"),
+        ("zh th en", "chrf++", EN, 68.44, "nw:2"),
+    ],
+)
+def test_known_scores_by_language(codes, name, pair, value, signature):
+    reference, hypothesis = pair
+    for code in codes.split():
+        found = score(name, [hypothesis], [reference], code)
+        assert found.value == pytest.approx(value, abs=0.01), code
+        assert signature in found.signature, code
 
 
 def test_the_score_and_signature_are_those_of_sacrebleu():
@@ -32,33 +70,38 @@ def test_the_score_and_signature_are_those_of_sacrebleu():
     assert "tok:13a" in ours.signature
 
 
-@pytest.mark.parametrize(("language", "tokenizer"), [("en", "13a"), ("zh", "zh"), ("zh-TW", "zh"), ("", "13a")])
-def test_the_target_language_selects_the_tokenizer(language, tokenizer):
-    metric = build_metric("bleu", language)
-    metric.corpus_score(["a"], [["a"]])
-    assert f"tok:{tokenizer}" in str(metric.get_signature())
+@pytest.mark.parametrize(
+    ("code", "row", "module"),
+    [
+        *((code, "ja", tokenizer_ja_mecab) for code in ("ja", "jpn", "jpn_Jpan", "ja-JP")),
+        *((code, "ko", tokenizer_ko_mecab) for code in ("ko", "kor", "kor_Hang", "ko_KR")),
+    ],
+)
+def test_a_tokenizer_that_is_not_installed_is_noticed_in_every_spelling(monkeypatch, code, row, module):
+    monkeypatch.setattr(module, "MeCab", None)
+    with pytest.raises(UserError, match=code) as caught:
+        score("bleu", ["a"], ["a"], code)
+    assert caught.value.code == ExitCode.REFUSED
+    assert f'pip install "sacrebleu[{row}]"' in caught.value.mend
+    assert score("chrf", ["a"], ["a"], code).value == 100
 
 
-def test_a_language_whose_tokenizer_is_not_installed():
-    try:
-        import MeCab  # noqa: F401  # as where somebody has installed it
-    except ImportError:
-        with pytest.raises(UserError, match="ja") as caught:
-            build_metric("bleu", "ja")
-        assert caught.value.code == ExitCode.REFUSED
-        assert 'pip install "sacrebleu[ja]"' in caught.value.mend
-    else:
-        assert build_metric("bleu", "ja") is not None
-
-
-@pytest.mark.parametrize(("words", "names"), [("bleu", ["bleu"]), (" BLEU , chrf,", ["bleu", "chrf"])])
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("bleu", ["bleu"]), (" BLEU , chrf,", ["bleu", "chrf"]), ("chrF2", ["chrf"]), ("chrF++", ["chrf++"]),
+        ("chrF2++,TER", ["chrf++", "ter"]), ("chrf,chrF2,Chrf", ["chrf"]),
+    ],
+)  # fmt: skip
 def test_metric_names(words, names):
+    """Those that scores are printed under are read again."""
     assert parse_metrics(words) == names
+    assert parse_metrics(",".join(score(name, ["a"], ["a"]).name for name in names)) == names
 
 
-@pytest.mark.parametrize("words", ["", ",", "bleu,rouge"])
+@pytest.mark.parametrize("words", ["", ",", "bleu,rouge", "chrf3", "chrf+"])
 def test_no_such_metric(words):
-    with pytest.raises(UserError, match="no metric") as caught:
+    with pytest.raises(UserError, match="unknown metric") as caught:
         parse_metrics(words)
     assert caught.value.code == ExitCode.USAGE
 
@@ -70,15 +113,131 @@ def test_what_cannot_be_scored(hypotheses, references):
     assert caught.value.code == ExitCode.BAD_DATA
 
 
+def test_a_bleu_of_smoothing_alone_proves_nothing():
+    """No 4-gram is right, but hypotheses that are long enough get a share of every order."""
+    loops = score("bleu", ["open open open open open"], ["open file"])
+    assert loops.value > 5
+    assert loops.proven == 0
+    right = score("bleu", EN[1:], EN[:1])
+    assert right.proven == right.value > 0
+    assert score("bleu", ["open file"], ["open file"]).proven == 0
+    assert score("chrf", ["open"], ["open file"]).proven > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "references", "says"),
+    [
+        ("bleu", "de", ["Datei öffnen", "Neu"], "BLEU says nothing"),
+        ("bleu", "de", ["Neu", "Datei jetzt öffnen."], ""),
+        ("bleu", "zh", ["打开文件"], ""),
+        ("bleu", "zh", ["文件", "新"], "BLEU says nothing"),
+        ("bleu", "th", ["เปิดไฟล์"], ""),
+        ("ter", "th", ["เปิดไฟล์"], "TER says little"),
+        ("ter", "zh", ["打开文件"], ""),
+        ("ter", "ko", ["파일 열기"], ""),
+        ("chrf", "th", ["เปิดไฟล์"], ""),
+    ],
+)
+def test_what_a_score_cannot_say_is_said(name, row, references, says):
+    assert "".join(warnings_about(name, row, references)).startswith(says)
+    assert bool(warnings_about(name, row, references)) == bool(says)
+
+
 def test_references_are_read_from_every_kind_of_corpus(tmp_path):
     (tmp_path / "hyp").write_text("one\ntwo\n")
     (tmp_path / "c.en").write_text("one\ntwo\n")
     (tmp_path / "c.de").write_text("eins\nzwei\n")
     (tmp_path / "c.tsv").write_text("eins\tone\nzwei\ttwo\n")
     (tmp_path / "c.jsonl").write_text('{"de": "eins", "en": "one"}\n{"de": "zwei", "en": "two"}\n')
-    for corpus, langs in (("c", "de-en"), ("c.en", None), ("c.tsv", None), ("c.jsonl", "de-en")):
+    for corpus, langs in (("c", "de-en"), ("c", "fr-en"), ("c.en", None), ("c.tsv", None), ("c.jsonl", "de-en")):
         result = score_file(tmp_path / "hyp", str(tmp_path / corpus), ["chrf"], langs=langs)
         assert (result.sentences, result.scores["chrf"].value, result.seconds) == (2, 100.0, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "langs", "tokenizer"),
+    [
+        *((f"ref.{code}", ZH[0], None, "zh") for code in ("zh", "zho", "zho_Hans", "zh-TW", "cmn", "yue", "zh.txt")),
+        *((f"ref.zho_Hans{suffix}", ZH[0], None, "zh") for suffix in (".gz", ".bz2", ".xz")),
+        *((name, ZH[0], langs, "zh") for name in ("ref", "ref.txt", "ref.en") for langs in ("en-zh", "de:cmn_Hans")),
+        *((name, ZH[0], None, None) for name in ("ref", "ref.txt", "ref.hyp", "ref.txt.gz")),
+        ("ref.txt", TH[0], None, None),
+        ("ref.txt", "우리는 내일 서울에 갑니다.", None, None),
+        ("ref.txt", TH[0], "en-xx", "char"),
+        ("ref.th", TH[0], None, "char"),
+        *((name, EN[0], None, "13a") for name in ("ref", "ref.txt", "ref.en", "ref.xx.gz", "ref.zh-Latn")),
+        ("ref.txt", "كتاب جديد على الطاولة", None, "13a"),
+    ],
+)
+def test_the_language_of_references_is_known_or_asked_for(tmp_path, name, text, langs, tokenizer):
+    """None: sentences that may not be split as 13a does are not scored while nobody says their language."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith((".gz", ".bz2", ".xz")) else text.encode())
+    if tokenizer is not None:
+        result = score_file(path, str(path), ["bleu"], langs=langs)
+        assert f"tok:{tokenizer}|" in result.scores["bleu"].signature
+        return
+    for metrics in (["bleu"], ["chrf", "ter"]):
+        with pytest.raises(UserError, match=r"language of .* is not known") as caught:
+            score_file(path, str(path), metrics, langs=langs)
+        assert caught.value.code == ExitCode.USAGE
+        assert "-l" in caught.value.mend
+    assert score_file(path, str(path), ["chrf", "chrf++"], langs=langs).scores["chrf"].value == 100
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "n", "dropped", "value"),
+    [
+        ("one two\nx\n", "one two\n \n", 1, 1, 100.0),  # a blank reference is left out, whatever the hypothesis
+        ("one two\n\n", "one two\nthree four\n", 2, 0, 50.0),  # a blank hypothesis is a bad translation
+        ("one two\n\u3000\n", "one two\n\u3000\n", 1, 1, 100.0),
+    ],
+)
+def test_pairs_with_a_blank_side_are_left_out_and_counted(tmp_path, hypotheses, references, n, dropped, value):
+    (tmp_path / "hyp").write_text(hypotheses)
+    (tmp_path / "ref.en").write_text(references)
+    result = score_file(tmp_path / "hyp", str(tmp_path / "ref.en"), ["ter"])
+    assert (result.sentences, result.dropped_empty) == (n, dropped)
+    assert result.scores["ter"].value == 100.0 - value
+
+
+def test_a_blank_source_is_left_out_too(reverser, tmp_path):
+    (tmp_path / "c.ab").write_text("a b c\n\nd e\nf g\n")
+    (tmp_path / "c.ba").write_text("c b a\nx y\n \ng f\n")
+    kept = tmp_path / "kept"
+    (ran,) = score_run(reverser, [str(tmp_path / "c")], ["chrf"], device="cpu", output=kept)
+    assert (ran.sentences, ran.dropped_empty) == (2, 2)
+    assert ran.scores["chrf"].value == 100.0
+    assert len(kept.read_text().splitlines()) == 4
+    again = score_file(kept, str(tmp_path / "c"), ["chrf"], langs="ab-ba")
+    assert (again.sentences, again.dropped_empty, again.scores) == (2, 2, ran.scores)
+
+
+@contextmanager
+def pipe(data: bytes):
+    """The path of a pipe that gives this once, as ``<(command)`` does."""
+    end, start = os.pipe()
+
+    def fill() -> None:
+        with os.fdopen(start, "wb") as file:
+            file.write(data)
+
+    writer = threading.Thread(target=fill)
+    writer.start()
+    yield f"/dev/fd/{end}"
+    writer.join()
+    os.close(end)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no /dev/fd")
+def test_pipes_are_read_once(tmp_path):
+    lines = "".join(f"line {i}\n" for i in range(9000)).encode()
+    with pipe(lines) as hypotheses, pipe(gzip.compress(lines)) as references:
+        result = score_file(Path(hypotheses), references, ["bleu"])
+    assert (result.sentences, result.scores["bleu"].value) == (9000, 0.0)
+    with pipe(ZH[0].encode()) as hypotheses, pipe(ZH[0].encode()) as references:
+        result = score_file(Path(hypotheses), references, ["bleu"], langs="en-zho")
+    assert result.scores["bleu"].value == pytest.approx(100)
 
 
 def test_bad_bytes_are_counted(tmp_path):

@@ -34,6 +34,22 @@ STATE = TrainingState(
 )
 
 
+BEST = Best(update=16, metric=0.0, scores={"bleu": 0.0, "chrf": 30.0, "valid_loss": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("metric", "chrf", "loss", "is_better"),
+    [
+        (0.1, 1.0, 9.0, True), (0.0, 30.1, 9.0, True), (0.0, 30.0, 1.9, True), (0.0, 30.0, 2.0, False),
+        (0.0, 30.0, 2.1, False), (0.0, 29.9, 0.1, False), (0.0, 30.0, None, False), (None, 99.0, 0.1, False),
+    ],
+)  # fmt: skip
+def test_a_tie_is_decided_by_chrf_and_then_by_the_loss(metric, chrf, loss, is_better):
+    other = Best(update=24, metric=metric, scores={"bleu": 0.0, "chrf": chrf, "valid_loss": loss})
+    assert (other.rank() > BEST.rank()) == is_better
+    assert Best(update=1, metric=None, scores={"valid_loss": None}).rank() < other.rank()
+
+
 def stored(**changes):
     """The state as it lies on disk, with some keys changed; ``...`` leaves one out."""
     state = json.loads(json.dumps(STATE.to_json()))

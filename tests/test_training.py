@@ -21,6 +21,7 @@ from seq2seq.checkpoint import commit, load_checkpoint, lock, model_name, read_m
 from seq2seq.checkpoint import run as checkpoint_run
 from seq2seq.config import Layer, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
+from seq2seq.evaluation import Score
 from seq2seq.training import Request, learner, replicas, train
 from seq2seq.training import run as training_run
 from seq2seq.training.advice import Advice
@@ -29,7 +30,7 @@ from seq2seq.training.prepare import usual_sentences
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
 from seq2seq.training.run import Run
 from seq2seq.training.state import BudgetState, TrainingState
-from seq2seq.training.validation import ValidationSet
+from seq2seq.training.validation import Scores, ValidationSet
 from seq2seq.translation import Translator
 
 WORDS = ["rot", "blau", "grün", "gelb", "weiß", "schwarz", "hell", "dunkel", "groß", "klein"]
@@ -53,10 +54,10 @@ TINY: Layer = {
 }
 
 
-def write_corpus(prefix: Path, n: int, seed: int) -> str:
+def write_corpus(prefix: Path, n: int, seed: int, max_words: int = 5) -> str:
     """Colour words and their meanings, in reverse order."""
     draw = random.Random(seed)
-    lines = [draw.choices(WORDS, k=draw.randint(1, 5)) for _ in range(n)]
+    lines = [draw.choices(WORDS, k=draw.randint(1, max_words)) for _ in range(n)]
     prefix.with_name(prefix.name + ".de").write_text("".join(" ".join(line) + "\n" for line in lines))
     prefix.with_name(prefix.name + ".en").write_text(
         "".join(" ".join(MEANINGS[w] for w in reversed(line)) + "\n" for line in lines)
@@ -184,6 +185,61 @@ def test_metrics_hold_the_promised_names(whole):
     validations = [record for record in records if "bleu" in record]
     assert [v["update"] for v in validations] == [8, 16, 24]
     assert all({"valid_loss", "bleu", "chrf"} <= v.keys() for v in validations)
+
+
+def scripted(monkeypatch, *validations: tuple[float, float, float, float | None]) -> None:
+    """Validations find these: BLEU as it is shown and without smoothing alone, chrF, loss."""
+    left = iter(validations)
+
+    def run(self, *_):
+        bleu, proven, chrf, loss = next(left)
+        return Scores(
+            loss, Score("BLEU", bleu, "", proven), Score("chrF2", chrf, "", chrf), [p.tgt for p in self.pairs]
+        )
+
+    monkeypatch.setattr(ValidationSet, "run", run)
+
+
+@pytest.mark.parametrize("given", [{}, {"best_metric": "bleu"}])
+def test_where_bleu_says_nothing_chrf_chooses_the_weights(tmp_path, corpora, monkeypatch, given):
+    """The first validation's BLEU is smoothing alone; an interruption in between changes nothing."""
+    scripted(monkeypatch, (1.7, 0.0, 12.0, 4.0), (0.0, 0.0, 97.0, 0.1), (0.0, 0.0, 98.0, None))
+    run, layer = tmp_path / "run", {"training": {"patience": 2, **given}}
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora, layer), StopAt(10)))
+    assert read_manifest(run).update == 8
+    list(train(request(run, corpora, layer)))
+    manifest = read_manifest(run)
+    assert (manifest.update, manifest.final_update) == (24, 24)
+    assert {name: manifest.scores[name] for name in ("bleu", "chrf", "valid_loss")} == {
+        "bleu": 0.0, "chrf": 98.0, "valid_loss": None,
+    }  # fmt: skip
+    assert manifest.signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["valid_loss"] for line in lines if "bleu" in line] == [4.0, 0.1, None]
+
+
+def test_the_metric_that_was_chosen_is_the_runs(tmp_path, corpora, monkeypatch):
+    """Word lists, in which BLEU finds no 4-gram, are validated by chrF; a resumed run keeps to it."""
+    lists = {
+        "data": {"train": [write_corpus(tmp_path / "t", 60, 1, 1)], "valid": [write_corpus(tmp_path / "v", 9, 2, 1)]}
+    }
+    run = tmp_path / "run"
+    events: list[object] = []
+    with pytest.raises(Interrupted):
+        events.extend(train(request(run, lists), StopAt(10)))
+    told = [event.text for event in events if isinstance(event, Notice)]
+    assert sum("the best chrF: 0 of 9 validation references" in text for text in told) == 1
+    assert state_of(run).config.training.best_metric == "chrf"
+    scripted(monkeypatch, (0.0, 0.0, 0.0, 4.0), (0.0, 0.0, 100.0, 5.0))
+    events = list(train(request(run, lists)))
+    assert not [event for event in events if isinstance(event, Notice) and "the best chrF" in event.text]
+    assert [event.best_update for event in events if isinstance(event, Finished)] == [24]
+    config = parse_toml((run / "config.toml").read_bytes(), run / "config.toml")
+    assert config["training"]["best_metric"] == "chrf"
+    assert list(train(request(run, lists)))[-1].already
+    with pytest.raises(UserError, match="best_metric: chrf -> bleu"):
+        list(train(request(run, lists, {"training": {"best_metric": "bleu"}})))
 
 
 def test_a_finished_run_says_so_and_changes_nothing(tmp_path, corpora, whole):

@@ -20,7 +20,8 @@ from support.processes import children, is_running, state_of, until
 
 from seq2seq import translation
 from seq2seq.batching import pad
-from seq2seq.config import DecodingConfig, ModelConfig
+from seq2seq.checkpoint import Manifest
+from seq2seq.config import DecodingConfig, ModelConfig, build
 from seq2seq.decoding import length_penalty
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
@@ -29,6 +30,7 @@ from seq2seq.process import Forked
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import SegmentCounts, Translator, length_batches, load_weights, pick_device
 from seq2seq.translation.device import pick_dtype
+from seq2seq.translation.loading import decoding_config
 from seq2seq.translation.workers import _in_processes, _in_threads
 
 LINES = reversal_lines(70, seed=11)
@@ -41,6 +43,20 @@ def translator(reverser):
 
 def opened(reverser, **decoding: object) -> Translator:
     return Translator.load(reverser, device="cpu", decoding=decoding)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "given", "stopping", "alpha"),
+    [
+        (2.0, None, "enough", 2.0), (2.0, None, "exact", 1.0), (0.6, None, "exact", 0.6),
+        (2.0, 1.8, "exact", 1.8), (None, None, "exact", 1.4),
+    ],
+)  # fmt: skip
+def test_a_length_penalty_that_was_chosen_is_lowered_for_an_exact_search(chosen, given, stopping, alpha):
+    """Beyond 1 such a search ends in loops. One that somebody gave, on the command line or to train, is obeyed."""
+    manifest = Manifest(files={}, update=1, finished=True, length_penalty=chosen)
+    config = build({"decoding": {"length_penalty": chosen or 1.4}}, where="here")
+    assert decoding_config(manifest, config, {"length_penalty": given, "stopping": stopping}).alpha == alpha
 
 
 class TestTranslate:

@@ -1,14 +1,19 @@
-"""Validation: the length penalty that is chosen, and when it does not matter."""
+"""Validation: the loss that counts, the length penalty that is chosen, and when it does not matter."""
+
+import math
 
 import pytest
 from reversal import reversal_lines
 
 from seq2seq.config import DecodingConfig
 from seq2seq.corpus import Pair
+from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
+from seq2seq.evaluation import build_metric
 from seq2seq.training.validation import ALPHAS, ValidationSet
-from seq2seq.translation import Translator
+from seq2seq.translation import Searched, Translator
 
 LINES = reversal_lines(20, seed=4)
+BLEU = build_metric("bleu")
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +21,12 @@ def translator(reverser) -> Translator:
     return Translator.load(reverser, device="cpu")
 
 
-def chosen(translator: Translator, pairs: list[Pair]) -> tuple[float, float | None]:
-    validation = ValidationSet(pairs, translator.tokenizer, 256, 256, "ba")
-    return validation.choose_alpha(translator.model, DecodingConfig(), lambda: None)
+def chosen(
+    translator: Translator, pairs: list[Pair], best_metric: str = "bleu", stopping: str = "enough"
+) -> tuple[float, float]:
+    validation = ValidationSet(pairs, translator.tokenizer, 256, 256, BLEU)
+    decoding = DecodingConfig(stopping=stopping)  # type: ignore[arg-type]
+    return validation.choose_alpha(translator.model, decoding, best_metric, lambda: None)
 
 
 def test_on_a_tie_the_length_penalty_is_the_one_nearest_to_1(translator):
@@ -27,13 +35,78 @@ def test_on_a_tie_the_length_penalty_is_the_one_nearest_to_1(translator):
     assert chosen(translator, [Pair(line, line[::-1]) for line in LINES]) == (1.0, pytest.approx(100))
 
 
-@pytest.mark.parametrize("reference", ["", " \u3000"])
-def test_references_that_cannot_be_scored_choose_nothing(translator, reference):
-    assert chosen(translator, [Pair(line, reference) for line in LINES]) == (1.0, None)
-
-
 def test_segments_are_joined_as_the_target_language_is_written(translator, monkeypatch):
     """A space between them would cost the score of a language that has none."""
-    validation = ValidationSet([Pair("a b c\nd e", "一二三四五六")], translator.tokenizer, 256, 256, "zh")
+    pairs = [Pair("a b c\nd e", "一二三四五六")]
+    validation = ValidationSet(pairs, translator.tokenizer, 256, 256, build_metric("bleu", "zh"), "zh")
     monkeypatch.setattr(translator.tokenizer, "decode", lambda rows: ["一二三", "四五六"][: len(rows)])
-    assert validation.choose_alpha(translator.model, DecodingConfig(), lambda: None)[1] == pytest.approx(100)
+    assert validation.choose_alpha(translator.model, DecodingConfig(), "bleu", lambda: None)[1] == pytest.approx(100)
+
+
+@pytest.fixture
+def short_or_long(translator, monkeypatch):
+    """Sets what every search finds: one text, and another of twice the length that ranks first beyond an α."""
+
+    def found(short: str, long: str, *, beyond: float) -> None:
+        def hypothesis(text: str, log_probability: float, length: int) -> Hypothesis:
+            return Hypothesis(translator.tokenizer.encode([text])[0], log_probability, math.nan, length)
+
+        both = [hypothesis(short, -2.0, 4), hypothesis(long, -2.0 * 2**beyond, 8)]
+        monkeypatch.setattr(ValidationSet, "_search", lambda self, *_: [[Searched(both, True)] for _ in self.pairs])
+
+    return found
+
+
+@pytest.mark.parametrize("best_metric", ["bleu", "chrf", "loss"])
+@pytest.mark.parametrize("other", ["c", "c c c c c c c c c c c"])
+def test_where_bleu_proves_nothing_chrf_chooses_the_length_penalty(translator, short_or_long, best_metric, other):
+    """As of word lists: BLEU of all is 0, or worse, that of a loop is above 0 by smoothing alone."""
+    pairs = [Pair("b a", "a b")]
+    short_or_long(other, "a b", beyond=1.5)
+    assert chosen(translator, pairs, best_metric) == (1.6, 0.0)
+    short_or_long("a b", other, beyond=0.5)
+    assert chosen(translator, pairs, best_metric)[0] == 0.4
+
+
+def test_bleu_chooses_before_chrf(translator, short_or_long):
+    pairs = [Pair("", "a b c d e f")]
+    short_or_long("a b c d", "a b c d e f g h a b c d", beyond=1.1)
+    assert [chosen(translator, pairs, name)[0] for name in ("bleu", "loss", "chrf")] == [1.0, 1.0, 1.2]
+
+
+def test_hypotheses_are_ranked_as_the_search_ranks_them(reverser, translator):
+    """Those that were cut off at their limit among them, under every length penalty."""
+    decoding = {"max_length": 5, "n_best": 4, "length_penalty": ALPHAS[0]}
+    found = Translator.load(reverser, device="cpu", decoding=decoding, workers=1).hypotheses(LINES)
+    n_cut = sum(h.length == len(h.tokens) for (segment,) in found for h in segment.hypotheses)
+    assert 0 < n_cut < sum(len(segment.hypotheses) for (segment,) in found)
+    for alpha in ALPHAS:
+        decoding = {"max_length": 5, "length_penalty": alpha}
+        real = Translator.load(reverser, device="cpu", decoding=decoding, workers=1).hypotheses(LINES)
+        for (segment,), (other,) in zip(found, real, strict=True):
+            best = other.hypotheses[0]
+            assert max(segment.hypotheses, key=lambda h: h.score_under(alpha)).tokens == best.tokens
+            assert best.score == best.score_under(alpha)
+
+
+def test_no_length_penalty_beyond_1_is_chosen_for_an_exact_search(translator, short_or_long):
+    pairs = [Pair("", "a b c d e f g h")]
+    short_or_long("a", "a b c d e f g h", beyond=1.5)
+    assert chosen(translator, pairs)[0] == 1.6
+    assert chosen(translator, pairs, stopping="exact")[0] == MAX_EXACT_ALPHA == 1.0
+
+
+@pytest.mark.parametrize(("max_length", "n"), [(256, 20), (2, 0)])
+def test_a_loss_without_pairs_is_unknown(translator, max_length, n):
+    pairs = [Pair(line, line[::-1]) for line in LINES]
+    validation = ValidationSet(pairs, translator.tokenizer, max_length, 256, BLEU)
+    scores = validation.run(translator.model, DecodingConfig(), lambda: None)
+    assert validation.n_with_loss() == n
+    assert (scores.loss is None) == (n == 0)
+    assert scores.figures() == {"valid_loss": scores.loss, "bleu": pytest.approx(100), "chrf": 100}
+
+
+def test_signatures(translator):
+    signatures = ValidationSet([], translator.tokenizer, 256, 256, build_metric("bleu", "tha")).signatures()
+    assert signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:char|")
+    assert signatures["chrf"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|")

@@ -88,7 +88,9 @@ class Manifest:
     corpora: list[dict[str, Any]] = field(default_factory=list)
     """Each corpus with its counts and what was dropped."""
     scores: dict[str, Any] = field(default_factory=dict)
-    """Validation scores of the committed weights."""
+    """Validation scores of the committed weights; None: unknown."""
+    signatures: dict[str, str] = field(default_factory=dict)
+    """How these scores were computed, in sacreBLEU's words."""
 
     @property
     def weights(self) -> str:

@@ -117,7 +117,8 @@ class _Drawn:
 
     def _validation(self, event: Validation) -> None:
         self.last_bleu = f"  BLEU {event.bleu:.1f}"
-        scores = f"loss {event.valid_loss:.3f}  BLEU {event.bleu:.2f}  chrF {event.chrf:.2f}"
+        loss = "unknown" if event.valid_loss is None else f"{event.valid_loss:.3f}"
+        scores = f"loss {loss}  BLEU {event.bleu:.2f}  chrF {event.chrf:.2f}"
         console.print(
             Text.assemble(
                 ("validation", "bold"),
@@ -132,7 +133,7 @@ class _Drawn:
             self.bar.update(self.task, completed=event.update, numbers=f"{self.speed_and_loss}{self.last_bleu}")
 
     def _finished(self, event: Finished) -> None:
-        scores = "  ".join(f"{name} {value:.2f}" for name, value in event.scores.items())
+        scores = "  ".join(f"{name} {value:.2f}" for name, value in event.scores.items() if value is not None)
         if event.already:
             print_note(f"finished already, after {event.update:,} updates: {scores}")
             return

@@ -13,9 +13,9 @@ def eval_command(
         list[str],
         typer.Argument(help="Run folder and corpora; with --hyp, one corpus alone.", metavar="[RUN] CORPUS..."),
     ],
-    metrics: Annotated[str, typer.Option("-m", "--metrics", help="Among bleu, chrf, ter.")] = "bleu,chrf,ter",
+    metrics: Annotated[str, typer.Option("-m", "--metrics", help="Among bleu, chrf, chrf++, ter.")] = "bleu,chrf,ter",
     hypotheses: Annotated[
-        Path | None, typer.Option("--hyp", help="Score this file instead of translating.", metavar="FILE")
+        Path | None, typer.Option("--hyp", help="Score this file instead of translating; - is stdin.", metavar="FILE")
     ] = None,
     langs: Annotated[
         str | None, typer.Option("-l", "--langs", help="Languages of the corpus; with --hyp, or instead of the run's.")

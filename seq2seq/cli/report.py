@@ -35,6 +35,10 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
             print_warning(f"{result.corpus}: {result.invalid_utf8:,} lines held bytes that are not UTF-8")
         if result.segments is not None and result.segments.first:
             print_warning(f"{result.corpus}: {result.segments.total()}")
+        if result.dropped_empty:
+            print_warning(f"{result.corpus}: {result.dropped_empty:,} pairs dropped for a blank side")
+        for text in result.warnings:
+            print_warning(f"{result.corpus}: {text}")
     text = json.dumps(_as_json(results), ensure_ascii=False) + "\n" if as_json else _as_text(results)
     with open_output("-") as out:
         out.write(text.encode("utf-8", "replace"))
@@ -46,6 +50,9 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
             {
                 "corpus": result.corpus,
                 "sentences": result.sentences,
+                "dropped_empty": result.dropped_empty,
+                "invalid_utf8": result.invalid_utf8,
+                "warnings": result.warnings,
                 "seconds": result.seconds,
                 "segmented": None
                 if result.segments is None

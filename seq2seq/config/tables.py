@@ -157,8 +157,9 @@ class TrainingConfig:
     makes is settled by the speed that is measured. In place of max_updates and max_epochs."""
     patience: Annotated[StrictInt, Field(ge=0)] = 0
     """Validations without a new best before training stops; 0 never stops early."""
-    best_metric: Literal["bleu", "chrf", "loss"] = "bleu"
-    """What "best" means, for the kept weights and for patience."""
+    best_metric: Literal["bleu", "chrf", "loss"] | None = None
+    """What "best" means, for the kept weights and for patience; chrF decides on a tie, then the loss. BLEU without one
+    right 4-gram counts as 0. Unset: bleu, or chrf if BLEU says little of the validation targets."""
     report_every: Count = 50
     """Updates between reports."""
     valid_every: Count | None = None

@@ -1,7 +1,7 @@
 """CORPUS -> pairs; READERS; the memory-mapped store that outgrows memory."""
 
 from seq2seq.corpus.pairs import CorpusCounts, Pair
-from seq2seq.corpus.readers import READERS, Reader, find_reader, read_pairs, stamp
+from seq2seq.corpus.readers import READERS, Reader, find_reader, lone_target, read_pairs, stamp, uncompressed_name
 from seq2seq.corpus.store import IdsStore, TextStore, write_ids_store, write_text_store
 
 __all__ = [
@@ -12,8 +12,10 @@ __all__ = [
     "Reader",
     "TextStore",
     "find_reader",
+    "lone_target",
     "read_pairs",
     "stamp",
+    "uncompressed_name",
     "write_ids_store",
     "write_text_store",
 ]

@@ -19,6 +19,11 @@ Reader = Callable[[str, tuple[str, str], bool, CorpusCounts], Iterator[Pair]]
 _COMPRESSED = ("", ".gz", ".bz2", ".xz")
 
 
+def uncompressed_name(name: str) -> str:
+    """A file's name without what it is compressed with: ``test.en`` of ``test.en.gz``."""
+    return next((name.removesuffix(suffix) for suffix in _COMPRESSED[1:] if name.endswith(suffix)), name)
+
+
 def read_pairs(
     corpus: str, langs: tuple[str, str], *, strict: bool = False, counts: CorpusCounts | None = None
 ) -> Iterator[Pair]:
@@ -101,6 +106,12 @@ def _side(prefix: str, lang: str) -> Path | None:
     """The file of one language, the plain one before any compressed one."""
     paths = (f"{prefix}.{lang}{suffix}" for suffix in _COMPRESSED)
     return next((Path(path) for path in paths if os.path.exists(path)), None)
+
+
+def lone_target(corpus: str, langs: tuple[str, str]) -> Path | None:
+    """The target side of a prefix that has no source side: references, and nothing to translate."""
+    src, tgt = (_side(corpus, lang) for lang in langs)
+    return tgt if src is None and find_reader(corpus, langs) is READERS["prefix"] else None
 
 
 def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:

@@ -170,10 +170,9 @@ class BeamSearch:
         self._has_finished = True
         pasts = outputs[rows, parents[rows, ranks]].tolist()  # [finished, T]
         values = (rows.tolist(), pasts, pieces[rows, ranks].tolist(), scores[rows, ranks].tolist())
-        divisor = length_penalty(length, self._config.alpha)
         for row, past, piece, score in zip(*values, strict=True):
-            output = past if piece == EOS else [*past, piece]
-            self._sentences[row].finished.append(Hypothesis(output, score, score / divisor))
+            found = Hypothesis.of_output([*past, piece], score, self._config.alpha)
+            self._sentences[row].finished.append(found)
 
     def _over(self, top_finished: Tensor, best_live: Tensor) -> list[bool]:
         """Whether nothing is left to find for each sentence. Two of [B]"""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.candidates import best_piece
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, apart, gapless, length_penalty
+from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, apart, gapless
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.transfer import Fetched, sent
 
@@ -73,6 +73,4 @@ class GreedySearch:
         return over
 
     def _finished(self, row: int) -> Hypothesis:
-        output, log_probability = self._outputs[row], self._sums[row]
-        score = log_probability / length_penalty(len(output), self._alpha)
-        return Hypothesis([piece for piece in output if piece != EOS], log_probability, score)
+        return Hypothesis.of_output(self._outputs[row], self._sums[row], self._alpha)

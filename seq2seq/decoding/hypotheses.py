@@ -5,10 +5,12 @@ Shapes: B sentences, N beams, S source length, V vocabulary.
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
+
+from seq2seq.tokenizer import EOS
 
 
 class Model(Protocol):
@@ -68,6 +70,29 @@ class Hypothesis:
     """Sum over the tokens, EOS included, in nats; NaN where no score was asked for."""
     score: float
     """What hypotheses are ranked by: log_probability / length^α."""
+    length: int
+    """Tokens that log_probability sums over: EOS too, but one that was cut off at its limit has none."""
+
+    @classmethod
+    def of_output(cls, output: list[int], log_probability: float, alpha: float) -> Self:
+        """The hypothesis that a search has arrived at.
+
+        Args:
+            output: its pieces, EOS last unless it was cut off at its limit.
+            log_probability: sum over all of these.
+            alpha: length penalty.
+        """
+        tokens = output[:-1] if output[-1] == EOS else output
+        return cls(tokens, log_probability, log_probability / length_penalty(len(output), alpha), len(output))
+
+    def score_under(self, alpha: float) -> float:
+        """What the score would be under another length penalty."""
+        return self.log_probability / length_penalty(self.length, alpha)
+
+
+MAX_EXACT_ALPHA = 1.0
+"""Largest α that is chosen, rather than given, for ``stopping = "exact"``. Beyond 1 a hypothesis gains by each token
+that is as likely as its mean, so that a search that waits for the best ends in loops; ``enough`` ends before them."""
 
 
 def length_penalty(length: int, alpha: float) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seq2seq.errors import UserError
-from seq2seq.lines.source import ByteSource, open_file
+from seq2seq.lines.source import ByteSource, open_input
 
 _QUIET = 0.01
 """Seconds without a byte after which a producer counts as waiting for its answer."""
@@ -98,7 +98,7 @@ def read_lines(path: Path, *, strict: bool = False, counts: TextCounts | None = 
     Compression is told by the first bytes, whatever the name. A byte-order mark at the start is no text.
 
     Args:
-        path: a file, or anything that reads like one.
+        path: a file, or anything that reads like one; ``-`` is stdin.
         strict: refuse a line that is not UTF-8, after those before it.
         counts: added to on the way.
 
@@ -106,9 +106,10 @@ def read_lines(path: Path, *, strict: bool = False, counts: TextCounts | None = 
         UserError: damaged or cut short, or not UTF-8 where ``strict`` (65), missing or unreadable (66);
             at the point of the file where it is found.
     """
-    cutter = _Cutter(str(path), strict=strict, counts=counts)
-    with open_file(str(path)) as stream:
-        source = ByteSource(stream, str(path))
+    name = "stdin" if str(path) == "-" else str(path)
+    cutter = _Cutter(name, strict=strict, counts=counts)
+    with open_input(str(path)) as stream:
+        source = ByteSource(stream, name)
         while chunk := source.read():
             yield from cutter.feed(chunk)
             if cutter.failure:

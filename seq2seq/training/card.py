@@ -9,7 +9,13 @@ from seq2seq.config import RunConfig, parse_langs
 _MARK = "<!-- written by seq2seq; delete this line and it is yours: it will not be rewritten -->"
 
 
-def model_card(path: Path, config: RunConfig, scores: dict[str, float], corpora: list[dict[str, Any]]) -> None:
+def model_card(
+    path: Path,
+    config: RunConfig,
+    scores: dict[str, float | None],
+    signatures: dict[str, str],
+    corpora: list[dict[str, Any]],
+) -> None:
     """Write the card, unless a person has made it theirs.
 
     Raises:
@@ -20,7 +26,11 @@ def model_card(path: Path, config: RunConfig, scores: dict[str, float], corpora:
     src, tgt = parse_langs(config.data.langs)
     model = config.model
     named = "\n".join(f"- `{c['corpus']}` ({c['role']}): {c['pairs']:,} pairs" for c in corpora if "pairs" in c)
-    scored = "\n".join(f"- {name}: {value:.2f}" for name, value in scores.items())
+    scored = "\n".join(
+        f"- {name}: {value:.2f}{f' `{signatures[name]}`' if name in signatures else ''}"
+        for name, value in scores.items()
+        if value is not None
+    )
     beam = ", `bleu_beam` is BLEU of the beam search that `translate` runs" if "bleu_beam" in scores else ""
     write_atomic(
         path,

@@ -95,6 +95,12 @@ class Trainer:
         return self.state.config.training
 
     @property
+    def best_metric(self) -> str:
+        """What chooses the kept weights: ``choose_best_metric`` has set it by now."""
+        assert self.training.best_metric is not None
+        return self.training.best_metric
+
+    @property
     def seconds(self) -> float:
         """Training time, from reading the corpus on, all parts of an interrupted run together."""
         return self.seconds_before + time.monotonic() - self.began
@@ -129,7 +135,7 @@ class Trainer:
         if self.training.max_updates is not None and self.state.update >= self.training.max_updates:
             return f"{self.state.update:,} updates done"
         if self.training.patience and self.state.bad_validations >= self.training.patience:
-            return f"no better {self.training.best_metric} in {self.state.bad_validations} validations"
+            return f"no better {self.best_metric} in {self.state.bad_validations} validations"
         return None
 
     def _learn(self, portion: Portion) -> None:
@@ -213,7 +219,7 @@ class Trainer:
         if report is not None and report.update == self.state.update:
             self._write_metrics(report, {})
 
-    def _write_metrics(self, report: Report, scores: dict[str, float]) -> None:
+    def _write_metrics(self, report: Report, scores: Mapping[str, float | None]) -> None:
         left_out = {"padding"}
         if not report.tgt_tokens_per_second:  # not known, as of updates before an interruption
             left_out |= {"loss", "tgt_tokens_per_second"}
@@ -254,8 +260,8 @@ class Trainer:
             update=update,
             epoch=self.state.epoch,
             valid_loss=scores.loss,
-            bleu=scores.bleu,
-            chrf=scores.chrf,
+            bleu=scores.bleu.value,
+            chrf=scores.chrf.value,
             seconds=time.monotonic() - began,
             is_best=is_best,
             samples=self._samples(scores.hypotheses),
@@ -263,13 +269,15 @@ class Trainer:
 
     def _note_validation(self, scores: Scores) -> bool:
         """Take a validation into the state; whether it is the best one so far."""
-        metric = {"bleu": scores.bleu, "chrf": scores.chrf, "loss": -scores.loss}[self.training.best_metric]
-        update, best = self.state.update, self.state.best
-        is_best = best is None or metric > best.metric
+        loss = None if scores.loss is None else -scores.loss
+        metric = {"bleu": scores.bleu.proven, "chrf": scores.chrf.value, "loss": loss}[self.best_metric]
+        best = self.state.best
+        found = Best(update=self.state.update, metric=metric, scores=scores.figures())
+        is_best = best is None or found.rank() > best.rank()
         self.state = replace(
             self.state,
-            validated_update=update,
-            best=Best(update=update, metric=metric, scores=scores.figures()) if is_best else best,
+            validated_update=found.update,
+            best=found if is_best else best,
             bad_validations=0 if is_best else self.state.bad_validations + 1,
         )
         return is_best

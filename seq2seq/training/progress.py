@@ -73,8 +73,8 @@ class Validation:
 
     update: int
     epoch: int
-    valid_loss: float
-    """Cross-entropy in nats a target token, without smoothing."""
+    valid_loss: float | None
+    """Cross-entropy in nats a target token, without smoothing; None: unknown."""
     bleu: float
     chrf: float
     seconds: float
@@ -97,7 +97,7 @@ class Finished:
 
     update: int
     best_update: int
-    scores: dict[str, float]
+    scores: dict[str, float | None]
     seconds: float
     reason: str
     already: bool = False

@@ -25,7 +25,7 @@ from seq2seq.checkpoint import (
     tidy_run,
     truncate_metrics,
 )
-from seq2seq.config import RunConfig, parse_langs, to_toml
+from seq2seq.config import RunConfig, to_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.model.transformer import n_parameters
 from seq2seq.training.budget import Budget
@@ -57,6 +57,7 @@ class Run:
         folder: Path,
         state: TrainingState,
         prepared: Prepared,
+        validation: ValidationSet,
         device: torch.device,
         stop: StopSignal,
         most_updates: int,
@@ -66,14 +67,7 @@ class Run:
         self.prepared = prepared
         self.stop = stop
         config = state.config
-        self.validation = ValidationSet(
-            prepared.valid,
-            prepared.tokenizer,
-            config.data.max_length,
-            prepared.max_src_length,
-            parse_langs(config.data.langs)[1],
-            prepared.max_src_sentences,
-        )
+        self.validation = validation
         budget = Budget(
             most_updates=most_updates,
             # Searching greedily takes about as long as learning.
@@ -128,9 +122,9 @@ class Run:
         if config.decoding.length_penalty is None:
             yield Notice("choosing the length penalty on the validation pairs")
             load_weights(trainer.best_model, read_tensors(self.folder, manifest, manifest.weights))
-            alpha, bleu = self.validation.choose_alpha(trainer.best_model, config.decoding, self._check_interrupted)
-            if bleu is not None:
-                scores["bleu_beam"] = bleu
+            alpha, scores["bleu_beam"] = self.validation.choose_alpha(
+                trainer.best_model, config.decoding, trainer.best_metric, self._check_interrupted
+            )
         # Update and scores are the manifest's: a run resumed from an older checkpoint may have met another best.
         finished = replace(
             self._new_manifest(manifest.update, scores),
@@ -201,13 +195,14 @@ class Run:
             versions={name: version(name) for name in ("seq2seq", "torch", "sentencepiece", "sacrebleu")},
             corpora=self.prepared.record(),
             scores=scores,
+            signatures=self.validation.signatures(),
         )
 
     def _write_card(self, config: RunConfig, scores: dict[str, Any], *, rewrite: bool = False) -> None:
         card = self.folder / "README.md"
         if rewrite or not card.exists():
             with contextlib.suppress(UserError):  # a full disk is reported where it costs something
-                model_card(card, config, scores, self.prepared.record())
+                model_card(card, config, scores, self.validation.signatures(), self.prepared.record())
 
 
 def shed(folder: Path, keep_checkpoints: int, newest: int | None = None) -> None:

@@ -36,6 +36,7 @@ from seq2seq.training.advice import (
     with_masks_for,
     with_vocabulary,
 )
+from seq2seq.training.best import choose_best_metric
 from seq2seq.training.corpora import read_corpora
 from seq2seq.training.loop import StopSignal
 from seq2seq.training.prepare import Prepared, prepare
@@ -143,8 +144,8 @@ def _start(
 ) -> Iterator[Progress]:
     """A new run: read the corpora, settle the configuration, train."""
     _require_data(asked)
-    # Found here rather than at the first validation.
-    build_metric("bleu", parse_langs(asked.data.langs)[1])
+    if asked.training.best_metric == "bleu":  # what is missing shows before a large corpus is read
+        build_metric("bleu", parse_langs(asked.data.langs)[1])
     told: list[str] = []
     corpora = read_corpora(request.run / "prepared", asked.data, told.append)
     yield from _drain(told)
@@ -168,6 +169,8 @@ def _start(
     derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
     config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
     yield Notice(explain_length(config, prepared, an_epoch, device))
+    config, validation, notices = choose_best_metric(config, prepared)
+    yield from notices
     state = TrainingState(
         config=config,
         limits=limits,
@@ -175,7 +178,7 @@ def _start(
         corpora=tuple(CorpusId(role=record.role, sha256=record.sha256) for record in prepared.corpora),
         tokenizer_sha256=prepared.tokenizer_sha256,
     )
-    run = Run(request.run, state, prepared, device, stop, most_epochs(config) * an_epoch, began)
+    run = Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
     yield from run.train(None)
 
 
@@ -228,10 +231,12 @@ def _resume(
     an_epoch = _updates_an_epoch(config, prepared)
     config = complete(config, "small", prepared.n_tgt_tokens, an_epoch, device.type)
     yield from _drain(told)
+    config, validation, notices = choose_best_metric(config, prepared)
+    yield from notices
     # With a new limit the length of training is open again.
     budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
     state = replace(state, config=config, limits=limits, budget=budget)
-    run = Run(request.run, state, prepared, device, stop, most_epochs(config) * an_epoch, began)
+    run = Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
     yield from run.train(checkpoint)
 
 

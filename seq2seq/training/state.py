@@ -1,5 +1,6 @@
 """What a checkpoint says in JSON: where a run stands, and what the next command must know of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
@@ -19,9 +20,19 @@ class Best:
     """The best validation so far."""
 
     update: Count
-    metric: Real
-    """What ``training.best_metric`` compares; larger is better."""
-    scores: dict[str, float]
+    metric: Real | None
+    """What ``training.best_metric`` compares; larger is better. None: it is unknown, and anything is better."""
+    scores: dict[str, float | None]
+    """By the names of ``metrics.jsonl``."""
+
+    def rank(self) -> tuple[float, float, float]:
+        """What decides between two validations: the metric, then chrF, then the loss."""
+        loss = self.scores.get("valid_loss")
+        return _or_worst(self.metric), _or_worst(self.scores.get("chrf")), _or_worst(None if loss is None else -loss)
+
+
+def _or_worst(value: float | None) -> float:
+    return -math.inf if value is None else value
 
 
 @record

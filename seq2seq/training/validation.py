@@ -1,7 +1,8 @@
 """How good a model is on validation pairs: its loss, and real translations scored."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +10,8 @@ import torch.nn.functional as F
 from seq2seq.batching import collate
 from seq2seq.config import DecodingConfig
 from seq2seq.corpus import Pair
-from seq2seq.decoding import Hypothesis, length_penalty
-from seq2seq.evaluation import score
+from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
+from seq2seq.evaluation import Metric, Score, build_metric, score_with
 from seq2seq.model.transformer import Transformer, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
 from seq2seq.translation import Searched, Translator, greedy_of, join_segments, length_batches
@@ -30,15 +31,15 @@ class Stopped(Exception):  # noqa: N818  # it is no error
 class Scores:
     """The verdict on one set of weights."""
 
-    loss: float
-    """Cross-entropy in nats a target token, without smoothing."""
-    bleu: float
-    chrf: float
+    loss: float | None
+    """Cross-entropy in nats a target token, without smoothing; None: no pair counts, or it is not finite."""
+    bleu: Score
+    chrf: Score
     hypotheses: list[str]
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float | None]:
         """By the names of ``metrics.jsonl``."""
-        return {"valid_loss": self.loss, "bleu": self.bleu, "chrf": self.chrf}
+        return {"valid_loss": self.loss, "bleu": self.bleu.value, "chrf": self.chrf.value}
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,12 @@ class ValidationSet:
     tokenizer: Tokenizer
     max_length: int
     max_src_length: int
-    target_language: str
+    bleu: Metric
+    """BLEU for the target language."""
+    target_language: str = ""
+    """Code by which segments are joined."""
     max_src_sentences: int | None = None
+    chrf: Metric = field(default_factory=lambda: build_metric("chrf"))
 
     def n_tgt_tokens(self) -> int:
         """Of all references, EOS included."""
@@ -79,17 +84,33 @@ class ValidationSet:
         references = [pair.tgt for pair in self.pairs]
         return Scores(
             loss=loss,
-            bleu=score("bleu", hypotheses, references, self.target_language).value,
-            chrf=score("chrf", hypotheses, references, self.target_language).value,
+            bleu=score_with(self.bleu, hypotheses, references),
+            chrf=score_with(self.chrf, hypotheses, references),
             hypotheses=hypotheses,
         )
 
+    def signatures(self) -> dict[str, str]:
+        """How BLEU and chrF are computed, in sacreBLEU's words."""
+        metrics = {"bleu": self.bleu, "chrf": self.chrf}
+        return {name: score_with(metric, [""], [""]).signature for name, metric in metrics.items()}
+
+    def n_with_loss(self) -> int:
+        """Pairs whose loss counts."""
+        return len(self._with_loss(*self._encoded()))
+
+    def _encoded(self) -> tuple[list[list[int]], list[list[int]]]:
+        sides = [pair.src for pair in self.pairs], [pair.tgt for pair in self.pairs]
+        src, tgt = (self.tokenizer.encode(side) for side in sides)
+        return src, tgt
+
+    def _with_loss(self, src: list[list[int]], tgt: list[list[int]]) -> list[int]:
+        return [i for i in range(len(src)) if src[i] and tgt[i] and max(len(src[i]), len(tgt[i])) < self.max_length]
+
     @torch.inference_mode()
-    def _loss(self, model: Transformer, check: Callable[[], None]) -> float:
+    def _loss(self, model: Transformer, check: Callable[[], None]) -> float | None:
         device = next(model.parameters()).device
-        src = self.tokenizer.encode([pair.src for pair in self.pairs])
-        tgt = self.tokenizer.encode([pair.tgt for pair in self.pairs])
-        usable = [i for i in range(len(src)) if src[i] and tgt[i] and max(len(src[i]), len(tgt[i])) < self.max_length]
+        src, tgt = self._encoded()
+        usable = self._with_loss(src, tgt)
         total, n_tokens = 0.0, 0
         for indices in length_batches([tgt[i] for i in usable], 2048):
             check()
@@ -102,35 +123,43 @@ class ValidationSet:
                 )
             )
             n_tokens += batch.n_tgt_tokens
-        return total / max(1, n_tokens)
+        return total / n_tokens if n_tokens and math.isfinite(total) else None
 
     def choose_alpha(
-        self, model: Transformer, decoding: DecodingConfig, check: Callable[[], None]
-    ) -> tuple[float, float | None]:
-        """The length penalty with the best BLEU, and that BLEU; None of a set that cannot be scored.
+        self, model: Transformer, decoding: DecodingConfig, best_metric: str, check: Callable[[], None]
+    ) -> tuple[float, float]:
+        """The length penalty with the best translations, and their BLEU.
 
         Which hypotheses a search finishes does not depend on a positive α, only their ranking does, so
-        that one search serves every α; but for ``stopping = "exact"``, which needs one for each.
+        that one search serves every α; except for ``stopping = "exact"``, which needs one for each.
+
+        Args:
+            model: in evaluation mode.
+            decoding: settings other than the length penalty.
+            best_metric: what chooses, before chrF; the loss depends on no α, and BLEU stands in.
+            check: called between batches; may raise ``Stopped``.
         """
         references = [pair.tgt for pair in self.pairs]
-        if not any(reference.strip() for reference in references):
-            return 1.0, None
         found: list[list[Searched]] = []
-        best = (-1.0, 1.0)
-        for alpha in ALPHAS:
-            if not found or decoding.stopping == "exact":
+        texts: dict[float, list[str]] = {}
+        exact = decoding.stopping == "exact"
+        for alpha in [alpha for alpha in ALPHAS if alpha <= MAX_EXACT_ALPHA] if exact else ALPHAS:
+            if exact or not found:
                 config = replace(decoding, n_best=decoding.beam_size, length_penalty=alpha)
                 found = self._search(model, config, check)
-            texts = [
+            texts[alpha] = [
                 join_segments(
                     self.tokenizer.decode([_best(h, alpha) for h, _ in segments]), segments, self.target_language
                 )
                 for segments in found
             ]
-            bleu = score("bleu", texts, references, self.target_language).value
-            # On a tie the value nearest to 1 wins: a tiny validation set should not choose an extreme.
-            best = max(best, (bleu, alpha), key=lambda b: (round(b[0], 6), -abs(b[1] - 1.0)))
-        return best[1], best[0]
+        left = list(texts)
+        for metric in [self.chrf] if best_metric == "chrf" else [self.bleu, self.chrf]:
+            scores = {alpha: round(score_with(metric, texts[alpha], references).proven, 6) for alpha in left}
+            left = [alpha for alpha in left if scores[alpha] == max(scores.values())]
+        # On a tie the value nearest to 1 wins: a tiny validation set should not choose an extreme.
+        best = min(left, key=lambda alpha: abs(alpha - 1.0))
+        return best, score_with(self.bleu, texts[best], references).value
 
     def _search(self, model: Transformer, config: DecodingConfig, check: Callable[[], None]) -> list[list[Searched]]:
         """All hypotheses of each segment of each source."""
@@ -168,4 +197,4 @@ def _best(hypotheses: list[Hypothesis], alpha: float) -> list[int]:
     """The pieces of the hypothesis that ranks first under a length penalty."""
     if not hypotheses:
         return []
-    return max(hypotheses, key=lambda h: h.log_probability / length_penalty(len(h.tokens) + 1, alpha)).tokens
+    return max(hypotheses, key=lambda h: h.score_under(alpha)).tokens

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seq2seq.checkpoint import SHORTLIST, Manifest, read_file, read_manifest, read_tensors
 from seq2seq.config import DecodingConfig, RunConfig, build, known_layer, parse_langs, parse_toml
+from seq2seq.decoding import MAX_EXACT_ALPHA
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.shortlist import Shortlist
@@ -99,8 +100,10 @@ def load_weights(model: Transformer, weights: Mapping[str, Tensor]) -> None:
         parameter.copy_(weights[name])
 
 
-def decoding_config(config: RunConfig, overrides: dict[str, object]) -> DecodingConfig:
+def decoding_config(manifest: Manifest, config: RunConfig, overrides: dict[str, object]) -> DecodingConfig:
     """The run's decoding settings with a command's own in their place.
+
+    A length penalty that ``train`` has chosen is lowered for ``stopping = "exact"``, one that somebody gave is not.
 
     Raises:
         UserError: a value out of range, or more n-best than beams (2).
@@ -108,9 +111,13 @@ def decoding_config(config: RunConfig, overrides: dict[str, object]) -> Decoding
     changed = {key: value for key, value in overrides.items() if value is not None}
     kept = {name: getattr(config.decoding, name) for name in DecodingConfig.__dataclass_fields__}
     try:
-        return build({"decoding": {**kept, **changed}}, where="the command line").decoding
+        settings = build({"decoding": {**kept, **changed}}, where="the command line").decoding
     except UserError as error:
         raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
+    is_chosen = manifest.length_penalty is not None and "length_penalty" not in changed
+    if is_chosen and settings.stopping == "exact":
+        return replace(settings, length_penalty=min(settings.alpha, MAX_EXACT_ALPHA))
+    return settings
 
 
 def greedy_of(config: DecodingConfig) -> DecodingConfig:

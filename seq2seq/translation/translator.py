@@ -56,7 +56,7 @@ _CORE_PACE = 5e9
 """Lines a second of a core, times parameters, times beams and one: 50 to 100 GFLOP/s."""
 
 # Stands in where a search found nothing, as in a model of damaged numbers.
-_NOTHING = Hypothesis([], -math.inf, -math.inf)
+_NOTHING = Hypothesis([], -math.inf, -math.inf, length=1)
 
 
 class Translator:
@@ -132,7 +132,7 @@ class Translator:
                 mend="leave one of the two out",
                 code=ExitCode.USAGE,
             )
-        settings = decoding_config(config, decoding or {})
+        settings = decoding_config(manifest, config, decoding or {})
         dtype = pick_dtype(settings.precision, where)
         translator = cls(
             load_model(run, manifest, config, tokenizer).to(where, dtype),

@@ -1,0 +1,36 @@
+"""Scores that can be cited: sacreBLEU's metrics on raw text, each with its signature."""
+
+from sacrebleu.metrics.base import Metric
+
+from seq2seq.evaluation.metrics import (
+    METRICS,
+    Score,
+    build_metric,
+    character_bleu,
+    has_bleu_tokenizer,
+    holds_4_gram,
+    language_row,
+    parse_metrics,
+    score,
+    score_with,
+    warnings_about,
+)
+from seq2seq.evaluation.scoring import CorpusResult, score_file, score_run
+
+__all__ = [
+    "METRICS",
+    "CorpusResult",
+    "Metric",
+    "Score",
+    "build_metric",
+    "character_bleu",
+    "has_bleu_tokenizer",
+    "holds_4_gram",
+    "language_row",
+    "parse_metrics",
+    "score",
+    "score_file",
+    "score_run",
+    "score_with",
+    "warnings_about",
+]

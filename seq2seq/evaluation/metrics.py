@@ -1,0 +1,183 @@
+"""Metrics by name, set up for the language that is scored, and what each cannot say.
+
+Only sacreBLEU's Python API on lists of lines is used: its command line splits standard input at
+stray carriage returns. Source: Post 2018, arXiv:1804.08771.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import sacrebleu
+from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import MAX_NGRAM_ORDER, BLEUScore
+
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.languages import is_unspaced, primary, row_of
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric's verdict on a corpus."""
+
+    name: str
+    """As people write it: BLEU, chrF2, chrF2++, TER."""
+    value: float
+    """0 to 100; higher is better, except for TER, which counts errors and may pass 100."""
+    signature: str
+    """How it was computed, in sacreBLEU's words."""
+    proven: float
+    """The value, but 0 for a BLEU without a single right 4-gram: that is smoothing alone. What choices compare."""
+
+
+_MAX_SAMPLE = 2000
+"""Texts from which a language is read."""
+
+_BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
+"""By row of ``languages``, as sacreBLEU's -l selects them."""
+
+
+def _bleu(row: str) -> Metric:
+    if is_unspaced(row) and not has_bleu_tokenizer(row):  # 13a would take a sentence for one word
+        return character_bleu()
+    return sacrebleu.BLEU(tokenize=_BLEU_TOKENIZERS.get(row, "13a"), force=True)
+
+
+def _chrf(row: str) -> Metric:
+    return sacrebleu.CHRF()
+
+
+def _chrf_plus_plus(row: str) -> Metric:
+    return sacrebleu.CHRF(word_order=2)
+
+
+def _ter(row: str) -> Metric:
+    # Both together split Chinese characters and kanji from each other.
+    splits = row in ("zh", "ja")
+    return sacrebleu.TER(normalized=splits, asian_support=splits)
+
+
+METRICS: dict[str, Callable[[str], Metric]] = {"bleu": _bleu, "chrf": _chrf, "chrf++": _chrf_plus_plus, "ter": _ter}
+"""By name; each takes the row of ``languages`` that is scored."""
+
+BY_LANGUAGE = {"bleu", "ter"}
+"""Those that are set up differently by language."""
+
+_PRINTED = {"chrf2": "chrf", "chrf2++": "chrf++"}
+"""Names that scores are printed under, where they are not those of ``METRICS``."""
+
+
+def parse_metrics(words: str) -> list[str]:
+    """Read ``bleu,chrf``, in capitals or not, and the names that scores are printed under.
+
+    Raises:
+        UserError: a name that is no row of ``METRICS`` (exit code 2).
+    """
+    given = [word.strip().lower() for word in words.split(",") if word.strip()]
+    names = [_PRINTED.get(name, name) for name in given]
+    unknown = [name for name in names if name not in METRICS]
+    if unknown or not names:
+        raise UserError(
+            f"unknown metric '{unknown[0] if unknown else words}'",
+            mend=f"choose among {', '.join(METRICS)}",
+            code=ExitCode.USAGE,
+        )
+    return list(dict.fromkeys(names))
+
+
+def language_row(code: str, texts: Sequence[str]) -> str:
+    """The row of ``languages`` that texts are scored as.
+
+    Args:
+        code: of their language, in any spelling; empty if nobody knows.
+        texts: references.
+    """
+    return row_of(code, "\n".join(texts[:: 1 + len(texts) // _MAX_SAMPLE]))  # of many some, spread evenly
+
+
+def has_bleu_tokenizer(row: str) -> bool:
+    """Whether sacreBLEU has a tokenizer made for this row."""
+    return row in _BLEU_TOKENIZERS
+
+
+def character_bleu() -> Metric:
+    """BLEU of characters, for text that cannot be split into words."""
+    return sacrebleu.BLEU(tokenize="char", force=True)
+
+
+def build_metric(name: str, language: str = "") -> Metric:
+    """A metric ready to score, so that a missing tokenizer shows before the translations are made.
+
+    Args:
+        name: row of ``METRICS``.
+        language: code of the language that is scored, in any spelling.
+
+    Raises:
+        UserError: the language needs a tokenizer that is not installed (78).
+    """
+    row = primary(language)
+    try:
+        return METRICS[name](row)
+    except (RuntimeError, ImportError, AssertionError) as error:  # the last: it is there with another dictionary
+        raise UserError(
+            f"sacreBLEU cannot split '{language}' into words: {str(error).strip().partition(chr(10))[0].rstrip('.')}",
+            mend=f'pip install "sacrebleu[{row}]", or do without: eval -m chrf, train --set training.best_metric=chrf',
+            code=ExitCode.REFUSED,
+        ) from None
+
+
+def score(name: str, hypotheses: Sequence[str], references: Sequence[str], language: str = "") -> Score:
+    """Score translations against one reference each.
+
+    Args:
+        name: row of ``METRICS``.
+        hypotheses: translations, detokenised.
+        references: as many.
+        language: code of their language, in any spelling.
+
+    Raises:
+        UserError: unequal counts, or nothing to score (65).
+    """
+    return score_with(build_metric(name, language), hypotheses, references)
+
+
+def score_with(metric: Metric, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+    """As ``score``, with a metric that was built before."""
+    if len(hypotheses) != len(references):
+        raise UserError(
+            f"{len(hypotheses):,} hypotheses cannot be scored against {len(references):,} references",
+            mend="give one hypothesis for each reference, in the same order",
+        )
+    if not references:
+        raise UserError("there is nothing to score", mend="give a corpus with at least one pair")
+    result = metric.corpus_score(list(hypotheses), [list(references)])
+    value = float(result.score)
+    no_proof = isinstance(result, BLEUScore) and not result.counts[-1]
+    return Score(result.name, value, str(metric.get_signature()), proven=0.0 if no_proof else value)
+
+
+def holds_4_gram(metric: Metric, reference: str) -> bool:
+    """Whether BLEU can find a 4-gram in a reference: it has four tokens or more.
+
+    Args:
+        metric: from ``build_metric("bleu", …)``.
+        reference: as it is scored.
+    """
+    assert isinstance(metric, sacrebleu.BLEU)
+    return len(metric.tokenizer(reference.rstrip()).split()) >= MAX_NGRAM_ORDER
+
+
+def warnings_about(name: str, row: str, references: Sequence[str]) -> list[str]:
+    """What a person should know who reads a metric's score of these references.
+
+    Args:
+        name: row of ``METRICS``.
+        row: from ``language_row``.
+        references: as they were scored.
+    """
+    if name == "bleu":
+        bleu = build_metric(name, row)
+        if not any(holds_4_gram(bleu, reference) for reference in references):
+            return ["BLEU says nothing here: no reference has four tokens, so no 4-gram can match; read chrF"]
+    if name == "ter" and is_unspaced(row) and not has_bleu_tokenizer(row):
+        return ["TER says little here: the text has no spaces, and TER takes a sentence for one word; read chrF"]
+    return []

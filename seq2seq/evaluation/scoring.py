@@ -1,0 +1,241 @@
+"""Corpora scored: translated by a run first (``score_run``), or by hypotheses made elsewhere (``score_file``)."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import escape, glob
+from pathlib import Path
+
+from seq2seq.config import parse_langs
+from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, lone_target, read_pairs, uncompressed_name
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.evaluation.metrics import BY_LANGUAGE, Score, build_metric, language_row, score, warnings_about
+from seq2seq.languages import code_in_name
+from seq2seq.lines import is_blank, open_output, read_lines
+from seq2seq.translation import SegmentCounts, Translator, read_langs
+
+
+@dataclass(frozen=True)
+class CorpusResult:
+    """One corpus, translated and scored."""
+
+    corpus: str
+    sentences: int
+    """Pairs scored: those with text on both sides."""
+    dropped_empty: int
+    """Pairs with a blank side, which are not scored. A blank hypothesis is scored."""
+    seconds: float | None
+    """Translating took; None if hypotheses were given."""
+    scores: dict[str, Score]
+    """By row of ``METRICS``."""
+    invalid_utf8: int
+    """Lines in which bytes were replaced."""
+    warnings: list[str]
+    """What the scores cannot say about this text."""
+    segments: SegmentCounts | None = None
+    """Lines that were translated in segments; None if hypotheses were given."""
+
+
+# Blocks this large are sorted by length with profit, and held in memory without harm.
+_BLOCK = 8192
+
+
+def score_run(
+    run: Path,
+    corpora: Sequence[str],
+    metrics: Sequence[str],
+    *,
+    langs: str | None = None,
+    output: Path | None = None,
+    decoding: dict[str, object] | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    strict: bool = False,
+) -> list[CorpusResult]:
+    """Translate each corpus with a run and score the translations.
+
+    Args:
+        run: folder written by ``train``.
+        corpora: CORPUS words.
+        metrics: rows of ``METRICS``.
+        langs: of the corpora, where they name them otherwise than the run.
+        output: file that keeps the hypotheses of a single corpus.
+        decoding: overrides of the run's decoding configuration, by key.
+        device: auto, cpu, cuda or mps.
+        workers: that search side by side; None: one for each core.
+        strict: refuse text that is not UTF-8.
+
+    Raises:
+        UserError: as the table of exit codes says.
+    """
+    if output is not None and (len(corpora) > 1 or str(output) == "-"):
+        raise UserError(
+            f"-o {output} keeps the hypotheses of one corpus in a file",
+            mend="run eval once for each corpus, and name a file: stdout is for the scores",
+            code=ExitCode.USAGE,
+        )
+    src, tgt = parse_langs(langs) if langs else read_langs(run)
+    # Every corpus is read before the first is translated: what is wrong with one shows at once.
+    texts = []
+    for corpus in corpora:
+        counts = CorpusCounts()
+        pairs = list(read_pairs(corpus, (src, tgt), strict=strict, counts=counts))
+        references = _References(corpus, _references_of(pairs), tgt)
+        for name in metrics:
+            build_metric(name, references.language)
+        texts.append((pairs, references, counts))
+    translated = []
+    translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
+    # Opened before hours of translating, so that a wrong name shows at once.
+    with open_output(str(output or os.devnull)) as out:
+        for pairs, references, counts in texts:
+            began = time.monotonic()
+            hypotheses: list[str] = []
+            segments = SegmentCounts()
+            for start in range(0, len(pairs), _BLOCK):
+                block = [pair.src for pair in pairs[start : start + _BLOCK]]
+                found = translator.n_best(block, first_line=start + 1, counts=segments)
+                hypotheses += [best[0].text for best in found]
+            translated.append((hypotheses, references, counts, time.monotonic() - began, segments))
+            out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
+    return [
+        _scored(hypotheses, references, counts, metrics, seconds, segments)
+        for hypotheses, references, counts, seconds, segments in translated
+    ]
+
+
+def score_file(
+    hypotheses: Path,
+    corpus: str,
+    metrics: Sequence[str],
+    *,
+    run: Path | None = None,
+    langs: str | None = None,
+    strict: bool = False,
+) -> CorpusResult:
+    """Score a file of hypotheses against the target side of a corpus.
+
+    Args:
+        hypotheses: one a line; ``-`` is stdin.
+        corpus: a CORPUS word, or a plain text file of references.
+        metrics: rows of ``METRICS``.
+        run: says the languages, if ``langs`` does not.
+        langs: which side of the corpus is the reference, and how it is scored.
+        strict: refuse text that is not UTF-8.
+
+    Raises:
+        UserError: unequal counts, no references (65), a missing file (66), a side or a language that nobody named (2),
+            a tokenizer that is not installed (78).
+    """
+    if str(hypotheses) == corpus == "-":
+        raise UserError(
+            "stdin cannot hold both hypotheses and references", mend="name a file for one of them", code=ExitCode.USAGE
+        )
+    counts = CorpusCounts()
+    named = parse_langs(langs) if langs else read_langs(run) if run else None
+    references = _read_references(corpus, named, strict, counts)
+    if references.is_guess and any(name in BY_LANGUAGE for name in metrics):
+        # Japanese without kana looks like Chinese: what is cited is not guessed.
+        raise UserError(
+            f"the language of {corpus} is not known, and its script needs a tokenizer of its own",
+            mend="name the languages with -l, as in -l en-zh, or score with chrF alone (-m chrf)",
+            code=ExitCode.USAGE,
+        )
+    for name in metrics:
+        build_metric(name, references.language)
+    lines = list(read_lines(hypotheses, strict=strict, counts=counts))
+    if len(lines) != len(references.lines):
+        raise UserError(
+            f"{'stdin' if str(hypotheses) == '-' else hypotheses} has {len(lines):,} lines but {corpus} has "
+            f"{len(references.lines):,}",
+            mend="give one hypothesis for each reference, in the same order",
+        )
+    return _scored(lines, references, counts, metrics)
+
+
+class _References:
+    """The references of one corpus, and how they are scored.
+
+    Args:
+        corpus: named in errors.
+        lines: a reference for each pair; None if a side of the pair is blank.
+        code: of their language; empty if nobody named it.
+
+    Raises:
+        UserError: none has text (65).
+    """
+
+    def __init__(self, corpus: str, lines: list[str | None], code: str) -> None:
+        self.corpus = corpus
+        self.lines = lines
+        self.texts = [line for line in lines if line is not None]
+        self.language = language_row(code, self.texts)
+        self.is_guess = bool(self.language and not code)
+        if not self.texts:
+            found = f"{len(lines):,} pairs, all blank on a side" if lines else "no text"
+            raise UserError(f"{corpus} holds {found}", mend="give a corpus with at least one pair")
+
+
+def _references_of(pairs: list[Pair]) -> list[str | None]:
+    return [None if is_blank(pair.src) or is_blank(pair.tgt) else pair.tgt for pair in pairs]
+
+
+def _read_references(corpus: str, langs: tuple[str, str] | None, strict: bool, counts: CorpusCounts) -> _References:
+    """The references that ``--hyp`` is scored against; a pipe is read once."""
+    code = langs[1] if langs else ""
+    alone = Path(corpus) if _is_plain_text(corpus, langs) else lone_target(corpus, langs) if langs else None
+    if alone is not None:
+        code = code or code_in_name(uncompressed_name(alone.name))
+        lines = [None if is_blank(line) else line for line in read_lines(alone, strict=strict, counts=counts)]
+    elif langs is None and not _looks_like(corpus, "tsv"):
+        raise UserError(
+            f"nobody says which side of {corpus} is the reference",
+            mend="name the languages with -l, as in -l de-en, or give the reference file itself",
+            code=ExitCode.USAGE,
+        )
+    else:
+        lines = _references_of(list(read_pairs(corpus, langs or ("src", "tgt"), strict=strict, counts=counts)))
+    return _References(corpus, lines, code)
+
+
+def _is_plain_text(corpus: str, langs: tuple[str, str] | None) -> bool:
+    """Whether a word names one file of references, rather than a corpus of two sides."""
+    if corpus == "-":
+        return True
+    if not _looks_like(corpus, "prefix"):
+        return False
+    if os.path.exists(corpus) and not Path(corpus).is_dir():  # pipes too
+        return True
+    # If it is no prefix either, it is a file that cannot be read: reading it says why.
+    path = str(Path(corpus))
+    beside = glob(f"{escape(path)}.*")  # noqa: PTH207  # a word, which may name no folder
+    return langs is None and all(uncompressed_name(name) == path for name in beside)
+
+
+def _looks_like(corpus: str, reader: str) -> bool:
+    # Of languages that no file is named after, so that the corpus's own look decides.
+    return find_reader(corpus, ("", "")) is READERS[reader]
+
+
+def _scored(
+    hypotheses: Sequence[str],
+    references: _References,
+    counts: CorpusCounts,
+    metrics: Sequence[str],
+    seconds: float | None = None,
+    segments: SegmentCounts | None = None,
+) -> CorpusResult:
+    """The scores of one corpus; a pair with a blank side is left out, whatever its hypothesis."""
+    scored = [line for line, reference in zip(hypotheses, references.lines, strict=True) if reference is not None]
+    language = references.language
+    return CorpusResult(
+        references.corpus,
+        sentences=len(scored),
+        dropped_empty=len(hypotheses) - len(scored),
+        seconds=seconds,
+        scores={name: score(name, scored, references.texts, language) for name in metrics},
+        invalid_utf8=counts.invalid_utf8,
+        warnings=[text for name in metrics for text in warnings_about(name, language, references.texts)],
+        segments=segments,
+    )

@@ -1,0 +1,74 @@
+"""What decides which weights are kept: BLEU, chrF or the loss, chosen once the validation pairs are known."""
+
+from dataclasses import replace
+
+from seq2seq.config import RunConfig, parse_langs
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.evaluation import build_metric, character_bleu, has_bleu_tokenizer, holds_4_gram, language_row
+from seq2seq.languages import is_unspaced
+from seq2seq.training.prepare import Prepared
+from seq2seq.training.progress import Notice
+from seq2seq.training.validation import ValidationSet
+
+_MIN_SHARE = 0.1
+"""Of references with four tokens or more; with fewer, BLEU hangs on a handful of sentences."""
+
+
+def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig, ValidationSet, list[Notice]]:
+    """Set ``training.best_metric`` if the user left it open.
+
+    Args:
+        config: with every layer applied.
+        prepared: holds the validation pairs.
+
+    Returns:
+        The configuration, what measures it, and what a person should know of both.
+
+    Raises:
+        UserError: the metric that is requested cannot be computed here, or of these pairs (78).
+    """
+    given, code = config.training.best_metric, parse_langs(config.data.langs)[1]
+    references = [pair.tgt for pair in prepared.valid]
+    language = language_row(code, references)
+    notices = []
+    why = ""
+    try:
+        bleu = build_metric("bleu", language)
+    except UserError as error:
+        if given == "bleu":
+            raise
+        bleu, why = character_bleu(), "BLEU is of characters"
+        text = f'{error.what}; until you pip install "sacrebleu[{language}]", BLEU is of characters (tok:char)'
+        notices.append(Notice(text, warning=True))
+    validation = ValidationSet(
+        prepared.valid,
+        prepared.tokenizer,
+        config.data.max_length,
+        prepared.max_src_length,
+        bleu,
+        target_language=code,
+        max_src_sentences=prepared.max_src_sentences,
+    )
+    if not validation.n_with_loss():
+        what = f"no validation pair is shorter than data.max_length, {config.data.max_length} tokens"
+        if given == "loss":
+            mend = "raise data.max_length, or choose by bleu or chrf"
+            raise UserError(f"training.best_metric loss is unknown: {what}", mend=mend, code=ExitCode.REFUSED)
+        notices.append(Notice(f"the validation loss is unknown: {what}"))
+    n_long = sum(holds_4_gram(bleu, reference) for reference in references)
+    if is_unspaced(language) and not has_bleu_tokenizer(language):
+        why = f"{code} is written without spaces, and sacreBLEU has no tokenizer for it"
+    elif n_long < _MIN_SHARE * len(references):
+        why = f"{n_long:,} of {len(references):,} validation references have the four tokens that BLEU looks for"
+    chosen = given or ("chrf" if why else "bleu")
+    if given is None:
+        because = f": {why}" if why else ""
+        notices.append(Notice(f"the best weights are those with the best {_NAMES[chosen]}{because}"))
+    elif not n_long:
+        notices.append(
+            Notice("BLEU says nothing here: no validation reference has four tokens, so no 4-gram can match")
+        )
+    return replace(config, training=replace(config.training, best_metric=chosen)), validation, notices
+
+
+_NAMES = {"bleu": "BLEU", "chrf": "chrF"}
