@@ -14,11 +14,11 @@ from pathlib import Path
 import sacrebleu
 from sacrebleu.metrics.base import Metric
 
-from seq2seq.config import parse_langs
+from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import open_output, read_lines
-from seq2seq.translation import Translator, read_langs
+from seq2seq.lines import EncodingErrors, open_output, read_lines
+from seq2seq.translation import Translator, read_run
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def score_run(
     decoding: dict[str, object] | None = None,
     device: str = "auto",
     workers: int | None = None,
-    strict: bool = False,
+    encoding_errors: EncodingErrors | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> list[CorpusResult]:
     """Translate each corpus with a run and score the translations.
@@ -153,7 +153,7 @@ def score_run(
         decoding: overrides of the run's decoding configuration, by key.
         device: auto, cpu, cuda or mps.
         workers: that search side by side; None: one for each core.
-        strict: refuse text that is not UTF-8.
+        encoding_errors: what becomes of lines of the corpora that are not UTF-8; None: as when the run was trained.
         warn: told of lines that are translated in parts.
 
     Raises:
@@ -165,14 +165,15 @@ def score_run(
             mend="run eval once for each corpus, and name a file: stdout is for the scores",
             code=ExitCode.USAGE,
         )
-    src, tgt = parse_langs(langs) if langs else read_langs(run)
+    data = read_run(run)[1].data
+    src, tgt = parse_langs(langs or data.langs)
     for name in metrics:
         build_metric(name, tgt)
     # Every corpus is read before the first is translated: what is wrong with one shows at once.
     texts = []
     for corpus in corpora:
         counts = CorpusCounts()
-        texts.append((corpus, _pairs(corpus, (src, tgt), strict, counts), counts))
+        texts.append((corpus, _pairs(corpus, (src, tgt), encoding_errors or data.encoding_errors, counts), counts))
     translated = []
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
     # Opened before hours of translating, so that a wrong name shows at once.
@@ -200,7 +201,7 @@ def score_file(
     *,
     run: Path | None = None,
     langs: str | None = None,
-    strict: bool = False,
+    encoding_errors: EncodingErrors | None = None,
 ) -> CorpusResult:
     """Score a file of hypotheses against the target side of a corpus.
 
@@ -210,18 +211,21 @@ def score_file(
         metrics: rows of ``METRICS``.
         run: says the languages, where ``langs`` does not.
         langs: which side of the corpus is the reference.
-        strict: refuse text that is not UTF-8.
+        encoding_errors: what becomes of lines that are not UTF-8; None: as when the run was trained, or a file with
+            more than 1 in 100 is refused.
 
     Raises:
         UserError: unequal counts (65), a missing file (66), a side that nobody named (2).
     """
     counts = CorpusCounts()
-    pair = parse_langs(langs) if langs else read_langs(run) if run else None
+    data = read_run(run)[1].data if run else DataConfig(langs=langs or "")
+    pair = parse_langs(langs or data.langs) if langs or run else None
+    encoding_errors = encoding_errors or data.encoding_errors
     tgt = pair[1] if pair else ""
     for name in metrics:
         build_metric(name, tgt)
     if _is_plain_text(corpus):
-        references = list(read_lines(Path(corpus), strict=strict, counts=counts))
+        references = list(read_lines(Path(corpus), encoding_errors=encoding_errors, counts=counts))
     elif pair is None and not _looks_like(corpus, "tsv"):
         raise UserError(
             f"nobody says which side of {corpus} is the reference",
@@ -229,8 +233,8 @@ def score_file(
             code=ExitCode.USAGE,
         )
     else:
-        references = [p.tgt for p in _pairs(corpus, pair or ("src", "tgt"), strict, counts)]
-    lines = list(read_lines(hypotheses, strict=strict, counts=counts))
+        references = [p.tgt for p in _pairs(corpus, pair or ("src", "tgt"), encoding_errors, counts)]
+    lines = list(read_lines(hypotheses, encoding_errors=encoding_errors, counts=counts))
     if len(lines) != len(references):
         raise UserError(
             f"{hypotheses} has {len(lines):,} lines but {corpus} has {len(references):,}",
@@ -249,8 +253,8 @@ def _looks_like(corpus: str, reader: str) -> bool:
     return find_reader(corpus, ("", "")) is READERS[reader]
 
 
-def _pairs(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> list[Pair]:
-    pairs = list(read_pairs(corpus, langs, strict=strict, counts=counts))
+def _pairs(corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts) -> list[Pair]:
+    pairs = list(read_pairs(corpus, langs, encoding_errors=encoding_errors, counts=counts))
     if not pairs:
         raise UserError(f"{corpus} holds no pair", mend="give a corpus with at least one pair")
     return pairs

@@ -45,7 +45,7 @@ def train_command(
 ) -> None:
     """Train a translator on parallel text; the same command again goes on where it stopped."""
     layers = training_layers(
-        config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict or None,
+        config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict,
         max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],
     )  # fmt: skip
     with StopFlag() as stop:

@@ -10,24 +10,29 @@ from typing import Any
 from seq2seq.corpus.hub import read_hub
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import is_blank, one_line, read_lines
+from seq2seq.lines import EncodingErrors, is_blank, one_line, read_lines
 
-Reader = Callable[[str, tuple[str, str], bool, CorpusCounts], Iterator[Pair]]
-"""From CORPUS, languages, ``strict`` and counts to pairs."""
+Reader = Callable[[str, tuple[str, str], EncodingErrors, CorpusCounts], Iterator[Pair]]
+"""From CORPUS, languages, what becomes of lines that are not UTF-8, and counts to pairs."""
 
 # What a name may end in; how a file is compressed is told by its content.
 _COMPRESSED = ("", ".gz", ".bz2", ".xz")
 
 
 def read_pairs(
-    corpus: str, langs: tuple[str, str], *, strict: bool = False, counts: CorpusCounts | None = None
+    corpus: str,
+    langs: tuple[str, str],
+    *,
+    encoding_errors: EncodingErrors = "refuse",
+    counts: CorpusCounts | None = None,
 ) -> Iterator[Pair]:
     """Read a corpus, in constant memory and in its order.
 
     Args:
         corpus: a prefix, ``*.tsv``, ``*.jsonl`` or ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``.
         langs: source and target language.
-        strict: refuse text that is not UTF-8, instead of replacing and counting.
+        encoding_errors: refuse a file with more than 1 line in 100 that is not UTF-8, replace bytes in any number of
+            lines, or refuse any such line (strict). What is replaced is counted.
         counts: added to on the way.
 
     Yields:
@@ -38,7 +43,7 @@ def read_pairs(
             ``datasets`` makes (74); where the corpus is found to be so, which may be at its end.
     """
     counts = CorpusCounts() if counts is None else counts
-    for pair in find_reader(corpus, langs)(corpus, langs, strict, counts):
+    for pair in find_reader(corpus, langs)(corpus, langs, encoding_errors, counts):
         counts.pairs += 1
         if is_blank(pair.src) or is_blank(pair.tgt):
             counts.blank += 1
@@ -76,13 +81,15 @@ def stamp(corpus: str, langs: tuple[str, str]) -> list[list[int]] | None:
     return [[s.st_size, s.st_mtime_ns] for s in found]
 
 
-def _read_prefix(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+def _read_prefix(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
     """``train.de`` and ``train.en``, each plain or compressed, one sentence a line."""
     src_path, tgt_path = (_side(corpus, lang) for lang in langs)
     if src_path is None or tgt_path is None:
         raise _no_such_sides(corpus, langs)
-    src_lines = read_lines(src_path, strict=strict, counts=counts)
-    tgt_lines = read_lines(tgt_path, strict=strict, counts=counts)
+    src_lines = read_lines(src_path, encoding_errors=encoding_errors, counts=counts)
+    tgt_lines = read_lines(tgt_path, encoding_errors=encoding_errors, counts=counts)
     n = 0
     while (src := next(src_lines, None)) is not None and (tgt := next(tgt_lines, None)) is not None:
         yield Pair(src, tgt)
@@ -128,9 +135,11 @@ def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
     return UserError(what, mend=mend, code=ExitCode.NO_INPUT)
 
 
-def _read_tsv(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+def _read_tsv(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
     """Source, tab, target; nothing is quoted."""
-    for number, line in enumerate(read_lines(Path(corpus), strict=strict, counts=counts), start=1):
+    for number, line in enumerate(read_lines(Path(corpus), encoding_errors=encoding_errors, counts=counts), start=1):
         columns = line.split("\t")
         if len(columns) != 2:
             raise UserError(
@@ -140,9 +149,11 @@ def _read_tsv(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusC
         yield Pair(*columns)
 
 
-def _read_jsonl(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+def _read_jsonl(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
     """An object a line: ``{"de": …, "en": …}``, or the same under ``translation``."""
-    for number, line in enumerate(read_lines(Path(corpus), strict=strict, counts=counts), start=1):
+    for number, line in enumerate(read_lines(Path(corpus), encoding_errors=encoding_errors, counts=counts), start=1):
         where = f"{corpus}, line {number}"
         try:
             row = json.loads(line)
@@ -170,7 +181,9 @@ def _pair_of(row: Any, langs: tuple[str, str], where: str) -> Pair:
     return Pair(one_line(row[langs[0]]), one_line(row[langs[1]]))
 
 
-def _read_hf(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+def _read_hf(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
     """A data set on the hub, or a local folder in its layout; its text is UTF-8 by format."""
     for number, row in enumerate(read_hub(corpus, langs), start=1):
         yield _pair_of(row, langs, f"{corpus}, row {number}")

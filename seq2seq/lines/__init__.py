@@ -5,6 +5,7 @@ A line ends at ``"\\n"`` and nowhere else; one ``"\\r"`` before it goes too. NUL
 Python's text files and its own way of splitting lines would each cut at some of these.
 """
 
+from seq2seq.lines.encodings import EncodingErrors
 from seq2seq.lines.lock import try_lock
 from seq2seq.lines.output import (
     DISK_FULL,
@@ -21,6 +22,7 @@ from seq2seq.lines.source import cannot_read, open_input
 
 __all__ = [
     "DISK_FULL",
+    "EncodingErrors",
     "LineReader",
     "LineWriter",
     "PartialFile",

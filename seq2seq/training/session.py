@@ -85,7 +85,7 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
     if request.overwrite and folder.exists():
         _require_data(asked)
         for word in (*asked.data.train, *asked.data.valid):  # a slip of the pen moves nothing
-            next(read_pairs(word, parse_langs(asked.data.langs), strict=asked.data.strict), None)
+            next(read_pairs(word, parse_langs(asked.data.langs), encoding_errors=asked.data.encoding_errors), None)
         yield Notice(f"the old run is now {move_aside(folder)}")
     with lock(folder):
         notices: list[Notice] = []
