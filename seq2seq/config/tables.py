@@ -40,7 +40,7 @@ class DataConfig:
     valid: tuple[Text, ...] = ()
     """Corpora to validate on; empty: pairs are held out of the training corpora."""
     encoding_errors: Literal["refuse", "replace", "strict"] = "refuse"
-    """Lines that are not UTF-8. refuse: a file with more than 1 in 100 of them is refused, and in others their bytes are
+    """Lines that are not UTF-8. refuse: a file with more than 1 in 100 of them is refused, in others their bytes are
     replaced; replace: bytes are replaced in any number of lines; strict: any such line is refused. What is replaced is
     counted."""
     tokenizer: Annotated[Text, Field(min_length=1)] | None = None

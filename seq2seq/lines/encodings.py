@@ -18,7 +18,7 @@ EncodingErrors = Literal["refuse", "replace", "strict"]
 replace bytes always, or refuse any such line."""
 
 _MAX_SHARE = 0.01
-_N_EARLY = 10_000
+_EARLY = 10_000
 """Lines after which a file is judged for the first time; then at its end."""
 _SAMPLE = 1 << 15
 """Bytes of lines that a guess is made from."""
@@ -60,15 +60,16 @@ class InvalidLines:
 
     def __init__(self) -> None:
         self.n = 0
+        self._n_early = 0
         self._first = 0
         self._sample: list[bytes] = []
         self._n_sampled = 0
         self._n_other = 0
-        self._judged = False
 
     def add(self, number: int, raw: bytes) -> None:
         """Count a line that is not UTF-8, the first one of a file having number 1."""
         self.n += 1
+        self._n_early += number <= _EARLY
         self._first = self._first or number
         if self._n_sampled < _SAMPLE:
             self._sample.append(raw)
@@ -80,15 +81,13 @@ class InvalidLines:
 
     def refusal(self, name: str, n_lines: int, *, at_end: bool) -> UserError | None:
         """The error (65) if more than 1 line in 100 is not UTF-8: over the first 10,000 lines, or at the end."""
-        if not at_end and (self._judged or n_lines < _N_EARLY):
+        is_early = n_lines >= _EARLY and self._n_early > _MAX_SHARE * _EARLY
+        if not is_early and not (at_end and self.n > _MAX_SHARE * n_lines):
             return None
-        self._judged = True
-        if self.n <= _MAX_SHARE * n_lines:
-            return None
-        sample = b"\n".join(self._sample)
-        share = f"{self.n:,} of {'' if at_end else 'the first '}{n_lines:,} lines"
-        what = f"{name}: {share} {'is' if self.n == 1 else 'are'} not UTF-8, the first is line {self._first:,}"
-        encoding = guess_encoding(sample)
+        share = f"{self._n_early:,} of the first {_EARLY:,}" if is_early else f"{self.n:,} of {n_lines:,}"
+        verb = "is" if self.n == 1 else "are"
+        what = f"{name}: {share} lines {verb} not UTF-8, the first is line {self._first:,}"
+        encoding = guess_encoding(b"\n".join(self._sample))
         if self._n_other > self.n // 10:
             found, mend = (
                 f"mixed with UTF-8{f', looks like {encoding}' if encoding else ''}",

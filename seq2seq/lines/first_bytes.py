@@ -14,6 +14,8 @@ N_FIRST = 1024
 _MIN_WIDE = 6
 """Bytes that UTF-16 without a byte-order mark needs to be recognised: three characters."""
 
+_SEPARATORS = b"\t\v\f\r\x1c\x1d\x1e"
+
 _MARKS = {
     b"\xff\xfe\0\0": "UTF-32",
     b"\0\0\xfe\xff": "UTF-32",
@@ -95,13 +97,14 @@ def _wide(line: bytes) -> str:
             return f"UTF-32{order}"
     for order, low, high in (("LE", line[::2], line[1::2]), ("BE", line[1::2], line[::2])):
         # The high byte names a script: 0 for Latin and for spaces, 4 for Cyrillic, 9 for Devanagari; in text of bytes
-        # these are control characters. Above 1F are quotation marks, dashes, and Chinese.
+        # these are control characters, of which only those that separate words or lines are met often. Above 1F are
+        # quotation marks, dashes, and Chinese.
         names_script = sum(byte < 0x20 for byte in high)
-        no_text = sum(byte < 0x20 and byte not in b"\t\r" for byte in high)
+        no_text = sum(byte < 0x20 and byte not in _SEPARATORS for byte in high)
         if (
             names_script >= 0.75 * len(high)
             and names_script > sum(byte < 0x20 for byte in low)
-            and no_text >= len(high) / 8
+            and no_text >= len(high) / 16
             and high.count(0) >= 10 * low.count(0)
         ):
             return f"UTF-16{order}"
