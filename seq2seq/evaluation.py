@@ -14,10 +14,11 @@ from pathlib import Path
 import sacrebleu
 from sacrebleu.metrics.base import Metric
 
+from seq2seq.checkpoint import run_files
 from seq2seq.config import DataConfig, parse_langs
-from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
+from seq2seq.corpus import READERS, CorpusCounts, Pair, corpus_files, find_reader, read_pairs
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import EncodingErrors, open_output, read_lines
+from seq2seq.lines import EncodingErrors, open_output, read_lines, refuse_overwriting
 from seq2seq.translation import Translator, read_run
 
 
@@ -166,7 +167,11 @@ def score_run(
             code=ExitCode.USAGE,
         )
     data = read_run(run)[1].data
-    src, tgt = parse_langs(langs or data.langs)
+    langs = langs or data.langs
+    inputs = [*run_files(run), *(path for corpus in corpora for path in corpus_files(corpus, parse_langs(langs)))]
+    for place in (output or "-", "-"):  # the scores go to stdout
+        refuse_overwriting(place, inputs)
+    src, tgt = parse_langs(langs)
     for name in metrics:
         build_metric(name, tgt)
     # Every corpus is read before the first is translated: what is wrong with one shows at once.
@@ -224,7 +229,10 @@ def score_file(
     tgt = pair[1] if pair else ""
     for name in metrics:
         build_metric(name, tgt)
-    if _is_plain_text(corpus):
+    is_plain = _is_plain_text(corpus)
+    files = [Path(corpus)] if is_plain else corpus_files(corpus, pair or ("src", "tgt"))
+    refuse_overwriting("-", [hypotheses, *files])  # the scores go to stdout
+    if is_plain:
         references = list(read_lines(Path(corpus), encoding_errors=encoding_errors, counts=counts))
     elif pair is None and not _looks_like(corpus, "tsv"):
         raise UserError(

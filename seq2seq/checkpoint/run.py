@@ -147,6 +147,16 @@ def read_manifest(folder: Path) -> Manifest:
     return _parse(payload, where)
 
 
+def run_files(folder: Path) -> list[Path]:
+    """The files that this program has put into a run folder; people keep files of their own in it.
+
+    Raises:
+        UserError: as ``read_manifest``.
+    """
+    own = [MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"]
+    return [*(folder / name for name in own), *(folder / "checkpoints").rglob("*"), *(folder / "prepared").rglob("*")]
+
+
 def _parse(payload: dict[str, Any], where: Path) -> Manifest:
     manifest = parse_stored(Manifest, payload, where)
     if not _hashes(manifest.files):

@@ -4,7 +4,14 @@ import time
 from functools import partial
 from pathlib import Path
 
-from seq2seq.cli.answers import WINDOW_BYTES, WindowSize, is_finished, open_answers, refuse_resume
+from seq2seq.cli.answers import (
+    WINDOW_BYTES,
+    WindowSize,
+    is_finished,
+    open_answers,
+    refuse_input_as_output,
+    refuse_resume,
+)
 from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.console import print_note, print_warning
 from seq2seq.cli.progress import show_progress
@@ -30,6 +37,7 @@ def translate_with(
 
     Args: those of ``Translator.load`` and ``translate_stream``.
     """
+    refuse_input_as_output(output, source, run)
     if resume:
         refuse_resume(output)
         n_best = decoding.get("n_best")

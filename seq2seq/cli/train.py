@@ -7,6 +7,7 @@ import typer
 
 from seq2seq.cli.options import MORE, Strict, TimeBudget, training_layers
 from seq2seq.cli.signals import StopFlag
+from seq2seq.lines import refuse_overwriting
 
 
 def train_command(
@@ -44,6 +45,8 @@ def train_command(
     ] = None,
 ) -> None:
     """Train a translator on parallel text; the same command again goes on where it stopped."""
+    if config is not None:
+        refuse_overwriting(run, [config])
     layers = training_layers(
         config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict,
         max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from seq2seq.corpus.hub import read_hub
+from seq2seq.corpus.hub import local_files, read_hub
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import EncodingErrors, is_blank, one_line, read_lines
@@ -63,20 +63,28 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     return READERS["prefix"]
 
 
+def corpus_files(corpus: str, langs: tuple[str, str]) -> list[Path]:
+    """The files that a corpus is read from, those of a local data set too; none if one is missing or on the hub."""
+    reader = find_reader(corpus, langs)
+    if reader is READERS["hf"]:
+        return local_files(corpus)
+    paths = [_side(corpus, lang) for lang in langs] if reader is READERS["prefix"] else [Path(corpus)]
+    found = [path for path in paths if path is not None]
+    return found if len(found) == len(paths) else []
+
+
 def stamp(corpus: str, langs: tuple[str, str]) -> list[list[int]] | None:
     """Sizes and times of change of a corpus's files: the same as long as nobody has touched them.
 
     None where that says nothing: data sets of ``hf:``, and what is no ordinary file.
     """
-    reader = find_reader(corpus, langs)
-    if reader is READERS["hf"]:
+    if find_reader(corpus, langs) is READERS["hf"]:
         return None
-    paths = [_side(corpus, lang) for lang in langs] if reader is READERS["prefix"] else [Path(corpus)]
     try:
-        found = [path.stat() for path in paths if path is not None]
+        found = [path.stat() for path in corpus_files(corpus, langs)]
     except OSError:
         return None
-    if len(found) < len(paths) or not all(file_stat.S_ISREG(s.st_mode) for s in found):
+    if not found or not all(file_stat.S_ISREG(s.st_mode) for s in found):
         return None
     return [[s.st_size, s.st_mtime_ns] for s in found]
 

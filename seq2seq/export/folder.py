@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from seq2seq.checkpoint import move_aside
+from seq2seq.checkpoint import empty_folders_removed, move_aside, run_files
 from seq2seq.config import RunConfig
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.export.readme import readme
@@ -72,7 +72,7 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
     )
     spec.validate()
     spec.optimize(quantization)
-    with _whole_folder(folder) as new:
+    with empty_folders_removed(folder.parent), _whole_folder(folder) as new:
         spec.save(str(new))
         (new / "tokenizer.model").write_bytes(tokenizer.model)
         text = readme(config, quantization=quantization, n_positions=n_positions, max_src_length=longest_src)
@@ -111,9 +111,13 @@ def _refuse_place(folder: Path, run: Path, *, overwrite: bool) -> None:
                 f"{folder} is {kind}", mend=f"name a new folder in it: -o {folder}/NAME", code=ExitCode.USAGE
             )
         return
-    if run.resolve().is_relative_to(folder.resolve()):
+    place = folder.resolve()
+    holds, belongs = run.resolve().is_relative_to(place), place in {path.resolve() for path in run_files(run)}
+    if holds or belongs or (run / "checkpoints").resolve() == place:
         raise UserError(
-            f"{folder} holds the run that is to be exported", mend="name another folder after -o", code=ExitCode.USAGE
+            f"{folder} {'holds' if holds else 'belongs to'} the run that is to be exported",
+            mend="name another folder after -o",
+            code=ExitCode.USAGE,
         )
     if not overwrite or not folder.is_dir():
         mend = ", or give --overwrite to move this one aside" if folder.is_dir() else ""

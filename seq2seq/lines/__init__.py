@@ -16,12 +16,14 @@ from seq2seq.lines.output import (
     open_output,
     sync_folder,
 )
+from seq2seq.lines.overwriting import refuse_overwriting
 from seq2seq.lines.partial import PartialFile, partial_path
 from seq2seq.lines.reading import LineReader, TextCounts, is_blank, one_line, read_lines
-from seq2seq.lines.source import cannot_read, open_input
+from seq2seq.lines.source import ByteSource, cannot_read, open_input
 
 __all__ = [
     "DISK_FULL",
+    "ByteSource",
     "EncodingErrors",
     "LineReader",
     "LineWriter",
@@ -37,6 +39,7 @@ __all__ = [
     "open_output",
     "partial_path",
     "read_lines",
+    "refuse_overwriting",
     "sync_folder",
     "try_lock",
 ]
