@@ -18,7 +18,7 @@ from seq2seq.checkpoint import run_files
 from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import READERS, CorpusCounts, Pair, corpus_files, find_reader, read_pairs
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import EncodingErrors, open_output, read_lines, refuse_overwriting
+from seq2seq.lines import EncodingErrors, is_file, open_output, read_lines, refuse_overwriting
 from seq2seq.translation import Translator, read_run
 
 
@@ -253,7 +253,7 @@ def score_file(
 
 
 def _is_plain_text(corpus: str) -> bool:
-    return os.path.isfile(corpus) and _looks_like(corpus, "prefix")
+    return is_file(corpus) and _looks_like(corpus, "prefix")
 
 
 def _looks_like(corpus: str, reader: str) -> bool:

@@ -150,7 +150,7 @@ def open_answers(
     Raises:
         UserError: as ``PartialFile``, and where the input is not that of the interrupted translation (65).
     """
-    if output != "-" and os.path.isdir(output):
+    if output != "-" and os.path.isdir(output or "."):
         raise UserError(
             f"the output '{output}' is no name of a file", mend="name a file after -o", code=ExitCode.CANNOT_WRITE
         )

@@ -15,13 +15,15 @@ def eval_command(
     ],
     metrics: Annotated[str, typer.Option("-m", "--metrics", help="Among bleu, chrf, ter.")] = "bleu,chrf,ter",
     hypotheses: Annotated[
-        Path | None, typer.Option("--hyp", help="Score this file instead of translating.", metavar="FILE")
+        Path | None,
+        typer.Option("--hyp", help="Score this file instead of translating.", metavar="FILE", readable=False),
     ] = None,
     langs: Annotated[
         str | None, typer.Option("-l", "--langs", help="Languages of the corpus; with --hyp, or instead of the run's.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Keep the hypotheses here.", metavar="HYPOTHESES")
+        Path | None,
+        typer.Option("-o", "--output", help="Keep the hypotheses here.", metavar="HYPOTHESES", readable=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
     beam_size: options.BeamSize = None,

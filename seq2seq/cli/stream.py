@@ -37,9 +37,10 @@ def translate_with(
 
     Args: those of ``Translator.load`` and ``translate_stream``.
     """
-    refuse_input_as_output(output, source, run)
     if resume:
         refuse_resume(output)
+    refuse_input_as_output(output, source, run)
+    if resume:
         n_best = decoding.get("n_best")
         if is_finished(source, output, n_best if ranked and isinstance(n_best, int) else 1):
             print_note(f"{output} is finished already; leave --resume out to translate it anew")

@@ -11,7 +11,9 @@ from seq2seq.lines import refuse_overwriting
 
 
 def train_command(
-    run: Annotated[Path, typer.Option("-o", "--output", help="Run folder: made, or gone on with.", metavar="RUN")],
+    run: Annotated[
+        Path, typer.Option("-o", "--output", help="Run folder: made, or gone on with.", metavar="RUN", readable=False)
+    ],
     langs: Annotated[str | None, typer.Option("-l", "--langs", help="Source and target, as de-en or pt-BR:en.")] = None,
     train: Annotated[
         list[str] | None,
@@ -26,7 +28,7 @@ def train_command(
         typer.Option("--valid", metavar="CORPUS", help="Validation pairs; without, some are held out of --train."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="RECIPE.toml", help="Recipe to start from.")
+        Path | None, typer.Option("--config", metavar="RECIPE.toml", help="Recipe to start from.", readable=False)
     ] = None,
     preset: Annotated[
         str | None,

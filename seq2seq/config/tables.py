@@ -15,7 +15,9 @@ _CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def _writable(text: str) -> str:
-    """Refuse a path whose bytes are not UTF-8: it could not be kept in ``config.toml``."""
+    """Refuse a path that no file can have, or whose bytes are not UTF-8: it could not be kept in ``config.toml``."""
+    if "\0" in text:
+        raise ValueError("a name holds no NUL")
     if any("\ud800" <= c <= "\udfff" for c in text):  # how Python spells such bytes
         raise ValueError("rename it: TOML holds UTF-8 alone")
     return text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import DISK_FULL, cannot_write
+from seq2seq.lines import DISK_FULL, cannot_write, is_folder
 
 _BATCH = 1000
 """Rows turned into Python objects at a time."""
@@ -36,7 +36,7 @@ def parse_hub_name(corpus: str) -> HubName:
     """
     word = corpus.removeprefix("hf:")
     ends = [len(word), *(i for i in range(len(word) - 1, 0, -1) if word[i] in "@#:")]
-    folder = next((word[:end] for end in ends if os.path.isdir(word[:end])), "")
+    folder = next((word[:end] for end in ends if is_folder(word[:end])), "")
     # "x" stands for the folder, whose own marks must not be read.
     match = _WORD.fullmatch("x" + word[len(folder) :] if folder else word)
     if match is None:
@@ -55,7 +55,7 @@ def parse_hub_name(corpus: str) -> HubName:
 def local_files(corpus: str) -> list[Path]:
     """The files of a data set in a local folder; none if it is on the hub."""
     folder = Path(parse_hub_name(corpus).name)
-    return [path for path in folder.rglob("*") if os.path.isfile(path)] if os.path.isdir(folder) else []
+    return [path for path in folder.rglob("*") if os.path.isfile(path)] if is_folder(folder) else []
 
 
 def read_hub(corpus: str, langs: tuple[str, str]) -> Iterator[dict[str, Any] | None]:
@@ -69,7 +69,7 @@ def read_hub(corpus: str, langs: tuple[str, str]) -> Iterator[dict[str, Any] | N
             (65), not found or no network (66), no space for the copy (74).
     """
     wanted = parse_hub_name(corpus)
-    if not os.path.isdir(wanted.name) and wanted.name.startswith((".", "/", "~")):
+    if not is_folder(wanted.name) and wanted.name.startswith((".", "/", "~")):
         raise UserError(f"{wanted.name} is not a folder", mend="name an existing folder", code=ExitCode.NO_INPUT)
     dataset = _load(corpus, wanted)
     nested = dataset.features.get("translation")

@@ -10,7 +10,7 @@ from typing import Any
 from seq2seq.corpus.hub import local_files, read_hub
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import EncodingErrors, is_blank, one_line, read_lines
+from seq2seq.lines import EncodingErrors, exists, is_blank, is_file, one_line, read_lines
 
 Reader = Callable[[str, tuple[str, str], EncodingErrors, CorpusCounts], Iterator[Pair]]
 """From CORPUS, languages, what becomes of lines that are not UTF-8, and counts to pairs."""
@@ -113,9 +113,13 @@ def _read_prefix(
 
 
 def _side(prefix: str, lang: str) -> Path | None:
-    """The file of one language, the plain one before any compressed one."""
+    """The file of one language, the plain one before any compressed one.
+
+    Raises:
+        UserError: the system does not tell what is there (66).
+    """
     paths = (f"{prefix}.{lang}{suffix}" for suffix in _COMPRESSED)
-    return next((Path(path) for path in paths if os.path.exists(path)), None)
+    return next((Path(path) for path in paths if exists(path)), None)
 
 
 def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
@@ -136,7 +140,7 @@ def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
         shown = ", ".join(list(there.values())[:8]) + (", …" if len(there) > 8 else "")
         what += f", but there is {shown}"
         mend = f"languages {langs[0]} and {langs[1]} do not match the files: name two that are there with -l"
-    elif Path(prefix).is_file():
+    elif is_file(prefix):
         mend = f"leave the language out of the name: CORPUS is what comes before .{langs[0]} and .{langs[1]}"
     else:
         mend = "give a prefix, a .tsv or .jsonl file, or hf:NAME"

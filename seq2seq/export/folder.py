@@ -105,22 +105,22 @@ def _n_positions(config: RunConfig, max_src_length: int) -> int | None:
 
 def _refuse_place(folder: Path, run: Path, *, overwrite: bool) -> None:
     if not _is_taken(folder):
-        if folder.is_dir() and (folder.is_symlink() or folder.is_mount()):  # which no rename replaces
+        if os.path.isdir(folder) and (folder.is_symlink() or folder.is_mount()):  # which no rename replaces
             kind = "a link" if folder.is_symlink() else "a mount point"
             raise UserError(
                 f"{folder} is {kind}", mend=f"name a new folder in it: -o {folder}/NAME", code=ExitCode.USAGE
             )
         return
-    place = folder.resolve()
-    holds, belongs = run.resolve().is_relative_to(place), place in {path.resolve() for path in run_files(run)}
-    if holds or belongs or (run / "checkpoints").resolve() == place:
+    place = os.path.realpath(folder)
+    holds = Path(os.path.realpath(run)).is_relative_to(place)
+    if holds or place in map(os.path.realpath, [*run_files(run), run / "checkpoints", run / "prepared"]):
         raise UserError(
             f"{folder} {'holds' if holds else 'belongs to'} the run that is to be exported",
             mend="name another folder after -o",
             code=ExitCode.USAGE,
         )
-    if not overwrite or not folder.is_dir():
-        mend = ", or give --overwrite to move this one aside" if folder.is_dir() else ""
+    if not overwrite or not os.path.isdir(folder):
+        mend = ", or give --overwrite to move this one aside" if os.path.isdir(folder) else ""
         raise UserError(f"{folder} exists", mend=f"name a new folder after -o{mend}", code=ExitCode.REFUSED)
 
 
@@ -129,7 +129,8 @@ def _is_taken(folder: Path) -> bool:
     try:
         if not os.path.lexists(folder):
             return False
-        return not folder.is_dir() or any(folder.iterdir()) or Path.cwd().is_relative_to(folder.resolve())
+        is_ours = Path.cwd().is_relative_to(os.path.realpath(folder))
+        return not os.path.isdir(folder) or any(folder.iterdir()) or is_ours
     except OSError as error:
         raise cannot_write(str(folder), error) from None
 
@@ -137,7 +138,7 @@ def _is_taken(folder: Path) -> bool:
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
     """A folder to write into, which gets its name once it is whole and on disk; after an exception it is gone."""
-    place = folder.parent.resolve() / folder.name
+    place = Path(os.path.realpath(folder.parent)) / folder.name
     new = place.with_name(f".seq2seq-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

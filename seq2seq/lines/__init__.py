@@ -18,6 +18,7 @@ from seq2seq.lines.output import (
 )
 from seq2seq.lines.overwriting import refuse_overwriting
 from seq2seq.lines.partial import PartialFile, partial_path
+from seq2seq.lines.paths import exists, is_file, is_folder
 from seq2seq.lines.reading import LineReader, TextCounts, is_blank, one_line, read_lines
 from seq2seq.lines.source import ByteSource, cannot_read, open_input
 
@@ -32,7 +33,10 @@ __all__ = [
     "atomic_file",
     "cannot_read",
     "cannot_write",
+    "exists",
     "is_blank",
+    "is_file",
+    "is_folder",
     "one_line",
     "open_input",
     "open_line_output",

@@ -175,10 +175,10 @@ class ByteSource:
         raise UserError(f"{self._name} {what}", mend="download or compress it again") from None
 
 
-def cannot_read(name: str, error: OSError) -> UserError:
-    """The error for input that the system will not give (exit code 66)."""
+def cannot_read(name: str, error: OSError | ValueError) -> UserError:
+    """The error for input that the system will not give (exit code 66), or whose name it does not take."""
     return UserError(
-        f"{name} cannot be read: {error.strerror or error}",
+        f"{name} cannot be read: {getattr(error, 'strerror', None) or error}",
         mend="name an existing file that you may read",
         code=ExitCode.NO_INPUT,
     )
@@ -187,7 +187,7 @@ def cannot_read(name: str, error: OSError) -> UserError:
 def open_file(path: str) -> BinaryIO:
     try:
         return open(path, "rb", buffering=0)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise cannot_read(path, error) from None
 
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def _load_checkpoint(folder: Path, manifest: Manifest | None, notices: list[Noti
 
 def _refuse_foreign_folder(folder: Path) -> None:
     """A folder with somebody's own files in it is not trained into."""
-    if folder.is_dir():
+    if os.path.isdir(folder):
         try:
             names = {path.name for path in folder.iterdir()}
         except OSError as error:
@@ -144,8 +145,10 @@ def _refuse_foreign_folder(folder: Path) -> None:
 def _refuse_inputs(request: Request, data: DataConfig) -> None:
     """A run must not take the place of what it is made from, and ``--overwrite`` must not move that aside."""
     words = (*data.train, *data.valid) if data.langs else ()
-    inputs = [str(path) for word in words for path in corpus_files(word, parse_langs(data.langs))]
-    inputs += [data.tokenizer] if data.tokenizer else []
+    inputs = [data.tokenizer] if data.tokenizer else []
+    for word in words:
+        with suppress(UserError):  # what is wrong with a corpus is reported when it is read
+            inputs += map(str, corpus_files(word, parse_langs(data.langs)))
     refuse_overwriting(request.run, inputs)
     for path in inputs:
         if request.overwrite and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(request.run)):
