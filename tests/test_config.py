@@ -85,9 +85,9 @@ def test_the_last_layer_wins_and_leaves_its_neighbours_alone(n):
 
 def test_flags_that_are_not_given_override_nothing(tmp_path):
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text('[data]\nlangs = "de-en"\ntrain = ["a", "b"]\nstrict = true\n[training]\nseed = 7\n')
+    recipe.write_text('[data]\nlangs = "de-en"\ntrain = ["a", "b"]\nencoding_errors = "strict"\n[training]\nseed = 7\n')
     config = build(merge(layers_of(recipe, train=[])), where="all")
-    assert (config.data.train, config.data.strict, config.training.seed) == (("a", "b"), True, 7)
+    assert (config.data.train, config.data.encoding_errors, config.training.seed) == (("a", "b"), "strict", 7)
     config = build(merge(layers_of(recipe, train=["c"], langs="fr-it")), where="all")
     assert (config.data.train, config.data.langs) == (("c",), "fr-it")
 
@@ -178,7 +178,8 @@ def test_a_misspelt_table_or_a_key_outside_of_its_table(key, near):
 WRONG_TYPES = [
     ("model.d_model", "256"), ("model.d_model", True), ("model.d_model", 256.0), ("model.d_model", [256]),
     ("model.dropout", "0.1"), ("model.dropout", True), ("model.tied_embeddings", 1), ("model.tied_embeddings", "yes"),
-    ("data.train", "corpus"), ("data.train", [1]), ("data.langs", 3), ("data.strict", 1), ("training.seed", 1.5),
+    ("data.train", "corpus"), ("data.train", [1]), ("data.langs", 3), ("training.seed", 1.5),
+    ("data.encoding_errors", "ignore"),
     ("training.betas", 0.9), ("training.compile", "true"), ("training.max_updates", "none"), ("preset", 3),
     ("model", 3), ("training", ["seed"]), ("decoding.max_length", False),
 ]  # fmt: skip

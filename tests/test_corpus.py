@@ -64,7 +64,7 @@ def test_hostile_text(tmp_path, network, form, suffix, pairs):
     assert all(type(pair) is Pair for pair in read)
     assert (counts.pairs, counts.blank) == (len(pairs), sum(is_blank(a) or is_blank(b) for a, b in pairs))
     assert counts.invalid_utf8 == 0
-    backwards = list(read_pairs(corpus, LANGS[::-1], strict=True))
+    backwards = list(read_pairs(corpus, LANGS[::-1], encoding_errors="strict"))
     assert backwards == (read if form == "tsv" else [pair[::-1] for pair in read]), "columns have no names"
     assert network == []
 
@@ -84,7 +84,7 @@ CHANGES = {
 @pytest.mark.parametrize(("form", "suffix"), TEXTUAL)
 def test_bytes_that_mean_the_same(tmp_path, form, suffix, change):
     pairs = [("Ja.", "Yes."), ("Nein.", "No."), ("a", "b")]
-    assert list(read_pairs(write(tmp_path, form, pairs, suffix, change), LANGS, strict=True)) == pairs
+    assert list(read_pairs(write(tmp_path, form, pairs, suffix, change), LANGS, encoding_errors="strict")) == pairs
 
 
 @pytest.mark.parametrize(("form", "suffix"), TEXTUAL)
@@ -94,17 +94,29 @@ def test_invalid_utf8(tmp_path, form, suffix):
     if form.startswith("hf"):
         assert "is not UTF-8; mend its files" in refusal_of(corpus)
         return
+    assert "not UTF-8" in refusal_of(corpus), "more than 1 line in 100"
     counts = CorpusCounts()
     bad = "\ufffd\ufffd"
-    read = list(read_pairs(corpus, LANGS, counts=counts))
+    read = list(read_pairs(corpus, LANGS, encoding_errors="replace", counts=counts))
     assert read == [("Ja.", "Yes."), ("Nein.", f"No, {bad}."), (bad, "a"), ("b", "c")]
     assert (counts.pairs, counts.invalid_utf8) == (4, 2)
     where = tmp_path / ("corpus.en" if form == "prefix" else Path(corpus).name.removesuffix(suffix))
-    strict = read_pairs(corpus, LANGS, strict=True)
+    strict = read_pairs(corpus, LANGS, encoding_errors="strict")
     assert next(strict) == ("Ja.", "Yes.")
     with pytest.raises(UserError, match=rf"^{where}{suffix}, line [23]: not UTF-8") as caught:
         list(strict)
     assert caught.value.code == ExitCode.BAD_DATA
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(("form", "suffix"), TEXTUAL)
+def test_utf16_is_refused(tmp_path, form, suffix, encoding):
+    corpus = write(
+        tmp_path, form, [("Schön ist das Haus.", "The house is nice.")] * 3, suffix,
+        lambda data: data.decode().encode(encoding),
+    )  # fmt: skip
+    refusal = refusal_of(corpus)
+    assert form.startswith("hf") or "iconv -f UTF-" in refusal
 
 
 def test_invalid_utf8_in_parquet(tmp_path):

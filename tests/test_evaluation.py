@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 import sys
 import threading
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import pytest
 import sacrebleu
 from sacrebleu.tokenizers import tokenizer_ja_mecab, tokenizer_ko_mecab
 
+from seq2seq.checkpoint import commit, read_file, read_manifest
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import METRICS, parse_metrics, score, score_file, score_run, warnings_about
 
@@ -243,9 +245,30 @@ def test_pipes_are_read_once(tmp_path):
 def test_bad_bytes_are_counted(tmp_path):
     (tmp_path / "hyp").write_text("one\ntwo\n")
     (tmp_path / "ref").write_bytes(b"one\ntw\xff\n")
-    assert score_file(tmp_path / "hyp", str(tmp_path / "ref"), ["chrf"]).invalid_utf8 == 1
-    with pytest.raises(UserError, match="line 2"):
-        score_file(tmp_path / "hyp", str(tmp_path / "ref"), ["chrf"], strict=True)
+    words = (tmp_path / "hyp", str(tmp_path / "ref"), ["chrf"])
+    assert score_file(*words, encoding_errors="replace").invalid_utf8 == 1
+    with pytest.raises(UserError, match="ref, line 2: not UTF-8"):
+        score_file(*words, encoding_errors="strict")
+    with pytest.raises(UserError, match="ref: 1 of 2 lines is not UTF-8, the first is line 2"):
+        score_file(*words)
+    (tmp_path / "hyp").write_bytes("schön\nFüße\n".encode("cp1252"))
+    (tmp_path / "ref").write_text("schön\nFüße\n")
+    with pytest.raises(UserError, match=r"hyp: 2 of 2 lines .*looks like WINDOWS-1252.*iconv -f WINDOWS-1252"):
+        score_file(*words)
+
+
+def test_a_run_says_how_its_corpora_are_read(reverser, tmp_path):
+    (tmp_path / "c.ab").write_bytes(b"a b\na \xff\n")
+    (tmp_path / "c.ba").write_text("b a\nc a\n")
+    run = shutil.copytree(reverser, tmp_path / "run")
+    manifest = read_manifest(run)
+    config = read_file(run, manifest, "config.toml").replace(b'"refuse"', b'"replace"')
+    with pytest.raises(UserError, match="not UTF-8"):
+        score_run(run, [str(tmp_path / "c")], ["chrf"], device="cpu")
+    commit(run, manifest, {"config-next.toml": config}, manifest.files.keys() - {"config.toml"})
+    assert score_run(run, [str(tmp_path / "c")], ["chrf"], device="cpu")[0].invalid_utf8 == 1
+    with pytest.raises(UserError, match="line 2: not UTF-8"):
+        score_run(run, [str(tmp_path / "c")], ["chrf"], device="cpu", encoding_errors="strict")
 
 
 def test_languages_may_be_named_otherwise_than_the_runs(reverser, tmp_path):

@@ -5,7 +5,7 @@ checked before a byte of it is parsed. Hashes find damage and mixed-up files; th
 whoever can write the folder can write its hashes too.
 """
 
-from seq2seq.checkpoint.files import load_tensors, write_atomic
+from seq2seq.checkpoint.files import empty_folders_removed, load_tensors, write_atomic
 from seq2seq.checkpoint.lock import RunLock, lock
 from seq2seq.checkpoint.metrics import append_metrics, truncate_metrics
 from seq2seq.checkpoint.resume import (
@@ -25,6 +25,7 @@ from seq2seq.checkpoint.run import (
     read_file,
     read_manifest,
     read_tensors,
+    run_files,
     tidy_run,
 )
 from seq2seq.checkpoint.sealed import CONFIG, FORMAT, NEXT_CONFIG
@@ -40,6 +41,7 @@ __all__ = [
     "RunLock",
     "append_metrics",
     "commit",
+    "empty_folders_removed",
     "load_checkpoint",
     "load_tensors",
     "lock",
@@ -50,6 +52,7 @@ __all__ = [
     "read_file",
     "read_manifest",
     "read_tensors",
+    "run_files",
     "save_checkpoint",
     "tidy_run",
     "truncate_metrics",

@@ -71,6 +71,19 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
+@contextmanager
+def empty_folders_removed(folder: Path) -> Iterator[None]:
+    """After an exception, remove a folder and its parents again if the body has made them and nothing is in them."""
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
+        yield
+    except BaseException:
+        for place in missing:  # the innermost first
+            with suppress(OSError):
+                place.rmdir()
+        raise
+
+
 def write_flushed(path: Path, content: Content) -> str:
     """Write a new file and flush it; the folder's entry is not flushed.
 

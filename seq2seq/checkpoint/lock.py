@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +26,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class RunLock:
-    """The lock on ``RUN/.lock``; the file stays, with our process id in it while we hold it.
+    """The lock on ``RUN/.lock``, with our process id in it while we hold it; the file stays if there is a run.
 
     Args:
         folder: the run; made where it is missing.
@@ -94,6 +94,9 @@ class RunLock:
         """Let go; a second call does nothing."""
         # In a forked child the descriptor is closed already, and its number may be another file's.
         if self._descriptor is not None and self._descriptor in _held:
+            with suppress(OSError):
+                if os.listdir(self.path.parent) == [self.path.name]:  # nothing came of the run
+                    self.path.unlink()
             self._close(self._descriptor)
         self._descriptor = None
 

@@ -1,6 +1,7 @@
 """What a run folder holds, and how it changes: one manifest, replaced by one rename."""
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field
@@ -151,6 +152,16 @@ def read_manifest(folder: Path) -> Manifest:
     return _parse(payload, where)
 
 
+def run_files(folder: Path) -> list[Path]:
+    """The files that this program has put into a run folder; people keep files of their own in it.
+
+    Raises:
+        UserError: as ``read_manifest``.
+    """
+    own = [MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"]
+    return [*(folder / name for name in own), *(folder / "checkpoints").rglob("*"), *(folder / "prepared").rglob("*")]
+
+
 def _parse(payload: dict[str, Any], where: Path) -> Manifest:
     manifest = parse_stored(Manifest, payload, where)
     if not _hashes(manifest.files):
@@ -266,9 +277,9 @@ def move_aside(folder: Path) -> Path:
         UserError: the run is in use (75), cannot be renamed (74), or is where we stand (2).
     """
     with reading(folder):
-        place = folder.parent.resolve() / folder.name
+        place = Path(os.path.realpath(folder.parent)) / folder.name
         here = Path.cwd()
-        if not folder.name or here.is_relative_to(folder.resolve()):
+        if not folder.name or here.is_relative_to(os.path.realpath(folder)):
             raise UserError(
                 f"{folder} cannot be moved aside from inside",
                 mend="run the command from another folder",

@@ -1,5 +1,6 @@
 """The command line: Typer and Rich live here alone. One file a command; torch is imported where it is used."""
 
+import errno
 import os
 import sys
 import traceback
@@ -14,6 +15,7 @@ from seq2seq.cli.signals import StopFlag
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
 from seq2seq.errors import ExitCode, Interrupted, UserError
+from seq2seq.lines import DISK_FULL
 
 app = typer.Typer(
     name="seq2seq",
@@ -22,6 +24,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback may hold what somebody translates
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+# What no part of the program has put into words of its own.
+_SYSTEM_ERRORS = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR), ExitCode.NO_INPUT),
+    **dict.fromkeys((*DISK_FULL, errno.EROFS), ExitCode.CANNOT_WRITE),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN), ExitCode.TRY_LATER),
+}
 
 
 def _version(wanted: bool) -> None:
@@ -87,8 +97,13 @@ def _run() -> int:
         if debugging.on:
             traceback.print_exc()
         if _is_out_of_memory(error):
-            print_error("memory ran out", "free some, or make do with a smaller model or smaller batches")
+            print_error("memory ran out", "free some, raise its limit, or use a smaller model or smaller batches")
             return ExitCode.TRY_LATER
+        if isinstance(error, OSError) and (code := _SYSTEM_ERRORS.get(error.errno or 0)):
+            print_error(
+                f"{error.filename or 'the system'}: {error.strerror}", "`seq2seq --debug …` shows what was attempted"
+            )
+            return code
         print_error(
             f"{type(error).__name__}: {error}",
             "this is a fault of seq2seq; `seq2seq --debug …` shows where",

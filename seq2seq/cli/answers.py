@@ -7,9 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from seq2seq.checkpoint import run_files
 from seq2seq.cli.console import print_error, print_note
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import LineReader, LineWriter, PartialFile, open_input, open_line_output, partial_path
+from seq2seq.lines import (
+    ByteSource,
+    LineReader,
+    LineWriter,
+    PartialFile,
+    open_input,
+    open_line_output,
+    partial_path,
+    refuse_overwriting,
+)
 from seq2seq.translation import Translator
 
 WINDOW_LINES, GPU_WINDOW_LINES = 8192, 65_536
@@ -114,6 +124,16 @@ def refuse_resume(output: str) -> None:
         )
 
 
+def refuse_input_as_output(output: str, source: str, run: Path) -> None:
+    """Refuse an output that is the input or a file of the run, or that would be written beside its place into one.
+
+    Raises:
+        UserError: it is one (2), or there is no run (66).
+    """
+    for place in (output, partial_path(Path(output))):
+        refuse_overwriting(place, [source, *run_files(run)])
+
+
 @contextmanager
 def open_answers(
     output: str, reader: LineReader, translator: Translator, answer: str, *, resume: bool
@@ -130,7 +150,7 @@ def open_answers(
     Raises:
         UserError: as ``PartialFile``, and where the input is not that of the interrupted translation (65).
     """
-    if output != "-" and Path(output).is_dir():
+    if output != "-" and os.path.isdir(output or "."):
         raise UserError(
             f"the output '{output}' is no name of a file", mend="name a file after -o", code=ExitCode.CANNOT_WRITE
         )
@@ -214,6 +234,7 @@ def _n_lines(reader: LineReader) -> int:
 def _n_newlines(path: Path) -> int:
     n = 0
     with open_input(str(path)) as stream:
-        while chunk := stream.read(1 << 20):
+        answers = ByteSource(stream, str(path))
+        while chunk := answers.read():
             n += chunk.count(b"\n")
     return n

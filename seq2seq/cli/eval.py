@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.cli.options import BeamSize, Device, LengthPenalty, Precision, ShortlistSize, Strict, Workers
+from seq2seq.cli import options
 
 
 def eval_command(
@@ -15,32 +15,37 @@ def eval_command(
     ],
     metrics: Annotated[str, typer.Option("-m", "--metrics", help="Among bleu, chrf, chrf++, ter.")] = "bleu,chrf,ter",
     hypotheses: Annotated[
-        Path | None, typer.Option("--hyp", help="Score this file instead of translating; - is stdin.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--hyp", help="Score this file instead of translating; - is stdin.", metavar="FILE", readable=False
+        ),
     ] = None,
     langs: Annotated[
         str | None, typer.Option("-l", "--langs", help="Languages of the corpus; with --hyp, or instead of the run's.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Keep the hypotheses here.", metavar="HYPOTHESES")
+        Path | None,
+        typer.Option("-o", "--output", help="Keep the hypotheses here.", metavar="HYPOTHESES", readable=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
-    beam_size: BeamSize = None,
-    length_penalty: LengthPenalty = None,
-    shortlist: ShortlistSize = None,
-    precision: Precision = None,
-    workers: Workers = None,
-    device: Device = "auto",
-    strict: Strict = False,
+    beam_size: options.BeamSize = None,
+    length_penalty: options.LengthPenalty = None,
+    shortlist: options.ShortlistSize = None,
+    precision: options.Precision = None,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+    strict: options.Strict = False,
+    encoding_errors: options.EncodingErrors = None,
 ) -> None:
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
     from seq2seq.cli.report import print_results, run_and_corpus, wrong_words
     from seq2seq.evaluation import parse_metrics, score_file, score_run
 
-    names = parse_metrics(metrics)
+    names, errors = parse_metrics(metrics), options.how_to_read(encoding_errors, strict=strict)
     if hypotheses is not None:
         of_translating = (output, beam_size, length_penalty, shortlist, precision, workers)
         run, corpus = run_and_corpus(words, others=(*of_translating, None if device == "auto" else device))
-        results = [score_file(hypotheses, corpus, names, run=run, langs=langs, strict=strict)]
+        results = [score_file(hypotheses, corpus, names, run=run, langs=langs, encoding_errors=errors)]
     else:
         if len(words) < 2:
             raise wrong_words("eval takes a run folder and at least one corpus")
@@ -49,6 +54,6 @@ def eval_command(
         }  # fmt: skip
         results = score_run(
             Path(words[0]), words[1:], names,
-            langs=langs, output=output, decoding=decoding, device=device, workers=workers, strict=strict,
+            langs=langs, output=output, decoding=decoding, device=device, workers=workers, encoding_errors=errors,
         )  # fmt: skip
     print_results(results, as_json=as_json)

@@ -7,8 +7,8 @@ import typer
 
 
 def export_command(
-    run: Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN")],
-    folder: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.", metavar="DIR")],
+    run: Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)],
+    folder: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.", metavar="DIR", readable=False)],
     quantization: Annotated[
         str, typer.Option("--quantization", help="float32, float16, int8 or another of CTranslate2's.", metavar="TYPE")
     ] = "float32",

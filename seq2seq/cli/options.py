@@ -8,6 +8,7 @@ import typer
 
 from seq2seq.config import Layer, check_keys, parse_langs, parse_set, read_toml
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import EncodingErrors as OnInvalid
 
 MORE = "Advanced"
 
@@ -38,7 +39,32 @@ TimeBudget = Annotated[
     str | None, typer.Option("--time-budget", metavar="TIME", help="End when this is over: 45m, 1h30m, 90s.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=MORE)]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=MORE)]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse any line that is not UTF-8.", rich_help_panel=MORE)]
+EncodingErrors = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding-errors",
+        help="Lines that are not UTF-8: refuse (1 in 100 may be), replace or strict; as in training.",
+        rich_help_panel=MORE,
+    ),
+]
+
+
+def how_to_read(word: str | None, *, strict: bool) -> OnInvalid | None:
+    """What ``--encoding-errors`` and ``--strict`` request; None: nothing.
+
+    Raises:
+        UserError: an unknown word, or both flags with different meanings (2).
+    """
+    known: dict[str | None, OnInvalid] = {"refuse": "refuse", "replace": "replace", "strict": "strict"}
+    if (word is not None and word not in known) or (strict and word not in (None, "strict")):
+        what = f"--encoding-errors {word} and --strict" if word in known else f"--encoding-errors {word}"
+        raise UserError(
+            f"{what} {'contradict each other' if word in known else 'is unknown'}",
+            mend=f"choose among {', '.join(map(str, known))}",
+            code=ExitCode.USAGE,
+        )
+    return "strict" if strict else known.get(word)
 
 
 _DURATION = re.compile(r"(?:(?P<h>[\d.]+)h)?(?:(?P<m>[\d.]+)m)?(?:(?P<s>[\d.]+)s)?", re.ASCII)
@@ -68,7 +94,7 @@ def training_layers(
     valid: list[str] | None,
     preset: str | None,
     seed: int | None,
-    strict: bool | None,
+    strict: bool,
     max_updates: int | None,
     max_epochs: int | None,
     time_budget: str | None,
@@ -87,7 +113,12 @@ def training_layers(
     if langs is not None:
         parse_langs(langs)
     flags: Layer = {
-        "data": {"langs": langs, "train": train or None, "valid": valid or None, "strict": strict},
+        "data": {
+            "langs": langs,
+            "train": train or None,
+            "valid": valid or None,
+            "encoding_errors": "strict" if strict else None,
+        },
         "training": {"seed": seed, "max_updates": max_updates, "max_epochs": max_epochs},
     }
     if time_budget is not None:

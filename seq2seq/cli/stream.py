@@ -4,7 +4,14 @@ import time
 from functools import partial
 from pathlib import Path
 
-from seq2seq.cli.answers import WINDOW_BYTES, WindowSize, is_finished, open_answers, refuse_resume
+from seq2seq.cli.answers import (
+    WINDOW_BYTES,
+    WindowSize,
+    is_finished,
+    open_answers,
+    refuse_input_as_output,
+    refuse_resume,
+)
 from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.console import print_note, print_warning
 from seq2seq.cli.progress import show_progress
@@ -32,6 +39,8 @@ def translate_with(
     """
     if resume:
         refuse_resume(output)
+    refuse_input_as_output(output, source, run)
+    if resume:
         n_best = decoding.get("n_best")
         if is_finished(source, output, n_best if ranked and isinstance(n_best, int) else 1):
             print_note(f"{output} is finished already; leave --resume out to translate it anew")

@@ -7,10 +7,13 @@ import typer
 
 from seq2seq.cli.options import MORE, Strict, TimeBudget, training_layers
 from seq2seq.cli.signals import StopFlag
+from seq2seq.lines import refuse_overwriting
 
 
 def train_command(
-    run: Annotated[Path, typer.Option("-o", "--output", help="Run folder: made, or gone on with.", metavar="RUN")],
+    run: Annotated[
+        Path, typer.Option("-o", "--output", help="Run folder: made, or gone on with.", metavar="RUN", readable=False)
+    ],
     langs: Annotated[str | None, typer.Option("-l", "--langs", help="Source and target, as de-en or pt-BR:en.")] = None,
     train: Annotated[
         list[str] | None,
@@ -25,7 +28,7 @@ def train_command(
         typer.Option("--valid", metavar="CORPUS", help="Validation pairs; without, some are held out of --train."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="RECIPE.toml", help="Recipe to start from.")
+        Path | None, typer.Option("--config", metavar="RECIPE.toml", help="Recipe to start from.", readable=False)
     ] = None,
     preset: Annotated[
         str | None,
@@ -44,8 +47,10 @@ def train_command(
     ] = None,
 ) -> None:
     """Train a translator on parallel text; the same command again goes on where it stopped."""
+    if config is not None:
+        refuse_overwriting(run, [config])
     layers = training_layers(
-        config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict or None,
+        config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict,
         max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],
     )  # fmt: skip
     with StopFlag() as stop:

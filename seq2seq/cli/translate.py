@@ -19,7 +19,7 @@ from seq2seq.cli.options import (
 
 
 def translate_command(
-    run: Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)],
     source: Annotated[str, typer.Option("-i", "--input", help="File to translate; - is stdin.", metavar="FILE")] = "-",
     output: Annotated[str, typer.Option("-o", "--output", help="File to write; - is stdout.", metavar="FILE")] = "-",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where -o FILE was interrupted.")] = False,

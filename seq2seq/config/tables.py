@@ -15,7 +15,9 @@ _CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def _writable(text: str) -> str:
-    """Refuse a path whose bytes are not UTF-8: it could not be kept in ``config.toml``."""
+    """Refuse a path that no file can have, or whose bytes are not UTF-8: it could not be kept in ``config.toml``."""
+    if "\0" in text:
+        raise ValueError("a name holds no NUL")
     if any("\ud800" <= c <= "\udfff" for c in text):  # how Python spells such bytes
         raise ValueError("rename it: TOML holds UTF-8 alone")
     return text
@@ -39,8 +41,10 @@ class DataConfig:
     """Corpora to train on."""
     valid: tuple[Text, ...] = ()
     """Corpora to validate on; empty: pairs are held out of the training corpora."""
-    strict: StrictBool = False
-    """Refuse text that is not UTF-8 instead of replacing and counting."""
+    encoding_errors: Literal["refuse", "replace", "strict"] = "refuse"
+    """Lines that are not UTF-8. refuse: a file with more than 1 in 100 of them is refused, in others their bytes are
+    replaced; replace: bytes are replaced in any number of lines; strict: any such line is refused. What is replaced is
+    counted."""
     tokenizer: Annotated[Text, Field(min_length=1)] | None = None
     """Path of a SentencePiece model to use; unset: one is trained."""
     tokenizer_type: Literal["unigram", "bpe"] = "unigram"

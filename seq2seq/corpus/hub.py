@@ -1,6 +1,7 @@
 """``hf:NAME[@REVISION][#CONFIG][:SPLIT]``: data sets of the Hugging Face Hub; the door of ``datasets``."""
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import DISK_FULL, cannot_write
+from seq2seq.lines import DISK_FULL, cannot_write, is_folder
 
 _BATCH = 1000
 """Rows turned into Python objects at a time."""
@@ -35,7 +36,7 @@ def parse_hub_name(corpus: str) -> HubName:
     """
     word = corpus.removeprefix("hf:")
     ends = [len(word), *(i for i in range(len(word) - 1, 0, -1) if word[i] in "@#:")]
-    folder = next((word[:end] for end in ends if Path(word[:end]).is_dir()), "")
+    folder = next((word[:end] for end in ends if is_folder(word[:end])), "")
     # "x" stands for the folder, whose own marks must not be read.
     match = _WORD.fullmatch("x" + word[len(folder) :] if folder else word)
     if match is None:
@@ -51,6 +52,12 @@ def parse_hub_name(corpus: str) -> HubName:
     return HubName(folder or match["name"], match["revision"], match["config"], match["split"] or "train")
 
 
+def local_files(corpus: str) -> list[Path]:
+    """The files of a data set in a local folder; none if it is on the hub."""
+    folder = Path(parse_hub_name(corpus).name)
+    return [path for path in folder.rglob("*") if os.path.isfile(path)] if is_folder(folder) else []
+
+
 def read_hub(corpus: str, langs: tuple[str, str]) -> Iterator[dict[str, Any] | None]:
     """Read the rows of a data set, each as what it holds for the two languages.
 
@@ -62,7 +69,7 @@ def read_hub(corpus: str, langs: tuple[str, str]) -> Iterator[dict[str, Any] | N
             (65), not found or no network (66), no space for the copy (74).
     """
     wanted = parse_hub_name(corpus)
-    if not Path(wanted.name).is_dir() and wanted.name.startswith((".", "/", "~")):
+    if not is_folder(wanted.name) and wanted.name.startswith((".", "/", "~")):
         raise UserError(f"{wanted.name} is not a folder", mend="name an existing folder", code=ExitCode.NO_INPUT)
     dataset = _load(corpus, wanted)
     nested = dataset.features.get("translation")

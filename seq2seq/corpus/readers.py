@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from seq2seq.corpus.hub import read_hub
+from seq2seq.corpus.hub import local_files, read_hub
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import is_blank, one_line, read_lines
+from seq2seq.lines import EncodingErrors, exists, is_blank, is_file, one_line, read_lines
 
-Reader = Callable[[str, tuple[str, str], bool, CorpusCounts], Iterator[Pair]]
-"""From CORPUS, languages, ``strict`` and counts to pairs."""
+Reader = Callable[[str, tuple[str, str], EncodingErrors, CorpusCounts], Iterator[Pair]]
+"""From CORPUS, languages, what becomes of lines that are not UTF-8, and counts to pairs."""
 
 # What a name may end in; how a file is compressed is told by its content.
 _COMPRESSED = ("", ".gz", ".bz2", ".xz")
@@ -25,14 +25,19 @@ def uncompressed_name(name: str) -> str:
 
 
 def read_pairs(
-    corpus: str, langs: tuple[str, str], *, strict: bool = False, counts: CorpusCounts | None = None
+    corpus: str,
+    langs: tuple[str, str],
+    *,
+    encoding_errors: EncodingErrors = "refuse",
+    counts: CorpusCounts | None = None,
 ) -> Iterator[Pair]:
     """Read a corpus, in constant memory and in its order.
 
     Args:
         corpus: a prefix, ``*.tsv``, ``*.jsonl`` or ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``.
         langs: source and target language.
-        strict: refuse text that is not UTF-8, instead of replacing and counting.
+        encoding_errors: refuse a file with more than 1 line in 100 that is not UTF-8, replace bytes in any number of
+            lines, or refuse any such line (strict). What is replaced is counted.
         counts: added to on the way.
 
     Yields:
@@ -43,7 +48,7 @@ def read_pairs(
             ``datasets`` makes (74); where the corpus is found to be so, which may be at its end.
     """
     counts = CorpusCounts() if counts is None else counts
-    for pair in find_reader(corpus, langs)(corpus, langs, strict, counts):
+    for pair in find_reader(corpus, langs)(corpus, langs, encoding_errors, counts):
         counts.pairs += 1
         if is_blank(pair.src) or is_blank(pair.tgt):
             counts.blank += 1
@@ -63,31 +68,41 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     return READERS["prefix"]
 
 
+def corpus_files(corpus: str, langs: tuple[str, str]) -> list[Path]:
+    """The files that a corpus is read from, those of a local data set too; none if one is missing or on the hub."""
+    reader = find_reader(corpus, langs)
+    if reader is READERS["hf"]:
+        return local_files(corpus)
+    paths = [_side(corpus, lang) for lang in langs] if reader is READERS["prefix"] else [Path(corpus)]
+    found = [path for path in paths if path is not None]
+    return found if len(found) == len(paths) else []
+
+
 def stamp(corpus: str, langs: tuple[str, str]) -> list[list[int]] | None:
     """Sizes and times of change of a corpus's files: the same as long as nobody has touched them.
 
     None where that says nothing: data sets of ``hf:``, and what is no ordinary file.
     """
-    reader = find_reader(corpus, langs)
-    if reader is READERS["hf"]:
+    if find_reader(corpus, langs) is READERS["hf"]:
         return None
-    paths = [_side(corpus, lang) for lang in langs] if reader is READERS["prefix"] else [Path(corpus)]
     try:
-        found = [path.stat() for path in paths if path is not None]
+        found = [path.stat() for path in corpus_files(corpus, langs)]
     except OSError:
         return None
-    if len(found) < len(paths) or not all(file_stat.S_ISREG(s.st_mode) for s in found):
+    if not found or not all(file_stat.S_ISREG(s.st_mode) for s in found):
         return None
     return [[s.st_size, s.st_mtime_ns] for s in found]
 
 
-def _read_prefix(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+def _read_prefix(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
     """``train.de`` and ``train.en``, each plain or compressed, one sentence a line."""
     src_path, tgt_path = (_side(corpus, lang) for lang in langs)
     if src_path is None or tgt_path is None:
         raise _no_such_sides(corpus, langs)
-    src_lines = read_lines(src_path, strict=strict, counts=counts)
-    tgt_lines = read_lines(tgt_path, strict=strict, counts=counts)
+    src_lines = read_lines(src_path, encoding_errors=encoding_errors, counts=counts)
+    tgt_lines = read_lines(tgt_path, encoding_errors=encoding_errors, counts=counts)
     n = 0
     while (src := next(src_lines, None)) is not None and (tgt := next(tgt_lines, None)) is not None:
         yield Pair(src, tgt)
@@ -103,9 +118,13 @@ def _read_prefix(corpus: str, langs: tuple[str, str], strict: bool, counts: Corp
 
 
 def _side(prefix: str, lang: str) -> Path | None:
-    """The file of one language, the plain one before any compressed one."""
+    """The file of one language, the plain one before any compressed one.
+
+    Raises:
+        UserError: the system does not tell what is there (66).
+    """
     paths = (f"{prefix}.{lang}{suffix}" for suffix in _COMPRESSED)
-    return next((Path(path) for path in paths if os.path.exists(path)), None)
+    return next((Path(path) for path in paths if exists(path)), None)
 
 
 def lone_target(corpus: str, langs: tuple[str, str]) -> Path | None:
@@ -132,16 +151,18 @@ def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
         shown = ", ".join(list(there.values())[:8]) + (", …" if len(there) > 8 else "")
         what += f", but there is {shown}"
         mend = f"languages {langs[0]} and {langs[1]} do not match the files: name two that are there with -l"
-    elif Path(prefix).is_file():
+    elif is_file(prefix):
         mend = f"leave the language out of the name: CORPUS is what comes before .{langs[0]} and .{langs[1]}"
     else:
         mend = "give a prefix, a .tsv or .jsonl file, or hf:NAME"
     return UserError(what, mend=mend, code=ExitCode.NO_INPUT)
 
 
-def _read_tsv(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+def _read_tsv(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
     """Source, tab, target; nothing is quoted."""
-    for number, line in enumerate(read_lines(Path(corpus), strict=strict, counts=counts), start=1):
+    for number, line in enumerate(read_lines(Path(corpus), encoding_errors=encoding_errors, counts=counts), start=1):
         columns = line.split("\t")
         if len(columns) != 2:
             raise UserError(
@@ -151,9 +172,11 @@ def _read_tsv(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusC
         yield Pair(*columns)
 
 
-def _read_jsonl(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+def _read_jsonl(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
     """An object a line: ``{"de": …, "en": …}``, or the same under ``translation``."""
-    for number, line in enumerate(read_lines(Path(corpus), strict=strict, counts=counts), start=1):
+    for number, line in enumerate(read_lines(Path(corpus), encoding_errors=encoding_errors, counts=counts), start=1):
         where = f"{corpus}, line {number}"
         try:
             row = json.loads(line)
@@ -181,7 +204,9 @@ def _pair_of(row: Any, langs: tuple[str, str], where: str) -> Pair:
     return Pair(one_line(row[langs[0]]), one_line(row[langs[1]]))
 
 
-def _read_hf(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> Iterator[Pair]:
+def _read_hf(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
     """A data set on the hub, or a local folder in its layout; its text is UTF-8 by format."""
     for number, row in enumerate(read_hub(corpus, langs), start=1):
         yield _pair_of(row, langs, f"{corpus}, row {number}")

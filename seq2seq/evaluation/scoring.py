@@ -7,13 +7,23 @@ from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
 
-from seq2seq.config import parse_langs
-from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, lone_target, read_pairs, uncompressed_name
+from seq2seq.checkpoint import run_files
+from seq2seq.config import DataConfig, parse_langs
+from seq2seq.corpus import (
+    READERS,
+    CorpusCounts,
+    Pair,
+    corpus_files,
+    find_reader,
+    lone_target,
+    read_pairs,
+    uncompressed_name,
+)
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation.metrics import BY_LANGUAGE, Score, build_metric, language_row, score, warnings_about
 from seq2seq.languages import code_in_name
-from seq2seq.lines import is_blank, open_output, read_lines
-from seq2seq.translation import SegmentCounts, Translator, read_langs
+from seq2seq.lines import EncodingErrors, is_blank, open_output, read_lines, refuse_overwriting
+from seq2seq.translation import SegmentCounts, Translator, read_run
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ def score_run(
     decoding: dict[str, object] | None = None,
     device: str = "auto",
     workers: int | None = None,
-    strict: bool = False,
+    encoding_errors: EncodingErrors | None = None,
 ) -> list[CorpusResult]:
     """Translate each corpus with a run and score the translations.
 
@@ -64,7 +74,7 @@ def score_run(
         decoding: overrides of the run's decoding configuration, by key.
         device: auto, cpu, cuda or mps.
         workers: that search side by side; None: one for each core.
-        strict: refuse text that is not UTF-8.
+        encoding_errors: what becomes of lines of the corpora that are not UTF-8; None: as when the run was trained.
 
     Raises:
         UserError: as the table of exit codes says.
@@ -75,12 +85,17 @@ def score_run(
             mend="run eval once for each corpus, and name a file: stdout is for the scores",
             code=ExitCode.USAGE,
         )
-    src, tgt = parse_langs(langs) if langs else read_langs(run)
+    data = read_run(run)[1].data
+    src, tgt = parse_langs(langs or data.langs)
+    inputs = [*run_files(run), *(path for corpus in corpora for path in corpus_files(corpus, (src, tgt)))]
+    for place in (output or "-", "-"):  # the scores go to stdout
+        refuse_overwriting(place, inputs)
     # Every corpus is read before the first is translated: what is wrong with one shows at once.
     texts = []
     for corpus in corpora:
         counts = CorpusCounts()
-        pairs = list(read_pairs(corpus, (src, tgt), strict=strict, counts=counts))
+        errors = encoding_errors or data.encoding_errors
+        pairs = list(read_pairs(corpus, (src, tgt), encoding_errors=errors, counts=counts))
         references = _References(corpus, _references_of(pairs), tgt)
         for name in metrics:
             build_metric(name, references.language)
@@ -112,7 +127,7 @@ def score_file(
     *,
     run: Path | None = None,
     langs: str | None = None,
-    strict: bool = False,
+    encoding_errors: EncodingErrors | None = None,
 ) -> CorpusResult:
     """Score a file of hypotheses against the target side of a corpus.
 
@@ -122,7 +137,8 @@ def score_file(
         metrics: rows of ``METRICS``.
         run: says the languages, if ``langs`` does not.
         langs: which side of the corpus is the reference, and how it is scored.
-        strict: refuse text that is not UTF-8.
+        encoding_errors: what becomes of lines that are not UTF-8; None: as when the run was trained, or a file with
+            more than 1 in 100 is refused.
 
     Raises:
         UserError: unequal counts, no references (65), a missing file (66), a side or a language that nobody named (2),
@@ -133,8 +149,13 @@ def score_file(
             "stdin cannot hold both hypotheses and references", mend="name a file for one of them", code=ExitCode.USAGE
         )
     counts = CorpusCounts()
-    named = parse_langs(langs) if langs else read_langs(run) if run else None
-    references = _read_references(corpus, named, strict, counts)
+    data = read_run(run)[1].data if run else DataConfig(langs=langs or "")
+    named = parse_langs(langs or data.langs) if langs or run else None
+    errors = encoding_errors or data.encoding_errors
+    alone = _references_alone(corpus, named)
+    files = [alone] if alone else corpus_files(corpus, named or ("src", "tgt"))
+    refuse_overwriting("-", [hypotheses, *files])  # the scores go to stdout
+    references = _read_references(corpus, alone, named, errors, counts)
     if references.is_guess and any(name in BY_LANGUAGE for name in metrics):
         # Japanese without kana looks like Chinese: what is cited is not guessed.
         raise UserError(
@@ -144,7 +165,7 @@ def score_file(
         )
     for name in metrics:
         build_metric(name, references.language)
-    lines = list(read_lines(hypotheses, strict=strict, counts=counts))
+    lines = list(read_lines(hypotheses, encoding_errors=errors, counts=counts))
     if len(lines) != len(references.lines):
         raise UserError(
             f"{'stdin' if str(hypotheses) == '-' else hypotheses} has {len(lines):,} lines but {corpus} has "
@@ -181,13 +202,20 @@ def _references_of(pairs: list[Pair]) -> list[str | None]:
     return [None if is_blank(pair.src) or is_blank(pair.tgt) else pair.tgt for pair in pairs]
 
 
-def _read_references(corpus: str, langs: tuple[str, str] | None, strict: bool, counts: CorpusCounts) -> _References:
+def _references_alone(corpus: str, langs: tuple[str, str] | None) -> Path | None:
+    """The one file of references that a word names; None if it names pairs."""
+    return Path(corpus) if _is_plain_text(corpus, langs) else lone_target(corpus, langs) if langs else None
+
+
+def _read_references(
+    corpus: str, alone: Path | None, langs: tuple[str, str] | None, errors: EncodingErrors, counts: CorpusCounts
+) -> _References:
     """The references that ``--hyp`` is scored against; a pipe is read once."""
     code = langs[1] if langs else ""
-    alone = Path(corpus) if _is_plain_text(corpus, langs) else lone_target(corpus, langs) if langs else None
     if alone is not None:
         code = code or code_in_name(uncompressed_name(alone.name))
-        lines = [None if is_blank(line) else line for line in read_lines(alone, strict=strict, counts=counts)]
+        texts = read_lines(alone, encoding_errors=errors, counts=counts)
+        lines = [None if is_blank(line) else line for line in texts]
     elif langs is None and not _looks_like(corpus, "tsv"):
         raise UserError(
             f"nobody says which side of {corpus} is the reference",
@@ -195,7 +223,7 @@ def _read_references(corpus: str, langs: tuple[str, str] | None, strict: bool, c
             code=ExitCode.USAGE,
         )
     else:
-        lines = _references_of(list(read_pairs(corpus, langs or ("src", "tgt"), strict=strict, counts=counts)))
+        lines = _references_of(list(read_pairs(corpus, langs or ("src", "tgt"), encoding_errors=errors, counts=counts)))
     return _References(corpus, lines, code)
 
 
@@ -205,7 +233,7 @@ def _is_plain_text(corpus: str, langs: tuple[str, str] | None) -> bool:
         return True
     if not _looks_like(corpus, "prefix"):
         return False
-    if os.path.exists(corpus) and not Path(corpus).is_dir():  # pipes too
+    if os.path.exists(corpus) and not os.path.isdir(corpus):  # pipes too
         return True
     # If it is no prefix either, it is a file that cannot be read: reading it says why.
     path = str(Path(corpus))

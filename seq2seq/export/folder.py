@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from seq2seq.checkpoint import move_aside
+from seq2seq.checkpoint import empty_folders_removed, move_aside, run_files
 from seq2seq.config import RunConfig
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.export.readme import readme
@@ -72,7 +72,7 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
     )
     spec.validate()
     spec.optimize(quantization)
-    with _whole_folder(folder) as new:
+    with empty_folders_removed(folder.parent), _whole_folder(folder) as new:
         spec.save(str(new))
         (new / "tokenizer.model").write_bytes(tokenizer.model)
         text = readme(
@@ -111,18 +111,22 @@ def _n_positions(config: RunConfig, max_src_length: int) -> int | None:
 
 def _refuse_place(folder: Path, run: Path, *, overwrite: bool) -> None:
     if not _is_taken(folder):
-        if folder.is_dir() and (folder.is_symlink() or folder.is_mount()):  # which no rename replaces
+        if os.path.isdir(folder) and (folder.is_symlink() or folder.is_mount()):  # which no rename replaces
             kind = "a link" if folder.is_symlink() else "a mount point"
             raise UserError(
                 f"{folder} is {kind}", mend=f"name a new folder in it: -o {folder}/NAME", code=ExitCode.USAGE
             )
         return
-    if run.resolve().is_relative_to(folder.resolve()):
+    place = os.path.realpath(folder)
+    holds = Path(os.path.realpath(run)).is_relative_to(place)
+    if holds or place in map(os.path.realpath, [*run_files(run), run / "checkpoints", run / "prepared"]):
         raise UserError(
-            f"{folder} holds the run that is to be exported", mend="name another folder after -o", code=ExitCode.USAGE
+            f"{folder} {'holds' if holds else 'belongs to'} the run that is to be exported",
+            mend="name another folder after -o",
+            code=ExitCode.USAGE,
         )
-    if not overwrite or not folder.is_dir():
-        mend = ", or give --overwrite to move this one aside" if folder.is_dir() else ""
+    if not overwrite or not os.path.isdir(folder):
+        mend = ", or give --overwrite to move this one aside" if os.path.isdir(folder) else ""
         raise UserError(f"{folder} exists", mend=f"name a new folder after -o{mend}", code=ExitCode.REFUSED)
 
 
@@ -131,7 +135,8 @@ def _is_taken(folder: Path) -> bool:
     try:
         if not os.path.lexists(folder):
             return False
-        return not folder.is_dir() or any(folder.iterdir()) or Path.cwd().is_relative_to(folder.resolve())
+        is_ours = Path.cwd().is_relative_to(os.path.realpath(folder))
+        return not os.path.isdir(folder) or any(folder.iterdir()) or is_ours
     except OSError as error:
         raise cannot_write(str(folder), error) from None
 
@@ -139,7 +144,7 @@ def _is_taken(folder: Path) -> bool:
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
     """A folder to write into, which gets its name once it is whole and on disk; after an exception it is gone."""
-    place = folder.parent.resolve() / folder.name
+    place = Path(os.path.realpath(folder.parent)) / folder.name
     new = place.with_name(f".seq2seq-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ A line ends at ``"\\n"`` and nowhere else; one ``"\\r"`` before it goes too. NUL
 Python's text files and its own way of splitting lines would each cut at some of these.
 """
 
+from seq2seq.lines.encodings import EncodingErrors
 from seq2seq.lines.lock import try_lock
 from seq2seq.lines.output import (
     DISK_FULL,
@@ -15,12 +16,16 @@ from seq2seq.lines.output import (
     open_output,
     sync_folder,
 )
+from seq2seq.lines.overwriting import refuse_overwriting
 from seq2seq.lines.partial import PartialFile, partial_path
+from seq2seq.lines.paths import exists, is_file, is_folder
 from seq2seq.lines.reading import LineReader, TextCounts, is_blank, one_line, read_lines
-from seq2seq.lines.source import cannot_read, open_input
+from seq2seq.lines.source import ByteSource, cannot_read, open_input
 
 __all__ = [
     "DISK_FULL",
+    "ByteSource",
+    "EncodingErrors",
     "LineReader",
     "LineWriter",
     "PartialFile",
@@ -28,13 +33,17 @@ __all__ = [
     "atomic_file",
     "cannot_read",
     "cannot_write",
+    "exists",
     "is_blank",
+    "is_file",
+    "is_folder",
     "one_line",
     "open_input",
     "open_line_output",
     "open_output",
     "partial_path",
     "read_lines",
+    "refuse_overwriting",
     "sync_folder",
     "try_lock",
 ]

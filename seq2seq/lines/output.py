@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines.compression import compressing
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -222,22 +223,21 @@ def open_output(word: str) -> Iterator[BinaryIO]:
     """Open the output that a command line's word names.
 
     Args:
-        word: a path, written as ``atomic_file`` does; what is no ordinary file (``/dev/null``, a named pipe) is
-            written straight. ``-`` is stdout, left open.
+        word: a path, written as ``atomic_file`` does, and compressed if its name ends in .gz, .bz2 or .xz; what is no
+            ordinary file (``/dev/null``, a named pipe) is written straight. ``-`` is stdout, left open.
 
     Raises:
         UserError: disk full, folder missing, not permitted (exit code 74).
         BrokenPipeError: whoever read our output went away.
     """
-    with _output(word) as writer:
-        yield writer
+    with _output(word) as writer, compressing(word, writer) as compressed:
+        yield compressed
 
 
 def _output(word: str) -> AbstractContextManager[BinaryIO]:
     if word != "-":
-        path = Path(word)
-        straight = path.exists() and not path.is_file()
-        return _writer(word, "wb", shown=word) if straight else atomic_file(path)
+        straight = os.path.exists(word) and not os.path.isfile(word)
+        return _writer(word, "wb", shown=word) if straight else atomic_file(Path(word))
     _check_stdout()
     try:
         return _writer(sys.stdout.fileno(), "wb", shown="stdout")

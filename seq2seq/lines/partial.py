@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
 import time
 from contextlib import suppress
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines.compression import compressing, is_compressed
 from seq2seq.lines.lock import try_lock
-from seq2seq.lines.output import CheckedFile, cannot_write, sync_folder
+from seq2seq.lines.output import CheckedFile, atomic_file, cannot_write, sync_folder
 from seq2seq.process import signals_held_back
 
 _FORMAT = 1
@@ -239,11 +241,16 @@ class PartialFile:
     def complete(self) -> None:
         """Flush to disk and give it its name; the mode of a file replaced is kept.
 
+        Where the name is that of a compressed file, what appears there is compressed.
+
         Raises:
             UserError: disk full, not permitted (74).
         """
         self._begin()
         try:
+            if is_compressed(self.name):
+                self._compress()
+                return
             os.fsync(self._file.fileno())
             with suppress(FileNotFoundError):
                 self.partial.chmod(stat.S_IMODE(self._place.stat().st_mode))
@@ -256,6 +263,16 @@ class PartialFile:
             sync_folder(self._place.parent)
         except OSError as error:
             raise cannot_write(self.name, error) from None
+
+    def _compress(self) -> None:
+        with atomic_file(self._place) as out, compressing(self.name, out) as compressed:
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, compressed, _CHUNK)
+        # Not before: until then all answers are here, and would only have to be compressed once more.
+        with signals_held_back():
+            self.partial.unlink()
+            self._close()
+            self._journal_path.unlink(missing_ok=True)
 
     def leave(self) -> bool:
         """End early: keep the whole answers for a later process to go on with; without any, leave nothing.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seq2seq.errors import UserError
+from seq2seq.lines.encodings import EncodingErrors, InvalidLines
 from seq2seq.lines.source import ByteSource, open_input
 
 _QUIET = 0.01
@@ -33,15 +34,16 @@ class TextCounts:
 class _Cutter:
     """Cuts bytes that come in portions into lines: the one place that knows what a line is."""
 
-    def __init__(self, name: str, *, strict: bool, counts: TextCounts | None) -> None:
+    def __init__(self, name: str, encoding_errors: EncodingErrors, counts: TextCounts | None) -> None:
         self._name = name
-        self._strict = strict
+        self._encoding_errors = encoding_errors
+        self._invalid = InvalidLines()
         self._counts = TextCounts() if counts is None else counts
         self._parts: list[bytes] = []  # a line whose end has not come; joined once, so a long one is not slow
         self._n_lines = 0
         self._at_start = True
         self.failure: UserError | None = None
-        """Why reading must stop after the lines handed out so far (``strict``)."""
+        """Why reading must stop after the lines handed out so far: too many are not UTF-8, or one where none may be."""
 
     def feed(self, chunk: bytes) -> list[str]:
         """The lines that this portion ends."""
@@ -51,14 +53,22 @@ class _Cutter:
             return []
         block = b"".join([*self._parts, block])
         self._parts = [rest] if rest else []
-        return self._lines(block)
+        lines = self._lines(block)
+        self._judge(at_end=False)
+        return lines
 
     def finish(self) -> list[str]:
         """The last line, where the stream ended without a newline."""
         block = b"".join(self._parts)
         self._parts = []
         # A byte-order mark alone is an empty file, as far as lines go.
-        return self._lines(block) if block and not (self._at_start and block == _BOM) else []
+        lines = self._lines(block) if block and not (self._at_start and block == _BOM) else []
+        self._judge(at_end=True)
+        return lines
+
+    def _judge(self, *, at_end: bool) -> None:
+        if self._encoding_errors == "refuse":
+            self.failure = self._invalid.refusal(self._name, self._n_lines, at_end=at_end)
 
     def _lines(self, block: bytes) -> list[str]:
         """Decode whole lines, the newline of the last one left out."""
@@ -79,35 +89,39 @@ class _Cutter:
         for number, raw in enumerate(block.split(b"\n"), start=self._n_lines + 1):
             try:
                 line = raw.decode()
+                self._invalid.meet(raw)
             except UnicodeDecodeError as error:
-                if self._strict:
+                if self._encoding_errors == "strict":
                     self.failure = UserError(
                         f"{self._name}, line {number}: not UTF-8 (byte {error.start + 1} of the line)",
                         mend="convert the file to UTF-8, or read it without strict",
                     )
                     break
                 line = raw.decode(errors="replace")
+                self._invalid.add(number, raw)
                 self._counts.invalid_utf8 += 1
             lines.append(line)
         return lines
 
 
-def read_lines(path: Path, *, strict: bool = False, counts: TextCounts | None = None) -> Iterator[str]:
+def read_lines(
+    path: Path, *, encoding_errors: EncodingErrors = "replace", counts: TextCounts | None = None
+) -> Iterator[str]:
     """Read a file's lines, plain or compressed with gzip, bzip2 or xz, in constant memory.
 
     Compression is told by the first bytes, whatever the name. A byte-order mark at the start is no text.
 
     Args:
         path: a file, or anything that reads like one; ``-`` is stdin.
-        strict: refuse a line that is not UTF-8, after those before it.
+        encoding_errors: what becomes of lines that are not UTF-8.
         counts: added to on the way.
 
     Raises:
-        UserError: damaged or cut short, or not UTF-8 where ``strict`` (65), missing or unreadable (66);
-            at the point of the file where it is found.
+        UserError: damaged, cut short, plainly no UTF-8 text, or too many lines that are not UTF-8 (65), missing or
+            unreadable (66); at the point of the file where it is found.
     """
     name = "stdin" if str(path) == "-" else str(path)
-    cutter = _Cutter(name, strict=strict, counts=counts)
+    cutter = _Cutter(name, encoding_errors, counts)
     with open_input(str(path)) as stream:
         source = ByteSource(stream, name)
         while chunk := source.read():
@@ -134,7 +148,7 @@ class LineReader:
 
     def __init__(self, stream: BinaryIO, name: str, *, strict: bool = False, counts: TextCounts | None = None) -> None:
         self._source = ByteSource(stream, name)
-        self._cutter = _Cutter(name, strict=strict, counts=counts)
+        self._cutter = _Cutter(name, "strict" if strict else "replace", counts)
         self._lines: deque[tuple[str, int]] = deque()  # read, but not handed out: line, size in bytes
         self._n_bytes = 0
         self._n_bytes_given = 0

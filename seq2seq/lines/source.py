@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NoReturn, Protocol
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines.first_bytes import N_FIRST, refuse_foreign, shell_word
 
 _CHUNK = 1 << 18
 """Bytes asked of one read, and most bytes made by one step of decompression."""
@@ -39,6 +40,8 @@ _MAGICS: dict[bytes, Callable[[], _Decompressor]] = {
     b"BZh": bz2.BZ2Decompressor,
     b"\xfd7zXZ\0": _xz,
 }
+_UNPACKED_BY = {_gzip: "gunzip", bz2.BZ2Decompressor: "bunzip2", _xz: "unxz"}
+"""The command that does the same."""
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 """Bytes 4-10 of a bzip2 file: with data and without. Its magic alone could begin a line of text."""
 _N_MAGIC = 10
@@ -85,7 +88,7 @@ class ByteSource:
         """Some bytes; none at the end.
 
         Raises:
-            UserError: damaged or cut short (65), unreadable (66).
+            UserError: damaged, cut short, or plainly no UTF-8 text (65), unreadable (66).
         """
         return next(self._portions, b"")
 
@@ -96,14 +99,11 @@ class ByteSource:
                 head += more
             decompressor = _sniff(head)
             if decompressor is None:
-                while head:
-                    self.n_bytes += len(head)
-                    yield head
-                    head = self._read_stream()
+                yield from self._checked(self._plain(head), "")
             else:
                 self.compressed = True
                 self._held = head
-                yield from self._decompressed(decompressor)
+                yield from self._checked(self._decompressed(decompressor), _UNPACKED_BY[decompressor])
         except EOFError:
             self._damaged("ends before its compressed data does")
         except (zlib.error, lzma.LZMAError) as error:
@@ -112,6 +112,29 @@ class ByteSource:
             if error.errno is None:  # bz2's way to say it
                 self._damaged(f"holds damaged compressed data ({error})")
             raise cannot_read(self._name, error) from None
+
+    def _checked(self, portions: Iterator[bytes], packed_with: str) -> Iterator[bytes]:
+        """The portions of text, once their first line is seen to be some; nobody waits for an answer before its end."""
+        head = b""
+        for portion in portions:
+            head += portion
+            if b"\n" in portion or len(head) >= N_FIRST:
+                break
+        if packed_with and _sniff(head):
+            raise UserError(
+                f"{self._name} is compressed twice",
+                mend=f"decompress it once: {packed_with} < {shell_word(self._name)} > FILE",
+            )
+        refuse_foreign(head, self._name, packed_with=packed_with)
+        if head:
+            yield head
+        yield from portions
+
+    def _plain(self, head: bytes) -> Iterator[bytes]:
+        while head:
+            self.n_bytes += len(head)
+            yield head
+            head = self._read_stream()
 
     def _read_stream(self) -> bytes:
         while (chunk := self._read_once(_CHUNK)) is None:
@@ -152,10 +175,10 @@ class ByteSource:
         raise UserError(f"{self._name} {what}", mend="download or compress it again") from None
 
 
-def cannot_read(name: str, error: OSError) -> UserError:
-    """The error for input that the system will not give (exit code 66)."""
+def cannot_read(name: str, error: OSError | ValueError) -> UserError:
+    """The error for input that the system will not give (exit code 66), or whose name it does not take."""
     return UserError(
-        f"{name} cannot be read: {error.strerror or error}",
+        f"{name} cannot be read: {getattr(error, 'strerror', None) or error}",
         mend="name an existing file that you may read",
         code=ExitCode.NO_INPUT,
     )
@@ -164,7 +187,7 @@ def cannot_read(name: str, error: OSError) -> UserError:
 def open_file(path: str) -> BinaryIO:
     try:
         return open(path, "rb", buffering=0)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise cannot_read(path, error) from None
 
 

@@ -104,7 +104,7 @@ def _stamps(data: DataConfig) -> list[Any]:
 def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
     """The records of the stores in place, if these hold the corpora asked for."""
     done = _load_json(folder / "corpora.json")
-    if done is None or (done["langs"], done["strict"]) != (data.langs, data.strict):
+    if done is None or _how_read(data) != {name: done.get(name) for name in _how_read(data)}:
         return None
     records = [CorpusRecord(**record) for record in done["corpora"]]
     words = _words(data)
@@ -125,9 +125,13 @@ def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
     return records
 
 
+def _how_read(data: DataConfig) -> dict[str, str]:
+    return {"langs": data.langs, "encoding_errors": data.encoding_errors}
+
+
 def _digest_of(corpus: str, data: DataConfig) -> str:
     digest = hashlib.sha256()
-    for pair in read_pairs(corpus, parse_langs(data.langs), strict=data.strict):
+    for pair in read_pairs(corpus, parse_langs(data.langs), encoding_errors=data.encoding_errors):
         _add(digest, pair)
     return digest.hexdigest()
 
@@ -152,7 +156,7 @@ def _read_anew(folder: Path, data: DataConfig) -> list[CorpusRecord]:
 
 
 def _write_records(folder: Path, data: DataConfig, stamps: list[Any], records: list[CorpusRecord]) -> None:
-    said = {"langs": data.langs, "strict": data.strict, "stamps": stamps, "corpora": [asdict(r) for r in records]}
+    said = {**_how_read(data), "stamps": stamps, "corpora": [asdict(r) for r in records]}
     write_atomic(folder / "corpora.json", json.dumps(said).encode())
 
 
@@ -161,7 +165,7 @@ def _counted_pairs(words: tuple[str, ...], role: str, data: DataConfig, records:
     for word in words:
         counts = CorpusCounts()
         digest = hashlib.sha256()
-        for pair in read_pairs(word, parse_langs(data.langs), strict=data.strict, counts=counts):
+        for pair in read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors, counts=counts):
             _add(digest, pair)
             if not (is_blank(pair.src) or is_blank(pair.tgt)):
                 yield pair

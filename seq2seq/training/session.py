@@ -1,7 +1,9 @@
 """One ``train`` command: a new run from CORPUS words to a run folder, or a run that is resumed."""
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,17 +14,18 @@ from seq2seq.checkpoint import (
     Checkpoint,
     Limits,
     Manifest,
+    empty_folders_removed,
     load_checkpoint,
     lock,
     move_aside,
     read_file,
     read_manifest,
 )
-from seq2seq.config import PRESETS, Layer, RunConfig, build, merge, parse_langs
-from seq2seq.corpus import read_pairs
+from seq2seq.config import PRESETS, DataConfig, Layer, RunConfig, build, merge, parse_langs
+from seq2seq.corpus import corpus_files, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
-from seq2seq.lines import cannot_read
+from seq2seq.lines import cannot_read, refuse_overwriting
 from seq2seq.training.advice import (
     LIMITS,
     WHEN_TIME_IS_SHORT,
@@ -37,7 +40,7 @@ from seq2seq.training.advice import (
     with_vocabulary,
 )
 from seq2seq.training.best import choose_best_metric
-from seq2seq.training.corpora import read_corpora
+from seq2seq.training.corpora import discard, read_corpora
 from seq2seq.training.loop import StopSignal
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Notice, Progress
@@ -83,22 +86,31 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         )
     folder = request.run
     _refuse_foreign_folder(folder)
-    if request.overwrite and folder.exists():
+    _refuse_inputs(request, asked.data)
+    aside = None
+    if request.overwrite and os.path.lexists(folder):
         _require_data(asked)
         for word in (*asked.data.train, *asked.data.valid):  # a slip of the pen moves nothing
-            next(read_pairs(word, parse_langs(asked.data.langs), strict=asked.data.strict), None)
-        yield Notice(f"the old run is now {move_aside(folder)}")
-    with lock(folder):
-        notices: list[Notice] = []
-        manifest = read_manifest(folder) if (folder / "manifest.json").exists() else None
-        checkpoint = _load_checkpoint(folder, manifest, notices)
-        yield from notices
-        if checkpoint is not None:
-            yield from _resume(request, checkpoint, manifest, device, stop, began)
-        elif manifest is not None:
-            yield without_checkpoint(folder, merge(request.layers), manifest)
-        else:
-            yield from _start(request, asked, device, stop, began)
+            next(read_pairs(word, parse_langs(asked.data.langs), encoding_errors=asked.data.encoding_errors), None)
+        aside = move_aside(folder)
+        yield Notice(f"the old run is now {aside}")
+    try:
+        with empty_folders_removed(folder), lock(folder):
+            notices: list[Notice] = []
+            manifest = read_manifest(folder) if (folder / "manifest.json").exists() else None
+            checkpoint = _load_checkpoint(folder, manifest, notices)
+            yield from notices
+            if checkpoint is not None:
+                yield from _resume(request, checkpoint, manifest, device, stop, began)
+            elif manifest is not None:
+                yield without_checkpoint(folder, merge(request.layers), manifest)
+            else:
+                yield from _start(request, asked, device, stop, began)
+    except Exception:
+        if aside is not None and not os.path.lexists(folder):  # nothing came of the new one
+            aside.rename(folder)
+            yield Notice(f"the old run is {folder} again")
+        raise
 
 
 def _load_checkpoint(folder: Path, manifest: Manifest | None, notices: list[Notice]) -> Checkpoint | None:
@@ -118,7 +130,7 @@ def _load_checkpoint(folder: Path, manifest: Manifest | None, notices: list[Noti
 
 def _refuse_foreign_folder(folder: Path) -> None:
     """A folder with somebody's own files in it is not trained into."""
-    if folder.is_dir():
+    if os.path.isdir(folder):
         try:
             names = {path.name for path in folder.iterdir()}
         except OSError as error:
@@ -128,6 +140,23 @@ def _refuse_foreign_folder(folder: Path) -> None:
                 f"{folder} is a folder with other files in it ({sorted(names)[0]}, …)",
                 mend="name a new folder after -o",
                 code=ExitCode.REFUSED,
+            )
+
+
+def _refuse_inputs(request: Request, data: DataConfig) -> None:
+    """A run must not take the place of what it is made from, and ``--overwrite`` must not move that aside."""
+    words = (*data.train, *data.valid) if data.langs else ()
+    inputs = [data.tokenizer] if data.tokenizer else []
+    for word in words:
+        with suppress(UserError):  # what is wrong with a corpus is reported when it is read
+            inputs += map(str, corpus_files(word, parse_langs(data.langs)))
+    refuse_overwriting(request.run, inputs)
+    for path in inputs:
+        if request.overwrite and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(request.run)):
+            raise UserError(
+                f"--overwrite would move {path} aside with {request.run}, and it is to be read",
+                mend="move that file elsewhere, or give -o another folder",
+                code=ExitCode.USAGE,
             )
 
 
@@ -146,6 +175,21 @@ def _start(
     _require_data(asked)
     if asked.training.best_metric == "bleu":  # what is missing shows before a large corpus is read
         build_metric("bleu", parse_langs(asked.data.langs)[1])
+    folder = request.run / "prepared"
+    is_ours = not os.path.lexists(folder)  # or else the work of an earlier command, which was interrupted
+    try:
+        run = yield from _prepared_run(request, asked, device, stop, began)
+    except Exception:
+        if is_ours:
+            discard(folder)
+        raise
+    yield from run.train(None)
+
+
+def _prepared_run(
+    request: Request, asked: RunConfig, device: torch.device, stop: StopSignal, began: float
+) -> Generator[Progress, None, Run]:
+    """All of a new run that comes before its training."""
     told: list[str] = []
     corpora = read_corpora(request.run / "prepared", asked.data, told.append)
     yield from _drain(told)
@@ -178,8 +222,7 @@ def _start(
         corpora=tuple(CorpusId(role=record.role, sha256=record.sha256) for record in prepared.corpora),
         tokenizer_sha256=prepared.tokenizer_sha256,
     )
-    run = Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
-    yield from run.train(None)
+    return Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
 
 
 def _configuration(advice: Advice, layers: list[Layer]) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from seq2seq.translation.batches import length_batches
 from seq2seq.translation.device import is_out_of_memory, pick_device, pick_precision
-from seq2seq.translation.loading import greedy_of, load_weights, read_config, read_langs
+from seq2seq.translation.loading import greedy_of, load_weights, read_config, read_langs, read_run
 from seq2seq.translation.segments import Searched, SegmentCounts, join_segments
 from seq2seq.translation.sentences import n_sentences
 from seq2seq.translation.translator import Attention, Translation, Translator
@@ -25,4 +25,5 @@ __all__ = [
     "pick_precision",
     "read_config",
     "read_langs",
+    "read_run",
 ]

@@ -1,0 +1,62 @@
+"""Compressing what is written to a file whose name ends as that of a compressed one."""
+
+import bz2
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+def _gzip() -> _Compressor:
+    return zlib.compressobj(wbits=16 + zlib.MAX_WBITS)  # without a time: equal text gives equal bytes
+
+
+_COMPRESSORS: dict[str, Callable[[], _Compressor]] = {
+    ".gz": _gzip,
+    ".bz2": bz2.BZ2Compressor,
+    ".xz": lzma.LZMACompressor,
+}
+"""By the ending of a name."""
+
+
+def is_compressed(name: str) -> bool:
+    """Whether a file of this name is written compressed."""
+    return name.endswith(tuple(_COMPRESSORS))
+
+
+@contextmanager
+def compressing(name: str, out: BinaryIO) -> Iterator[BinaryIO]:
+    """A writer that compresses as the name of the file says, into ``out``, which stays open.
+
+    After an exception the compressed data has no end.
+    """
+    if not is_compressed(name):
+        yield out
+        return
+    compressor = _COMPRESSORS[name[name.rindex(".") :]]()
+    yield cast(BinaryIO, _Writer(compressor, out))
+    out.write(compressor.flush())
+
+
+class _Writer(io.RawIOBase):
+    def __init__(self, compressor: _Compressor, out: BinaryIO) -> None:
+        self._compressor = compressor
+        self._out = out
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        data = bytes(data)
+        self._out.write(self._compressor.compress(data))
+        return len(data)

@@ -1,0 +1,44 @@
+"""An output must not be a file that is being read: files are compared as the system knows them, not by their names."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+from seq2seq.errors import ExitCode, UserError
+
+
+def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse an output that is also an input, through whatever links and names.
+
+    Terminals, pipes and ``/dev/null`` may be both.
+
+    Args:
+        output: path, or ``-`` for stdout, which a shell may have opened as a file.
+        inputs: paths, those of files that do not exist too, or ``-`` for stdin.
+
+    Raises:
+        UserError: it is one of them (2).
+    """
+    written = _identity(output, sys.stdout)
+    if written is None:
+        return
+    for name in inputs:
+        if _identity(name, sys.stdin) == written:
+            shown, mend = (output, "name another file after -o")
+            if str(output) == "-":
+                shown, mend = "stdout", "redirect it to another file"
+            other_name = "" if str(name) == str(output) else f": {'stdin' if str(name) == '-' else name}"
+            what = f"the output {shown} is a file that is being read{other_name}"
+            raise UserError(what, mend=mend, code=ExitCode.USAGE)
+
+
+def _identity(name: str | Path, stream: TextIO | None) -> tuple[int, int] | None:
+    """Device and inode of a regular file; None for anything else, or if nobody can tell."""
+    try:
+        status = Path(name).stat() if str(name) != "-" else os.fstat(stream.fileno()) if stream else None
+    except (OSError, ValueError):  # missing, closed to us, or a stand-in without a descriptor
+        return None
+    return (status.st_dev, status.st_ino) if status and stat.S_ISREG(status.st_mode) else None

@@ -1,0 +1,36 @@
+"""What is at a path that is to be read: closed folders, names too long and loops of links are no "no"."""
+
+import stat
+from pathlib import Path
+
+from seq2seq.lines.source import cannot_read
+
+
+def exists(path: str | Path) -> bool:
+    """Whether something is there.
+
+    Raises:
+        UserError: the system does not tell (66), as in a folder that is closed to us.
+    """
+    return _mode(path) is not None
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether an ordinary file is there. Errors are those of ``exists``."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder is there. Errors are those of ``exists``."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _mode(path: str | Path) -> int | None:
+    try:
+        return Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise cannot_read(str(path), error) from None
