@@ -15,7 +15,7 @@ import sacrebleu
 from sacrebleu.metrics.base import Metric
 
 from seq2seq.config import parse_langs
-from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
+from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, names_its_sides, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import open_output, read_lines
 from seq2seq.translation import Translator, read_langs
@@ -123,6 +123,8 @@ class CorpusResult:
     """By row of ``METRICS``."""
     invalid_utf8: int
     """Lines of the corpus in which bytes were replaced."""
+    notes: tuple[str, ...] = ()
+    """What was decided about the form of the corpus, as a header left out."""
 
 
 # Blocks this large are sorted by length with profit, and held in memory without harm.
@@ -189,7 +191,7 @@ def score_run(
     for corpus, pairs, counts, hypotheses, seconds in translated:
         references = [pair.tgt for pair in pairs]
         scores = {name: score(name, hypotheses, references, tgt) for name in metrics}
-        results.append(CorpusResult(corpus, len(pairs), seconds, scores, counts.invalid_utf8))
+        results.append(CorpusResult(corpus, len(pairs), seconds, scores, counts.invalid_utf8, tuple(counts.notes)))
     return results
 
 
@@ -222,7 +224,7 @@ def score_file(
         build_metric(name, tgt)
     if _is_plain_text(corpus):
         references = list(read_lines(Path(corpus), strict=strict, counts=counts))
-    elif pair is None and not _looks_like(corpus, "tsv"):
+    elif pair is None and not names_its_sides(corpus):
         raise UserError(
             f"nobody says which side of {corpus} is the reference",
             mend="name the languages with -l, as in -l de-en, or give the reference file itself",
@@ -237,16 +239,12 @@ def score_file(
             mend="give one hypothesis for each reference, in the same order",
         )
     scores = {name: score(name, lines, references, tgt) for name in metrics}
-    return CorpusResult(corpus, len(references), None, scores, counts.invalid_utf8)
+    return CorpusResult(corpus, len(references), None, scores, counts.invalid_utf8, tuple(counts.notes))
 
 
 def _is_plain_text(corpus: str) -> bool:
-    return os.path.isfile(corpus) and _looks_like(corpus, "prefix")
-
-
-def _looks_like(corpus: str, reader: str) -> bool:
     # Of languages that no file is named after, so that the corpus's own look decides.
-    return find_reader(corpus, ("", "")) is READERS[reader]
+    return os.path.isfile(corpus) and find_reader(corpus, ("", "")) is READERS["prefix"]
 
 
 def _pairs(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> list[Pair]:

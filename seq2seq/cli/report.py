@@ -31,6 +31,8 @@ def run_and_corpus(words: list[str], *, others: tuple[object, ...]) -> tuple[Pat
 def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     """Scores to stdout, all else to stderr."""
     for result in results:
+        for note in result.notes:
+            print_note(f"{result.corpus}: {note}")
         if result.invalid_utf8:
             print_warning(f"{result.corpus}: {result.invalid_utf8:,} lines held bytes that are not UTF-8")
     text = json.dumps(_as_json(results), ensure_ascii=False) + "\n" if as_json else _as_text(results)
@@ -45,6 +47,7 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
                 "corpus": result.corpus,
                 "sentences": result.sentences,
                 "seconds": result.seconds,
+                "notes": list(result.notes),
                 "metrics": {
                     name: {"score": score.value, "signature": score.signature} for name, score in result.scores.items()
                 },

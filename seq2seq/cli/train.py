@@ -17,7 +17,7 @@ def train_command(
         typer.Option(
             "--train",
             metavar="CORPUS",
-            help="Prefix of two files, .tsv, .jsonl or hf:NAME; may be given several times.",
+            help="Prefix of two files, SOURCE,TARGET, .tsv, .csv, .jsonl or hf:NAME; may be given several times.",
         ),
     ] = None,
     valid: Annotated[

@@ -1,7 +1,8 @@
 """CORPUS -> pairs; READERS; the memory-mapped store that outgrows memory."""
 
+from seq2seq.corpus.hub import own_validation
 from seq2seq.corpus.pairs import CorpusCounts, Pair
-from seq2seq.corpus.readers import READERS, Reader, find_reader, read_pairs, stamp
+from seq2seq.corpus.readers import READERS, Reader, find_reader, names_its_sides, read_pairs, stamp
 from seq2seq.corpus.store import IdsStore, TextStore, write_ids_store, write_text_store
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "Reader",
     "TextStore",
     "find_reader",
+    "names_its_sides",
+    "own_validation",
     "read_pairs",
     "stamp",
     "write_ids_store",

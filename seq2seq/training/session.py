@@ -18,8 +18,8 @@ from seq2seq.checkpoint import (
     read_file,
     read_manifest,
 )
-from seq2seq.config import PRESETS, Layer, RunConfig, build, merge, parse_langs
-from seq2seq.corpus import read_pairs
+from seq2seq.config import PRESETS, DataConfig, Layer, RunConfig, build, merge, parse_langs
+from seq2seq.corpus import own_validation, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
 from seq2seq.lines import cannot_read
@@ -143,6 +143,10 @@ def _start(
 ) -> Iterator[Progress]:
     """A new run: read the corpora, settle the configuration, train."""
     _require_data(asked)
+    if own := _own_validation(asked.data, request.layers):
+        yield Notice(f"{', '.join(own)} validates: it is part of the data set (--valid names another corpus)")
+        request = replace(request, layers=[*request.layers, {"data": {"valid": own}}])
+        asked = replace(asked, data=replace(asked.data, valid=own))
     # Found here rather than at the first validation.
     build_metric("bleu", parse_langs(asked.data.langs)[1])
     told: list[str] = []
@@ -177,6 +181,13 @@ def _start(
     )
     run = Run(request.run, state, prepared, device, stop, most_epochs(config) * an_epoch, began)
     yield from run.train(None)
+
+
+def _own_validation(data: DataConfig, layers: list[Layer]) -> tuple[str, ...]:
+    """The validation splits of the data sets that are trained on, unless something is said about validation."""
+    if "valid" in merge(layers).get("data", {}):
+        return ()
+    return tuple(word for corpus in data.train if corpus.startswith("hf:") and (word := own_validation(corpus)))
 
 
 def _configuration(advice: Advice, layers: list[Layer]) -> RunConfig:
