@@ -104,23 +104,23 @@ def _find_keys(
                 mend="name two of them, source then target",
             )
         return None, columns
+    # Columns that hold several languages, by name; no languages if each row has its own.
     nested = {name: languages for name in names if (languages := _languages(features[name])) is not None}
     fitting = [name for name, languages in nested.items() if not languages or set(langs) <= set(languages)]
-    if "translation" in nested or (len(fitting) == 1 and not set(langs) <= set(names)):
-        name = "translation" if "translation" in nested else fitting[0]
-        there = nested[name] or list(langs)
-        if set(langs) <= set(there):
-            return name, langs
-        names = there
-    elif set(langs) <= set(names):
+    if "translation" in fitting:
+        return "translation", langs
+    if set(langs) <= set(names):
         return None, langs
-    elif (found := find_columns(names, langs)) is not None:
+    if len(fitting) == 1:
+        return fitting[0], langs
+    if (found := find_columns(names, langs)) is not None:
         keys = names[found[0]], names[found[1]]
         counts.notes.append(f"{keys[0]} is read as {langs[0]}, {keys[1]} as {langs[1]}")
         return None, keys
-    missing = [lang for lang in langs if lang not in names]
+    there = next(iter(nested.values())) if len(nested) == 1 else names
+    missing = [lang for lang in langs if lang not in there]
     raise UserError(
-        f"{corpus} has no {' and no '.join(missing)}, but {', '.join(names)}",
+        f"{corpus} has no {' and no '.join(missing)}, but {', '.join(there)}",
         mend="name two of them with -l or as 'hf:NAME[COLUMN,COLUMN]', or another configuration with #CONFIG",
     )
 

@@ -61,8 +61,10 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
         return READERS["two files"]
     path, columns = split_columns(corpus)
     kind = ending(path)
-    if Path(path).is_dir() or (Path(path).is_symlink() and not os.path.exists(path)):
-        return READERS["prefix"]
+    if os.path.isdir(path) or (
+        (os.path.islink(path) or path.startswith(("~/", "http://", "https://"))) and not os.path.exists(path)
+    ):
+        return READERS["prefix"]  # which says what is wrong with it
     if kind in READERS and kind not in ("hf", "prefix"):
         return READERS[kind]
     # `deu.txt[2,1]`: with columns, a file of any name is a table, unless it is known to be something else.

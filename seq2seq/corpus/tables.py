@@ -112,7 +112,7 @@ def _is_quoted(head: list[str]) -> bool:
             of_column.setdefault(len(row), set()).add(content.startswith('"'))
         row.append(content)
         if cell[2] == "\n":
-            if len(row) > 1:
+            if len(row) > 1 or not is_blank(row[0]):
                 widths.add(len(row))
             row = []
     if len(widths) > 1 or not n_quoted:
@@ -130,7 +130,8 @@ def _count_quotes(lines: Iterable[str], quoted: list[int]) -> Iterator[str]:
 
 def _parse(lines: Iterable[str], separator: str, path: str) -> Rows:
     csv.field_size_limit(_CELL_LIMIT)
-    reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator, strict=True)
+    # A carriage return would end a row, and be a space in the text anyway.
+    reader = csv.reader((line.replace("\r", " ") + "\n" for line in lines), delimiter=separator, strict=True)
     number = 1
     try:
         for cells in reader:
@@ -150,7 +151,7 @@ def _separator(head: list[str], path: str, columns: tuple[str, str] | None, lang
         rows: list[list[str]] = []
         with suppress(UserError):  # of quotes that fit another separator
             for _, cells in islice(_parse(head, separator, path), _SNIFFED_ROWS):
-                rows += [cells] if cells else []
+                rows += [] if all(map(is_blank, cells)) else [cells]
         if len({len(cells) for cells in rows}) == 1 and len(rows[0]) > 1:
             fitting.append(separator)
             names = [name for name in columns or () if not name.isdecimal()]
@@ -171,13 +172,14 @@ def _pairs(
     rows: Rows, path: str, columns: tuple[str, str] | None, langs: tuple[str, str], counts: CorpusCounts
 ) -> Iterator[Pair]:
     """The two columns of each row; a blank line is a pair without text."""
-    n_columns = src = tgt = 0
+    n_columns: int | None = None
+    src = tgt = 0
     for number, cells in rows:
         if len(cells) != n_columns:
             if not cells or (len(cells) == 1 and is_blank(cells[0])):
                 yield Pair("", "")
                 continue
-            if n_columns:
+            if n_columns is not None:
                 raise _ragged(path, number, cells, n_columns, columns)
             n_columns = len(cells)
             src, tgt, is_header = _choose(cells, path, number, columns, langs, counts)
@@ -232,10 +234,10 @@ def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, s
     src, tgt = _guess(cells, langs)
     mend = (
         f"choose source and target: {shlex.quote(f'{path}[{src},{tgt}]')} reads column {src} as {langs[0]} and "
-        f"column {tgt} as {langs[1]}"
+        f"column {tgt} as {langs[1]}, [{tgt},{src}] the other way round"
     )
     if ending(path) == "csv":
-        mend += ", or choose them by the names of a header; cells that hold a comma must be quoted"
+        mend += "; cells that hold a comma must be quoted"
     return UserError(f"{where}: {len(cells)} columns: {_shown(cells)}", mend=mend)
 
 

@@ -67,9 +67,9 @@ def refusal(corpus: str, langs: tuple[str, str]) -> UserError:
         langs: source and target language.
     """
     path = split_columns(corpus).path
-    for there in map(Path, (path, *(f"{path}.{lang}{suffix}" for lang in langs for suffix in COMPRESSED))):
-        if there.is_symlink() and not os.path.exists(there):
-            return _missing(f"{there} is a link to {there.readlink()}, which is not there", "mend the link")
+    for there in (path, *(f"{path}.{lang}{suffix}" for lang in langs for suffix in COMPRESSED)):
+        if os.path.islink(there) and not os.path.exists(there):
+            return _missing(f"{there} is a link to {Path(there).readlink()}, which is not there", "mend the link")
     if any(side(path, lang) for lang in langs):
         return _no_such_sides(path, langs)
     try:
@@ -112,7 +112,9 @@ def _file(path: str, langs: tuple[str, str]) -> UserError:
         return UserError(what, mend="rename it, so that its name ends in .jsonl")
     if kind in FORMATS:
         what, mend = FORMATS[kind]
-        mend = mend.replace("hf:FOLDER", f"hf:{Path(path).parent}").replace("FILE", shlex.quote(path))
+        plain = str(Path(path).with_name(_plain(Path(path).name)))
+        mend = mend.replace("hf:FOLDER", f"hf:{Path(path).parent}").replace("FILE", shlex.quote(plain))
+        mend = mend if plain == str(Path(path)) else f"decompress it; then {mend}"
         return UserError(f"{path} is {what}", mend=mend)
     cells = first_row(path)
     if len(cells) > 1:
@@ -184,7 +186,7 @@ def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
             mend = f"name the languages as the files do: -l {spelt[0]}{hyphen}{spelt[1]}"
         return _missing(what, mend)
     if "," in prefix:
-        return _missing(what, f"two files of any name are named as SOURCE,TARGET, and neither is there; or {_WAYS}")
+        return _missing(f"{what}, nor the two files {prefix}", "name existing files, source then target")
     return _missing(what, _WAYS)
 
 

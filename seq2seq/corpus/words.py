@@ -50,7 +50,7 @@ def two_files(word: str) -> tuple[Path, Path] | None:
     cuts = [(word[:i], word[i + 1 :]) for i, character in enumerate(word) if character == ","]
     for enough in (all, any):
         for src, tgt in cuts:
-            if enough(os.path.exists(path) and not Path(path).is_dir() for path in (src, tgt)):
+            if enough(os.path.exists(path) and not os.path.isdir(path) for path in (src, tgt)):
                 return Path(src), Path(tgt)
     return None
 
