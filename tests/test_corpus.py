@@ -157,6 +157,7 @@ def test_empty(tmp_path, form):
         "~/no.tsv",
         "n" * 300,
         "https://no/no.tsv",
+        "",
         "hf:./no",
         "hf:/no",
     ],

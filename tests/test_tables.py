@@ -166,6 +166,7 @@ ANKI = "CC-BY 2.0 (France) Attribution: tatoeba.org #2877272 (CM) & #8597805 (Ro
         ("deu.tsv", ["Go.", "Geh.", ANKI], ("de", "eng_Latn"), "[2,1]"),
         ("a.tsv", ["1276", "Let's try!", "77", "Versuchen wir's!"], ("en", "de"), "[2,4]"),
         ("a.tsv", ["https://a.b/c", "https://a.b/d", "Eins.", "One.", "0.97"], ("de", "en"), "[3,4]"),
+        ("Sentence pairs in English-German.tsv", ["1", "Try!", "7", "Versuch's!"], ("deu", "eng"), "[4,2]"),
         ("a.csv", ["1", "Eins", "One"], ("de", "en"), "[2,3]"),
         ("my pairs.txt", ["Eins", "One"], ("de", "en"), "[1,2]"),
     ],

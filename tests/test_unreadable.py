@@ -58,6 +58,8 @@ def test_a_json_file_that_holds_lines(here):
         (["train.QUC", "train.es-MX"], "train", "as the files do: -l QUC:es-MX"),
         (["train.de", "train.en"], "train", "languages quc and es do not match the files: name two that are there"),
         (["train.quc"], "train", "train.es not found"),
+        (["c/x.src", "c/x.trg"], "c/x", "but there is x.src, x.trg; name both files: c/x.src,c/x.trg"),
+        (["es.es.txt", "es.quc.txt"], "es", "name both files: es.quc.txt,es.es.txt"),
         (["train.quc", "train.es"], "train.es", "leave the language out of the name: CORPUS is what comes before"),
         (["train.quc.gz", "train.es.xz"], "train.quc.gz", "before .quc and .es, train"),
         (["train.quc"], "train.qu", "train.qu.quc and train.qu.es not found"),
@@ -80,6 +82,8 @@ def test_a_prefix_that_is_not_quite_there(here, names, word, says):
         (["data/train-0.parquet"], "f is a folder that looks like a data set; name it as hf:./f"),
         (["train.jsonl", "test.jsonl"], "name it as hf:./f"), (["x.csv", "README.md"], "name it as hf:./f"),
         (["a.tsv", "b.csv", "notes.txt"], "f is a folder; name a file in it: f/a.tsv, f/b.csv"),
+        (["source.txt", "target.txt"], "f is a folder; name the two files in it: f/source.txt,f/target.txt"),
+        (["deu.txt", "eng.txt.gz", "fra.txt"], "name the two files in it: f/deu.txt,f/eng.txt.gz"),
         (["a.docx"], "f is a folder, and in it are a.docx"),
     ],
 )  # fmt: skip

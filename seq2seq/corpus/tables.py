@@ -12,7 +12,7 @@ from seq2seq.corpus.columns import find_columns, name_two_languages, place_of
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.words import ending, split_columns
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.languages import code_of
+from seq2seq.languages import code_of, code_of_name
 from seq2seq.lines import is_blank, one_line, read_lines
 
 Rows = Iterator[tuple[int, list[str]]]
@@ -115,7 +115,7 @@ def _is_quoted(head: list[str]) -> bool:
             if len(row) > 1 or not is_blank(row[0]):
                 widths.add(len(row))
             row = []
-    if len(widths) > 1 or not n_quoted:
+    if len(widths) != 1 or widths == {1} or not n_quoted:
         return False
     whole_columns = all(len(kinds) == 1 for kinds in of_column.values())
     as_excel = not without_comma and not loose_comma and with_comma > 0
@@ -231,7 +231,7 @@ def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, s
         return UserError(
             f"{where}: 1 column, not 2: {_shown(cells)}", mend="give a source, one tab and a target on each line"
         )
-    src, tgt = _guess(cells, langs)
+    src, tgt = _guess(cells, path, langs)
     mend = (
         f"choose source and target: {shlex.quote(f'{path}[{src},{tgt}]')} reads column {src} as {langs[0]} and "
         f"column {tgt} as {langs[1]}, [{tgt},{src}] the other way round"
@@ -241,16 +241,17 @@ def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, s
     return UserError(f"{where}: {len(cells)} columns: {_shown(cells)}", mend=mend)
 
 
-def _guess(cells: list[str], langs: tuple[str, str]) -> tuple[int, int]:
-    """The likeliest columns of text, counted from 1; Tatoeba's and Anki's files begin with English."""
+def _guess(cells: list[str], path: str, langs: tuple[str, str]) -> tuple[int, int]:
+    """The likeliest columns of text, from 1. Anki's files begin with English, the names of Tatoeba's say which."""
     text = [
         i
         for i, cell in enumerate(cells, 1)
         if any(character.isalpha() for character in cell) and not cell.startswith(("CC-BY", "http://", "https://"))
     ]
     first, second = text[:2] if len(text) >= 2 else (1, 2)
-    is_anki = any("tatoeba.org" in cell for cell in cells)
-    return (second, first) if is_anki and code_of(langs[1]) == "en" else (first, second)
+    named = ["en"] if any("tatoeba.org" in cell for cell in cells) else []
+    named += [code for word in re.findall(r"\w+", Path(path).name) if (code := code_of_name(word))]
+    return (second, first) if named and named[0] == code_of(langs[1]) else (first, second)
 
 
 def _ragged(path: str, number: int, cells: list[str], n_columns: int, columns: tuple[str, str] | None) -> UserError:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from seq2seq.corpus.columns import find_columns
 from seq2seq.corpus.tables import first_row, refuse_columns
 from seq2seq.corpus.words import COMPRESSED, ending, side, split_columns
 from seq2seq.errors import ExitCode, UserError
@@ -67,6 +68,8 @@ def refusal(corpus: str, langs: tuple[str, str]) -> UserError:
         langs: source and target language.
     """
     path = split_columns(corpus).path
+    if not path:
+        return _missing("an empty word names no corpus", _WAYS)
     for there in (path, *(f"{path}.{lang}{suffix}" for lang in langs for suffix in COMPRESSED)):
         if os.path.islink(there) and not os.path.exists(there):
             return _missing(f"{there} is a link to {Path(there).readlink()}, which is not there", "mend the link")
@@ -151,6 +154,8 @@ def _folder(path: str, langs: tuple[str, str]) -> UserError:
         return UserError(
             f"{path} is a folder", mend=f"name a file in it: {_some([f'{folder}/{name}' for name in tables])}"
         )
+    if two := _two_files(folder, names, 0, langs):
+        return UserError(f"{path} is a folder", mend=f"name the two files in it: {two}")
     what = f"{path} is a folder, and in it are {_some(names)}" if names else f"{path} is an empty folder"
     return UserError(what, mend=_WAYS)
 
@@ -184,6 +189,8 @@ def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
         if None not in spelt and None not in map(code_of, langs):
             hyphen = ":" if any("-" in str(lang) for lang in spelt) else "-"
             mend = f"name the languages as the files do: -l {spelt[0]}{hyphen}{spelt[1]}"
+        elif two := _two_files(folder, list(there.values()), len(stem) + 1, langs):
+            mend = f"name both files: {two}"
         return _missing(what, mend)
     if "," in prefix:
         return _missing(f"{what}, nor the two files {prefix}", "name existing files, source then target")
@@ -209,6 +216,15 @@ def _stems(names: list[str], langs: tuple[str, str]) -> Iterator[str]:
         stem = name.removesuffix(f".{langs[0]}")
         if stem != name and stem and f"{stem}.{langs[1]}" in plain:
             yield stem
+
+
+def _two_files(folder: str, names: list[str], start: int, langs: tuple[str, str]) -> str | None:
+    """The word for the files that are plainly source and target by what comes from ``start`` to the next dot."""
+    found = find_columns([name[start:].partition(".")[0] for name in names], langs)
+    if found is None:
+        return None
+    inside = "" if folder == "." else f"{folder}/"
+    return ",".join(shlex.quote(f"{inside}{names[place]}") for place in found)
 
 
 def _some(names: list[str]) -> str:
