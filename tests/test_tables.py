@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+from pathlib import Path
 
 import pytest
 from corpora import LANGS, refusal_of
@@ -301,3 +302,22 @@ def test_quotes_and_line_breaks_in_csv(tmp_path):
 def test_a_quote_that_is_never_closed(tmp_path):
     (tmp_path / "a.csv").write_text('a,b\nc,"d\n' + "e,f\n" * 1000)
     assert "a.csv, line 2: not quoted as CSV (unexpected end of data)" in refusal_of(tmp_path / "a.csv")
+
+
+# Direction ------------------------------------------------------------------------------------------
+
+PHRASEBOOK = Path(__file__).parent.parent / "data" / "phrasebook"
+
+
+@pytest.mark.parametrize(
+    ("langs", "columns", "note"),
+    [
+        (("de", "en"), "", []), (("en", "de"), "[2,1]", []), (("src", "tgt"), "[2,1]", []), (("de", "fr"), "[2,1]", []),
+        (("de", "en"), "[2,1]", ["the sides look swapped: what is read as de is English; swap them, or -l"]),
+        (("eng_Latn", "deu"), "", ["the sides look swapped: what is read as deu is English; swap them, or -l"]),
+    ],
+)  # fmt: skip
+def test_swapped_sides_are_reported(tmp_path, langs, columns, note):
+    sides = ((PHRASEBOOK / f"valid.{lang}").read_text(encoding="utf-8").splitlines()[:200] for lang in ("de", "en"))
+    (tmp_path / "a.tsv").write_text(tsv(zip(*sides, strict=True)))
+    assert read(tmp_path, f"a.tsv{columns}", langs)[1] == note

@@ -5,6 +5,7 @@ import stat as file_stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from seq2seq.corpus.direction import SAMPLE, english_side
 from seq2seq.corpus.hub import read_hub
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.rows import read_jsonl
@@ -39,11 +40,16 @@ def read_pairs(
             be at its end.
     """
     counts = CorpusCounts() if counts is None else counts
+    first: list[Pair] = []
     for pair in find_reader(corpus, langs)(corpus, langs, strict, counts):
         counts.pairs += 1
         if is_blank(pair.src) or is_blank(pair.tgt):
             counts.blank += 1
+        if len(first) < SAMPLE:
+            first.append(pair)
         yield pair
+    if (swapped := english_side(first, langs)) is not None:
+        counts.notes.append(f"the sides look swapped: what is read as {swapped} is English; swap them, or -l")
 
 
 def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
