@@ -22,7 +22,7 @@ def train_command(
     ] = None,
     valid: Annotated[
         list[str] | None,
-        typer.Option("--valid", metavar="CORPUS", help="Validation pairs; without, some are held out of --train."),
+        typer.Option("--valid", metavar="CORPUS", help="Validation pairs; without: a data set's own, or held out."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="RECIPE.toml", help="Recipe to start from.")

@@ -38,7 +38,7 @@ class DataConfig:
     train: tuple[Text, ...] = ()
     """Corpora to train on."""
     valid: tuple[Text, ...] = ()
-    """Corpora to validate on; empty: pairs are held out of the training corpora."""
+    """Corpora to validate on; unset: a data set's own validation split, if it has one; empty: pairs are held out."""
     strict: StrictBool = False
     """Refuse text that is not UTF-8 instead of replacing and counting."""
     tokenizer: Annotated[Text, Field(min_length=1)] | None = None
