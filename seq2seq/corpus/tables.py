@@ -11,7 +11,7 @@ from pathlib import Path
 from seq2seq.corpus.columns import find_columns, name_two_languages, place_of
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.words import ending, split_columns
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import UserError
 from seq2seq.languages import code_of, code_of_name
 from seq2seq.lines import is_blank, one_line, read_lines
 
@@ -271,10 +271,9 @@ def _shown(cells: list[str]) -> str:
 
 
 def first_row(path: str) -> list[str]:
-    """The cells of the first line that is not blank, if it can be read; for what is said of a file."""
-    try:
-        return next((line.split("\t") for line in islice(read_lines(Path(path)), 100) if not is_blank(line)), [])
-    except UserError as error:
-        if error.code == ExitCode.NO_INPUT:
-            raise
-        return []
+    """The cells of the first line that is not blank, for what is said of a file.
+
+    Raises:
+        UserError: as ``read_lines``, which knows better what is wrong with it.
+    """
+    return next((line.split("\t") for line in islice(read_lines(Path(path)), 100) if not is_blank(line)), [])
