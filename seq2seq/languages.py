@@ -119,3 +119,56 @@ def separator(row: str, *, after_sentence: bool) -> str:
     if row in _UNSPACED and (row in _NO_SPACE_AFTER_A_SENTENCE or not after_sentence):
         return ""
     return " "
+
+
+# ISO 639-1 code: its ISO 639-3 and -2 codes | its name in English and in itself, as people head the columns of a table.
+_NAMES = {
+    "af": "afr|Afrikaans", "ak": "aka|Akan", "am": "amh|Amharic", "ar": "ara arb|Arabic|العربية",
+    "as": "asm|Assamese", "ay": "aym|Aymara", "az": "aze|Azerbaijani", "be": "bel|Belarusian",
+    "bg": "bul|Bulgarian|Български", "bn": "ben|Bengali|Bangla", "bo": "bod tib|Tibetan", "br": "bre|Breton",
+    "bs": "bos|Bosnian", "ca": "cat|Catalan|Català", "cs": "ces cze|Czech|Čeština", "cy": "cym wel|Welsh|Cymraeg",
+    "da": "dan|Danish|Dansk", "de": "deu ger|German|Deutsch", "ee": "ewe|Ewe", "el": "ell gre|Greek|Ελληνικά",
+    "en": "eng|English", "eo": "epo|Esperanto", "es": "spa|Spanish|Español|Castellano", "et": "est|Estonian|Eesti",
+    "eu": "eus baq|Basque|Euskara", "fa": "fas per pes|Persian|Farsi|فارسی", "fi": "fin|Finnish|Suomi",
+    "fo": "fao|Faroese", "fr": "fra fre|French|Français", "fy": "fry|Frisian|Western Frisian",
+    "ga": "gle|Irish|Gaeilge", "gd": "gla|Scottish Gaelic|Gàidhlig", "gl": "glg|Galician|Galego",
+    "gn": "grn|Guarani", "gu": "guj|Gujarati", "ha": "hau|Hausa", "he": "heb|Hebrew|עברית", "hi": "hin|Hindi|हिन्दी",
+    "hr": "hrv|Croatian|Hrvatski", "ht": "hat|Haitian Creole|Kreyòl", "hu": "hun|Hungarian|Magyar",
+    "hy": "hye arm|Armenian", "id": "ind|Indonesian|Bahasa Indonesia", "ig": "ibo|Igbo",
+    "is": "isl ice|Icelandic|Íslenska", "it": "ita|Italian|Italiano", "ja": "jpn|Japanese|日本語", "jv": "jav|Javanese",
+    "ka": "kat geo|Georgian", "kk": "kaz|Kazakh", "km": "khm|Khmer", "kn": "kan|Kannada", "ko": "kor|Korean|한국어",
+    "ku": "kur|Kurdish", "ky": "kir|Kyrgyz", "la": "lat|Latin", "lb": "ltz|Luxembourgish", "lg": "lug|Luganda|Ganda",
+    "ln": "lin|Lingala", "lo": "lao|Lao", "lt": "lit|Lithuanian|Lietuvių", "lv": "lav|Latvian|Latviešu",
+    "mg": "mlg|Malagasy", "mi": "mri mao|Maori|Māori", "mk": "mkd mac|Macedonian", "ml": "mal|Malayalam",
+    "mn": "mon|Mongolian", "mr": "mar|Marathi", "ms": "msa may|Malay|Bahasa Melayu", "mt": "mlt|Maltese",
+    "my": "mya bur|Burmese", "nb": "nob|Bokmål|Norwegian Bokmål", "ne": "nep npi|Nepali",
+    "nl": "nld dut|Dutch|Nederlands", "nn": "nno|Nynorsk|Norwegian Nynorsk", "no": "nor|Norwegian|Norsk",
+    "ny": "nya|Chichewa|Nyanja", "oc": "oci|Occitan", "om": "orm|Oromo", "or": "ori ory|Odia|Oriya",
+    "pa": "pan|Punjabi", "pl": "pol|Polish|Polski", "ps": "pus|Pashto", "pt": "por|Portuguese|Português",
+    "qu": "que|Quechua", "ro": "ron rum|Romanian|Română", "ru": "rus|Russian|Русский", "rw": "kin|Kinyarwanda",
+    "sd": "snd|Sindhi", "se": "sme|Northern Sami", "si": "sin|Sinhala", "sk": "slk slo|Slovak|Slovenčina",
+    "sl": "slv|Slovenian|Slovene|Slovenščina", "sn": "sna|Shona", "so": "som|Somali", "sq": "sqi alb|Albanian|Shqip",
+    "sr": "srp|Serbian|Српски|Srpski", "st": "sot|Sesotho|Southern Sotho", "su": "sun|Sundanese",
+    "sv": "swe|Swedish|Svenska", "sw": "swa swh|Swahili|Kiswahili", "ta": "tam|Tamil", "te": "tel|Telugu",
+    "tg": "tgk|Tajik", "th": "tha|Thai|ไทย", "ti": "tir|Tigrinya", "tk": "tuk|Turkmen",
+    "tl": "tgl fil|Tagalog|Filipino", "tn": "tsn|Tswana|Setswana", "tr": "tur|Turkish|Türkçe", "ts": "tso|Tsonga",
+    "tt": "tat|Tatar", "tw": "twi|Twi", "ug": "uig|Uyghur", "uk": "ukr|Ukrainian|Українська", "ur": "urd|Urdu|اردو",
+    "uz": "uzb|Uzbek", "vi": "vie|Vietnamese|Tiếng Việt", "wo": "wol|Wolof", "xh": "xho|Xhosa|isiXhosa",
+    "yi": "yid|Yiddish", "yo": "yor|Yoruba", "zh": "zho chi cmn|Chinese|Mandarin|中文|汉语", "zu": "zul|Zulu|isiZulu",
+}  # fmt: skip
+_CODE_OF = {spelling: code for code, row in _NAMES.items() for spelling in row.partition("|")[0].split()}
+_CODE_OF_NAME = {name.casefold(): code for code, row in _NAMES.items() for name in row.split("|")[1:]}
+_CODE = re.compile(r"[A-Za-z]{2,3}([-_ ][A-Za-z0-9]{2,8})*")
+
+
+def code_of(text: str) -> str | None:
+    """The language that a text is a code of: ``deu_Latn`` and ``de-AT`` are ``de``, ``quc`` is ``quc``; else None."""
+    if not _CODE.fullmatch(text):
+        return None
+    language = re.split("[-_ ]", text)[0].lower()
+    return _CODE_OF.get(language, language)
+
+
+def code_of_name(text: str) -> str | None:
+    """The language that a text is the name of: ``German`` and ``Deutsch`` are ``de``; None of an unknown name."""
+    return _CODE_OF_NAME.get(text.casefold())

@@ -1,7 +1,9 @@
 """Parallel text in every form that CORPUS may name, for tests of what reads it."""
 
 import bz2
+import csv
 import gzip
+import io
 import json
 import lzma
 import socket
@@ -49,21 +51,37 @@ def json_lines(row):
     return lambda pairs: lines(json.dumps(row(pair), ensure_ascii=False) for pair in pairs)
 
 
+def comma_separated(pairs):
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(pairs)
+    return text.getvalue()
+
+
 # Form -> CORPUS, and the text of each file. Every row of READERS has at least one.
 FORMS = {
     "prefix": (
         "corpus",
         {"corpus.de": lambda p: lines(a for a, _ in p), "corpus.en": lambda p: lines(b for _, b in p)},
     ),
+    "two files": (
+        "deu.txt,eng.txt",
+        {"deu.txt": lambda p: lines(a for a, _ in p), "eng.txt": lambda p: lines(b for _, b in p)},
+    ),
     "tsv": ("corpus.tsv", {"corpus.tsv": lambda p: lines(map("\t".join, p))}),
+    "tsv, columns": (
+        "corpus.txt[3,2]",
+        {"corpus.txt": lambda p: lines(f"{i}\t{b}\t{a}" for i, (a, b) in enumerate(p))},
+    ),
+    "csv": ("corpus.csv", {"corpus.csv": comma_separated}),
     "jsonl": ("corpus.jsonl", {"corpus.jsonl": json_lines(flat)}),
+    "ndjson": ("corpus.ndjson", {"corpus.ndjson": json_lines(flat)}),
     "jsonl, nested": ("corpus.jsonl", {"corpus.jsonl": json_lines(nested)}),
     "hf": ("hf:.", {"train.jsonl": json_lines(flat)}),
     "hf, nested": ("hf:.", {"data/train-00000.jsonl": json_lines(nested)}),
 }
 PARQUETS = {"hf, parquet": flat, "hf, nested parquet": nested}
 # Which of them keep separators inside a line; JSON can hold newlines, so there all become spaces.
-RAW = {"prefix", "tsv"}
+RAW = {"prefix", "two files", "tsv", "tsv, columns"}
 
 
 def write(folder: Path, form: str, pairs, suffix="", change=lambda data: data, cut=None) -> str:
@@ -85,7 +103,10 @@ def write(folder: Path, form: str, pairs, suffix="", change=lambda data: data, c
         path.write_bytes(COMPRESSIONS[suffix](change(text(pairs).encode()))[:cut])
     if word == "hf:.":
         return f"hf:{folder}"
-    return str(folder / word) + (suffix if "." in word else "")
+    if word == "corpus":
+        return str(folder / word)
+    path, bracket, columns = word.partition("[")
+    return ",".join(f"{folder / name}{suffix}" for name in path.split(",")) + bracket + columns
 
 
 def refusal_of(corpus, langs=LANGS, *, code=ExitCode.BAD_DATA, **options) -> str:

@@ -1,6 +1,7 @@
 """CORPUS -> pairs, by every reader and for hostile input; test_hub.py and test_store.py test the rest."""
 
 import gzip
+import json
 import lzma
 from pathlib import Path
 
@@ -40,8 +41,10 @@ HOSTILE = {
     "many scripts": [("😀👩‍👧", "中文字"), ("שלום", "e\u0301"), ("\U0010ffff", "\ue000")],
     "many": [(str(i), f"-{i}") for i in range(2500)],
 }
-VARIANTS = [(form, suffix) for form in ("prefix", "tsv", "jsonl") for suffix in COMPRESSIONS]
+VARIANTS = [(form, suffix) for form in ("prefix", "tsv", "csv", "jsonl") for suffix in COMPRESSIONS]
+VARIANTS += [("two files", ""), ("two files", ".xz"), ("tsv, columns", ""), ("tsv, columns", ".gz"), ("ndjson", "")]
 VARIANTS += [(form, "") for form in ("jsonl, nested", "hf", "hf, nested", *PARQUETS)]
+BY_PLACE = {"two files", "tsv", "tsv, columns", "csv"}
 TEXTUAL = [(form, suffix) for form, suffix in VARIANTS if form not in PARQUETS]
 
 
@@ -50,7 +53,11 @@ def hostile_cases():
     stand for all there, and the others are slow."""
     for form, suffix in VARIANTS:
         for name, pairs in HOSTILE.items():
-            is_quick = (form in ("prefix", "tsv", "jsonl") and not suffix) or name in ("plain", "lone CR", "many")
+            is_quick = (form in ("prefix", "tsv", "csv", "jsonl") and not suffix) or name in (
+                "plain",
+                "lone CR",
+                "many",
+            )
             marks = [] if is_quick else pytest.mark.slow
             yield pytest.param(form, suffix, pairs, id=f"{form}{suffix}-{name}", marks=marks)
 
@@ -65,12 +72,13 @@ def test_hostile_text(tmp_path, network, form, suffix, pairs):
     assert (counts.pairs, counts.blank) == (len(pairs), sum(is_blank(a) or is_blank(b) for a, b in pairs))
     assert counts.invalid_utf8 == 0
     backwards = list(read_pairs(corpus, LANGS[::-1], encoding_errors="strict"))
-    assert backwards == (read if form == "tsv" else [pair[::-1] for pair in read]), "columns have no names"
+    assert backwards == (read if form in BY_PLACE else [pair[::-1] for pair in read]), "columns have no names"
     assert network == []
 
 
-def test_every_reader_meets_the_table():
-    assert {find_reader(FORMS[form][0], LANGS) for form, _ in TEXTUAL} == set(READERS.values())
+def test_every_reader_meets_the_table(tmp_path):
+    found = {find_reader(write(tmp_path, form, [("a", "b")], suffix), LANGS) for form, suffix in TEXTUAL}
+    assert found == set(READERS.values())
 
 
 CHANGES = {
@@ -100,7 +108,8 @@ def test_invalid_utf8(tmp_path, form, suffix):
     read = list(read_pairs(corpus, LANGS, encoding_errors="replace", counts=counts))
     assert read == [("Ja.", "Yes."), ("Nein.", f"No, {bad}."), (bad, "a"), ("b", "c")]
     assert (counts.pairs, counts.invalid_utf8) == (4, 2)
-    where = tmp_path / ("corpus.en" if form == "prefix" else Path(corpus).name.removesuffix(suffix))
+    names = {"prefix": "corpus.en", "two files": "eng.txt", "tsv, columns": "corpus.txt"}
+    where = tmp_path / names.get(form, Path(corpus).name.removesuffix(suffix))
     strict = read_pairs(corpus, LANGS, encoding_errors="strict")
     assert next(strict) == ("Ja.", "Yes.")
     with pytest.raises(UserError, match=rf"^{where}{suffix}, line [23]: not UTF-8") as caught:
@@ -126,7 +135,7 @@ def test_invalid_utf8_in_parquet(tmp_path):
     assert "is not UTF-8" in refusal_of(f"hf:{tmp_path}")
 
 
-@pytest.mark.parametrize("form", ["prefix", "tsv", "jsonl", "hf"])
+@pytest.mark.parametrize("form", ["prefix", "tsv", "csv", "jsonl", "hf"])
 @pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
 def test_cut_short(tmp_path, form, suffix):
     corpus = write(tmp_path, form, [(str(i), str(-i)) for i in range(20_000)], suffix, cut=-20)
@@ -141,10 +150,33 @@ def test_empty(tmp_path, form):
     assert caught.value.code == ExitCode.BAD_DATA
 
 
-@pytest.mark.parametrize("word", ["no", "no/no", "no.tsv", "no.tsv.gz", "no.jsonl", "no.jsonl.xz", "hf:./no", "hf:/no"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "no",
+        "no/no",
+        "no.tsv",
+        "no.tsv.gz",
+        "no.jsonl",
+        "no.jsonl.xz",
+        "no.csv",
+        "no.tsv[1,2]",
+        "no.txt[2,1]",
+        "no,no.txt",
+        "no.txt",
+        "no.xlsx",
+        "no.tmx.gz",
+        "~/no.tsv",
+        "n" * 300,
+        "https://no/no.tsv",
+        "",
+        "hf:./no",
+        "hf:/no",
+    ],
+)
 def test_missing(tmp_path, monkeypatch, network, word):
     monkeypatch.chdir(tmp_path)
-    assert word.partition(":")[2] or word in refusal_of(word, code=ExitCode.NO_INPUT)
+    assert word.removeprefix("hf:").partition("[")[0] in refusal_of(word, code=ExitCode.NO_INPUT)
     assert network == []
 
 
@@ -180,12 +212,13 @@ def test_languages_that_do_not_match_the_files(tmp_path):
 
 
 def test_a_file_in_place_of_a_prefix(tmp_path):
-    said = refusal_of(write(tmp_path, "prefix", [("Ja.", "Yes.")]) + ".de", code=ExitCode.NO_INPUT)
-    assert said.endswith("; leave the language out of the name: CORPUS is what comes before .de and .en")
+    corpus = write(tmp_path, "prefix", [("Ja.", "Yes.")])
+    said = refusal_of(f"{corpus}.de")
+    assert said.endswith(f"; leave the language out of the name: CORPUS is what comes before .de and .en, {corpus}")
 
 
 def test_a_prefix_may_look_like_another_form(tmp_path):
-    for name in ("news.tsv", "news.jsonl"):
+    for name in ("news.tsv", "news.jsonl", "a,b", "data[1,2]", "news.txt[2,1]", "news.csv", "news.xlsx"):
         (tmp_path / f"{name}.de").write_text("a\n")
         (tmp_path / f"{name}.en").write_text("b\n")
         assert list(read_pairs(str(tmp_path / name), LANGS)) == [("a", "b")]
@@ -197,20 +230,24 @@ def test_a_prefix_may_look_like_another_form(tmp_path):
 @pytest.mark.parametrize(
     ("name", "line", "says"),
     [
-        ("a.tsv", "", "1 column, not 2"), ("a.tsv", "x", "1 column, not 2"), ("a.tsv", "x\ty\tz", "3 columns, not 2"),
-        ("a.tsv", "x\ty\t", "3 columns, not 2"), ("a.jsonl", "", "no JSON"), ("a.jsonl", '{"de": "x"', "no JSON"),
+        ("a.tsv", "x", "1 column, not 2: x; give"), ("a.tsv", "x\ty\tz", "3 columns, not 2: x | y | z; give"),
+        ("a.tsv", "x\ty\t", "3 columns, not 2"), ("a.jsonl", '{"de": "x"', "no JSON"), ("a.jsonl", "{", "`jq -c . "),
+        ("a.csv", "x", "1 column, not 2: x; give each"), ("a.csv", "x,y,z", "3 columns, not 2"),
+        ("a.csv", '"x"y,z', "not quoted as CSV"), ("a.csv", '"x,y', "not quoted as CSV (unexpected end of data"),
         ("a.jsonl", '{"de": "x"} {}', "no JSON"), ("a.jsonl", "[" * 100_000, "no JSON"), ("a.jsonl", "[]", "a list"),
-        ("a.jsonl", "null", "not de and en"), ("a.jsonl", "9" * 5000, "no JSON"), ("a.jsonl", "{}", "keys none"),
+        ("a.jsonl", "null", "not de and en"), ("a.jsonl", "9" * 5000, "a str, not de"), ("a.jsonl", "{}", "keys none"),
         ("a.jsonl", '{"de": "x", "fr": "y"}', "keys de, fr, not de and en; name the languages"),
         ("a.jsonl", '{"translation": {"de": "x", "fr\\n": "y"}}', "keys de, fr , not de"),
-        ("a.jsonl", '{"de": "x", "en": null}', "en is null, not a string"),
-        ("a.jsonl", '{"de": 1, "en": "y"}', "de is int, not a string"),
+        ("a.jsonl", '{"de": true, "en": "y"}', "de is bool, not a string"),
+        ("a.jsonl", '{"de": ["x"], "en": "y"}', "de is list, not a string"),
     ],
     ids=lambda text: text[:20],
 )  # fmt: skip
 def test_a_line_that_holds_no_pair_is_named(tmp_path, name, line, says):
-    good = "a\tb" if name == "a.tsv" else '{"de": "a", "en": "b"}'
-    (tmp_path / name).write_text(f"{good}\n{good}\n{line}\n{good}\n")
+    good = {"a.tsv": "a\tb", "a.csv": "a,b"}.get(name, '{"de": "a", "en": "b"}')
+    (tmp_path / name).write_text(
+        f"{good}\n{good}\n{line}\n{good}\n" if line != '"x,y' else f"{good}\n{good}\n{line}", newline=""
+    )
     pairs = read_pairs(str(tmp_path / name), LANGS)
     assert [next(pairs), next(pairs)] == [("a", "b")] * 2
     with pytest.raises(UserError) as caught:
@@ -223,3 +260,60 @@ def test_a_line_that_holds_no_pair_is_named(tmp_path, name, line, says):
 def test_json_can_spell_what_no_line_may_hold(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"de": "a\\nb\\u2028", "en": "\\ud83d\\ude00\\ud83d"}')
     assert list(read_pairs(str(tmp_path / "a.jsonl"), LANGS)) == [("a b ", "😀\ufffd")]
+
+
+# Rows that hold less than a pair --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
+@pytest.mark.parametrize("blank", ["", " ", "\u3000"])
+def test_a_blank_line_is_a_pair_without_text(tmp_path, name, blank):
+    """Readers of these formats skip it; counted as a pair, lines of other files stay beside their pairs."""
+    row = {"a.tsv": "{}\t{}", "a.csv": "{},{}", "a.jsonl": '{{"de": "{}", "en": "{}"}}'}[name]
+    rows = [blank, row.format("a", "b"), blank, row.format("c", "d"), blank, blank]
+    (tmp_path / name).write_text("".join(f"{line}\n" for line in rows))
+    counts = CorpusCounts()
+    read = list(read_pairs(str(tmp_path / name), LANGS, counts=counts))
+    assert read == [("", ""), ("a", "b"), ("", ""), ("c", "d"), ("", ""), ("", "")]
+    assert (counts.pairs, counts.blank) == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("row", "pair"),
+    [
+        ('{"de": "x", "en": null}', ("x", "")), ('{"de": NaN, "en": "y"}', ("", "y")),
+        ('{"translation": {"de": null, "en": null}}', ("", "")), ('{"de": 1, "en": -1.10}', ("1", "-1.10")),
+        ('{"translation": {"language": ["en", "de", "en"], "translation": ["y", "x", "z"]}}', ("x", "y")),
+        ('{"translation": {"language": ["en"], "translation": ["y"]}}', ("", "y")),
+        ('{"id": 1, "translations": {"de": "x", "en": "y", "fr": "z"}}', ("x", "y")),
+        ('{"de": "x", "en": "y", "meta": {"de": "a", "en": "b"}}', ("x", "y")),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_row_of_json(tmp_path, row, pair):
+    (tmp_path / "a.jsonl").write_text(f'{{"de": "a", "en": "b"}}\n{row}\n')
+    assert list(read_pairs(str(tmp_path / "a.jsonl"), LANGS)) == [("a", "b"), pair]
+
+
+@pytest.mark.parametrize(
+    ("word", "row", "pair", "note"),
+    [
+        ("a.jsonl[b,a]", {"a": "x", "b": "y"}, ("y", "x"), None),
+        ("a.jsonl[Twi (Akan),English]", {"English": "x", "Twi (Akan)": "y"}, ("y", "x"), None),
+        ("a.jsonl", {"src": "x", "tgt": "y"}, ("x", "y"), "src is read as de, tgt as en"),
+        ("a.jsonl", {"English": "y", "DEU": "x"}, ("x", "y"), "DEU is read as de, English as en"),
+        ("a.jsonl", {"text_eng_Latn": "y", "text_deu_Latn": "x"}, ("x", "y"), "text_deu_Latn is read as de"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_keys_of_json(tmp_path, word, row, pair, note):
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
+    counts = CorpusCounts()
+    assert list(read_pairs(str(tmp_path / word), LANGS, counts=counts)) == [pair] * 2
+    assert [note in said for said in counts.notes] == ([True] if note else [])
+
+
+def test_two_files_of_unequal_length(tmp_path):
+    write(tmp_path, "two files", [("a", "b")])
+    (tmp_path / "eng.txt").write_text("b\nc\n")
+    assert "deu.txt has 1 lines but" in refusal_of(f"{tmp_path}/deu.txt,{tmp_path}/eng.txt")

@@ -145,6 +145,19 @@ def test_what_a_score_cannot_say_is_said(name, row, references, says):
     assert bool(warnings_about(name, row, references)) == bool(says)
 
 
+def test_references_of_a_table_need_no_language(tmp_path):
+    (tmp_path / "hyp").write_text("one\ntwo\n")
+    (tmp_path / "en.txt").write_text("one\ntwo\n")
+    (tmp_path / "c.csv").write_text("1,source,target\n1,eins,one\n2,zwei,two\n")
+    (tmp_path / "c.txt").write_text("one\teins\tx\ntwo\tzwei\ty\n")
+    (tmp_path / "c.jsonl").write_text('{"a": "eins", "b": "one"}\n{"a": "zwei", "b": "two"}\n')
+    (tmp_path / "de.txt").write_text("eins\nzwei\n")
+    for corpus in ("c.csv[2,3]", "c.csv", "c.txt[2,1]", "c.jsonl[a,b]", f"de.txt,{tmp_path}/en.txt"):
+        result = score_file(tmp_path / "hyp", f"{tmp_path}/{corpus}", ["chrf"])
+        assert (result.scores["chrf"].value, result.sentences) == (100.0, 2), corpus
+        assert [note[:18] for note in result.notes] == ["row 1 is a header:"] * ("csv" in corpus), corpus
+
+
 def test_references_are_read_from_every_kind_of_corpus(tmp_path):
     (tmp_path / "hyp").write_text("one\ntwo\n")
     (tmp_path / "c.en").write_text("one\ntwo\n")

@@ -7,7 +7,7 @@ import pytest
 from corpora import LANGS, cut_off, flat, json_lines, nested, refusal_of, write
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
-from seq2seq.corpus import read_pairs
+from seq2seq.corpus import CorpusCounts, own_validation, read_pairs
 from seq2seq.corpus.hub import HubName, parse_hub_name
 from seq2seq.errors import ExitCode, UserError
 
@@ -97,9 +97,119 @@ def test_a_folder_that_is_not_there(network, word):
     assert network == []
 
 
-def test_text_that_is_missing_in_a_row(tmp_path):
-    (tmp_path / "train.jsonl").write_text('{"de": "a", "en": "b"}\n{"de": "c", "en": null}\n')
-    assert f"hf:{tmp_path}, row 2: en is null, not a string" in refusal_of(f"hf:{tmp_path}")
+A_ROW = '{"de": "a", "en": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "pairs"),
+    [
+        ("a.jsonl", A_ROW + '{"de": "c", "en": null}\n', [("a", "b"), ("c", "")]),
+        ("a.jsonl", '{"translation": {"de": "a", "en": "b"}}\n{"translation": null}\n', [("a", "b"), ("", "")]),
+        ("a.jsonl", '{"translations": {"de": "a", "en": "b"}, "id": 1}\n', [("a", "b")]),
+        ("a.jsonl", '{"de": 1, "en": -2}\n', [("1", "-2")]),
+        ("a.csv", "de,en\nNA,null\nNaN,\n,None\n", [("NA", "null"), ("NaN", ""), ("", "None")]),
+        ("a.csv", "en,de,id\n007,1.10,3\n1e5,,4\n", [("1.10", "007"), ("", "1e5")]),
+        ("a.csv", "English,German\n007,1.10\n08,NA\n", [("1.10", "007"), ("NA", "08")]),
+        ("a.csv", "English,German\n,a\nb,\n", [("a", ""), ("", "b")]),
+        ("a.tsv", "de\ten\nNA\tb\n", [("NA", "b")]),
+    ],
+)
+def test_cells_that_are_empty_or_numbers(tmp_path, name, content, pairs):
+    """Nobody can edit a data set: what holds no text is blank, and what pandas takes for no text is text."""
+    (tmp_path / name).write_text(content)
+    counts = CorpusCounts()
+    assert list(read_pairs(f"hf:{tmp_path}", LANGS, counts=counts)) == pairs
+    assert counts.blank == sum("" in pair for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("rows", "feature", "langs", "pairs"),
+    [
+        ([[("de", "a"), ("en", "b")], [("en", "b"), ("fr", "x")], [("de", "a"), ("de", "c"), ("en", "d")], []],
+         datasets.TranslationVariableLanguages(["de", "en", "fr"]), LANGS,
+         [("a", "b"), ("", "b"), ("a", "d"), ("", "")]),
+        ([[("de", "a"), ("en", "b")]], None, LANGS, [("a", "b")]),
+        ([[("de", "a"), ("en", "b")]], datasets.TranslationVariableLanguages(["de", "en"]), ("de", "fr"), None),
+    ],
+    ids=["languages", "without its feature", "not there"],
+)  # fmt: skip
+@pytest.mark.parametrize("column", ["translation", "translations"])
+def test_rows_of_varying_languages(tmp_path, rows, feature, langs, pairs, column):
+    dicts = [{"language": [lang for lang, _ in row], "translation": [text for _, text in row]} for row in rows]
+    features = datasets.Features({column: feature}) if feature else None
+    data = datasets.Dataset.from_list([{column: row} for row in dicts], features=features)
+    data.to_parquet(tmp_path / "train.parquet")
+    if pairs is None:
+        assert "has no fr, but de, en" in refusal_of(f"hf:{tmp_path}", langs)
+    else:
+        assert list(read_pairs(f"hf:{tmp_path}", langs)) == pairs
+
+
+@pytest.mark.parametrize(
+    ("brackets", "langs", "says"),
+    [
+        ("[Twi (Akan),English]", LANGS, []), (":train[Twi (Akan),English]", LANGS, []),
+        (":train[:100%][Twi (Akan),English]", LANGS, []),
+        ("", ("twi", "eng"), ["Twi (Akan) is read as twi, English as eng"]),
+    ],
+)  # fmt: skip
+def test_columns_that_languages_do_not_name(tmp_path, brackets, langs, says):
+    (tmp_path / "train.jsonl").write_text('{"English": "b", "Twi (Akan)": "a"}\n')
+    counts = CorpusCounts()
+    assert list(read_pairs(f"hf:{tmp_path}{brackets}", langs, counts=counts)) == [("a", "b")]
+    assert counts.notes == says
+    said = refusal_of(f"hf:{tmp_path}", LANGS)
+    assert "has no de and no en, but English, Twi (Akan); name two of them with -l or as 'hf:NAME[" in said
+    assert "has no column x, but English, Twi" in refusal_of(f"hf:{tmp_path}[x,English]")
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "text", "parquet", "arrow", "xml"])
+def test_a_folder_named_as_a_format(tmp_path, monkeypatch, network, name):
+    """``datasets`` would read every file under the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.jsonl").write_text('{"de": "old", "en": "old"}\n')
+    said = refusal_of(f"hf:{name}", code=ExitCode.NO_INPUT)
+    assert said.startswith(f"hf:{name} names no data set: {name} is a file format of datasets, and there is no folder")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "train.jsonl").write_text(A_ROW)
+    for word in (f"hf:{name}", f"hf:./{name}", f"hf:{name}:train", f"hf:{name}/", f"hf:{name}/../{name}"):
+        assert list(read_pairs(word, LANGS)) == [("a", "b")]
+    monkeypatch.chdir(tmp_path / name)
+    assert list(read_pairs("hf:.", LANGS)) == [("a", "b")]
+    assert network == []
+
+
+def test_a_folder_of_save_to_disk(tmp_path):
+    data = datasets.Dataset.from_list([{"de": "a", "en": "b"}])
+    data.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": data}).save_to_disk(tmp_path / "two")
+    for name in ("one", "two"):
+        assert "was saved by save_to_disk of datasets" in refusal_of(f"hf:{tmp_path}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("names", "word", "expected"),
+    [
+        (["train", "validation", "test"], "", ":validation"), (["train", "validation"], ":train", ":validation"),
+        (["train", "dev", "test"], "", ":validation"), (["train", "valid"], "[a,b]", ":validation[a,b]"),
+        (["train", "test"], "", None), (["train"], "", None), (["train", "validation"], ":train[:50%]", None),
+        (["train", "validation"], ":train+validation", None), (["train", "validation"], ":validation", None),
+    ],
+)  # fmt: skip
+def test_a_validation_split_of_its_own(tmp_path, names, word, expected):
+    for name in names:
+        (tmp_path / f"{name}.jsonl").write_text(A_ROW)
+    found = own_validation(f"hf:{tmp_path}{word}")
+    assert found == (expected and f"hf:{tmp_path}{expected}")
+
+
+def test_the_validation_split_of_a_configuration(hub_folder, tmp_path):
+    (tmp_path / "two" / "val.jsonl").write_text(A_ROW)
+    readme = (tmp_path / "README.md").read_text()
+    splits = "\n  - {split: train, path: two/train.jsonl}\n  - {split: val, path: two/val.jsonl}"
+    (tmp_path / "README.md").write_text(readme.replace(" two/*.jsonl", splits))
+    assert own_validation(f"{hub_folder}#one") is None
+    assert own_validation(f"{hub_folder}#two") == f"{hub_folder}#two:val"
 
 
 def test_damage_in_a_data_set(tmp_path):
@@ -125,14 +235,24 @@ def test_a_data_set_runs_no_code(tmp_path):
 def test_what_datasets_is_asked_for(monkeypatch):
     asked = {}
 
-    def load_dataset(path, name, **options):
-        asked.update(options, path=path, name=name, silent=are_progress_bars_disabled())
-        return datasets.Dataset.from_list([{"de": "a", "en": "b", "other": 1}])
+    class Builder:
+        config = datasets.BuilderConfig()
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        def download_and_prepare(self):
+            asked["prepared"] = True
+
+        def as_dataset(self, split):
+            asked["split"] = split
+            return datasets.Dataset.from_list([{"de": "a", "en": "b", "other": 1}])
+
+    def load_dataset_builder(path, name, **options):
+        asked.update(options, path=path, name=name, silent=are_progress_bars_disabled())
+        return Builder()
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     enable_progress_bars()
     assert list(read_pairs("hf:a/b@v1#c:test", LANGS)) == [("a", "b")]
-    expected = {"path": "a/b", "name": "c", "split": "test", "revision": "v1", "streaming": False, "silent": True}
+    expected = {"path": "a/b", "name": "c", "split": "test", "revision": "v1", "prepared": True, "silent": True}
     assert asked == expected
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from reversal import reversal_lines
@@ -446,6 +447,57 @@ def test_a_run_that_an_earlier_version_prepared_does_not_know_sentences(tmp_path
     (run / "prepared/prepared.json").write_text(json.dumps(prepared))
     list(train(request(run, corpora)))
     assert read_manifest(run).max_src_sentences is None
+
+
+@pytest.fixture
+def data_set(tmp_path, monkeypatch):
+    """The word of a data set with a validation split, in a local folder."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for split, n in (("train", 100), ("validation", 10)):
+        prefix = write_corpus(tmp_path / split, n, n)
+        sides = (Path(f"{prefix}.{lang}").read_text().splitlines() for lang in ("de", "en"))
+        rows = [json.dumps({"de": de, "en": en}) + "\n" for de, en in zip(*sides, strict=True)]
+        (tmp_path / "set").mkdir(exist_ok=True)
+        (tmp_path / "set" / f"{split}.jsonl").write_text("".join(rows))
+    return f"hf:{tmp_path}/set"
+
+
+def test_the_validation_split_of_a_data_set_is_used(tmp_path, data_set):
+    run = tmp_path / "run"
+    layer: Layer = {"data": {"train": [data_set]}, "training": {"max_updates": 1}}
+    notices = [event.text for event in train(request(run, layer)) if isinstance(event, Notice)]
+    assert f"{data_set}:validation validates: it is part of the data set (--valid names another corpus)" in notices
+    assert not [notice for notice in notices if "held out" in notice]
+    valid, corpora = [f"{data_set}:validation"], read_manifest(run).corpora
+    assert [(c["corpus"], c["role"], c["pairs"]) for c in corpora[:2]] == [
+        (data_set, "train", 100),
+        (*valid, "valid", 10),
+    ]
+    assert parse_toml((run / "config.toml").read_bytes(), run)["data"]["valid"] == valid
+    assert [type(event) for event in train(request(run, layer))] == [Finished], "the same command"
+    more: Layer = {"training": {"max_updates": 2}}
+    assert not [e for e in train(request(run, layer, more)) if isinstance(e, Notice) and "held out" in e.text]
+
+
+def test_a_validation_split_gives_way_to_what_is_said_of_validation(tmp_path, data_set):
+    layer: Layer = {"data": {"train": [data_set], "valid": []}, "training": {"max_updates": 1}}
+    assert "held out for validation" in "".join(
+        event.text for event in train(request(tmp_path / "run", layer)) if isinstance(event, Notice)
+    )
+    assert parse_toml((tmp_path / "run" / "config.toml").read_bytes(), tmp_path)["data"]["valid"] == []
+
+
+def test_what_is_decided_about_a_table_is_reported_and_kept_in_the_manifest(tmp_path):
+    prefix = write_corpus(tmp_path / "c", 50, 1)
+    sides = (Path(f"{prefix}.{lang}").read_text().splitlines() for lang in ("de", "en"))
+    rows = "".join(f"{i};{en};{de}\n" for i, (de, en) in enumerate(zip(*sides, strict=True)))
+    (tmp_path / "a.csv").write_text(f"nr;English;Twi (Akan)\n{rows}\n")
+    word = f"{tmp_path}/a.csv[Twi (Akan),English]"
+    layer: Layer = {"data": {"train": [word]}, "training": {"max_updates": 1}}
+    notices = [event.text for event in train(request(tmp_path / "run", layer)) if isinstance(event, Notice)]
+    notes = ["columns are separated by ;", "row 1 is a header: nr, English, Twi (Akan); left out"]
+    assert notices[:3] == [f"{word}: 51 pairs, 1 dropped for a blank side", *(f"{word}: {note}" for note in notes)]
+    assert read_manifest(tmp_path / "run").corpora[0]["notes"] == notes
 
 
 def test_what_is_dropped_is_counted_aloud_and_kept_in_the_manifest(tmp_path):

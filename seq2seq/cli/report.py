@@ -31,6 +31,8 @@ def run_and_corpus(words: list[str], *, others: tuple[object, ...]) -> tuple[Pat
 def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     """Scores to stdout, all else to stderr."""
     for result in results:
+        for note in result.notes:
+            print_note(f"{result.corpus}: {note}")
         if result.invalid_utf8:
             print_warning(f"{result.corpus}: {result.invalid_utf8:,} lines held bytes that are not UTF-8")
         if result.segments is not None and result.segments.first:
@@ -60,6 +62,7 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
                     "too_long": result.segments.too_long,
                     "several_sentences": result.segments.several_sentences,
                 },
+                "notes": list(result.notes),
                 "metrics": {
                     name: {"score": score.value, "signature": score.signature} for name, score in result.scores.items()
                 },

@@ -20,12 +20,12 @@ def train_command(
         typer.Option(
             "--train",
             metavar="CORPUS",
-            help="Prefix of two files, .tsv, .jsonl or hf:NAME; may be given several times.",
+            help="Prefix of two files, SOURCE,TARGET, .tsv, .csv, .jsonl or hf:NAME; may be given several times.",
         ),
     ] = None,
     valid: Annotated[
         list[str] | None,
-        typer.Option("--valid", metavar="CORPUS", help="Validation pairs; without, some are held out of --train."),
+        typer.Option("--valid", metavar="CORPUS", help="Validation pairs; without: a data set's own, or held out."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="RECIPE.toml", help="Recipe to start from.", readable=False)

@@ -40,7 +40,7 @@ class DataConfig:
     train: tuple[Text, ...] = ()
     """Corpora to train on."""
     valid: tuple[Text, ...] = ()
-    """Corpora to validate on; empty: pairs are held out of the training corpora."""
+    """Corpora to validate on; unset: a data set's own validation split, if it has one; empty: pairs are held out."""
     encoding_errors: Literal["refuse", "replace", "strict"] = "refuse"
     """Lines that are not UTF-8. refuse: a file with more than 1 in 100 of them is refused, in others their bytes are
     replaced; replace: bytes are replaced in any number of lines; strict: any such line is refused. What is replaced is

@@ -8,12 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seq2seq.corpus.columns import find_columns
+from seq2seq.corpus.pairs import CorpusCounts, Pair
+from seq2seq.corpus.rows import first_of_each, is_variable, pair_of
+from seq2seq.corpus.words import split_columns
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import DISK_FULL, cannot_write, is_folder
 
 _BATCH = 1000
 """Rows turned into Python objects at a time."""
 _WORD = re.compile(r"(?P<name>[^@#:]+)(@(?P<revision>[^#:]+))?(#(?P<config>[^:]+))?(:(?P<split>.+))?")
+_VALIDATION = ("validation", "valid", "val", "dev")
+"""What a split to validate on is called."""
 
 
 class HubName(NamedTuple):
@@ -54,64 +60,154 @@ def parse_hub_name(corpus: str) -> HubName:
 
 def local_files(corpus: str) -> list[Path]:
     """The files of a data set in a local folder; none if it is on the hub."""
-    folder = Path(parse_hub_name(corpus).name)
+    folder = Path(parse_hub_name(split_columns(corpus).path).name)
     return [path for path in folder.rglob("*") if os.path.isfile(path)] if is_folder(folder) else []
 
 
-def read_hub(corpus: str, langs: tuple[str, str]) -> Iterator[dict[str, Any] | None]:
-    """Read the rows of a data set, each as what it holds for the two languages.
+def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Iterator[Pair]:
+    """Read the pairs of a data set.
 
     ``datasets`` keeps a copy on disk, in its cache, and maps it into memory. It is kept silent: stdout
     carries data alone.
 
     Raises:
-        UserError: no such split, configuration or language, data that cannot be read or is not UTF-8
+        UserError: no such split, configuration, language or column, data that cannot be read or is not UTF-8
             (65), not found or no network (66), no space for the copy (74).
     """
-    wanted = parse_hub_name(corpus)
-    if not is_folder(wanted.name) and wanted.name.startswith((".", "/", "~")):
-        raise UserError(f"{wanted.name} is not a folder", mend="name an existing folder", code=ExitCode.NO_INPUT)
-    dataset = _load(corpus, wanted)
-    nested = dataset.features.get("translation")
-    keys = list(nested) if isinstance(nested, dict) else list(getattr(nested, "languages", None) or ())
-    columns = ["translation"] if keys else list(langs)
-    missing = [lang for lang in langs if lang not in (keys or dataset.column_names)]
-    if missing:
-        raise UserError(
-            f"{corpus} has no {' and no '.join(missing)}, but {', '.join(keys or dataset.column_names)}",
-            mend="name two of them with -l, or another configuration with #CONFIG",
-        )
+    word, columns = split_columns(corpus)
+    wanted = parse_hub_name(word)
+    dataset = _load(word, wanted, columns or langs)
+    nested, keys = _find_keys(word, dataset.features, columns, langs, counts)
+    read = (nested,) if nested else keys
+    if any(str(getattr(dataset.features[key], "dtype", "string")) not in _TEXT for key in read) and nested is None:
+        dataset = _load(word, wanted, keys)  # CSV, and the columns are not named as the languages
+    number = 0
     try:
-        for batch in dataset.select_columns(columns).iter(_BATCH):
-            if keys:
-                yield from batch["translation"]
-            else:
-                for src, tgt in zip(*(batch[lang] for lang in langs), strict=True):
-                    yield dict(zip(langs, (src, tgt), strict=True))
+        for batch in dataset.select_columns(list(read)).iter(_BATCH):
+            for values in zip(*(batch[key] for key in read), strict=True):
+                number += 1
+                row = values[0] or dict.fromkeys(langs) if nested else dict(zip(keys, values, strict=True))
+                row = first_of_each(row, langs) if nested and is_variable(row) else row
+                yield pair_of(row, keys, f"{word}, row {number}")
     except UnicodeDecodeError:  # text is checked only where it becomes a Python string
         raise UserError(
-            f"{corpus} holds text that is not UTF-8",
+            f"{word} holds text that is not UTF-8",
             mend="mend its files, or name a .jsonl file itself as CORPUS: its bytes can be replaced",
         ) from None
 
 
-def _load(corpus: str, wanted: HubName) -> Any:
+_TEXT = ("string", "large_string")
+
+
+def _find_keys(
+    corpus: str, features: Any, columns: tuple[str, str] | None, langs: tuple[str, str], counts: CorpusCounts
+) -> tuple[str | None, tuple[str, str]]:
+    """The column that holds all languages, if there is one, and the keys of source and target."""
+    names = list(features)
+    if columns is not None:
+        if missing := [column for column in columns if column not in names]:
+            raise UserError(
+                f"{corpus} has no column {' and no column '.join(missing)}, but {', '.join(names)}",
+                mend="name two of them, source then target",
+            )
+        return None, columns
+    # Columns that hold several languages, by name; no languages if each row has its own.
+    nested = {name: languages for name in names if (languages := _languages(features[name])) is not None}
+    fitting = [name for name, languages in nested.items() if not languages or set(langs) <= set(languages)]
+    if "translation" in fitting:
+        return "translation", langs
+    if set(langs) <= set(names):
+        return None, langs
+    if len(fitting) == 1:
+        return fitting[0], langs
+    if (found := find_columns(names, langs)) is not None:
+        keys = names[found[0]], names[found[1]]
+        counts.notes.append(f"{keys[0]} is read as {langs[0]}, {keys[1]} as {langs[1]}")
+        return None, keys
+    there = next(iter(nested.values())) if len(nested) == 1 else names
+    missing = [lang for lang in langs if lang not in there]
+    raise UserError(
+        f"{corpus} has no {' and no '.join(missing)}, but {', '.join(there)}",
+        mend="name two of them with -l or as 'hf:NAME[COLUMN,COLUMN]', or another configuration with #CONFIG",
+    )
+
+
+def _languages(feature: Any) -> list[str] | None:
+    """The languages of a column that holds several; none if each row has its own; None of any other column."""
+    if isinstance(feature, dict):
+        return [] if feature.keys() == {"language", "translation"} else list(feature)
+    if type(feature).__name__ in ("Translation", "TranslationVariableLanguages"):
+        return list(feature.languages or ())
+    return None
+
+
+def own_validation(corpus: str) -> str | None:
+    """The CORPUS word of a data set's own validation split, if it has one and the word names no other split than train.
+
+    Only names are read for this, none of the data.
+
+    Raises:
+        UserError: as ``read_hub``.
+    """
+    word, columns = split_columns(corpus)
+    wanted = parse_hub_name(word)
+    if wanted.split != "train":
+        return None
+    builder = _builder(word, wanted, {})
+    there = [str(name) for name in builder.config.data_files or builder.info.splits or ()]
+    split = next((name for name in _VALIDATION if name in there), None)
+    if split is None:
+        return None
+    of_train = word.removesuffix(":train") if not Path(word.removeprefix("hf:")).is_dir() else word
+    return f"{of_train}:{split}" + (f"[{columns[0]},{columns[1]}]" if columns else "")
+
+
+def _builder(corpus: str, wanted: HubName, options: dict[str, Any]) -> Any:
+    """What prepares a data set; nothing of its data is read yet."""
     import datasets  # takes a second, and is needed by this reader alone
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
     from huggingface_hub.utils.tqdm import disable_progress_bars  # datasets downloads with it
 
+    name, is_local = wanted.name, is_folder(wanted.name)
+    if not is_local and name.startswith((".", "/", "~")):
+        raise UserError(f"{name} is not a folder", mend="name an existing folder", code=ExitCode.NO_INPUT)
+    if not is_local and name in _PACKAGED_DATASETS_MODULES:
+        raise UserError(
+            f"{corpus} names no data set: {name} is a file format of datasets, and there is no folder {name} here",
+            mend="name the folder that holds the files, or a data set of the hub as hf:OWNER/NAME",
+            code=ExitCode.NO_INPUT,
+        )
+    if any((Path(name) / of_save_to_disk).is_file() for of_save_to_disk in ("state.json", "dataset_dict.json")):
+        raise UserError(
+            f"{corpus} was saved by save_to_disk of datasets, which is no data set for others to read",
+            mend="write it with to_parquet or to_json into a folder of its own, and name that",
+        )
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     datasets.utils.logging.set_verbosity(logging.CRITICAL)
+    datasets.disable_progress_bars()
+    disable_progress_bars()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            datasets.disable_progress_bars()
-            disable_progress_bars()
-            return datasets.load_dataset(
-                wanted.name, wanted.config, split=wanted.split, revision=wanted.revision, streaming=False
-            )
+        # A relative name may be that of a format, which reads every file under the current folder.
+        return datasets.load_dataset_builder(
+            str(Path(name).resolve()) if is_local else name, wanted.config, revision=wanted.revision, **options
+        )
     # The library raises what its many parts raise: of the web, of file formats, of its own.
     except Exception as error:
         raise _as_user_error(corpus, error) from None
+
+
+def _load(corpus: str, wanted: HubName, text_columns: tuple[str, str]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        builder = _builder(corpus, wanted, {})
+        if hasattr(builder.config, "keep_default_na"):  # CSV, in which pandas takes "NA" and "null" for no text
+            as_written = {"keep_default_na": False, "converters": dict.fromkeys(text_columns, str)}
+            builder = _builder(corpus, wanted, as_written)
+        try:
+            builder.download_and_prepare()
+            return builder.as_dataset(split=wanted.split)
+        except Exception as error:  # as above
+            raise _as_user_error(corpus, error) from None
 
 
 def _as_user_error(corpus: str, error: Exception) -> UserError:

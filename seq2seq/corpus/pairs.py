@@ -1,6 +1,6 @@
 """What every reader yields, and what it counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from seq2seq.lines import TextCounts
@@ -21,3 +21,5 @@ class CorpusCounts(TextCounts):
     """Pairs read, blank ones too."""
     blank: int = 0
     """Pairs with a blank side: yielded, for the caller to drop."""
+    notes: list[str] = field(default_factory=list)
+    """What was decided about the form, for a person: a header left out, columns found by name, quotes taken off."""

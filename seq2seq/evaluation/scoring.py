@@ -16,6 +16,7 @@ from seq2seq.corpus import (
     corpus_files,
     find_reader,
     lone_target,
+    names_its_sides,
     read_pairs,
     uncompressed_name,
 )
@@ -43,6 +44,8 @@ class CorpusResult:
     """Lines in which bytes were replaced."""
     warnings: list[str]
     """What the scores cannot say about this text."""
+    notes: list[str]
+    """What was decided about the form of the corpus, as a header left out."""
     segments: SegmentCounts | None = None
     """Lines that were translated in segments; None if hypotheses were given."""
 
@@ -216,7 +219,7 @@ def _read_references(
         code = code or code_in_name(uncompressed_name(alone.name))
         texts = read_lines(alone, encoding_errors=errors, counts=counts)
         lines = [None if is_blank(line) else line for line in texts]
-    elif langs is None and not _looks_like(corpus, "tsv"):
+    elif langs is None and not names_its_sides(corpus):
         raise UserError(
             f"nobody says which side of {corpus} is the reference",
             mend="name the languages with -l, as in -l de-en, or give the reference file itself",
@@ -231,7 +234,8 @@ def _is_plain_text(corpus: str, langs: tuple[str, str] | None) -> bool:
     """Whether a word names one file of references, rather than a corpus of two sides."""
     if corpus == "-":
         return True
-    if not _looks_like(corpus, "prefix"):
+    # Of languages that no file is named after, so that the corpus's own look decides.
+    if find_reader(corpus, ("", "")) is not READERS["prefix"]:
         return False
     if os.path.exists(corpus) and not os.path.isdir(corpus):  # pipes too
         return True
@@ -239,11 +243,6 @@ def _is_plain_text(corpus: str, langs: tuple[str, str] | None) -> bool:
     path = str(Path(corpus))
     beside = glob(f"{escape(path)}.*")  # noqa: PTH207  # a word, which may name no folder
     return langs is None and all(uncompressed_name(name) == path for name in beside)
-
-
-def _looks_like(corpus: str, reader: str) -> bool:
-    # Of languages that no file is named after, so that the corpus's own look decides.
-    return find_reader(corpus, ("", "")) is READERS[reader]
 
 
 def _scored(
@@ -265,5 +264,6 @@ def _scored(
         scores={name: score(name, scored, references.texts, language) for name in metrics},
         invalid_utf8=counts.invalid_utf8,
         warnings=[text for name in metrics for text in warnings_about(name, language, references.texts)],
+        notes=counts.notes,
         segments=segments,
     )

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class CorpusRecord:
     """Pairs with a blank side."""
     invalid_utf8: int
     """Lines in which bytes were replaced."""
+    notes: list[str] = field(default_factory=list)
+    """What was decided about the form, as a header left out."""
 
     def __str__(self) -> str:
         """For a person, with what was dropped."""
@@ -74,6 +76,8 @@ def read_corpora(
             raise
     for record in records:
         tell(str(record))
+        for note in record.notes:
+            tell(f"{record.corpus}: {note}")
     return records
 
 
@@ -172,7 +176,9 @@ def _counted_pairs(words: tuple[str, ...], role: str, data: DataConfig, records:
         if counts.pairs == counts.blank:
             found = f"{counts.pairs:,} pairs, all blank on a side" if counts.pairs else "no pair"
             raise UserError(f"{word} holds {found}", mend="give a corpus with text in both languages")
-        records.append(CorpusRecord(word, role, counts.pairs, digest.hexdigest(), counts.blank, counts.invalid_utf8))
+        records.append(
+            CorpusRecord(word, role, counts.pairs, digest.hexdigest(), counts.blank, counts.invalid_utf8, counts.notes)
+        )
 
 
 def _load_json(path: Path) -> dict[str, Any] | None:

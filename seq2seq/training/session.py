@@ -22,7 +22,7 @@ from seq2seq.checkpoint import (
     read_manifest,
 )
 from seq2seq.config import PRESETS, DataConfig, Layer, RunConfig, build, merge, parse_langs
-from seq2seq.corpus import corpus_files, read_pairs
+from seq2seq.corpus import corpus_files, own_validation, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
 from seq2seq.lines import cannot_read, refuse_overwriting
@@ -173,6 +173,10 @@ def _start(
 ) -> Iterator[Progress]:
     """A new run: read the corpora, settle the configuration, train."""
     _require_data(asked)
+    if own := _own_validation(asked.data, request.layers):
+        yield Notice(f"{', '.join(own)} validates: it is part of the data set (--valid names another corpus)")
+        request = replace(request, layers=[*request.layers, {"data": {"valid": own}}])
+        asked = replace(asked, data=replace(asked.data, valid=own))
     if asked.training.best_metric == "bleu":  # what is missing shows before a large corpus is read
         build_metric("bleu", parse_langs(asked.data.langs)[1])
     folder = request.run / "prepared"
@@ -223,6 +227,13 @@ def _prepared_run(
         tokenizer_sha256=prepared.tokenizer_sha256,
     )
     return Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
+
+
+def _own_validation(data: DataConfig, layers: list[Layer]) -> tuple[str, ...]:
+    """The validation splits of the data sets that are trained on, unless something is said about validation."""
+    if "valid" in merge(layers).get("data", {}):
+        return ()
+    return tuple(word for corpus in data.train if corpus.startswith("hf:") and (word := own_validation(corpus)))
 
 
 def _configuration(advice: Advice, layers: list[Layer]) -> RunConfig:

@@ -1,0 +1,76 @@
+"""Which columns of a table, or which keys of a row, hold the source and the target."""
+
+import re
+from collections.abc import Sequence
+
+from seq2seq.errors import UserError
+from seq2seq.languages import code_of, code_of_name
+
+_SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("original", "translation"))
+"""What people head source and target with if they do not name the languages."""
+_SAYS_NOTHING = re.compile(r"\b(text|sentences?|segment|string)\b|\([^()]*\)")
+"""Of a column's name: ``source text``, ``sentence deu Latn``, ``English (US)``."""
+
+
+def _plain(name: str) -> str:
+    """What is left of a column's name without what says nothing: ``sentence_deu_Latn`` is ``deu latn``."""
+    return " ".join(_SAYS_NOTHING.sub(" ", re.sub("[_-]", " ", name.casefold())).split())
+
+
+def find_columns(names: list[str], langs: tuple[str, str]) -> tuple[int, int] | None:
+    """The columns whose names are plainly those of source and target: exactly one of each.
+
+    Args:
+        names: of all columns, or the first row of a table, which may be no header.
+        langs: source and target language.
+
+    Returns:
+        Their places, counted from 0; None if the names do not say.
+    """
+    plain = [_plain(name) for name in names]
+    codes = [code_of_name(name) or code_of(name) for name in plain]
+    languages = [code_of(lang) for lang in langs]
+    wanted: list[tuple[Sequence[str | None], Sequence[str | None]]] = [
+        ([name.strip() for name in names], langs),
+        (codes, languages),
+        *((plain, sides) for sides in _SIDES),
+    ]
+    for found, (src, tgt) in wanted:
+        if src is not None and found.count(src) == found.count(tgt) == 1 and src != tgt:
+            return found.index(src), found.index(tgt)
+    return None
+
+
+def name_two_languages(first: str, second: str) -> bool:
+    """Whether two cells are the names of two languages: no sentence and its translation is.
+
+    Codes are not enough (``no`` and ``it`` are words too), nor is the name of one language in both (Deutsch, German).
+    """
+    codes = code_of_name(_plain(first)), code_of_name(_plain(second))
+    return None not in codes and codes[0] != codes[1]
+
+
+def place_of(name: str, names: list[str], path: str) -> int:
+    """The place of a column that is chosen by its number, from 1, or by its name; counted from 0.
+
+    Raises:
+        UserError: there is no such column, or more than one (65).
+    """
+    if name.isdecimal():
+        if not 1 <= int(name) <= len(names):
+            raise UserError(
+                f"{path} has {len(names)} column{'s' * (len(names) != 1)}, and no column {name}",
+                mend="count from 1",
+            )
+        return int(name) - 1
+    stripped = [one.strip() for one in names]
+    folded = [one.casefold() for one in stripped]
+    for wanted, found in ((name, stripped), (name.casefold(), folded)):
+        if found.count(wanted) == 1:
+            return found.index(wanted)
+    there = ", ".join(stripped)
+    what = f"two columns named {name}" if name.casefold() in folded else f"no column {name}"
+    raise UserError(
+        f"{path} has {what}; its first row is {there if len(there) <= 120 else there[:119] + '…'}",
+        mend="name columns of that row, or give their numbers from 1",
+    )

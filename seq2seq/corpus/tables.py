@@ -1,0 +1,283 @@
+"""Tables: tab-separated text, as spreadsheets quote it or not, and CSV."""
+
+import csv
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain, islice
+from pathlib import Path
+
+from seq2seq.corpus.columns import find_columns, name_two_languages, place_of
+from seq2seq.corpus.pairs import CorpusCounts, Pair
+from seq2seq.corpus.words import ending, split_columns
+from seq2seq.errors import UserError
+from seq2seq.languages import code_of, code_of_name
+from seq2seq.lines import EncodingErrors, is_blank, one_line, read_lines
+
+Rows = Iterator[tuple[int, list[str]]]
+"""The line on which a row begins, from 1, and its cells."""
+
+_HEAD_LINES, _HEAD_CHARACTERS = 10_000, 1 << 22
+"""The beginning of a table, by which its quoting and its separator are decided."""
+_SNIFFED_ROWS = 50
+_ENOUGH_CELLS = 10
+"""Fewer quoted cells than this may be sentences in quotation marks."""
+_CELL_LIMIT = 1 << 24
+"""Characters of a cell. A quote that is never closed would read the rest of the file as one cell."""
+
+
+def read_tsv(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
+    """Tab-separated columns. Quotes are text, unless the whole table is quoted as spreadsheets do it."""
+    path, columns = split_columns(corpus)
+    head, lines = _peek(read_lines(Path(path), encoding_errors=encoding_errors, counts=counts))
+    if not _is_quoted(head):
+        yield from _pairs(((n, line.split("\t")) for n, line in enumerate(lines, 1)), path, columns, langs, counts)
+        return
+    quoted = [0]
+    rows = _parse(_count_quotes(lines, quoted), "\t", path)
+    yield from _pairs(rows, path, columns, langs, counts)
+    counts.notes.append(f"cells are quoted as spreadsheets do it: the quotes are taken off on {quoted[0]:,} lines")
+
+
+def read_csv(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
+    """CSV: cells may be quoted, and hold the separator, quotes and line breaks if they are."""
+    path, columns = split_columns(corpus)
+    head, lines = _peek(read_lines(Path(path), encoding_errors=encoding_errors, counts=counts))
+    separator = _separator(head, path, columns, langs)
+    if separator != ",":
+        counts.notes.append(f"columns are separated by {'tabs' if separator == chr(9) else separator}")
+    yield from _pairs(_parse(lines, separator, path), path, columns, langs, counts)
+
+
+def _peek(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
+    """The first lines, and all lines; an error comes after the lines before it."""
+    head: list[str] = []
+    n_characters = 0
+    failure: UserError | None = None
+    try:
+        for line in lines:
+            head.append(line)
+            n_characters += len(line)
+            if len(head) == _HEAD_LINES or n_characters > _HEAD_CHARACTERS:
+                break
+    except UserError as error:
+        failure = error
+
+    def rest() -> Iterator[str]:
+        if failure is not None:
+            raise failure
+        yield from lines
+
+    return head, chain(head, rest())
+
+
+# Quotes and separators ------------------------------------------------------------------------------
+
+_CELL = re.compile(r'("[^"]*(?:""[^"]*)*"|[^"\t\n][^"\t\n]*|)(\t|\n)')
+
+
+def _is_quoted(head: list[str]) -> bool:
+    """Whether tab-separated cells are quoted as a spreadsheet quotes them, rather than sentences in quotation marks.
+
+    A program that quotes cells quotes each one that holds a quote, and doubles the quote. So one cell with another
+    quote in it decides against it. For it decides a doubled quote, tab or line break in a quoted cell; or 10 quoted
+    cells that are all cells of their columns, or exactly the cells that hold a comma (Excel).
+    """
+    if not any('"' in line for line in head):
+        return False
+    text = "\n".join(head) + "\n"
+    is_cut = len(head) >= _HEAD_LINES or len(text) > _HEAD_CHARACTERS
+    at = n_quoted = n_escaped = with_comma = without_comma = loose_comma = 0
+    row: list[str] = []
+    widths: set[int] = set()
+    of_column: dict[int, set[bool]] = {}
+    while at < len(text):
+        cell = _CELL.match(text, at)
+        if cell is None:
+            if is_cut and text[at] == '"' and text.count('"', at) % 2:  # a cell that the head ends in
+                break
+            return False
+        at = cell.end()
+        content = cell[1]
+        if content.startswith('"'):
+            inside = content[1:-1]
+            n_quoted += 1
+            n_escaped += '"' in inside or "\t" in inside or "\n" in inside
+            with_comma += "," in inside or '"' in inside
+            without_comma += not ("," in inside or '"' in inside)
+        else:
+            loose_comma += "," in content
+        if content:
+            of_column.setdefault(len(row), set()).add(content.startswith('"'))
+        row.append(content)
+        if cell[2] == "\n":
+            if len(row) > 1 or not is_blank(row[0]):
+                widths.add(len(row))
+            row = []
+    if len(widths) != 1 or widths == {1} or not n_quoted:
+        return False
+    whole_columns = all(len(kinds) == 1 for kinds in of_column.values())
+    as_excel = not without_comma and not loose_comma and with_comma > 0
+    return n_escaped > 0 or (n_quoted >= _ENOUGH_CELLS and (whole_columns or as_excel))
+
+
+def _count_quotes(lines: Iterable[str], quoted: list[int]) -> Iterator[str]:
+    for line in lines:
+        quoted[0] += '"' in line
+        yield line
+
+
+def _parse(lines: Iterable[str], separator: str, path: str) -> Rows:
+    csv.field_size_limit(_CELL_LIMIT)
+    # A carriage return would end a row, and be a space in the text anyway.
+    reader = csv.reader((line.replace("\r", " ") + "\n" for line in lines), delimiter=separator, strict=True)
+    number = 1
+    try:
+        for cells in reader:
+            yield number, [one_line(cell) for cell in cells]  # a line break in a quoted cell is none in the text
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {number}: not quoted as CSV ({error})",
+            mend='close each quoted cell with ", write a " inside it as "", and end lines with a newline',
+        ) from None
+
+
+def _separator(head: list[str], path: str, columns: tuple[str, str] | None, langs: tuple[str, str]) -> str:
+    """What separates the columns of a CSV file: in some countries spreadsheets write a semicolon."""
+    fitting, named = [], []
+    for separator in ",;\t":
+        rows: list[list[str]] = []
+        with suppress(UserError):  # of quotes that fit another separator
+            for _, cells in islice(_parse(head, separator, path), _SNIFFED_ROWS):
+                rows += [] if all(map(is_blank, cells)) else [cells]
+        if len({len(cells) for cells in rows}) == 1 and len(rows[0]) > 1:
+            fitting.append(separator)
+            names = [name for name in columns or () if not name.isdecimal()]
+            if find_columns(rows[0], langs) or (names and set(names) <= {cell.strip() for cell in rows[0]}):
+                named.append(separator)
+    if len(found := named or fitting) > 1:
+        raise UserError(
+            f"{path} may be separated by {' or by '.join('a tab' if s == chr(9) else s for s in found)}",
+            mend="save it as tab-separated text (.tsv), or give it a header row with the languages",
+        )
+    return found[0] if found else ","
+
+
+# Rows to pairs --------------------------------------------------------------------------------------
+
+
+def _pairs(
+    rows: Rows, path: str, columns: tuple[str, str] | None, langs: tuple[str, str], counts: CorpusCounts
+) -> Iterator[Pair]:
+    """The two columns of each row; a blank line is a pair without text."""
+    n_columns: int | None = None
+    src = tgt = 0
+    for number, cells in rows:
+        if len(cells) != n_columns:
+            if not cells or (len(cells) == 1 and is_blank(cells[0])):
+                yield Pair("", "")
+                continue
+            if n_columns is not None:
+                raise _ragged(path, number, cells, n_columns, columns)
+            n_columns = len(cells)
+            src, tgt, is_header = _choose(cells, path, number, columns, langs, counts)
+            if is_header:
+                continue
+        yield Pair(cells[src], cells[tgt])
+
+
+def _choose(
+    cells: list[str],
+    path: str,
+    number: int,
+    columns: tuple[str, str] | None,
+    langs: tuple[str, str],
+    counts: CorpusCounts,
+) -> tuple[int, int, bool]:
+    """The places of source and target, and whether the first row is a header."""
+    shown = ", ".join(one_line(cell.strip()) for cell in cells)
+    if columns is not None:
+        src, tgt = (place_of(name, cells, path) for name in columns)
+        headings = [cells[src], cells[tgt]]
+        found = find_columns(headings, langs)
+        is_header = bool(found or name_two_languages(*headings) or not all(name.isdecimal() for name in columns))
+        if is_header:
+            note = f"row {number} is a header: {shown}; left out"
+            if found == (1, 0):
+                note += f"; column {src + 1} is read as {langs[0]} all the same, as the brackets say"
+            counts.notes.append(note)
+        return src, tgt, is_header
+    if (found := find_columns(cells, langs)) is not None:
+        src, tgt = found
+        which = "" if found == (0, 1) else f"; column {src + 1} is read as {langs[0]}, column {tgt + 1} as {langs[1]}"
+        counts.notes.append(f"row {number} is a header: {shown}; left out{which}")
+        return src, tgt, True
+    if len(cells) != 2:
+        raise refuse_columns(path, number, cells, langs)
+    if name_two_languages(*cells):
+        raise UserError(
+            f"{path}, line {number}: the header names {shown}, not {langs[0]} and {langs[1]}",
+            mend=f"name the languages with -l, or the columns as {shlex.quote(f'{path}[1,2]')}",
+        )
+    return 0, 1, False
+
+
+def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, str]) -> UserError:
+    """The error for a row whose columns nobody chose: it shows the row, and the word to write."""
+    where = f"{path}, line {number}"
+    if len(cells) < 2:
+        return UserError(
+            f"{where}: 1 column, not 2: {_shown(cells)}", mend="give a source, one tab and a target on each line"
+        )
+    src, tgt = _guess(cells, path, langs)
+    mend = (
+        f"choose source and target: {shlex.quote(f'{path}[{src},{tgt}]')} reads column {src} as {langs[0]} and "
+        f"column {tgt} as {langs[1]}, [{tgt},{src}] the other way round"
+    )
+    if ending(path) == "csv":
+        mend += "; cells that hold a comma must be quoted"
+    return UserError(f"{where}: {len(cells)} columns: {_shown(cells)}", mend=mend)
+
+
+def _guess(cells: list[str], path: str, langs: tuple[str, str]) -> tuple[int, int]:
+    """The likeliest columns of text, from 1. Anki's files begin with English, the names of Tatoeba's say which."""
+    text = [
+        i
+        for i, cell in enumerate(cells, 1)
+        if any(character.isalpha() for character in cell) and not cell.startswith(("CC-BY", "http://", "https://"))
+    ]
+    first, second = text[:2] if len(text) >= 2 else (1, 2)
+    named = ["en"] if any("tatoeba.org" in cell for cell in cells) else []
+    named += [code for word in re.findall(r"\w+", Path(path).name) if (code := code_of_name(word))]
+    return (second, first) if named and named[0] == code_of(langs[1]) else (first, second)
+
+
+def _ragged(path: str, number: int, cells: list[str], n_columns: int, columns: tuple[str, str] | None) -> UserError:
+    there = f"{len(cells)} column{'s' * (len(cells) != 1)}, not {n_columns}"
+    mend = "give a source, one tab and a target on each line"
+    if ending(path) == "csv":
+        mend = "give each row as many cells as the first, and quote those that hold the separator or a quote"
+    elif columns is not None or n_columns > 2:
+        mend = f"give each line {n_columns} columns, as the first has"
+    return UserError(f"{path}, line {number}: {there}: {_shown(cells)}", mend=mend)
+
+
+def _shown(cells: list[str]) -> str:
+    """A row for a message, shortened."""
+    short = [one_line(cell if len(cell) <= 24 else f"{cell[:23]}…") for cell in cells[:6]]
+    return " | ".join(short) + (" | …" if len(cells) > 6 else "")
+
+
+def first_row(path: str) -> list[str]:
+    """The cells of the first line that is not blank, for what is said of a file.
+
+    Raises:
+        UserError: as ``read_lines``, which knows better what is wrong with it.
+    """
+    return next((line.split("\t") for line in islice(read_lines(Path(path)), 100) if not is_blank(line)), [])

@@ -1,0 +1,73 @@
+"""What one CORPUS word names: ``train``, ``pairs.tsv``, ``pairs.tsv[4,2]``, ``deu.txt,eng.txt``."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import exists
+
+COMPRESSED = ("", ".gz", ".bz2", ".xz")
+"""What a name may end in besides; how a file is compressed is decided by its content."""
+
+
+class Word(NamedTuple):
+    """A path, or ``hf:NAME``, and the two columns that are chosen in it."""
+
+    path: str
+    columns: tuple[str, str] | None
+    """Of source and target, as written between the brackets."""
+
+
+def split_columns(word: str) -> Word:
+    """Split ``pairs.tsv[4,2]`` into its path and its columns; what is the name of a file is not split.
+
+    Raises:
+        UserError: the brackets do not name two columns (2).
+    """
+    if not word.endswith("]") or os.path.lexists(word.removeprefix("hf:")):
+        return Word(word, None)
+    starts = [i for i in range(len(word) - 1, 0, -1) if word[i] == "["]
+    at = next((i for i in starts if os.path.isfile(word[:i])), None)
+    if at is None:  # no such file: brackets with a comma in them; those of hf:NAME:train[:10%] have none
+        at = next((i for i in starts if "," in word[i:] and "/" not in word[i:]), None)
+    if at is None:
+        return Word(word, None)
+    columns = [column.strip() for column in word[at + 1 : -1].split(",")]
+    if len(columns) != 2 or not all(columns) or columns[0] == columns[1]:
+        raise UserError(
+            f"{word} does not name two columns",
+            mend="write source and target as [1,2] or [German,English]; a name that holds a comma cannot be written, "
+            "its number can",
+            code=ExitCode.USAGE,
+        )
+    return Word(word[:at], (columns[0], columns[1]))
+
+
+def two_files(word: str) -> tuple[Path, Path] | None:
+    """The files that ``deu.txt,eng.txt`` names, one of which at least exists; None of any other word."""
+    if "," not in word or os.path.lexists(word):
+        return None
+    cuts = [(word[:i], word[i + 1 :]) for i, character in enumerate(word) if character == ","]
+    for enough in (all, any):
+        for src, tgt in cuts:
+            if enough(os.path.exists(path) and not os.path.isdir(path) for path in (src, tgt)):
+                return Path(src), Path(tgt)
+    return None
+
+
+def side(prefix: str, lang: str) -> Path | None:
+    """The file of one language, the plain one before any compressed one."""
+    paths = (f"{prefix}.{lang}{suffix}" for suffix in COMPRESSED)
+    return next((Path(path) for path in paths if exists(path)), None)
+
+
+def ending(path: str) -> str:
+    """What a name ends in, in small letters, without the suffix of a compressed file: ``tsv`` of ``A.TSV.gz``."""
+    plain = uncompressed_name(Path(path).name.lower())
+    return plain.rpartition(".")[2] if "." in plain else ""
+
+
+def uncompressed_name(name: str) -> str:
+    """A file's name without what it is compressed with: ``test.en`` of ``test.en.gz``."""
+    return next((name.removesuffix(suffix) for suffix in COMPRESSED[1:] if name.endswith(suffix)), name)
