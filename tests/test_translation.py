@@ -158,7 +158,7 @@ translator = Translator.load(sys.argv[1])
 def work(line):
     return translator.translate([line]) + Translator.load(sys.argv[1]).translate([line])
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    print(pool.map_async(work, ["a b c", "d e"]).get(40))
+    print(pool.map_async(work, ["a b c", "d e"]).get(60))
 """
 
 
@@ -167,7 +167,7 @@ def test_a_child_forked_from_a_process_of_several_threads_translates(reverser):
     """As under gunicorn --preload. OpenMP's threads are missing in the child."""
     two = {**os.environ, "OMP_NUM_THREADS": "2"}
     words = [sys.executable, "-W", "ignore", "-c", FORKING, str(reverser)]
-    done = subprocess.run(words, env=two, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, env=two, capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == "[['c b a', 'c b a'], ['e d', 'e d']]", done.stderr
 
 
