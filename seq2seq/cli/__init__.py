@@ -113,6 +113,10 @@ def _run() -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
+    # Of the loader of libraries, of Python and of C++ if there can be no more threads.
+    said = ("failed to map segment", "can't start new thread", "Resource temporarily unavailable")
+    if any(words in str(error) for words in said):
+        return True
     if "torch" not in sys.modules:  # which has errors of its own for that, and takes a second to load
         return isinstance(error, MemoryError)
     from seq2seq.translation import is_out_of_memory

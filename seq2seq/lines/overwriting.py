@@ -30,8 +30,8 @@ def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None
             shown, mend = (output, "name another file after -o")
             if str(output) == "-":
                 shown, mend = "stdout", "redirect it to another file"
-            other_name = "" if str(name) == str(output) else f": {'stdin' if str(name) == '-' else name}"
-            what = f"the output {shown} is a file that is being read{other_name}"
+            read = "stdin" if str(name) == "-" else str(name)
+            what = f"the output {shown} is a file that is being read{'' if read == str(shown) else f': {read}'}"
             raise UserError(what, mend=mend, code=ExitCode.USAGE)
 
 
