@@ -14,6 +14,7 @@ from seq2seq.cli.signals import StopFlag
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
 from seq2seq.errors import ExitCode, Interrupted, UserError
+from seq2seq.version import VERSION
 
 app = typer.Typer(
     name="seq2seq",
@@ -26,9 +27,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"seq2seq {version('seq2seq')}")
+        typer.echo(f"seq2seq {VERSION}")
         raise typer.Exit
 
 
