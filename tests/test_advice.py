@@ -150,7 +150,7 @@ def test_what_the_user_chose_has_no_reason_of_ours():
     assert "subword sampling 0.3" in dropout
     shape: Layer = {"model": {"d_model": 512, "dropout": 0.0}, "data": {"tokenizer": "my.model"}}
     model, vocabulary, dropout, _ = explain_choice(chosen(advice, shape), advice, 20_000, 4000, "cpu")
-    assert model.endswith("preset tiny, 4+4 layers of width 512")
+    assert model.endswith("cores: 4+4 layers of width 512"), "which preset tiny does not have"
     assert (vocabulary, dropout) == ("tokenizer my.model", "dropout 0.0, label smoothing 0.1")
     plain = explain_choice(chosen(Advice("base")), Advice("base"), 20_000, 8000, "cpu")
     assert not any(": " in line for line in plain[1:])

@@ -10,6 +10,7 @@ import typer
 from seq2seq.cli.console import debugging, print_error
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
+from seq2seq.cli.once import Once
 from seq2seq.cli.signals import StopFlag
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
@@ -41,10 +42,10 @@ def _root(
     debugging.on = debug
 
 
-app.command("train")(train_command)
-app.command("translate")(translate_command)
-app.command("eval")(eval_command)
-app.command("export")(export_command)
+app.command("train", cls=Once)(train_command)
+app.command("translate", cls=Once)(translate_command)
+app.command("eval", cls=Once)(eval_command)
+app.command("export", cls=Once)(export_command)
 
 
 def main() -> None:
