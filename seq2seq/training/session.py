@@ -40,9 +40,16 @@ from seq2seq.training.corpora import read_corpora
 from seq2seq.training.loop import StopSignal
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Notice, Progress
-from seq2seq.training.resuming import finished_already, is_finished, open_cadences, resumed_config, without_checkpoint
+from seq2seq.training.resuming import (
+    finished_already,
+    is_finished,
+    open_cadences,
+    refuse_other_corpora,
+    resumed_config,
+    without_checkpoint,
+)
 from seq2seq.training.run import MANY_PAIRS, Run, shed
-from seq2seq.training.state import BudgetState, Cadence, CorpusId, TrainingState
+from seq2seq.training.state import BudgetState, Cadence, TrainingState
 from seq2seq.translation import pick_device
 
 
@@ -172,7 +179,7 @@ def _start(
         config=config,
         limits=limits,
         derived=derived,
-        corpora=tuple(CorpusId(role=record.role, sha256=record.sha256) for record in prepared.corpora),
+        corpora=tuple(record.id for record in prepared.corpora),
         tokenizer_sha256=prepared.tokenizer_sha256,
     )
     run = Run(request.run, state, prepared, device, stop, most_epochs(config) * an_epoch, began)
@@ -211,13 +218,13 @@ def _resume(
     config, limits = resumed_config(request.run, merge(request.layers), state.config, state.limits)
     config = open_cadences(config, merge(request.layers), state)
     if manifest is not None and is_finished(manifest, state.update, config, limits):
+        refuse_other_corpora(request.run, merge(request.layers), config.data, manifest)
         shed(request.run, config.training.keep_checkpoints, state.update)
         yield finished_already(manifest)
         return
     told: list[str] = []
     folder = request.run / "prepared"
-    expected = [[corpus.role, corpus.sha256] for corpus in state.corpora]
-    corpora = read_corpora(folder, config.data, told.append, expected=expected)
+    corpora = read_corpora(folder, config.data, told.append, expected=state.corpora)
     prepared = prepare(folder, config.data, corpora, told.append, model=_own_tokenizer(request.run, manifest))
     if prepared.tokenizer_sha256 != state.tokenizer_sha256:
         raise UserError(
@@ -230,7 +237,9 @@ def _resume(
     yield from _drain(told)
     # With a new limit the length of training is open again.
     budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
-    state = replace(state, config=config, limits=limits, budget=budget)
+    state = replace(
+        state, config=config, limits=limits, budget=budget, corpora=tuple(record.id for record in prepared.corpora)
+    )
     run = Run(request.run, state, prepared, device, stop, most_epochs(config) * an_epoch, began)
     yield from run.train(checkpoint)
 
