@@ -219,7 +219,7 @@ def test_of_time_and_updates_the_higher_layer_counts(layers, expected):
 
 
 def test_time_and_updates_in_one_breath_are_refused():
-    with pytest.raises(UserError, match="a time budget settles the number of updates") as caught:
+    with pytest.raises(UserError, match="a time budget sets the number of updates") as caught:
         one_limit([SEED, {"training": {"time_budget": 60.0, "max_epochs": 2}}])
     assert caught.value.code == ExitCode.USAGE
 

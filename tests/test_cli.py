@@ -125,7 +125,7 @@ class TestTrain:
 
     def test_a_time_and_a_number_of_updates_are_too_much(self, cli, corpus, tmp_path):
         words = ("-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run", "--time-budget", "5m", "--max-epochs", "3")
-        assert_refused(cli("train", *words), ExitCode.USAGE, "a time budget settles", "give either")
+        assert_refused(cli("train", *words), ExitCode.USAGE, "a time budget sets", "give either")
 
     def test_a_run_ends_with_its_time(self, train, corpus, tmp_path, monkeypatch):
         """That of the layer above others, as --set is above the flags."""
@@ -181,7 +181,7 @@ class TestTrain:
             (
                 ["--set", "training.max_updates=5", "--set", "training.time_budget=9"],
                 ExitCode.USAGE,
-                ["a time budget settles"],
+                ["a time budget sets"],
             ),
             (["--max-updates", str(2**31)], ExitCode.USAGE, ["training.max_updates = 2147483648"]),
             (["--preset", "huge"], ExitCode.USAGE, ["huge", "tiny, small, base"]),

@@ -76,7 +76,7 @@ def _run() -> int:
         if error.saved:
             what = f"interrupted by signal {error.signal_number}"
             command = "the same command without --overwrite" if "--overwrite" in sys.argv else "the same command"
-            print_error(what, f"{command} goes on from here", kind="note")
+            print_error(what, f"{command} resumes from here", kind="note")
         return 128 + error.signal_number
     except BrokenPipeError:
         return ExitCode.PIPE_CLOSED

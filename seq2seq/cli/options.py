@@ -37,7 +37,7 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Searches side by side; one for each core.", rich_help_panel=MORE)
 ]
 TimeBudget = Annotated[
-    str | None, typer.Option("--time-budget", metavar="TIME", help="End when this is over: 45m, 1h30m, 90s.")
+    str | None, typer.Option("--time-budget", metavar="TIME", help="Finish within this time: 45m, 1h30m or 90s.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=MORE)]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse text that is not UTF-8.", rich_help_panel=MORE)]

@@ -174,7 +174,7 @@ def one_limit(layers: Sequence[Layer]) -> list[Layer]:
         counts = training.get("max_updates") is not None or training.get("max_epochs") is not None
         if times and counts and not timed and not counted:
             raise UserError(
-                "a time budget settles the number of updates, but that is given too",
+                "a time budget sets the number of updates, which is given too",
                 mend="give either a time budget, or updates or epochs",
                 code=ExitCode.USAGE,
             )
@@ -188,7 +188,7 @@ def one_limit(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def complete(config: RunConfig, preset: str, n_tgt_tokens: int, updates_an_epoch: int, device: str) -> RunConfig:
-    """Settle the length of training and its cadences where the user left them open.
+    """Set the length of training and its cadences if the user left them open.
 
     Args:
         config: with every layer applied.

@@ -55,22 +55,22 @@ from seq2seq.translation import pick_device
 
 @dataclass(frozen=True)
 class Request:
-    """What one ``train`` command asks for."""
+    """What one ``train`` command requests."""
 
     run: Path
     layers: list[Layer] = field(default_factory=list)
     """Configuration above the preset: file, flags, ``--set``; later ones win."""
     device: str = "auto"
     overwrite: bool = False
-    """Move an existing run aside and start anew."""
+    """Move an existing run aside and start over."""
 
 
 def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progress]:
-    """Train, or go on with training, until a limit is reached; yields what happens.
+    """Train, or resume training, until a limit is reached; yields what happens.
 
     Args:
         request: run folder, configuration, device.
-        stop: the signal that asks training to stop, once one has arrived.
+        stop: the signal that requests an end, once one has arrived.
 
     Raises:
         UserError: as the table of exit codes says.
@@ -148,7 +148,7 @@ def _require_data(config: RunConfig) -> None:
 def _start(
     request: Request, asked: RunConfig, device: torch.device, stop: StopSignal, began: float
 ) -> Iterator[Progress]:
-    """A new run: read the corpora, settle the configuration, train."""
+    """A new run: read the corpora, decide the configuration, train."""
     _require_data(asked)
     # Found here rather than at the first validation.
     build_metric("bleu", parse_langs(asked.data.langs)[1])
@@ -229,7 +229,7 @@ def _resume(
     if prepared.tokenizer_sha256 != state.tokenizer_sha256:
         raise UserError(
             f"{request.run} was trained with another tokenizer than {config.data.tokenizer or 'its text makes now'}",
-            mend="restore that tokenizer, or give --overwrite to start anew",
+            mend="restore that tokenizer, or give --overwrite to start over",
             code=ExitCode.REFUSED,
         )
     an_epoch = _updates_an_epoch(config, prepared)
