@@ -8,8 +8,10 @@ BIN := .venv/bin
 
 .PHONY: demo check test slow bench bench-decode bench-train bench-gpu format clean
 
+# Under the name it had before, the program would own the same command.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip uninstall -qq --yes seq2seq
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch .venv/installed
 

@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return Translator
     if name == "__version__":
-        from importlib.metadata import version
+        from seq2seq.version import VERSION
 
-        return version("seq2seq")
+        return VERSION
     raise AttributeError(f"module 'seq2seq' has no attribute '{name}'")

@@ -157,7 +157,7 @@ def test_what_the_user_chose_has_no_reason_of_ours():
     assert "subword sampling 0.3" in dropout
     shape: Layer = {"model": {"d_model": 512, "dropout": 0.0}, "data": {"tokenizer": "my.model"}}
     model, vocabulary, dropout, _ = explain_choice(chosen(advice, shape), advice, 20_000, 4000, "cpu")
-    assert model.endswith("preset tiny, 4+4 layers of width 512")
+    assert model.endswith("cores: 4+4 layers of width 512"), "which preset tiny does not have"
     assert (vocabulary, dropout) == ("tokenizer my.model", "dropout 0.0, label smoothing 0.1")
     plain = explain_choice(chosen(Advice("base")), Advice("base"), 20_000, 8000, "cpu")
     assert not any(": " in line for line in plain[1:])
@@ -226,7 +226,7 @@ def test_of_time_and_updates_the_higher_layer_counts(layers, expected):
 
 
 def test_time_and_updates_in_one_breath_are_refused():
-    with pytest.raises(UserError, match="a time budget settles the number of updates") as caught:
+    with pytest.raises(UserError, match="a time budget sets the number of updates") as caught:
         one_limit([SEED, {"training": {"time_budget": 60.0, "max_epochs": 2}}])
     assert caught.value.code == ExitCode.USAGE
 

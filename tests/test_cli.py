@@ -18,6 +18,7 @@ from seq2seq.checkpoint import read_manifest
 from seq2seq.cli.answers import is_finished
 from seq2seq.cli.console import console, on_terminal
 from seq2seq.cli.options import training_layers
+from seq2seq.config import merge
 from seq2seq.errors import ExitCode, UserError
 
 
@@ -43,10 +44,14 @@ def train(cli, tmp_path) -> Cli:
     """``train`` into ``tmp_path / "run"``, a model that takes no time."""
     small = ["model.d_model=16", "model.d_ff=16", "model.n_heads=2", "data.vocab_size=300", "training.max_updates=2"]
     small += ["model.encoder_layers=1", "model.decoder_layers=1"]
-    sets = [word for assignment in small for word in ("--set", assignment)]
+    ends = ("training.max_updates", "training.time_budget")
 
     def run(*words: object, langs: str = "ab-ba") -> Outcome:
-        return cli("train", "-l", langs, "-o", tmp_path / "run", "--device", "cpu", *sets, *words)
+        given = {str(word).partition("=")[0] for word in words}
+        left_out = given | set(ends) if given & set(ends) else given
+        sets = [f"--set={assignment}" for assignment in small if assignment.partition("=")[0] not in left_out]
+        device = [] if "--device" in given else ["--device=cpu"]
+        return cli("train", "-l", langs, "-o", tmp_path / "run", *device, *sets, *words)
 
     return run
 
@@ -100,23 +105,31 @@ class TestTrain:
             ("1h30m", 5400),
             ("1h 30m 5s", 5405),
             ("90s", 90),
-            ("90", 90),
-            ("7.5", 7.5),
+            ("7.5s", 7.5),
             ("0.5h", 1800),
             ("2H", 7200),
+            (" 5 m ", 300),
         ],
     )
     def test_a_time_is_read_as_people_write_it(self, time, seconds):
         nothing = dict.fromkeys(("langs", "train", "valid", "preset", "seed", "strict", "max_updates", "max_epochs"))
-        (layer,) = training_layers(None, time_budget=time, sets=[], **nothing)
-        assert layer["training"] == {"time_budget": seconds}
+        layers = training_layers(None, time_budget=time, sets=[], **nothing)
+        assert merge(layers)["training"] == {"time_budget": seconds}
+
+    @pytest.mark.parametrize("time", ["5", "7.5", " 90 "])
+    def test_a_time_without_a_unit_is_refused(self, train, corpus, time):
+        says = f"--time-budget {time.strip()} has no unit; write {time.strip()}m, "
+        assert_refused(train("--train", corpus, "--time-budget", time), ExitCode.USAGE, says)
+        nothing = dict.fromkeys(("langs", "train", "valid", "preset", "seed", "strict", "max_updates", "max_epochs"))
+        layers = training_layers(None, time_budget=None, sets=[f"training.time_budget={time}"], **nothing)
+        assert merge(layers)["training"] == {"time_budget": float(time)}, "of the file and --set: seconds"
 
     def test_a_time_and_a_number_of_updates_are_too_much(self, cli, corpus, tmp_path):
         words = ("-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run", "--time-budget", "5m", "--max-epochs", "3")
-        assert_refused(cli("train", *words), ExitCode.USAGE, "a time budget settles", "give either")
+        assert_refused(cli("train", *words), ExitCode.USAGE, "a time budget sets", "give either")
 
     def test_a_run_ends_with_its_time(self, train, corpus, tmp_path, monkeypatch):
-        """The higher layer counts: --set is above the flags, and so is the last of them."""
+        """That of the layer above others, as --set is above the flags."""
         clock = Clock(0.1)
         monkeypatch.setattr("seq2seq.training.loop.time", clock)
         monkeypatch.setattr("seq2seq.training.session.time", clock)
@@ -159,9 +172,19 @@ class TestTrain:
             ),
             (["--seed", "-1"], ExitCode.USAGE, ["training.seed = -1"]),
             (["--time-budget", "soon"], ExitCode.USAGE, ["--time-budget soon", "45m"]),
-            (["--time-budget", "1h30"], ExitCode.USAGE, ["--time-budget 1h30"]),
-            (["--time-budget", "0m"], ExitCode.USAGE, ["--time-budget 0m", "45m"]),
-            (["--time-budget", "1.2.3m"], ExitCode.USAGE, ["--time-budget 1.2.3m"]),
+            *(
+                (["--time-budget", time], ExitCode.USAGE, [f"--time-budget {time} is not a length of time", "45m"])
+                for time in ("1h30", "0m", "0", "-5m", "1.2.3m", "5min", "1 5m", "1h1h", "30m1h", "1e3s", "inf", "٥m")
+            ),
+            (["--time-budget", "9999999999h"], ExitCode.USAGE, ["training.time_budget = ", "1000000000"]),
+            (["--set", "training.max_updates=5", "--set", "training.max_updates=6"], ExitCode.USAGE, ["two values"]),
+            (["--set", "preset=tiny", "--set", "preset=base"], ExitCode.USAGE, ["preset is given with two values"]),
+            (
+                ["--set", "training.max_updates=5", "--set", "training.time_budget=9"],
+                ExitCode.USAGE,
+                ["a time budget sets"],
+            ),
+            (["--max-updates", str(2**31)], ExitCode.USAGE, ["training.max_updates = 2147483648"]),
             (["--preset", "huge"], ExitCode.USAGE, ["huge", "tiny, small, base"]),
             (["--config", "no/such.toml"], ExitCode.NO_INPUT, ["no/such.toml"]),
             (["--device", "cray"], ExitCode.USAGE, ["cray", "cpu"]),
@@ -206,6 +229,43 @@ class TestTrain:
         assert "3 pairs are held out" in outcome.err
         assert re.search(r"validation at update 2: loss \d+\.\d+  BLEU ", outcome.err)
         assert "\x1b[" not in outcome.err  # no colours into a file
+
+    def test_a_preset_that_the_file_overrides_is_refused(self, cli, trained, tmp_path):
+        """What is called preset base has its size."""
+        words = ("--config", trained / "config.toml", "-o", tmp_path / "other", "--device", "cpu")
+        for given in (("--preset", "base"), ("--set", "preset=base")):
+            says = ("not be preset base", "model.d_model = 16", "leave the preset out")
+            assert_refused(cli("train", *words, *given), ExitCode.USAGE, *says)
+        outcome = cli("train", *words, "--preset", "auto")  # as the file has it
+        assert outcome.code == 0
+        assert "60 pairs on 1 CPU cores: 1+1 layers of width 16" in outcome.err
+
+    @pytest.mark.parametrize(
+        ("recipe", "given", "says"),
+        [
+            ("preset = 'tiny'", ["--preset", "base"], None),
+            ("preset = 'tiny'\nmodel.n_heads = 2", ["--preset", "tiny"], None),
+            ("model.n_heads = 2", ["--preset", "auto"], None),
+            ("preset = 'base'\nmodel.n_heads = 2", ["--preset", "auto"], "model.n_heads = 2"),
+            ("model.n_heads = 2\nmodel.d_ff = 9", ["--preset", "tiny"], "model.d_ff = 9, model.n_heads = 2"),
+            ("model.n_heads = 2", ["--set", "preset=base"], "model.n_heads = 2"),
+            ("model.n_heads = 2", ["--preset", "tiny", "--set", "model.n_heads=8"], None),
+            ("model.d_model = 128", ["--preset", "tiny"], None),
+            ("model.positions = 'rotary'\nmodel.dropout = 0.3", ["--preset", "tiny"], None),
+            ("model.dropout = 0.5", ["--preset", "tiny"], "FILE overrides preset tiny with model.dropout = 0.5\n"),
+            ("data.vocab_size = 500", ["--preset", "base"], "preset base with data.vocab_size = 500\n"),
+        ],
+        ids=str,
+    )
+    def test_what_a_file_overrides_of_a_preset_is_reported(self, cli, tmp_path, recipe, given, says):
+        (tmp_path / "r.toml").write_text(recipe)
+        words = ("-l", "de-en", "--train", "none", "-o", tmp_path / "run", "--config", tmp_path / "r.toml")
+        outcome = cli("train", *words, *given)
+        if says is None:
+            assert outcome.err.startswith("error: none.de and none.en not found")
+        else:
+            assert says.replace("FILE", str(tmp_path / "r.toml")) in outcome.err
+            assert outcome.code == (ExitCode.NO_INPUT if says.endswith("\n") else ExitCode.USAGE)
 
     def test_again_says_that_it_is_finished(self, train, corpus, trained):
         outcome = train("--train", corpus)
@@ -381,6 +441,9 @@ class TestTranslate:
             (["-i", "IN", "-o", "."], ExitCode.CANNOT_WRITE, ["'.' is no name of a file"]),
             (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "(-b) to 5"]),
             (["-i", "IN", "--length-penalty", "-1"], ExitCode.USAGE, ["length_penalty"]),
+            (["-i", "IN", "--length-penalty", "1e9"], ExitCode.USAGE, ["length_penalty", "10"]),
+            (["-i", "IN", "--max-length", "0"], ExitCode.USAGE, ["max_length"]),
+            (["-i", "IN", "--max-length", str(2**80)], ExitCode.USAGE, ["max_length"]),
             (["-i", "IN", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
         ],
     )
@@ -439,7 +502,8 @@ class TestResume:
     @pytest.fixture
     def translate(self, cli, reverser, source, tmp_path) -> Cli:
         def run(*words: object) -> Outcome:
-            return cli("translate", reverser, "-i", source, "-o", tmp_path / "out", "-b", "3", *words)
+            beams = () if "-b" in words else ("-b", "3")
+            return cli("translate", reverser, "-i", source, "-o", tmp_path / "out", *beams, *words)
 
         return run
 
@@ -902,6 +966,33 @@ class TestEverywhere:
     )
     def test_command_lines_that_are_none(self, cli, words, says):
         assert_refused(cli(*words), ExitCode.USAGE, says, "--help")
+
+    @pytest.mark.parametrize(
+        ("words", "option"),
+        [
+            (["train", "-o", "a", "-o", "b"], "-o / --output"),
+            (["train", "-o", "a", "--output=b"], "-o / --output"),
+            (["train", "-o", "a", "-l", "de-en", "-l", "en-de"], "-l / --langs"),
+            (["train", "-o", "a", "--seed", "1", "--seed", "1"], "--seed"),
+            (["train", "-o", "a", "--preset", "tiny", "--preset", "base"], "--preset"),
+            (["train", "-o", "a", "--config", "a", "--config", "b"], "--config"),
+            (["translate", "RUN", "-b1", "-b", "2"], "-b / --beam-size"),
+            (["translate", "RUN", "-i", "a", "--scores", "-i", "b"], "-i / --input"),
+            (["eval", "--hyp", "a", "--hyp", "b", "CORPUS"], "--hyp"),
+            (["eval", "RUN", "CORPUS", "-m", "bleu", "-m", "ter"], "-m / --metrics"),
+            (["export", "RUN", "-o", "a", "--quantization", "int8", "-o", "b"], "-o / --output"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_an_option_that_has_one_value_is_given_once(self, cli, words, option, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert_refused(cli(*words), ExitCode.USAGE, f"{option} is given 2 times", "give it once")
+
+    def test_lists_and_switches_are_given_as_often_as_one_likes(self, cli, tmp_path):
+        words = ["--train", "a", "--train", "b", "--valid", "c", "--valid", "d", "--overwrite", "--overwrite"]
+        words += ["--set", "model.d_ff=32", "--set", "model.d_model=32", "--set", "model.d_ff=32"]
+        outcome = cli("train", "-l", "de-en", "-o", tmp_path / "run", *words)
+        assert_refused(outcome, ExitCode.NO_INPUT, "a.de and a.en not found")  # all of the command line is right
 
     @pytest.mark.parametrize(
         "error", [MemoryError(), RuntimeError("CUDA error: out of memory"), RuntimeError("std::bad_alloc")]

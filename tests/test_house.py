@@ -18,8 +18,8 @@ PACKAGE = ROOT / "seq2seq"
 # In import order: each imports only from those before it. `seq2seq/__init__.py` hands out `Translator`
 # lazily, and is the one that may look ahead.
 HOUSE = [
-    "errors", "languages", "process", "config", "lines", "corpus", "tokenizer", "transfer", "batching", "model",
-    "decoding", "checkpoint", "translation", "evaluation", "training", "export", "cli", "__main__",
+    "version", "errors", "languages", "process", "config", "lines", "corpus", "tokenizer", "transfer", "batching",
+    "model", "decoding", "checkpoint", "translation", "evaluation", "training", "export", "cli", "__main__",
 ]  # fmt: skip
 
 # Outside library -> the modules it enters by. Numbers are every module's business from corpus on, so torch
@@ -96,7 +96,7 @@ def test_the_package_holds_what_the_design_lists():
 
 
 def test_each_imports_only_from_those_above_it():
-    assert OWN["__init__"] == {"translation"}
+    assert OWN["__init__"] == {"translation", "version"}
     place = {room: i for i, room in enumerate(HOUSE)}
     offenders = []
     for name, others in OWN.items():
@@ -144,10 +144,30 @@ def test_outside_libraries_enter_by_their_doors():
         assert not unused, f"{library} has no use for its door {unused}"
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_no_text_sends_anyone_to_another_project():
+    """The name ``seq2seq`` on the package index is somebody else's, and ours is not there: pip gets a folder."""
+    asked = re.compile(r"(pip3?|pipx|uv pip|uv tool) (install|run)\b[^\n]*?[\s'\"]seq2seq\b")
+    texts = [*files(), *(ROOT / name for name in ("README.md", "Makefile", "constraints.txt", "data/README.md"))]
+    texts += ROOT.glob("data/recipes/*")
+    offenders = [f"{path}: {found[0]}" for path in texts for found in asked.finditer(path.read_text(encoding="utf-8"))]
+    assert not offenders
+    assert all(asked.search(f"pip install {words}") for words in ("'seq2seq[ctranslate2]'", "-U seq2seq"))
+
+
+def test_the_distribution_has_a_name_of_its_own():
+    """Its command and the name that Python imports are shorter."""
+    assert PROJECT["name"] == "seq2seq-translate"
+    assert PROJECT["scripts"] == {"seq2seq": "seq2seq.cli:main"}
+    own = [line for extra in PROJECT["optional-dependencies"].values() for line in extra if line.startswith("seq2seq")]
+    assert own == ["seq2seq-translate[ctranslate2]"]
+
+
 def test_declared_libraries_are_those_that_enter():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in project["dependencies"]}
-    optional = project.get("optional-dependencies", {})
+    declared = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in PROJECT["dependencies"]}
+    optional = PROJECT.get("optional-dependencies", {})
     extras = {re.match(r"[\w-]+", line)[0] for extra, lines in optional.items() if extra != "test" for line in lines}
     outside = set(entries()) - set(sys.stdlib_module_names) - {"seq2seq", "_typeshed", "huggingface_hub"}
     assert declared <= outside <= declared | extras

@@ -363,9 +363,102 @@ def test_other_corpora_are_refused(tmp_path, corpora):
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
         list(train(request(run, corpora), StopAt(9)))
-    other: Layer = {"data": {"train": [write_corpus(tmp_path / "other", 300, 3)]}}
-    with pytest.raises(UserError, match="do not hold the pairs") as caught:
+    other: Layer = {"data": {"train": [write_corpus(tmp_path / "other", 200, 3)]}}
+    says = r"run was trained on other corpora: --train: \S*/train \(300 pairs\) -> \S*/other \(200 pairs\); give"
+    with pytest.raises(UserError, match=says) as caught:
         list(train(request(run, corpora, other)))
+    assert caught.value.code == ExitCode.REFUSED
+    with pytest.raises(UserError, match="not found") as caught:
+        list(train(request(run, corpora, {"data": {"valid": [str(tmp_path / "none")]}})))
+    assert caught.value.code == ExitCode.NO_INPUT
+
+
+OWN = {"train": ["train"], "valid": ["valid"]}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with corpora and a run on two of them, which are named as seen from there."""
+    folder = tmp_path_factory.mktemp("finished")
+    for name, n, seed in (("train", 60, 1), ("valid", 20, 2), ("other", 60, 3), ("more", 61, 1)):
+        write_corpus(folder / name, n, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        list(train(request(Path("run"), {"data": OWN, "training": {"max_updates": 1}})))
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of it is the folder we are in."""
+    monkeypatch.chdir(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def rename(old: str, new: str) -> None:
+    for suffix in (".de", ".en"):
+        Path(f"{old}{suffix}").rename(f"{new}{suffix}")
+
+
+def as_table(name: str) -> None:
+    sides = (Path(f"{name}{suffix}").read_text().splitlines() for suffix in (".de", ".en"))
+    Path(f"{name}.tsv").write_text("".join(f"{src}\t{tgt}\n" for src, tgt in zip(*sides, strict=True)))
+
+
+@pytest.mark.parametrize("keep", [1, 0], ids=["checkpoint", "no checkpoint"])
+@pytest.mark.parametrize(
+    ("change", "data", "difference"),
+    [
+        (lambda: None, {}, None),
+        (lambda: None, {"train": ["train"]}, None),  # what is left open is the run's
+        (lambda: os.utime("train.de"), OWN, None),
+        (lambda: rename("train", "moved"), OWN | {"train": ["moved"]}, None),
+        (lambda: rename("valid", "moved"), OWN | {"valid": ["moved"]}, None),
+        (lambda: as_table("train"), OWN | {"train": ["train.tsv"]}, None),
+        (lambda: rename("train", "moved"), OWN, None),
+        (lambda: Path("valid.en").unlink(), OWN, None),
+        (lambda: rename("other", "train"), {}, None),
+        (lambda: rename("other", "train"), OWN, "--train: train (60 pairs) -> as many other pairs"),
+        (lambda: rename("more", "train"), OWN, "--train: train (60 pairs) -> train (61 pairs)"),
+        (lambda: rename("other", "valid"), OWN, "--valid: valid (20 pairs) -> valid (60 pairs)"),
+        (lambda: None, OWN | {"train": ["other"]}, "--train: train (60 pairs) -> other (60 pairs)"),
+        (lambda: None, OWN | {"valid": ["other"]}, "--valid: valid (20 pairs) -> other (60 pairs)"),
+        (lambda: None, OWN | {"train": ["none"]}, "--train: train (60 pairs) -> none.de and none.en not found"),
+        (lambda: None, OWN | {"valid": ["none"]}, "--valid: valid (20 pairs) -> none.de and none.en not found"),
+        (lambda: None, OWN | {"valid": []}, "--valid: valid (20 pairs) -> pairs held out of --train"),
+        (lambda: None, {"train": ["train", "other"]}, "-> train (60 pairs), other (60 pairs)"),
+        (lambda: None, {"train": ["valid"], "valid": ["train"]}, "(20 pairs); --valid: valid (20 pairs) -> train ("),
+        (lambda: Path("train.de").write_text("rot\n"), OWN, "-> train.de has 1 lines but train.en has 60"),
+    ],
+)
+def test_a_finished_run_was_trained_on_these_corpora_and_no_others(copied, keep, change, data, difference):
+    change()
+    run, layer = Path("run"), {"data": data, "training": {"max_updates": 1, "keep_checkpoints": keep}}
+    if not keep:
+        shutil.rmtree("run/checkpoints")
+    if difference is None:
+        event = list(train(request(run, layer)))[-1]
+        assert (event.already, event.trained_on) == (True, "trained on train, validated on valid")
+        return
+    before = sorted(path.name for path in run.rglob("*"))
+    with pytest.raises(UserError) as caught:
+        list(train(request(run, layer)))
+    assert difference in caught.value.what
+    assert caught.value.code == ExitCode.REFUSED
+    assert "another -o for another run, or --overwrite" in caught.value.mend
+    assert sorted(path.name for path in run.rglob("*")) == before
+
+
+def test_corpora_that_nobody_has_touched_are_not_read_again_to_say_finished(copied, monkeypatch):
+    monkeypatch.setattr("seq2seq.training.corpora.read_pairs", None)
+    assert list(train(request(Path("run"), {"data": OWN, "training": {"max_updates": 1}})))[-1].already
+
+
+def test_a_run_with_held_out_pairs_is_not_one_with_a_validation_corpus(copied):
+    layer: Layer = {"data": {"train": ["train"]}, "training": {"max_updates": 1}}
+    list(train(request(Path("held"), layer)))
+    assert list(train(request(Path("held"), layer)))[-1].trained_on.endswith("validated on pairs held out of it")
+    with pytest.raises(UserError, match=r"--valid: pairs held out of --train -> valid \(20 pairs\)") as caught:
+        list(train(request(Path("held"), layer, {"data": {"valid": ["valid"]}})))
     assert caught.value.code == ExitCode.REFUSED
 
 
@@ -719,7 +812,7 @@ def test_what_was_prepared_is_made_again_where_it_is_damaged(tmp_path, corpora, 
 def test_other_corpora_leave_what_was_prepared(tmp_path, corpora, nearly_done):
     run = nearly_done.copied_to(tmp_path / "run")
     other = {"data": {"train": [write_corpus(tmp_path / "other", 40, 9)]}}
-    with pytest.raises(UserError, match="do not hold the pairs"):
+    with pytest.raises(UserError, match="was trained on other corpora"):
         list(train(request(run, corpora, other)))
     assert (run / "prepared" / "train.ids.arrow").exists()
 
@@ -959,7 +1052,7 @@ def test_a_corpus_cannot_change_its_role(tmp_path, corpora):
     a, b, c = (write_corpus(tmp_path / name, 60, seed) for seed, name in enumerate("abc"))
     with pytest.raises(Interrupted):
         list(train(request(run, {"data": {"train": [a, b], "valid": [c]}}), StopAt(12)))
-    with pytest.raises(UserError, match="do not hold the pairs"):
+    with pytest.raises(UserError, match="was trained on other corpora"):
         list(train(request(run, {"data": {"train": [a], "valid": [b, c]}})))
 
 

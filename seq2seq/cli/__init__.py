@@ -11,11 +11,13 @@ import typer
 from seq2seq.cli.console import debugging, print_error
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
+from seq2seq.cli.once import Once
 from seq2seq.cli.signals import StopFlag
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.lines import DISK_FULL
+from seq2seq.version import VERSION
 
 app = typer.Typer(
     name="seq2seq",
@@ -36,9 +38,7 @@ _SYSTEM_ERRORS = {
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"seq2seq {version('seq2seq')}")
+        typer.echo(f"seq2seq {VERSION}")
         raise typer.Exit
 
 
@@ -52,10 +52,10 @@ def _root(
     debugging.on = debug
 
 
-app.command("train")(train_command)
-app.command("translate")(translate_command)
-app.command("eval")(eval_command)
-app.command("export")(export_command)
+app.command("train", cls=Once)(train_command)
+app.command("translate", cls=Once)(translate_command)
+app.command("eval", cls=Once)(eval_command)
+app.command("export", cls=Once)(export_command)
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def _run() -> int:
         if error.saved:
             what = f"interrupted by signal {error.signal_number}"
             command = "the same command without --overwrite" if "--overwrite" in sys.argv else "the same command"
-            print_error(what, f"{command} goes on from here", kind="note")
+            print_error(what, f"{command} resumes from here", kind="note")
         return 128 + error.signal_number
     except BrokenPipeError:
         return ExitCode.PIPE_CLOSED

@@ -135,7 +135,7 @@ class _Drawn:
     def _finished(self, event: Finished) -> None:
         scores = "  ".join(f"{name} {value:.2f}" for name, value in event.scores.items() if value is not None)
         if event.already:
-            print_note(f"finished already, after {event.update:,} updates: {scores}")
+            print_note(f"finished already, after {event.update:,} updates: {scores}; {event.trained_on}")
             return
         print_note(
             f"finished after {clock(event.seconds)}: {event.reason}; best at update {event.best_update:,}: {scores}"

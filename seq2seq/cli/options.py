@@ -1,12 +1,14 @@
 """Flags that several commands have, and from flags to configuration layers."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from seq2seq.config import Layer, check_keys, parse_langs, parse_set, read_toml
+from seq2seq.cli.console import print_note
+from seq2seq.config import PRESETS, SIZES, Layer, build, check_keys, merge, parse_langs, parse_set, read_toml
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import EncodingErrors as OnInvalid
 
@@ -36,7 +38,7 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Searches side by side; one for each core.", rich_help_panel=MORE)
 ]
 TimeBudget = Annotated[
-    str | None, typer.Option("--time-budget", metavar="TIME", help="End when this is over: 45m, 1h30m, 90s.")
+    str | None, typer.Option("--time-budget", metavar="TIME", help="Finish within this time: 45m, 1h30m or 90s.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=MORE)]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse any line that is not UTF-8.", rich_help_panel=MORE)]
@@ -67,21 +69,23 @@ def how_to_read(word: str | None, *, strict: bool) -> OnInvalid | None:
     return "strict" if strict else known.get(word)
 
 
-_DURATION = re.compile(r"(?:(?P<h>[\d.]+)h)?(?:(?P<m>[\d.]+)m)?(?:(?P<s>[\d.]+)s)?", re.ASCII)
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}\s*h)?\s*(?:{_NUMBER}\s*m)?\s*(?:{_NUMBER}\s*s)?", re.ASCII | re.IGNORECASE)
 
 
 def _seconds(duration: str) -> float:
-    """Read ``45m``, ``1h30m``, ``90s`` or ``90``."""
-    text = duration.replace(" ", "").lower()
-    found = _DURATION.fullmatch(f"{text}s" if text[-1:].isdigit() and text.strip("0123456789.") == "" else text)
-    try:
-        parts = [float(found[unit] or 0) for unit in ("h", "m", "s")] if found else [0.0]
-        total = sum(part * size for part, size in zip(parts, (3600, 60, 1), strict=True))
-    except ValueError:
-        total = 0.0
+    """Read ``45m``, ``1h30m`` or ``90s``; a number alone could be either."""
+    time = duration.strip()
+    if re.fullmatch(_NUMBER, time, re.ASCII) and float(time) > 0:
+        raise UserError(
+            f"--time-budget {time} has no unit", mend=f"write {time}m, {time}h or {time}s", code=ExitCode.USAGE
+        )
+    found = _DURATION.fullmatch(time)
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, 0.0)
+    total = hours * 3600 + minutes * 60 + seconds
     if total <= 0:
         raise UserError(
-            f"--time-budget {duration} is no length of time", mend="write 45m, 1h30m or 90s", code=ExitCode.USAGE
+            f"--time-budget {duration} is not a length of time", mend="write 45m, 1h30m or 90s", code=ExitCode.USAGE
         )
     return total
 
@@ -103,13 +107,13 @@ def training_layers(
     """The layers above the preset, in the order of precedence: file < flags < ``--set``.
 
     Raises:
-        UserError: a malformed ``-l`` or ``--set`` or a bad value of a flag (2), an unknown key or a bad value
-            of a file or ``--set`` (78), no such file (66).
+        UserError: a malformed ``-l`` or ``--set``, a bad value of a flag, a key set twice, or a preset that the file
+            overrides (2), an unknown key or a bad value of a file or ``--set`` (78), no such file (66).
     """
-    layers: list[Layer] = []
+    file: Layer = {}
     if recipe is not None:
-        layers.append(read_toml(recipe))
-        check_keys(layers[0], where=str(recipe))
+        file = read_toml(recipe)
+        check_keys(file, where=str(recipe))
     if langs is not None:
         parse_langs(langs)
     flags: Layer = {
@@ -132,8 +136,57 @@ def training_layers(
         check_keys(given, where="the command line")
     except UserError as error:
         raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
-    layers.append(given)
+    assigned = _assigned(sets)
+    _check_preset(str(recipe), file, merge([given, assigned]))
+    return [file, given, assigned]
+
+
+def _assigned(sets: list[str]) -> Layer:
+    """All ``--set`` together."""
+    layer: Layer = {}
     for assignment in sets:
-        layers.append(parse_set(assignment))
-        check_keys(layers[-1], where=f"--set {assignment}")
-    return layers
+        one = parse_set(assignment)
+        check_keys(one, where=f"--set {assignment}")
+        both = merge([layer, one])
+        if merge([one, layer]) != both:
+            raise UserError(
+                f"--set {assignment.partition('=')[0].strip()} is given with two values",
+                mend="give it once",
+                code=ExitCode.USAGE,
+            )
+        layer = both
+    return layer
+
+
+def _check_preset(recipe: str, file: Layer, given: Layer) -> None:
+    """Report what a file overrides of the preset that the command line gives in place of the file's own.
+
+    Args:
+        recipe: name of the file.
+        file: its configuration.
+        given: configuration of the command line.
+
+    Raises:
+        UserError: the model would have another size than the preset names (2).
+    """
+    preset = given.get("preset", file.get("preset"))
+    if preset == file.get("preset", "auto") or preset not in ("auto", *PRESETS):
+        return
+    named = merge([{"model": dict.fromkeys(SIZES)}, PRESETS.get(preset, {})])
+    values = asdict(build(PRESETS.get(preset, {}), where="the preset"))
+    overridden = {
+        f"{table}.{key}": file[table][key]
+        for table in named
+        for key in named[table]
+        if key in file.get(table, {}) and key not in given.get(table, {})
+        if preset == "auto" or file[table][key] != values[table][key]
+    }
+    listed = ", ".join(f"{key} = {value}" for key, value in overridden.items())
+    if any(f"model.{key}" in overridden for key in SIZES):
+        raise UserError(
+            f"the model would not be preset {preset}: {recipe} overrides it with {listed}",
+            mend="leave the preset out, or take these keys out of the file",
+            code=ExitCode.USAGE,
+        )
+    if overridden:
+        print_note(f"{recipe} overrides preset {preset} with {listed}")

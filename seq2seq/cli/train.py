@@ -12,7 +12,7 @@ from seq2seq.lines import refuse_overwriting
 
 def train_command(
     run: Annotated[
-        Path, typer.Option("-o", "--output", help="Run folder: made, or gone on with.", metavar="RUN", readable=False)
+        Path, typer.Option("-o", "--output", help="Run folder: created, or resumed.", metavar="RUN", readable=False)
     ],
     langs: Annotated[str | None, typer.Option("-l", "--langs", help="Source and target, as de-en or pt-BR:en.")] = None,
     train: Annotated[
@@ -35,18 +35,18 @@ def train_command(
         typer.Option("--preset", help="auto, tiny, small, base, big or deep; auto picks by corpus and machine."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    seed: Annotated[int | None, typer.Option("--seed", help="Of everything that is drawn at random.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed; 1 by default.")] = None,
     max_updates: Annotated[int | None, typer.Option("--max-updates", help="Stop after this many updates.")] = None,
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", help="Stop after this many passes.")] = None,
     time_budget: TimeBudget = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Move an old run aside and start anew.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Move an old run aside and start over.")] = False,
     strict: Strict = False,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any key, as model.d_model=256.", rich_help_panel=MORE),
     ] = None,
 ) -> None:
-    """Train a translator on parallel text; the same command again goes on where it stopped."""
+    """Train a translator on parallel text; the same command again resumes it."""
     if config is not None:
         refuse_overwriting(run, [config])
     layers = training_layers(

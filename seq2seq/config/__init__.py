@@ -16,11 +16,12 @@ from seq2seq.config.layers import (
     read_toml,
     to_toml,
 )
-from seq2seq.config.presets import PRESETS, Layer
+from seq2seq.config.presets import PRESETS, SIZES, Layer
 from seq2seq.config.tables import TABLES, DataConfig, DecodingConfig, ModelConfig, RunConfig, TrainingConfig
 
 __all__ = [
     "PRESETS",
+    "SIZES",
     "TABLES",
     "DataConfig",
     "DecodingConfig",

@@ -5,6 +5,9 @@ from typing import Any
 Layer = dict[str, Any]
 """A partial configuration: ``{"preset": …, "data": {…}, "model": {…}, …}``."""
 
+SIZES = ("d_model", "d_ff", "n_heads", "encoder_layers", "decoder_layers")
+"""Keys of ``model`` by which a preset is known."""
+
 # Each preset names only what differs from the defaults in tables.py.
 PRESETS: dict[str, Layer] = {
     # Wu et al. 2021, "Good for Misconceived Reasons": the shape that small corpora like.

@@ -24,7 +24,9 @@ def _writable(text: str) -> str:
 
 
 # Strict, as TOML has types of its own: `true` and "1" are no numbers.
-Count = Annotated[StrictInt, Field(ge=1)]
+MAX_COUNT = 2**31 - 1
+"""What every library that is given a number can hold."""
+Count = Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
 NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
 Positive = Annotated[float, Field(gt=0.0, strict=True)]
@@ -53,7 +55,7 @@ class DataConfig:
     """What is done to text first, and never undone: ``nfc`` composes characters, spells out Latin ligatures and Arabic
     presentation forms, and makes several spaces one; ``nfkc`` is SentencePiece's ``nmt_nfkc``, which replaces many more
     characters; ``identity`` leaves text as it is."""
-    vocab_size: Annotated[StrictInt, Field(ge=300)] = 8000
+    vocab_size: Annotated[StrictInt, Field(ge=300, le=MAX_COUNT)] = 8000
     """Pieces of the joint vocabulary, 256 bytes among them; ids reserved for language tags come on top. Lowered with a
     notice if the corpus is too small; raised if the text has more characters and no number was given."""
     tokenizer_sample: Annotated[StrictInt, Field(ge=2)] = 200_000
@@ -156,7 +158,7 @@ class TrainingConfig:
     """Stop after this many updates; unset: derived from max_epochs, or from time_budget."""
     max_epochs: Count | None = None
     """Stop after this many passes over the corpus."""
-    time_budget: Positive | None = None
+    time_budget: Annotated[float, Field(gt=0.0, le=1e9, strict=True)] | None = None
     """Seconds that the whole run may take, from reading the corpus to the last save; how many updates that
     makes is settled by the speed that is measured. In place of max_updates and max_epochs."""
     patience: Annotated[StrictInt, Field(ge=0)] = 0
@@ -188,7 +190,7 @@ class DecodingConfig:
 
     beam_size: Annotated[StrictInt, Field(ge=1, le=256)] = 4
     """Hypotheses kept; 1 is greedy."""
-    length_penalty: NotNegative | None = None
+    length_penalty: Annotated[float, Field(ge=0.0, le=10.0, strict=True)] | None = None
     """Exponent α of score = log-probability / length^α; unset: ``train`` chooses it on validation data."""
     n_best: Annotated[StrictInt, Field(ge=1, le=256)] = 1
     """Hypotheses returned for each sentence."""

@@ -94,7 +94,7 @@ def _require_ctranslate2() -> None:
     except ImportError as error:
         raise UserError(
             f"export needs CTranslate2, which cannot be imported ({error})",
-            mend="install it with pip install 'seq2seq[ctranslate2]', or pip install ctranslate2",
+            mend="install it with pip install 'ctranslate2>=4.7'",
             code=ExitCode.REFUSED,
         ) from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
+from seq2seq.config import PRESETS, SIZES, Layer, RunConfig, build, merge
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.prepare import Prepared
 from seq2seq.translation import cores, pick_precision
@@ -122,6 +122,8 @@ def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, vocab_size: 
     r_drop = f", R-Drop {training.r_drop:g}" if config.n_masks == 2 else ""
     sampling = f", subword sampling {data.subword_sampling}" if data.subword_sampling else ""
     advised = build(merge([PRESETS[advice.preset], advice.layer]), where="the preset")
+    has_its_size = all(getattr(model, key) == getattr(advised.model, key) for key in SIZES)
+    preset = f"preset {advice.preset}, " if has_its_size else ""
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary of {vocab_size:,} pieces"
 
     def line(what: str, why: str, *, as_advised: bool = True) -> str:
@@ -129,7 +131,7 @@ def explain_choice(config: RunConfig, advice: Advice, n_pairs: int, vocab_size: 
 
     return [
         line(
-            f"{n_pairs:,} pairs on {where}: preset {advice.preset}, {shape}",
+            f"{n_pairs:,} pairs on {where}: {preset}{shape}",
             advice.model,
             as_advised=replace(model, dropout=0.0) == replace(advised.model, dropout=0.0),
         ),
@@ -172,7 +174,7 @@ def one_limit(layers: Sequence[Layer]) -> list[Layer]:
         counts = training.get("max_updates") is not None or training.get("max_epochs") is not None
         if times and counts and not timed and not counted:
             raise UserError(
-                "a time budget settles the number of updates, but that is given too",
+                "a time budget sets the number of updates, which is given too",
                 mend="give either a time budget, or updates or epochs",
                 code=ExitCode.USAGE,
             )
@@ -186,7 +188,7 @@ def one_limit(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def complete(config: RunConfig, preset: str, n_tgt_tokens: int, updates_an_epoch: int, device: str) -> RunConfig:
-    """Settle the length of training and its cadences where the user left them open.
+    """Set the length of training and its cadences if the user left them open.
 
     Args:
         config: with every layer applied.

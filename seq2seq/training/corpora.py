@@ -6,7 +6,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import CorpusCounts, Pair, TextStore, read_pairs, stamp, write_text_store
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import cannot_write, is_blank
+from seq2seq.training.state import CorpusId
 
 Tell = Callable[[str], None]
 
@@ -38,6 +39,13 @@ class CorpusRecord:
     """Lines in which bytes were replaced."""
     notes: list[str] = field(default_factory=list)
     """What was decided about the form, as a header left out."""
+    stamp: list[list[int]] | None = None
+    """Sizes and times of change of its files before they were read; None where these say nothing."""
+
+    @property
+    def id(self) -> CorpusId:
+        """What the run is known again by."""
+        return CorpusId(role=self.role, sha256=self.sha256, corpus=self.corpus, pairs=self.pairs, stamp=self.stamp)
 
     def __str__(self) -> str:
         """For a person, with what was dropped."""
@@ -47,7 +55,7 @@ class CorpusRecord:
 
 
 def read_corpora(
-    folder: Path, data: DataConfig, tell: Tell, *, expected: list[list[str]] | None = None
+    folder: Path, data: DataConfig, tell: Tell, *, expected: Sequence[CorpusId] | None = None
 ) -> list[CorpusRecord]:
     """Read every CORPUS once into text stores, so that bad data is found before training begins.
 
@@ -57,7 +65,7 @@ def read_corpora(
         folder: ``RUN/prepared``, made here.
         data: languages and corpora.
         tell: told of what was read and dropped.
-        expected: role and SHA-256 of each corpus that the run was begun with; none where it begins now.
+        expected: the corpora that the run was started with; None if it starts now.
 
     Raises:
         UserError: a corpus is missing (66), bad (65) or holds no pair (65), or not what is expected (78).
@@ -66,11 +74,11 @@ def read_corpora(
     if records is None:
         # Before the stores are replaced: the right corpora may be given next time.
         if expected is not None and _load_json(folder / "corpora.json") is not None:
-            _require(expected, [[role, _digest_of(word, data)] for role, word in _words(data)])
+            _require(folder.parent, expected, [_read(role, word, data) for role, word in _words(data)])
         records = _read_anew(folder, data)
     if expected is not None:
         try:
-            _require(expected, [[record.role, record.sha256] for record in records])
+            _require(folder.parent, expected, [record.id for record in records])
         except UserError:
             discard(folder)
             raise
@@ -88,11 +96,50 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _require(expected: list[list[str]], found: list[list[str]]) -> None:
-    if expected != found:
+def require_same_corpora(run: Path, data: DataConfig, named: Collection[str], trained_on: Sequence[CorpusId]) -> None:
+    """Refuse a command that names other corpora than a finished run was trained on.
+
+    A corpus of the run itself is not read if nobody has touched its files, and need not exist any more.
+
+    Args:
+        run: named in errors.
+        data: languages and corpora of the command.
+        named: roles of which the command names the corpora; the run's own serve for the others.
+        trained_on: corpora of the run.
+
+    Raises:
+        UserError: a corpus holds other pairs or cannot be read, or there are more or fewer (78).
+    """
+    before = [corpus for corpus in trained_on if corpus.role in named]
+    now = [_read_if_touched(role, word, data, before) for role, word in _words(data) if role in named]
+    _require(run, before, now)
+
+
+def _read_if_touched(role: str, word: str, data: DataConfig, before: Sequence[CorpusId]) -> CorpusId:
+    same = next((corpus for corpus in before if (corpus.role, corpus.corpus) == (role, word)), None)
+    if same is not None and same.stamp is not None and same.stamp == stamp(word, parse_langs(data.langs)):
+        return same
+    try:
+        return _read(role, word, data)
+    except UserError as error:
+        if error.code == ExitCode.NO_INPUT and same is not None:  # it was deleted since
+            return same
+        if error.code not in (ExitCode.NO_INPUT, ExitCode.BAD_DATA):
+            raise
+        return CorpusId(role=role, corpus=error.what, sha256="")
+
+
+def _require(run: Path, before: Sequence[CorpusId], now: Sequence[CorpusId]) -> None:
+    differences = []
+    for role in ("train", "valid"):
+        old, new = ([corpus for corpus in corpora if corpus.role == role] for corpora in (before, now))
+        if [corpus.sha256 for corpus in old] != [corpus.sha256 for corpus in new]:
+            said, instead = (", ".join(map(str, corpora)) or "pairs held out of --train" for corpora in (old, new))
+            differences.append(f"--{role}: {said} -> {instead if instead != said else 'as many other pairs'}")
+    if differences:
         raise UserError(
-            "the corpora do not hold the pairs that this run was trained on",
-            mend="give the same corpora to go on, another -o for another run, or --overwrite to start anew",
+            f"{run} was trained on other corpora: {'; '.join(differences)}",
+            mend="give the same corpora, another -o for another run, or --overwrite to start over",
             code=ExitCode.REFUSED,
         )
 
@@ -120,12 +167,14 @@ def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
     except UserError:
         return None
     stamps = _stamps(data)
-    for (_, word), record, before, now in zip(words, records, done["stamps"], stamps, strict=True):
-        untouched = word == record.corpus and now is not None and before == now
-        if not untouched and _digest_of(word, data) != record.sha256:
+    for (role, word), record, now in zip(words, records, stamps, strict=True):
+        untouched = word == record.corpus and now is not None and record.stamp == now
+        if not untouched and _read(role, word, data).sha256 != record.sha256:
             return None
-    records = [replace(record, corpus=word) for (_, word), record in zip(words, records, strict=True)]
-    _write_records(folder, data, stamps, records)  # so that a moved corpus is not read through each time
+    records = [
+        replace(record, corpus=word, stamp=now) for (_, word), record, now in zip(words, records, stamps, strict=True)
+    ]
+    _write_records(folder, data, records)  # so that a moved corpus is not read through each time
     return records
 
 
@@ -133,11 +182,11 @@ def _how_read(data: DataConfig) -> dict[str, str]:
     return {"langs": data.langs, "encoding_errors": data.encoding_errors}
 
 
-def _digest_of(corpus: str, data: DataConfig) -> str:
-    digest = hashlib.sha256()
-    for pair in read_pairs(corpus, parse_langs(data.langs), encoding_errors=data.encoding_errors):
+def _read(role: str, word: str, data: DataConfig) -> CorpusId:
+    digest, counts = hashlib.sha256(), CorpusCounts()
+    for pair in read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors, counts=counts):
         _add(digest, pair)
-    return digest.hexdigest()
+    return CorpusId(role=role, corpus=word, sha256=digest.hexdigest(), pairs=counts.pairs)
 
 
 def _add(digest: "hashlib._Hash", pair: Pair) -> None:
@@ -155,12 +204,13 @@ def _read_anew(folder: Path, data: DataConfig) -> list[CorpusRecord]:
     for role, words in (("train", data.train), ("valid", data.valid)):
         if words:
             write_text_store(folder / f"{role}.text.arrow", _counted_pairs(words, role, data, records))
-    _write_records(folder, data, stamps, records)
+    records = [replace(record, stamp=before) for record, before in zip(records, stamps, strict=True)]
+    _write_records(folder, data, records)
     return records
 
 
-def _write_records(folder: Path, data: DataConfig, stamps: list[Any], records: list[CorpusRecord]) -> None:
-    said = {**_how_read(data), "stamps": stamps, "corpora": [asdict(r) for r in records]}
+def _write_records(folder: Path, data: DataConfig, records: list[CorpusRecord]) -> None:
+    said = {**_how_read(data), "corpora": [asdict(record) for record in records]}
     write_atomic(folder / "corpora.json", json.dumps(said).encode())
 
 
@@ -185,6 +235,6 @@ def _load_json(path: Path) -> dict[str, Any] | None:
     """What one of our own files says; None where it is absent, half-written or of another shape."""
     with suppress(OSError, ValueError):
         loaded = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(loaded, dict) and "stamps" in loaded:
+        if isinstance(loaded, dict) and "corpora" in loaded:
             return loaded
     return None

@@ -100,6 +100,8 @@ class Finished:
     scores: dict[str, float | None]
     seconds: float
     reason: str
+    trained_on: str = ""
+    """The run's corpora, for a person; of a run that was finished before this command."""
     already: bool = False
     """It was finished before this command."""
 

@@ -4,13 +4,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from seq2seq.checkpoint import Limits, Manifest
-from seq2seq.config import Layer, RunConfig, build, difference, merge
+from seq2seq.checkpoint import Limits, Manifest, parse_stored
+from seq2seq.config import DataConfig, Layer, RunConfig, build, difference, merge
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.advice import LIMITS
+from seq2seq.training.corpora import require_same_corpora
 from seq2seq.training.progress import Finished
 from seq2seq.training.run import shed
-from seq2seq.training.state import TrainingState
+from seq2seq.training.state import CorpusId, TrainingState
 from seq2seq.translation import read_config
 
 # When to stop, how often to report, where the corpora are now. (That they are the same corpora is compared by content.)
@@ -113,18 +114,45 @@ def without_checkpoint(run: Path, given: Layer, manifest: Manifest) -> Finished:
             mend=mend,
             code=ExitCode.REFUSED,
         )
+    refuse_other_corpora(run, given, config.data, manifest)
     shed(run, keep_checkpoints=0)
     return finished_already(manifest)
+
+
+def refuse_other_corpora(run: Path, given: Layer, data: DataConfig, manifest: Manifest) -> None:
+    """A finished run has nothing to do for a command that names the corpora it was trained on, and no others.
+
+    Args:
+        run: named in errors.
+        given: the command's configuration; corpora that it leaves open are the run's.
+        data: the command's, with what is left open filled in.
+        manifest: of the run.
+
+    Raises:
+        UserError: the command names other corpora (78).
+    """
+    trained_on = [
+        parse_stored(CorpusId, corpus, run / "manifest.json")
+        for corpus in manifest.corpora
+        if "sha256" in corpus  # the last one has the counts of all together
+    ]
+    named = {"train", "valid"} & given.get("data", {}).keys()
+    require_same_corpora(run, data, named, trained_on)
 
 
 def finished_already(manifest: Manifest) -> Finished:
     """What a command says that finds nothing left to do."""
     assert manifest.final_update is not None
+    train, valid = (
+        ", ".join(corpus["corpus"] for corpus in manifest.corpora if "sha256" in corpus and corpus["role"] == role)
+        for role in ("train", "valid")
+    )
     return Finished(
         update=manifest.final_update,
         best_update=manifest.update,
         scores=manifest.scores,
         seconds=manifest.seconds,
         reason="it was finished already",
+        trained_on=f"trained on {train}, validated on {valid or 'pairs held out of it'}",
         already=True,
     )

@@ -39,6 +39,7 @@ from seq2seq.training.progress import Finished, Notice, Progress, Started
 from seq2seq.training.state import TrainingState
 from seq2seq.training.validation import ValidationSet
 from seq2seq.translation import load_weights
+from seq2seq.version import VERSION
 
 MANY_PAIRS = 100_000
 """Steps that take a while from here on are told of."""
@@ -192,7 +193,7 @@ class Run:
             max_updates=state.config.training.max_updates,
             patience=state.config.training.patience,
             seconds=round(self.trainer.seconds, 1),
-            versions={name: version(name) for name in ("seq2seq", "torch", "sentencepiece", "sacrebleu")},
+            versions={"seq2seq": VERSION} | {name: version(name) for name in ("torch", "sentencepiece", "sacrebleu")},
             corpora=self.prepared.record(),
             scores=scores,
             signatures=self.validation.signatures(),

@@ -44,30 +44,37 @@ from seq2seq.training.corpora import discard, read_corpora
 from seq2seq.training.loop import StopSignal
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Notice, Progress
-from seq2seq.training.resuming import finished_already, is_finished, open_cadences, resumed_config, without_checkpoint
+from seq2seq.training.resuming import (
+    finished_already,
+    is_finished,
+    open_cadences,
+    refuse_other_corpora,
+    resumed_config,
+    without_checkpoint,
+)
 from seq2seq.training.run import MANY_PAIRS, Run, shed
-from seq2seq.training.state import BudgetState, Cadence, CorpusId, TrainingState
+from seq2seq.training.state import BudgetState, Cadence, TrainingState
 from seq2seq.translation import pick_device
 
 
 @dataclass(frozen=True)
 class Request:
-    """What one ``train`` command asks for."""
+    """What one ``train`` command requests."""
 
     run: Path
     layers: list[Layer] = field(default_factory=list)
     """Configuration above the preset: file, flags, ``--set``; later ones win."""
     device: str = "auto"
     overwrite: bool = False
-    """Move an existing run aside and start anew."""
+    """Move an existing run aside and start over."""
 
 
 def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progress]:
-    """Train, or go on with training, until a limit is reached; yields what happens.
+    """Train, or resume training, until a limit is reached; yields what happens.
 
     Args:
         request: run folder, configuration, device.
-        stop: the signal that asks training to stop, once one has arrived.
+        stop: the signal that requests an end, once one has arrived.
 
     Raises:
         UserError: as the table of exit codes says.
@@ -171,7 +178,7 @@ def _require_data(config: RunConfig) -> None:
 def _start(
     request: Request, asked: RunConfig, device: torch.device, stop: StopSignal, began: float
 ) -> Iterator[Progress]:
-    """A new run: read the corpora, settle the configuration, train."""
+    """A new run: read the corpora, decide the configuration, train."""
     _require_data(asked)
     if own := _own_validation(asked.data, request.layers):
         yield Notice(f"{', '.join(own)} validates: it is part of the data set (--valid names another corpus)")
@@ -223,7 +230,7 @@ def _prepared_run(
         config=config,
         limits=limits,
         derived=derived,
-        corpora=tuple(CorpusId(role=record.role, sha256=record.sha256) for record in prepared.corpora),
+        corpora=tuple(record.id for record in prepared.corpora),
         tokenizer_sha256=prepared.tokenizer_sha256,
     )
     return Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
@@ -268,18 +275,18 @@ def _resume(
     config, limits = resumed_config(request.run, merge(request.layers), state.config, state.limits)
     config = open_cadences(config, merge(request.layers), state)
     if manifest is not None and is_finished(manifest, state.update, config, limits):
+        refuse_other_corpora(request.run, merge(request.layers), config.data, manifest)
         shed(request.run, config.training.keep_checkpoints, state.update)
         yield finished_already(manifest)
         return
     told: list[str] = []
     folder = request.run / "prepared"
-    expected = [[corpus.role, corpus.sha256] for corpus in state.corpora]
-    corpora = read_corpora(folder, config.data, told.append, expected=expected)
+    corpora = read_corpora(folder, config.data, told.append, expected=state.corpora)
     prepared = prepare(folder, config.data, corpora, told.append, model=_own_tokenizer(request.run, manifest))
     if prepared.tokenizer_sha256 != state.tokenizer_sha256:
         raise UserError(
             f"{request.run} was trained with another tokenizer than {config.data.tokenizer or 'its text makes now'}",
-            mend="restore that tokenizer, or give --overwrite to start anew",
+            mend="restore that tokenizer, or give --overwrite to start over",
             code=ExitCode.REFUSED,
         )
     an_epoch = _updates_an_epoch(config, prepared)
@@ -289,7 +296,9 @@ def _resume(
     yield from notices
     # With a new limit the length of training is open again.
     budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
-    state = replace(state, config=config, limits=limits, budget=budget)
+    state = replace(
+        state, config=config, limits=limits, budget=budget, corpora=tuple(record.id for record in prepared.corpora)
+    )
     run = Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
     yield from run.train(checkpoint)
 

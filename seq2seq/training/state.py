@@ -55,6 +55,15 @@ class CorpusId:
     """``train`` or ``valid``."""
     sha256: str
     """Of its pairs, in order."""
+    corpus: str = ""
+    """Its name when the run last read it."""
+    pairs: Count | None = None
+    stamp: list[list[int]] | None = None
+    """Sizes and times of change of its files then; None where these say nothing."""
+
+    def __str__(self) -> str:
+        """For a person."""
+        return self.corpus if self.pairs is None else f"{self.corpus} ({self.pairs:,} pairs)"
 
 
 @record

@@ -1,0 +1,30 @@
+"""The class of every command: an option that has one value is given once."""
+
+from collections import Counter
+from typing import Any
+
+from typer.core import TyperCommand
+
+from seq2seq.errors import ExitCode, UserError
+
+
+class Once(TyperCommand):
+    """A command that refuses an option given twice, of which only the last value would count."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words after the command's name.
+
+        Raises:
+            UserError: an option that has one value is given more than once (2).
+        """
+        if not ctx.resilient_parsing:  # while a shell completes a half-written line
+            # The third part names each option as often as it is given.
+            times = Counter(self.make_parser(ctx).parse_args(list(args))[2])
+            for option, n in times.items():
+                if n > 1 and not (getattr(option, "multiple", False) or getattr(option, "is_flag", False)):
+                    raise UserError(
+                        f"{' / '.join(option.opts)} is given {n} times, but has one value",
+                        mend="give it once",
+                        code=ExitCode.USAGE,
+                    )
+        return super().parse_args(ctx, args)
