@@ -6,6 +6,7 @@
 import hashlib
 import json
 import shutil
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -14,11 +15,22 @@ from typing import Any
 
 from seq2seq.checkpoint import write_atomic
 from seq2seq.config import DataConfig, parse_langs
-from seq2seq.corpus import CorpusCounts, Pair, TextStore, read_pairs, stamp, write_text_store
+from seq2seq.corpus import (
+    READERS,
+    CorpusCounts,
+    Pair,
+    TextStore,
+    find_misalignment,
+    find_reader,
+    read_pairs,
+    stamp,
+    write_text_store,
+)
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import cannot_write, is_blank
+from seq2seq.training.progress import Notice
 
-Tell = Callable[[str], None]
+Tell = Callable[[str | Notice], None]
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,10 @@ class CorpusRecord:
     """Pairs with a blank side."""
     invalid_utf8: int
     """Lines in which bytes were replaced."""
+    misaligned_line: int | None = None
+    """The first line, counted from 1, of a stretch that does not match its translation; None: there is none."""
+    misaligned_by: int | None = None
+    """Lines by which translations stand later there; None: they are not near."""
 
     def __str__(self) -> str:
         """For a person, with what was dropped."""
@@ -58,7 +74,8 @@ def read_corpora(
         expected: role and SHA-256 of each corpus that the run was begun with; none where it begins now.
 
     Raises:
-        UserError: a corpus is missing (66), bad (65) or holds no pair (65), or not what is expected (78).
+        UserError: a corpus is missing (66), bad (65), misaligned (65) or holds no pair (65), or not what is
+            expected (78).
     """
     records = _stored(folder, data)
     if records is None:
@@ -74,7 +91,25 @@ def read_corpora(
             raise
     for record in records:
         tell(str(record))
+        if record.misaligned_line is not None:
+            _alarm(record, data, tell)
     return records
+
+
+def _alarm(record: CorpusRecord, data: DataConfig, tell: Tell) -> None:
+    """Refuse a misaligned corpus, or warn of it."""
+    langs = parse_langs(data.langs)
+    is_prefix = find_reader(record.corpus, langs) is READERS["prefix"]
+    sides = " and ".join(f"{record.corpus}.{lang}" for lang in langs) if is_prefix else f"the sides of {record.corpus}"
+    by = record.misaligned_by
+    what = f"{sides} do not match from about line {record.misaligned_line:,} on: " + (
+        "lengths of lines and of their translations have nothing in common"
+        if by is None
+        else f"translations stand {abs(by)} line{'s' if abs(by) > 1 else ''} too {'late' if by > 0 else 'early'}"
+    )
+    if data.alarms == "refuse":
+        raise UserError(what, mend="find the line that is missing or added; --set data.alarms=warn trains all the same")
+    tell(Notice(what, warning=True))
 
 
 def discard(folder: Path) -> None:
@@ -146,7 +181,10 @@ def _read_anew(folder: Path, data: DataConfig) -> list[CorpusRecord]:
     records: list[CorpusRecord] = []
     for role, words in (("train", data.train), ("valid", data.valid)):
         if words:
-            write_text_store(folder / f"{role}.text.arrow", _counted_pairs(words, role, data, records))
+            path, blank = folder / f"{role}.text.arrow", [array("Q") for _ in words]
+            of_role: list[CorpusRecord] = []
+            write_text_store(path, _counted_pairs(words, role, data, of_role, blank))
+            records += _with_alignment(TextStore(path), of_role, blank)
     _write_records(folder, data, stamps, records)
     return records
 
@@ -156,19 +194,42 @@ def _write_records(folder: Path, data: DataConfig, stamps: list[Any], records: l
     write_atomic(folder / "corpora.json", json.dumps(said).encode())
 
 
-def _counted_pairs(words: tuple[str, ...], role: str, data: DataConfig, records: list[CorpusRecord]) -> Iterator[Pair]:
-    """The pairs of all corpora with text on both sides; appends a record for each corpus when it ends."""
-    for word in words:
+def _counted_pairs(
+    words: tuple[str, ...], role: str, data: DataConfig, records: list[CorpusRecord], blank: list["array[int]"]
+) -> Iterator[Pair]:
+    """The pairs of all corpora with text on both sides.
+
+    When a corpus ends, its record is appended; by then ``blank`` has the places of its pairs with a blank side.
+    """
+    for word, dropped in zip(words, blank, strict=True):
         counts = CorpusCounts()
         digest = hashlib.sha256()
         for pair in read_pairs(word, parse_langs(data.langs), strict=data.strict, counts=counts):
             _add(digest, pair)
-            if not (is_blank(pair.src) or is_blank(pair.tgt)):
+            if is_blank(pair.src) or is_blank(pair.tgt):
+                dropped.append(counts.pairs - 1)
+            else:
                 yield pair
         if counts.pairs == counts.blank:
             found = f"{counts.pairs:,} pairs, all blank on a side" if counts.pairs else "no pair"
             raise UserError(f"{word} holds {found}", mend="give a corpus with text in both languages")
         records.append(CorpusRecord(word, role, counts.pairs, digest.hexdigest(), counts.blank, counts.invalid_utf8))
+
+
+def _with_alignment(text: TextStore, records: list[CorpusRecord], blank: list["array[int]"]) -> Iterator[CorpusRecord]:
+    """The records with the first misaligned line of each corpus, if there is one."""
+    lengths = [text.lengths(side) for side in (0, 1)]
+    start = 0
+    for record, dropped in zip(records, blank, strict=True):
+        stop = start + record.pairs - record.dropped_empty
+        found = find_misalignment(lengths[0][start:stop], lengths[1][start:stop])
+        start = stop
+        if found is not None:
+            line = found.start
+            for place in dropped:  # in order
+                line += place <= line
+            record = replace(record, misaligned_line=line + 1, misaligned_by=found.lag)
+        yield record
 
 
 def _load_json(path: Path) -> dict[str, Any] | None:

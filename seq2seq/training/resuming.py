@@ -17,6 +17,7 @@ from seq2seq.translation import read_config
 _MAY_CHANGE = {
     "data.train",
     "data.valid",
+    "data.alarms",
     *(
         f"training.{name}"
         for name in (

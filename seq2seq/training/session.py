@@ -145,7 +145,7 @@ def _start(
     _require_data(asked)
     # Found here rather than at the first validation.
     build_metric("bleu", parse_langs(asked.data.langs)[1])
-    told: list[str] = []
+    told: list[str | Notice] = []
     corpora = read_corpora(request.run / "prepared", asked.data, told.append)
     yield from _drain(told)
     n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
@@ -214,7 +214,7 @@ def _resume(
         shed(request.run, config.training.keep_checkpoints, state.update)
         yield finished_already(manifest)
         return
-    told: list[str] = []
+    told: list[str | Notice] = []
     folder = request.run / "prepared"
     expected = [[corpus.role, corpus.sha256] for corpus in state.corpora]
     corpora = read_corpora(folder, config.data, told.append, expected=expected)
@@ -240,7 +240,8 @@ def _own_tokenizer(folder: Path, manifest: Manifest | None) -> bytes | None:
     return None if manifest is None else read_file(folder, manifest, "tokenizer.model")
 
 
-def _drain(told: list[str]) -> Iterator[Notice]:
+def _drain(told: list[str | Notice]) -> Iterator[Notice]:
     """Pass on what was told."""
     while told:
-        yield Notice(told.pop(0))
+        first = told.pop(0)
+        yield first if isinstance(first, Notice) else Notice(first)
