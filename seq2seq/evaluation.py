@@ -15,7 +15,15 @@ import sacrebleu
 from sacrebleu.metrics.base import Metric
 
 from seq2seq.config import parse_langs
-from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
+from seq2seq.corpus import (
+    READERS,
+    CorpusCounts,
+    Pair,
+    describe_misalignment,
+    find_misalignment,
+    find_reader,
+    read_pairs,
+)
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import open_output, read_lines
 from seq2seq.translation import Translator, read_langs
@@ -154,7 +162,7 @@ def score_run(
         device: auto, cpu, cuda or mps.
         workers: that search side by side; None: one for each core.
         strict: refuse text that is not UTF-8.
-        warn: told of lines that are translated in parts.
+        warn: told of misaligned corpora, and of lines that are translated in parts.
 
     Raises:
         UserError: as the table of exit codes says.
@@ -173,6 +181,8 @@ def score_run(
     for corpus in corpora:
         counts = CorpusCounts()
         texts.append((corpus, _pairs(corpus, (src, tgt), strict, counts), counts))
+        if warn is not None:
+            _warn_of_misalignment(corpus, (src, tgt), texts[-1][1], warn)
     translated = []
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
     # Opened before hours of translating, so that a wrong name shows at once.
@@ -247,6 +257,14 @@ def _is_plain_text(corpus: str) -> bool:
 def _looks_like(corpus: str, reader: str) -> bool:
     # Of languages that no file is named after, so that the corpus's own look decides.
     return find_reader(corpus, ("", "")) is READERS[reader]
+
+
+def _warn_of_misalignment(
+    corpus: str, langs: tuple[str, str], pairs: Sequence[Pair], warn: Callable[[str], None]
+) -> None:
+    lengths = ([len(pair[side].encode()) for pair in pairs] for side in (0, 1))
+    if (found := find_misalignment(*lengths)) is not None:
+        warn(describe_misalignment(corpus, langs, found.start + 1, found.lag))
 
 
 def _pairs(corpus: str, langs: tuple[str, str], strict: bool, counts: CorpusCounts) -> list[Pair]:

@@ -9,11 +9,14 @@ that is spread over the corpus, raises no alarm.
 Legend: N pairs, G windows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from seq2seq.corpus.readers import READERS, find_reader
 
 Floats = npt.NDArray[np.floating[Any]]
 Lengths = npt.NDArray[np.integer[Any]]
@@ -46,7 +49,27 @@ class Misalignment:
     """The translation of a source stands this many pairs later; None: it is not near."""
 
 
-def find_misalignment(src_lengths: Lengths, tgt_lengths: Lengths) -> Misalignment | None:
+def describe_misalignment(corpus: str, langs: tuple[str, str], line: int, lag: int | None) -> str:
+    """For a person, what is wrong with a corpus, and where.
+
+    Args:
+        corpus: a CORPUS word.
+        langs: source and target language.
+        line: the first of the stretch, counted from 1.
+        lag: as in ``Misalignment``.
+    """
+    is_prefix = find_reader(corpus, langs) is READERS["prefix"]
+    sides = " and ".join(f"{corpus}.{lang}" for lang in langs) if is_prefix else f"the sides of {corpus}"
+    if lag is None:
+        how = "lengths of lines and of their translations have nothing in common"
+    else:
+        how = f"translations stand {abs(lag)} line{'s' if abs(lag) > 1 else ''} too {'late' if lag > 0 else 'early'}"
+    return f"{sides} do not match from about line {line:,} on: {how}"
+
+
+def find_misalignment(
+    src_lengths: Sequence[int] | Lengths, tgt_lengths: Sequence[int] | Lengths
+) -> Misalignment | None:
     """The first stretch whose lengths fit the translations of neighbours, or no translation, better than their own.
 
     No verdict comes from windows of nearly equal lengths (templates, word lists, a corpus sorted by length), nor from
@@ -56,16 +79,17 @@ def find_misalignment(src_lengths: Lengths, tgt_lengths: Lengths) -> Misalignmen
         src_lengths: of each source, in bytes. [N]
         tgt_lengths: of each translation. [N]
     """
-    if len(src_lengths) < _WINDOW:
+    src, tgt = np.asarray(src_lengths), np.asarray(tgt_lengths)
+    if len(src) < _WINDOW:
         return None
-    starts = range(0, len(src_lengths) // _WINDOW * _WINDOW, _CHUNK)
-    parts = [_correlations(src_lengths[i : i + _CHUNK], tgt_lengths[i : i + _CHUNK]) for i in starts]
+    starts = range(0, len(src) // _WINDOW * _WINDOW, _CHUNK)
+    parts = [_correlations(src[i : i + _CHUNK], tgt[i : i + _CHUNK]) for i in starts]
     own, others, varied, long = (np.concatenate(part) for part in zip(*parts, strict=True))
 
     windows = np.flatnonzero(varied)
     shifts = []
     for lag, other in zip(_LAGS, others[windows].T, strict=True):
-        # Nothing fits worse than lengths that are unrelated: in text sorted by the sum of both, all own ones do.
+        # In text sorted by the sum of both lengths, own ones are opposed: that proves nothing.
         better = (other - np.maximum(own[windows], 0)) / (_SE * 2**0.5)
         found = _first_rise(np.clip(better, -4, 4) - 1.5, _SHIFTED)
         if found is not None:
@@ -74,15 +98,16 @@ def find_misalignment(src_lengths: Lengths, tgt_lengths: Lengths) -> Misalignmen
 
     windows = np.flatnonzero(varied & long)
     apart = None
-    found = _first_rise(np.clip((0.15 - own[windows]) / _SE, -2, 2), _UNRELATED)
+    evidence = np.where(own[windows] > -0.4, np.clip((0.15 - own[windows]) / _SE, -2, 2), -2)
+    found = _first_rise(evidence, _UNRELATED)
     if found is not None and found[1] - found[0] > 0.1 * len(windows):
         start, stop = (int(windows[i]) * _WINDOW for i in found)
-        logs = [np.log1p(lengths[start:stop]) for lengths in (src_lengths, tgt_lengths)]
+        logs = [np.log1p(lengths[start:stop]) for lengths in (src, tgt)]
         if abs(np.corrcoef(logs[0], logs[1])[0, 1]) < 0.25:  # in text sorted by length, windows alone mislead
             apart = Misalignment(start, None)
 
     first = apart if shift is None or (apart and apart.start + 10 * _WINDOW < shift.start) else shift
-    return None if first is None or _repeats(src_lengths[first.start :]) else first
+    return None if first is None or _repeats(src[first.start :]) else first
 
 
 def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, Floats, Flags, Flags]:

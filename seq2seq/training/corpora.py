@@ -16,12 +16,11 @@ from typing import Any
 from seq2seq.checkpoint import write_atomic
 from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import (
-    READERS,
     CorpusCounts,
     Pair,
     TextStore,
+    describe_misalignment,
     find_misalignment,
-    find_reader,
     read_pairs,
     stamp,
     write_text_store,
@@ -51,7 +50,7 @@ class CorpusRecord:
     misaligned_line: int | None = None
     """The first line, counted from 1, of a stretch that does not match its translation; None: there is none."""
     misaligned_by: int | None = None
-    """Lines by which translations stand later there; None: they are not near."""
+    """Lines by which translations stand too late there; None: they are not near."""
 
     def __str__(self) -> str:
         """For a person, with what was dropped."""
@@ -92,24 +91,14 @@ def read_corpora(
     for record in records:
         tell(str(record))
         if record.misaligned_line is not None:
-            _alarm(record, data, tell)
+            what = describe_misalignment(
+                record.corpus, parse_langs(data.langs), record.misaligned_line, record.misaligned_by
+            )
+            if data.alarms == "refuse":
+                mend = "find the line that is missing or added; --set data.alarms=warn trains all the same"
+                raise UserError(what, mend=mend)
+            tell(Notice(what, warning=True))
     return records
-
-
-def _alarm(record: CorpusRecord, data: DataConfig, tell: Tell) -> None:
-    """Refuse a misaligned corpus, or warn of it."""
-    langs = parse_langs(data.langs)
-    is_prefix = find_reader(record.corpus, langs) is READERS["prefix"]
-    sides = " and ".join(f"{record.corpus}.{lang}" for lang in langs) if is_prefix else f"the sides of {record.corpus}"
-    by = record.misaligned_by
-    what = f"{sides} do not match from about line {record.misaligned_line:,} on: " + (
-        "lengths of lines and of their translations have nothing in common"
-        if by is None
-        else f"translations stand {abs(by)} line{'s' if abs(by) > 1 else ''} too {'late' if by > 0 else 'early'}"
-    )
-    if data.alarms == "refuse":
-        raise UserError(what, mend="find the line that is missing or added; --set data.alarms=warn trains all the same")
-    tell(Notice(what, warning=True))
 
 
 def discard(folder: Path) -> None:

@@ -66,25 +66,29 @@ def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
     """
     wanted = n_held_out(len(text))
     level, of_level = _rarest(sources, wanted)
+    left = of_level
     size = min(_MAX_BLOCK, max(1, wanted // 10))
     blocks = np.random.default_rng(_SEED).permutation(-(-len(text) // size))
     rows: list[int] = []
-    chosen: set[int] = set()
+    chosen: set[int] = set()  # of the sources that come ``level`` times: whole ones, so that others lose nothing
     for block in blocks:
         start = int(block) * size
         hashes = [text_hash(pair.src) for pair in text.slice(start, start + size)]
         for row, (source, n) in enumerate(zip(hashes, _occurrences(sources, np.array(hashes)), strict=True), start):
             if n == level and len(chosen) * level < of_level:
                 chosen.add(source)
-            if n < level or source in chosen:
+            if n < level:
                 rows.append(row)
-                if len(rows) == wanted:
-                    return sorted(rows)
+            elif source in chosen and left:
+                rows.append(row)
+                left -= 1
+        if len(rows) == wanted:
+            break
     return sorted(rows)
 
 
 def _rarest(sources: Hashes, wanted: int) -> tuple[int, int]:
-    """The number of occurrences up to which sources are held out, and how many rows of those with just that many."""
+    """How often a source that is held out may occur, and how many rows are held out of sources that occur so often."""
     is_first = np.append(True, sources[1:] != sources[:-1])
     if np.count_nonzero(is_first & np.append(is_first[1:], True)) >= wanted:
         return 1, wanted
