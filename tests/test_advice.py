@@ -20,6 +20,7 @@ from seq2seq.training.advice import (
     one_limit,
     with_masks_for,
 )
+from seq2seq.training.overlap import Overlap
 from seq2seq.training.prepare import Prepared
 
 SIZES = [100, 11_999, 12_000, 59_999, 60_000, 150_000, 400_000, 5_000_000, 50_000_000]
@@ -35,7 +36,7 @@ def prepared(tmp_path):
     """A hundred pairs of 9 source and 19 target pieces; of a vocabulary, the size alone."""
     write_ids_store(tmp_path / "ids.arrow", [([4] * 9, [5] * 19)] * 100, vocab_size=500)
     ids = IdsStore(tmp_path / "ids.arrow")
-    nothing = dict.fromkeys(("held_out", "dropped_too_long", "dropped_nothing_left", "dropped_held_out_source"), 0)
+    nothing = {"dropped_too_long": 0, "dropped_nothing_left": 0, "overlap": Overlap([], 0, 0, 0)}
     return Prepared(
         tokenizer=range(500),
         ids=ids,

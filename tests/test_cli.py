@@ -226,7 +226,7 @@ class TestTrain:
         outcome = train("--train", corpus)
         assert (outcome.code, outcome.out) == (0, ""), outcome.err
         assert f"{corpus}: 60 pairs" in outcome.err
-        assert "3 pairs are held out" in outcome.err
+        assert "12 pairs are held out" in outcome.err
         assert re.search(r"validation at update 2: loss \d+\.\d+  BLEU ", outcome.err)
         assert "\x1b[" not in outcome.err  # no colours into a file
 

@@ -64,6 +64,11 @@ class DataConfig:
     """Training text is divided into pieces again each time it is read, at random by the seed, with SentencePiece's α:
     for unigram the power that a division's probability is raised to (0.5 varies little, 0.1 wildly), for bpe the share
     of merges left out. 0: always the likeliest division."""
+    alarms: Literal["refuse", "warn"] = "refuse"
+    """What to do with a corpus whose lines are plainly not beside their translations, by the lengths of both."""
+    leaks: Literal["drop", "keep"] = "drop"
+    """Training pairs whose source stands among the validation pairs, too: dropped, counted (but kept if fewer than half
+    would remain), or kept."""
     max_length: Annotated[StrictInt, Field(ge=2)] = 256
     """Longest side of a training pair, in tokens, EOS included; longer pairs are dropped, counted."""
 

@@ -1,5 +1,6 @@
 """CORPUS -> pairs; READERS; the memory-mapped store that outgrows memory."""
 
+from seq2seq.corpus.alignment import describe_misalignment, find_misalignment
 from seq2seq.corpus.hub import own_validation
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.readers import (
@@ -12,7 +13,7 @@ from seq2seq.corpus.readers import (
     read_pairs,
     stamp,
 )
-from seq2seq.corpus.store import IdsStore, TextStore, write_ids_store, write_text_store
+from seq2seq.corpus.store import IdsStore, TextStore, text_hash, write_ids_store, write_text_store
 from seq2seq.corpus.words import uncompressed_name
 
 __all__ = [
@@ -23,12 +24,15 @@ __all__ = [
     "Reader",
     "TextStore",
     "corpus_files",
+    "describe_misalignment",
+    "find_misalignment",
     "find_reader",
     "lone_target",
     "names_its_sides",
     "own_validation",
     "read_pairs",
     "stamp",
+    "text_hash",
     "uncompressed_name",
     "write_ids_store",
     "write_text_store",

@@ -172,14 +172,28 @@ class _MappedFile:
         at = self._offsets_at[side][batch] + rows - self._starts[batch]
         return batch, self._int64s[at], self._int64s[at + 1]
 
-    def lengths(self, side: int) -> Iterator[Int64s]:
-        """Values of each row, a batch at a time."""
+    def lengths(self, side: int) -> Ids:
+        """Values of each row: 2 bytes each if none is longer than 65,535, else 4. [N]"""
+        longest = max((int(part.max()) for part in self._lengths(side)), default=0)
+        lengths: Ids = np.empty(self.n_rows, np.dtype(np.uint16 if longest <= np.iinfo(np.uint16).max else np.int32))
+        start = 0
+        for part in self._lengths(side):
+            lengths[start : start + len(part)] = part
+            start += len(part)
+        return lengths
+
+    def _lengths(self, side: int) -> Iterator[Int64s]:
         for at, n_rows in zip(self._offsets_at[side], np.diff(self._starts), strict=True):
             yield np.diff(self._int64s[at : at + n_rows + 1])
 
 
 def _damaged(path: Path) -> UserError:
     return UserError(f"{path} is no store of pairs, or cut short", mend="delete it: the same command makes it again")
+
+
+def text_hash(text: str) -> int:
+    """64 bits by which equal texts are known, spaces around them left out; others in each process."""
+    return hash(text.encode().strip())
 
 
 class TextStore:
@@ -216,11 +230,28 @@ class TextStore:
         src, tgt = (self._texts(side, index) for side in (0, 1))
         return list(map(Pair, src, tgt))
 
+    def lengths(self, side: int) -> Ids:
+        """UTF-8 bytes of each text of a side (0: source, 1: target). [N]"""
+        return self._file.lengths(side)
+
+    def hashes(self, side: int) -> Int64s:
+        """``text_hash`` of each text of a side. [N]"""
+        found = np.empty(len(self), np.int64)
+        for start in range(0, len(self), _BATCH_ROWS):
+            rows = np.arange(start, min(start + _BATCH_ROWS, len(self)))
+            data = self._file.map
+            found[rows] = [hash(data[a:b].strip()) for a, b in self._places(side, rows)]
+        return found
+
     def _texts(self, side: int, rows: Int64s) -> list[str]:
+        data = self._bytes
+        return [str(data[a:b], "utf-8") for a, b in self._places(side, rows)]
+
+    def _places(self, side: int, rows: Int64s) -> Iterator[tuple[int, int]]:
+        """Where texts lie, in bytes of the file."""
         batch, first, last = self._file.spans(side, rows)
         at = self._file.values_at[side][batch]
-        data = self._bytes
-        return [str(data[a:b], "utf-8") for a, b in zip((at + first).tolist(), (at + last).tolist(), strict=True)]
+        return zip((at + first).tolist(), (at + last).tolist(), strict=True)
 
 
 class IdsStore:
@@ -245,21 +276,12 @@ class IdsStore:
     @cached_property
     def src_lengths(self) -> Ids:
         """Tokens of each source. [N], 2 bytes each where none is longer than 65,535, else 4"""
-        return self._lengths(0)
+        return self._file.lengths(0)
 
     @cached_property
     def tgt_lengths(self) -> Ids:
         """Tokens of each target; as ``src_lengths``. [N]"""
-        return self._lengths(1)
-
-    def _lengths(self, side: int) -> Ids:
-        longest = max((int(lengths.max()) for lengths in self._file.lengths(side)), default=0)
-        lengths: Ids = np.empty(len(self), np.dtype(np.uint16 if longest <= np.iinfo(np.uint16).max else np.int32))
-        start = 0
-        for part in self._file.lengths(side):
-            lengths[start : start + len(part)] = part
-            start += len(part)
-        return lengths
+        return self._file.lengths(1)
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> tuple[list[Ids], list[Ids]]:
         """The ids of some rows, in the order asked for.

@@ -14,6 +14,8 @@ from seq2seq.corpus import (
     CorpusCounts,
     Pair,
     corpus_files,
+    describe_misalignment,
+    find_misalignment,
     find_reader,
     lone_target,
     names_its_sides,
@@ -43,7 +45,7 @@ class CorpusResult:
     invalid_utf8: int
     """Lines in which bytes were replaced."""
     warnings: list[str]
-    """What the scores cannot say about this text."""
+    """What is wrong with this corpus, and what the scores cannot say about it."""
     notes: list[str]
     """What was decided about the form of the corpus, as a header left out."""
     segments: SegmentCounts | None = None
@@ -102,12 +104,12 @@ def score_run(
         references = _References(corpus, _references_of(pairs), tgt)
         for name in metrics:
             build_metric(name, references.language)
-        texts.append((pairs, references, counts))
+        texts.append((pairs, references, counts, _misalignment(corpus, (src, tgt), pairs)))
     translated = []
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
     # Opened before hours of translating, so that a wrong name shows at once.
     with open_output(str(output or os.devnull)) as out:
-        for pairs, references, counts in texts:
+        for pairs, references, counts, misalignment in texts:
             began = time.monotonic()
             hypotheses: list[str] = []
             segments = SegmentCounts()
@@ -115,11 +117,11 @@ def score_run(
                 block = [pair.src for pair in pairs[start : start + _BLOCK]]
                 found = translator.n_best(block, first_line=start + 1, counts=segments)
                 hypotheses += [best[0].text for best in found]
-            translated.append((hypotheses, references, counts, time.monotonic() - began, segments))
+            translated.append((hypotheses, references, counts, time.monotonic() - began, segments, misalignment))
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
     return [
-        _scored(hypotheses, references, counts, metrics, seconds, segments)
-        for hypotheses, references, counts, seconds, segments in translated
+        _scored(hypotheses, references, counts, metrics, seconds, segments, misalignment)
+        for hypotheses, references, counts, seconds, segments, misalignment in translated
     ]
 
 
@@ -176,6 +178,12 @@ def score_file(
             mend="give one hypothesis for each reference, in the same order",
         )
     return _scored(lines, references, counts, metrics)
+
+
+def _misalignment(corpus: str, langs: tuple[str, str], pairs: Sequence[Pair]) -> list[str]:
+    """What is wrong with the order of the lines of a corpus, if something is."""
+    found = find_misalignment(*([len(pair[side].encode()) for pair in pairs] for side in (0, 1)))
+    return [] if found is None else [describe_misalignment(corpus, langs, found.start + 1, found.lag)]
 
 
 class _References:
@@ -252,6 +260,7 @@ def _scored(
     metrics: Sequence[str],
     seconds: float | None = None,
     segments: SegmentCounts | None = None,
+    misalignment: Sequence[str] = (),
 ) -> CorpusResult:
     """The scores of one corpus; a pair with a blank side is left out, whatever its hypothesis."""
     scored = [line for line, reference in zip(hypotheses, references.lines, strict=True) if reference is not None]
@@ -263,7 +272,10 @@ def _scored(
         seconds=seconds,
         scores={name: score(name, scored, references.texts, language) for name in metrics},
         invalid_utf8=counts.invalid_utf8,
-        warnings=[text for name in metrics for text in warnings_about(name, language, references.texts)],
+        warnings=[
+            *misalignment,
+            *(text for name in metrics for text in warnings_about(name, language, references.texts)),
+        ],
         notes=counts.notes,
         segments=segments,
     )

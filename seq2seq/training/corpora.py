@@ -6,6 +6,7 @@
 import hashlib
 import json
 import shutil
+from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -14,12 +15,22 @@ from typing import Any
 
 from seq2seq.checkpoint import write_atomic
 from seq2seq.config import DataConfig, parse_langs
-from seq2seq.corpus import CorpusCounts, Pair, TextStore, read_pairs, stamp, write_text_store
+from seq2seq.corpus import (
+    CorpusCounts,
+    Pair,
+    TextStore,
+    describe_misalignment,
+    find_misalignment,
+    read_pairs,
+    stamp,
+    write_text_store,
+)
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import cannot_write, is_blank
+from seq2seq.training.progress import Notice
 from seq2seq.training.state import CorpusId
 
-Tell = Callable[[str], None]
+Tell = Callable[[str | Notice], None]
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,10 @@ class CorpusRecord:
     """Lines in which bytes were replaced."""
     notes: list[str] = field(default_factory=list)
     """What was decided about the form, as a header left out."""
+    misaligned_line: int | None = None
+    """The first line, counted from 1, of a stretch that does not match its translation; None: there is none."""
+    misaligned_by: int | None = None
+    """Lines by which translations stand too late there; None: they are not near."""
     stamp: list[list[int]] | None = None
     """Sizes and times of change of its files before they were read; None where these say nothing."""
 
@@ -68,7 +83,8 @@ def read_corpora(
         expected: the corpora that the run was started with; None if it starts now.
 
     Raises:
-        UserError: a corpus is missing (66), bad (65) or holds no pair (65), or not what is expected (78).
+        UserError: a corpus is missing (66), bad (65), misaligned (65) or holds no pair (65), or not what is
+            expected (78).
     """
     records = _stored(folder, data)
     if records is None:
@@ -86,6 +102,14 @@ def read_corpora(
         tell(str(record))
         for note in record.notes:
             tell(f"{record.corpus}: {note}")
+        if record.misaligned_line is not None:
+            what = describe_misalignment(
+                record.corpus, parse_langs(data.langs), record.misaligned_line, record.misaligned_by
+            )
+            if data.alarms == "refuse":
+                mend = "find the line that is missing or added; --set data.alarms=warn trains all the same"
+                raise UserError(what, mend=mend)
+            tell(Notice(what, warning=True))
     return records
 
 
@@ -203,7 +227,10 @@ def _read_anew(folder: Path, data: DataConfig) -> list[CorpusRecord]:
     records: list[CorpusRecord] = []
     for role, words in (("train", data.train), ("valid", data.valid)):
         if words:
-            write_text_store(folder / f"{role}.text.arrow", _counted_pairs(words, role, data, records))
+            path, blank = folder / f"{role}.text.arrow", [array("Q") for _ in words]
+            of_role: list[CorpusRecord] = []
+            write_text_store(path, _counted_pairs(words, role, data, of_role, blank))
+            records += _with_alignment(TextStore(path), of_role, blank)
     records = [replace(record, stamp=before) for record, before in zip(records, stamps, strict=True)]
     _write_records(folder, data, records)
     return records
@@ -214,14 +241,21 @@ def _write_records(folder: Path, data: DataConfig, records: list[CorpusRecord]) 
     write_atomic(folder / "corpora.json", json.dumps(said).encode())
 
 
-def _counted_pairs(words: tuple[str, ...], role: str, data: DataConfig, records: list[CorpusRecord]) -> Iterator[Pair]:
-    """The pairs of all corpora with text on both sides; appends a record for each corpus when it ends."""
-    for word in words:
+def _counted_pairs(
+    words: tuple[str, ...], role: str, data: DataConfig, records: list[CorpusRecord], blank: list["array[int]"]
+) -> Iterator[Pair]:
+    """The pairs of all corpora with text on both sides.
+
+    When a corpus ends, its record is appended; by then ``blank`` has the places of its pairs with a blank side.
+    """
+    for word, dropped in zip(words, blank, strict=True):
         counts = CorpusCounts()
         digest = hashlib.sha256()
         for pair in read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors, counts=counts):
             _add(digest, pair)
-            if not (is_blank(pair.src) or is_blank(pair.tgt)):
+            if is_blank(pair.src) or is_blank(pair.tgt):
+                dropped.append(counts.pairs - 1)
+            else:
                 yield pair
         if counts.pairs == counts.blank:
             found = f"{counts.pairs:,} pairs, all blank on a side" if counts.pairs else "no pair"
@@ -229,6 +263,22 @@ def _counted_pairs(words: tuple[str, ...], role: str, data: DataConfig, records:
         records.append(
             CorpusRecord(word, role, counts.pairs, digest.hexdigest(), counts.blank, counts.invalid_utf8, counts.notes)
         )
+
+
+def _with_alignment(text: TextStore, records: list[CorpusRecord], blank: list["array[int]"]) -> Iterator[CorpusRecord]:
+    """The records with the first misaligned line of each corpus, if there is one."""
+    lengths = [text.lengths(side) for side in (0, 1)]
+    start = 0
+    for record, dropped in zip(records, blank, strict=True):
+        stop = start + record.pairs - record.dropped_empty
+        found = find_misalignment(lengths[0][start:stop], lengths[1][start:stop])
+        start = stop
+        if found is not None:
+            line = found.start
+            for place in dropped:  # in order
+                line += place <= line
+            record = replace(record, misaligned_line=line + 1, misaligned_by=found.lag)
+        yield record
 
 
 def _load_json(path: Path) -> dict[str, Any] | None:

@@ -13,20 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seq2seq.checkpoint import write_atomic
 from seq2seq.config import DataConfig
-from seq2seq.corpus import IdsStore, Pair, TextStore, write_ids_store
+from seq2seq.corpus import IdsStore, Pair, TextStore, text_hash, write_ids_store
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.training.corpora import CorpusRecord, Tell
+from seq2seq.training.overlap import Overlap, survey
+from seq2seq.training.progress import Notice
 from seq2seq.translation import n_sentences
 
-# Pairs are held out with this seed whatever the run's own: two runs on one corpus are validated on
-# the same pairs.
-_HELD_OUT_SEED = 20_170_612
-_MOST_HELD_OUT = 1000
 _BLOCK = 4096
 
 
@@ -38,13 +34,11 @@ class Prepared:
     ids: IdsStore
     valid: list[Pair]
     corpora: list[CorpusRecord]
-    held_out: int
-    """Pairs taken out of the training corpora for validation."""
+    overlap: Overlap
+    """Of training with validation pairs."""
     dropped_too_long: int
     dropped_nothing_left: int
     """Pairs of which normalisation left nothing on a side, as of control characters."""
-    dropped_held_out_source: int
-    """Training pairs whose source is that of a held-out pair."""
     respelt_targets: int
     """Targets to train on that normalisation changes, except for spaces: translations will be spelt so too."""
     n_tgt_tokens: int
@@ -69,9 +63,11 @@ class Prepared:
         drops = {
             "dropped_too_long": self.dropped_too_long,
             "dropped_nothing_left": self.dropped_nothing_left,
-            "held_out": self.held_out,
-            "dropped_held_out_source": self.dropped_held_out_source,
             "respelt_targets": self.respelt_targets,
+            "held_out": len(self.overlap.held_out),
+            "dropped_leaks": self.overlap.dropped_leaks,
+            "kept_leaks": self.overlap.kept_leaks,
+            "copies": self.overlap.copies,
             "kept": self.n_pairs,
         }
         return [*(asdict(c) for c in self.corpora), {"role": "train", "corpus": "all", **drops}]
@@ -100,32 +96,37 @@ def prepare(
         UserError: no pair is left (65), or the given tokenizer must not be used (66, 78).
     """
     text = TextStore(folder / "train.text.arrow")
-    held_out = _held_out(len(text), data)
-    valid = TextStore(folder / "valid.text.arrow").slice(0, None) if data.valid else text.take(held_out)
-    if not data.valid:
-        tell(f"{len(valid):,} pairs are held out for validation, the same ones each time")
-    # A translation memory repeats itself: what training has seen does not validate it.
-    held_out_sources = {pair.src for pair in valid} if not data.valid else set()
+    if len(text) < 2 and not data.valid:
+        raise UserError(
+            "one pair cannot be trained on and validated with",
+            mend="give more pairs, or validation pairs with --valid",
+        )
+    valid = TextStore(folder / "valid.text.arrow").slice(0, None) if data.valid else None
 
     key = {name: getattr(data, name) for name in ("tokenizer", "tokenizer_type", "normalization", "vocab_size")}
-    key |= {name: getattr(data, name) for name in ("tokenizer_sample", "max_length")}
+    key |= {name: getattr(data, name) for name in ("tokenizer_sample", "max_length", "leaks")}
     key["corpora"] = [record.sha256 for record in corpora]
     with suppress(OSError):  # told of where it is wanted
         key["tokenizer_sha256"] = data.tokenizer and hashlib.sha256(Path(data.tokenizer).read_bytes()).hexdigest()
     before = _encoded_before(folder, key, model)
     if before is not None:
         said, tokenizer, ids = before
+        overlap = Overlap(**said["overlap"])
+        valid = text.take(overlap.held_out) if valid is None else valid
     else:
-        tokenizer = _make_tokenizer(folder, text, set(held_out.tolist()), data, tell, may_grow, model)
-        names = ("too_long", "nothing_left", "held_out_source", "respelt", "tgt_tokens", "longest_src")
-        counts = dict.fromkeys(names, 0)
+        overlap = survey(text, valid, drop=data.leaks == "drop")
+        valid = text.take(overlap.held_out) if valid is None else valid
+        left_out = set(overlap.held_out)
+        tokenizer = _make_tokenizer(folder, text, left_out, data, tell, may_grow, model)
+        leaks = {text_hash(pair.src) for pair in valid} if overlap.dropped_leaks else set()
+        counts = dict.fromkeys(("too_long", "nothing_left", "respelt", "tgt_tokens", "longest_src"), 0)
         sentences: Counter[int] = Counter()
-        rows = _encoded(text, tokenizer, set(held_out.tolist()), held_out_sources, data, counts, sentences)
+        rows = _encoded(text, tokenizer, left_out, leaks, data, counts, sentences)
         write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
         if not data.tokenizer:  # as the run's configuration names it from now on
             key["vocab_size"] = max(data.vocab_size, tokenizer.n_pieces)
         said = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
-        said["max_src_sentences"] = usual_sentences(sentences)
+        said |= {"max_src_sentences": usual_sentences(sentences), "overlap": asdict(overlap)}
         write_atomic(folder / "prepared.json", json.dumps(said).encode())
         ids = IdsStore(folder / "train.ids.arrow")
     prepared = Prepared(
@@ -133,10 +134,9 @@ def prepare(
         ids=ids,
         valid=valid,
         corpora=corpora,
-        held_out=len(held_out),
+        overlap=overlap,
         dropped_too_long=said["too_long"],
         dropped_nothing_left=said["nothing_left"],
-        dropped_held_out_source=said["held_out_source"],
         respelt_targets=said["respelt"],
         n_tgt_tokens=said["tgt_tokens"],
         # Beyond what it has seen a model soon loses the thread; but one token more is no reason to cut.
@@ -145,36 +145,47 @@ def prepare(
     )
     _tell_what_is_dropped(prepared, data, tell)
     if not prepared.n_pairs:
+        too_long = prepared.dropped_too_long > prepared.dropped_nothing_left
         raise UserError(
-            f"no pair is left to train on: all {len(text):,} were held out or dropped",
-            mend="give more text, or raise data.max_length",
+            f"no pair is left to train on: of {len(text):,}, {_found(prepared, data)}",
+            mend="cut the text into sentences, or raise data.max_length"
+            if too_long
+            else "give text in letters, or --set data.normalization=identity",
         )
     return prepared
 
 
+def _found(prepared: Prepared, data: DataConfig) -> str:
+    """What became of the pairs that are not trained on."""
+    overlap = prepared.overlap
+    counts = {
+        "held out for validation": len(overlap.held_out),
+        f"longer than {data.max_length} tokens": prepared.dropped_too_long,
+        "empty after normalisation": prepared.dropped_nothing_left,
+        "dropped because their source stands among the validation pairs": overlap.dropped_leaks,
+    }
+    return ", ".join(f"{n:,} are {what}" for what, n in counts.items() if n)
+
+
 def _tell_what_is_dropped(prepared: Prepared, data: DataConfig, tell: Tell) -> None:
+    overlap = prepared.overlap
+    if overlap.held_out:
+        tell(f"{len(overlap.held_out):,} pairs are held out for validation, the same ones each time")
     if prepared.dropped_too_long:
         tell(f"{prepared.dropped_too_long:,} pairs dropped: a side is longer than {data.max_length} tokens")
     if prepared.dropped_nothing_left:
         tell(f"{prepared.dropped_nothing_left:,} pairs dropped: normalisation leaves nothing on a side")
-    if prepared.dropped_held_out_source:
-        tell(f"{prepared.dropped_held_out_source:,} pairs dropped: their source is held out for validation")
     if prepared.respelt_targets:
         rule = f"the rules of {data.tokenizer}" if data.tokenizer else f"data.normalization {data.normalization}"
         tell(f"{prepared.respelt_targets:,} targets are spelt otherwise after {rule}: so will translations be")
-
-
-def _held_out(n_pairs: int, data: DataConfig) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    """Which training pairs are kept for validation: none where ``--valid`` is given."""
-    if data.valid:
-        return np.empty(0, dtype=np.int64)
-    n = min(_MOST_HELD_OUT, max(1, n_pairs // 20))
-    if n_pairs < 2:
-        raise UserError(
-            "one pair cannot be trained on and validated with",
-            mend="give more pairs, or validation pairs with --valid",
-        )
-    return np.sort(np.random.default_rng(_HELD_OUT_SEED).choice(n_pairs, n, replace=False, shuffle=False))
+    if overlap.dropped_leaks:
+        tell(f"{overlap.dropped_leaks:,} pairs dropped: their source stands among the validation pairs")
+    if overlap.kept_leaks:
+        kept = f"{overlap.kept_leaks:,} training pairs have a source that stands among the validation pairs"
+        much = "; too few would remain without them, so all stay, and validation scores say little"
+        tell(Notice(kept + much, warning=True) if data.leaks == "drop" else f"{kept}, and stay (data.leaks = keep)")
+    if overlap.copies:
+        tell(f"{overlap.copies:,} training pairs are copies of others, and stay")
 
 
 def _make_tokenizer(
@@ -241,7 +252,7 @@ def _encoded(
     text: TextStore,
     tokenizer: Tokenizer,
     held_out: set[int],
-    held_out_sources: set[str],
+    leaks: set[int],
     data: DataConfig,
     counts: dict[str, int],
     sentences: "Counter[int]",
@@ -253,11 +264,9 @@ def _encoded(
         tgt_ids = tokenizer.encode([pair.tgt for pair in pairs])
         learnt = tokenizer.decode(tgt_ids)
         for i, (pair, src, tgt, spelt) in enumerate(zip(pairs, src_ids, tgt_ids, learnt, strict=True), start):
-            if i in held_out:
+            if i in held_out or (leaks and text_hash(pair.src) in leaks):
                 continue
-            if pair.src in held_out_sources:
-                counts["held_out_source"] += 1
-            elif not src or not tgt:
+            if not src or not tgt:
                 counts["nothing_left"] += 1
             elif max(len(src), len(tgt)) + 1 > data.max_length:
                 counts["too_long"] += 1

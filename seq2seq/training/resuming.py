@@ -19,6 +19,7 @@ _MAY_CHANGE = {
     "data.train",
     "data.valid",
     "data.encoding_errors",
+    "data.alarms",
     *(
         f"training.{name}"
         for name in (

@@ -201,7 +201,7 @@ def _prepared_run(
     request: Request, asked: RunConfig, device: torch.device, stop: StopSignal, began: float
 ) -> Generator[Progress, None, Run]:
     """All of a new run that comes before its training."""
-    told: list[str] = []
+    told: list[str | Notice] = []
     corpora = read_corpora(request.run / "prepared", asked.data, told.append)
     yield from _drain(told)
     n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
@@ -279,7 +279,7 @@ def _resume(
         shed(request.run, config.training.keep_checkpoints, state.update)
         yield finished_already(manifest)
         return
-    told: list[str] = []
+    told: list[str | Notice] = []
     folder = request.run / "prepared"
     corpora = read_corpora(folder, config.data, told.append, expected=state.corpora)
     prepared = prepare(folder, config.data, corpora, told.append, model=_own_tokenizer(request.run, manifest))
@@ -308,7 +308,8 @@ def _own_tokenizer(folder: Path, manifest: Manifest | None) -> bytes | None:
     return None if manifest is None else read_file(folder, manifest, "tokenizer.model")
 
 
-def _drain(told: list[str]) -> Iterator[Notice]:
+def _drain(told: list[str | Notice]) -> Iterator[Notice]:
     """Pass on what was told."""
     while told:
-        yield Notice(told.pop(0))
+        first = told.pop(0)
+        yield first if isinstance(first, Notice) else Notice(first)

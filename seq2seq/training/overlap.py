@@ -1,0 +1,114 @@
+"""What training and validation pairs have in common: which pairs are held out, leaks, and copies.
+
+Texts are compared by 64-bit hashes, 16 bytes a pair while copies are counted and 8 afterwards.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seq2seq.corpus import Pair, TextStore, text_hash
+
+Hashes = npt.NDArray[np.int64]
+
+# Pairs are held out with this seed whatever the run's own: two runs on one corpus are validated on
+# the same pairs.
+_SEED = 20_170_612
+_MAX_BLOCK = 20
+_COMPARED = 1 << 20
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How the training corpora overlap with themselves and with the validation pairs."""
+
+    held_out: list[int]
+    """Rows of the training text that are kept for validation; none if there are validation corpora."""
+    dropped_leaks: int
+    """Other training pairs whose source stands among the validation pairs, if they leave training."""
+    kept_leaks: int
+    """The same, if they stay."""
+    copies: int
+    """Training pairs that equal an earlier one."""
+
+
+def survey(text: TextStore, valid: list[Pair] | None, *, drop: bool) -> Overlap:
+    """Count copies and leaks; without validation pairs, choose those to hold out.
+
+    Args:
+        text: training pairs, two or more if ``valid`` is None.
+        valid: the validation pairs; None: hold some out.
+        drop: leaks leave training, unless fewer than half of the pairs would remain.
+    """
+    sources, copies = _hashes(text)
+    rows = [] if valid is not None else held_out_rows(text, sources)
+    validated = {text_hash(pair.src) for pair in (text.take(rows) if valid is None else valid)}
+    leaks = int(_occurrences(sources, np.array([*validated], np.int64)).sum()) - len(rows)
+    dropped = leaks if drop and leaks <= (len(text) - len(rows)) / 2 else 0
+    return Overlap(rows, dropped, leaks - dropped, copies)
+
+
+def n_held_out(n_pairs: int) -> int:
+    """How many pairs are held out: a tenth, but a fifth or 100 of a few, and 1,000 of many."""
+    return max(1, min(1000, max(n_pairs // 10, min(100, n_pairs // 5))))
+
+
+def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
+    """Rows to hold out, the same ones each time, of sources that occur once, or else least often.
+
+    They come in blocks of neighbours, as neighbours resemble each other: a document that is half held out leaks.
+
+    Args:
+        text: the training pairs.
+        sources: the hashes of their sources, sorted.
+    """
+    wanted = n_held_out(len(text))
+    level, of_level = _rarest(sources, wanted)
+    left = of_level
+    size = min(_MAX_BLOCK, max(1, wanted // 10))
+    blocks = np.random.default_rng(_SEED).permutation(-(-len(text) // size))
+    rows: list[int] = []
+    chosen: set[int] = set()  # of the sources that come ``level`` times: whole ones, so that others lose nothing
+    for block in blocks:
+        start = int(block) * size
+        hashes = [text_hash(pair.src) for pair in text.slice(start, start + size)]
+        for row, (source, n) in enumerate(zip(hashes, _occurrences(sources, np.array(hashes)), strict=True), start):
+            if n == level and len(chosen) * level < of_level:
+                chosen.add(source)
+            if n < level:
+                rows.append(row)
+            elif source in chosen and left:
+                rows.append(row)
+                left -= 1
+        if len(rows) == wanted:
+            break
+    return sorted(rows)
+
+
+def _rarest(sources: Hashes, wanted: int) -> tuple[int, int]:
+    """How often a source that is held out may occur, and how many rows are held out of sources that occur so often."""
+    is_first = np.append(True, sources[1:] != sources[:-1])
+    if np.count_nonzero(is_first & np.append(is_first[1:], True)) >= wanted:
+        return 1, wanted
+    n_rows = np.diff(np.append(np.flatnonzero(is_first), len(sources)))  # of each source
+    n_rows.sort()
+    upto = np.cumsum(n_rows)
+    level = int(n_rows[np.searchsorted(upto, wanted)])
+    return level, wanted - int(n_rows[n_rows < level].sum())
+
+
+def _hashes(text: TextStore) -> tuple[Hashes, int]:
+    """The hashes of all sources, sorted, and how many pairs are copies of others."""
+    sources, pairs = text.hashes(0), text.hashes(1)
+    pairs *= 6_364_136_223_846_793_005  # odd, so that no two hashes become one; what overflows is lost
+    pairs += sources
+    pairs.sort()
+    sources.sort()
+    starts = range(0, len(pairs) - 1, _COMPARED)
+    return sources, sum(int((pairs[i + 1 :][:_COMPARED] == pairs[i:-1][:_COMPARED]).sum()) for i in starts)
+
+
+def _occurrences(in_order: Hashes, hashes: "npt.NDArray[Any]") -> "npt.NDArray[np.int64]":
+    return np.searchsorted(in_order, hashes, side="right") - np.searchsorted(in_order, hashes, side="left")
