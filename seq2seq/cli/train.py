@@ -18,9 +18,7 @@ def train_command(
     train: Annotated[
         list[str] | None,
         typer.Option(
-            "--train",
-            metavar="CORPUS",
-            help="Prefix of two files, SOURCE,TARGET, .tsv, .csv, .jsonl or hf:NAME; may be given several times.",
+            "--train", metavar="CORPUS", help="Prefix, SRC,TGT, .tsv, .csv, .jsonl or hf:NAME; may be repeated."
         ),
     ] = None,
     valid: Annotated[
