@@ -1,6 +1,7 @@
 """The loader: every pair once an epoch, the same each time, divided anew where that is asked for."""
 
 import io
+import math
 import subprocess
 import sys
 import threading
@@ -103,7 +104,7 @@ def test_updates_hold_the_same_pairs_however_they_are_divided(ids, tokenizer):
 
 def test_pairs_of_an_update_lie_by_their_new_lengths(ids, tokenizer):
     for portion in epoch_of(loader(ids, tokenizer, 0.2), 0):
-        lengths = [(len(tgt), len(src)) for src, tgt in zip(portion.src, portion.tgt, strict=True)]
+        lengths = [max(len(src), len(tgt)) for src, tgt in zip(portion.src, portion.tgt, strict=True)]
         assert lengths == sorted(lengths)
 
 
@@ -211,3 +212,19 @@ def test_parts_of_a_portion_hold_all_of_it(most):
     for part in parts:
         longest = max(map(len, [*part.src, *part.tgt])) + 1
         assert len(part) == 1 or longest * len(part) <= most
+
+
+@pytest.mark.parametrize("saved", [1, 20, 100, math.inf])
+def test_parts_are_divided_again_where_that_saves_padding(saved):
+    """For text divided at random, whose pairs are put together by other lengths."""
+    lengths = sorted(np.random.default_rng(0).integers(1, 60, 80).tolist())
+    whole = Portion([[4] * n for n in lengths], [[4] * max(1, n - 3) for n in lengths])
+    parts = list(whole.parts(most=10_000, saved=saved))
+    assert [row for part in parts for row in part.src] == whole.src
+    assert [row for part in parts for row in part.tgt] == whole.tgt
+
+    def padded(portions):
+        return sum(len(portion) * (1 + max(map(len, portion.src))) for portion in portions)
+
+    assert padded(parts) + (len(parts) - 1) * (saved if len(parts) > 1 else 0) <= padded([whole])
+    assert (len(parts) == 1) == (saved == math.inf)
