@@ -36,8 +36,8 @@ def ids(tmp_path, tokenizer):
     return IdsStore(tmp_path / "ids.arrow")
 
 
-def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256):
-    training = TrainingConfig(batch_tokens=300, seed=seed)
+def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256, batch_tokens=300):
+    training = TrainingConfig(batch_tokens=batch_tokens, seed=seed)
     return Loader(
         ids, tokenizer, RunConfig(data=DataConfig(subword_sampling=alpha, max_length=max_length), training=training)
     )
@@ -75,7 +75,8 @@ def test_an_epoch_is_taken_up_in_the_middle(ids, tokenizer, alpha):
     for done in (0, 1, len(whole) - 1):
         assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, done)) == whole[done:]
     following = listed(epoch_of(loader(ids, tokenizer, alpha), 4))
-    assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, len(whole))) == following
+    for more in (0, 2):
+        assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, len(whole) + more)) == following[more:]
     endless = loader(ids, tokenizer, alpha).updates(3)
     assert listed(portion for portion, *_ in islice(endless, len(whole) + 5)) == whole + following[:5]
     endless.close()
@@ -100,6 +101,14 @@ def test_updates_hold_the_same_pairs_however_they_are_divided(ids, tokenizer):
         for alpha in (0.0, 0.5, 0.1)
     )
     assert likeliest == some == many
+
+
+def test_a_pair_has_the_same_pieces_in_whatever_update_it_comes(ids, tokenizer):
+    small, large = (
+        sorted(pair for part in listed(epoch_of(loader(ids, tokenizer, 0.3, batch_tokens=n), 0)) for pair in part)
+        for n in (300, 700)
+    )
+    assert small == large
 
 
 def test_pairs_of_an_update_lie_by_their_new_lengths(ids, tokenizer):
