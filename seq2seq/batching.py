@@ -159,6 +159,24 @@ def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, mos
         yield rows[start:end]
 
 
+def less_padded(rows: Rows, lengths: NDArray[np.int64], *, saved: float) -> Iterator[Rows]:
+    """Divide rows further where each cut saves so many padded tokens.
+
+    Args:
+        rows: by their length, ascending. [R]
+        lengths: of the padded side, EOS included, by row.
+        saved: at least.
+    """
+    longest = lengths[rows]
+    savings = np.arange(1, len(rows)) * (longest[-1] - longest[:-1])
+    if not len(savings) or savings.max() < saved:
+        yield rows
+        return
+    cut = int(savings.argmax()) + 1
+    yield from less_padded(rows[:cut], lengths, saved=saved)
+    yield from less_padded(rows[cut:], lengths, saved=saved)
+
+
 def _cuts(lengths: NDArray[np.int64], most: int) -> list[int]:
     """Where parts begin and end whose rows times the longest are ``most`` at most."""
     cuts, longest = [0], 0

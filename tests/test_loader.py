@@ -1,6 +1,7 @@
 """The loader: every pair once an epoch, the same each time, divided anew where that is asked for."""
 
 import io
+import math
 import subprocess
 import sys
 import threading
@@ -35,8 +36,8 @@ def ids(tmp_path, tokenizer):
     return IdsStore(tmp_path / "ids.arrow")
 
 
-def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256):
-    training = TrainingConfig(batch_tokens=300, seed=seed)
+def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256, batch_tokens=300):
+    training = TrainingConfig(batch_tokens=batch_tokens, seed=seed)
     return Loader(
         ids, tokenizer, RunConfig(data=DataConfig(subword_sampling=alpha, max_length=max_length), training=training)
     )
@@ -74,7 +75,8 @@ def test_an_epoch_is_taken_up_in_the_middle(ids, tokenizer, alpha):
     for done in (0, 1, len(whole) - 1):
         assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, done)) == whole[done:]
     following = listed(epoch_of(loader(ids, tokenizer, alpha), 4))
-    assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, len(whole))) == following
+    for more in (0, 2):
+        assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, len(whole) + more)) == following[more:]
     endless = loader(ids, tokenizer, alpha).updates(3)
     assert listed(portion for portion, *_ in islice(endless, len(whole) + 5)) == whole + following[:5]
     endless.close()
@@ -101,9 +103,17 @@ def test_updates_hold_the_same_pairs_however_they_are_divided(ids, tokenizer):
     assert likeliest == some == many
 
 
+def test_a_pair_has_the_same_pieces_in_whatever_update_it_comes(ids, tokenizer):
+    small, large = (
+        sorted(pair for part in listed(epoch_of(loader(ids, tokenizer, 0.3, batch_tokens=n), 0)) for pair in part)
+        for n in (300, 700)
+    )
+    assert small == large
+
+
 def test_pairs_of_an_update_lie_by_their_new_lengths(ids, tokenizer):
     for portion in epoch_of(loader(ids, tokenizer, 0.2), 0):
-        lengths = [(len(tgt), len(src)) for src, tgt in zip(portion.src, portion.tgt, strict=True)]
+        lengths = [max(len(src), len(tgt)) for src, tgt in zip(portion.src, portion.tgt, strict=True)]
         assert lengths == sorted(lengths)
 
 
@@ -211,3 +221,19 @@ def test_parts_of_a_portion_hold_all_of_it(most):
     for part in parts:
         longest = max(map(len, [*part.src, *part.tgt])) + 1
         assert len(part) == 1 or longest * len(part) <= most
+
+
+@pytest.mark.parametrize("saved", [1, 20, 100, math.inf])
+def test_parts_are_divided_again_where_that_saves_padding(saved):
+    """For text divided at random, whose pairs are put together by other lengths."""
+    lengths = sorted(np.random.default_rng(0).integers(1, 60, 80).tolist())
+    whole = Portion([[4] * n for n in lengths], [[4] * max(1, n - 3) for n in lengths])
+    parts = list(whole.parts(most=10_000, saved=saved))
+    assert [row for part in parts for row in part.src] == whole.src
+    assert [row for part in parts for row in part.tgt] == whole.tgt
+
+    def padded(portions):
+        return sum(len(portion) * (1 + max(map(len, portion.src))) for portion in portions)
+
+    assert padded(parts) + (len(parts) - 1) * (saved if len(parts) > 1 else 0) <= padded([whole])
+    assert (len(parts) == 1) == (saved == math.inf)

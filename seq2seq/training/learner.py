@@ -29,6 +29,9 @@ from seq2seq.translation import is_out_of_memory, pick_precision
 _MICRO_BATCH_TOKENS = {"cpu": 3072, "small GPU": 16_384, "GPU": 32_768}
 """What a CPU writes in one pass should still be near when the way back reads it. A GPU has to be asked for as much in a
 short pass as in a long one, which takes longer than the work of a short one."""
+_WORTH_A_PASS = 100
+"""Padded tokens of a side that take a CPU longer than another pass does; only text that was divided at random has as
+many, since its pairs are put together by other lengths."""
 _SMALL_GPU = 32 << 30
 """Bytes of memory, fewer than which a GPU is a small one."""
 
@@ -143,6 +146,8 @@ class Learner:
         """Number, loss and norm of the gradient of the last update, until it is known whether they are finite."""
         self.micro_batch_tokens = self.training.micro_batch_tokens or _micro_batch_tokens(device)
         """Lowered where memory runs out, and remembered: sums in other portions round otherwise."""
+        is_ragged = bool(config.data.subword_sampling) and device.type == "cpu"
+        self._worth_a_pass = _WORTH_A_PASS if is_ragged else math.inf
 
     def update(self, portion: Portion, number: int) -> Learned:
         """Make the ``number``-th update, counted from 1, from some pairs.
@@ -230,7 +235,8 @@ class Learner:
         return sum(learned[1:], learned[0])
 
     def _passes(self, share: Portion) -> list[Portion]:
-        return list(share.parts(most=max(1, self.micro_batch_tokens // self.n_masks)))
+        most = max(1, self.micro_batch_tokens // self.n_masks)
+        return list(share.parts(most=most, saved=self._worth_a_pass / self.n_masks))
 
     def _learn(self, task: _Task) -> Learned:
         learned = Learned(0.0, 0, 0, 0)

@@ -1,5 +1,6 @@
 """What each update learns from: pairs as the store has their ids, or their text divided anew."""
 
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.batching import Ids, Rows, epoch_pools, micro_batches
+from seq2seq.batching import Ids, Rows, epoch_pools, less_padded, micro_batches
 from seq2seq.config import RunConfig
 from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import Sampler, Tokenizer, row_keys
@@ -34,11 +35,17 @@ class Portion:
         """Target tokens, EOS included."""
         return sum(map(len, self.tgt)) + len(self.tgt)
 
-    def parts(self, *, most: int) -> "Iterator[Portion]":
-        """The same in parts whose padded side holds at most ``most`` tokens, one pair at least."""
+    def parts(self, *, most: int, saved: float = math.inf) -> "Iterator[Portion]":
+        """The same in parts whose padded side holds at most ``most`` tokens, one pair at least.
+
+        Args:
+            most: padded tokens of a side.
+            saved: padded tokens of a side, for which it is worth while to make another part.
+        """
         src, tgt = (np.fromiter(map(len, side), np.int32, len(self)) for side in (self.src, self.tgt))
-        for part in micro_batches(np.arange(len(self), dtype=np.uint32), src, tgt, most=most):
-            yield Portion([self.src[i] for i in part], [self.tgt[i] for i in part])
+        for rows in micro_batches(np.arange(len(self), dtype=np.uint32), src, tgt, most=most):
+            for part in less_padded(rows, np.maximum(src, tgt).astype(np.int64) + 1, saved=saved):
+                yield Portion([self.src[i] for i in part], [self.tgt[i] for i in part])
 
     def shares(self, n: int) -> "list[Portion]":
         """Every n-th pair each, so that they have like lengths; fewer shares where there are not as many pairs."""
@@ -130,8 +137,8 @@ class Loader:
         portions, start = [], 0
         for update in block:
             pairs = zip(src[start : start + len(update.rows)], tgt[start : start + len(update.rows)], strict=True)
-            # By length again, for as little padding as there can be.
-            by_length = sorted(pairs, key=lambda pair: (len(pair[1]), len(pair[0])))
+            # By length again: an update holds pairs of one stored length, and these differ now.
+            by_length = sorted(pairs, key=lambda pair: max(map(len, pair)))
             portions.append((Portion(*zip(*by_length, strict=True)), *update.then))
             start += len(update.rows)
         return portions
