@@ -118,8 +118,7 @@ def test_what_nobody_has_put_into_words(cli, monkeypatch, error, code, says):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v binds on Linux alone")
 def test_too_little_memory_to_begin():
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (300 << 20,) * 2)"
-    program = f"{limit}\nfrom seq2seq.cli import main; main()"
+    program = "import resource as r; r.setrlimit(r.RLIMIT_AS, (300 << 20,) * 2)\nfrom seq2seq.cli import main; main()"
     ran = subprocess.run([sys.executable, "-c", program, "translate", "run"], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (ExitCode.TRY_LATER, "")
     assert ran.stderr.startswith("error: memory ran out; ")
