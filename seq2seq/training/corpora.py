@@ -107,7 +107,7 @@ def read_corpora(
                 record.corpus, parse_langs(data.langs), record.misaligned_line, record.misaligned_by
             )
             if data.alarms == "refuse":
-                mend = "find the line that is missing or added; --set data.alarms=warn trains all the same"
+                mend = "look for missing or added lines, or another order; --set data.alarms=warn trains all the same"
                 raise UserError(what, mend=mend)
             tell(Notice(what, warning=True))
     return records
