@@ -158,12 +158,12 @@ _NAMES = {
 }  # fmt: skip
 _CODE_OF = {spelling: code for code, row in _NAMES.items() for spelling in row.partition("|")[0].split()}
 _CODE_OF_NAME = {name.casefold(): code for code, row in _NAMES.items() for name in row.split("|")[1:]}
-_CODE = re.compile(r"[A-Za-z]{2,3}([-_ ][A-Za-z0-9]{2,8})*")
+_HEADER_CODE = re.compile(r"[A-Za-z]{2,3}([-_ ][A-Za-z0-9]{2,8})*")
 
 
 def code_of(text: str) -> str | None:
     """The language that a text is a code of: ``deu_Latn`` and ``de-AT`` are ``de``, ``quc`` is ``quc``; else None."""
-    if not _CODE.fullmatch(text):
+    if not _HEADER_CODE.fullmatch(text):
         return None
     language = re.split("[-_ ]", text)[0].lower()
     return _CODE_OF.get(language, language)

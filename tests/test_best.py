@@ -32,7 +32,9 @@ def choose(langs, targets, *, best_metric=None, max_length=256):
     """The metric, the signature of BLEU and the notices for these validation targets."""
     data, training = {"langs": langs, "max_length": max_length}, {"best_metric": best_metric}
     config = build({"data": data, "training": training}, where="here")
-    prepared = SimpleNamespace(valid=[Pair("x", tgt) for tgt in targets], tokenizer=OneToken(), max_src_length=256)
+    prepared = SimpleNamespace(
+        valid=[Pair("x", tgt) for tgt in targets], tokenizer=OneToken(), max_src_length=256, max_src_sentences=1
+    )
     config, validation, notices = choose_best_metric(config, prepared)
     return config.training.best_metric, validation.signatures()["bleu"], [notice.text for notice in notices]
 

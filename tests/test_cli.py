@@ -373,8 +373,8 @@ class TestTranslate:
         assert (lines[0], lines[10], lines[14]) == (b"c b a", b"b a", b"a b")
         assert [i for i, line in enumerate(lines) if not line.strip()][:2] == [1, 2]
         assert lines[13].strip() == b""
-        assert "line 10 has 26 tokens" in outcome.err  # too long: translated in segments
-        assert "3 lines were translated in segments" in outcome.err
+        assert "line 6 has 12 tokens" in outcome.err  # too long: translated in segments
+        assert "5 lines were translated in segments" in outcome.err
         assert "1 lines held bytes that are not UTF-8" in outcome.err
 
     @pytest.mark.parametrize("n", [1, 60])
@@ -847,7 +847,8 @@ class TestEval:
     def test_what_is_left_out_or_says_little_is_said(self, cli, tmp_path):
         (tmp_path / "hyp").write_bytes("เปิดไฟล์\nx\n\n".encode())
         (tmp_path / "ref.th").write_bytes("เปิดไฟล์\n \nปิด".encode() + b"\xff\n")
-        outcome = cli("eval", "--hyp", tmp_path / "hyp", tmp_path / "ref.th", "--json")
+        files = ("--hyp", tmp_path / "hyp", tmp_path / "ref.th")
+        outcome = cli("eval", *files, "--json", "--encoding-errors", "replace")
         (result,) = json.loads(outcome.out)["corpora"]
         assert (result["sentences"], result["dropped_empty"], result["invalid_utf8"]) == (2, 1, 1)
         assert "TER says little" in outcome.err

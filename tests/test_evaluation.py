@@ -275,7 +275,7 @@ def test_a_run_says_how_its_corpora_are_read(reverser, tmp_path):
     (tmp_path / "c.ba").write_text("b a\nc a\n")
     run = shutil.copytree(reverser, tmp_path / "run")
     manifest = read_manifest(run)
-    config = read_file(run, manifest, "config.toml").replace(b'"refuse"', b'"replace"')
+    config = read_file(run, manifest, "config.toml").replace(b'errors = "refuse"', b'errors = "replace"')
     with pytest.raises(UserError, match="not UTF-8"):
         score_run(run, [str(tmp_path / "c")], ["chrf"], device="cpu")
     commit(run, manifest, {"config-next.toml": config}, manifest.files.keys() - {"config.toml"})

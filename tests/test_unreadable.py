@@ -119,5 +119,5 @@ def test_a_file_that_may_not_be_seen(here, monkeypatch):
 
     monkeypatch.setattr(Path, "stat", refuse)
     assert refusal_of("closed/train", code=ExitCode.NO_INPUT).startswith(
-        "closed/train cannot be read: Permission denied"
+        "closed/train.de cannot be read: Permission denied"
     )

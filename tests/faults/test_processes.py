@@ -472,7 +472,7 @@ class TestProgress:
     @pytest.fixture
     def plain(self, command) -> bytes:
         ran = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
-        assert re.fullmatch(rb"warning: line 3001 has .*\n", ran.stderr)  # no progress off a terminal so soon
+        assert re.fullmatch(rb"warning: line 3,001 has .*\n", ran.stderr)  # no progress off a terminal so soon
         return ran.stdout
 
     def test_a_terminal_gets_a_bar_and_the_data_none_of_it(self, command, plain, tmp_path):
@@ -483,7 +483,7 @@ class TestProgress:
         assert re.search(r"3,001 lines, 100%, [\d.,]+ lines/s, eta 0:00:00", shown)
         assert "\x1b[3" in shown  # colours
         # A warning stands on a line of its own, and the bar is wiped out at the end.
-        assert re.search(r"\x1b\[2K(\x1b\[\d*m)*warning:(\x1b\[\d*m)* line 3001 has [^\r\n]* parts\r\n", shown)
+        assert re.search(r"\x1b\[2K(\x1b\[\d*m)*warning:(\x1b\[\d*m)* line 3,001 has [^\r\n]* segments\r\n", shown)
         assert shown.endswith("\x1b[2K")
 
     @pytest.mark.slow
