@@ -100,8 +100,7 @@ def find_misalignment(
 
     windows = np.flatnonzero(varied & (medians.min(axis=1) >= np.log1p(_MIN_SENTENCE)))
     apart = None
-    evidence = np.where(own[windows] > -0.4, np.clip((0.15 - own[windows]) / _SE, -2, 2), -2)
-    found = _first_rise(evidence, _UNRELATED)
+    found = _first_rise(np.clip((0.15 - own[windows]) / _SE, -2, 2), _UNRELATED)
     if found is not None and found[1] - found[0] > 0.1 * len(windows):
         # Text in buckets by the length of both sides has opposed lengths in each; but its windows differ.
         shares = [medians[:, i].var() / np.log1p(side, dtype=np.float32).var() for i, side in enumerate((src, tgt))]
