@@ -340,6 +340,14 @@ def test_other_limits_go_on_with_the_run(tmp_path, corpora, whole):
     assert load_checkpoint(run).update == 30
 
 
+def test_doubts_about_corpora_may_be_put_aside_later(tmp_path, corpora, whole):
+    run = whole().copied_to(tmp_path / "run")
+    changed: Layer = {"data": {"alarms": "warn"}}
+    assert list(train(request(run, corpora, changed)))[-1].already
+    with pytest.raises(UserError, match=r"data.leaks: drop -> keep"):
+        list(train(request(run, corpora, {"data": {"leaks": "keep"}})))
+
+
 def test_any_other_change_is_refused_with_the_difference(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     with pytest.raises(UserError, match=r"model.dropout: 0.3 -> 0.1") as caught:

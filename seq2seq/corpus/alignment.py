@@ -35,6 +35,8 @@ _SHIFTED: Final = 7.0
 """Sum of evidence that proves a shift, in standard errors: three clear windows in a row have it."""
 _UNRELATED: Final = 15.0
 """Sum of evidence that proves unrelated sides: about 750 pairs have it."""
+_MAX_SHARE: Final = 0.2
+"""Share of the variance of log-lengths that lies between windows: 0.02 to 0.06 in text that is not sorted by length."""
 _CHUNK: Final = 1000 * _WINDOW
 """Pairs looked at together, so that memory does not grow with the corpus."""
 
@@ -84,7 +86,7 @@ def find_misalignment(
         return None
     starts = range(0, len(src) // _WINDOW * _WINDOW, _CHUNK)
     parts = [_correlations(src[i : i + _CHUNK], tgt[i : i + _CHUNK]) for i in starts]
-    own, others, varied, long = (np.concatenate(part) for part in zip(*parts, strict=True))
+    own, others, varied, medians = (np.concatenate(part) for part in zip(*parts, strict=True))
 
     windows = np.flatnonzero(varied)
     shifts = []
@@ -96,26 +98,25 @@ def find_misalignment(
             shifts.append(Misalignment(int(windows[found[0]]) * _WINDOW, lag))
     shift = min(shifts, key=lambda m: m.start, default=None)
 
-    windows = np.flatnonzero(varied & long)
+    windows = np.flatnonzero(varied & (medians.min(axis=1) >= np.log1p(_MIN_SENTENCE)))
     apart = None
-    evidence = np.where(own[windows] > -0.4, np.clip((0.15 - own[windows]) / _SE, -2, 2), -2)
-    found = _first_rise(evidence, _UNRELATED)
+    found = _first_rise(np.clip((0.15 - own[windows]) / _SE, -2, 2), _UNRELATED)
     if found is not None and found[1] - found[0] > 0.1 * len(windows):
-        start, stop = (int(windows[i]) * _WINDOW for i in found)
-        logs = [np.log1p(lengths[start:stop]) for lengths in (src, tgt)]
-        if abs(np.corrcoef(logs[0], logs[1])[0, 1]) < 0.25:  # in text sorted by length, windows alone mislead
-            apart = Misalignment(start, None)
+        # Text in buckets by the length of both sides has opposed lengths in each; but its windows differ.
+        shares = [medians[:, i].var() / np.log1p(side, dtype=np.float32).var() for i, side in enumerate((src, tgt))]
+        if max(shares) < _MAX_SHARE:
+            apart = Misalignment(int(windows[found[0]]) * _WINDOW, None)
 
     first = apart if shift is None or (apart and apart.start + 10 * _WINDOW < shift.start) else shift
     return None if first is None or _repeats(src[first.start :]) else first
 
 
-def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, Floats, Flags, Flags]:
+def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, Floats, Flags, Floats]:
     """How lengths correlate in each window, as Fisher's z.
 
     Returns:
         With those of their own translations [G], with those of neighbours [G, lags], whether they vary enough for a
-        verdict [G], and whether they are those of sentences [G].
+        verdict [G], and the median log-lengths of both sides [G, 2].
     """
     (src, src_spread, src_median), (tgt, tgt_spread, tgt_median) = map(_residuals, (src_lengths, tgt_lengths))
     padded = np.pad(tgt.ravel(), _MAX_LAG)
@@ -130,8 +131,8 @@ def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, F
         return z
 
     varied: Flags = np.minimum(src_spread, tgt_spread) >= _MIN_SPREAD
-    long: Flags = np.minimum(src_median, tgt_median) >= np.log1p(_MIN_SENTENCE)
-    return at(0), np.stack([at(lag) for lag in _LAGS], axis=1), varied, long
+    others = np.stack([at(lag) for lag in _LAGS], axis=1)
+    return at(0), others, varied, np.stack([src_median, tgt_median], axis=1)
 
 
 def _residuals(lengths: Lengths) -> tuple[Floats, Floats, Floats]:
