@@ -45,6 +45,7 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
                 "corpus": result.corpus,
                 "sentences": result.sentences,
                 "seconds": result.seconds,
+                "invalid_utf8": result.invalid_utf8,
                 "metrics": {
                     name: {"score": score.value, "signature": score.signature} for name, score in result.scores.items()
                 },
