@@ -839,6 +839,7 @@ class TestEval:
         first, second = json.loads(outcome.out)["corpora"]
         assert (first["corpus"], first["sentences"], second["sentences"]) == (corpus, 60, 10)
         assert first["seconds"] > 0
+        assert first["invalid_utf8"] == 0
         assert list(first["metrics"]) == ["bleu", "chrf"]
         assert first["metrics"]["bleu"]["score"] > 99
         assert first["metrics"]["bleu"]["signature"].startswith("nrefs:1|")
