@@ -47,8 +47,7 @@ def train_command(
     ] = None,
 ) -> None:
     """Train a translator on parallel text; the same command again goes on where it stopped."""
-    if config is not None:
-        refuse_overwriting(run, [config])
+    refuse_overwriting(run, [config] if config else [])
     layers = training_layers(
         config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict,
         max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],
