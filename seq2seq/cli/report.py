@@ -36,7 +36,8 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
         if result.invalid_utf8:
             print_warning(f"{result.corpus}: {result.invalid_utf8:,} lines held bytes that are not UTF-8")
         if result.segments is not None and result.segments.first:
-            print_warning(f"{result.corpus}: {result.segments.total()}")
+            only = result.segments.too_long + result.segments.several_sentences == 1
+            print_warning(f"{result.corpus}: {result.segments.first if only else result.segments.total()}")
         if result.dropped_empty:
             print_warning(f"{result.corpus}: {result.dropped_empty:,} pairs dropped for a blank side")
         for text in result.warnings:

@@ -8,13 +8,13 @@ from seq2seq.languages import code_of, code_of_name
 
 _SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("original", "translation"))
 """What people head source and target with if they do not name the languages."""
-_SAYS_NOTHING = re.compile(r"\b(text|sentences?|segment|string)\b|\([^()]*\)")
-"""Of a column's name: ``source text``, ``sentence deu Latn``, ``English (US)``."""
+_SAYS_NOTHING = re.compile(r"(?<![^\W_])(text|sentences?|segment|string)(?![^\W_])|\([^()]*\)")
+"""Of a column's name: ``source text``, ``sentence_deu_Latn``, ``English (US)``."""
 
 
 def _plain(name: str) -> str:
-    """What is left of a column's name without what says nothing: ``sentence_deu_Latn`` is ``deu latn``."""
-    return " ".join(_SAYS_NOTHING.sub(" ", re.sub("[_-]", " ", name.casefold())).split())
+    """What is left of a column's name without what says nothing: ``sentence_deu_Latn`` is ``deu_latn``."""
+    return " ".join(_SAYS_NOTHING.sub(" ", name.casefold()).split()).strip("_- ")
 
 
 def find_columns(names: list[str], langs: tuple[str, str]) -> tuple[int, int] | None:

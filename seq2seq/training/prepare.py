@@ -45,7 +45,7 @@ class Prepared:
     """Target tokens to train on, EOS included."""
     max_src_length: int
     """Longest source to ask the model for, in tokens, EOS included: a little more than it was shown."""
-    max_src_sentences: int | None = None
+    max_src_sentences: int
     """Most sentences to ask it for at once; None: prepared by a version that did not count them."""
 
     @property
@@ -141,7 +141,7 @@ def prepare(
         n_tgt_tokens=said["tgt_tokens"],
         # Beyond what it has seen a model soon loses the thread; but one token more is no reason to cut.
         max_src_length=min(data.max_length, said["longest_src"] * 5 // 4),
-        max_src_sentences=said.get("max_src_sentences"),
+        max_src_sentences=said["max_src_sentences"],
     )
     _tell_what_is_dropped(prepared, data, tell)
     if not prepared.n_pairs:
