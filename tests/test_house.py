@@ -158,7 +158,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 def test_no_text_sends_anyone_to_another_project():
     """The name ``seq2seq`` on the package index is somebody else's, and ours is not there: pip gets a folder."""
     asked = re.compile(r"(pip3?|pipx|uv pip|uv tool) (install|run)\b[^\n]*?[\s'\"]seq2seq\b")
-    texts = [*files(), *(ROOT / name for name in ("README.md", "CHANGELOG.md", "Makefile", "constraints.txt", "data/README.md"))]
+    texts = [
+        *files(),
+        *(ROOT / name for name in ("README.md", "CHANGELOG.md", "Makefile", "constraints.txt", "data/README.md")),
+    ]
     texts += ROOT.glob("data/recipes/*")
     offenders = [f"{path}: {found[0]}" for path in texts for found in asked.finditer(path.read_text(encoding="utf-8"))]
     assert not offenders
