@@ -160,12 +160,12 @@ def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, mos
 
 
 def less_padded(rows: Rows, lengths: NDArray[np.int64], *, saved: float) -> Iterator[Rows]:
-    """Divide rows further where each cut saves so many padded tokens.
+    """Divide rows further if each cut saves so many padded tokens.
 
     Args:
         rows: by their length, ascending. [R]
         lengths: of the padded side, EOS included, by row.
-        saved: at least.
+        saved: minimum of padded tokens that a cut saves.
     """
     longest = lengths[rows]
     savings = np.arange(1, len(rows)) * (longest[-1] - longest[:-1])

@@ -1,4 +1,4 @@
-"""The one exception of this project that a user sees, and the exit codes.
+"""The one exception of this project that a user sees, the exit codes, and numbers in messages.
 
 An error is one line on stderr: what happened and where, then how to mend it.
 """
@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     BUG = 1
-    """A fault of ours."""
+    """A fault of this program."""
     USAGE = 2
     """The command line is wrong."""
     BAD_DATA = 65
@@ -54,12 +54,17 @@ def _same_error(what: str, mend: str, code: ExitCode) -> UserError:
     return UserError(what, mend=mend, code=code)
 
 
+def counted(n: int, noun: str) -> str:
+    """A number and what it counts, for a message: ``1 line``, ``3,001 lines``."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 class Interrupted(BaseException):  # it is no error
     """A signal asks the program to end; like ``KeyboardInterrupt``, nothing that mends errors may stop it.
 
     Args:
         signal_number: the signal; the exit code is 128 + this number.
-        saved: the same command goes on from here.
+        saved: the same command resumes from here.
     """
 
     def __init__(self, signal_number: int, *, saved: bool) -> None:

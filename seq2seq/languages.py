@@ -1,4 +1,4 @@
-"""What depends on a language or its script: one table, reached from every spelling of a code.
+"""What depends on a language or its script: one table, found by every spelling of a language code.
 
 ``zh``, ``zho``, ``chi``, ``cmn_Hans``, ``zh-TW`` and ``ZH`` name one row. A code that names its script is read by the
 script: ``zh-Latn`` is pinyin, which is written with spaces.
@@ -8,7 +8,7 @@ Sources: ISO 639-1 and -3, ISO 15924, BCP 47; Unicode 16, Line_Break=SA (scripts
 
 import re
 
-# Codes of one language: its ISO 639-1 code, then the others that people write for it (cn and jp are countries).
+# ISO 639-1 code of a language: the other codes that people write for it (cn and jp are country codes).
 _SPELLINGS = {
     "zh": "zho chi cmn yue wuu lzh gan hsn cjy cn",
     "ja": "jpn jp",
@@ -31,7 +31,7 @@ _UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "bo"})
 """Rows of languages written without spaces between words. Korean has spaces."""
 
 _NO_SPACE_AFTER_A_SENTENCE = frozenset({"zh", "ja"})
-"""The other rows set a space between two sentences: they have little punctuation or none."""
+"""The other rows write a space between two sentences: they have little punctuation or none."""
 
 _KANA = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -51,7 +51,7 @@ _CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z]{4})?([-_]([A-Z]{2}|\d{3}))?")
 
 
 def primary(code: str) -> str:
-    """The row of a language: its ISO 639-1 code if the table has one, else the code's language in small letters.
+    """The row of a language: its ISO 639-1 code if the table has one, else the language of the code in lower case.
 
     Args:
         code: any spelling, as people name files with: ``zho_Hans``, ``zh-TW``, ``JPN``, ``th``.
@@ -69,13 +69,13 @@ def _is_known(row: str) -> bool:
 
 
 def code_in_name(name: str) -> str:
-    """The language that a file is named after, as ``zho_Hans`` in ``ref.zho_Hans`` and ``th`` in ``test.th.txt``.
+    """The language code in a file name, as ``zho_Hans`` in ``ref.zho_Hans`` and ``th`` in ``test.th.txt``.
 
     Args:
-        name: of a file, without what names its compression.
+        name: of a file, without the suffix of its compression.
 
     Returns:
-        The code; empty if the name ends in none that the table knows.
+        The code; empty if the name does not end in a code of the table.
     """
     code = name.removesuffix(".txt").rpartition(".")[2]
     return code if code != name and _CODE.fullmatch(code) and _is_known(primary(code)) else ""
@@ -110,7 +110,7 @@ def is_unspaced(row: str) -> bool:
 
 
 def separator(row: str, *, after_sentence: bool) -> str:
-    """What stands between two neighbouring pieces of text.
+    """What is written between two neighbouring pieces of text.
 
     Args:
         row: of the language, from ``primary`` or ``row_of``.
@@ -184,5 +184,5 @@ def code_of(text: str) -> str | None:
 
 
 def code_of_name(text: str) -> str | None:
-    """The language that a text is the name of: ``German`` and ``Deutsch`` are ``de``; None of an unknown name."""
+    """The language that a text is the name of: ``German`` and ``Deutsch`` are ``de``; None for an unknown name."""
     return _CODE_OF_NAME.get(re.sub("[-_]", " ", text.casefold()))

@@ -1,4 +1,4 @@
-"""What `train` and `eval` say of misaligned corpora: where, in which files, and how to go on all the same."""
+"""What `train` and `eval` report of misaligned corpora: where, in which files, and how to train anyway."""
 
 import bz2
 import json
@@ -55,7 +55,7 @@ def test_a_shifted_corpus_is_refused_in_every_form(tmp_path, pairs, form, suffix
     number, _, how = line.partition(" on: ")
     assert what == sides
     assert abs(int(number.replace(",", "")) - 1713) <= 100
-    assert how == "translations stand 1 line too early"
+    assert how == "translations come 1 line too early"
 
 
 def test_the_line_is_that_of_the_file(tmp_path, pairs):
@@ -85,7 +85,7 @@ def test_each_corpus_is_looked_at_by_itself(tmp_path, pairs):
 def test_a_corpus_in_another_order_is_refused(tmp_path, pairs):
     mixed = [(src, tgt) for (src, _), (_, tgt) in zip(pairs, sorted(pairs), strict=True)]
     corpus = write(tmp_path, "tsv", mixed)
-    assert "have nothing in common" in refusal(tmp_path, [corpus])
+    assert "are unrelated" in refusal(tmp_path, [corpus])
 
 
 def test_the_warning_comes_again_with_stored_text(tmp_path, pairs):

@@ -160,14 +160,14 @@ def test_missing_things(tmp_path):
     (tmp_path / "file").write_text("x")
     with refused(ExitCode.NO_INPUT, "is not a folder"):
         ck.read_manifest(tmp_path / "file")
-    with refused(ExitCode.NO_INPUT, "no run folder"):
+    with refused(ExitCode.NO_INPUT, "is not a run folder"):
         ck.read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("sign", [".lock", "checkpoints"])
 def test_a_run_before_its_first_validation(tmp_path, sign):
     (tmp_path / sign).mkdir()
-    with refused(ExitCode.NO_INPUT, "holds no finished model yet; let train go on until its first validation"):
+    with refused(ExitCode.NO_INPUT, "holds no finished model yet; let train run until its first validation"):
         ck.read_manifest(tmp_path)
 
 

@@ -151,7 +151,7 @@ class TestTrain:
             ("truncated gzip", [], ExitCode.BAD_DATA, ["bad.ab.gz", "ends before"]),
             ("not UTF-8", ["--strict"], ExitCode.BAD_DATA, ["bad.ab, line 2", "UTF-8"]),
             ("empty", [], ExitCode.BAD_DATA, ["no pair"]),
-            ("blank", [], ExitCode.BAD_DATA, ["3 pairs, all blank"]),
+            ("blank", [], ExitCode.BAD_DATA, ["3 pairs, all with a blank side"]),
         ],
     )
     def test_bad_corpora_are_refused_before_training(self, train, tmp_path, kind, words, code, says):
@@ -226,7 +226,7 @@ class TestTrain:
         outcome = train("--train", corpus)
         assert (outcome.code, outcome.out) == (0, ""), outcome.err
         assert f"{corpus}: 60 pairs" in outcome.err
-        assert "12 pairs are held out" in outcome.err
+        assert "12 pairs held out" in outcome.err
         assert re.search(r"validation at update 2: loss \d+\.\d+  BLEU ", outcome.err)
         assert "\x1b[" not in outcome.err  # no colours into a file
 
@@ -234,7 +234,7 @@ class TestTrain:
         """What is called preset base has its size."""
         words = ("--config", trained / "config.toml", "-o", tmp_path / "other", "--device", "cpu")
         for given in (("--preset", "base"), ("--set", "preset=base")):
-            says = ("not be preset base", "model.d_model = 16", "leave the preset out")
+            says = ("not have the size of preset base", "model.d_model = 16", "leave the preset out")
             assert_refused(cli("train", *words, *given), ExitCode.USAGE, *says)
         outcome = cli("train", *words, "--preset", "auto")  # as the file has it
         assert outcome.code == 0
@@ -326,8 +326,8 @@ class TestTrain:
         lines = [*reversal_lines(60, seed=5), "", "a " * 300]
         write_reversal(tmp_path / "c", lines)
         outcome = train("--train", tmp_path / "c")
-        assert "62 pairs, 1 dropped for a blank side" in outcome.err
-        assert "1 pairs dropped: a side is longer than 256 tokens" in outcome.err
+        assert "62 pairs, 1 dropped: a side is blank" in outcome.err
+        assert "1 pair dropped: a side is longer than 256 tokens" in outcome.err
         corpora = json.loads((tmp_path / "run/manifest.json").read_text())["corpora"]
         assert corpora[0]["dropped_empty"] == 1
         assert corpora[-1]["dropped_too_long"] == 1
@@ -374,8 +374,8 @@ class TestTranslate:
         assert [i for i, line in enumerate(lines) if not line.strip()][:2] == [1, 2]
         assert lines[13].strip() == b""
         assert "line 6 has 12 tokens" in outcome.err  # too long: translated in segments
-        assert "5 lines were translated in segments" in outcome.err
-        assert "1 lines held bytes that are not UTF-8" in outcome.err
+        assert "5 lines translated in segments" in outcome.err
+        assert "1 line held bytes that are not UTF-8" in outcome.err
 
     @pytest.mark.parametrize("n", [1, 60])
     def test_lines_in_segments_are_reported_at_the_first_and_at_the_end(self, cli, reverser, tmp_path, n):
@@ -383,7 +383,7 @@ class TestTranslate:
         outcome = cli("translate", reverser, "-i", tmp_path / "in", "-b", 1)
         assert len(outcome.out.splitlines()) == n + 1
         first = "warning: line 2 has 3 sentences, more than the 1 this model is used to: translated in 3 segments"
-        total = f"{n} lines were translated in segments: 0 had too many tokens for this model, {n} too many sentences"
+        total = f"{n} lines translated in segments: 0 with too many tokens for this model, {n} with too many sentences"
         assert outcome.err.splitlines() == [first, f"warning: {total}"][: min(n, 2)]
 
     def test_strict_refuses_what_is_not_utf8(self, cli, reverser, tmp_path):
@@ -437,8 +437,8 @@ class TestTranslate:
             (["-i", "no/such.file"], ExitCode.NO_INPUT, ["no/such.file"]),
             (["-i", "."], ExitCode.NO_INPUT, ["."]),
             (["-i", "IN", "-o", "no/such/out"], ExitCode.CANNOT_WRITE, ["no/such/out"]),
-            (["-i", "IN", "-o", ""], ExitCode.CANNOT_WRITE, ["'' is no name of a file"]),
-            (["-i", "IN", "-o", "."], ExitCode.CANNOT_WRITE, ["'.' is no name of a file"]),
+            (["-i", "IN", "-o", ""], ExitCode.CANNOT_WRITE, ["'' is not the name of a file"]),
+            (["-i", "IN", "-o", "."], ExitCode.CANNOT_WRITE, ["'.' is not the name of a file"]),
             (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "(-b) to 5"]),
             (["-i", "IN", "--length-penalty", "-1"], ExitCode.USAGE, ["length_penalty"]),
             (["-i", "IN", "--length-penalty", "1e9"], ExitCode.USAGE, ["length_penalty", "10"]),
@@ -461,7 +461,7 @@ class TestTranslate:
 
 
 class TestResume:
-    """``translate -o FILE`` that ended early, and going on with it."""
+    """``translate -o FILE`` that ended early, and how it is resumed."""
 
     N = 50
     WINDOW = 7
@@ -533,7 +533,7 @@ class TestResume:
             n = windows * self.WINDOW
             assert outcome.err.splitlines()[-1] == (
                 f"note: {tmp_path}/out is not complete: {tmp_path}/.out.partial holds the answers to {n} lines; "
-                "the same command with --resume goes on there"
+                "the same command with --resume continues there"
             )
             partial = (tmp_path / ".out.partial").read_bytes()
             assert partial.count(b"\n") == n * lines_each
@@ -542,7 +542,7 @@ class TestResume:
         stops_after(1000)
         outcome = translate(*form, "--resume")
         assert (outcome.code, outcome.out) == (0, "")
-        assert outcome.err.splitlines()[0] == "going on after line 42"
+        assert outcome.err.splitlines()[0] == "resuming after line 42"
         after = self.files(tmp_path)
         assert self.rounded(after.pop("out")) == self.rounded(before.pop("out"))
         assert after == before
@@ -554,7 +554,7 @@ class TestResume:
         stops_after(1000)
         err = translate("--resume").err
         assert "line 21 has" in err
-        assert "1 lines held bytes that are not UTF-8" in err
+        assert "1 line held bytes that are not UTF-8" in err
 
     @pytest.mark.parametrize(
         ("error", "code", "says"),
@@ -572,7 +572,7 @@ class TestResume:
         assert f"holds the answers to {3 * self.WINDOW} lines" in note
         assert last.startswith(says)
         stops_after(1000)
-        assert "going on after line 21" in translate("--resume").err
+        assert "resuming after line 21" in translate("--resume").err
         assert self.files(tmp_path).keys() == {"in", "out"}
 
     def test_an_error_in_the_input_can_be_mended(self, translate, source, tmp_path):
@@ -592,7 +592,7 @@ class TestResume:
         stops_after(1000)
         outcome = translate("--resume", "--batch-tokens", "900", "--attention", "--workers", "1")
         assert (outcome.code, outcome.out) == (0, "")
-        assert outcome.err.startswith("going on after line 14\n")
+        assert outcome.err.startswith("resuming after line 14\n")
 
     @pytest.mark.parametrize(
         ("words", "says"),
@@ -628,7 +628,7 @@ class TestResume:
         words = ("-i", source, "-o", tmp_path / "out", "-b", "3")
         outcome = cli("translate", trained, *words, "--resume")
         assert_refused(outcome, ExitCode.REFUSED, "model: ", "leave --resume out")
-        assert translate("--resume").code == 130  # going on until it is stopped again
+        assert translate("--resume").code == 130  # resumed until it is stopped again
 
     @pytest.mark.parametrize("change", ["another line", "shorter", "empty", "lines shifted"])
     def test_another_input_is_refused(self, translate, stops_after, source, tmp_path, change):
@@ -650,7 +650,7 @@ class TestResume:
         stops_after(1000)
         outcome = translate("--resume")
         assert_refused(outcome, ExitCode.BAD_DATA, "14 lines of another input", "leave --resume out")
-        assert "goes on there" not in outcome.err
+        assert "continues there" not in outcome.err
         assert self.files(tmp_path) == before
         source.write_bytes(data)
         assert translate("--resume").code == 0
@@ -675,7 +675,7 @@ class TestResume:
         assert translate("--resume").code == 0
         assert (tmp_path / "out").read_bytes() == whole
 
-    def test_without_resume_it_begins_anew(self, translate, stops_after, tmp_path):
+    def test_without_resume_it_starts_over(self, translate, stops_after, tmp_path):
         translate()
         whole = self.files(tmp_path)
         stops_after(2)
@@ -695,7 +695,7 @@ class TestResume:
     def test_nothing_to_go_on_with(self, translate, tmp_path):
         outcome = translate("--resume")
         assert outcome.code == 0
-        assert outcome.err.startswith("note: there is nothing to go on with; starting at the first line\n")
+        assert outcome.err.startswith("note: there is nothing to resume; starting at the first line\n")
         assert self.files(tmp_path).keys() == {"in", "out"}
 
     def test_answers_that_cannot_be_trusted(self, translate, stops_after, tmp_path):
@@ -707,7 +707,7 @@ class TestResume:
         (tmp_path / ".out.partial.jsonl").unlink()
         stops_after(1000)
         outcome = translate("--resume")
-        assert f"{tmp_path}/.out.partial holds nothing to go on with" in outcome.err
+        assert f"{tmp_path}/.out.partial holds nothing to resume" in outcome.err
         assert self.files(tmp_path) == whole
 
     @pytest.mark.parametrize("form", [(), ("--n-best", "3")], ids=str)
@@ -717,7 +717,7 @@ class TestResume:
         stops_after(0)
         outcome = translate(*form, "--resume")
         assert outcome == Outcome(
-            0, "", f"{tmp_path}/out is finished already; leave --resume out to translate it anew\n"
+            0, "", f"{tmp_path}/out is finished already; leave --resume out to translate it again\n"
         )
         assert self.files(tmp_path) == before
 
@@ -737,7 +737,7 @@ class TestResume:
                 words = ["--n-best", "2"]
         outcome = translate("--resume", *words)
         assert outcome.code == 0
-        assert "nothing to go on with" in outcome.err
+        assert "nothing to resume" in outcome.err
         assert not (tmp_path / "out").read_bytes().startswith(b"x\n")
 
     def test_a_named_pipe_is_not_opened_to_look_at_it(self, tmp_path, monkeypatch):
@@ -752,7 +752,7 @@ class TestResume:
         os.mkfifo(tmp_path / "pipe")
         words = [word.replace("PIPE", str(tmp_path / "pipe")) for word in words]
         outcome = cli("translate", "no run", "-i", source, "--resume", *words)  # said before any model is loaded
-        assert_refused(outcome, ExitCode.USAGE, "--resume goes on with a file", "-o")
+        assert_refused(outcome, ExitCode.USAGE, "--resume needs a file", "-o")
 
     def test_a_pipe_is_written_straight(self, cli, reverser, source, tmp_path):
         os.mkfifo(tmp_path / "pipe")
@@ -854,7 +854,7 @@ class TestEval:
         assert (result["sentences"], result["dropped_empty"], result["invalid_utf8"]) == (2, 1, 1)
         assert "TER says little" in outcome.err
         assert [text for text in result["warnings"] if text in outcome.err] == result["warnings"] != []
-        assert "1 pairs dropped for a blank side" in outcome.err
+        assert "1 pair not scored: a side is blank" in outcome.err
 
     def test_hypotheses_come_from_stdin(self, cli, tmp_path, corpus, monkeypatch):
         with Path(f"{corpus}.ba").open() as file, monkeypatch.context() as patch:
@@ -864,7 +864,7 @@ class TestEval:
         with (tmp_path / "short").open() as file, monkeypatch.context() as patch:
             patch.setattr(sys, "stdin", file)
             outcome = cli("eval", "--hyp", "-", f"{corpus}.ba")
-        assert_refused(outcome, ExitCode.BAD_DATA, "stdin has 1 lines", "60")
+        assert_refused(outcome, ExitCode.BAD_DATA, "stdin has 1 line but", "60")
 
     @pytest.mark.parametrize("text", ["", "\n", " \n\u3000\n"])
     def test_references_without_text(self, cli, tmp_path, text):
@@ -880,8 +880,8 @@ class TestEval:
         outcome = cli("eval", reverser, corpus, "-m", "chrf", "--json")
         assert json.loads(outcome.out)["corpora"][0]["segmented"] == {"too_long": 5, "several_sentences": 1}
         assert [line for line in outcome.err.splitlines() if "segments" in line] == [
-            f"warning: {corpus}: 6 lines were translated in segments: 5 had too many tokens for this model, "
-            "1 too many sentences"
+            f"warning: {corpus}: 6 lines translated in segments: 5 with too many tokens for this model, "
+            "1 with too many sentences"
         ]
         outcome = cli("eval", "--hyp", f"{corpus}.ab", f"{corpus}.ba", "-m", "chrf", "--json")
         assert json.loads(outcome.out)["corpora"][0]["segmented"] is None

@@ -13,7 +13,7 @@ from corpora import COMPRESSIONS, FORMS, LANGS, PARQUETS, RAW, cut_off, refusal_
 
 from seq2seq.config import DataConfig
 from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.lines import is_blank, one_line
 from seq2seq.training.corpora import read_corpora
 
@@ -100,7 +100,7 @@ def test_invalid_utf8(tmp_path, form, suffix):
     pairs = [("Ja.", "Yes."), ("Nein.", "No, MARK."), ("MARK", "a"), ("b", "c")]
     corpus = write(tmp_path, form, pairs, suffix, lambda data: data.replace(b"MARK", b"\xff\xc3"))
     if form.startswith("hf"):
-        assert "is not UTF-8; mend its files" in refusal_of(corpus)
+        assert "is not UTF-8; convert its files" in refusal_of(corpus)
         return
     assert "not UTF-8" in refusal_of(corpus), "more than 1 line in 100"
     counts = CorpusCounts()
@@ -188,7 +188,7 @@ def test_misaligned_sides(tmp_path, n_src, n_tgt):
     (tmp_path / "a.de").write_text("x\n" * n_src)
     (tmp_path / "a.en.gz").write_bytes(gzip.compress(b"y\n" * n_tgt))
     said = refusal_of(tmp_path / "a")
-    assert said.startswith(f"{tmp_path}/a.de has {n_src:,} lines but {tmp_path}/a.en.gz has {n_tgt:,}; ")
+    assert said.startswith(f"{tmp_path}/a.de has {counted(n_src, 'line')} but {tmp_path}/a.en.gz has {n_tgt:,}; ")
 
 
 def test_the_plain_file_comes_before_the_compressed(tmp_path):
@@ -207,7 +207,7 @@ def test_languages_that_do_not_match_the_files(tmp_path):
     corpus = write(tmp_path, "prefix", [("Ja.", "Yes.")], ".gz")
     said = refusal_of(corpus, ("de", "fr"), code=ExitCode.NO_INPUT)
     assert said.startswith(f"{corpus}.fr not found")
-    assert "but there is corpus.de, corpus.en; languages de and fr do not match" in said
+    assert "but there is corpus.de, corpus.en; the files have other languages than de and fr" in said
     assert refusal_of(corpus, ("cs", "fr"), code=ExitCode.NO_INPUT).startswith(f"{corpus}.cs and {corpus}.fr not")
 
 
@@ -231,10 +231,13 @@ def test_a_prefix_may_look_like_another_form(tmp_path):
     ("name", "line", "says"),
     [
         ("a.tsv", "x", "1 column, not 2: x; give"), ("a.tsv", "x\ty\tz", "3 columns, not 2: x | y | z; give"),
-        ("a.tsv", "x\ty\t", "3 columns, not 2"), ("a.jsonl", '{"de": "x"', "no JSON"), ("a.jsonl", "{", "`jq -c . "),
+        ("a.tsv", "x\ty\t", "3 columns, not 2"), ("a.jsonl", '{"de": "x"', "not valid JSON"),
+        ("a.jsonl", "{", "`jq -c . "),
         ("a.csv", "x", "1 column, not 2: x; give each"), ("a.csv", "x,y,z", "3 columns, not 2"),
-        ("a.csv", '"x"y,z', "not quoted as CSV"), ("a.csv", '"x,y', "not quoted as CSV (unexpected end of data"),
-        ("a.jsonl", '{"de": "x"} {}', "no JSON"), ("a.jsonl", "[" * 100_000, "no JSON"), ("a.jsonl", "[]", "a list"),
+        ("a.csv", '"x"y,z', "wrong quotes for CSV"),
+        ("a.csv", '"x,y', "wrong quotes for CSV (unexpected end of data"),
+        ("a.jsonl", '{"de": "x"} {}', "not valid JSON"),
+        ("a.jsonl", "[" * 100_000, "not valid JSON"), ("a.jsonl", "[]", "a list"),
         ("a.jsonl", "null", "not de and en"), ("a.jsonl", "9" * 5000, "a str, not de"), ("a.jsonl", "{}", "keys none"),
         ("a.jsonl", '{"de": "x", "fr": "y"}', "keys de, fr, not de and en; name the languages"),
         ("a.jsonl", '{"translation": {"de": "x", "fr\\n": "y"}}', "keys de, fr , not de"),
@@ -316,4 +319,4 @@ def test_keys_of_json(tmp_path, word, row, pair, note):
 def test_two_files_of_unequal_length(tmp_path):
     write(tmp_path, "two files", [("a", "b")])
     (tmp_path / "eng.txt").write_text("b\nc\n")
-    assert "deu.txt has 1 lines but" in refusal_of(f"{tmp_path}/deu.txt,{tmp_path}/eng.txt")
+    assert "deu.txt has 1 line but" in refusal_of(f"{tmp_path}/deu.txt,{tmp_path}/eng.txt")

@@ -99,6 +99,6 @@ def test_a_long_file_is_judged_early_and_at_its_end(tmp_path):
 def test_no_command_that_would_spoil_good_lines(tmp_path):
     path = tmp_path / "mixed"
     path.write_bytes("schön\n".encode("cp1252") * 3 + "schön\n".encode() * 3)
-    assert "(mixed with UTF-8, looks like WINDOWS-1252); convert those lines alone, or give" in refusal_of(path)
+    assert "(mixed with UTF-8, looks like WINDOWS-1252); convert only those lines, or give" in refusal_of(path)
     path.write_bytes("Männer schön und grün, ä\n".encode().replace("ä\n".encode(), b"\xc3\n") * 3)
-    assert "(damaged UTF-8); mend those lines, or give" in refusal_of(path)
+    assert "(damaged UTF-8); correct those lines, or give" in refusal_of(path)

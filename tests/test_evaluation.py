@@ -116,7 +116,7 @@ def test_what_cannot_be_scored(hypotheses, references):
 
 
 def test_a_bleu_of_smoothing_alone_proves_nothing():
-    """No 4-gram is right, but hypotheses that are long enough get a share of every order."""
+    """No 4-gram is correct, but hypotheses that are long enough get a share of every order."""
     loops = score("bleu", ["open open open open open"], ["open file"])
     assert loops.value > 5
     assert loops.proven == 0
@@ -185,7 +185,7 @@ def test_references_are_read_from_every_kind_of_corpus(tmp_path):
     ],
 )
 def test_the_language_of_references_is_known_or_asked_for(tmp_path, name, text, langs, tokenizer):
-    """None: sentences that may not be split as 13a does are not scored while nobody says their language."""
+    """None: sentences that may not be split as 13a does are not scored while their language is unknown."""
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith((".gz", ".bz2", ".xz")) else text.encode())
     if tokenizer is not None:

@@ -81,8 +81,8 @@ def test_configuration_and_split(hub_folder, network, capfd, part, names):
         ("#one:valid", LANGS, "['train', 'test']"),
         ("#three", LANGS, "'three' not found. Available: ['one', 'two']"),
         ("", LANGS, "['one', 'two']"),
-        ("#one", ("de", "fr"), "has no fr, but de, en; name two of them with -l"),
-        ("#two", ("cs", "fr"), "has no cs and no fr, but de, en"),
+        ("#one", ("de", "fr"), "has no fr; it has de, en; name two of them with -l"),
+        ("#two", ("cs", "fr"), "has no cs and no fr; it has de, en"),
     ],
 )
 def test_parts_that_are_not_there(hub_folder, part, langs, says):
@@ -140,7 +140,7 @@ def test_rows_of_varying_languages(tmp_path, rows, feature, langs, pairs, column
     data = datasets.Dataset.from_list([{column: row} for row in dicts], features=features)
     data.to_parquet(tmp_path / "train.parquet")
     if pairs is None:
-        assert "has no fr, but de, en" in refusal_of(f"hf:{tmp_path}", langs)
+        assert "has no fr; it has de, en" in refusal_of(f"hf:{tmp_path}", langs)
     else:
         assert list(read_pairs(f"hf:{tmp_path}", langs)) == pairs
 
@@ -159,8 +159,8 @@ def test_columns_that_languages_do_not_name(tmp_path, brackets, langs, says):
     assert list(read_pairs(f"hf:{tmp_path}{brackets}", langs, counts=counts)) == [("a", "b")]
     assert counts.notes == says
     said = refusal_of(f"hf:{tmp_path}", LANGS)
-    assert "has no de and no en, but English, Twi (Akan); name two of them with -l or as 'hf:NAME[" in said
-    assert "has no column x, but English, Twi" in refusal_of(f"hf:{tmp_path}[x,English]")
+    assert "has no de and no en; it has English, Twi (Akan); name two of them with -l or as 'hf:NAME[" in said
+    assert "has no column x; it has English, Twi" in refusal_of(f"hf:{tmp_path}[x,English]")
 
 
 @pytest.mark.parametrize("name", ["csv", "json", "text", "parquet", "arrow", "xml"])
@@ -169,7 +169,7 @@ def test_a_folder_named_as_a_format(tmp_path, monkeypatch, network, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old.jsonl").write_text('{"de": "old", "en": "old"}\n')
     said = refusal_of(f"hf:{name}", code=ExitCode.NO_INPUT)
-    assert said.startswith(f"hf:{name} names no data set: {name} is a file format of datasets, and there is no folder")
+    assert said.startswith(f"hf:{name} does not name a data set: {name} is a file format of datasets, and no folder")
     (tmp_path / name).mkdir()
     (tmp_path / name / "train.jsonl").write_text(A_ROW)
     for word in (f"hf:{name}", f"hf:./{name}", f"hf:{name}:train", f"hf:{name}/", f"hf:{name}/../{name}"):

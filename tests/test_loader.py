@@ -1,4 +1,4 @@
-"""The loader: every pair once an epoch, the same each time, divided anew where that is asked for."""
+"""The loader: every pair once an epoch, the same each time, divided differently if that is requested."""
 
 import io
 import math
@@ -82,7 +82,7 @@ def test_an_epoch_is_taken_up_in_the_middle(ids, tokenizer, alpha):
     endless.close()
 
 
-def test_a_text_is_divided_anew_each_epoch_and_with_each_seed(ids, tokenizer):
+def test_a_text_is_divided_differently_each_epoch_and_with_each_seed(ids, tokenizer):
     def pieces(alpha, seed, epoch):
         portions = epoch_of(loader(ids, tokenizer, alpha, seed), epoch)
         return dict(zip(texts(tokenizer, portions), (pair for part in listed(portions) for pair in part), strict=True))

@@ -180,15 +180,13 @@ def test_leaks_leave_training(prepared):
     trained = {made.tokenizer.decode([made.ids.take([row])[0][0].tolist()])[0] for row in range(made.n_pairs)}
     assert trained == {*WORDS} - {WORDS[3], WORDS[5]}
     assert told == [
-        "4 pairs dropped: their source stands among the validation pairs",
-        "30 training pairs are copies of others, and stay",
+        "4 pairs dropped: the source is also in the validation pairs",
+        "copies among the training pairs: 30, all kept",
     ]
     assert prepared(train, valid)[1:] == (record, told), "the same is said of what was prepared before"
     made, record, told = prepared(train, valid, leaks="keep")
     assert (record["dropped_leaks"], record["kept_leaks"], record["kept"]) == (0, 4, 60)
-    assert (
-        told[0] == "4 training pairs have a source that stands among the validation pairs, and stay (data.leaks = keep)"
-    )
+    assert told[0] == "kept: 4 training pairs whose source is also in the validation pairs (data.leaks = keep)"
 
 
 def test_a_corpus_validated_by_itself_stays_with_a_warning(prepared):
@@ -222,21 +220,21 @@ def test_what_is_held_out_is_remembered(prepared, tmp_path):
     again, *same = prepared(train)
     assert (again.valid, *same) == (first.valid, record, told)
     (tmp_path / "prepared.json").unlink()
-    anew, *same = prepared(train)
-    assert (anew.valid, *same) == (first.valid, record, told)
+    again, *same = prepared(train)
+    assert (again.valid, *same) == (first.valid, record, told)
     assert isinstance(first.overlap, Overlap)
 
 
 @pytest.mark.parametrize(
     ("train", "valid", "what", "mend"),
     [
-        ([("a", "b")], None, "one pair cannot be trained on", "--valid"),
-        ([("word " * 300, "b")] * 3, [("x", "y")], "of 3, 3 are longer than 256 tokens", "raise data.max_length"),
-        ([("\u200b", "b")] * 3, [("x", "y")], "of 3, 3 are empty after normalisation", "data.normalization=identity"),
+        ([("a", "b")], None, "one pair is not enough", "--valid"),
+        ([("word " * 300, "b")] * 3, [("x", "y")], "of 3, 3 longer than 256 tokens", "raise data.max_length"),
+        ([("\u200b", "b")] * 3, [("x", "y")], "of 3, 3 empty after normalisation", "data.normalization=identity"),
         (
             [("word " * 300, "b")] * 4,
             None,
-            "of 4, 1 are held out for validation, 3 are longer",
+            "of 4, 1 held out for validation, 3 longer",
             "raise data.max_length",
         ),
     ],

@@ -128,7 +128,7 @@ def test_lines_in_segments_are_counted(tokenizer):
         divided(tokenizer, line, 60, 1, counts)
     assert (counts.too_long, counts.several_sentences) == (1, 2)
     assert counts.first == "line 7 has 2 sentences, more than the 1 this model is used to: translated in 2 segments"
-    assert counts.total().startswith("3 lines were translated in segments: 1 had too many tokens")
+    assert counts.total().startswith("3 lines translated in segments: 1 with too many tokens")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from seq2seq.config import DataConfig
 from seq2seq.corpus import Pair, TextStore, write_text_store
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.tokenizer import BOS, EOS, N_TAGS, PAD, UNK, Tokenizer, train_model, train_tokenizer
 from seq2seq.training.prepare import CorpusRecord, _spread, prepare
 
@@ -330,7 +330,8 @@ def test_targets_that_are_spelt_otherwise_are_counted(tmp_path, rule, respelt):
     told: list[str] = []
     prepared = prepare(tmp_path, data, [CorpusRecord("corpus", "train", 200, "", 0, 0)], told.append)
     assert prepared.respelt_targets == prepared.record()[-1]["respelt_targets"] == respelt
-    says = f"{respelt} targets are spelt otherwise after data.normalization {rule}: so will translations be"
+    targets = counted(respelt, "target")
+    says = f"{targets} spelt differently after data.normalization {rule}: translations will be spelt so too"
     assert (says in told) == (respelt > 0)
     told.clear()
     assert prepare(tmp_path, data, prepared.corpora, told.append).respelt_targets == respelt

@@ -425,7 +425,11 @@ def as_table(name: str) -> None:
         (lambda: rename("train", "moved"), OWN, None),
         (lambda: Path("valid.en").unlink(), OWN, None),
         (lambda: rename("other", "train"), {}, None),
-        (lambda: rename("other", "train"), OWN, "--train: train (60 pairs) -> as many other pairs"),
+        (
+            lambda: rename("other", "train"),
+            OWN,
+            "--train: train (60 pairs) -> the same number of pairs, but other ones",
+        ),
         (lambda: rename("more", "train"), OWN, "--train: train (60 pairs) -> train (61 pairs)"),
         (lambda: rename("other", "valid"), OWN, "--valid: valid (20 pairs) -> valid (60 pairs)"),
         (lambda: None, OWN | {"train": ["other"]}, "--train: train (60 pairs) -> other (60 pairs)"),
@@ -435,7 +439,7 @@ def as_table(name: str) -> None:
         (lambda: None, OWN | {"valid": []}, "--valid: valid (20 pairs) -> pairs held out of --train"),
         (lambda: None, {"train": ["train", "other"]}, "-> train (60 pairs), other (60 pairs)"),
         (lambda: None, {"train": ["valid"], "valid": ["train"]}, "(20 pairs); --valid: valid (20 pairs) -> train ("),
-        (lambda: Path("train.de").write_text("rot\n"), OWN, "-> train.de has 1 lines but train.en has 60"),
+        (lambda: Path("train.de").write_text("rot\n"), OWN, "-> train.de has 1 line but train.en has 60"),
     ],
 )
 def test_a_finished_run_was_trained_on_these_corpora_and_no_others(copied, keep, change, data, difference):
@@ -502,7 +506,7 @@ def test_without_validation_pairs_the_same_ones_are_held_out(tmp_path):
     for seed in (1, 2):
         run = tmp_path / f"run{seed}"
         events = list(train(request(run, layer, {"training": {"seed": seed, "samples": 15}})))
-        assert any("60 pairs are held out" in e.text for e in events if isinstance(e, Notice))
+        assert any("60 pairs held out" in e.text for e in events if isinstance(e, Notice))
         samples.append([(s.src, s.reference) for e in events if isinstance(e, Validation) for s in e.samples])
         totals = read_manifest(run).corpora[-1]
         # One-word lines come again and again: they are trained on, and what occurs once is held out.
@@ -558,7 +562,10 @@ def test_the_validation_split_of_a_data_set_is_used(tmp_path, data_set):
     run = tmp_path / "run"
     layer: Layer = {"data": {"train": [data_set]}, "training": {"max_updates": 1}}
     notices = [event.text for event in train(request(run, layer)) if isinstance(event, Notice)]
-    assert f"{data_set}:validation validates: it is part of the data set (--valid names another corpus)" in notices
+    assert (
+        f"{data_set}:validation is used for validation: a split of the same data set (--valid names another corpus)"
+        in notices
+    )
     assert not [notice for notice in notices if "held out" in notice]
     valid, corpora = [f"{data_set}:validation"], read_manifest(run).corpora
     assert [(c["corpus"], c["role"], c["pairs"]) for c in corpora[:2]] == [
@@ -607,7 +614,7 @@ def test_what_is_decided_about_a_table_is_reported_and_kept_in_the_manifest(tmp_
     layer: Layer = {"data": {"train": [word]}, "training": {"max_updates": 1}}
     notices = [event.text for event in train(request(tmp_path / "run", layer)) if isinstance(event, Notice)]
     notes = ["columns are separated by ;", "row 1 is a header: nr, English, Twi (Akan); left out"]
-    assert notices[:3] == [f"{word}: 51 pairs, 1 dropped for a blank side", *(f"{word}: {note}" for note in notes)]
+    assert notices[:3] == [f"{word}: 51 pairs, 1 dropped: a side is blank", *(f"{word}: {note}" for note in notes)]
     assert read_manifest(tmp_path / "run").corpora[0]["notes"] == notes
 
 
@@ -621,8 +628,8 @@ def test_what_is_dropped_is_counted_aloud_and_kept_in_the_manifest(tmp_path):
     told = [
         e.text for e in train(request(run, {"data": {"train": [prefix], "valid": [valid]}})) if isinstance(e, Notice)
     ]
-    assert any("204 pairs, 2 dropped for a blank side" in text for text in told)
-    assert any("1 pairs dropped: a side is longer than 256 tokens" in text for text in told)
+    assert any("204 pairs, 2 dropped: a side is blank" in text for text in told)
+    assert any("1 pair dropped: a side is longer than 256 tokens" in text for text in told)
     corpora = read_manifest(run).corpora
     assert corpora[0]["dropped_empty"] == 2
     assert corpora[-1]["dropped_too_long"] == 1
@@ -740,7 +747,7 @@ def test_a_run_keeps_its_tokenizer(tmp_path, corpora, whole):
     assert (tmp_path / "run/tokenizer.model").read_bytes() == first.read_bytes()
 
 
-def test_a_tokenizer_that_is_replaced_before_anything_is_learned_is_read_anew(tmp_path, corpora):
+def test_a_tokenizer_that_is_replaced_before_anything_is_learned_is_read_again(tmp_path, corpora):
     short: Layer = {"training": {"max_updates": 1}}
     for kind in ("unigram", "bpe"):
         list(train(request(tmp_path / kind, corpora, {"data": {"tokenizer_type": kind}}, short)))
@@ -794,7 +801,7 @@ def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
     told = [event.text for event in run("first") if isinstance(event, Notice)]
     size = read_manifest(tmp_path / "first").vocab_size
     assert size > 2400
-    assert f"vocabulary raised from 2,000 to {size:,} pieces: the text has so many characters" in told
+    assert f"vocabulary raised from 2,000 to {size:,} pieces: the text has more characters" in told
     assert f"vocabulary of {size:,} pieces: one for each of its many characters, and what more the text bears" in told
     config = parse_toml((tmp_path / "first/config.toml").read_bytes(), Path("config.toml"))
     assert config["data"]["vocab_size"] == size

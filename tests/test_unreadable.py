@@ -33,9 +33,9 @@ def test_files_of_another_kind(here, kind):
     [
         ("a.xlsx", "a spreadsheet; save it as CSV"), ("a b.po", "`po2csv 'a b.po' 'a b.po'.csv`"),
         ("x/a.parquet", "as hf:x"), ("a.parquet", "as hf:."), ("a.tsv.zst", "`zstd -d a.tsv.zst`"),
-        ("a.json", "`jq -c '.[]' a.json > a.json.jsonl`"), ("a.tar.gz", "an archive"), ("a.txt.gz", "one file of text"),
+        ("a.json", "`jq -c '.[]' a.json > a.json.jsonl`"), ("a.tar.gz", "an archive"), ("a.txt.gz", "one text file"),
         ("a.json.gz", "decompress it; then write one object on each line: `jq -c '.[]' a.json >"),
-        ("a", "one file of text"), ("a.eng", "one file of text"),
+        ("a", "one text file"), ("a.eng", "one text file"),
     ],
 )  # fmt: skip
 def test_what_to_do_with_a_file(here, name, says):
@@ -56,7 +56,7 @@ def test_a_json_file_that_holds_lines(here):
         (["c/train.quc.gz", "c/train.es", "c/train2.quc", "c/train2.es"], "c/tr", "a longer prefix: c/train, c/train2"),
         (["train.quc", "train.spa"], "train", "name the languages as the files do: -l quc-spa"),
         (["train.QUC", "train.es-MX"], "train", "as the files do: -l QUC:es-MX"),
-        (["train.de", "train.en"], "train", "languages quc and es do not match the files: name two that are there"),
+        (["train.de", "train.en"], "train", "the files have other languages than quc and es: name two that are there"),
         (["train.quc"], "train", "train.es not found"),
         (["c/x.src", "c/x.trg"], "c/x", "but there is x.src, x.trg; name both files: c/x.src,c/x.trg"),
         (["es.es.txt", "es.quc.txt"], "es", "name both files: es.quc.txt,es.es.txt"),
@@ -84,7 +84,7 @@ def test_a_prefix_that_is_not_quite_there(here, names, word, says):
         (["a.tsv", "b.csv", "notes.txt"], "f is a folder; name a file in it: f/a.tsv, f/b.csv"),
         (["source.txt", "target.txt"], "f is a folder; name the two files in it: f/source.txt,f/target.txt"),
         (["deu.txt", "eng.txt.gz", "fra.txt"], "name the two files in it: f/deu.txt,f/eng.txt.gz"),
-        (["a.docx"], "f is a folder, and in it are a.docx"),
+        (["a.docx"], "f is a folder that holds a.docx"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("word", ["f", "f/", "f[1,2]"])
@@ -103,7 +103,7 @@ def test_a_folder(here, names, says, word):
 def test_a_link_to_nowhere(here, word, link):
     Path(link).symlink_to("gone")
     said = refusal_of(word, code=ExitCode.NO_INPUT)
-    assert said == f"{link} is a link to gone, which is not there; mend the link"
+    assert said == f"{link} is a link to gone, which is not there; repair the link"
 
 
 def test_a_pipe(here):

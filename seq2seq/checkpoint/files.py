@@ -22,7 +22,7 @@ TMP = ".tmp-"
 Content = bytes | Mapping[str, Tensor]
 
 
-def damaged(what: str, mend: str = "copy the folder again from where it came, or train anew") -> UserError:
+def damaged(what: str, mend: str = "copy the folder again from where it came, or train again") -> UserError:
     """The error for data that must not be used (exit code 78)."""
     return UserError(what, mend=mend, code=ExitCode.REFUSED)
 
@@ -30,9 +30,9 @@ def damaged(what: str, mend: str = "copy the folder again from where it came, or
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The error for a failed write (exit code 74)."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        what, mend = "disk full", "free some space; the same command then goes on from the last checkpoint"
+        what, mend = "disk full", "free some space; the same command then resumes from the last checkpoint"
     elif error.errno == errno.EFBIG:
-        what, mend = "file too large", "raise the limit on file sizes (ulimit -f); the same command then goes on"
+        what, mend = "file too large", "raise the limit on file sizes (ulimit -f); the same command then resumes"
     else:
         what, mend = error.strerror or str(error), "make that place writable, or name another one"
     return UserError(f"{path} cannot be written: {what}", mend=mend, code=ExitCode.CANNOT_WRITE)

@@ -26,7 +26,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class RunLock:
-    """The lock on ``RUN/.lock``, with our process id in it while we hold it; the file stays if there is a run.
+    """The lock on ``RUN/.lock``, with our process id in it while we hold it; the file is kept if there is a run.
 
     Args:
         folder: the run; made where it is missing.
@@ -95,7 +95,7 @@ class RunLock:
         # In a forked child the descriptor is closed already, and its number may be another file's.
         if self._descriptor is not None and self._descriptor in _held:
             with suppress(OSError):
-                if os.listdir(self.path.parent) == [self.path.name]:  # nothing came of the run
+                if os.listdir(self.path.parent) == [self.path.name]:  # no run was started
                     self.path.unlink()
             self._close(self._descriptor)
         self._descriptor = None

@@ -74,7 +74,7 @@ class Manifest:
     max_src_length: Length | None = None
     """Longest source that is translated in one piece, in tokens, EOS included; None: ``data.max_length``."""
     max_src_sentences: AtLeastOne | None = None
-    """Most sentences of a source that is translated in one piece; None: no limit."""
+    """Max sentences of a source that is translated in one piece; None: no limit."""
     vocab_size: Count | None = None
     """Pieces of the joint vocabulary, language tags not counted."""
     limits: Limits = field(default_factory=Limits)
@@ -138,11 +138,11 @@ def read_manifest(folder: Path) -> Manifest:
         if started:
             raise UserError(
                 f"{folder} holds no finished model yet",
-                mend="let train go on until its first validation",
+                mend="let train run until its first validation",
                 code=ExitCode.NO_INPUT,
             )
         raise UserError(
-            f"{folder} is no run folder: it has no {MANIFEST}",
+            f"{folder} is not a run folder: it has no {MANIFEST}",
             mend="name a folder written by train",
             code=ExitCode.NO_INPUT,
         )
@@ -153,7 +153,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def run_files(folder: Path) -> list[Path]:
-    """The files that this program has put into a run folder; people keep files of their own in it.
+    """The files that this program has put into a run folder; users may keep other files in it.
 
     Raises:
         UserError: as ``read_manifest``.
@@ -275,7 +275,7 @@ def move_aside(folder: Path) -> Path:
         Where the run is now.
 
     Raises:
-        UserError: the run is in use (75), cannot be renamed (74), or is where we stand (2).
+        UserError: the run is in use (75), cannot be renamed (74), or is the current folder (2).
     """
     with reading(folder):
         place = Path(os.path.realpath(folder.parent)) / folder.name

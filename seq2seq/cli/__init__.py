@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 
-# What no part of the program has put into words of its own.
+# Exit codes of system errors that no part of the program has turned into a UserError.
 _SYSTEM_ERRORS = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR), ExitCode.NO_INPUT),
     **dict.fromkeys((*DISK_FULL, errno.EROFS), ExitCode.CANNOT_WRITE),
@@ -113,11 +113,11 @@ def _run() -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # Of the loader of libraries, of Python and of C++ if there can be no more threads.
-    said = ("failed to map segment", "can't start new thread", "Resource temporarily unavailable")
-    if any(words in str(error) for words in said):
+    # Messages of the library loader, and of Python and C++ if no more threads can start.
+    messages = ("failed to map segment", "can't start new thread", "Resource temporarily unavailable")
+    if any(message in str(error) for message in messages):
         return True
-    if "torch" not in sys.modules:  # which has errors of its own for that, and takes a second to load
+    if "torch" not in sys.modules:  # torch has errors of its own for that, and takes a second to load
         return isinstance(error, MemoryError)
     from seq2seq.translation import is_out_of_memory
 

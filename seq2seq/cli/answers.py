@@ -1,4 +1,4 @@
-"""``translate -o FILE``: answers that outlive an interruption, and going on with them."""
+"""``translate -o FILE``: answers that are kept after an interruption, and resumed."""
 
 import dataclasses
 import hashlib
@@ -70,7 +70,7 @@ class Answers:
 
 
 class KeptAnswers(Answers):
-    """Answers in a file that can be gone on with."""
+    """Answers in a file that can be resumed."""
 
     def __init__(self, partial: PartialFile) -> None:
         self.n_lines = 0
@@ -92,7 +92,7 @@ class KeptAnswers(Answers):
         if mark.lines and (self.n_lines, self._src.hexdigest()) != (mark.lines, mark.src):
             raise UserError(
                 f"{self._partial.partial} answers {mark.lines:,} lines of another input",
-                mend="give the input of the translation that was interrupted, or leave --resume out to start anew",
+                mend="give the input of the translation that was interrupted, or leave --resume out to start over",
             )
 
     def write(self, window: list[str], answers: bytes) -> None:
@@ -118,14 +118,14 @@ def refuse_resume(output: str) -> None:
     if not can_be_resumed(output):
         what = "stdout" if output == "-" else output
         raise UserError(
-            f"--resume goes on with a file, but the output is {what}",
+            f"--resume needs a file as output, but the output is {what}",
             mend="name a file with -o",
             code=ExitCode.USAGE,
         )
 
 
 def refuse_input_as_output(output: str, source: str, run: Path) -> None:
-    """Refuse an output that is the input or a file of the run, or that would be written beside its place into one.
+    """Refuse an output, or its ``.FILE.partial``, that is the input or a file of the run.
 
     Raises:
         UserError: it is one (2), or there is no run (66).
@@ -153,7 +153,7 @@ def open_answers(
     """
     if output != "-" and os.path.isdir(output or "."):
         raise UserError(
-            f"the output '{output}' is no name of a file", mend="name a file after -o", code=ExitCode.CANNOT_WRITE
+            f"the output '{output}' is not the name of a file", mend="name a file after -o", code=ExitCode.CANNOT_WRITE
         )
     if not can_be_resumed(output):
         with open_line_output(output) as out:
@@ -171,15 +171,15 @@ def open_answers(
     except BaseException:
         if partial.leave() and going_on:
             what = f"{output} is not complete: {partial.partial} holds the answers to {partial.mark.lines:,} lines"
-            print_error(what, "the same command with --resume goes on there", kind="note")
+            print_error(what, "the same command with --resume continues there", kind="note")
         raise
 
 
 def _say_where_it_begins(partial: PartialFile, *, resume: bool) -> None:
     if resume and partial.mark.lines:
-        print_note(f"going on after line {partial.mark.lines:,}")
+        print_note(f"resuming after line {partial.mark.lines:,}")
     elif resume:
-        what = f"{partial.partial} holds nothing to go on with" if partial.found else "there is nothing to go on with"
+        what = f"{partial.partial} holds nothing to resume" if partial.found else "there is nothing to resume"
         print_error(what, "starting at the first line", kind="note")
     elif partial.found:
         what = f"{partial.partial}, left by an interrupted translation, is overwritten"

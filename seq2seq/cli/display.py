@@ -74,11 +74,11 @@ class _Drawn:
         training = event.config.training
         self.max_updates = training.max_updates or 0
         self.began, self.update_then = time.monotonic(), event.update
-        going_on = f", going on after update {event.update:,}" if event.update else ""
+        resumed = f", resuming after update {event.update:,}" if event.update else ""
         print_note(
             f"training {event.n_parameters:,} parameters on {event.n_pairs:,} pairs ({event.n_tgt_tokens:,} target "
             f"tokens, {event.vocab_size:,} pieces) {self._how_long(training)} "
-            f"on {event.device} in {event.precision}{going_on}"
+            f"on {event.device} in {event.precision}{resumed}"
         )
         self.task = self.bar.add_task(
             "train", total=self.max_updates or None, completed=event.update, most=self._most(), numbers=""

@@ -11,9 +11,9 @@ from seq2seq.cli import options
 def eval_command(
     words: Annotated[
         list[str],
-        typer.Argument(help="Run folder and corpora; with --hyp, one corpus alone.", metavar="[RUN] CORPUS..."),
+        typer.Argument(help="Run folder and corpora; with --hyp only one corpus.", metavar="[RUN] CORPUS..."),
     ],
-    metrics: Annotated[str, typer.Option("-m", "--metrics", help="Among bleu, chrf, chrf++, ter.")] = "bleu,chrf,ter",
+    metrics: Annotated[str, typer.Option("-m", "--metrics", help="Of bleu, chrf, chrf++, ter.")] = "bleu,chrf,ter",
     hypotheses: Annotated[
         Path | None,
         typer.Option(
@@ -21,13 +21,13 @@ def eval_command(
         ),
     ] = None,
     langs: Annotated[
-        str | None, typer.Option("-l", "--langs", help="Languages of the corpus; with --hyp, or instead of the run's.")
+        str | None, typer.Option("-l", "--langs", help="Languages of the corpus, as de-en; default: the run's.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Keep the hypotheses here.", metavar="HYPOTHESES", readable=False),
+        typer.Option("-o", "--output", help="Keep the hypotheses in a file.", metavar="HYPOTHESES", readable=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
     beam_size: options.BeamSize = None,
     length_penalty: options.LengthPenalty = None,
     shortlist: options.ShortlistSize = None,

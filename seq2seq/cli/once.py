@@ -1,4 +1,4 @@
-"""The class of every command: an option that has one value is given once."""
+"""The class of every command: it refuses an option with one value that is given twice."""
 
 from collections import Counter
 from typing import Any
@@ -18,7 +18,7 @@ class Once(TyperCommand):
             UserError: an option that has one value is given more than once (2).
         """
         if not ctx.resilient_parsing:  # while a shell completes a half-written line
-            # The third part names each option as often as it is given.
+            # The third part of the result names each option as often as it is given.
             times = Counter(self.make_parser(ctx).parse_args(list(args))[2])
             for option, n in times.items():
                 if n > 1 and not (getattr(option, "multiple", False) or getattr(option, "is_flag", False)):

@@ -1,4 +1,4 @@
-"""Flags that several commands have, and from flags to configuration layers."""
+"""Flags that several commands have, and how flags become configuration layers."""
 
 import re
 from dataclasses import asdict
@@ -15,27 +15,35 @@ from seq2seq.lines import EncodingErrors as OnInvalid
 MORE = "Advanced"
 
 BeamSize = Annotated[
-    int | None, typer.Option("-b", "--beam-size", help="Hypotheses kept; 1 is greedy.", metavar="BEAMS")
+    int | None,
+    typer.Option("-b", "--beam-size", help="Hypotheses kept; 1 is greedy; default: the run's, 4.", metavar="BEAMS"),
 ]
 LengthPenalty = Annotated[
-    float | None, typer.Option("--length-penalty", help="Exponent of the length in the score.", metavar="A")
+    float | None,
+    typer.Option("--length-penalty", help="Exponent of the length in the score; default: as train chose.", metavar="A"),
 ]
 BatchTokens = Annotated[
     int | None,
     typer.Option(
         "--batch-tokens",
-        help="Maximum padded source tokens decoded at once by a worker; chosen by device and beams.",
+        help="Max padded source tokens that a worker decodes at once; default: by device and beams.",
         rich_help_panel=MORE,
     ),
 ]
 ShortlistSize = Annotated[
-    int | None, typer.Option("--shortlist", help="Likely pieces for each source piece; 0: all.", rich_help_panel=MORE)
+    int | None,
+    typer.Option(
+        "--shortlist", help="Likely pieces for each source piece; default 0: all pieces.", rich_help_panel=MORE
+    ),
 ]
 Precision = Annotated[
     str | None, typer.Option("--precision", help="Arithmetic: auto, fp32 or bf16.", rich_help_panel=MORE)
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Searches side by side; one for each core.", rich_help_panel=MORE)
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Parallel searches on a CPU; default: one for each core.", rich_help_panel=MORE
+    ),
 ]
 TimeBudget = Annotated[
     str | None, typer.Option("--time-budget", metavar="TIME", help="Finish within this time: 45m, 1h30m or 90s.")
@@ -46,7 +54,7 @@ EncodingErrors = Annotated[
     str | None,
     typer.Option(
         "--encoding-errors",
-        help="Lines that are not UTF-8: refuse (1 in 100 may be), replace or strict; as in training.",
+        help="Lines that are not UTF-8: refuse (if more than 1 in 100), replace or strict; default: as in training.",
         rich_help_panel=MORE,
     ),
 ]
@@ -74,7 +82,7 @@ _DURATION = re.compile(rf"(?:{_NUMBER}\s*h)?\s*(?:{_NUMBER}\s*m)?\s*(?:{_NUMBER}
 
 
 def _seconds(duration: str) -> float:
-    """Read ``45m``, ``1h30m`` or ``90s``; a number alone could be either."""
+    """Read ``45m``, ``1h30m`` or ``90s``; a number without a unit is refused."""
     time = duration.strip()
     if re.fullmatch(_NUMBER, time, re.ASCII) and float(time) > 0:
         raise UserError(
@@ -142,7 +150,7 @@ def training_layers(
 
 
 def _assigned(sets: list[str]) -> Layer:
-    """All ``--set`` together."""
+    """All ``--set`` flags together."""
     layer: Layer = {}
     for assignment in sets:
         one = parse_set(assignment)
@@ -159,7 +167,7 @@ def _assigned(sets: list[str]) -> Layer:
 
 
 def _check_preset(recipe: str, file: Layer, given: Layer) -> None:
-    """Report what a file overrides of the preset that the command line gives in place of the file's own.
+    """Report which keys of a preset from the command line the file overrides.
 
     Args:
         recipe: name of the file.
@@ -184,7 +192,7 @@ def _check_preset(recipe: str, file: Layer, given: Layer) -> None:
     listed = ", ".join(f"{key} = {value}" for key, value in overridden.items())
     if any(f"model.{key}" in overridden for key in SIZES):
         raise UserError(
-            f"the model would not be preset {preset}: {recipe} overrides it with {listed}",
+            f"the model would not have the size of preset {preset}: {recipe} overrides it with {listed}",
             mend="leave the preset out, or take these keys out of the file",
             code=ExitCode.USAGE,
         )

@@ -1,30 +1,32 @@
-"""What ``eval`` is asked, and its results on stdout: for a person a line a metric, for a program JSON."""
+"""The words of ``eval --hyp``, and the results of ``eval``: one line a metric, or JSON."""
 
 import json
 from pathlib import Path
 
 from seq2seq.cli.console import print_note, print_warning
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.evaluation import CorpusResult
 from seq2seq.lines import open_output
 
 
 def wrong_words(what: str) -> UserError:
-    """The error of a command line whose words do not go together."""
+    """The error for a command line whose words do not fit together."""
     return UserError(what, mend="see `seq2seq eval --help`", code=ExitCode.USAGE)
 
 
 def run_and_corpus(words: list[str], *, others: tuple[object, ...]) -> tuple[Path | None, str]:
-    """The words of ``eval --hyp``: a corpus, and perhaps a run folder that says the languages.
+    """Read the words of ``eval --hyp``: a corpus, and optionally a run folder that gives the languages.
 
     Raises:
-        UserError: more words, or options of translating beside them (2).
+        UserError: more words, or options of translating (2).
     """
     *runs, corpus = words
     if len(runs) > 1:
-        raise wrong_words("--hyp takes one corpus, and at most a run folder before it")
+        raise wrong_words("--hyp takes one corpus, and optionally a run folder before it")
     if any(other is not None for other in others):
-        raise wrong_words("--hyp translates nothing: options of translating have no meaning with it")
+        raise wrong_words(
+            "--hyp translates nothing: -o, --device and the options of translating cannot be used with it"
+        )
     return Path(runs[0]) if runs else None, corpus
 
 
@@ -34,12 +36,13 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
         for note in result.notes:
             print_note(f"{result.corpus}: {note}")
         if result.invalid_utf8:
-            print_warning(f"{result.corpus}: {result.invalid_utf8:,} lines held bytes that are not UTF-8")
+            lines = counted(result.invalid_utf8, "line")
+            print_warning(f"{result.corpus}: {lines} held bytes that are not UTF-8; they were replaced by U+FFFD")
         if result.segments is not None and result.segments.first:
             only = result.segments.too_long + result.segments.several_sentences == 1
             print_warning(f"{result.corpus}: {result.segments.first if only else result.segments.total()}")
         if result.dropped_empty:
-            print_warning(f"{result.corpus}: {result.dropped_empty:,} pairs dropped for a blank side")
+            print_warning(f"{result.corpus}: {counted(result.dropped_empty, 'pair')} not scored: a side is blank")
         for text in result.warnings:
             print_warning(f"{result.corpus}: {text}")
     text = json.dumps(_as_json(results), ensure_ascii=False) + "\n" if as_json else _as_text(results)
@@ -79,6 +82,6 @@ def _as_text(results: list[CorpusResult]) -> str:
         pace = ""
         if result.seconds is not None:
             pace = f" in {result.seconds:.1f} s, {result.sentences / max(result.seconds, 1e-9):,.1f} sentences/s"
-        print_note(f"{result.corpus}: {result.sentences:,} sentences{pace}")
+        print_note(f"{result.corpus}: {counted(result.sentences, 'sentence')}{pace}")
         lines += [f"{score.name} {score.value:.1f}  {score.signature}\n" for score in result.scores.values()]
     return "".join(lines)

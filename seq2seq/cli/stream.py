@@ -15,6 +15,7 @@ from seq2seq.cli.answers import (
 from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.console import print_note, print_warning
 from seq2seq.cli.progress import show_progress
+from seq2seq.errors import counted
 from seq2seq.lines import LineReader, TextCounts, open_input
 from seq2seq.translation import SegmentCounts, Translation, Translator
 
@@ -43,7 +44,7 @@ def translate_with(
     if resume:
         n_best = decoding.get("n_best")
         if is_finished(source, output, n_best if ranked and isinstance(n_best, int) else 1):
-            print_note(f"{output} is finished already; leave --resume out to translate it anew")
+            print_note(f"{output} is finished already; leave --resume out to translate it again")
             return
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
     translate_stream(
@@ -72,7 +73,7 @@ def translate_stream(
         scores: write the score and a tab before each translation.
         attention: draw where the model looked for each translation.
         strict: refuse input that is not UTF-8.
-        resume: go on where a translation to this path was interrupted.
+        resume: continue an interrupted translation to this path.
     """
     counts, segments = TextCounts(), SegmentCounts()
     answer = "n-best" if ranked else "scores" if scores else "text"
@@ -108,7 +109,9 @@ def translate_stream(
     if segments.too_long + segments.several_sentences > 1:
         print_warning(segments.total())
     if counts.invalid_utf8:
-        print_warning(f"{counts.invalid_utf8:,} lines held bytes that are not UTF-8; they were replaced by U+FFFD")
+        print_warning(
+            f"{counted(counts.invalid_utf8, 'line')} held bytes that are not UTF-8; they were replaced by U+FFFD"
+        )
 
 
 def _format(index: int, best: list[Translation], *, ranked: bool, scores: bool) -> str:

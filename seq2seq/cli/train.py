@@ -23,7 +23,7 @@ def train_command(
     ] = None,
     valid: Annotated[
         list[str] | None,
-        typer.Option("--valid", metavar="CORPUS", help="Validation pairs; without: a data set's own, or held out."),
+        typer.Option("--valid", metavar="CORPUS", help="Validation pairs; default: a data set's own, or held out."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="RECIPE.toml", help="Recipe to start from.", readable=False)
@@ -35,13 +35,13 @@ def train_command(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int | None, typer.Option("--seed", help="Random seed; 1 by default.")] = None,
     max_updates: Annotated[int | None, typer.Option("--max-updates", help="Stop after this many updates.")] = None,
-    max_epochs: Annotated[int | None, typer.Option("--max-epochs", help="Stop after this many passes.")] = None,
+    max_epochs: Annotated[int | None, typer.Option("--max-epochs", help="Stop after this many epochs.")] = None,
     time_budget: TimeBudget = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Move an old run aside and start over.")] = False,
     strict: Strict = False,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any key, as model.d_model=256.", rich_help_panel=MORE),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key, as model.d_model=256.", rich_help_panel=MORE),
     ] = None,
 ) -> None:
     """Train a translator on parallel text; the same command again resumes it."""

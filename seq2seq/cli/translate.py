@@ -22,11 +22,11 @@ def translate_command(
     run: Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)],
     source: Annotated[str, typer.Option("-i", "--input", help="File to translate; - is stdin.", metavar="FILE")] = "-",
     output: Annotated[str, typer.Option("-o", "--output", help="File to write; - is stdout.", metavar="FILE")] = "-",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where -o FILE was interrupted.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted translation to -o FILE.")] = False,
     beam_size: BeamSize = None,
     length_penalty: LengthPenalty = None,
     n_best: Annotated[
-        int | None, typer.Option("--n-best", help="Print N lines for each: index ||| text ||| score.")
+        int | None, typer.Option("--n-best", help="Print N lines for each input line: index ||| text ||| score.")
     ] = None,
     scores: Annotated[
         bool, typer.Option("--scores", help="Print the score and a tab before each translation.")
@@ -39,7 +39,7 @@ def translate_command(
     ] = None,
     batch_tokens: BatchTokens = None,
     stopping: Annotated[
-        str | None, typer.Option("--stopping", help="End a search with enough, or exact.", rich_help_panel=MORE)
+        str | None, typer.Option("--stopping", help="When a search ends: enough or exact.", rich_help_panel=MORE)
     ] = None,
     shortlist: ShortlistSize = None,
     precision: Precision = None,

@@ -17,15 +17,15 @@ _CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 def _writable(text: str) -> str:
     """Refuse a path that no file can have, or whose bytes are not UTF-8: it could not be kept in ``config.toml``."""
     if "\0" in text:
-        raise ValueError("a name holds no NUL")
+        raise ValueError("a name cannot hold NUL")
     if any("\ud800" <= c <= "\udfff" for c in text):  # how Python spells such bytes
-        raise ValueError("rename it: TOML holds UTF-8 alone")
+        raise ValueError("not UTF-8, and TOML holds only UTF-8: rename it")
     return text
 
 
 # Strict, as TOML has types of its own: `true` and "1" are no numbers.
 MAX_COUNT = 2**31 - 1
-"""What every library that is given a number can hold."""
+"""Largest number that every library can hold."""
 Count = Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
 NotNegative = Annotated[float, Field(ge=0.0, strict=True)]
@@ -59,16 +59,16 @@ class DataConfig:
     """Pieces of the joint vocabulary, 256 bytes among them; ids reserved for language tags come on top. Lowered with a
     notice if the corpus is too small; raised if the text has more characters and no number was given."""
     tokenizer_sample: Annotated[StrictInt, Field(ge=2)] = 200_000
-    """Lines the tokenizer is trained on at most, drawn evenly from both sides."""
+    """Max lines that the tokenizer is trained on, drawn evenly from both sides."""
     subword_sampling: Annotated[float, Field(ge=0.0, le=1.0, strict=True)] = 0.0
-    """Training text is divided into pieces again each time it is read, at random by the seed, with SentencePiece's α:
+    """Training text is divided into pieces at random each time it is read (by the seed), with SentencePiece's α:
     for unigram the power that a division's probability is raised to (0.5 varies little, 0.1 wildly), for bpe the share
     of merges left out. 0: always the likeliest division."""
     alarms: Literal["refuse", "warn"] = "refuse"
-    """What to do with a corpus whose lines are plainly not beside their translations, by the lengths of both."""
+    """What to do with a corpus whose lines do not match their translations, as the lengths of both show."""
     leaks: Literal["drop", "keep"] = "drop"
-    """Training pairs whose source stands among the validation pairs, too: dropped, counted (but kept if fewer than half
-    would remain), or kept."""
+    """Training pairs whose source is also in the validation pairs. drop: they are dropped and counted (but kept if
+    fewer than half of the pairs would remain); keep: they are kept and counted."""
     max_length: Annotated[StrictInt, Field(ge=2)] = 256
     """Longest side of a training pair, in tokens, EOS included; longer pairs are dropped, counted."""
 
@@ -130,10 +130,11 @@ class TrainingConfig:
     """How the weights are found."""
 
     batch_tokens: Count = 4096
-    """Target tokens an update, padding not counted; somewhat more where ``data.subword_sampling`` makes more."""
+    """Target tokens an update, padding not counted; somewhat more if ``data.subword_sampling`` makes more."""
     micro_batch_tokens: Count | None = None
-    """Most padded tokens of one side in one forward pass; an update that holds more is accumulated
-    over several passes. Unset: 16,384, and 3,072 on a CPU, whose cache holds little more."""
+    """Max padded tokens of one side in one forward pass; an update that holds more is accumulated
+    over several passes. Unset: 3,072 on a CPU, whose cache holds little more, 16,384 on a GPU, and 32,768 on a GPU with
+    32 GiB or more."""
     learning_rate: Positive = 1e-3
     """Peak learning rate."""
     schedule: Literal["inverse_sqrt", "hold_cooldown"] = "hold_cooldown"
@@ -165,12 +166,12 @@ class TrainingConfig:
     """Stop after this many passes over the corpus."""
     time_budget: Annotated[float, Field(gt=0.0, le=1e9, strict=True)] | None = None
     """Seconds that the whole run may take, from reading the corpus to the last save; how many updates that
-    makes is settled by the speed that is measured. In place of max_updates and max_epochs."""
+    makes is decided by the measured speed. In place of max_updates and max_epochs."""
     patience: Annotated[StrictInt, Field(ge=0)] = 0
     """Validations without a new best before training stops; 0 never stops early."""
     best_metric: Literal["bleu", "chrf", "loss"] | None = None
     """What "best" means, for the kept weights and for patience; chrF decides on a tie, then the loss. BLEU without one
-    right 4-gram counts as 0. Unset: bleu, or chrf if BLEU says little of the validation targets."""
+    correct 4-gram counts as 0. Unset: bleu, or chrf if BLEU says little about the validation targets."""
     report_every: Count = 50
     """Updates between reports."""
     valid_every: Count | None = None
@@ -186,12 +187,12 @@ class TrainingConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of matrix products: auto takes bf16 autocast on CUDA, fp32 elsewhere."""
     compile: StrictBool = False
-    """Pass the model through torch.compile; pays on CUDA alone."""
+    """Pass the model through torch.compile; useful only on CUDA."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class DecodingConfig:
-    """How the model is asked for a translation."""
+    """How translations are searched for."""
 
     beam_size: Annotated[StrictInt, Field(ge=1, le=256)] = 4
     """Hypotheses kept; 1 is greedy."""
@@ -205,7 +206,7 @@ class DecodingConfig:
     max_length: Count | None = None
     """Longest output in tokens; unset: twice the source and 50 more."""
     batch_tokens: Count | None = None
-    """Padded source tokens that a worker decodes at once, at most; a longer sentence is decoded alone. Unset: chosen by
+    """Max padded source tokens that a worker decodes at once; a longer sentence is decoded by itself. Unset: chosen by
     the device, its memory and the number of beams."""
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     """Likeliest translations of each source piece that a translation may be made of, beside the most frequent

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.corpus.readers import READERS, find_reader
+from seq2seq.errors import counted
 
 Floats = npt.NDArray[np.floating[Any]]
 Lengths = npt.NDArray[np.integer[Any]]
@@ -48,11 +49,11 @@ class Misalignment:
     start: int
     """Its first pair, counted from 0, to within a window or two."""
     lag: int | None
-    """The translation of a source stands this many pairs later; None: it is not near."""
+    """The translation of a source comes this many pairs later; None: it is not near."""
 
 
 def describe_misalignment(corpus: str, langs: tuple[str, str], line: int, lag: int | None) -> str:
-    """For a person, what is wrong with a corpus, and where.
+    """What is wrong with a corpus and where, for a message.
 
     Args:
         corpus: a CORPUS word.
@@ -65,9 +66,9 @@ def describe_misalignment(corpus: str, langs: tuple[str, str], line: int, lag: i
     line_or_row = "row" if reader in (READERS["csv"], READERS["hf"]) else "line"
     sides = " and ".join(f"{corpus}.{lang}" for lang in langs) if is_prefix else f"the sides of {corpus}"
     if lag is None:
-        how = "lengths of lines and of their translations have nothing in common"
+        how = "the lengths of lines and of their translations are unrelated"
     else:
-        how = f"translations stand {abs(lag)} line{'s' if abs(lag) > 1 else ''} too {'late' if lag > 0 else 'early'}"
+        how = f"translations come {counted(abs(lag), line_or_row)} too {'late' if lag > 0 else 'early'}"
     return f"{sides} do not match from about {line_or_row} {line:,} on: {how}"
 
 
@@ -160,7 +161,7 @@ def _first_rise(evidence: Floats, proof: float) -> tuple[int, int] | None:
 
 
 def _repeats(lengths: Lengths) -> bool:
-    """Whether lengths recur at some distance, so that windows are no independent witnesses."""
+    """Whether lengths recur at some distance, so that windows are not independent evidence."""
     flat = _residuals(lengths[:4000])[0].ravel()
     distances = np.arange(_MAX_LAG, len(flat) // 2)
     products = np.fft.irfft(np.abs(np.fft.rfft(flat, 2 * len(flat))) ** 2)[distances]  # summed over all pairs

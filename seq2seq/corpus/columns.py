@@ -3,17 +3,17 @@
 import re
 from collections.abc import Sequence
 
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, counted
 from seq2seq.languages import code_of, code_of_name
 
 _SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("original", "translation"))
-"""What people head source and target with if they do not name the languages."""
+"""Headings of source and target that do not name the languages."""
 _SAYS_NOTHING = re.compile(r"(?<![^\W_])(text|sentences?|segment|string)(?![^\W_])|\([^()]*\)")
-"""Of a column's name: ``source text``, ``sentence_deu_Latn``, ``English (US)``."""
+"""Parts of a column's name that can be ignored: ``source text``, ``sentence_deu_Latn``, ``English (US)``."""
 
 
 def _plain(name: str) -> str:
-    """What is left of a column's name without what says nothing: ``sentence_deu_Latn`` is ``deu_latn``."""
+    """A column's name without the parts that can be ignored: ``sentence_deu_Latn`` is ``deu_latn``."""
     return " ".join(_SAYS_NOTHING.sub(" ", name.casefold()).split()).strip("_- ")
 
 
@@ -21,11 +21,11 @@ def find_columns(names: list[str], langs: tuple[str, str]) -> tuple[int, int] | 
     """The columns whose names are plainly those of source and target: exactly one of each.
 
     Args:
-        names: of all columns, or the first row of a table, which may be no header.
+        names: of all columns, or the first row of a table, which may be no header row.
         langs: source and target language.
 
     Returns:
-        Their places, counted from 0; None if the names do not say.
+        Their places, counted from 0; None if the names do not say it.
     """
     plain = [_plain(name) for name in names]
     codes = [code_of_name(name) or code_of(name) for name in plain]
@@ -59,7 +59,7 @@ def place_of(name: str, names: list[str], path: str) -> int:
     if name.isdecimal():
         if not 1 <= int(name) <= len(names):
             raise UserError(
-                f"{path} has {len(names)} column{'s' * (len(names) != 1)}, and no column {name}",
+                f"{path} has {counted(len(names), 'column')}, and no column {name}",
                 mend="count from 1",
             )
         return int(name) - 1
@@ -72,5 +72,5 @@ def place_of(name: str, names: list[str], path: str) -> int:
     what = f"two columns named {name}" if name.casefold() in folded else f"no column {name}"
     raise UserError(
         f"{path} has {what}; its first row is {there if len(there) <= 120 else there[:119] + '…'}",
-        mend="name columns of that row, or give their numbers from 1",
+        mend="name columns of that row, or give their numbers, counted from 1",
     )

@@ -7,14 +7,14 @@ from seq2seq.corpus.pairs import Pair
 from seq2seq.languages import code_of
 
 SAMPLE = 1000
-"""Pairs by which it is decided."""
+"""Pairs that are looked at."""
 
 _ENGLISH = re.compile(r"\b(the|and|you|that|with|this|have|they|your|from|would|which|i'm|don't|it's)\b", re.IGNORECASE)
-"""Words that are frequent in English and hardly ever stand in a text of another language."""
+"""Words that are frequent in English and are hardly ever found in a text of another language."""
 
 
 def english_side(pairs: Iterable[Pair], langs: tuple[str, str]) -> str | None:
-    """The language under which English text stands, if the other one is English; None if the sides are in order."""
+    """The language whose side holds English text, if the other language is English; None if the sides are in order."""
     is_english = [code_of(lang) == "en" for lang in langs]
     if sum(is_english) != 1:
         return None

@@ -18,7 +18,7 @@ _BATCH = 1000
 """Rows turned into Python objects at a time."""
 _WORD = re.compile(r"(?P<name>[^@#:]+)(@(?P<revision>[^#:]+))?(#(?P<config>[^:]+))?(:(?P<split>.+))?")
 _VALIDATION = ("validation", "valid", "val", "dev")
-"""What a split to validate on is called."""
+"""Names of validation splits, the first one before the others."""
 
 
 class HubName(NamedTuple):
@@ -31,13 +31,13 @@ class HubName(NamedTuple):
 
 
 def parse_hub_name(corpus: str) -> HubName:
-    """Take ``hf:NAME[@REVISION][#CONFIG][:SPLIT]`` apart; the split is ``train`` where none is named.
+    """Parse ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``; the split is ``train`` if none is named.
 
-    A folder's name may hold ``@``, ``#`` and ``:``: what is the name of an existing folder, the longest
-    such, is NAME.
+    A folder's name may hold ``@``, ``#`` and ``:``: NAME is the longest beginning that names an existing
+    folder.
 
     Raises:
-        UserError: it has no such form, or gives a local folder a revision (exit code 2).
+        UserError: it does not have this form, or gives a local folder a revision (exit code 2).
     """
     word = corpus.removeprefix("hf:")
     ends = [len(word), *(i for i in range(len(word) - 1, 0, -1) if word[i] in "@#:")]
@@ -93,7 +93,7 @@ def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Itera
     except UnicodeDecodeError:  # text is checked only where it becomes a Python string
         raise UserError(
             f"{word} holds text that is not UTF-8",
-            mend="mend its files, or name a .jsonl file itself as CORPUS: its bytes can be replaced",
+            mend="convert its files to UTF-8, or name a .jsonl file itself as CORPUS: its bytes can be replaced",
         ) from None
 
 
@@ -108,7 +108,7 @@ def _find_keys(
     if columns is not None:
         if missing := [column for column in columns if column not in names]:
             raise UserError(
-                f"{corpus} has no column {' and no column '.join(missing)}, but {', '.join(names)}",
+                f"{corpus} has no column {' and no column '.join(missing)}; it has {', '.join(names)}",
                 mend="name two of them, source then target",
             )
         return None, columns
@@ -128,13 +128,13 @@ def _find_keys(
     there = next(iter(nested.values())) if len(nested) == 1 else names
     missing = [lang for lang in langs if lang not in there]
     raise UserError(
-        f"{corpus} has no {' and no '.join(missing)}, but {', '.join(there)}",
+        f"{corpus} has no {' and no '.join(missing)}; it has {', '.join(there)}",
         mend="name two of them with -l or as 'hf:NAME[COLUMN,COLUMN]', or another configuration with #CONFIG",
     )
 
 
 def _languages(feature: Any) -> list[str] | None:
-    """The languages of a column that holds several; none if each row has its own; None of any other column."""
+    """The languages of a column that holds several; empty if each row has its own; None for any other column."""
     if isinstance(feature, dict):
         return [] if feature.keys() == {"language", "translation"} else list(feature)
     if type(feature).__name__ in ("Translation", "TranslationVariableLanguages"):
@@ -143,7 +143,7 @@ def _languages(feature: Any) -> list[str] | None:
 
 
 def own_validation(corpus: str) -> str | None:
-    """The CORPUS word of a data set's own validation split, if it has one and the word names no other split than train.
+    """The CORPUS word of a data set's own validation split, if it has one and the word names the split train or none.
 
     Only names are read for this, none of the data.
 
@@ -174,13 +174,13 @@ def _builder(corpus: str, wanted: HubName, options: dict[str, Any]) -> Any:
         raise UserError(f"{name} is not a folder", mend="name an existing folder", code=ExitCode.NO_INPUT)
     if not is_local and name in _PACKAGED_DATASETS_MODULES:
         raise UserError(
-            f"{corpus} names no data set: {name} is a file format of datasets, and there is no folder {name} here",
-            mend="name the folder that holds the files, or a data set of the hub as hf:OWNER/NAME",
+            f"{corpus} does not name a data set: {name} is a file format of datasets, and no folder has that name",
+            mend="name the folder that holds the files, or a data set on the hub as hf:OWNER/NAME",
             code=ExitCode.NO_INPUT,
         )
     if any(exists(Path(name) / of_save_to_disk) for of_save_to_disk in ("state.json", "dataset_dict.json")):
         raise UserError(
-            f"{corpus} was saved by save_to_disk of datasets, which is no data set for others to read",
+            f"{corpus} was saved by save_to_disk of datasets, a format that is not read",
             mend="write it with to_parquet or to_json into a folder of its own, and name that",
         )
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
@@ -201,7 +201,7 @@ def _load(corpus: str, wanted: HubName, text_columns: tuple[str, str]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         builder = _builder(corpus, wanted, {})
-        if hasattr(builder.config, "keep_default_na"):  # CSV, in which pandas takes "NA" and "null" for no text
+        if hasattr(builder.config, "keep_default_na"):  # CSV, in which pandas takes "NA" and "null" for missing values
             as_written = {"keep_default_na": False, "converters": dict.fromkeys(text_columns, str)}
             builder = _builder(corpus, wanted, as_written)
         try:
@@ -220,12 +220,12 @@ def _as_user_error(corpus: str, error: Exception) -> UserError:
         return cannot_write(f"the copy of {corpus} in the cache of datasets", cause)
     if isinstance(error, FileNotFoundError):
         cause, code = error, ExitCode.NO_INPUT
-        mend = "check the name; one that is private or gated needs `hf auth login`"
+        mend = "check the name; a private or gated data set needs `hf auth login`"
     elif isinstance(error, OSError):
         cause, code = error, ExitCode.NO_INPUT
         mend = "download it where there is a network, or name a local folder as hf:FOLDER"
     else:
-        # datasets names what there is in its message: splits, configurations, the damaged file.
+        # The message of datasets names what there is: splits, configurations, the damaged file.
         code, mend = ExitCode.BAD_DATA, "see its page or folder, and choose as hf:NAME[@REVISION][#CONFIG][:SPLIT]"
     # The rest of a long message shows how to call datasets.
     said = " ".join(str(cause).partition("Example of usage")[0].split()).rstrip(".") or type(cause).__name__

@@ -15,11 +15,11 @@ class Pair(NamedTuple):
 
 @dataclass
 class CorpusCounts(TextCounts):
-    """What was met while reading a corpus; several may be added up in one."""
+    """What was found while reading a corpus; one object may count several corpora."""
 
     pairs: int = 0
     """Pairs read, blank ones too."""
     blank: int = 0
     """Pairs with a blank side: yielded, for the caller to drop."""
     notes: list[str] = field(default_factory=list)
-    """What was decided about the form, for a person: a header left out, columns found by name, quotes taken off."""
+    """What was decided about the form, for a person: a header left out, columns found by name, quotes removed."""

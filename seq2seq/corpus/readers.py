@@ -16,7 +16,7 @@ from seq2seq.corpus.words import ending, side, split_columns, two_files
 from seq2seq.lines import EncodingErrors, everything_below, is_blank
 
 Reader = Callable[[str, tuple[str, str], EncodingErrors, CorpusCounts], Iterator[Pair]]
-"""From CORPUS, languages, what becomes of lines that are not UTF-8, and counts to pairs."""
+"""Takes CORPUS, languages, what to do with lines that are not UTF-8, and counts; yields pairs."""
 
 
 def read_pairs(
@@ -30,7 +30,7 @@ def read_pairs(
 
     Args:
         corpus: a prefix, ``SOURCE,TARGET``, ``*.tsv``, ``*.csv``, ``*.jsonl`` or
-            ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``; what has columns, perhaps with two of them in brackets.
+            ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``; a table or rows with keys, perhaps with two columns in brackets.
         langs: source and target language.
         encoding_errors: refuse a file with more than 1 line in 100 that is not UTF-8, replace bytes in any number of
             lines, or refuse any such line (strict). What is replaced is counted.
@@ -41,8 +41,8 @@ def read_pairs(
 
     Raises:
         UserError: bad or misaligned data (65), missing or unreadable (66), no space for the copy that
-            ``datasets`` makes (74), columns that are named wrongly (2); where the corpus is found to be so, which may
-            be at its end.
+            ``datasets`` makes (74), columns that are named wrongly (2). It is raised once the fault is found, which
+            may be at the end of the corpus.
     """
     counts = CorpusCounts() if counts is None else counts
     first: list[Pair] = []
@@ -54,11 +54,13 @@ def read_pairs(
             first.append(pair)
         yield pair
     if (swapped := english_side(first, langs)) is not None:
-        counts.notes.append(f"the sides look swapped: what is read as {swapped} is English; swap them, or -l")
+        counts.notes.append(
+            f"the sides look swapped: the text read as {swapped} is English; swap the sides, or the languages of -l"
+        )
 
 
 def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
-    """The row of ``READERS`` that a corpus looks like; of no other look, it is a prefix.
+    """The row of ``READERS`` that a corpus looks like; a word that looks like no other is a prefix.
 
     Raises:
         UserError: brackets that do not name two columns (2).
@@ -75,7 +77,7 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     if os.path.isdir(path) or (
         (os.path.islink(path) or path.startswith(("~/", "http://", "https://"))) and not os.path.exists(path)
     ):
-        return READERS["prefix"]  # which says what is wrong with it
+        return READERS["prefix"]  # its error says what is wrong
     if kind in READERS and kind not in ("hf", "prefix"):
         return READERS[kind]
     # `deu.txt[2,1]`: with columns, a file of any name is a table, unless it is known to be something else.
@@ -111,7 +113,7 @@ def lone_target(corpus: str, langs: tuple[str, str]) -> Path | None:
 def stamp(corpus: str, langs: tuple[str, str]) -> list[list[int]] | None:
     """Sizes and times of change of a corpus's files: the same as long as nobody has touched them.
 
-    None where that says nothing: data sets of ``hf:``, and what is no ordinary file.
+    None if that says nothing: data sets of ``hf:``, and anything but ordinary files.
     """
     if find_reader(corpus, langs) is READERS["hf"]:
         return None
@@ -140,4 +142,4 @@ READERS: dict[str, Reader] = {
     "ndjson": read_jsonl,
     "hf": _read_hf,
 }
-"""By how the word looks; a file's row is named as the file ends."""
+"""By the look of the word; the row of a file format is named as its files end."""

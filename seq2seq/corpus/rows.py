@@ -1,4 +1,4 @@
-"""Rows with keys, as JSON and data sets have them: to a pair of text."""
+"""Rows with keys, as in JSON Lines and data sets: from a row to a pair of texts."""
 
 import json
 import math
@@ -25,11 +25,11 @@ def read_jsonl(
             continue
         where = f"{path}, line {number}"
         try:
-            # A number is text as it is written: 1.10 would be another one as a float.
+            # A number is text as it is written: 1.10 would become 1.1 as a float.
             row = json.loads(line, parse_int=str, parse_float=str, parse_constant=_constant)
         except (ValueError, RecursionError) as error:
             raise UserError(
-                f"{where}: no JSON ({error})",
+                f"{where}: not valid JSON ({error})",
                 mend="give one JSON object on each line, as `jq -c . FILE` writes them",
             ) from None
         if isinstance(row, list):
@@ -45,7 +45,7 @@ def read_jsonl(
 
 
 def _constant(name: str) -> str | None:
-    return None if name == "NaN" else name  # how pandas writes that there is nothing
+    return None if name == "NaN" else name  # how pandas writes a missing value
 
 
 def unpacked(row: Any, langs: tuple[str, str]) -> Any:
@@ -77,7 +77,7 @@ def first_of_each(value: dict[str, Any], langs: tuple[str, str]) -> dict[str, An
 
 
 def _named_otherwise(row: dict[str, Any], langs: tuple[str, str], counts: CorpusCounts) -> tuple[str, str] | None:
-    """Keys that name the languages in another way: ``German``, ``deu``, ``source``."""
+    """The keys, if they name the languages in another way: ``German``, ``deu``, ``source``."""
     names = list(row)
     if (found := find_columns(names, langs)) is None:
         return None
@@ -92,13 +92,13 @@ def pair_of(row: Any, keys: tuple[str, str], where: str) -> Pair:
     """The text under two keys of a row; null is blank.
 
     Raises:
-        UserError: no such keys, or a value that is no text (65).
+        UserError: no such keys, or a value that is not text (65).
     """
     if not isinstance(row, dict) or not all(key in row for key in keys):
         found = f"keys {', '.join(map(str, row)) or 'none'}" if isinstance(row, dict) else f"a {type(row).__name__}"
         raise UserError(
             one_line(f"{where}: {found}, not {keys[0]} and {keys[1]}"),
-            mend="name the languages that are there with -l, or any two keys as 'CORPUS[KEY,KEY]'",
+            mend="name the languages that are there with -l, or choose two keys as 'CORPUS[KEY,KEY]'",
         )
     return Pair(text_of(row[keys[0]], keys[0], where), text_of(row[keys[1]], keys[1], where))
 

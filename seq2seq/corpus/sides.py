@@ -6,7 +6,7 @@ from pathlib import Path
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.unreadable import refusal
 from seq2seq.corpus.words import side, two_files
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, counted
 from seq2seq.lines import EncodingErrors, read_lines
 
 
@@ -39,11 +39,11 @@ def _line_by_line(
     while (src := next(src_lines, None)) is not None and (tgt := next(tgt_lines, None)) is not None:
         yield Pair(src, tgt)
         n += 1
-    # Either src is a line that tgt has no partner for, or src has ended and tgt may go on.
+    # Either src is a line without a partner in tgt, or src has ended and tgt may have more lines.
     n_src = n + (src is not None) + sum(1 for _ in src_lines)
     n_tgt = n + sum(1 for _ in tgt_lines)
     if n_src != n_tgt:
         raise UserError(
-            f"{src_path} has {n_src:,} lines but {tgt_path} has {n_tgt:,}",
+            f"{src_path} has {counted(n_src, 'line')} but {tgt_path} has {n_tgt:,}",
             mend="give files with one sentence per line, in the same order",
         )

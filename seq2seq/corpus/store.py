@@ -188,11 +188,13 @@ class _MappedFile:
 
 
 def _damaged(path: Path) -> UserError:
-    return UserError(f"{path} is no store of pairs, or cut short", mend="delete it: the same command makes it again")
+    return UserError(
+        f"{path} is not a store of pairs, or is cut short", mend="delete it: the same command makes it again"
+    )
 
 
 def text_hash(text: str) -> int:
-    """64 bits by which equal texts are known, spaces around them left out; others in each process."""
+    """A 64-bit hash of a text without the spaces around it; it differs between processes."""
     return hash(text.encode().strip())
 
 
@@ -248,7 +250,7 @@ class TextStore:
         return [str(data[a:b], "utf-8") for a, b in self._places(side, rows)]
 
     def _places(self, side: int, rows: Int64s) -> Iterator[tuple[int, int]]:
-        """Where texts lie, in bytes of the file."""
+        """The first byte of each text in the file, and the one after its last."""
         batch, first, last = self._file.spans(side, rows)
         at = self._file.values_at[side][batch]
         return zip((at + first).tolist(), (at + last).tolist(), strict=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 from seq2seq.corpus.columns import find_columns, name_two_languages, place_of
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.words import ending, split_columns
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, counted
 from seq2seq.languages import code_of, code_of_name
 from seq2seq.lines import EncodingErrors, is_blank, one_line, read_lines
 
 Rows = Iterator[tuple[int, list[str]]]
-"""The line on which a row begins, from 1, and its cells."""
+"""The line on which a row begins, counted from 1, and its cells."""
 
 _HEAD_LINES, _HEAD_CHARACTERS = 10_000, 1 << 22
 """The beginning of a table, by which its quoting and its separator are decided."""
@@ -39,13 +39,13 @@ def read_tsv(
     quoted = [0]
     rows = _parse(_count_quotes(lines, quoted), "\t", path)
     yield from _pairs(rows, path, columns, langs, counts)
-    counts.notes.append(f"cells are quoted as spreadsheets do it: the quotes are taken off on {quoted[0]:,} lines")
+    counts.notes.append(f"cells are quoted as spreadsheets do it: quotes were removed on {counted(quoted[0], 'line')}")
 
 
 def read_csv(
     corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
 ) -> Iterator[Pair]:
-    """CSV: cells may be quoted, and hold the separator, quotes and line breaks if they are."""
+    """CSV: cells may be quoted; quoted cells may hold the separator, quotes and line breaks."""
     path, columns = split_columns(corpus)
     head, lines = _peek(read_lines(Path(path), encoding_errors=encoding_errors, counts=counts))
     separator = _separator(head, path, columns, langs)
@@ -84,9 +84,9 @@ _CELL = re.compile(r'("[^"]*(?:""[^"]*)*"|[^"\t\n][^"\t\n]*|)(\t|\n)')
 def _is_quoted(head: list[str]) -> bool:
     """Whether tab-separated cells are quoted as a spreadsheet quotes them, rather than sentences in quotation marks.
 
-    A program that quotes cells quotes each one that holds a quote, and doubles the quote. So one cell with another
-    quote in it decides against it. For it decides a doubled quote, tab or line break in a quoted cell; or 10 quoted
-    cells that are all cells of their columns, or exactly the cells that hold a comma (Excel).
+    A program that quotes cells quotes each one that holds a quote, and doubles the quote. So the answer is no if
+    one cell has any other quote. It is yes if a quoted cell holds a doubled quote, tab or line break; or if there are
+    10 quoted cells or more, and they are all cells of their columns, or exactly the cells that hold a comma (Excel).
     """
     if not any('"' in line for line in head):
         return False
@@ -143,7 +143,7 @@ def _parse(lines: Iterable[str], separator: str, path: str) -> Rows:
             number = reader.line_num + 1
     except csv.Error as error:
         raise UserError(
-            f"{path}, line {number}: not quoted as CSV ({error})",
+            f"{path}, line {number}: wrong quotes for CSV ({error})",
             mend='close each quoted cell with ", write a " inside it as "", and end lines with a newline',
         ) from None
 
@@ -153,7 +153,7 @@ def _separator(head: list[str], path: str, columns: tuple[str, str] | None, lang
     fitting, named = [], []
     for separator in ",;\t":
         rows: list[list[str]] = []
-        with suppress(UserError):  # of quotes that fit another separator
+        with suppress(UserError):  # the quotes fit another separator
             for _, cells in islice(_parse(head, separator, path), _SNIFFED_ROWS):
                 rows += [] if all(map(is_blank, cells)) else [cells]
         if len({len(cells) for cells in rows}) == 1 and len(rows[0]) > 1:
@@ -163,8 +163,8 @@ def _separator(head: list[str], path: str, columns: tuple[str, str] | None, lang
                 named.append(separator)
     if len(found := named or fitting) > 1:
         raise UserError(
-            f"{path} may be separated by {' or by '.join('a tab' if s == chr(9) else s for s in found)}",
-            mend="save it as tab-separated text (.tsv), or give it a header row with the languages",
+            f"the columns of {path} may be separated by {' or by '.join('a tab' if s == chr(9) else s for s in found)}",
+            mend="save it as tab-separated text (.tsv), or give it a header row that names the languages",
         )
     return found[0] if found else ","
 
@@ -210,7 +210,7 @@ def _choose(
         if is_header:
             note = f"row {number} is a header: {shown}; left out"
             if found == (1, 0):
-                note += f"; column {src + 1} is read as {langs[0]} all the same, as the brackets say"
+                note += f"; column {src + 1} is still read as {langs[0]}, as the brackets say"
             counts.notes.append(note)
         return src, tgt, is_header
     if (found := find_columns(cells, langs)) is not None:
@@ -229,7 +229,7 @@ def _choose(
 
 
 def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, str]) -> UserError:
-    """The error for a row whose columns nobody chose: it shows the row, and the word to write."""
+    """The error for a row whose columns were not chosen: it shows the row, and the CORPUS word to write."""
     where = f"{path}, line {number}"
     if len(cells) < 2:
         return UserError(
@@ -238,7 +238,7 @@ def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, s
     src, tgt = _guess(cells, path, langs)
     mend = (
         f"choose source and target: {shlex.quote(f'{path}[{src},{tgt}]')} reads column {src} as {langs[0]} and "
-        f"column {tgt} as {langs[1]}, [{tgt},{src}] the other way round"
+        f"column {tgt} as {langs[1]}, [{tgt},{src}] reads them the other way round"
     )
     if ending(path) == "csv":
         mend += "; cells that hold a comma must be quoted"
@@ -246,7 +246,7 @@ def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, s
 
 
 def _guess(cells: list[str], path: str, langs: tuple[str, str]) -> tuple[int, int]:
-    """The likeliest columns of text, from 1. Anki's files begin with English, the names of Tatoeba's say which."""
+    """The likeliest columns of text, from 1: English first for Anki; for Tatoeba as the name says."""
     text = [
         i
         for i, cell in enumerate(cells, 1)
@@ -259,7 +259,7 @@ def _guess(cells: list[str], path: str, langs: tuple[str, str]) -> tuple[int, in
 
 
 def _ragged(path: str, number: int, cells: list[str], n_columns: int, columns: tuple[str, str] | None) -> UserError:
-    there = f"{len(cells)} column{'s' * (len(cells) != 1)}, not {n_columns}"
+    there = f"{counted(len(cells), 'column')}, not {n_columns}"
     mend = "give a source, one tab and a target on each line"
     if ending(path) == "csv":
         mend = "give each row as many cells as the first, and quote those that hold the separator or a quote"
@@ -275,9 +275,9 @@ def _shown(cells: list[str]) -> str:
 
 
 def first_row(path: str) -> list[str]:
-    """The cells of the first line that is not blank, for what is said of a file.
+    """The cells of the first line that is not blank, to describe a file in a message.
 
     Raises:
-        UserError: as ``read_lines``, which knows better what is wrong with it.
+        UserError: as ``read_lines``, whose message is more exact.
     """
     return next((line.split("\t") for line in islice(read_lines(Path(path)), 100) if not is_blank(line)), [])

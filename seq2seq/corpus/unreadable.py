@@ -1,4 +1,4 @@
-"""What to say of a CORPUS word that no reader reads: what is there, and what to write or do instead."""
+"""Errors for a CORPUS word that no reader reads: what is there, and what to write or do instead."""
 
 import errno
 import json
@@ -43,10 +43,10 @@ FORMATS: dict[str, tuple[str, str]] = {
         "convert it: `msgunfmt FILE -o FILE.po`, then with Translate Toolkit `po2csv FILE.po FILE.csv`",
     ),
     **dict.fromkeys(
-        ("parquet", "arrow", "feather"), ("a file of a data set", "name the folder it is in, alone, as hf:FOLDER")
+        ("parquet", "arrow", "feather"), ("a file of a data set", "name only the folder it is in, as hf:FOLDER")
     ),
     "json": ("one JSON document", "write one object on each line: `jq -c '.[]' FILE > FILE.jsonl`"),
-    **dict.fromkeys(("xml", "yaml", "yml", "sgm", "sgml", "tbx", "ttx"), ("a format that is not read", _AS_TABLE)),
+    **dict.fromkeys(("xml", "yaml", "yml", "sgm", "sgml", "tbx", "ttx"), ("in a format that is not read", _AS_TABLE)),
     "toml": ("a recipe or a configuration", "give it with --config"),
     "zst": ("compressed with Zstandard, which is not read", "decompress it: `zstd -d FILE`"),
     "lz4": ("compressed with LZ4, which is not read", "decompress it: `lz4 -d FILE`"),
@@ -61,7 +61,7 @@ _WAYS = "give a prefix, a .tsv, .csv or .jsonl file, two files as SOURCE,TARGET,
 
 
 def refusal(corpus: str, langs: tuple[str, str]) -> UserError:
-    """The error for a word that names no corpus that can be read.
+    """The error for a word that does not name a readable corpus.
 
     Args:
         corpus: the word.
@@ -72,7 +72,7 @@ def refusal(corpus: str, langs: tuple[str, str]) -> UserError:
         return _missing("an empty word names no corpus", _WAYS)
     for there in (path, *(f"{path}.{lang}{suffix}" for lang in langs for suffix in COMPRESSED)):
         if os.path.islink(there) and not os.path.exists(there):
-            return _missing(f"{there} is a link to {Path(there).readlink()}, which is not there", "mend the link")
+            return _missing(f"{there} is a link to {Path(there).readlink()}, which is not there", "repair the link")
     if any(side(path, lang) for lang in langs):
         return _no_such_sides(path, langs)
     try:
@@ -98,7 +98,7 @@ def _missing(what: str, mend: str) -> UserError:
 
 
 def _file(path: str, langs: tuple[str, str]) -> UserError:
-    """A file that is there, but is no corpus."""
+    """The error for a file that exists, but is not a corpus."""
     for lang in langs:
         for suffix in COMPRESSED:
             prefix = path.removesuffix(f".{lang}{suffix}")
@@ -122,9 +122,9 @@ def _file(path: str, langs: tuple[str, str]) -> UserError:
     cells = first_row(path)
     if len(cells) > 1:
         error = refuse_columns(path, 1, cells, langs)
-        return UserError(f"{error.what}; its name does not say that it is a table", mend=error.mend)
+        return UserError(f"{error.what} (its name does not say that it is a table)", mend=error.mend)
     return UserError(
-        f"{path} is one file of text, and a corpus has two sides",
+        f"{path} is one text file, and a corpus has two sides",
         mend=f"name both files, source then target, as {shlex.quote('SOURCE,TARGET')}; or a prefix, if they end in "
         f".{langs[0]} and .{langs[1]}",
     )
@@ -138,7 +138,7 @@ def _is_json_lines(path: str) -> bool:
 
 
 def _folder(path: str, langs: tuple[str, str]) -> UserError:
-    """A folder: the corpus in it."""
+    """The error for a folder: it names the corpus in it."""
     folder = path.rstrip("/")
     names = sorted(_names(path))
     prefixes = [f"{folder}/{stem}" for stem in _stems(names, langs)]
@@ -156,23 +156,23 @@ def _folder(path: str, langs: tuple[str, str]) -> UserError:
         )
     if two := _two_files(folder, names, 0, langs):
         return UserError(f"{path} is a folder", mend=f"name the two files in it: {two}")
-    what = f"{path} is a folder, and in it are {_some(names)}" if names else f"{path} is an empty folder"
+    what = f"{path} is a folder that holds {_some(names)}" if names else f"{path} is an empty folder"
     return UserError(what, mend=_WAYS)
 
 
 def _not_there(path: str, langs: tuple[str, str]) -> UserError:
-    """Nothing of that name: perhaps of a longer one, of a similar one, or in other languages."""
+    """The error if nothing has that name: a longer or similar name may exist, or other languages."""
     if path.startswith("~/"):
-        return _missing(f"{path} not found", f"a shell does not expand a ~ in quotes: write {Path.home()}{path[1:]}")
+        return _missing(f"{path} not found", f"a shell does not expand ~ inside quotes: write {Path.home()}{path[1:]}")
     if path.startswith(("http://", "https://")):
-        return _missing(f"{path} is an address", "download it first; a data set of the hub is named as hf:OWNER/NAME")
+        return _missing(f"{path} is a web address", "download it first; a data set on the hub is named hf:OWNER/NAME")
     if ending(path) in FORMATS or ending(path) == "txt":
         return _missing(f"{path} not found", "check the name")
     return _no_such_sides(path, langs)
 
 
 def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
-    """Say which of the two files is missing, and what lies there instead."""
+    """The error that says which of the two files is missing, and what is there instead."""
     missing = [f"{prefix}.{lang}" for lang in langs if side(prefix, lang) is None]
     what = f"{' and '.join(missing)} not found (nor with {', '.join(COMPRESSED[1:])})"
     folder, _, stem = prefix.rpartition("/")
@@ -188,7 +188,7 @@ def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
         return _missing(what, f"there is a longer prefix: {_some(longer)}")
     if stem and there:
         what += f", but there is {_some(list(there.values()))}"
-        mend = f"languages {langs[0]} and {langs[1]} do not match the files: name two that are there with -l"
+        mend = f"the files have other languages than {langs[0]} and {langs[1]}: name two that are there with -l"
         spelt = [lang if lang in there else other.get(code_of(lang)) for lang in langs]
         if None not in spelt and None not in map(code_of, langs):
             hyphen = ":" if any("-" in str(lang) for lang in spelt) else "-"

@@ -8,11 +8,11 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import exists
 
 COMPRESSED = ("", ".gz", ".bz2", ".xz")
-"""What a name may end in besides; how a file is compressed is decided by its content."""
+"""What may follow the name of a file; how a file is compressed is decided by its content."""
 
 
 class Word(NamedTuple):
-    """A path, or ``hf:NAME``, and the two columns that are chosen in it."""
+    """One CORPUS word: a path, or ``hf:NAME``, and the two columns that are chosen in it."""
 
     path: str
     columns: tuple[str, str] | None
@@ -20,7 +20,7 @@ class Word(NamedTuple):
 
 
 def split_columns(word: str) -> Word:
-    """Split ``pairs.tsv[4,2]`` into its path and its columns; what is the name of a file is not split.
+    """Split ``pairs.tsv[4,2]`` into its path and its columns; the name of an existing file is not split.
 
     Raises:
         UserError: the brackets do not name two columns (2).
@@ -37,15 +37,15 @@ def split_columns(word: str) -> Word:
     if len(columns) != 2 or not all(columns) or columns[0] == columns[1]:
         raise UserError(
             f"{word} does not name two columns",
-            mend="write source and target as [1,2] or [German,English]; a name that holds a comma cannot be written, "
-            "its number can",
+            mend="write source and target as [1,2] or [German,English]; give the number of a column whose name "
+            "holds a comma",
             code=ExitCode.USAGE,
         )
     return Word(word[:at], (columns[0], columns[1]))
 
 
 def two_files(word: str) -> tuple[Path, Path] | None:
-    """The files that ``deu.txt,eng.txt`` names, one of which at least exists; None of any other word."""
+    """The files that ``deu.txt,eng.txt`` names, at least one of which exists; None for any other word."""
     if "," not in word or os.path.lexists(word):
         return None
     cuts = [(word[:i], word[i + 1 :]) for i, character in enumerate(word) if character == ","]
@@ -63,11 +63,11 @@ def side(prefix: str, lang: str) -> Path | None:
 
 
 def ending(path: str) -> str:
-    """What a name ends in, in small letters, without the suffix of a compressed file: ``tsv`` of ``A.TSV.gz``."""
+    """What a name ends in, in lower case, without the suffix of a compressed file: ``tsv`` of ``A.TSV.gz``."""
     plain = uncompressed_name(Path(path).name.lower())
     return plain.rpartition(".")[2] if "." in plain else ""
 
 
 def uncompressed_name(name: str) -> str:
-    """A file's name without what it is compressed with: ``test.en`` of ``test.en.gz``."""
+    """A file's name without the suffix of its compression: ``test.en`` of ``test.en.gz``."""
     return next((name.removesuffix(suffix) for suffix in COMPRESSED[1:] if name.endswith(suffix)), name)

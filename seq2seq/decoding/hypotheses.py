@@ -71,11 +71,11 @@ class Hypothesis:
     score: float
     """What hypotheses are ranked by: log_probability / length^α."""
     length: int
-    """Tokens that log_probability sums over: EOS too, but one that was cut off at its limit has none."""
+    """Tokens that log_probability sums over: EOS included, if it was not cut off at its limit."""
 
     @classmethod
     def of_output(cls, output: list[int], log_probability: float, alpha: float) -> Self:
-        """The hypothesis that a search has arrived at.
+        """The hypothesis for the output of a search.
 
         Args:
             output: its pieces, EOS last unless it was cut off at its limit.
@@ -91,8 +91,8 @@ class Hypothesis:
 
 
 MAX_EXACT_ALPHA = 1.0
-"""Largest α that is chosen, rather than given, for ``stopping = "exact"``. Beyond 1 a hypothesis gains by each token
-that is as likely as its mean, so that a search that waits for the best ends in loops; ``enough`` ends before them."""
+"""Largest α that is chosen, rather than given, for ``stopping = "exact"``. Beyond 1 each token that is as likely as
+the mean raises the score, so that a search for the best one ends in loops; ``enough`` stops before that."""
 
 
 def length_penalty(length: int, alpha: float) -> float:

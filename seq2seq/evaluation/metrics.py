@@ -1,4 +1,4 @@
-"""Metrics by name, set up for the language that is scored, and what each cannot say.
+"""Metrics by name, set up for the language that is scored, and warnings where a score says little.
 
 Only sacreBLEU's Python API on lists of lines is used: its command line splits standard input at
 stray carriage returns. Source: Post 2018, arXiv:1804.08771.
@@ -11,13 +11,13 @@ import sacrebleu
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import MAX_NGRAM_ORDER, BLEUScore
 
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.languages import is_unspaced, primary, row_of
 
 
 @dataclass(frozen=True)
 class Score:
-    """One metric's verdict on a corpus."""
+    """The score of a corpus by one metric."""
 
     name: str
     """As people write it: BLEU, chrF2, chrF2++, TER."""
@@ -26,18 +26,18 @@ class Score:
     signature: str
     """How it was computed, in sacreBLEU's words."""
     proven: float
-    """The value, but 0 for a BLEU without a single right 4-gram: that is smoothing alone. What choices compare."""
+    """The value that choices compare: 0 for a BLEU without a single correct 4-gram, which comes from smoothing only."""
 
 
 _MAX_SAMPLE = 2000
-"""Texts from which a language is read."""
+"""Texts by which a language is recognised."""
 
 _BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 """By row of ``languages``, as sacreBLEU's -l selects them."""
 
 
 def _bleu(row: str) -> Metric:
-    if is_unspaced(row) and not has_bleu_tokenizer(row):  # 13a would take a sentence for one word
+    if is_unspaced(row) and not has_bleu_tokenizer(row):  # 13a would treat a sentence as one word
         return character_bleu()
     return sacrebleu.BLEU(tokenize=_BLEU_TOKENIZERS.get(row, "13a"), force=True)
 
@@ -63,14 +63,14 @@ BY_LANGUAGE = {"bleu", "ter"}
 """Those that are set up differently by language."""
 
 _PRINTED = {"chrf2": "chrf", "chrf2++": "chrf++"}
-"""Names that scores are printed under, where they are not those of ``METRICS``."""
+"""Names that scores are printed under, if these differ from those of ``METRICS``."""
 
 
 def parse_metrics(words: str) -> list[str]:
     """Read ``bleu,chrf``, in capitals or not, and the names that scores are printed under.
 
     Raises:
-        UserError: a name that is no row of ``METRICS`` (exit code 2).
+        UserError: an unknown metric (exit code 2).
     """
     given = [word.strip().lower() for word in words.split(",") if word.strip()]
     names = [_PRINTED.get(name, name) for name in given]
@@ -88,10 +88,10 @@ def language_row(code: str, texts: Sequence[str]) -> str:
     """The row of ``languages`` that texts are scored as.
 
     Args:
-        code: of their language, in any spelling; empty if nobody knows.
+        code: of their language, in any spelling; empty if unknown.
         texts: references.
     """
-    return row_of(code, "\n".join(texts[:: 1 + len(texts) // _MAX_SAMPLE]))  # of many some, spread evenly
+    return row_of(code, "\n".join(texts[:: 1 + len(texts) // _MAX_SAMPLE]))  # a sample of many texts, spread evenly
 
 
 def has_bleu_tokenizer(row: str) -> bool:
@@ -105,7 +105,7 @@ def character_bleu() -> Metric:
 
 
 def build_metric(name: str, language: str = "") -> Metric:
-    """A metric ready to score, so that a missing tokenizer shows before the translations are made.
+    """A metric ready to score; a missing tokenizer is reported before the translations are made.
 
     Args:
         name: row of ``METRICS``.
@@ -117,10 +117,10 @@ def build_metric(name: str, language: str = "") -> Metric:
     row = primary(language)
     try:
         return METRICS[name](row)
-    except (RuntimeError, ImportError, AssertionError) as error:  # the last: it is there with another dictionary
+    except (RuntimeError, ImportError, AssertionError) as error:  # the last: MeCab with another dictionary
         raise UserError(
             f"sacreBLEU cannot split '{language}' into words: {str(error).strip().partition(chr(10))[0].rstrip('.')}",
-            mend=f'pip install "sacrebleu[{row}]", or do without: eval -m chrf, train --set training.best_metric=chrf',
+            mend=f'pip install "sacrebleu[{row}]", or choose chrF: eval -m chrf, train --set training.best_metric=chrf',
             code=ExitCode.REFUSED,
         ) from None
 
@@ -144,7 +144,7 @@ def score_with(metric: Metric, hypotheses: Sequence[str], references: Sequence[s
     """As ``score``, with a metric that was built before."""
     if len(hypotheses) != len(references):
         raise UserError(
-            f"{len(hypotheses):,} hypotheses cannot be scored against {len(references):,} references",
+            f"{len(hypotheses):,} hypotheses cannot be scored against {counted(len(references), 'reference')}",
             mend="give one hypothesis for each reference, in the same order",
         )
     if not references:
@@ -167,7 +167,7 @@ def holds_4_gram(metric: Metric, reference: str) -> bool:
 
 
 def warnings_about(name: str, row: str, references: Sequence[str]) -> list[str]:
-    """What a person should know who reads a metric's score of these references.
+    """Warnings for a reader of a metric's score on these references.
 
     Args:
         name: row of ``METRICS``.
@@ -179,5 +179,5 @@ def warnings_about(name: str, row: str, references: Sequence[str]) -> list[str]:
         if not any(holds_4_gram(bleu, reference) for reference in references):
             return ["BLEU says nothing here: no reference has four tokens, so no 4-gram can match; read chrF"]
     if name == "ter" and is_unspaced(row) and not has_bleu_tokenizer(row):
-        return ["TER says little here: the text has no spaces, and TER takes a sentence for one word; read chrF"]
+        return ["TER says little here: the text has no spaces, and TER treats a sentence as one word; read chrF"]
     return []

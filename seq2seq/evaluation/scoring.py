@@ -1,4 +1,4 @@
-"""Corpora scored: translated by a run first (``score_run``), or by hypotheses made elsewhere (``score_file``)."""
+"""Scores of corpora: of a run's own translations (``score_run``), or of a file of hypotheses (``score_file``)."""
 
 import os
 import time
@@ -22,7 +22,7 @@ from seq2seq.corpus import (
     read_pairs,
     uncompressed_name,
 )
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.evaluation.metrics import BY_LANGUAGE, Score, build_metric, language_row, score, warnings_about
 from seq2seq.languages import code_in_name
 from seq2seq.lines import EncodingErrors, is_blank, open_output, read_lines, refuse_overwriting
@@ -39,20 +39,20 @@ class CorpusResult:
     dropped_empty: int
     """Pairs with a blank side, which are not scored. A blank hypothesis is scored."""
     seconds: float | None
-    """Translating took; None if hypotheses were given."""
+    """Time of translating; None if hypotheses were given."""
     scores: dict[str, Score]
     """By row of ``METRICS``."""
     invalid_utf8: int
     """Lines in which bytes were replaced."""
     warnings: list[str]
-    """What is wrong with this corpus, and what the scores cannot say about it."""
+    """What is wrong with this corpus, and which scores say little about it."""
     notes: list[str]
     """What was decided about the form of the corpus, as a header left out."""
     segments: SegmentCounts | None = None
     """Lines that were translated in segments; None if hypotheses were given."""
 
 
-# Blocks this large are sorted by length with profit, and held in memory without harm.
+# Large enough to profit from sorting by length, small enough for memory.
 _BLOCK = 8192
 
 
@@ -74,12 +74,12 @@ def score_run(
         run: folder written by ``train``.
         corpora: CORPUS words.
         metrics: rows of ``METRICS``.
-        langs: of the corpora, where they name them otherwise than the run.
+        langs: of the corpora, if their names differ from those of the run.
         output: file that keeps the hypotheses of a single corpus.
         decoding: overrides of the run's decoding configuration, by key.
         device: auto, cpu, cuda or mps.
-        workers: that search side by side; None: one for each core.
-        encoding_errors: what becomes of lines of the corpora that are not UTF-8; None: as when the run was trained.
+        workers: parallel searches; None: one for each core.
+        encoding_errors: what to do with lines of the corpora that are not UTF-8; None: as when the run was trained.
 
     Raises:
         UserError: as the table of exit codes says.
@@ -95,7 +95,7 @@ def score_run(
     inputs = [*run_files(run), *(path for corpus in corpora for path in corpus_files(corpus, (src, tgt)))]
     for place in (output or "-", "-"):  # the scores go to stdout
         refuse_overwriting(place, inputs)
-    # Every corpus is read before the first is translated: what is wrong with one shows at once.
+    # Every corpus is read before the first is translated: errors are found at once.
     texts = []
     for corpus in corpora:
         counts = CorpusCounts()
@@ -107,7 +107,7 @@ def score_run(
         texts.append((pairs, references, counts, _misalignment(corpus, (src, tgt), pairs)))
     translated = []
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
-    # Opened before hours of translating, so that a wrong name shows at once.
+    # Opened before hours of translating, so that a wrong name is reported at once.
     with open_output(str(output or os.devnull)) as out:
         for pairs, references, counts, misalignment in texts:
             began = time.monotonic()
@@ -140,13 +140,13 @@ def score_file(
         hypotheses: one a line; ``-`` is stdin.
         corpus: a CORPUS word, or a plain text file of references.
         metrics: rows of ``METRICS``.
-        run: says the languages, if ``langs`` does not.
+        run: gives the languages, if ``langs`` does not.
         langs: which side of the corpus is the reference, and how it is scored.
-        encoding_errors: what becomes of lines that are not UTF-8; None: as when the run was trained, or a file with
-            more than 1 in 100 is refused.
+        encoding_errors: what to do with lines that are not UTF-8; None: as when the run was trained; without a run, a
+            file with more than 1 in 100 of them is refused.
 
     Raises:
-        UserError: unequal counts, no references (65), a missing file (66), a side or a language that nobody named (2),
+        UserError: unequal counts, no references (65), a missing file (66), a side or a language that is not named (2),
             a tokenizer that is not installed (78).
     """
     if str(hypotheses) == corpus == "-":
@@ -165,7 +165,7 @@ def score_file(
         # Japanese without kana looks like Chinese: what is cited is not guessed.
         raise UserError(
             f"the language of {corpus} is not known, and its script needs a tokenizer of its own",
-            mend="name the languages with -l, as in -l en-zh, or score with chrF alone (-m chrf)",
+            mend="name the languages with -l, as in -l en-zh, or score only with chrF (-m chrf)",
             code=ExitCode.USAGE,
         )
     for name in metrics:
@@ -173,7 +173,7 @@ def score_file(
     lines = list(read_lines(hypotheses, encoding_errors=errors, counts=counts))
     if len(lines) != len(references.lines):
         raise UserError(
-            f"{'stdin' if str(hypotheses) == '-' else hypotheses} has {len(lines):,} lines but {corpus} has "
+            f"{'stdin' if str(hypotheses) == '-' else hypotheses} has {counted(len(lines), 'line')} but {corpus} has "
             f"{len(references.lines):,}",
             mend="give one hypothesis for each reference, in the same order",
         )
@@ -192,7 +192,7 @@ class _References:
     Args:
         corpus: named in errors.
         lines: a reference for each pair; None if a side of the pair is blank.
-        code: of their language; empty if nobody named it.
+        code: of their language; empty if it is not named.
 
     Raises:
         UserError: none has text (65).
@@ -205,7 +205,7 @@ class _References:
         self.language = language_row(code, self.texts)
         self.is_guess = bool(self.language and not code)
         if not self.texts:
-            found = f"{len(lines):,} pairs, all blank on a side" if lines else "no text"
+            found = f"{counted(len(lines), 'pair')}, all with a blank side" if lines else "no text"
             raise UserError(f"{corpus} holds {found}", mend="give a corpus with at least one pair")
 
 
@@ -229,7 +229,7 @@ def _read_references(
         lines = [None if is_blank(line) else line for line in texts]
     elif langs is None and not names_its_sides(corpus):
         raise UserError(
-            f"nobody says which side of {corpus} is the reference",
+            f"it is not known which side of {corpus} is the reference",
             mend="name the languages with -l, as in -l de-en, or give the reference file itself",
             code=ExitCode.USAGE,
         )
@@ -242,12 +242,12 @@ def _is_plain_text(corpus: str, langs: tuple[str, str] | None) -> bool:
     """Whether a word names one file of references, rather than a corpus of two sides."""
     if corpus == "-":
         return True
-    # Of languages that no file is named after, so that the corpus's own look decides.
+    # With languages that no file is named after, so that the look of the word decides.
     if find_reader(corpus, ("", "")) is not READERS["prefix"]:
         return False
     if os.path.exists(corpus) and not os.path.isdir(corpus):  # pipes too
         return True
-    # If it is no prefix either, it is a file that cannot be read: reading it says why.
+    # If it is not a prefix either, it is a file that cannot be read: the error of reading it says why.
     path = str(Path(corpus))
     beside = glob(f"{escape(path)}.*")  # noqa: PTH207  # a word, which may name no folder
     return langs is None and all(uncompressed_name(name) == path for name in beside)

@@ -63,15 +63,15 @@ Exported by seq2seq; the weights are kept as {quantization}. `pip install ctrans
 
 Saved as `translate.py` in this folder, it is run as `python translate.py < text.{src} > text.{tgt}`.
 
-- The pieces alone are the input: CTranslate2 adds the end of the sentence itself (`add_source_eos`). A line without
+- The input is only the pieces: CTranslate2 adds the end of the sentence itself (`add_source_eos`). A line without
   pieces comes out blank.
 - The settings above are those of the run. Scores are seq2seq's: log-probability / length^α, the end of the sentence
   counted.
 - The symbols for what is unknown, for the start, for padding and for language tags never come out.
 - Split lines of more than {max_src_length - 1:,} pieces{sentences}, as `seq2seq translate` does by itself: the model
-  was trained on no longer ones. CTranslate2 cuts off what goes beyond 1,024 (`max_input_length`).
+  was not trained on longer ones. CTranslate2 cuts off what goes beyond 1,024 (`max_input_length`).
 - With several beams CTranslate2 ends a search with as many finished hypotheses as there are beams (`patience`);
-  seq2seq goes on while a live one is ten times likelier than all of them, which happens where a model is very sure of
+  seq2seq continues while a live one is ten times likelier than all of them, which happens where a model is very sure of
   itself: only then may lines come out differently.
 """
     if n_positions is not None:

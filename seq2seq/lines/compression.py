@@ -1,4 +1,4 @@
-"""Compressing what is written to a file whose name ends as that of a compressed one."""
+"""Compression of output whose name ends in .gz, .bz2 or .xz."""
 
 import bz2
 import io

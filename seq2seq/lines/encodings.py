@@ -1,8 +1,8 @@
 """Lines that are not UTF-8: how many a file may hold, and which older encoding they look like.
 
 The guess is made by letters: read in the right encoding, nearly all characters beyond ASCII are small letters of one
-alphabet, or common characters of Chinese, Japanese or Korean. It is no more than a hint to whoever has to convert the
-file: encodings that differ in a few letters (Windows-1252 and -1254) cannot be distinguished by a text without these.
+alphabet, or common characters of Chinese, Japanese or Korean. It is only a hint for whoever converts the file:
+encodings that differ in a few letters (Windows-1252 and -1254) cannot be distinguished by a text without these.
 """
 
 import unicodedata
@@ -14,17 +14,17 @@ from seq2seq.errors import UserError
 from seq2seq.lines.first_bytes import iconv, shell_word
 
 EncodingErrors = Literal["refuse", "replace", "strict"]
-"""What becomes of lines that are not UTF-8: refuse a file with more than 1 in 100 of them and replace bytes in others,
+"""What to do with lines that are not UTF-8: refuse a file with more than 1 in 100 of them and replace bytes in others,
 replace bytes always, or refuse any such line."""
 
 _MAX_SHARE = 0.01
 _EARLY = 10_000
-"""Lines after which a file is judged for the first time; then at its end."""
+"""Lines after which a file is judged for the first time; the second time is at its end."""
 _SAMPLE = 1 << 15
 """Bytes of lines that a guess is made from."""
 _MIN_SCORE = 0.5
 
-# What iconv calls an encoding, and Python where it knows another name; the letters beyond ASCII of a language.
+# The name of an encoding, for iconv and for Python; the letters beyond ASCII of a language.
 _CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўјљњћђџқғңһүұөә"
 _POLISH, _CZECH = "ąćęłńóśźż", "áčďéěíňóřšťúůýžäľĺŕô"
 _HUNGARIAN, _CROATIAN, _ROMANIAN = "áéíóöőúüű", "čćđšž", "ăâîşţ"
@@ -91,14 +91,14 @@ class InvalidLines:
         if self._n_other > self.n // 10:
             found, mend = (
                 f"mixed with UTF-8{f', looks like {encoding}' if encoding else ''}",
-                "convert those lines alone",
+                "convert only those lines",
             )
         elif encoding == "UTF-8":
-            found, mend = "damaged UTF-8", "mend those lines"
+            found, mend = "damaged UTF-8", "correct those lines"
         elif encoding:
             found, mend = f"looks like {encoding}", iconv(encoding).format(file=shell_word(name))
         else:
-            found, mend = "in no encoding that is known here", "convert the file to UTF-8"
+            found, mend = "in an encoding that was not recognised", "convert the file to UTF-8"
         return UserError(
             f"{what} ({found})",
             mend=f"{mend}, or give --set data.encoding_errors=replace (to eval: --encoding-errors replace)",
@@ -109,16 +109,16 @@ def guess_encoding(sample: bytes) -> str:
     """The encoding, by iconv's name, that text beyond UTF-8 looks like; empty if it looks like none."""
     if b"\0" in sample:  # no older encoding has it
         return "UTF-16"
-    # Damaged, if it is this: hardly any other text makes characters of UTF-8 by chance.
+    # Damaged UTF-8: in hardly any other encoding does text hold characters of UTF-8 by chance.
     scores = [("UTF-8", _mean(sample, "utf-8", lambda before, c: 2.0))]
     scores += [(name, _mean(sample, python, common)) for name, python, common in _EAST_ASIAN]
     scores += [(name, _mean(sample, name, _in_alphabet(letters))) for name, letters in _ALPHABETS]
-    best, score = max(scores, key=lambda row: row[1])  # of equal ones the first
+    best, score = max(scores, key=lambda row: row[1])  # on a tie the first
     return best if score >= _MIN_SCORE else ""
 
 
 def _mean(sample: bytes, encoding: str, value: Callable[[str, str], float]) -> float:
-    """The mean value of the characters beyond ASCII, each with the one before it; bytes that are none count -1."""
+    """The mean value of the characters beyond ASCII, each with the one before it; invalid bytes count -1."""
     text = " " + sample.decode(encoding, "replace")
     found = [(before, c) for before, c in pairwise(text) if not c.isascii()]
     return sum(-1.0 if c == "\ufffd" else value(before, c) for before, c in found) / max(1, len(found))
@@ -133,7 +133,7 @@ def _in_alphabet(letters: str) -> Callable[[str, str], float]:
         if unicodedata.category(c) == "Mn" and before not in letters:  # Thai vowels and tones stand on a letter
             return -1.0
         found = 1.0 if c in letters else 0.3 if c.lower() in letters else 0.0
-        # Latin words are of ASCII for the most part; those of other scripts hold none of it.
+        # Latin words are mostly ASCII; words of other scripts hold no ASCII.
         return found if not before.isalpha() or before.isascii() == is_latin else found / 2
 
     return value
@@ -150,7 +150,7 @@ def _leads(c: str, encoding: str, first: int, last: int) -> float:
 
 
 def _japanese(before: str, c: str) -> float:
-    # Chinese has the other characters too, and no kana.
+    # Chinese has the other characters too, but no kana.
     return 1.5 if "\u3040" <= c <= "\u30ff" else 0.4 * _leads(c, "shift_jis", 0x88, 0x97)
 
 

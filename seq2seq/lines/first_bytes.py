@@ -1,7 +1,7 @@
-"""What is plainly no UTF-8 text: UTF-16, UTF-32, and files of other programs, recognised by their first bytes.
+"""Input that is plainly not UTF-8 text: UTF-16, UTF-32, and files of other programs, recognised by their first bytes.
 
-Only the first line is looked at. So a pipe and a file are judged alike, and whoever types a line waits for nothing
-more. Everything else is text, whatever its bytes.
+Only the first line is looked at. So a pipe and a file are judged alike, and a typed line is answered at once.
+Everything else is text, whatever its bytes.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from shlex import quote
 from seq2seq.errors import UserError
 
 N_FIRST = 1024
-"""Bytes of the first line that are looked at, at most."""
+"""Up to so many bytes of the first line are looked at."""
 _MIN_WIDE = 6
 """Bytes that UTF-16 without a byte-order mark needs to be recognised: three characters."""
 
@@ -22,7 +22,7 @@ _MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-"""Byte-order marks; the longer ones first, as one begins like another."""
+"""Byte-order marks; longer ones first, as a shorter one may begin a longer one."""
 
 _AS_TEXT = "save it as plain text in UTF-8"
 _KINDS = (
@@ -34,7 +34,7 @@ _KINDS = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it: 7z x {file}"),
     (b"Rar!\x1a\x07", "a RAR archive", "unpack it: unrar x {file}"),
     (b"SQLite format 3\0", "an SQLite database", "export its table as text in UTF-8"),
-    (b"PAR1\x15", "a Parquet file", "name the folder that it lies in as hf:FOLDER"),
+    (b"PAR1\x15", "a Parquet file", "name the folder that it is in as hf:FOLDER"),
     (b"\x89PNG\r", "a picture", "give text"),
     (b"\xff\xd8\xff", "a picture", "give text"),
 )
@@ -43,12 +43,12 @@ _TAR_AT, _TAR = 257, b"ustar"
 
 
 def refuse_foreign(head: bytes, name: str, *, packed_with: str = "") -> None:
-    """Refuse input that is plainly no UTF-8 text.
+    """Refuse input that is plainly not UTF-8 text.
 
     Args:
         head: the first line, or its beginning.
         name: of the input, for the error.
-        packed_with: what decompresses the file that these bytes came from; empty: it is not compressed.
+        packed_with: command that decompresses the file; empty: it is not compressed.
 
     Raises:
         UserError: it is UTF-16, UTF-32 or a file of another program (65).
@@ -74,7 +74,7 @@ def iconv(encoding: str) -> str:
 
 
 def _foreign(line: bytes) -> tuple[str, str]:
-    """What a file is that begins so, and how to make text of it; two empty strings if it is text."""
+    """What a file is by its first line, and how to convert it to text; two empty strings if it is text."""
     for mark, encoding in _MARKS.items():
         if line.startswith(mark):
             return encoding, iconv(encoding)
@@ -88,7 +88,7 @@ def _foreign(line: bytes) -> tuple[str, str]:
 
 
 def _wide(line: bytes) -> str:
-    """UTF-16 or UTF-32 without a byte-order mark: nearly every other byte is no text; empty if it is neither."""
+    """UTF-16 or UTF-32 without a byte-order mark: nearly every second byte is not text; empty if it is neither."""
     if len(line) < _MIN_WIDE:
         return ""
     bytes_at = [line[i::4] for i in range(4)]
@@ -96,9 +96,9 @@ def _wide(line: bytes) -> str:
         if not any(highest) and max(plane) <= 0x10 and 2 * lowest.count(0) <= len(lowest):
             return f"UTF-32{order}"
     for order, low, high in (("LE", line[::2], line[1::2]), ("BE", line[1::2], line[::2])):
-        # The high byte names a script: 0 for Latin and for spaces, 4 for Cyrillic, 9 for Devanagari; in text of bytes
-        # these are control characters, of which only those that separate words or lines are met often. Above 1F are
-        # quotation marks, dashes, and Chinese.
+        # The high byte names a script: 0 for Latin and for spaces, 4 for Cyrillic, 9 for Devanagari; in text of
+        # single bytes these are control characters, of which only separators of words or lines are frequent. Above 1F
+        # are quotation marks, dashes, and Chinese.
         names_script = sum(byte < 0x20 for byte in high)
         no_text = sum(byte < 0x20 and byte not in _SEPARATORS for byte in high)
         if (

@@ -224,7 +224,7 @@ def open_output(word: str) -> Iterator[BinaryIO]:
 
     Args:
         word: a path, written as ``atomic_file`` does, and compressed if its name ends in .gz, .bz2 or .xz; what is no
-            ordinary file (``/dev/null``, a named pipe) is written straight. ``-`` is stdout, left open.
+            ordinary file (``/dev/null``, a named pipe) is written directly. ``-`` is stdout, left open.
 
     Raises:
         UserError: disk full, folder missing, not permitted (exit code 74).

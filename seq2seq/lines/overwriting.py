@@ -1,4 +1,4 @@
-"""An output must not be a file that is being read: files are compared as the system knows them, not by their names."""
+"""Refuses an output that is also an input: files are compared by device and inode, not by name."""
 
 import os
 import stat
@@ -11,13 +11,13 @@ from seq2seq.errors import ExitCode, UserError
 
 
 def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse an output that is also an input, through whatever links and names.
+    """Refuse an output that is also an input, under any name or link.
 
     Terminals, pipes and ``/dev/null`` may be both.
 
     Args:
         output: path, or ``-`` for stdout, which a shell may have opened as a file.
-        inputs: paths, those of files that do not exist too, or ``-`` for stdin.
+        inputs: paths, which need not exist, or ``-`` for stdin.
 
     Raises:
         UserError: it is one of them (2).
@@ -36,9 +36,9 @@ def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None
 
 
 def _identity(name: str | Path, stream: TextIO | None) -> tuple[int, int] | None:
-    """Device and inode of a regular file; None for anything else, or if nobody can tell."""
+    """Device and inode of a regular file; None for anything else, or if it is unknown."""
     try:
         status = Path(name).stat() if str(name) != "-" else os.fstat(stream.fileno()) if stream else None
-    except (OSError, ValueError):  # missing, closed to us, or a stand-in without a descriptor
+    except (OSError, ValueError):  # missing, not permitted, or a stream without a descriptor
         return None
     return (status.st_dev, status.st_ino) if status and stat.S_ISREG(status.st_mode) else None

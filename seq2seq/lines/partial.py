@@ -1,4 +1,4 @@
-"""Answers to lines, kept under a temporary name until they are complete, and gone on with after an interruption.
+"""Answers to lines, kept under a temporary name until they are complete, and resumed after an interruption.
 
 Beside ``FILE`` stand ``.FILE.partial``, the answers, and ``.FILE.partial.jsonl``, the journal: a first line
 that says what the answers depend on, then marks, one JSON object a line, that say how far they have come.
@@ -59,12 +59,12 @@ class PartialFile:
     """A file that is written under a temporary name by one process at a time.
 
     What an interrupted process left is changed by the first ``write`` (or by ``complete``), not earlier:
-    whoever finds then that it must not be gone on with has lost nothing.
+    if it turns out then that it must not be resumed, nothing is lost.
 
     Args:
         path: where it will appear.
         made_with: what the answers depend on; numbers, texts and None by name.
-        resume: go on with what an interrupted process left. Otherwise it is overwritten.
+        resume: continue what an interrupted process left. If false, it is overwritten.
 
     Raises:
         UserError: another process writes it (75), it is not to be gone on with as ``made_with`` is
@@ -164,8 +164,8 @@ class PartialFile:
         if names:
             changes = ", ".join(f"{name}: {before.get(name)} -> {now.get(name)}" for name in names)
             raise UserError(
-                f"{self.partial} was made otherwise ({changes})",
-                mend="give the command that was interrupted, or leave --resume out to start anew",
+                f"{self.partial} was made with other settings ({changes})",
+                mend="give the command that was interrupted, or leave --resume out to start over",
                 code=ExitCode.REFUSED,
             )
 
@@ -241,7 +241,7 @@ class PartialFile:
     def complete(self) -> None:
         """Flush to disk and give it its name; the mode of a file replaced is kept.
 
-        Where the name is that of a compressed file, what appears there is compressed.
+        If the name ends in .gz, .bz2 or .xz, the file is compressed.
 
         Raises:
             UserError: disk full, not permitted (74).
@@ -268,7 +268,7 @@ class PartialFile:
         with atomic_file(self._place) as out, compressing(self.name, out) as compressed:
             self._file.seek(0)
             shutil.copyfileobj(self._file, compressed, _CHUNK)
-        # Not before: until then all answers are here, and would only have to be compressed once more.
+        # Deleted only now: until here the answers could be compressed again.
         with signals_held_back():
             self.partial.unlink()
             self._close()

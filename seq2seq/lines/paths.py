@@ -1,4 +1,4 @@
-"""What is at a path that is to be read: closed folders, names too long and loops of links are no "no"."""
+"""What is at a path that is to be read: a closed folder, a long name or a loop of links is an error, not "no"."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ def exists(path: str | Path) -> bool:
     """Whether something is there.
 
     Raises:
-        UserError: the system does not tell (66), as in a folder that is closed to us.
+        UserError: the system does not say (66), as in a folder that we may not read.
     """
     return _mode(path) is not None
 

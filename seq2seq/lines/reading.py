@@ -43,7 +43,7 @@ class _Cutter:
         self._n_lines = 0
         self._at_start = True
         self.failure: UserError | None = None
-        """Why reading must stop after the lines handed out so far: too many are not UTF-8, or one where none may be."""
+        """Why reading must stop after the lines returned so far: too many are not UTF-8, or (strict) one is not."""
 
     def feed(self, chunk: bytes) -> list[str]:
         """The lines that this portion ends."""
@@ -94,7 +94,7 @@ class _Cutter:
                 if self._encoding_errors == "strict":
                     self.failure = UserError(
                         f"{self._name}, line {number}: not UTF-8 (byte {error.start + 1} of the line)",
-                        mend="convert the file to UTF-8, or read it without strict",
+                        mend="convert the file to UTF-8, or leave out --strict and encoding_errors = strict",
                     )
                     break
                 line = raw.decode(errors="replace")
@@ -109,16 +109,16 @@ def read_lines(
 ) -> Iterator[str]:
     """Read a file's lines, plain or compressed with gzip, bzip2 or xz, in constant memory.
 
-    Compression is told by the first bytes, whatever the name. A byte-order mark at the start is no text.
+    Compression is recognised by the first bytes, whatever the name. A byte-order mark at the start is not text.
 
     Args:
         path: a file, or anything that reads like one; ``-`` is stdin.
-        encoding_errors: what becomes of lines that are not UTF-8.
+        encoding_errors: what to do with lines that are not UTF-8.
         counts: added to on the way.
 
     Raises:
-        UserError: damaged, cut short, plainly no UTF-8 text, or too many lines that are not UTF-8 (65), missing or
-            unreadable (66); at the point of the file where it is found.
+        UserError: damaged, cut short, plainly not UTF-8 text, or too many lines that are not UTF-8 (65), missing or
+            unreadable (66); raised at the point of the file where it is found.
     """
     name = "stdin" if str(path) == "-" else str(path)
     cutter = _Cutter(name, encoding_errors, counts)

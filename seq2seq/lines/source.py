@@ -1,4 +1,4 @@
-"""Where bytes come from: files and descriptors, plain or compressed, told apart by content."""
+"""Where bytes come from: files and descriptors, plain or compressed, distinguished by content."""
 
 import bz2
 import errno
@@ -41,7 +41,7 @@ _MAGICS: dict[bytes, Callable[[], _Decompressor]] = {
     b"\xfd7zXZ\0": _xz,
 }
 _UNPACKED_BY = {_gzip: "gunzip", bz2.BZ2Decompressor: "bunzip2", _xz: "unxz"}
-"""The command that does the same."""
+"""The command that decompresses the same format."""
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 """Bytes 4-10 of a bzip2 file: with data and without. Its magic alone could begin a line of text."""
 _N_MAGIC = 10
@@ -88,7 +88,7 @@ class ByteSource:
         """Some bytes; none at the end.
 
         Raises:
-            UserError: damaged, cut short, or plainly no UTF-8 text (65), unreadable (66).
+            UserError: damaged, cut short, or plainly not UTF-8 text (65), unreadable (66).
         """
         return next(self._portions, b"")
 
@@ -114,7 +114,7 @@ class ByteSource:
             raise cannot_read(self._name, error) from None
 
     def _checked(self, portions: Iterator[bytes], packed_with: str) -> Iterator[bytes]:
-        """The portions of text, once their first line is seen to be some; nobody waits for an answer before its end."""
+        """The portions of text, after a check of their first line; no answer is due before its end."""
         head = b""
         for portion in portions:
             head += portion
@@ -176,7 +176,7 @@ class ByteSource:
 
 
 def cannot_read(name: str, error: OSError | ValueError) -> UserError:
-    """The error for input that the system will not give (exit code 66), or whose name it does not take."""
+    """The error for input that cannot be opened or read, or whose name the system does not take (exit code 66)."""
     return UserError(
         f"{name} cannot be read: {getattr(error, 'strerror', None) or error}",
         mend="name an existing file that you may read",

@@ -1,4 +1,4 @@
-"""Divisions of words under a BPE model that leaves out some merges (Provilkov et al. 2020, arXiv:1910.13267)."""
+"""BPE-dropout: random divisions of words, made without some of the merges (Provilkov et al. 2020, arXiv:1910.13267)."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
@@ -13,15 +13,15 @@ _NEVER = np.iinfo(np.int64).max
 
 
 class BytePairs:
-    """Words of a BPE model, each as its characters, which are merged side by side.
+    """Words of a BPE model, each as its characters; many words are merged at once.
 
-    As SentencePiece has it, two neighbours are dropped once and for all, or merged when their turn comes. L characters.
+    As in SentencePiece, a merge of two neighbours is dropped for good, or made when its turn comes. L characters.
     """
 
     def __init__(self, ids: Mapping[str, int], scores: Sequence[float], alpha: float) -> None:
         self._ids = ids
         self._dropped = round(alpha * (1 << 32))
-        """Neighbours that draw less, of 32 bits, are not merged."""
+        """Neighbours whose random number of 32 bits is lower are not merged."""
         self._merged = np.array(sorted(ids.values(), key=lambda piece: -scores[piece]), np.int32)
         """The piece of each rank."""
         pairs = {
@@ -33,31 +33,31 @@ class BytePairs:
         self._n = len(scores)
         left, right = np.array([*pairs], np.int64).reshape(-1, 2).T
         order = np.argsort(left * self._n + right)
-        # One more, so that there is always one to look at.
+        # One more, so that a search always finds an entry.
         self._pairs = np.append((left * self._n + right)[order], np.iinfo(np.int64).max)
         self._ranks = np.append(np.array([*pairs.values()], np.int64)[order], _NEVER)
         self.forget()
 
     def forget(self) -> None:
-        """Begin with no word."""
+        """Forget all words."""
         self.size = 0
         self._symbols = np.empty(0, np.int32)
         """Pieces that each word begins with, end to end. [L]"""
         self._first_ranks = np.empty(0, np.int64)
-        """Of each of them with the one after it. [L]"""
+        """Rank of the merge of each with the piece after it. [L]"""
         self._ends = np.empty(0, np.int64)
-        """Of each word among them. [W]"""
+        """End of each word among them. [W]"""
         self._new: list[list[int]] = []
 
     def add(self, pieces: Sequence[int], text: str) -> None:
-        """Work out a word: its text, or one piece without text that is always drawn."""
+        """Add a word: its text, or one piece without text, which is always drawn."""
         characters = [self._ids.get(character, -1) for character in text]
-        # Where a character has no piece of its own, as in a model of the user's, the word stays as it is: neighbours in
+        # If a character has no piece of its own, as in a user's model, the word stays as it is: neighbours in
         # SentencePiece's division do not merge.
         self._new.append(list(pieces) if not text or -1 in characters else characters)
 
     def added(self) -> None:
-        """To be called before words are drawn."""
+        """Take over the added words; to be called before words are drawn."""
         if not self._new:
             return
         symbols = np.fromiter(chain.from_iterable(self._new), np.int32)
@@ -72,13 +72,13 @@ class BytePairs:
         self.size = len(self._symbols)
 
     def _rank(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> Ints:
-        """Of neighbours, as numbers of pieces; -1 on the right: none."""
+        """Ranks of the merges of neighbouring pieces; -1 on the right: there is no piece."""
         pair = np.where(right < 0, -1, left.astype(np.int64) * self._n + right)
         found = np.searchsorted(self._pairs, pair)
         return np.where(self._pairs[found] == pair, self._ranks[found], _NEVER)
 
     def _kept(self, ranks: Ints, keys: Keys, n: NDArray[np.integer] | int) -> Ints:
-        """Ranks, of which some are dropped: each by the n-th random number of its key."""
+        """The ranks, some of them dropped: each by the n-th random number of its key."""
         dropped = (random_numbers(keys, n) >> np.uint64(32)).astype(np.int64) < self._dropped
         return np.where(dropped, _NEVER, ranks)
 
@@ -96,7 +96,7 @@ class BytePairs:
         n_symbols = ends - np.append(0, self._ends)[words]
         n_pieces = np.zeros(len(words), np.int64)
         found = []
-        # Words of like length lie in one table.
+        # Words of similar length are put into one table.
         widths = 1 << np.ceil(np.log2(n_symbols)).astype(np.int64)
         for width in np.unique(widths).tolist():
             which = np.flatnonzero(widths == width)
@@ -120,9 +120,9 @@ class BytePairs:
 
         Args:
             symbols: pieces, then -1; what is merged is written here. [W, L]
-            ranks: of each with the one after it. [W, L]
+            ranks: of the merge of each piece with the one after it. [W, L]
             keys: that later draws depend on. [W]
-            drawn: draws that were made already. [W]
+            drawn: random numbers used so far. [W]
         """
         rows, now = np.arange(len(symbols)), symbols
         for step in count():

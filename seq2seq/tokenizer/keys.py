@@ -1,4 +1,4 @@
-"""Random numbers that depend on where they are used, and on nothing that was drawn before or beside them."""
+"""Random numbers that depend only on their place (seed, epoch, row), not on what was drawn before."""
 
 import numpy as np
 from numpy.typing import NDArray

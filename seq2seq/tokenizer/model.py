@@ -17,12 +17,12 @@ from seq2seq.errors import ExitCode, UserError
 UNK, BOS, EOS, PAD = 0, 1, 2, 3
 """Ids of the control symbols; BOS starts a target, EOS ends a source or a target."""
 N_CONTROL = 4
-"""So many: a text is encoded to none of these ids."""
+"""Number of control symbols; no text is encoded to one of their ids."""
 N_TAGS = 100
-"""Ids after these that are kept free for language tags: control symbols too, so that no text is encoded to one."""
+"""Ids after these that are reserved for language tags: control symbols too, so that no text is encoded to one."""
 
 _FEW = 4
-"""Fewer lines are encoded one by one: for several SentencePiece starts threads, which takes a millisecond."""
+"""Fewer lines are encoded one by one: for a list SentencePiece starts threads, which takes a millisecond."""
 
 
 class Tokenizer:
@@ -33,7 +33,7 @@ class Tokenizer:
         where: named in errors.
 
     Raises:
-        UserError: the bytes are no model, or its control symbols are not where ours are (78).
+        UserError: the bytes are not a model, or its control symbols have other ids than ours (78).
     """
 
     def __init__(self, model: bytes, where: str = "tokenizer.model") -> None:
@@ -41,9 +41,9 @@ class Tokenizer:
         self._processor = spm.SentencePieceProcessor()
         try:
             if not model:
-                raise RuntimeError("it is empty")  # which SentencePiece takes for a vocabulary of none
+                raise RuntimeError("it is empty")  # SentencePiece would take it for an empty vocabulary
             self._processor.LoadFromSerializedProto(model)
-            self.pieces(range(len(self)))  # which SentencePiece does not check to be UTF-8
+            self.pieces(range(len(self)))  # SentencePiece does not check that pieces are UTF-8
         except (RuntimeError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{where} is not a SentencePiece model: {_first_line(error)}",
@@ -53,14 +53,14 @@ class Tokenizer:
         ids = (self._processor.unk_id(), self._processor.bos_id(), self._processor.eos_id(), self._processor.pad_id())
         if ids != (UNK, BOS, EOS, PAD):
             raise UserError(
-                f"{where} has unk, bos, eos, pad at {ids} instead of {(UNK, BOS, EOS, PAD)}",
+                f"{where} has unk, bos, eos and pad at {ids} instead of {(UNK, BOS, EOS, PAD)}",
                 mend="train it with --unk_id=0 --bos_id=1 --eos_id=2 --pad_id=3, or let `seq2seq train` make one",
                 code=ExitCode.REFUSED,
             )
 
         # A model from elsewhere may have no tags.
         self.n_control = next((i for i in range(N_CONTROL, len(self)) if not self._processor.IsControl(i)), len(self))
-        """Ids below this one are control symbols and tags, of which only EOS may come out."""
+        """Ids below this one are control symbols and tags, of which the model may write only EOS."""
 
     def __len__(self) -> int:
         """Ids of the vocabulary: those of pieces and of tags."""
@@ -76,7 +76,7 @@ class Tokenizer:
 
         Args:
             lines: any text.
-            threads: more than one where PyTorch has none: beside its own they only take turns.
+            threads: more than one only if PyTorch uses none: otherwise they only take turns.
         """
         if len(lines) < _FEW:
             return [self._processor.Encode(line, out_type=int) for line in lines]
@@ -95,16 +95,16 @@ class Tokenizer:
         return [self._processor.IdToPiece(int(i)) for i in ids]
 
     def scores(self) -> list[float]:
-        """Of each piece: for a unigram model its log-probability, for BPE the higher the sooner it is merged."""
+        """Score of each piece: for a unigram model its log-probability; for BPE, higher scores are merged earlier."""
         scores: list[float] = self._processor.GetScore(list(range(len(self))))
         return scores
 
     def is_learnt(self) -> list[bool]:
-        """Whether each piece was learnt from text: it is no control symbol, no byte, and none that a user defined."""
+        """Whether each piece was learnt from text: not a control symbol, a byte or a user-defined piece."""
         ids = list(range(len(self)))
         model = self._processor
         others = zip(model.IsControl(ids), model.IsUnknown(ids), model.IsByte(ids), model.IsUnused(ids), strict=True)
-        # SentencePiece does not say which pieces a user defined. They have 0 for a score, learnt ones less, or -0.
+        # SentencePiece does not say which pieces a user defined. Their score is 0; that of learnt ones is lower, or -0.
         scores = self.scores()
         return [math.copysign(1.0, score) < 0 and not any(other) for score, other in zip(scores, others, strict=True)]
 
@@ -112,7 +112,7 @@ class Tokenizer:
         """How a text is divided into pieces.
 
         Raises:
-            UserError: into words or characters (78), which can be done in one way alone.
+            UserError: the model is one of words or characters (78), which is deterministic.
         """
         try:
             self._processor.NBestEncode("a", nbest_size=1)
@@ -124,8 +124,8 @@ class Tokenizer:
             self._processor.Encode("a", enable_sampling=True, alpha=0.0, nbest_size=-1)
         except RuntimeError as error:
             raise UserError(
-                f"this tokenizer divides a text in one way alone: {_first_line(error)}",
-                mend="leave out data.subword_sampling, or take a unigram or BPE model",
+                f"this tokenizer is deterministic and cannot sample: {_first_line(error)}",
+                mend="leave out data.subword_sampling, or use a unigram or BPE model",
                 code=ExitCode.REFUSED,
             ) from None
         return "bpe"

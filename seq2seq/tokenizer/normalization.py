@@ -1,18 +1,18 @@
-"""What happens to text before it is divided into pieces: rules that travel inside the model of SentencePiece.
+"""Normalization of text before it is divided into pieces: rules that are part of the SentencePiece model.
 
 SentencePiece goes through a text from left to right and replaces the longest stretch that its table holds. So the table
-of ``nfc`` writes out canonical composition: every spelling of every composed character. Whoever encodes with the model
-alone, CTranslate2's users among them, gets what we get.
+of ``nfc`` writes out canonical composition: every spelling of every composed character. Other programs that use the
+model, as with CTranslate2, get the same pieces.
 
 Text comes back from ``nfc`` byte for byte, except that:
 
-- what Unicode calls the same is spelt as NFC spells it. Marks keep their order, unless their composition needs another.
-  The few letters that NFC takes apart, as Bengali য়, are put together again when a text is decoded, if the text that
-  the model was trained on has them so more often;
+- canonically equivalent text is spelt as in NFC. Marks keep their order, unless their composition needs another.
+  The few letters that NFC decomposes, as Bengali য়, are composed again when a text is decoded, if the training text of
+  the model has them composed more often;
 - the Latin ligatures U+FB00 to U+FB06, and the Arabic presentation forms of letters, become their letters. Forms that
-  stand for whole words or phrases (U+FDF0 to U+FDFF, as ﷲ and ﷺ) are signs of their own, and stay; so do forms of marks
-  without a letter, which Unicode spells with a space or a tatweel that nobody wrote;
-- spaces (U+0020) at the ends are taken away, and several in a row become one.
+  stand for whole words or phrases (U+FDF0 to U+FDFF, as ﷲ and ﷺ) are kept; so are forms of marks without a letter,
+  which Unicode decomposes to a space or a tatweel and the mark;
+- spaces (U+0020) at the ends are removed, and several in a row become one.
 
 The table follows from Python's version of Unicode. Newer ones add rules for newer characters and change none.
 """
@@ -32,10 +32,10 @@ _LATIN_MARKS = (
     "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u0309\u030a\u030b\u030c"  # above
     "\u031b\u0323\u0324\u0325\u0327\u0328\u032d\u032e\u0330\u0331"  # below or attached
 )
-"""Those that Latin letters are composed with: they are typed in any order."""
+"""Marks that Latin letters are composed with; they are typed in any order."""
 
-# SentencePiece writes spaces as U+2581, and would read a U+2581 of the text as a space: it is spelt in characters that
-# no text should have, and these, in case it does, in two.
+# SentencePiece writes spaces as U+2581, and would read a U+2581 of the text as a space. So it is escaped with
+# characters that no text should have; if a text has them, the first is escaped too.
 _ESCAPES = {"\u2581": "\ufdd0\ufdd1", "\ufdd0": "\ufdd0\ufdd0"}
 _DENORMALIZER_SPEC = b"\x2a"
 """Field 5 of SentencePiece's ModelProto: number and wire type."""
@@ -86,8 +86,8 @@ def _varint(n: int) -> bytes:
 def nfc_rules() -> Mapping[str, str]:
     """What ``nfc`` replaces, and by what.
 
-    Of the sequences that NFC changes those are left out that compose to several characters, except for two of the
-    commoner marks on a Latin letter.
+    Sequences that NFC composes to several characters are left out, except for two of the frequent marks on a Latin
+    letter.
     """
     spelt_by: dict[str, list[str]] = {}  # full decomposition -> characters that it can be written as
     for char in map(chr, [*range(0xD800), *range(0xE000, _FIRST_WITHOUT)]):

@@ -1,7 +1,7 @@
-"""Other divisions of a text into pieces, drawn at random: the same ones whatever is drawn before or beside them.
+"""Subword sampling: random divisions of a text into pieces, independent of what else is drawn.
 
 A draw is a function of a key for its row. SentencePiece's own draws are not: its generator differs from process to
-process. No piece crosses a space, so each word is drawn alone, and what can be drawn for it is worked out once.
+process. No piece crosses a space, so each word is drawn separately, and its possible divisions are computed once.
 
 Words: a word is a run of learnt pieces up to the next space, or one piece that is not drawn, as a byte. W words.
 """
@@ -20,11 +20,11 @@ from seq2seq.tokenizer.unigram import Unigram
 _SPACE = "\u2581"
 """A space, in SentencePiece's spelling."""
 _REMEMBERED = 2_000_000
-"""Edges or characters of words that are worked out before all are forgotten: less than 100 MB."""
+"""Edges or characters of words that are kept before all are forgotten: less than 100 MB."""
 
 
 class Sampler:
-    """Divides rows of pieces another way.
+    """Draws other divisions of rows of pieces.
 
     Args:
         tokenizer: that made the rows.
@@ -42,8 +42,8 @@ class Sampler:
         kind = Unigram if tokenizer.algorithm() == "unigram" else BytePairs
         self._words: Unigram | BytePairs = kind(learnt, tokenizer.scores(), alpha)
         self._numbers: dict[bytes, int] = {}
-        """Of each word that was worked out, by its pieces."""
-        # A model of the user's may have pieces that hold several words: a row is then one word.
+        """Number of each word that was added, by its pieces."""
+        # A user's model may have pieces that hold several words: a row is then one word.
         ends_at_spaces = not any(_SPACE in piece[1:] for piece in learnt)
         starts = np.array([piece.startswith(_SPACE) for piece in self._pieces])
         self._starts_word = ~self._is_learnt | (starts & ends_at_spaces)
@@ -69,7 +69,7 @@ class Sampler:
         return [drawn[a:b] for a, b in pairwise([0, *ends])]
 
     def _known(self, ids: NDArray[np.int32], bounds: Ints) -> Ints:
-        """The numbers of words, given by where each begins and the last one ends; new ones are worked out. [W]"""
+        """The numbers of words, given by where each begins and the last one ends; new ones are added. [W]"""
         if self._words.size > _REMEMBERED:
             self._numbers.clear()
             self._words.forget()

@@ -18,22 +18,22 @@ from seq2seq.tokenizer.normalization import normalizer, with_denormalizer
 # One count on every machine: the unigram trainer's sums depend on how its work is divided.
 _TRAINER_THREADS = 4
 _NO_CHARACTERS = N_CONTROL + 256 + 1
-"""Pieces that are none of the text's characters: control symbols, bytes, and SentencePiece's space."""
-_MOST_LINE_BYTES = 16_384
+"""Pieces other than the text's characters: control symbols, bytes, and SentencePiece's space."""
+_MAX_LINE_BYTES = 16_384
 """Longer lines are left out of the tokenizer's training text."""
 _ERRORS = 2
-"""SentencePiece's log level from which on it writes to stderr."""
+"""SentencePiece's lowest log level that it writes to stderr."""
 
 
 def train_model(
     lines: Iterator[str], *, vocab_size: int, tokenizer_type: str, normalization: str, may_grow: bool = False
 ) -> tuple[bytes, int]:
-    """Train a SentencePiece model, lowering a vocabulary that the text is too small for.
+    """Train a SentencePiece model; the vocabulary is lowered if the text is too small for it.
 
     Args:
         lines: training text of both languages.
         vocab_size: pieces wanted, control symbols and 256 bytes included. Tags come on top.
-        may_grow: where these do not even hold the text's characters, as in Chinese, there may be so many more.
+        may_grow: if ``vocab_size`` is too small for the text's characters, as in Chinese, these are added to it.
         tokenizer_type: ``unigram`` or ``bpe``.
         normalization: ``nfc``, ``nfkc`` or ``identity``.
 
@@ -44,9 +44,9 @@ def train_model(
         UserError: the text holds nothing to learn pieces from (65).
     """
     sample = list(lines)
-    if all(not line or len(line.encode()) > _MOST_LINE_BYTES for line in sample):
+    if all(not line or len(line.encode()) > _MAX_LINE_BYTES for line in sample):
         raise UserError(
-            f"the tokenizer has no line to learn from: all are empty or longer than {_MOST_LINE_BYTES:,} bytes",
+            f"the tokenizer has no line to learn from: all are empty or longer than {_MAX_LINE_BYTES:,} bytes",
             mend="give text with one sentence per line",
         )
     spm.set_min_log_level(_ERRORS)
@@ -71,7 +71,7 @@ def train_model(
                 eos_id=EOS,
                 pad_id=PAD,
                 num_threads=_TRAINER_THREADS,
-                max_sentence_length=_MOST_LINE_BYTES,
+                max_sentence_length=_MAX_LINE_BYTES,
                 minloglevel=_ERRORS,
             )
         except RuntimeError as error:
@@ -86,7 +86,7 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
 
     Args:
         size: refused.
-        grown_from: so many pieces beside the characters are wanted; 0: it may not grow.
+        grown_from: pieces wanted beside the characters; 0: it may not grow.
         message: SentencePiece's.
     """
     # "Vocabulary size too high (8000). Please set it to a value <= 1234."
@@ -113,10 +113,10 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
 def train_tokenizer(
     sample: Path, model: Path, *, vocab_size: int, tokenizer_type: str, normalization: str, may_grow: bool = False
 ) -> int:
-    """Train a SentencePiece model in a child process, whose memory is gone when it ends.
+    """Train a SentencePiece model in a child process, whose memory is freed when it ends.
 
     Args:
-        sample: text to learn from, UTF-8, a line a sentence.
+        sample: text to learn from, UTF-8, one sentence a line.
         model: where the model is written.
         vocab_size: pieces wanted.
         tokenizer_type: ``unigram`` or ``bpe``.
@@ -124,7 +124,7 @@ def train_tokenizer(
         may_grow: as ``train_model``'s.
 
     Returns:
-        The pieces of the model: fewer than wanted where the text is too small, more where they ``may_grow``.
+        The pieces of the model: fewer than wanted if the text is too small, more if they ``may_grow``.
 
     Raises:
         UserError: nothing can be learnt from the text (65), the model cannot be written (74), or the
@@ -156,8 +156,8 @@ def _last_line(message: str) -> str:
     return message.strip().rpartition("\n")[2]
 
 
-def _told(error: UserError) -> int:
-    """Hand an error to the parent process; its exit code."""
+def _report(error: UserError) -> int:
+    """Send an error to the parent process; returns its exit code."""
     sys.stderr.write(json.dumps([error.what, error.mend]))
     return error.code
 
@@ -175,10 +175,10 @@ def answer(request: str) -> int:
                 may_grow=may_grow,
             )
         except UserError as error:
-            return _told(error)
+            return _report(error)
     try:
         Path(model).write_bytes(trained)
     except OSError as error:
-        return _told(cannot_write(model, error))
+        return _report(cannot_write(model, error))
     sys.stdout.write(str(size))
     return 0

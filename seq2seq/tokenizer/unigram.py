@@ -20,23 +20,23 @@ class Unigram:
     def __init__(self, ids: Mapping[str, int], scores: Sequence[float], alpha: float) -> None:
         self._scores = [alpha * score for score in scores]
         self._ids = {piece[:n]: -1 for piece in ids for n in range(1, len(piece))} | dict(ids)
-        """Of each piece; -1: only the beginning of one."""
+        """Id of each piece; -1: only the beginning of a piece."""
         self.forget()
 
     def forget(self) -> None:
-        """Begin with no word."""
+        """Forget all words."""
         self.size = 0
         self._n_nodes = 0
         self._limits = np.empty(0, np.int64)
         """Number of the node that an edge leads to, and in the lower 32 bits the sum of shares up to its own. [E]"""
         self._edges = np.empty((0, 2), np.int32)
-        """Piece, and its characters. [E, 2]"""
+        """Piece, and its number of characters. [E, 2]"""
         self._nodes = np.empty((0, 2), np.int64)
         """First and last node of each word."""
         self._new: tuple[list[int], list[tuple[int, int]], list[tuple[int, int]]] = ([], [], [])
 
     def add(self, pieces: Sequence[int], text: str) -> None:
-        """Work out a word: its text, or one piece without text that is always drawn."""
+        """Add a word: its text, or one piece without text, which is always drawn."""
         limits, edges, nodes = self._new
         first, n = self._n_nodes, len(text) or 1
         nodes.append((first, first + n))
@@ -64,7 +64,7 @@ class Unigram:
                     arriving[end].append((forward + self._scores[piece], piece, end - at))
 
     def added(self) -> None:
-        """To be called before words are drawn."""
+        """Take over the added words; to be called before words are drawn."""
         limits, edges, nodes = self._new
         if nodes:
             self._limits = np.concatenate([self._limits, np.array(limits, np.int64)])

@@ -231,7 +231,7 @@ def explain_length(config: RunConfig, prepared: Prepared, updates_an_epoch: int,
             )
         return (
             f"{duration(training.time_budget)} in all: about {max(1, round(epochs))} passes over {an_epoch:,} target "
-            f"tokens; how many it will be is settled by the speed of the first updates"
+            f"tokens; how many is decided by the speed of the first updates"
         )
     epochs = training.max_updates / updates_an_epoch
     passes = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.3g}"

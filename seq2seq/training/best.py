@@ -1,4 +1,4 @@
-"""What decides which weights are kept: BLEU, chrF or the loss, chosen once the validation pairs are known."""
+"""The metric that chooses the best weights: BLEU, chrF or the loss, set once the validation pairs are known."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from seq2seq.training.progress import Notice
 from seq2seq.training.validation import ValidationSet
 
 _MIN_SHARE = 0.1
-"""Of references with four tokens or more; with fewer, BLEU hangs on a handful of sentences."""
+"""Share of references with four tokens or more; with fewer, BLEU depends on a handful of sentences."""
 
 
 def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig, ValidationSet, list[Notice]]:
@@ -22,10 +22,10 @@ def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig
         prepared: holds the validation pairs.
 
     Returns:
-        The configuration, what measures it, and what a person should know of both.
+        The configuration, the validation set with its metrics, and notices.
 
     Raises:
-        UserError: the metric that is requested cannot be computed here, or of these pairs (78).
+        UserError: the requested metric cannot be computed here, or not on these pairs (78).
     """
     given, code = config.training.best_metric, parse_langs(config.data.langs)[1]
     references = [pair.tgt for pair in prepared.valid]
@@ -37,8 +37,8 @@ def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig
     except UserError as error:
         if given == "bleu":
             raise
-        bleu, why = character_bleu(), "BLEU is of characters"
-        text = f'{error.what}; until you pip install "sacrebleu[{language}]", BLEU is of characters (tok:char)'
+        bleu, why = character_bleu(), "BLEU is computed on characters"
+        text = f'{error.what}; BLEU is computed on characters (tok:char) until you pip install "sacrebleu[{language}]"'
         notices.append(Notice(text, warning=True))
     validation = ValidationSet(
         prepared.valid,
@@ -50,10 +50,10 @@ def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig
         max_src_sentences=prepared.max_src_sentences,
     )
     if not validation.n_with_loss():
-        what = f"no validation pair is shorter than data.max_length, {config.data.max_length} tokens"
+        what = f"no validation pair is shorter than data.max_length {config.data.max_length}"
         if given == "loss":
             mend = "raise data.max_length, or choose by bleu or chrf"
-            raise UserError(f"training.best_metric loss is unknown: {what}", mend=mend, code=ExitCode.REFUSED)
+            raise UserError(f"training.best_metric loss cannot be computed: {what}", mend=mend, code=ExitCode.REFUSED)
         notices.append(Notice(f"the validation loss is unknown: {what}"))
     n_long = sum(holds_4_gram(bleu, reference) for reference in references)
     if is_unspaced(language) and not has_bleu_tokenizer(language):

@@ -1,6 +1,6 @@
-"""Every CORPUS read once into text stores in ``RUN/prepared/``, counted, and known again by content.
+"""Every CORPUS read once into text stores in ``RUN/prepared/``, counted, and recognised later by content.
 
-``corpora.json`` is written last: a run that was killed here begins here again.
+``corpora.json`` is written last: a run that was killed here starts here again.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from seq2seq.corpus import (
     stamp,
     write_text_store,
 )
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.lines import cannot_write, is_blank
 from seq2seq.training.progress import Notice
 from seq2seq.training.state import CorpusId
@@ -43,7 +43,7 @@ class CorpusRecord:
     pairs: int
     """Pairs read."""
     sha256: str
-    """Of the pairs, in order: the corpus is the same wherever it lies."""
+    """Of the pairs, in order: it does not depend on the path."""
     dropped_empty: int
     """Pairs with a blank side."""
     invalid_utf8: int
@@ -53,20 +53,21 @@ class CorpusRecord:
     misaligned_line: int | None = None
     """The first line, counted from 1, of a stretch that does not match its translation; None: there is none."""
     misaligned_by: int | None = None
-    """Lines by which translations stand too late there; None: they are not near."""
+    """Lines by which translations come too late there; None: they are not near."""
     stamp: list[list[int]] | None = None
-    """Sizes and times of change of its files before they were read; None where these say nothing."""
+    """Sizes and times of change of its files before they were read; None if these say nothing."""
 
     @property
     def id(self) -> CorpusId:
-        """What the run is known again by."""
+        """What the corpus is recognised by."""
         return CorpusId(role=self.role, sha256=self.sha256, corpus=self.corpus, pairs=self.pairs, stamp=self.stamp)
 
     def __str__(self) -> str:
-        """For a person, with what was dropped."""
-        empty = f", {self.dropped_empty:,} dropped for a blank side" if self.dropped_empty else ""
-        invalid = f", {self.invalid_utf8:,} lines with bytes that are not UTF-8, replaced" if self.invalid_utf8 else ""
-        return f"{self.corpus}: {self.pairs:,} pairs{empty}{invalid}"
+        """A line for a message, with what was dropped."""
+        empty = f", {self.dropped_empty:,} dropped: a side is blank" if self.dropped_empty else ""
+        lines = counted(self.invalid_utf8, "line")
+        invalid = f", bytes that are not UTF-8 replaced in {lines}" if self.invalid_utf8 else ""
+        return f"{self.corpus}: {counted(self.pairs, 'pair')}{empty}{invalid}"
 
 
 def read_corpora(
@@ -74,12 +75,12 @@ def read_corpora(
 ) -> list[CorpusRecord]:
     """Read every CORPUS once into text stores, so that bad data is found before training begins.
 
-    Stores that are there already serve again where the corpora have not changed since.
+    Existing stores are used again if the corpora have not changed since.
 
     Args:
         folder: ``RUN/prepared``, made here.
         data: languages and corpora.
-        tell: told of what was read and dropped.
+        tell: called with what was read and dropped.
         expected: the corpora that the run was started with; None if it starts now.
 
     Raises:
@@ -88,10 +89,10 @@ def read_corpora(
     """
     records = _stored(folder, data)
     if records is None:
-        # Before the stores are replaced: the right corpora may be given next time.
+        # Checked before the stores are replaced: the next command may name the right corpora.
         if expected is not None and _load_json(folder / "corpora.json") is not None:
             _require(folder.parent, expected, [_read(role, word, data) for role, word in _words(data)])
-        records = _read_anew(folder, data)
+        records = _read_all(folder, data)
     if expected is not None:
         try:
             _require(folder.parent, expected, [record.id for record in records])
@@ -107,14 +108,14 @@ def read_corpora(
                 record.corpus, parse_langs(data.langs), record.misaligned_line, record.misaligned_by
             )
             if data.alarms == "refuse":
-                mend = "look for missing or added lines, or another order; --set data.alarms=warn trains all the same"
+                mend = "look for missing lines, added lines or another order; --set data.alarms=warn trains anyway"
                 raise UserError(what, mend=mend)
             tell(Notice(what, warning=True))
     return records
 
 
 def discard(folder: Path) -> None:
-    """Delete what was prepared; what says that it is whole goes first."""
+    """Delete what was prepared; the files that declare it complete are deleted first."""
     for name in ("corpora.json", "prepared.json"):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -123,12 +124,12 @@ def discard(folder: Path) -> None:
 def require_same_corpora(run: Path, data: DataConfig, named: Collection[str], trained_on: Sequence[CorpusId]) -> None:
     """Refuse a command that names other corpora than a finished run was trained on.
 
-    A corpus of the run itself is not read if nobody has touched its files, and need not exist any more.
+    A corpus of the run is not read again if its files are unchanged, and need not exist any more.
 
     Args:
         run: named in errors.
         data: languages and corpora of the command.
-        named: roles of which the command names the corpora; the run's own serve for the others.
+        named: roles whose corpora the command names; for the others the run's own are used.
         trained_on: corpora of the run.
 
     Raises:
@@ -158,8 +159,10 @@ def _require(run: Path, before: Sequence[CorpusId], now: Sequence[CorpusId]) -> 
     for role in ("train", "valid"):
         old, new = ([corpus for corpus in corpora if corpus.role == role] for corpora in (before, now))
         if [corpus.sha256 for corpus in old] != [corpus.sha256 for corpus in new]:
-            said, instead = (", ".join(map(str, corpora)) or "pairs held out of --train" for corpora in (old, new))
-            differences.append(f"--{role}: {said} -> {instead if instead != said else 'as many other pairs'}")
+            then, instead = (", ".join(map(str, corpora)) or "pairs held out of --train" for corpora in (old, new))
+            differences.append(
+                f"--{role}: {then} -> {instead if instead != then else 'the same number of pairs, but other ones'}"
+            )
     if differences:
         raise UserError(
             f"{run} was trained on other corpora: {'; '.join(differences)}",
@@ -177,7 +180,7 @@ def _stamps(data: DataConfig) -> list[Any]:
 
 
 def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
-    """The records of the stores in place, if these hold the corpora asked for."""
+    """The records of existing stores, if these hold the requested corpora."""
     done = _load_json(folder / "corpora.json")
     if done is None or _how_read(data) != {name: done.get(name) for name in _how_read(data)}:
         return None
@@ -217,7 +220,7 @@ def _add(digest: "hashlib._Hash", pair: Pair) -> None:
     digest.update(f"{pair.src}\n{pair.tgt}\n".encode("utf-8", "surrogatepass"))
 
 
-def _read_anew(folder: Path, data: DataConfig) -> list[CorpusRecord]:
+def _read_all(folder: Path, data: DataConfig) -> list[CorpusRecord]:
     discard(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -237,8 +240,8 @@ def _read_anew(folder: Path, data: DataConfig) -> list[CorpusRecord]:
 
 
 def _write_records(folder: Path, data: DataConfig, records: list[CorpusRecord]) -> None:
-    said = {**_how_read(data), "corpora": [asdict(record) for record in records]}
-    write_atomic(folder / "corpora.json", json.dumps(said).encode())
+    content = {**_how_read(data), "corpora": [asdict(record) for record in records]}
+    write_atomic(folder / "corpora.json", json.dumps(content).encode())
 
 
 def _counted_pairs(
@@ -246,7 +249,7 @@ def _counted_pairs(
 ) -> Iterator[Pair]:
     """The pairs of all corpora with text on both sides.
 
-    When a corpus ends, its record is appended; by then ``blank`` has the places of its pairs with a blank side.
+    When a corpus ends, its record is appended; ``blank`` then holds the places of its pairs with a blank side.
     """
     for word, dropped in zip(words, blank, strict=True):
         counts = CorpusCounts()
@@ -258,7 +261,7 @@ def _counted_pairs(
             else:
                 yield pair
         if counts.pairs == counts.blank:
-            found = f"{counts.pairs:,} pairs, all blank on a side" if counts.pairs else "no pair"
+            found = f"{counted(counts.pairs, 'pair')}, all with a blank side" if counts.pairs else "no pair"
             raise UserError(f"{word} holds {found}", mend="give a corpus with text in both languages")
         records.append(
             CorpusRecord(word, role, counts.pairs, digest.hexdigest(), counts.blank, counts.invalid_utf8, counts.notes)
@@ -282,7 +285,7 @@ def _with_alignment(text: TextStore, records: list[CorpusRecord], blank: list["a
 
 
 def _load_json(path: Path) -> dict[str, Any] | None:
-    """What one of our own files says; None where it is absent, half-written or of another shape."""
+    """The content of one of our own files; None if it is absent, half-written or of another form."""
     with suppress(OSError, ValueError):
         loaded = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(loaded, dict) and "corpora" in loaded:

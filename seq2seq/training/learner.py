@@ -30,8 +30,8 @@ _MICRO_BATCH_TOKENS = {"cpu": 3072, "small GPU": 16_384, "GPU": 32_768}
 """What a CPU writes in one pass should still be near when the way back reads it. A GPU has to be asked for as much in a
 short pass as in a long one, which takes longer than the work of a short one."""
 _WORTH_A_PASS = 100
-"""Padded tokens of a side that take a CPU longer than another pass does; only text that was divided at random has as
-many, since its pairs are put together by other lengths."""
+"""Padded tokens of a side that cost a CPU more than another pass does. Only subword sampling makes so much padding, as
+its pairs are grouped by their stored lengths."""
 _SMALL_GPU = 32 << 30
 """Bytes of memory, fewer than which a GPU is a small one."""
 
@@ -200,7 +200,7 @@ class Learner:
         if not math.isfinite(loss + norm):
             raise UserError(
                 f"training diverged at update {number}: loss {loss:.4g}, gradient norm {norm:.4g}",
-                mend="lower training.learning_rate or raise training.warmup_updates, and start anew with --overwrite",
+                mend="lower training.learning_rate or raise training.warmup_updates, and start over with --overwrite",
                 code=ExitCode.DIVERGED,
             )
 

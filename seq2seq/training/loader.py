@@ -1,4 +1,4 @@
-"""What each update learns from: pairs as the store has their ids, or their text divided anew."""
+"""What each update learns from: pairs as the store has their ids, or other divisions of their text."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import Sampler, Tokenizer, row_keys
 
 _DRAWN_AT_ONCE = 1024
-"""Pairs that are divided anew together, at least: each call has its price."""
+"""Minimum number of pairs whose divisions are drawn together: each call has its cost."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Portion:
 
         Args:
             most: padded tokens of a side.
-            saved: padded tokens of a side, for which it is worth while to make another part.
+            saved: padded tokens of a side that must be saved to make another part.
         """
         src, tgt = (np.fromiter(map(len, side), np.int32, len(self)) for side in (self.src, self.tgt))
         for rows in micro_batches(np.arange(len(self), dtype=np.uint32), src, tgt, most=most):
@@ -48,7 +48,7 @@ class Portion:
                 yield Portion([self.src[i] for i in part], [self.tgt[i] for i in part])
 
     def shares(self, n: int) -> "list[Portion]":
-        """Every n-th pair each, so that they have like lengths; fewer shares where there are not as many pairs."""
+        """Every n-th pair each, so that they have similar lengths; fewer shares if there are fewer pairs."""
         return [Portion(self.src[i::n], self.tgt[i::n]) for i in range(min(n, len(self)))]
 
 
@@ -67,15 +67,15 @@ class Loader:
     """Reads updates, epoch after epoch.
 
     What an update holds is a function of the run's seed, its epoch and its number in it. Which pairs these are follows
-    from their likeliest pieces, however they are divided anew; that happens a little ahead of what is learnt from.
+    from their likeliest pieces, whatever divisions are drawn; drawing is done a little ahead of learning.
 
     Args:
         ids: the corpus.
         tokenizer: that made the ids.
-        config: how many tokens an update holds, and whether text is divided anew.
+        config: how many tokens an update holds, and whether divisions are drawn (``data.subword_sampling``).
 
     Raises:
-        UserError: text is to be divided anew, and the tokenizer knows one way alone (78).
+        UserError: divisions are to be drawn, but the tokenizer is deterministic (78).
     """
 
     def __init__(self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig) -> None:
@@ -84,14 +84,14 @@ class Loader:
         alpha = self._data.subword_sampling
         self._sampler = Sampler(tokenizer, alpha) if alpha else None
         self.seconds_waited = 0.0
-        """For text that was not divided yet when its update was due."""
+        """Time spent waiting for divisions that were not drawn yet when their update was due."""
 
     def updates(self, epoch: int, done: int = 0) -> Generator[tuple[Portion, int, int], None, None]:
         """The updates from an epoch on, without end.
 
         Args:
             epoch: counted from 0.
-            done: updates of it that are passed over; those of later epochs too, where it has fewer.
+            done: updates of it that are skipped; those of later epochs too, if it has fewer.
 
         Yields:
             What an update is made from, and the epoch and the updates done in it by then.
@@ -112,7 +112,7 @@ class Loader:
                 yield from drawn
 
     def _places(self, epoch: int, done: int) -> Iterator[_Update]:
-        """The updates that are asked for."""
+        """The requested updates."""
         for later in count(epoch):
             before = 0
             for pool in epoch_pools(
@@ -131,13 +131,13 @@ class Loader:
             done = max(0, done - before)
 
     def _drawn(self, block: Sequence[_Update], sampler: Sampler) -> list[tuple[Portion, int, int]]:
-        """Some updates, their text divided anew."""
+        """Some updates, with divisions drawn for their text."""
         stored = self._ids.take(np.concatenate([update.rows for update in block]))
         src, tgt = (self._divided(rows, block, side, sampler) for side, rows in enumerate(stored))
         portions, start = [], 0
         for update in block:
             pairs = zip(src[start : start + len(update.rows)], tgt[start : start + len(update.rows)], strict=True)
-            # By length again: an update holds pairs of one stored length, and these differ now.
+            # By length again: an update holds pairs of similar stored length, and the lengths differ now.
             by_length = sorted(pairs, key=lambda pair: max(map(len, pair)))
             portions.append((Portion(*zip(*by_length, strict=True)), *update.then))
             start += len(update.rows)
@@ -146,7 +146,7 @@ class Loader:
     def _divided(
         self, stored: Sequence[NDArray[np.integer]], block: Sequence[_Update], side: int, sampler: Sampler
     ) -> list[Ids]:
-        """Sources (side 0) or targets (1) of some updates in pieces that depend on seed, epoch and row alone."""
+        """Sources (side 0) or targets (1) of some updates in pieces that depend on seed, epoch and row only."""
         keys = [row_keys(self._training.seed, update.epoch, update.rows, side) for update in block]
         drawn = sampler.draw(stored, np.concatenate(keys))
         # A text in too many pieces stays as it was: a model may have no room for more.

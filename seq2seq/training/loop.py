@@ -96,7 +96,7 @@ class Trainer:
 
     @property
     def best_metric(self) -> str:
-        """What chooses the kept weights: ``choose_best_metric`` has set it by now."""
+        """The metric that chooses the best weights, set by ``choose_best_metric``."""
         assert self.training.best_metric is not None
         return self.training.best_metric
 

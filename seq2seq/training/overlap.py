@@ -1,4 +1,4 @@
-"""What training and validation pairs have in common: which pairs are held out, leaks, and copies.
+"""Overlap of training and validation pairs: which pairs are held out, leaks, and copies.
 
 Texts are compared by 64-bit hashes, 16 bytes a pair while copies are counted and 8 afterwards.
 """
@@ -13,8 +13,7 @@ from seq2seq.corpus import Pair, TextStore, text_hash
 
 Hashes = npt.NDArray[np.int64]
 
-# Pairs are held out with this seed whatever the run's own: two runs on one corpus are validated on
-# the same pairs.
+# Pairs are held out with this seed, not the run's own: two runs on one corpus are validated on the same pairs.
 _SEED = 20_170_612
 _MAX_BLOCK = 20
 _COMPARED = 1 << 20
@@ -27,9 +26,9 @@ class Overlap:
     held_out: list[int]
     """Rows of the training text that are kept for validation; none if there are validation corpora."""
     dropped_leaks: int
-    """Other training pairs whose source stands among the validation pairs, if they leave training."""
+    """Other training pairs whose source is also in the validation pairs, if they are dropped."""
     kept_leaks: int
-    """The same, if they stay."""
+    """The same, if they are kept."""
     copies: int
     """Training pairs that equal an earlier one."""
 
@@ -40,7 +39,7 @@ def survey(text: TextStore, valid: list[Pair] | None, *, drop: bool) -> Overlap:
     Args:
         text: training pairs, two or more if ``valid`` is None.
         valid: the validation pairs; None: hold some out.
-        drop: leaks leave training, unless fewer than half of the pairs would remain.
+        drop: leaks are dropped, unless fewer than half of the pairs would remain.
     """
     sources, copies = _hashes(text)
     rows = [] if valid is not None else held_out_rows(text, sources)
@@ -51,12 +50,12 @@ def survey(text: TextStore, valid: list[Pair] | None, *, drop: bool) -> Overlap:
 
 
 def n_held_out(n_pairs: int) -> int:
-    """How many pairs are held out: a tenth, but a fifth or 100 of a few, and 1,000 of many."""
+    """How many pairs are held out: a tenth, but up to 1,000; of fewer than 1,000 pairs a fifth, but up to 100."""
     return max(1, min(1000, max(n_pairs // 10, min(100, n_pairs // 5))))
 
 
 def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
-    """Rows to hold out, the same ones each time, of sources that occur once, or else least often.
+    """Rows to hold out, the same ones each time: those of sources that occur once, or else least often.
 
     They come in blocks of neighbours, as neighbours resemble each other: a document that is half held out leaks.
 

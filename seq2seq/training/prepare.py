@@ -1,7 +1,7 @@
 """From pairs on disk to what training reads: validation pairs held out, a tokenizer, ids on disk.
 
-Everything lies in ``RUN/prepared/`` and is described by ``prepared.json``, which is written last: a
-run that was killed here begins here again. What is read into memory does not grow with the corpus.
+Everything is in ``RUN/prepared/`` and is described by ``prepared.json``, which is written last: a
+run that was killed here starts here again. The memory that is used does not grow with the corpus.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any
 from seq2seq.checkpoint import write_atomic
 from seq2seq.config import DataConfig
 from seq2seq.corpus import IdsStore, Pair, TextStore, text_hash, write_ids_store
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.training.corpora import CorpusRecord, Tell
 from seq2seq.training.overlap import Overlap, survey
@@ -35,22 +35,22 @@ class Prepared:
     valid: list[Pair]
     corpora: list[CorpusRecord]
     overlap: Overlap
-    """Of training with validation pairs."""
+    """Overlap of training and validation pairs."""
     dropped_too_long: int
     dropped_nothing_left: int
-    """Pairs of which normalisation left nothing on a side, as of control characters."""
+    """Pairs with a side that is empty after normalisation, as control characters are."""
     respelt_targets: int
-    """Targets to train on that normalisation changes, except for spaces: translations will be spelt so too."""
+    """Targets to train on that normalisation changes (not only their spaces): translations will be spelt so too."""
     n_tgt_tokens: int
     """Target tokens to train on, EOS included."""
     max_src_length: int
-    """Longest source to ask the model for, in tokens, EOS included: a little more than it was shown."""
+    """Longest source that is translated in one piece, in tokens, EOS included: a little more than in training."""
     max_src_sentences: int
-    """Most sentences to ask it for at once; None: prepared by a version that did not count them."""
+    """Max sentences that are translated in one piece."""
 
     @property
     def tokenizer_sha256(self) -> str:
-        """By which the weights know their tokenizer again."""
+        """The hash that says which tokenizer belongs to the weights."""
         return hashlib.sha256(self.tokenizer.model).hexdigest()
 
     @property
@@ -88,9 +88,9 @@ def prepare(
         folder: ``RUN/prepared``, with the text stores in it.
         data: with every layer of the configuration applied.
         corpora: from ``read_corpora``.
-        tell: told of what was chosen and dropped.
-        may_grow: the vocabulary, which nobody asked for, where the text has more characters.
-        model: the tokenizer of a run that goes on: its weights know no other.
+        tell: called with what was chosen and dropped.
+        may_grow: whether the vocabulary, whose size is not given, grows if the text has more characters.
+        model: the tokenizer of a resumed run: its weights need the same one.
 
     Raises:
         UserError: no pair is left (65), or the given tokenizer must not be used (66, 78).
@@ -98,7 +98,7 @@ def prepare(
     text = TextStore(folder / "train.text.arrow")
     if len(text) < 2 and not data.valid:
         raise UserError(
-            "one pair cannot be trained on and validated with",
+            "one pair is not enough to train on and to validate with",
             mend="give more pairs, or validation pairs with --valid",
         )
     valid = TextStore(folder / "valid.text.arrow").slice(0, None) if data.valid else None
@@ -106,7 +106,7 @@ def prepare(
     key = {name: getattr(data, name) for name in ("tokenizer", "tokenizer_type", "normalization", "vocab_size")}
     key |= {name: getattr(data, name) for name in ("tokenizer_sample", "max_length", "leaks")}
     key["corpora"] = [record.sha256 for record in corpora]
-    with suppress(OSError):  # told of where it is wanted
+    with suppress(OSError):  # reported where the file is needed
         key["tokenizer_sha256"] = data.tokenizer and hashlib.sha256(Path(data.tokenizer).read_bytes()).hexdigest()
     before = _encoded_before(folder, key, model)
     if before is not None:
@@ -123,7 +123,7 @@ def prepare(
         sentences: Counter[int] = Counter()
         rows = _encoded(text, tokenizer, left_out, leaks, data, counts, sentences)
         write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
-        if not data.tokenizer:  # as the run's configuration names it from now on
+        if not data.tokenizer:  # the run's configuration holds this size from now on
             key["vocab_size"] = max(data.vocab_size, tokenizer.n_pieces)
         said = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
         said |= {"max_src_sentences": usual_sentences(sentences), "overlap": asdict(overlap)}
@@ -139,7 +139,7 @@ def prepare(
         dropped_nothing_left=said["nothing_left"],
         respelt_targets=said["respelt"],
         n_tgt_tokens=said["tgt_tokens"],
-        # Beyond what it has seen a model soon loses the thread; but one token more is no reason to cut.
+        # A model translates badly what is much longer than its training text; one token more is no reason to cut.
         max_src_length=min(data.max_length, said["longest_src"] * 5 // 4),
         max_src_sentences=said["max_src_sentences"],
     )
@@ -150,7 +150,7 @@ def prepare(
             f"no pair is left to train on: of {len(text):,}, {_found(prepared, data)}",
             mend="cut the text into sentences, or raise data.max_length"
             if too_long
-            else "give text in letters, or --set data.normalization=identity",
+            else "give text with letters, or --set data.normalization=identity",
         )
     return prepared
 
@@ -162,30 +162,31 @@ def _found(prepared: Prepared, data: DataConfig) -> str:
         "held out for validation": len(overlap.held_out),
         f"longer than {data.max_length} tokens": prepared.dropped_too_long,
         "empty after normalisation": prepared.dropped_nothing_left,
-        "dropped because their source stands among the validation pairs": overlap.dropped_leaks,
+        "dropped because their source is also in the validation pairs": overlap.dropped_leaks,
     }
-    return ", ".join(f"{n:,} are {what}" for what, n in counts.items() if n)
+    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
 
 
 def _tell_what_is_dropped(prepared: Prepared, data: DataConfig, tell: Tell) -> None:
     overlap = prepared.overlap
     if overlap.held_out:
-        tell(f"{len(overlap.held_out):,} pairs are held out for validation, the same ones each time")
+        tell(f"{counted(len(overlap.held_out), 'pair')} held out for validation, the same each time")
     if prepared.dropped_too_long:
-        tell(f"{prepared.dropped_too_long:,} pairs dropped: a side is longer than {data.max_length} tokens")
+        tell(f"{counted(prepared.dropped_too_long, 'pair')} dropped: a side is longer than {data.max_length} tokens")
     if prepared.dropped_nothing_left:
-        tell(f"{prepared.dropped_nothing_left:,} pairs dropped: normalisation leaves nothing on a side")
+        tell(f"{counted(prepared.dropped_nothing_left, 'pair')} dropped: a side is empty after normalisation")
     if prepared.respelt_targets:
         rule = f"the rules of {data.tokenizer}" if data.tokenizer else f"data.normalization {data.normalization}"
-        tell(f"{prepared.respelt_targets:,} targets are spelt otherwise after {rule}: so will translations be")
+        targets = counted(prepared.respelt_targets, "target")
+        tell(f"{targets} spelt differently after {rule}: translations will be spelt so too")
     if overlap.dropped_leaks:
-        tell(f"{overlap.dropped_leaks:,} pairs dropped: their source stands among the validation pairs")
+        tell(f"{counted(overlap.dropped_leaks, 'pair')} dropped: the source is also in the validation pairs")
     if overlap.kept_leaks:
-        kept = f"{overlap.kept_leaks:,} training pairs have a source that stands among the validation pairs"
-        much = "; too few would remain without them, so all stay, and validation scores say little"
-        tell(Notice(kept + much, warning=True) if data.leaks == "drop" else f"{kept}, and stay (data.leaks = keep)")
+        kept = f"kept: {counted(overlap.kept_leaks, 'training pair')} whose source is also in the validation pairs"
+        much = "; too few pairs would remain without them, and validation scores say little"
+        tell(Notice(kept + much, warning=True) if data.leaks == "drop" else f"{kept} (data.leaks = keep)")
     if overlap.copies:
-        tell(f"{overlap.copies:,} training pairs are copies of others, and stay")
+        tell(f"copies among the training pairs: {overlap.copies:,}, all kept")
 
 
 def _make_tokenizer(
@@ -230,14 +231,14 @@ def _make_tokenizer(
     )
     sample.unlink()
     if size > data.vocab_size:
-        tell(f"vocabulary raised from {data.vocab_size:,} to {size:,} pieces: the text has so many characters")
+        tell(f"vocabulary raised from {data.vocab_size:,} to {size:,} pieces: the text has more characters")
     if size < data.vocab_size:
         tell(f"vocabulary lowered from {data.vocab_size:,} to {size:,} pieces: the text holds no more")
     return Tokenizer(target.read_bytes(), str(target))
 
 
 def _spread(text: TextStore, left_out: set[int], most: int) -> Iterator[Pair]:
-    """At most ``most`` pairs, spread evenly over the text."""
+    """Up to ``most`` pairs, spread evenly over the text."""
     step = max(1.0, len(text) / most)
     taken = 0
     for start in range(0, len(text), _BLOCK):
@@ -257,7 +258,7 @@ def _encoded(
     counts: dict[str, int],
     sentences: "Counter[int]",
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """The ids of every pair to train on; counts what is dropped, and why, and sources by their number of sentences."""
+    """The ids of every pair to train on; counts what is dropped and why, and the sentences of sources."""
     for start in range(0, len(text), _BLOCK):
         pairs = text.slice(start, min(start + _BLOCK, len(text)))
         src_ids = tokenizer.encode([pair.src for pair in pairs])
@@ -283,7 +284,7 @@ def _words(text: str) -> list[str]:
 
 
 def usual_sentences(counts: "Counter[int]") -> int:
-    """The most sentences that at least 1 in 100 sources have, or more than so many: what a model learns to translate.
+    """The largest n such that 1 in 100 sources has n sentences or more: what a model learns to translate at once.
 
     Args:
         counts: sources by their number of sentences.
@@ -299,7 +300,7 @@ def usual_sentences(counts: "Counter[int]") -> int:
 def _encoded_before(
     folder: Path, key: dict[str, Any], model: bytes | None
 ) -> tuple[dict[str, Any], Tokenizer, IdsStore] | None:
-    """What an earlier command has prepared: its counts, tokenizer and ids, where they are whole and fit."""
+    """What an earlier command has prepared: its counts, tokenizer and ids, if they are complete and fit."""
     with suppress(OSError, ValueError, KeyError, UserError):
         said = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
         stored = (folder / "tokenizer.model").read_bytes()

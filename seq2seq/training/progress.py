@@ -26,7 +26,7 @@ class Started:
     vocab_size: int
     n_parameters: int
     update: int
-    """Updates already done: more than 0 when a run goes on."""
+    """Updates already done: more than 0 if a run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint is on disk: the run goes on from here whatever happens."""
+    """A checkpoint is on disk: the run can be resumed from here whatever happens."""
 
     update: int
     path: Path
@@ -101,7 +101,7 @@ class Finished:
     seconds: float
     reason: str
     trained_on: str = ""
-    """The run's corpora, for a person; of a run that was finished before this command."""
+    """The run's corpora, for a message, if the run was finished before this command."""
     already: bool = False
     """It was finished before this command."""
 

@@ -62,9 +62,9 @@ def resumed_config(run: Path, given: Layer, stored: RunConfig, before: Limits) -
 
 
 def open_cadences(config: RunConfig, given: Layer, state: TrainingState) -> RunConfig:
-    """What followed from the old length of training follows from the new one, unless it is given now."""
+    """Unset the cadences that were derived from the old length of training, unless the command gives them."""
     asked = given.get("training", {})
-    # A time budget that became a number of updates has set them too, for good.
+    # A time budget that became a number of updates has set them too; they no longer change.
     is_set = config.training.time_budget is not None and config.training.max_updates is not None
     opened: dict[str, Any] = {
         key: getattr(state.config.training, key) if is_set else None for key in state.derived if asked.get(key) is None
@@ -95,7 +95,7 @@ def is_finished(manifest: Manifest, update: int, config: RunConfig, limits: Limi
 
 
 def without_checkpoint(run: Path, given: Layer, manifest: Manifest) -> Finished:
-    """A run that holds a model and no checkpoint: it may be finished, and cannot be trained further.
+    """Check a run that has a model but no checkpoint: it may be finished, but cannot be trained further.
 
     Raises:
         UserError: the command requests more training, or another configuration (78).
@@ -121,12 +121,12 @@ def without_checkpoint(run: Path, given: Layer, manifest: Manifest) -> Finished:
 
 
 def refuse_other_corpora(run: Path, given: Layer, data: DataConfig, manifest: Manifest) -> None:
-    """A finished run has nothing to do for a command that names the corpora it was trained on, and no others.
+    """Refuse a command for a finished run that names other corpora than the run was trained on.
 
     Args:
         run: named in errors.
-        given: the command's configuration; corpora that it leaves open are the run's.
-        data: the command's, with what is left open filled in.
+        given: the command's configuration; corpora that it does not name are the run's.
+        data: the command's, with unset keys filled in.
         manifest: of the run.
 
     Raises:
@@ -135,14 +135,14 @@ def refuse_other_corpora(run: Path, given: Layer, data: DataConfig, manifest: Ma
     trained_on = [
         parse_stored(CorpusId, corpus, run / "manifest.json")
         for corpus in manifest.corpora
-        if "sha256" in corpus  # the last one has the counts of all together
+        if "sha256" in corpus  # the last record has the counts of all corpora together
     ]
     named = {"train", "valid"} & given.get("data", {}).keys()
     require_same_corpora(run, data, named, trained_on)
 
 
 def finished_already(manifest: Manifest) -> Finished:
-    """What a command says that finds nothing left to do."""
+    """What a command reports that finds nothing left to do."""
     assert manifest.final_update is not None
     train, valid = (
         ", ".join(corpus["corpus"] for corpus in manifest.corpora if "sha256" in corpus and corpus["role"] == role)

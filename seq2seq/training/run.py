@@ -42,7 +42,7 @@ from seq2seq.translation import load_weights
 from seq2seq.version import VERSION
 
 MANY_PAIRS = 100_000
-"""Steps that take a while from here on are told of."""
+"""With more pairs, steps that take a while are announced."""
 
 _SAVING, _LEARNING_A_PAIR = 2.0, 1e-4
 """Seconds that the end of a run takes, at a guess; a time budget is kept to by them."""

@@ -1,4 +1,4 @@
-"""One ``train`` command: a new run from CORPUS words to a run folder, or a run that is resumed."""
+"""One ``train`` command: a new run, from CORPUS words to a run folder, or a resumed run."""
 
 import os
 import time
@@ -97,7 +97,7 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
     aside = None
     if request.overwrite and os.path.lexists(folder):
         _require_data(asked)
-        for word in (*asked.data.train, *asked.data.valid):  # a slip of the pen moves nothing
+        for word in (*asked.data.train, *asked.data.valid):  # a mistyped name moves nothing
             next(read_pairs(word, parse_langs(asked.data.langs), encoding_errors=asked.data.encoding_errors), None)
         aside = move_aside(folder)
         yield Notice(f"the old run is now {aside}")
@@ -114,7 +114,7 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
             else:
                 yield from _start(request, asked, device, stop, began)
     except Exception:
-        if aside is not None and not os.path.lexists(folder):  # nothing came of the new one
+        if aside is not None and not os.path.lexists(folder):  # the new run was not started
             aside.rename(folder)
             yield Notice(f"the old run is {folder} again")
         raise
@@ -136,7 +136,7 @@ def _load_checkpoint(folder: Path, manifest: Manifest | None, notices: list[Noti
 
 
 def _refuse_foreign_folder(folder: Path) -> None:
-    """A folder with somebody's own files in it is not trained into."""
+    """Refuse to train into a folder that holds other files."""
     if os.path.isdir(folder):
         try:
             names = {path.name for path in folder.iterdir()}
@@ -151,7 +151,7 @@ def _refuse_foreign_folder(folder: Path) -> None:
 
 
 def _refuse_inputs(request: Request, data: DataConfig) -> None:
-    """A run must not take the place of what it is made from, and ``--overwrite`` must not move that aside."""
+    """Refuse a run folder that is one of the inputs, and an ``--overwrite`` that would move an input aside."""
     words = (*data.train, *data.valid) if data.langs else ()
     inputs = [Path(data.tokenizer)] if data.tokenizer else []
     run = Path(os.path.realpath(request.run))
@@ -170,7 +170,7 @@ def _refuse_inputs(request: Request, data: DataConfig) -> None:
     for path in inputs:
         if request.overwrite and Path(os.path.realpath(path)).is_relative_to(run):
             raise UserError(
-                f"--overwrite would move {path} aside with {request.run}, and it is to be read",
+                f"--overwrite would move {path} aside with {request.run}, but this command reads it",
                 mend="move that file elsewhere, or give -o another folder",
                 code=ExitCode.USAGE,
             )
@@ -190,10 +190,12 @@ def _start(
     """A new run: read the corpora, decide the configuration, train."""
     _require_data(asked)
     if own := _own_validation(asked.data, request.layers):
-        yield Notice(f"{', '.join(own)} validates: it is part of the data set (--valid names another corpus)")
+        yield Notice(
+            f"{', '.join(own)} is used for validation: a split of the same data set (--valid names another corpus)"
+        )
         request = replace(request, layers=[*request.layers, {"data": {"valid": own}}])
         asked = replace(asked, data=replace(asked.data, valid=own))
-    if asked.training.best_metric == "bleu":  # what is missing shows before a large corpus is read
+    if asked.training.best_metric == "bleu":  # a missing tokenizer is reported before a large corpus is read
         build_metric("bleu", parse_langs(asked.data.langs)[1])
     folder = request.run / "prepared"
     is_ours = not os.path.lexists(folder)  # or else the work of an earlier command, which was interrupted
@@ -210,18 +212,21 @@ def _prepared_run(
     request: Request, asked: RunConfig, device: torch.device, stop: StopSignal, began: float
 ) -> Generator[Progress, None, Run]:
     """All of a new run that comes before its training."""
-    told: list[str | Notice] = []
+    reports: list[str | Notice] = []
     try:
-        corpora = read_corpora(request.run / "prepared", asked.data, told.append)
+        corpora = read_corpora(request.run / "prepared", asked.data, reports.append)
     finally:  # what was found out before a refusal helps to understand it
-        yield from _drain(told)
+        yield from _drain(reports)
     n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
     advice = advise(n_pairs, device.type) if asked.preset == "auto" else Advice(asked.preset)
     config = _configuration(advice, request.layers)
     if n_pairs > MANY_PAIRS and not config.data.tokenizer:
         yield Notice("learning the vocabulary")
     may_grow = "vocab_size" not in merge(request.layers).get("data", {})
-    prepared = prepare(request.run / "prepared", config.data, corpora, told.append, may_grow=may_grow)
+    try:
+        prepared = prepare(request.run / "prepared", config.data, corpora, reports.append, may_grow=may_grow)
+    finally:
+        yield from _drain(reports)
     if not config.data.tokenizer and prepared.tokenizer.n_pieces > config.data.vocab_size:
         advice = with_vocabulary(advice, prepared.tokenizer.n_pieces)
         config = _configuration(advice, request.layers)
@@ -230,7 +235,7 @@ def _prepared_run(
         advice = other
         config = _configuration(advice, request.layers)
         an_epoch = _updates_an_epoch(config, prepared)
-    yield from _drain([*told, *explain_choice(config, advice, n_pairs, prepared.tokenizer.n_pieces, device.type)])
+    yield from _drain([*explain_choice(config, advice, n_pairs, prepared.tokenizer.n_pieces, device.type)])
     limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
     derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
     config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
@@ -248,7 +253,7 @@ def _prepared_run(
 
 
 def _own_validation(data: DataConfig, layers: list[Layer]) -> tuple[str, ...]:
-    """The validation splits of the data sets that are trained on, unless something is said about validation."""
+    """The validation splits of the data sets to train on, unless ``data.valid`` is given."""
     if "valid" in merge(layers).get("data", {}):
         return ()
     return tuple(word for corpus in data.train if corpus.startswith("hf:") and (word := own_validation(corpus)))
@@ -268,7 +273,7 @@ def _configuration(advice: Advice, layers: list[Layer]) -> RunConfig:
 
 
 _CADENCES: tuple[Cadence, ...] = ("valid_every", "save_every")
-"""Keys of ``training`` that follow from the length of training where they are left open."""
+"""Keys of ``training`` that follow from the length of training if they are unset."""
 
 
 def _updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
@@ -287,7 +292,7 @@ def _resume(
     stop: StopSignal,
     began: float,
 ) -> Iterator[Progress]:
-    """A run that has a checkpoint: what the command leaves open is taken from the run."""
+    """A run that has a checkpoint: settings that the command does not give are the run's."""
     state = TrainingState.from_json(checkpoint.state, checkpoint.path)
     given = merge(request.layers)
     config, limits = resumed_config(request.run, given, state.config, state.limits)
@@ -299,13 +304,13 @@ def _resume(
         return
     if _validates_itself(state.config.data) and (own := _own_validation(config.data, request.layers)):
         config = replace(config, data=replace(config.data, valid=own))  # the data set may have moved
-    told: list[str | Notice] = []
+    reports: list[str | Notice] = []
     folder = request.run / "prepared"
     try:
-        corpora = read_corpora(folder, config.data, told.append, expected=state.corpora)
-        prepared = prepare(folder, config.data, corpora, told.append, model=_own_tokenizer(request.run, manifest))
+        corpora = read_corpora(folder, config.data, reports.append, expected=state.corpora)
+        prepared = prepare(folder, config.data, corpora, reports.append, model=_own_tokenizer(request.run, manifest))
     finally:
-        yield from _drain(told)
+        yield from _drain(reports)
     if prepared.tokenizer_sha256 != state.tokenizer_sha256:
         raise UserError(
             f"{request.run} was trained with another tokenizer than {config.data.tokenizer or 'its text makes now'}",
@@ -330,8 +335,8 @@ def _own_tokenizer(folder: Path, manifest: Manifest | None) -> bytes | None:
     return None if manifest is None else read_file(folder, manifest, "tokenizer.model")
 
 
-def _drain(told: list[str | Notice]) -> Iterator[Notice]:
-    """Pass on what was told."""
-    while told:
-        first = told.pop(0)
+def _drain(reports: list[str | Notice]) -> Iterator[Notice]:
+    """Pass on the reports."""
+    while reports:
+        first = reports.pop(0)
         yield first if isinstance(first, Notice) else Notice(first)

@@ -21,7 +21,7 @@ class Best:
 
     update: Count
     metric: Real | None
-    """What ``training.best_metric`` compares; larger is better. None: it is unknown, and anything is better."""
+    """What ``training.best_metric`` compares; larger is better. None: unknown, which is worse than any number."""
     scores: dict[str, float | None]
     """By the names of ``metrics.jsonl``."""
 
@@ -56,13 +56,13 @@ class CorpusId:
     sha256: str
     """Of its pairs, in order."""
     corpus: str = ""
-    """Its name when the run last read it."""
+    """The CORPUS word when the run last read it."""
     pairs: Count | None = None
     stamp: list[list[int]] | None = None
-    """Sizes and times of change of its files then; None where these say nothing."""
+    """Sizes and times of change of its files then; None if these say nothing."""
 
     def __str__(self) -> str:
-        """For a person."""
+        """Name and size, for a message."""
         return self.corpus if self.pairs is None else f"{self.corpus} ({self.pairs:,} pairs)"
 
 

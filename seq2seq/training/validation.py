@@ -16,11 +16,11 @@ from seq2seq.model.transformer import Transformer, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
 from seq2seq.translation import Searched, Translator, greedy_of, join_segments, length_batches
 
-# Tried for the length penalty: beyond these, hypotheses are too short or too long on any data.
+# Length penalties that are tried: beyond these, hypotheses are too short or too long on any data.
 ALPHAS = [round(0.2 * i, 1) for i in range(2, 11)]
 
 _BLOCK = {True: 256, False: 2048}
-"""Sentences translated between two questions whether to stop: on a CPU, and elsewhere."""
+"""Sentences translated between two checks for a stop signal: on a CPU, and elsewhere."""
 
 
 class Stopped(Exception):  # noqa: N818  # it is no error
@@ -29,10 +29,10 @@ class Stopped(Exception):  # noqa: N818  # it is no error
 
 @dataclass(frozen=True)
 class Scores:
-    """The verdict on one set of weights."""
+    """Validation scores of one set of weights."""
 
     loss: float | None
-    """Cross-entropy in nats a target token, without smoothing; None: no pair counts, or it is not finite."""
+    """Cross-entropy in nats per target token, without smoothing; None: no pair counts, or it is not finite."""
     bleu: Score
     chrf: Score
     hypotheses: list[str]
@@ -130,13 +130,13 @@ class ValidationSet:
     ) -> tuple[float, float]:
         """The length penalty with the best translations, and their BLEU.
 
-        Which hypotheses a search finishes does not depend on a positive α, only their ranking does, so
-        that one search serves every α; except for ``stopping = "exact"``, which needs one for each.
+        A positive α does not change which hypotheses a search finishes, only their ranking. So one search
+        serves every α; only ``stopping = "exact"`` needs one for each.
 
         Args:
             model: in evaluation mode.
             decoding: settings other than the length penalty.
-            best_metric: what chooses, before chrF; the loss depends on no α, and BLEU stands in.
+            best_metric: the metric that chooses, before chrF; BLEU in place of the loss, which does not depend on α.
             check: called between batches; may raise ``Stopped``.
         """
         references = [pair.tgt for pair in self.pairs]
@@ -184,7 +184,7 @@ class ValidationSet:
         )
 
     def _by_length(self) -> list[int]:
-        """Blocks of similar lengths, so that a signal is heard soon and little is padded."""
+        """Rows by length: blocks of similar lengths have little padding, and a signal is noticed soon."""
         return sorted(range(len(self.pairs)), key=lambda i: len(self.pairs[i].src))
 
 

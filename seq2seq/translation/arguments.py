@@ -1,4 +1,4 @@
-"""What callers from Python pass as lines, checked before the work begins."""
+"""Checks of the lines that Python callers pass to a ``Translator``."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ def checked_lines(lines: Iterable[str]) -> list[str]:
     """The lines as a list, each without a newline at its end: lists, generators, columns and open files are fine.
 
     Raises:
-        TypeError: a single string, or something that is none among the lines.
+        TypeError: a single string, or a line that is not a string.
         ValueError: a string that UTF-8 cannot hold.
     """
     if isinstance(lines, str | bytes):

@@ -103,7 +103,7 @@ def load_weights(model: Transformer, weights: Mapping[str, Tensor]) -> None:
 def decoding_config(manifest: Manifest, config: RunConfig, overrides: dict[str, object]) -> DecodingConfig:
     """The run's decoding settings with a command's own in their place.
 
-    A length penalty that ``train`` has chosen is lowered for ``stopping = "exact"``, one that somebody gave is not.
+    A length penalty that ``train`` has chosen is lowered for ``stopping = "exact"``; a given one is not.
 
     Raises:
         UserError: a value out of range, or more n-best than beams (2).

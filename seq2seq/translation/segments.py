@@ -1,4 +1,4 @@
-"""Segments: what a model translates at once. Lines are divided into them, and their translations joined again."""
+"""Segments: what a model translates at once. Lines are divided into segments, and the translations are joined."""
 
 import re
 import unicodedata
@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from seq2seq.decoding import Hypothesis
+from seq2seq.errors import counted
 from seq2seq.languages import row_of, separator
 from seq2seq.lines import is_blank
 from seq2seq.tokenizer import Tokenizer
@@ -18,7 +19,7 @@ Ids = list[int]
 
 
 class Segment(NamedTuple):
-    """What is translated at once."""
+    """A part of a line that is translated at once."""
 
     ids: Ids
     ends_sentence: bool
@@ -43,14 +44,14 @@ class SegmentCounts:
     several_sentences: int = 0
     """They have more sentences than the model is used to."""
     first: str = ""
-    """What is to be said of the first of them."""
+    """A message about the first of them."""
 
     def total(self) -> str:
-        """What is to be said of all of them."""
+        """A message about all of them."""
         n = self.too_long + self.several_sentences
         return (
-            f"{n:,} lines were translated in segments: {self.too_long:,} had too many tokens for this model, "
-            f"{self.several_sentences:,} too many sentences"
+            f"{counted(n, 'line')} translated in segments: {self.too_long:,} with too many tokens for this model, "
+            f"{self.several_sentences:,} with too many sentences"
         )
 
 
@@ -99,7 +100,7 @@ class Divider:
         return segments
 
     def _cut(self, text: str, level: int, *, ends_sentence: bool) -> Iterator[Segment]:
-        """Cut a text at the ends that a level of ``_LEVELS`` finds; what is still too long, at those of the next."""
+        """Cut a text at the ends that a level of ``_LEVELS`` finds; then what is too long, at those of the next."""
         n_tokens = len(self.tokenizer.encode([text])[0])
         cuts = [0, *_LEVELS[level](text, -(-n_tokens // self.max_tokens)), len(text)]
         sizes = [len(ids) for ids in self.tokenizer.encode([text[a:b].strip() for a, b in pairwise(cuts)])]
@@ -116,7 +117,7 @@ class Divider:
 
 
 def join_segments(texts: Sequence[str], searched: Sequence[Searched], language: str) -> str:
-    """The translation of a line from those of its segments; blank ones vanish.
+    """The translation of a line from those of its segments; blank ones are left out.
 
     Args:
         texts: of the segments.
@@ -135,10 +136,10 @@ def join_segments(texts: Sequence[str], searched: Sequence[Searched], language: 
 
 
 def _packed(sizes: Sequence[int], max_size: int, max_count: int | None) -> list[int]:
-    """Where to cut a row of pieces: in as few groups as the limits allow, of much the same size.
+    """Where to cut a row of pieces: into as few groups as the limits allow, of similar size.
 
     Args:
-        sizes: of the pieces; one over the limit comes alone.
+        sizes: of the pieces; a piece over the limit is a group of its own.
         max_size: of a group.
         max_count: pieces of a group; None: no limit.
 
@@ -180,7 +181,7 @@ def _spaces(text: str, _: int) -> list[int]:
 
 
 def _anywhere(text: str, n: int) -> list[int]:
-    """In n parts of one length, not inside a letter with its accents or vowel signs if that can be."""
+    """Into n parts of equal length; if possible not inside a letter with its accents or vowel signs."""
     cuts = set()
     for i in range(1, n):
         cut = len(text) * i // n
@@ -197,5 +198,5 @@ def _is_inside_a_letter(text: str, at: int) -> bool:
 
 
 _LEVELS: list[Callable[[str, int], list[int]]] = [_sure_ends, _all_ends, _clause_ends, _spaces, _anywhere]
-"""Where a text is cut, best first: offsets of what follows, for a text that is to be cut into n parts at least."""
+"""Ways to cut a text, best first: offsets of what follows each cut, for a text to be cut into n parts or more."""
 _FIRST_INSIDE_SENTENCES, _LAST = 2, len(_LEVELS) - 1

@@ -1,8 +1,9 @@
 """Where sentences and clauses end, in the scripts of the world.
 
-Some ends are sure: there a sentence ends, whatever the line is. By them lines are counted and divided. The others are
-only a better place than a comma to cut a sentence that is too long. A full stop is sure if a space and then a capital
-letter follow (or a letter of a script that has no capitals), and it belongs to no abbreviation and to no number.
+Some ends are sure: a sentence ends there, whatever the line is. They are used to count sentences and to divide lines.
+The others are only a better place than a comma to cut a sentence that is too long. A full stop is sure if a space and
+then a capital letter follow (or a letter of a script that has no capitals), and if it is not part of an abbreviation or
+a number.
 
 Sources: Unicode 17, PropList.txt, Sentence_Terminal; the rules are in the spirit of UAX #29, SB6 to SB11.
 """
@@ -15,9 +16,10 @@ from seq2seq.languages import is_unspaced, row_of
 
 _STOPS = ".\u2024\u2026"
 _NEED_SPACE = "!?;\u037e"
-"""The semicolons are Greek question marks, behind Greek letters."""
-# The rest of Sentence_Terminal, which no space need follow; without three that are used as commas (Burmese U+104A,
-# Balinese U+1B5E, Javanese U+A9C8). Tibetan's shads are added: they end clauses too, but training counts them so, too.
+"""The semicolons are Greek question marks, after Greek letters."""
+# The rest of Sentence_Terminal, which need no space after them; without three that are used as commas (Burmese U+104A,
+# Balinese U+1B5E, Javanese U+A9C8). Tibetan's shads are added: they end clauses too, but training counts them the same
+# way.
 _ENDS = (
     "\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u0f0d-\u0f12\u104b\u1362\u1367"
     "\u1368\u166e\u1735\u1736\u17d4\u17d5\u1803\u1809\u1944\u1945\u1aa8-\u1aab\u1b4e\u1b4f\u1b5a\u1b5b\u1b5f\u1b7d-\u1b7f"
@@ -34,16 +36,16 @@ _FAR_ENDS = re.compile(
     "\U00016e98\U0001bc9f\U0001da88]"
 )
 _WIDE_STOPS = "\ufe52\uff0e"
-"""Or decimal points."""
+"""Full stops, or decimal points."""
 _ETHIOPIC_SPACE = "\u1361"
-"""A full stop, if there are two."""
-# All of the scripts above U+FFFF, letters too: one range, and a second look at what it finds, are ten times as fast.
+"""Two of them are a full stop."""
+# All of the scripts above U+FFFF, letters too: one range, and a check of what it finds, are ten times as fast.
 _MARKS = f"[{_STOPS}{_NEED_SPACE}{_ENDS}{_WIDE_STOPS}{_ETHIOPIC_SPACE}\U00010a56-\U0001da88]"
 
 _QUOTES = "\"'‘’“”‟«»‹›」』＂＇｣"
-"""They may close; those that only open are not among them."""
+"""Quotation marks that may close; those that only open are not among them."""
 _EMOJI = "\u2600-\u27bf\ufe0f\u200d\U0001f000-\U0001faff"
-# They belong to the sentence before. A quote after a space opens, but for French ones; so do two in Chinese text.
+# They belong to the sentence before. A quote after a space opens, except in French; so do two in Chinese text.
 _CLOSERS = (
     rf"(?:[)\]}}〉》】〕〗〙〛）］｝{_EMOJI}]|(?<!\s)(?![“‘](?<=[。！？｡”’].))[{_QUOTES}]"
     rf"|\s[»›](?![^\s,.;:])|\s[{_EMOJI}])*"
@@ -72,7 +74,7 @@ _KNOWN = frozenset(_ABBREVIATIONS.split())
 _GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff]{2}")
 _NO_VOWEL = re.compile("[b-df-hj-np-tv-xzб-джзй-нп-тф-щ]+")
 _NUMBER = re.compile(r"\d{1,3}|[IVXLC]+")
-"""Before a full stop an ordinal number, in many languages."""
+"""With a full stop an ordinal number, in many languages."""
 _MAX_WORD = 40
 
 
@@ -80,7 +82,7 @@ class End(NamedTuple):
     """The end of a sentence that is not the last one."""
 
     at: int
-    """Offset of what follows: behind quotes and brackets that close, and behind spaces."""
+    """Offset of what follows: after closing quotes and brackets, and after spaces."""
     sure: bool
 
 
@@ -93,7 +95,7 @@ def sentence_ends(text: str) -> Iterator[End]:
 
 
 def n_sentences(text: str) -> int:
-    """How many sentences surely are in a text: one at least."""
+    """How many sentences a text holds, by its sure ends: one or more."""
     return 1 + sum(end.sure for end in sentence_ends(text))
 
 
@@ -103,7 +105,7 @@ def clause_ends(text: str) -> Iterator[int]:
 
 
 def _is_sure(text: str, match: re.Match[str], all_small: bool) -> bool | None:
-    """Whether a sentence surely ends with what was found; None: none does."""
+    """Whether a sentence surely ends at the match; None: no sentence ends there."""
     mark, closers, space = match["mark"], match["closers"], match["space"]
     last, stop = mark[-1], match.start("closers")
     begin = text[match.end() : match.end() + 8].lstrip(_OPENERS)[:1]

@@ -55,7 +55,7 @@ class Attention:
 _CORE_PACE = 5e9
 """Lines a second of a core, times parameters, times beams and one: 50 to 100 GFLOP/s."""
 
-# Stands in where a search found nothing, as in a model of damaged numbers.
+# Used if a search found nothing, as in a model of damaged numbers.
 _NOTHING = Hypothesis([], -math.inf, -math.inf, length=1)
 
 
@@ -66,8 +66,8 @@ class Translator:
         model: put into evaluation mode by the caller.
         tokenizer: its own.
         config: beams, length penalty, batch size.
-        max_src_length: longest source the model is asked for in one piece, in tokens, EOS included.
-        max_src_sentences: most sentences that it is asked for in one piece; None: no limit.
+        max_src_length: longest source that is translated in one piece, in tokens, EOS included.
+        max_src_sentences: max sentences that are translated in one piece; None: no limit.
         langs: source and target language.
         workers: that search side by side, on a CPU; None: one for each core.
         identity: says which weights these are.
@@ -128,7 +128,7 @@ class Translator:
         where = pick_device("cpu" if several and device == "auto" else device)
         if several and where.type != "cpu":
             raise UserError(
-                f"--workers {workers} share out a CPU, not --device {device}",
+                f"--workers {workers} needs a CPU, not --device {device}",
                 mend="leave one of the two out",
                 code=ExitCode.USAGE,
             )
@@ -157,14 +157,14 @@ class Translator:
         return self._again, ()
 
     def translate(self, lines: Iterable[str]) -> list[str]:
-        """The best translation of each line; blank where the line is blank.
+        """The best translation of each line; blank if the line is blank.
 
         Args:
             lines: strings, as a list, a generator or an open file. A string that holds newlines is translated line by
                 line, and the translations are joined into one line.
 
         Raises:
-            TypeError: a single string, or something that is none among the lines.
+            TypeError: a single string, or a line that is not a string.
             ValueError: a string that UTF-8 cannot hold.
         """
         return [best.text for best in self._ranked(self.hypotheses(lines, scored=False), 0)]
@@ -185,7 +185,7 @@ class Translator:
             first_line: number of the first of them, for ``counts``.
             counts: lines that are translated in segments are added.
             scored: whether the scores are wanted; greedy search is faster without.
-            tell: told now and then what share of the lines is done.
+            tell: called now and then with the share of the lines that is done.
         """
         found = self.hypotheses(lines, first_line=first_line, counts=counts, scored=scored, tell=tell)
         ranked = [self._ranked(found, rank) for rank in range(self.config.n_best)]
@@ -215,8 +215,8 @@ class Translator:
     def attention(self, line: str, translation: str) -> Attention | None:
         """Where the model looks while it reads ``translation`` as that of ``line``.
 
-        None where a side is blank, where the line was translated in several segments, or where the translation, read
-        back, is longer than learned positions go.
+        None if a side is blank, if the line was translated in several segments, or if the translation has more tokens
+        than there are learned positions.
         """
         segments, tgt_ids = self._segments([line], 1, SegmentCounts())[0], self.tokenizer.encode([translation])[0]
         if not tgt_ids or len(segments) != 1:
@@ -242,7 +242,7 @@ class Translator:
 
     def _ranked(self, found: list[list[Searched]], rank: int) -> list[Translation]:
         """The translation of each line that is made of the rank-th best of its segments; blank without any."""
-        # A segment may have fewer hypotheses than asked for: its last one stands in.
+        # A segment may have fewer hypotheses than requested: its last one is used again.
         chosen = [
             [of_each[min(rank, len(of_each) - 1)] if of_each else _NOTHING for of_each, _ in segments]
             for segments in found

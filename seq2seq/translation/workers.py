@@ -32,7 +32,7 @@ Search = Callable[[Model, Iterator[Work]], Iterator[Result]]
 
 
 def _use_one_thread() -> None:
-    # A forked child has none of the threads that OpenMP has made, and would wait for them for ever.
+    # A forked child does not have the threads that OpenMP started, and would wait for them forever.
     torch.set_num_threads(1)
 
 

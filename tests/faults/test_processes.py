@@ -147,7 +147,7 @@ class TestTraining:
         again = run_to_its_end(training(recipe, run))
         assert (again.returncode, again.stdout) == (0, ""), again.stderr
         if number != signal.SIGKILL or at >= 20:
-            assert "going on after update" in again.stderr
+            assert "resuming after update" in again.stderr
         assert weights(run) == uninterrupted
 
     @pytest.mark.slow
@@ -160,7 +160,7 @@ class TestTraining:
             process.kill()
         again = run_to_its_end(command)
         assert again.returncode == 0, again.stderr
-        assert "going on after update 20" in again.stderr
+        assert "resuming after update 20" in again.stderr
 
     @pytest.mark.slow
     def test_a_reader_of_stderr_that_leaves(self, recipe, tmp_path, uninterrupted):
@@ -413,7 +413,7 @@ class TestResuming:
             process = translating(*words)
             _, err = finished(process)
             assert process.returncode == 0, err
-            assert re.search(rb"going on after line [1-9]", err)
+            assert re.search(rb"resuming after line [1-9]", err)
         assert (out.read_bytes() == whole) is True  # not to be told how they differ, which takes minutes
         assert os.listdir(tmp_path) == ["out"]
 
@@ -429,12 +429,12 @@ class TestResuming:
         assert first.returncode == 143
         assert re.fullmatch(
             rb"note: .*/out is not complete: .*/\.out\.partial holds the answers to 20 lines; "
-            rb"the same command with --resume goes on there\n",
+            rb"the same command with --resume continues there\n",
             err,
         )
         second = translating("-o", out, "--resume")
         _, err = finished(second, b"".join(lines))
-        assert (second.returncode, err) == (0, b"going on after line 20\n")
+        assert (second.returncode, err) == (0, b"resuming after line 20\n")
         assert out.read_bytes().decode().splitlines() == [line.decode().rstrip("\n")[::-1] for line in lines]
         assert os.listdir(tmp_path) == ["out"]
 
