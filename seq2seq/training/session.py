@@ -235,7 +235,7 @@ def _prepared_run(
         advice = other
         config = _configuration(advice, request.layers)
         an_epoch = _updates_an_epoch(config, prepared)
-    yield from _drain([*explain_choice(config, advice, n_pairs, prepared.tokenizer.n_pieces, device.type)])
+    yield from map(Notice, explain_choice(config, advice, n_pairs, prepared.tokenizer.n_pieces, device.type))
     limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
     derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
     config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
