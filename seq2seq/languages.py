@@ -135,7 +135,8 @@ _NAMES = {
     "gn": "grn|Guarani", "gu": "guj|Gujarati", "ha": "hau|Hausa", "he": "heb|Hebrew|עברית", "hi": "hin|Hindi|हिन्दी",
     "hr": "hrv|Croatian|Hrvatski", "ht": "hat|Haitian Creole|Kreyòl", "hu": "hun|Hungarian|Magyar",
     "hy": "hye arm|Armenian", "id": "ind|Indonesian|Bahasa Indonesia", "ig": "ibo|Igbo",
-    "is": "isl ice|Icelandic|Íslenska", "it": "ita|Italian|Italiano", "ja": "jpn|Japanese|日本語", "jv": "jav|Javanese",
+    "is": "isl ice|Icelandic|Íslenska", "it": "ita|Italian|Italiano", "ja": "jpn jp|Japanese|日本語",
+    "jv": "jav|Javanese",
     "ka": "kat geo|Georgian", "kk": "kaz|Kazakh", "km": "khm|Khmer", "kn": "kan|Kannada", "ko": "kor|Korean|한국어",
     "ku": "kur|Kurdish", "ky": "kir|Kyrgyz", "la": "lat|Latin", "lb": "ltz|Luxembourgish", "lg": "lug|Luganda|Ganda",
     "ln": "lin|Lingala", "lo": "lao|Lao", "lt": "lit|Lithuanian|Lietuvių", "lv": "lav|Latvian|Latviešu",
@@ -154,21 +155,34 @@ _NAMES = {
     "tl": "tgl fil|Tagalog|Filipino", "tn": "tsn|Tswana|Setswana", "tr": "tur|Turkish|Türkçe", "ts": "tso|Tsonga",
     "tt": "tat|Tatar", "tw": "twi|Twi", "ug": "uig|Uyghur", "uk": "ukr|Ukrainian|Українська", "ur": "urd|Urdu|اردو",
     "uz": "uzb|Uzbek", "vi": "vie|Vietnamese|Tiếng Việt", "wo": "wol|Wolof", "xh": "xho|Xhosa|isiXhosa",
-    "yi": "yid|Yiddish", "yo": "yor|Yoruba", "zh": "zho chi cmn|Chinese|Mandarin|中文|汉语", "zu": "zul|Zulu|isiZulu",
+    "yi": "yid|Yiddish", "yo": "yor|Yoruba", "zh": "zho chi cmn cn|Chinese|Mandarin|中文|汉语",
+    "zu": "zul|Zulu|isiZulu",
 }  # fmt: skip
+_NAMES_ABROAD = {
+    "de": "Allemand Alemán Tedesco Alemão Duits Немецкий",
+    "en": "Englisch Anglais Inglés Inglese Inglês Engels Английский",
+    "es": "Spanisch Espagnol Spagnolo Espanhol Spaans Испанский",
+    "fr": "Französisch Francés Francese Francês Frans Французский",
+    "it": "Italienisch Italien Italiaans",
+    "nl": "Niederländisch Néerlandais Neerlandés Olandese Holandês",
+    "pt": "Portugiesisch Portugais Portugués Portoghese Portugees",
+    "ru": "Russisch Russe Ruso Russo",
+}
+"""Names of the most translated languages in other languages."""
 _CODE_OF = {spelling: code for code, row in _NAMES.items() for spelling in row.partition("|")[0].split()}
 _CODE_OF_NAME = {name.casefold(): code for code, row in _NAMES.items() for name in row.split("|")[1:]}
-_HEADER_CODE = re.compile(r"[A-Za-z]{2,3}([-_ ][A-Za-z0-9]{2,8})*")
+_CODE_OF_NAME |= {name.casefold(): code for code, row in _NAMES_ABROAD.items() for name in row.split()}
+_HEADER_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
 def code_of(text: str) -> str | None:
     """The language that a text is a code of: ``deu_Latn`` and ``de-AT`` are ``de``, ``quc`` is ``quc``; else None."""
     if not _HEADER_CODE.fullmatch(text):
         return None
-    language = re.split("[-_ ]", text)[0].lower()
+    language = re.split("[-_]", text)[0].lower()
     return _CODE_OF.get(language, language)
 
 
 def code_of_name(text: str) -> str | None:
     """The language that a text is the name of: ``German`` and ``Deutsch`` are ``de``; None for an unknown name."""
-    return _CODE_OF_NAME.get(text.casefold())
+    return _CODE_OF_NAME.get(re.sub("[-_]", " ", text.casefold()))

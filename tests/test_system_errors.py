@@ -11,7 +11,7 @@ import pytest
 
 from seq2seq import cli as command_line
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import exists, is_file, is_folder, read_lines
+from seq2seq.lines import exists, is_folder, read_lines
 
 LONG = "x" * 300
 
@@ -82,13 +82,13 @@ def test_every_command_says_it_in_one_line(cli, here, command, code, place):
 
 def test_what_is_at_a_path(here):
     for place in (f"{LONG}/x", "loop/x", "a\0b", "closed/x"):
-        for ask in (exists, is_file, is_folder, lambda path: next(read_lines(Path(path)))):
+        for ask in (exists, is_folder, lambda path: next(read_lines(Path(path)))):
             with pytest.raises(UserError, match="cannot be read") as caught:
                 ask(place)
             assert caught.value.code == ExitCode.NO_INPUT
-    assert (exists("run"), is_file("run"), is_folder("run")) == (True, False, True)
-    assert (exists("c.ab"), is_file("c.ab"), is_folder("c.ab")) == (True, True, False)
-    assert not any(ask(place) for ask in (exists, is_file, is_folder) for place in ("missing", "c.ab/x"))
+    assert (exists("run"), is_folder("run")) == (True, True)
+    assert (exists("c.ab"), is_folder("c.ab")) == (True, False)
+    assert not any(ask(place) for ask in (exists, is_folder) for place in ("missing", "c.ab/x"))
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_endings(name, kind):
         "de\ten", "DE\tEN", "deu\teng", "ger\tEnglish", "German\tEnglish", " Deutsch \tENGLISH", "source\ttarget",
         "src\ttrg", "Source text\tTarget text", "German (Germany)\tEnglish (US)", "de_DE\ten-GB",
         "sentence_deu_Latn\tsentence_eng_Latn", "German sentence\tEnglish sentence", "original\ttranslation",
-        '"de"\t"en"',
+        '"de"\t"en"', "Deutsch\tEnglisch", "Allemand\tAnglais", "deu_Latn\teng_Latn", "source_text\ttarget_text",
     ],
 )  # fmt: skip
 def test_a_header_is_left_out_and_reported(tmp_path, header):
@@ -103,6 +103,7 @@ def test_a_header_is_left_out_and_reported(tmp_path, header):
     [
         "Deutsch\tGerman", "Englisch\tEnglish", "no\tit", "Quelle\tsource", "Source\tSource", "de\tfr", "Text\tText",
         "in\tis", "am\ton the", "Sprache\tLanguage", "Titel\tTitle", "Übersetzung\ttranslation", "Ziel\ttarget",
+        "de rien\ten effet", "de deu\ten eng",
     ],
 )  # fmt: skip
 def test_a_pair_is_no_header(tmp_path, row):

@@ -545,15 +545,6 @@ def test_a_run_remembers_how_many_sentences_its_sources_had(tmp_path, corpora, w
     assert Translator.load(tmp_path / "run", device="cpu").max_src_sentences == 2
 
 
-def test_a_run_that_an_earlier_version_prepared_does_not_know_sentences(tmp_path, corpora, nearly_done):
-    run = nearly_done.copied_to(tmp_path / "run")
-    prepared = json.loads((run / "prepared/prepared.json").read_text())
-    assert prepared.pop("max_src_sentences") == 1
-    (run / "prepared/prepared.json").write_text(json.dumps(prepared))
-    list(train(request(run, corpora)))
-    assert read_manifest(run).max_src_sentences is None
-
-
 @pytest.fixture
 def data_set(tmp_path, monkeypatch):
     """The word of a data set with a validation split, in a local folder."""
@@ -585,6 +576,25 @@ def test_the_validation_split_of_a_data_set_is_used(tmp_path, data_set):
     assert [type(event) for event in train(request(run, layer))] == [Finished], "the same command"
     more: Layer = {"training": {"max_updates": 2}}
     assert not [e for e in train(request(run, layer, more)) if isinstance(e, Notice) and "held out" in e.text]
+
+
+def test_a_data_set_that_has_moved_is_trained_on_and_validates_as_before(tmp_path, data_set):
+    run = tmp_path / "run"
+    limits: Layer = {"training": {"max_updates": 4, "valid_every": 1}}
+    with pytest.raises(Interrupted):
+        list(train(request(run, {"data": {"train": [data_set]}}, limits), StopAt(3)))
+    (tmp_path / "set").rename(tmp_path / "moved")
+    moved = f"hf:{tmp_path}/moved"
+    assert list(train(request(run, {"data": {"train": [moved]}}, limits)))[-1].update == 4
+    assert [c["corpus"] for c in read_manifest(run).corpora[:2]] == [moved, f"{moved}:validation"]
+
+
+def test_a_run_is_not_made_in_a_data_set(tmp_path, data_set):
+    """What training writes there would be read as data."""
+    for run in (tmp_path / "set" / "run", tmp_path / "set" / "a" / "b", tmp_path / "set"):
+        with pytest.raises(UserError, match=r"is inside the data set|folder with other files"):
+            list(train(request(run, {"data": {"train": [data_set]}, "training": {"max_updates": 1}})))
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["train.jsonl", "validation.jsonl"]
 
 
 def test_a_validation_split_gives_way_to_what_is_said_of_validation(tmp_path, data_set):

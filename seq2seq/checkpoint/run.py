@@ -36,7 +36,7 @@ from seq2seq.checkpoint.sealed import (
 )
 from seq2seq.config.records import AtLeastOne, Count, Flag, Integer, Length, NotNegative, Real, parse_record, record
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import sync_folder
+from seq2seq.lines import everything_below, sync_folder
 
 SHORTLIST = "shortlist.safetensors"
 """File of a finished run: the target pieces that translate each source piece."""
@@ -159,7 +159,8 @@ def run_files(folder: Path) -> list[Path]:
         UserError: as ``read_manifest``.
     """
     own = [MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"]
-    return [*(folder / name for name in own), *(folder / "checkpoints").rglob("*"), *(folder / "prepared").rglob("*")]
+    below = (everything_below(folder / name) for name in ("checkpoints", "prepared"))
+    return [*(folder / name for name in own), *itertools.chain.from_iterable(below)]
 
 
 def _parse(payload: dict[str, Any], where: Path) -> Manifest:

@@ -130,8 +130,9 @@ def refuse_input_as_output(output: str, source: str, run: Path) -> None:
     Raises:
         UserError: it is one (2), or there is no run (66).
     """
+    inputs = [Path(source), *run_files(run)]
     for place in (output, partial_path(Path(output))):
-        refuse_overwriting(place, [source, *run_files(run)])
+        refuse_overwriting(place, inputs)
 
 
 @contextmanager

@@ -39,7 +39,8 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
             lines = counted(result.invalid_utf8, "line")
             print_warning(f"{result.corpus}: {lines} held bytes that are not UTF-8; they were replaced by U+FFFD")
         if result.segments is not None and result.segments.first:
-            print_warning(f"{result.corpus}: {result.segments.total()}")
+            only = result.segments.too_long + result.segments.several_sentences == 1
+            print_warning(f"{result.corpus}: {result.segments.first if only else result.segments.total()}")
         if result.dropped_empty:
             print_warning(f"{result.corpus}: {counted(result.dropped_empty, 'pair')} not scored: a side is blank")
         for text in result.warnings:

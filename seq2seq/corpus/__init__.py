@@ -1,7 +1,7 @@
 """CORPUS -> pairs; READERS; the memory-mapped store that outgrows memory."""
 
 from seq2seq.corpus.alignment import describe_misalignment, find_misalignment
-from seq2seq.corpus.hub import own_validation
+from seq2seq.corpus.hub import local_folder, own_validation
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.readers import (
     READERS,
@@ -27,6 +27,7 @@ __all__ = [
     "describe_misalignment",
     "find_misalignment",
     "find_reader",
+    "local_folder",
     "lone_target",
     "names_its_sides",
     "own_validation",

@@ -61,13 +61,15 @@ def describe_misalignment(corpus: str, langs: tuple[str, str], line: int, lag: i
         line: the first of the stretch, counted from 1.
         lag: as in ``Misalignment``.
     """
-    is_prefix = find_reader(corpus, langs) is READERS["prefix"]
+    reader = find_reader(corpus, langs)
+    is_prefix = reader is READERS["prefix"]
+    line_or_row = "row" if reader in (READERS["csv"], READERS["hf"]) else "line"
     sides = " and ".join(f"{corpus}.{lang}" for lang in langs) if is_prefix else f"the sides of {corpus}"
     if lag is None:
         how = "the lengths of lines and of their translations are unrelated"
     else:
-        how = f"translations come {counted(abs(lag), 'line')} too {'late' if lag > 0 else 'early'}"
-    return f"{sides} do not match from about line {line:,} on: {how}"
+        how = f"translations come {counted(abs(lag), line_or_row)} too {'late' if lag > 0 else 'early'}"
+    return f"{sides} do not match from about {line_or_row} {line:,} on: {how}"
 
 
 def find_misalignment(

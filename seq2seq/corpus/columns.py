@@ -8,13 +8,13 @@ from seq2seq.languages import code_of, code_of_name
 
 _SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("original", "translation"))
 """Headings of source and target that do not name the languages."""
-_SAYS_NOTHING = re.compile(r"\b(text|sentences?|segment|string)\b|\([^()]*\)")
-"""Parts of a column's name that can be ignored: ``source text``, ``sentence deu Latn``, ``English (US)``."""
+_SAYS_NOTHING = re.compile(r"(?<![^\W_])(text|sentences?|segment|string)(?![^\W_])|\([^()]*\)")
+"""Parts of a column's name that can be ignored: ``source text``, ``sentence_deu_Latn``, ``English (US)``."""
 
 
 def _plain(name: str) -> str:
-    """A column's name without the parts that can be ignored: ``sentence_deu_Latn`` is ``deu latn``."""
-    return " ".join(_SAYS_NOTHING.sub(" ", re.sub("[_-]", " ", name.casefold())).split())
+    """A column's name without the parts that can be ignored: ``sentence_deu_Latn`` is ``deu_latn``."""
+    return " ".join(_SAYS_NOTHING.sub(" ", name.casefold()).split()).strip("_- ")
 
 
 def find_columns(names: list[str], langs: tuple[str, str]) -> tuple[int, int] | None:

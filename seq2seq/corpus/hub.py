@@ -1,7 +1,6 @@
 """``hf:NAME[@REVISION][#CONFIG][:SPLIT]``: data sets of the Hugging Face Hub; the door of ``datasets``."""
 
 import logging
-import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.rows import first_of_each, is_variable, pair_of
 from seq2seq.corpus.words import split_columns
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import DISK_FULL, cannot_write, is_folder
+from seq2seq.lines import DISK_FULL, cannot_write, exists, is_folder
 
 _BATCH = 1000
 """Rows turned into Python objects at a time."""
@@ -58,10 +57,12 @@ def parse_hub_name(corpus: str) -> HubName:
     return HubName(folder or match["name"], match["revision"], match["config"], match["split"] or "train")
 
 
-def local_files(corpus: str) -> list[Path]:
-    """The files of a data set in a local folder; none if it is on the hub."""
-    folder = Path(parse_hub_name(split_columns(corpus).path).name)
-    return [path for path in folder.rglob("*") if os.path.isfile(path)] if is_folder(folder) else []
+def local_folder(corpus: str) -> Path | None:
+    """The folder of a data set; None if it is on the hub, or the word does not begin with ``hf:``."""
+    if not corpus.startswith("hf:"):
+        return None
+    name = parse_hub_name(split_columns(corpus).path).name
+    return Path(name) if is_folder(name) else None
 
 
 def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Iterator[Pair]:
@@ -158,7 +159,7 @@ def own_validation(corpus: str) -> str | None:
     split = next((name for name in _VALIDATION if name in there), None)
     if split is None:
         return None
-    of_train = word.removesuffix(":train") if not Path(word.removeprefix("hf:")).is_dir() else word
+    of_train = word.removesuffix(":train") if not is_folder(word.removeprefix("hf:")) else word
     return f"{of_train}:{split}" + (f"[{columns[0]},{columns[1]}]" if columns else "")
 
 
@@ -177,7 +178,7 @@ def _builder(corpus: str, wanted: HubName, options: dict[str, Any]) -> Any:
             mend="name the folder that holds the files, or a data set on the hub as hf:OWNER/NAME",
             code=ExitCode.NO_INPUT,
         )
-    if any((Path(name) / of_save_to_disk).is_file() for of_save_to_disk in ("state.json", "dataset_dict.json")):
+    if any(exists(Path(name) / of_save_to_disk) for of_save_to_disk in ("state.json", "dataset_dict.json")):
         raise UserError(
             f"{corpus} was saved by save_to_disk of datasets, a format that is not read",
             mend="write it with to_parquet or to_json into a folder of its own, and name that",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seq2seq.corpus.columns import find_columns
 from seq2seq.corpus.tables import first_row, refuse_columns
-from seq2seq.corpus.words import COMPRESSED, ending, side, split_columns
+from seq2seq.corpus.words import COMPRESSED, ending, side, split_columns, uncompressed_name
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.languages import code_of
 from seq2seq.lines import read_lines
@@ -115,7 +115,7 @@ def _file(path: str, langs: tuple[str, str]) -> UserError:
         return UserError(what, mend="rename it, so that its name ends in .jsonl")
     if kind in FORMATS:
         what, mend = FORMATS[kind]
-        plain = str(Path(path).with_name(_plain(Path(path).name)))
+        plain = str(Path(path).with_name(uncompressed_name(Path(path).name)))
         mend = mend.replace("hf:FOLDER", f"hf:{Path(path).parent}").replace("FILE", shlex.quote(plain))
         mend = mend if plain == str(Path(path)) else f"decompress it; then {mend}"
         return UserError(f"{path} is {what}", mend=mend)
@@ -178,7 +178,11 @@ def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
     folder, _, stem = prefix.rpartition("/")
     folder = folder or ("/" if prefix.startswith("/") else ".")
     names = sorted(_names(folder))
-    there = {_plain(name).removeprefix(f"{stem}."): _plain(name) for name in names if name.startswith(f"{stem}.")}
+    there = {
+        uncompressed_name(name).removeprefix(f"{stem}."): uncompressed_name(name)
+        for name in names
+        if name.startswith(f"{stem}.")
+    }
     other = {code_of(lang): lang for lang in there}
     if longer := [prefix.removesuffix(stem) + one for one in _stems(names, langs) if stem and one.startswith(stem)]:
         return _missing(what, f"there is a longer prefix: {_some(longer)}")
@@ -204,14 +208,9 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _plain(name: str) -> str:
-    """A name without the suffix of a compressed file."""
-    return next((name.removesuffix(suffix) for suffix in COMPRESSED[1:] if name.endswith(suffix)), name)
-
-
 def _stems(names: list[str], langs: tuple[str, str]) -> Iterator[str]:
     """Prefixes that have a file in both languages, in order."""
-    plain = dict.fromkeys(_plain(name) for name in names)
+    plain = dict.fromkeys(uncompressed_name(name) for name in names)
     for name in plain:
         stem = name.removesuffix(f".{langs[0]}")
         if stem != name and stem and f"{stem}.{langs[1]}" in plain:

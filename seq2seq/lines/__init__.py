@@ -18,7 +18,7 @@ from seq2seq.lines.output import (
 )
 from seq2seq.lines.overwriting import refuse_overwriting
 from seq2seq.lines.partial import PartialFile, partial_path
-from seq2seq.lines.paths import exists, is_file, is_folder
+from seq2seq.lines.paths import everything_below, exists, is_folder
 from seq2seq.lines.reading import LineReader, TextCounts, is_blank, one_line, read_lines
 from seq2seq.lines.source import ByteSource, cannot_read, open_input
 
@@ -33,9 +33,9 @@ __all__ = [
     "atomic_file",
     "cannot_read",
     "cannot_write",
+    "everything_below",
     "exists",
     "is_blank",
-    "is_file",
     "is_folder",
     "one_line",
     "open_input",

@@ -1,5 +1,6 @@
 """What is at a path that is to be read: a closed folder, a long name or a loop of links is an error, not "no"."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -15,16 +16,15 @@ def exists(path: str | Path) -> bool:
     return _mode(path) is not None
 
 
-def is_file(path: str | Path) -> bool:
-    """Whether an ordinary file is there. Errors are those of ``exists``."""
-    mode = _mode(path)
-    return mode is not None and stat.S_ISREG(mode)
-
-
 def is_folder(path: str | Path) -> bool:
     """Whether a folder is there. Errors are those of ``exists``."""
     mode = _mode(path)
     return mode is not None and stat.S_ISDIR(mode)
+
+
+def everything_below(folder: str | Path) -> list[Path]:
+    """The files and folders below a folder, but not in unreadable folders, nor what is deleted meanwhile."""
+    return [Path(at, name) for at, folders, files in os.walk(folder) for name in (*folders, *files)]
 
 
 def _mode(path: str | Path) -> int | None:

@@ -45,8 +45,8 @@ class Prepared:
     """Target tokens to train on, EOS included."""
     max_src_length: int
     """Longest source that is translated in one piece, in tokens, EOS included: a little more than in training."""
-    max_src_sentences: int | None = None
-    """Max sentences that are translated in one piece; None: prepared by a version that did not count them."""
+    max_src_sentences: int
+    """Max sentences that are translated in one piece."""
 
     @property
     def tokenizer_sha256(self) -> str:
@@ -141,7 +141,7 @@ def prepare(
         n_tgt_tokens=said["tgt_tokens"],
         # A model translates badly what is much longer than its training text; one token more is no reason to cut.
         max_src_length=min(data.max_length, said["longest_src"] * 5 // 4),
-        max_src_sentences=said.get("max_src_sentences"),
+        max_src_sentences=said["max_src_sentences"],
     )
     _tell_what_is_dropped(prepared, data, tell)
     if not prepared.n_pairs:

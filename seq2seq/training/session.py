@@ -22,7 +22,7 @@ from seq2seq.checkpoint import (
     read_manifest,
 )
 from seq2seq.config import PRESETS, DataConfig, Layer, RunConfig, build, merge, parse_langs
-from seq2seq.corpus import corpus_files, own_validation, read_pairs
+from seq2seq.corpus import corpus_files, local_folder, own_validation, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
 from seq2seq.lines import cannot_read, refuse_overwriting
@@ -153,13 +153,22 @@ def _refuse_foreign_folder(folder: Path) -> None:
 def _refuse_inputs(request: Request, data: DataConfig) -> None:
     """Refuse a run folder that is one of the inputs, and an ``--overwrite`` that would move an input aside."""
     words = (*data.train, *data.valid) if data.langs else ()
-    inputs = [data.tokenizer] if data.tokenizer else []
+    inputs = [Path(data.tokenizer)] if data.tokenizer else []
+    run = Path(os.path.realpath(request.run))
     for word in words:
+        folder = None
         with suppress(UserError):  # what is wrong with a corpus is reported when it is read
-            inputs += map(str, corpus_files(word, parse_langs(data.langs)))
+            folder = local_folder(word)
+            inputs += [folder] if folder else corpus_files(word, parse_langs(data.langs))
+        if folder and run.is_relative_to(os.path.realpath(folder)):
+            raise UserError(
+                f"the run folder {request.run} is inside the data set {word}, all of whose files are read",
+                mend="give -o a folder elsewhere",
+                code=ExitCode.USAGE,
+            )
     refuse_overwriting(request.run, inputs)
     for path in inputs:
-        if request.overwrite and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(request.run)):
+        if request.overwrite and Path(os.path.realpath(path)).is_relative_to(run):
             raise UserError(
                 f"--overwrite would move {path} aside with {request.run}, but this command reads it",
                 mend="move that file elsewhere, or give -o another folder",
@@ -204,8 +213,10 @@ def _prepared_run(
 ) -> Generator[Progress, None, Run]:
     """All of a new run that comes before its training."""
     reports: list[str | Notice] = []
-    corpora = read_corpora(request.run / "prepared", asked.data, reports.append)
-    yield from _drain(reports)
+    try:
+        corpora = read_corpora(request.run / "prepared", asked.data, reports.append)
+    finally:  # what was reported before a refusal helps to understand it
+        yield from _drain(reports)
     n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
     advice = advise(n_pairs, device.type) if asked.preset == "auto" else Advice(asked.preset)
     config = _configuration(advice, request.layers)
@@ -245,6 +256,12 @@ def _own_validation(data: DataConfig, layers: list[Layer]) -> tuple[str, ...]:
     return tuple(word for corpus in data.train if corpus.startswith("hf:") and (word := own_validation(corpus)))
 
 
+def _validates_itself(data: DataConfig) -> bool:
+    """Whether the validation corpora are splits of the data sets that are trained on."""
+    names = {word.removesuffix(":train") for word in data.train}
+    return bool(data.valid) and all(word.startswith("hf:") and word.rpartition(":")[0] in names for word in data.valid)
+
+
 def _configuration(advice: Advice, layers: list[Layer]) -> RunConfig:
     below = [PRESETS[advice.preset], advice.layer]
     if merge(layers).get("training", {}).get("time_budget") is not None:
@@ -274,17 +291,23 @@ def _resume(
 ) -> Iterator[Progress]:
     """A run that has a checkpoint: settings that the command does not give are the run's."""
     state = TrainingState.from_json(checkpoint.state, checkpoint.path)
-    config, limits = resumed_config(request.run, merge(request.layers), state.config, state.limits)
-    config = open_cadences(config, merge(request.layers), state)
+    given = merge(request.layers)
+    config, limits = resumed_config(request.run, given, state.config, state.limits)
+    config = open_cadences(config, given, state)
     if manifest is not None and is_finished(manifest, state.update, config, limits):
-        refuse_other_corpora(request.run, merge(request.layers), config.data, manifest)
+        refuse_other_corpora(request.run, given, config.data, manifest)
         shed(request.run, config.training.keep_checkpoints, state.update)
         yield finished_already(manifest)
         return
+    if _validates_itself(state.config.data) and (own := _own_validation(config.data, request.layers)):
+        config = replace(config, data=replace(config.data, valid=own))  # the data set may have moved
     reports: list[str | Notice] = []
     folder = request.run / "prepared"
-    corpora = read_corpora(folder, config.data, reports.append, expected=state.corpora)
-    prepared = prepare(folder, config.data, corpora, reports.append, model=_own_tokenizer(request.run, manifest))
+    try:
+        corpora = read_corpora(folder, config.data, reports.append, expected=state.corpora)
+        prepared = prepare(folder, config.data, corpora, reports.append, model=_own_tokenizer(request.run, manifest))
+    finally:
+        yield from _drain(reports)
     if prepared.tokenizer_sha256 != state.tokenizer_sha256:
         raise UserError(
             f"{request.run} was trained with another tokenizer than {config.data.tokenizer or 'its text makes now'}",
@@ -293,7 +316,6 @@ def _resume(
         )
     an_epoch = _updates_an_epoch(config, prepared)
     config = complete(config, "small", prepared.n_tgt_tokens, an_epoch, device.type)
-    yield from _drain(reports)
     config, validation, notices = choose_best_metric(config, prepared)
     yield from notices
     # With a new limit the length of training is open again.

@@ -244,7 +244,8 @@ class Translator:
         """The translation of each line that is made of the rank-th best of its segments; blank without any."""
         # A segment may have fewer hypotheses than requested: its last one is used again.
         chosen = [
-            [found[min(rank, len(found) - 1)] if found else _NOTHING for found, _ in segments] for segments in found
+            [of_each[min(rank, len(of_each) - 1)] if of_each else _NOTHING for of_each, _ in segments]
+            for segments in found
         ]
         texts = iter(self.tokenizer.decode([h.tokens for line in chosen for h in line], threads=self._threads))
         translations = []
