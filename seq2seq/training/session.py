@@ -223,7 +223,10 @@ def _prepared_run(
     if n_pairs > MANY_PAIRS and not config.data.tokenizer:
         yield Notice("learning the vocabulary")
     may_grow = "vocab_size" not in merge(request.layers).get("data", {})
-    prepared = prepare(request.run / "prepared", config.data, corpora, reports.append, may_grow=may_grow)
+    try:
+        prepared = prepare(request.run / "prepared", config.data, corpora, reports.append, may_grow=may_grow)
+    finally:
+        yield from _drain(reports)
     if not config.data.tokenizer and prepared.tokenizer.n_pieces > config.data.vocab_size:
         advice = with_vocabulary(advice, prepared.tokenizer.n_pieces)
         config = _configuration(advice, request.layers)
@@ -232,7 +235,7 @@ def _prepared_run(
         advice = other
         config = _configuration(advice, request.layers)
         an_epoch = _updates_an_epoch(config, prepared)
-    yield from _drain([*reports, *explain_choice(config, advice, n_pairs, prepared.tokenizer.n_pieces, device.type)])
+    yield from _drain([*explain_choice(config, advice, n_pairs, prepared.tokenizer.n_pieces, device.type)])
     limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
     derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
     config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
