@@ -168,7 +168,7 @@ _NAMES_ABROAD = {
     "pt": "Portugiesisch Portugais Portugués Portoghese Portugees",
     "ru": "Russisch Russe Ruso Russo",
 }
-"""What neighbours call the languages that are translated most."""
+"""Names of the most translated languages in other languages."""
 _CODE_OF = {spelling: code for code, row in _NAMES.items() for spelling in row.partition("|")[0].split()}
 _CODE_OF_NAME = {name.casefold(): code for code, row in _NAMES.items() for name in row.split("|")[1:]}
 _CODE_OF_NAME |= {name.casefold(): code for code, row in _NAMES_ABROAD.items() for name in row.split()}

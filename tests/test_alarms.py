@@ -55,7 +55,7 @@ def test_a_shifted_corpus_is_refused_in_every_form(tmp_path, pairs, form, suffix
     number, _, how = line.partition(" on: ")
     assert what == sides
     assert abs(int(number.replace(",", "")) - 1713) <= 100
-    assert how == "translations come 1 line too early"
+    assert how == f"translations come 1 {unit} too early"
 
 
 def test_the_line_is_that_of_the_file(tmp_path, pairs):

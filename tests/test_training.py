@@ -592,7 +592,7 @@ def test_a_data_set_that_has_moved_is_trained_on_and_validates_as_before(tmp_pat
 def test_a_run_is_not_made_in_a_data_set(tmp_path, data_set):
     """What training writes there would be read as data."""
     for run in (tmp_path / "set" / "run", tmp_path / "set" / "a" / "b", tmp_path / "set"):
-        with pytest.raises(UserError, match=r"lies in the data set|folder with other files"):
+        with pytest.raises(UserError, match=r"is inside the data set|folder with other files"):
             list(train(request(run, {"data": {"train": [data_set]}, "training": {"max_updates": 1}})))
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["train.jsonl", "validation.jsonl"]
 

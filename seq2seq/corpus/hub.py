@@ -58,7 +58,7 @@ def parse_hub_name(corpus: str) -> HubName:
 
 
 def local_folder(corpus: str) -> Path | None:
-    """The folder of a data set; None if it is on the hub, or no data set of ``hf:``."""
+    """The folder of a data set; None if it is on the hub, or the word does not begin with ``hf:``."""
     if not corpus.startswith("hf:"):
         return None
     name = parse_hub_name(split_columns(corpus).path).name

@@ -23,7 +23,7 @@ def is_folder(path: str | Path) -> bool:
 
 
 def everything_below(folder: str | Path) -> list[Path]:
-    """The files and folders below a folder, except for closed folders and what another process deletes meanwhile."""
+    """The files and folders below a folder, but not in unreadable folders, nor what is deleted meanwhile."""
     return [Path(at, name) for at, folders, files in os.walk(folder) for name in (*folders, *files)]
 
 

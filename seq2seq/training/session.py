@@ -162,7 +162,7 @@ def _refuse_inputs(request: Request, data: DataConfig) -> None:
             inputs += [folder] if folder else corpus_files(word, parse_langs(data.langs))
         if folder and run.is_relative_to(os.path.realpath(folder)):
             raise UserError(
-                f"the run folder {request.run} lies in the data set {word}, whose files are all read",
+                f"the run folder {request.run} is inside the data set {word}, all of whose files are read",
                 mend="give -o a folder elsewhere",
                 code=ExitCode.USAGE,
             )
@@ -215,7 +215,7 @@ def _prepared_run(
     reports: list[str | Notice] = []
     try:
         corpora = read_corpora(request.run / "prepared", asked.data, reports.append)
-    finally:  # what was found out before a refusal helps to understand it
+    finally:  # what was reported before a refusal helps to understand it
         yield from _drain(reports)
     n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
     advice = advise(n_pairs, device.type) if asked.preset == "auto" else Advice(asked.preset)
