@@ -44,6 +44,7 @@ def prepared(tmp_path):
         corpora=[],
         n_tgt_tokens=2000,
         max_src_length=20,
+        max_src_sentences=1,
         respelt_targets=0,
         **nothing,
     )

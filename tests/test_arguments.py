@@ -46,6 +46,7 @@ def test_columns_of_numpy():
         (b"Guten Morgen!", TypeError, "not one bytes"),
         (None, TypeError, "not NoneType"),
         (5, TypeError, "not int"),
+        ({"Ich bin müde.": "x"}, TypeError, "not dict"),
         (["a", b"b"], TypeError, r"line 1 \(counted from 0\) is bytes b'b', not a string: decode it"),
         (["a", None], TypeError, "line 1 .* is NoneType None, not a string: pass ''"),
         ([float("nan")], TypeError, "line 0 .* is float nan"),

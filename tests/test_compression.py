@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.errors import UserError
+from seq2seq.errors import ExitCode, UserError
 from seq2seq.lines import PartialFile, open_output, partial_path, read_lines
 
 OPENERS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress, "": bytes, ".gzip": bytes}
@@ -82,3 +82,18 @@ def test_commands(cli, reverser, tmp_path, monkeypatch, ending):
     assert cli("eval", reverser, "c", "-o", hypotheses).code == 0
     assert hypotheses.read_bytes() == out.read_bytes()
     assert cli("eval", "--hyp", hypotheses, "c.ba").code == 0
+
+
+@pytest.mark.parametrize("name", ["x.zst", "x.ZIP", "x.7z"])
+def test_names_that_promise_another_compression(cli, reverser, tmp_path, name):
+    (tmp_path / "in").write_text("a b\n")
+    outcome = cli("translate", reverser, "-i", tmp_path / "in", "-o", tmp_path / name)
+    assert (outcome.code, outcome.out) == (ExitCode.USAGE, "")
+    assert "would not be compressed as its name says; end the name in .gz, .bz2, .xz" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_capitals_in_an_ending(cli, reverser, tmp_path):
+    (tmp_path / "in").write_text("a b\n")
+    assert cli("translate", reverser, "-i", tmp_path / "in", "-o", tmp_path / "x.GZ").code == 0
+    assert gzip.decompress((tmp_path / "x.GZ").read_bytes()) == b"b a\n"

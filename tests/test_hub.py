@@ -7,7 +7,7 @@ import pytest
 from corpora import LANGS, cut_off, flat, json_lines, nested, refusal_of, write
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
-from seq2seq.corpus import CorpusCounts, own_validation, read_pairs
+from seq2seq.corpus import CorpusCounts, corpus_files, own_validation, read_pairs
 from seq2seq.corpus.hub import HubName, parse_hub_name
 from seq2seq.errors import ExitCode, UserError
 
@@ -161,6 +161,15 @@ def test_columns_that_languages_do_not_name(tmp_path, brackets, langs, says):
     said = refusal_of(f"hf:{tmp_path}", LANGS)
     assert "has no de and no en; it has English, Twi (Akan); name two of them with -l or as 'hf:NAME[" in said
     assert "has no column x; it has English, Twi" in refusal_of(f"hf:{tmp_path}[x,English]")
+    assert "has no column 3; it has English, Twi" in refusal_of(f"hf:{tmp_path}[3,English]")
+    assert list(read_pairs(f"hf:{tmp_path}[2,1]", langs)) == [("a", "b")]
+
+
+def test_only_its_own_files_are_read(tmp_path):
+    """Others in its folder, as a card or the output of this program, may be written."""
+    for name in ("train.jsonl", "README.md", "hypotheses.txt", "scores"):
+        (tmp_path / name).write_text(A_ROW)
+    assert corpus_files(f"hf:{tmp_path}", LANGS) == [tmp_path / "train.jsonl"]
 
 
 @pytest.mark.parametrize("name", ["csv", "json", "text", "parquet", "arrow", "xml"])

@@ -88,6 +88,10 @@ Dr. Müller und Prof. Schmidt sind da.
 Das ist z. B. Herr Dr. Müller aus St. Gallen.
 Er mag z.B. Äpfel, u. a. Boskop, d. h. Obst usw. Gemüse
 Nr. 5 lebt.
+Die kath. Kirche und der engl. König
+Prof. Dr. med. Hans Müller, Dr. rer. nat. Eva Klein
+In der Bahnhofstr. Berlin im Sept. Berlin
+Vive en EE. UU. España
 Am 3. Mai um 10.30 Uhr im 2. Weltkrieg, bzw. Ende des 19. Jahrhunderts
 J. S. Bach und John F. Kennedy
 Mr. Smith met Mrs. Jones of the U.S. Army, e.g. This, i.e. That, at St. Peter

@@ -174,7 +174,9 @@ def test_a_cut_is_noticed(tmp_path, kind, n_rows):
     whole = path.read_bytes()
     for n in (*range(0, len(whole), 13), *range(len(whole) - 12, len(whole))):
         path.write_bytes(whole[:n])
-        with pytest.raises(UserError, match=r"store\.arrow is no store of pairs, or cut short; delete it") as caught:
+        with pytest.raises(
+            UserError, match=r"store\.arrow is not a store of pairs, or is cut short; delete it"
+        ) as caught:
             read(path)
         assert caught.value.code == ExitCode.BAD_DATA
 
@@ -185,10 +187,10 @@ def test_what_is_no_store(tmp_path, kind):
     other = pyarrow.table({"a": [1]})
     with pyarrow.ipc.new_file(str(path), other.schema) as writer:
         writer.write_table(other)
-    with pytest.raises(UserError, match="no store of pairs"):
+    with pytest.raises(UserError, match="not a store of pairs"):
         read(path)
     path.write_text("nothing of the kind")
-    with pytest.raises(UserError, match="no store of pairs"):
+    with pytest.raises(UserError, match="not a store of pairs"):
         read(path)
     for missing, says in ((tmp_path / "missing", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(UserError, match=says) as caught:

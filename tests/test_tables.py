@@ -282,6 +282,18 @@ def test_separators_of_csv(tmp_path, text, notes):
     assert notes is None or said == notes
 
 
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"'])
+def test_the_first_line_may_name_the_separator(tmp_path, first):
+    (tmp_path / "a.csv").write_text(f"{first}\nEnglish;German\nThe house;Das Haus\nA, b;A, b\n")
+    notes = [f"row 1 names the separator: {first}; left out", "columns are separated by ;"]
+    header = "row 2 is a header: English, German; left out"
+    assert read(tmp_path, "a.csv") == (
+        [("Das Haus", "The house"), ("A, b", "A, b")],
+        [*notes, f"{header}; column 2 is read as de, column 1 as en"],
+    )
+    assert read(tmp_path, "a.csv[2,1]")[0] == [("Das Haus", "The house"), ("A, b", "A, b")]
+
+
 def test_a_csv_that_two_separators_fit(tmp_path):
     (tmp_path / "a.csv").write_text("Ja, gern.;Yes.\nNein, danke.;No.\n")
     assert "may be separated by , or by ;" in refusal_of(tmp_path / "a.csv")

@@ -23,7 +23,7 @@ from seq2seq.checkpoint import run as checkpoint_run
 from seq2seq.config import Layer, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.evaluation import Score
-from seq2seq.training import Request, learner, replicas, train
+from seq2seq.training import Request, learner, replicas, session, train
 from seq2seq.training import run as training_run
 from seq2seq.training.advice import Advice
 from seq2seq.training.learner import Learner
@@ -840,6 +840,17 @@ def test_other_corpora_leave_what_was_prepared(tmp_path, corpora, nearly_done):
     with pytest.raises(UserError, match="was trained on other corpora"):
         list(train(request(run, corpora, other)))
     assert (run / "prepared" / "train.ids.arrow").exists()
+
+
+def test_a_finished_run_that_must_not_be_trained_further_keeps_nothing_prepared(tmp_path, corpora, whole, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise UserError("no", mend="no")
+
+    run = whole().copied_to(tmp_path / "run")
+    monkeypatch.setattr(session, "prepare", refuse)
+    with pytest.raises(UserError):
+        list(train(request(run, corpora, {"training": {"max_updates": 30}})))
+    assert not (run / "prepared").exists()
 
 
 def test_a_finished_run_that_goes_on_and_is_interrupted_still_arrives(tmp_path, corpora, whole):

@@ -85,6 +85,7 @@ def test_a_prefix_that_is_not_quite_there(here, names, word, says):
         (["source.txt", "target.txt"], "f is a folder; name the two files in it: f/source.txt,f/target.txt"),
         (["deu.txt", "eng.txt.gz", "fra.txt"], "name the two files in it: f/deu.txt,f/eng.txt.gz"),
         (["a.docx"], "f is a folder that holds a.docx"),
+        (["README.md", "config.toml", "manifest.json", "metrics.jsonl"], "f is the folder of a run, not a corpus"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("word", ["f", "f/", "f[1,2]"])

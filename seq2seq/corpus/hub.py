@@ -65,6 +65,15 @@ def local_folder(corpus: str) -> Path | None:
     return Path(name) if is_folder(name) else None
 
 
+def local_files(corpus: str) -> list[Path]:
+    """The files that a data set in a local folder is read from; none if it is on the hub. Errors are ``read_hub``'s."""
+    word, _ = split_columns(corpus)
+    if local_folder(word) is None:
+        return []
+    files = _builder(word, parse_hub_name(word), {}).config.data_files or {}
+    return [Path(path) for paths in files.values() for path in paths]
+
+
 def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Iterator[Pair]:
     """Read the pairs of a data set.
 
@@ -106,6 +115,8 @@ def _find_keys(
     """The column that holds all languages, if there is one, and the keys of source and target."""
     names = list(features)
     if columns is not None:
+        by_number = {str(i): name for i, name in enumerate(names, start=1)}
+        columns = (by_number.get(columns[0], columns[0]), by_number.get(columns[1], columns[1]))
         if missing := [column for column in columns if column not in names]:
             raise UserError(
                 f"{corpus} has no column {' and no column '.join(missing)}; it has {', '.join(names)}",

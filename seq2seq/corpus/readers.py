@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seq2seq.corpus.direction import SAMPLE, english_side
-from seq2seq.corpus.hub import local_folder, read_hub
+from seq2seq.corpus.hub import local_files, read_hub
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.rows import read_jsonl
 from seq2seq.corpus.sides import read_prefix, read_two_files
 from seq2seq.corpus.tables import read_csv, read_tsv
 from seq2seq.corpus.unreadable import FORMATS
 from seq2seq.corpus.words import ending, side, split_columns, two_files
-from seq2seq.lines import EncodingErrors, everything_below, is_blank
+from seq2seq.lines import EncodingErrors, is_blank
 
 Reader = Callable[[str, tuple[str, str], EncodingErrors, CorpusCounts], Iterator[Pair]]
 """Takes CORPUS, languages, what to do with lines that are not UTF-8, and counts; yields pairs."""
@@ -96,8 +96,7 @@ def corpus_files(corpus: str, langs: tuple[str, str]) -> list[Path]:
     """The files that a corpus is read from, those of a local data set too; none if one is missing or on the hub."""
     reader = find_reader(corpus, langs)
     if reader is READERS["hf"]:
-        folder = local_folder(corpus)
-        return everything_below(folder) if folder else []
+        return local_files(corpus)
     if reader is READERS["prefix"]:
         paths = [path for path in (side(corpus, lang) for lang in langs) if path is not None]
         return paths if len(paths) == len(langs) else []

@@ -23,6 +23,8 @@ _HEAD_LINES, _HEAD_CHARACTERS = 10_000, 1 << 22
 _SNIFFED_ROWS = 50
 _ENOUGH_CELLS = 10
 """Fewer quoted cells than this may be sentences in quotation marks."""
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
+"""What Excel understands as the first line of a CSV file."""
 _CELL_LIMIT = 1 << 24
 """Characters of a cell. A quote that is never closed would read the rest of the file as one cell."""
 
@@ -48,10 +50,14 @@ def read_csv(
     """CSV: cells may be quoted; quoted cells may hold the separator, quotes and line breaks."""
     path, columns = split_columns(corpus)
     head, lines = _peek(read_lines(Path(path), encoding_errors=encoding_errors, counts=counts))
-    separator = _separator(head, path, columns, langs)
+    if told := _SEPARATOR_LINE.fullmatch(head[0]) if head else None:
+        next(lines)
+        counts.notes.append(f"row 1 names the separator: {head[0]}; left out")
+    separator = told[1] if told else _separator(head, path, columns, langs)
     if separator != ",":
         counts.notes.append(f"columns are separated by {'tabs' if separator == chr(9) else separator}")
-    yield from _pairs(_parse(lines, separator, path), path, columns, langs, counts)
+    rows = _parse(lines, separator, path, first=2 if told else 1)
+    yield from _pairs(rows, path, columns, langs, counts)
 
 
 def _peek(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
@@ -132,15 +138,16 @@ def _count_quotes(lines: Iterable[str], quoted: list[int]) -> Iterator[str]:
         yield line
 
 
-def _parse(lines: Iterable[str], separator: str, path: str) -> Rows:
+def _parse(lines: Iterable[str], separator: str, path: str, first: int = 1) -> Rows:
+    """The cells of each row, with the number of the line that it starts on; ``first``: of the first of the lines."""
     csv.field_size_limit(_CELL_LIMIT)
     # A carriage return would end a row, and be a space in the text anyway.
     reader = csv.reader((line.replace("\r", " ") + "\n" for line in lines), delimiter=separator, strict=True)
-    number = 1
+    number = first
     try:
         for cells in reader:
             yield number, [one_line(cell) for cell in cells]  # a line break in a quoted cell is none in the text
-            number = reader.line_num + 1
+            number = reader.line_num + first
     except csv.Error as error:
         raise UserError(
             f"{path}, line {number}: wrong quotes for CSV ({error})",

@@ -141,6 +141,8 @@ def _folder(path: str, langs: tuple[str, str]) -> UserError:
     """The error for a folder: it names the corpus in it."""
     folder = path.rstrip("/")
     names = sorted(_names(path))
+    if {"manifest.json", "config.toml"} <= set(names):
+        return UserError(f"{path} is the folder of a run, not a corpus", mend=_WAYS)
     prefixes = [f"{folder}/{stem}" for stem in _stems(names, langs)]
     if prefixes:
         return UserError(f"{path} is a folder", mend=f"name a corpus in it: {_some(prefixes)}")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from seq2seq.errors import ExitCode, UserError
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -29,9 +31,22 @@ _COMPRESSORS: dict[str, Callable[[], _Compressor]] = {
 """By the ending of a name."""
 
 
+_NOT_WRITTEN = (".zst", ".lz4", ".br", ".zip", ".7z")
+
+
 def is_compressed(name: str) -> bool:
-    """Whether a file of this name is written compressed."""
-    return name.endswith(tuple(_COMPRESSORS))
+    """Whether a file of this name is written compressed.
+
+    Raises:
+        UserError: the name promises a compression that is not written (2).
+    """
+    if name.lower().endswith(_NOT_WRITTEN):
+        raise UserError(
+            f"{name} would not be compressed as its name says",
+            mend=f"end the name in {', '.join(_COMPRESSORS)}, or compress the file afterwards",
+            code=ExitCode.USAGE,
+        )
+    return name.lower().endswith(tuple(_COMPRESSORS))
 
 
 @contextmanager
@@ -43,7 +58,7 @@ def compressing(name: str, out: BinaryIO) -> Iterator[BinaryIO]:
     if not is_compressed(name):
         yield out
         return
-    compressor = _COMPRESSORS[name[name.rindex(".") :]]()
+    compressor = _COMPRESSORS[name[name.rindex(".") :].lower()]()
     yield cast(BinaryIO, _Writer(compressor, out))
     out.write(compressor.flush())
 

@@ -73,6 +73,7 @@ class PartialFile:
 
     def __init__(self, path: Path, made_with: dict[str, object], *, resume: bool) -> None:
         self.name = str(path)
+        self._is_compressed = is_compressed(self.name)
         self.partial = partial_path(path)
         self.mark = Mark()
         """What is answered so far, by an interrupted process at first."""
@@ -248,7 +249,7 @@ class PartialFile:
         """
         self._begin()
         try:
-            if is_compressed(self.name):
+            if self._is_compressed:
                 self._compress()
                 return
             os.fsync(self._file.fileno())

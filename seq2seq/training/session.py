@@ -306,9 +306,14 @@ def _resume(
         config = replace(config, data=replace(config.data, valid=own))  # the data set may have moved
     reports: list[str | Notice] = []
     folder = request.run / "prepared"
+    is_ours = not os.path.lexists(folder)
     try:
         corpora = read_corpora(folder, config.data, reports.append, expected=state.corpora)
         prepared = prepare(folder, config.data, corpora, reports.append, model=_own_tokenizer(request.run, manifest))
+    except Exception:
+        if is_ours:
+            discard(folder)
+        raise
     finally:
         yield from _drain(reports)
     if prepared.tokenizer_sha256 != state.tokenizer_sha256:

@@ -1,20 +1,20 @@
 """Checks of the lines that Python callers pass to a ``Translator``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def checked_lines(lines: Iterable[str]) -> list[str]:
     """The lines as a list, each without a newline at its end: lists, generators, columns and open files are fine.
 
     Raises:
-        TypeError: a single string, or a line that is not a string.
+        TypeError: a single string, a mapping, or a line that is not a string.
         ValueError: a string that UTF-8 cannot hold.
     """
     if isinstance(lines, str | bytes):
         raise TypeError(
             f"lines must be a list of strings, not one {type(lines).__name__}: pass [text] for a single line"
         )
-    if not isinstance(lines, Iterable):
+    if not isinstance(lines, Iterable) or isinstance(lines, Mapping):
         raise TypeError(f"lines must be a list of strings, not {type(lines).__name__}")
     checked = []
     for index, line in enumerate(lines):

@@ -63,9 +63,10 @@ _ABBREVIATIONS = (
     "al approx ca dept ehem etc evtl exkl geb gest ibid inkl max min resp sog usw vol Abb Abs Abt Adm Apt Assn Aufl Ave"
     " Bros Capt Cie Co Col Corp Dept Dipl Dist Dr Fa Fam Fig Figs Ft Gen Gov Hon Hr Inc Ing Inh Kap Lt Maj Mevr Mio Mr"
     " Mrs Ms Mt Nr Pres Prof Rep Rev Sen Sr St Tel Univ Vol"
+    " amerik engl ev evang griech jur kath lat med nat phil rer röm Aug Dec Dez Ev Feb Febr Jan Nov Oct Okt Sept Ziff"
     # Romance languages
-    " admón apdo fasc núm pág Arq Av Avda Cía Dña Dott Dra Exc Exmo Gral Hno Ilmo Ldo Lic Messrs Mlle Mme Sig Sra Sras"
-    " Srta Sta Ste Sto Ud Uds"
+    " admón apdo ej fasc núm pág Arq Av Avda Cía Dña Dott Dra Exc Exmo Gral Hno Ilmo Ldo Lic Messrs Mlle Mme Sig Sra"
+    " Sras Srta Sta Ste Sto Ud Uds"
     # Slavic languages, Hungarian, Turkish, Greek, Hindi, Swahili
     " акад им ім обл проф рис тов тыс ул вул al im inż św ul Акад Проф Рис Тов ifj özv Doç αγ Αγ Δρ κα κος"
     " डॉ प्रो पं श्री ए बी सी डी एच जे के एल एम एन पी आर एस टी वी Bi"
@@ -141,5 +142,7 @@ def _is_abbreviated(text: str, all_small: bool) -> bool:
     if len(word) == 1 and word.isalpha() and word < "\u1100":  # an initial; a syllable of Korean is a word
         return True
     if _NUMBER.fullmatch(word) or word in _KNOWN or ((all_small or word.isupper()) and word.title() in _KNOWN):
+        return True
+    if word in ("EE", "UU") or word.endswith("str"):  # EE. UU.; Hauptstr.
         return True
     return not word.isupper() and _NO_VOWEL.fullmatch(word.lower()) is not None
