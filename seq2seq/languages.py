@@ -8,18 +8,65 @@ Sources: ISO 639-1 and -3, ISO 15924, BCP 47; Unicode 16, Line_Break=SA (scripts
 
 import re
 
-# ISO 639-1 code of a language: the other codes that people write for it (cn and jp are country codes).
-_SPELLINGS = {
-    "zh": "zho chi cmn yue wuu lzh gan hsn cjy cn",
-    "ja": "jpn jp",
-    "ko": "kor",
-    "th": "tha",
-    "lo": "lao",
-    "km": "khm",
-    "my": "mya bur",
-    "bo": "bod tib dz dzo",
+# ISO 639-1 code: its ISO 639-3 and -2 codes | its name in English and in itself, as people head the columns of a table.
+_NAMES = {
+    "af": "afr|Afrikaans", "ak": "aka|Akan", "am": "amh|Amharic", "ar": "ara arb|Arabic|العربية",
+    "as": "asm|Assamese", "ay": "aym|Aymara", "az": "aze|Azerbaijani", "be": "bel|Belarusian",
+    "bg": "bul|Bulgarian|Български", "bn": "ben|Bengali|Bangla", "bo": "bod tib|Tibetan", "br": "bre|Breton",
+    "bs": "bos|Bosnian", "ca": "cat|Catalan|Català", "cs": "ces cze|Czech|Čeština", "cy": "cym wel|Welsh|Cymraeg",
+    "da": "dan|Danish|Dansk", "de": "deu ger|German|Deutsch", "ee": "ewe|Ewe", "el": "ell gre|Greek|Ελληνικά",
+    "en": "eng|English", "eo": "epo|Esperanto", "es": "spa|Spanish|Español|Castellano", "et": "est|Estonian|Eesti",
+    "eu": "eus baq|Basque|Euskara", "fa": "fas per pes|Persian|Farsi|فارسی", "fi": "fin|Finnish|Suomi",
+    "fo": "fao|Faroese", "fr": "fra fre|French|Français", "fy": "fry|Frisian|Western Frisian",
+    "ga": "gle|Irish|Gaeilge", "gd": "gla|Scottish Gaelic|Gàidhlig", "gl": "glg|Galician|Galego",
+    "gn": "grn|Guarani", "gu": "guj|Gujarati", "ha": "hau|Hausa", "he": "heb|Hebrew|עברית", "hi": "hin|Hindi|हिन्दी",
+    "hr": "hrv|Croatian|Hrvatski", "ht": "hat|Haitian Creole|Kreyòl", "hu": "hun|Hungarian|Magyar",
+    "hy": "hye arm|Armenian", "id": "ind|Indonesian|Bahasa Indonesia", "ig": "ibo|Igbo",
+    "is": "isl ice|Icelandic|Íslenska", "it": "ita|Italian|Italiano", "ja": "jpn jp|Japanese|日本語",
+    "jv": "jav|Javanese",
+    "ka": "kat geo|Georgian", "kk": "kaz|Kazakh", "km": "khm|Khmer", "kn": "kan|Kannada", "ko": "kor|Korean|한국어",
+    "ku": "kur|Kurdish", "ky": "kir|Kyrgyz", "la": "lat|Latin", "lb": "ltz|Luxembourgish", "lg": "lug|Luganda|Ganda",
+    "ln": "lin|Lingala", "lo": "lao|Lao", "lt": "lit|Lithuanian|Lietuvių", "lv": "lav|Latvian|Latviešu",
+    "mg": "mlg|Malagasy", "mi": "mri mao|Maori|Māori", "mk": "mkd mac|Macedonian", "ml": "mal|Malayalam",
+    "mn": "mon|Mongolian", "mr": "mar|Marathi", "ms": "msa may|Malay|Bahasa Melayu", "mt": "mlt|Maltese",
+    "my": "mya bur|Burmese", "nb": "nob|Bokmål|Norwegian Bokmål", "ne": "nep npi|Nepali",
+    "nl": "nld dut|Dutch|Nederlands", "nn": "nno|Nynorsk|Norwegian Nynorsk", "no": "nor|Norwegian|Norsk",
+    "ny": "nya|Chichewa|Nyanja", "oc": "oci|Occitan", "om": "orm|Oromo", "or": "ori ory|Odia|Oriya",
+    "pa": "pan|Punjabi", "pl": "pol|Polish|Polski", "ps": "pus|Pashto", "pt": "por|Portuguese|Português",
+    "qu": "que|Quechua", "ro": "ron rum|Romanian|Română", "ru": "rus|Russian|Русский", "rw": "kin|Kinyarwanda",
+    "sd": "snd|Sindhi", "se": "sme|Northern Sami", "si": "sin|Sinhala", "sk": "slk slo|Slovak|Slovenčina",
+    "sl": "slv|Slovenian|Slovene|Slovenščina", "sn": "sna|Shona", "so": "som|Somali", "sq": "sqi alb|Albanian|Shqip",
+    "sr": "srp|Serbian|Српски|Srpski", "st": "sot|Sesotho|Southern Sotho", "su": "sun|Sundanese",
+    "sv": "swe|Swedish|Svenska", "sw": "swa swh|Swahili|Kiswahili", "ta": "tam|Tamil", "te": "tel|Telugu",
+    "tg": "tgk|Tajik", "th": "tha|Thai|ไทย", "ti": "tir|Tigrinya", "tk": "tuk|Turkmen",
+    "tl": "tgl fil|Tagalog|Filipino", "tn": "tsn|Tswana|Setswana", "tr": "tur|Turkish|Türkçe", "ts": "tso|Tsonga",
+    "tt": "tat|Tatar", "tw": "twi|Twi", "ug": "uig|Uyghur", "uk": "ukr|Ukrainian|Українська", "ur": "urd|Urdu|اردو",
+    "uz": "uzb|Uzbek", "vi": "vie|Vietnamese|Tiếng Việt", "wo": "wol|Wolof", "xh": "xho|Xhosa|isiXhosa",
+    "yi": "yid|Yiddish", "yo": "yor|Yoruba", "zh": "zho chi cmn cn|Chinese|Mandarin|中文|汉语",
+    "zu": "zul|Zulu|isiZulu",
+}  # fmt: skip
+_NAMES_ABROAD = {
+    "de": "Allemand Alemán Tedesco Alemão Duits Немецкий",
+    "en": "Englisch Anglais Inglés Inglese Inglês Engels Английский",
+    "es": "Spanisch Espagnol Spagnolo Espanhol Spaans Испанский",
+    "fr": "Französisch Francés Francese Francês Frans Французский",
+    "it": "Italienisch Italien Italiaans",
+    "nl": "Niederländisch Néerlandais Neerlandés Olandese Holandês",
+    "pt": "Portugiesisch Portugais Portugués Portoghese Portugees",
+    "ru": "Russisch Russe Ruso Russo",
 }
-_PRIMARY = {spelling: code for code, others in _SPELLINGS.items() for spelling in (code, *others.split())}
+"""Names of the most translated languages in other languages."""
+_CODE_OF = {spelling: code for code, row in _NAMES.items() for spelling in row.partition("|")[0].split()}
+_CODE_OF_NAME = {name.casefold(): code for code, row in _NAMES.items() for name in row.split("|")[1:]}
+_CODE_OF_NAME |= {name.casefold(): code for code, row in _NAMES_ABROAD.items() for name in row.split()}
+_HEADER_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+
+_ROWS = ("zh", "ja", "ko", "th", "lo", "km", "my", "bo")
+"""Languages on which something depends; the others have no row."""
+_WRITTEN_ALIKE = {"zh": "yue wuu lzh gan hsn cjy", "bo": "dz dzo"}
+"""Codes of other languages that share a row, as they are written in the same way."""
+_PRIMARY = {spelling: code for spelling, code in _CODE_OF.items() if code in _ROWS} | {row: row for row in _ROWS}
+_PRIMARY |= {code: row for row, codes in _WRITTEN_ALIKE.items() for code in codes.split()}
 
 # The row that a script names, whatever the language. Those that are not here are written with spaces.
 _BY_SCRIPT = {
@@ -65,7 +112,7 @@ def primary(code: str) -> str:
 
 
 def _is_known(row: str) -> bool:
-    return row in _SPELLINGS or "-" in row
+    return row in _ROWS or "-" in row
 
 
 def code_in_name(name: str) -> str:
@@ -119,60 +166,6 @@ def separator(row: str, *, after_sentence: bool) -> str:
     if row in _UNSPACED and (row in _NO_SPACE_AFTER_A_SENTENCE or not after_sentence):
         return ""
     return " "
-
-
-# ISO 639-1 code: its ISO 639-3 and -2 codes | its name in English and in itself, as people head the columns of a table.
-_NAMES = {
-    "af": "afr|Afrikaans", "ak": "aka|Akan", "am": "amh|Amharic", "ar": "ara arb|Arabic|العربية",
-    "as": "asm|Assamese", "ay": "aym|Aymara", "az": "aze|Azerbaijani", "be": "bel|Belarusian",
-    "bg": "bul|Bulgarian|Български", "bn": "ben|Bengali|Bangla", "bo": "bod tib|Tibetan", "br": "bre|Breton",
-    "bs": "bos|Bosnian", "ca": "cat|Catalan|Català", "cs": "ces cze|Czech|Čeština", "cy": "cym wel|Welsh|Cymraeg",
-    "da": "dan|Danish|Dansk", "de": "deu ger|German|Deutsch", "ee": "ewe|Ewe", "el": "ell gre|Greek|Ελληνικά",
-    "en": "eng|English", "eo": "epo|Esperanto", "es": "spa|Spanish|Español|Castellano", "et": "est|Estonian|Eesti",
-    "eu": "eus baq|Basque|Euskara", "fa": "fas per pes|Persian|Farsi|فارسی", "fi": "fin|Finnish|Suomi",
-    "fo": "fao|Faroese", "fr": "fra fre|French|Français", "fy": "fry|Frisian|Western Frisian",
-    "ga": "gle|Irish|Gaeilge", "gd": "gla|Scottish Gaelic|Gàidhlig", "gl": "glg|Galician|Galego",
-    "gn": "grn|Guarani", "gu": "guj|Gujarati", "ha": "hau|Hausa", "he": "heb|Hebrew|עברית", "hi": "hin|Hindi|हिन्दी",
-    "hr": "hrv|Croatian|Hrvatski", "ht": "hat|Haitian Creole|Kreyòl", "hu": "hun|Hungarian|Magyar",
-    "hy": "hye arm|Armenian", "id": "ind|Indonesian|Bahasa Indonesia", "ig": "ibo|Igbo",
-    "is": "isl ice|Icelandic|Íslenska", "it": "ita|Italian|Italiano", "ja": "jpn jp|Japanese|日本語",
-    "jv": "jav|Javanese",
-    "ka": "kat geo|Georgian", "kk": "kaz|Kazakh", "km": "khm|Khmer", "kn": "kan|Kannada", "ko": "kor|Korean|한국어",
-    "ku": "kur|Kurdish", "ky": "kir|Kyrgyz", "la": "lat|Latin", "lb": "ltz|Luxembourgish", "lg": "lug|Luganda|Ganda",
-    "ln": "lin|Lingala", "lo": "lao|Lao", "lt": "lit|Lithuanian|Lietuvių", "lv": "lav|Latvian|Latviešu",
-    "mg": "mlg|Malagasy", "mi": "mri mao|Maori|Māori", "mk": "mkd mac|Macedonian", "ml": "mal|Malayalam",
-    "mn": "mon|Mongolian", "mr": "mar|Marathi", "ms": "msa may|Malay|Bahasa Melayu", "mt": "mlt|Maltese",
-    "my": "mya bur|Burmese", "nb": "nob|Bokmål|Norwegian Bokmål", "ne": "nep npi|Nepali",
-    "nl": "nld dut|Dutch|Nederlands", "nn": "nno|Nynorsk|Norwegian Nynorsk", "no": "nor|Norwegian|Norsk",
-    "ny": "nya|Chichewa|Nyanja", "oc": "oci|Occitan", "om": "orm|Oromo", "or": "ori ory|Odia|Oriya",
-    "pa": "pan|Punjabi", "pl": "pol|Polish|Polski", "ps": "pus|Pashto", "pt": "por|Portuguese|Português",
-    "qu": "que|Quechua", "ro": "ron rum|Romanian|Română", "ru": "rus|Russian|Русский", "rw": "kin|Kinyarwanda",
-    "sd": "snd|Sindhi", "se": "sme|Northern Sami", "si": "sin|Sinhala", "sk": "slk slo|Slovak|Slovenčina",
-    "sl": "slv|Slovenian|Slovene|Slovenščina", "sn": "sna|Shona", "so": "som|Somali", "sq": "sqi alb|Albanian|Shqip",
-    "sr": "srp|Serbian|Српски|Srpski", "st": "sot|Sesotho|Southern Sotho", "su": "sun|Sundanese",
-    "sv": "swe|Swedish|Svenska", "sw": "swa swh|Swahili|Kiswahili", "ta": "tam|Tamil", "te": "tel|Telugu",
-    "tg": "tgk|Tajik", "th": "tha|Thai|ไทย", "ti": "tir|Tigrinya", "tk": "tuk|Turkmen",
-    "tl": "tgl fil|Tagalog|Filipino", "tn": "tsn|Tswana|Setswana", "tr": "tur|Turkish|Türkçe", "ts": "tso|Tsonga",
-    "tt": "tat|Tatar", "tw": "twi|Twi", "ug": "uig|Uyghur", "uk": "ukr|Ukrainian|Українська", "ur": "urd|Urdu|اردو",
-    "uz": "uzb|Uzbek", "vi": "vie|Vietnamese|Tiếng Việt", "wo": "wol|Wolof", "xh": "xho|Xhosa|isiXhosa",
-    "yi": "yid|Yiddish", "yo": "yor|Yoruba", "zh": "zho chi cmn cn|Chinese|Mandarin|中文|汉语",
-    "zu": "zul|Zulu|isiZulu",
-}  # fmt: skip
-_NAMES_ABROAD = {
-    "de": "Allemand Alemán Tedesco Alemão Duits Немецкий",
-    "en": "Englisch Anglais Inglés Inglese Inglês Engels Английский",
-    "es": "Spanisch Espagnol Spagnolo Espanhol Spaans Испанский",
-    "fr": "Französisch Francés Francese Francês Frans Французский",
-    "it": "Italienisch Italien Italiaans",
-    "nl": "Niederländisch Néerlandais Neerlandés Olandese Holandês",
-    "pt": "Portugiesisch Portugais Portugués Portoghese Portugees",
-    "ru": "Russisch Russe Ruso Russo",
-}
-"""Names of the most translated languages in other languages."""
-_CODE_OF = {spelling: code for code, row in _NAMES.items() for spelling in row.partition("|")[0].split()}
-_CODE_OF_NAME = {name.casefold(): code for code, row in _NAMES.items() for name in row.split("|")[1:]}
-_CODE_OF_NAME |= {name.casefold(): code for code, row in _NAMES_ABROAD.items() for name in row.split()}
-_HEADER_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
 def code_of(text: str) -> str | None:

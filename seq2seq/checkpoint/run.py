@@ -3,7 +3,7 @@
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,15 +152,18 @@ def read_manifest(folder: Path) -> Manifest:
     return _parse(payload, where)
 
 
-def run_files(folder: Path) -> list[Path]:
+def run_files(folder: Path) -> Iterator[Path]:
     """The files that this program has put into a run folder; users may keep other files in it.
+
+    They are looked up one after the other, when they are needed.
 
     Raises:
         UserError: as ``read_manifest``.
     """
-    own = [MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"]
-    below = (everything_below(folder / name) for name in ("checkpoints", "prepared"))
-    return [*(folder / name for name in own), *itertools.chain.from_iterable(below)]
+    for name in (MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"):
+        yield folder / name
+    for name in ("checkpoints", "prepared"):
+        yield from everything_below(folder / name)
 
 
 def _parse(payload: dict[str, Any], where: Path) -> Manifest:

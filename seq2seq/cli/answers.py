@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from seq2seq.checkpoint import run_files
@@ -130,9 +131,8 @@ def refuse_input_as_output(output: str, source: str, run: Path) -> None:
     Raises:
         UserError: it is one (2), or there is no run (66).
     """
-    inputs = [Path(source), *run_files(run)]
     for place in (output, partial_path(Path(output))):
-        refuse_overwriting(place, inputs)
+        refuse_overwriting(place, chain([source], run_files(run)))
 
 
 @contextmanager

@@ -38,9 +38,8 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
         if result.invalid_utf8:
             lines = counted(result.invalid_utf8, "line")
             print_warning(f"{result.corpus}: {lines} held bytes that are not UTF-8; they were replaced by U+FFFD")
-        if result.segments is not None and result.segments.first:
-            only = result.segments.too_long + result.segments.several_sentences == 1
-            print_warning(f"{result.corpus}: {result.segments.first if only else result.segments.total()}")
+        if result.segments is not None and result.segments.n:
+            print_warning(f"{result.corpus}: {result.segments.total()}")
         if result.dropped_empty:
             print_warning(f"{result.corpus}: {counted(result.dropped_empty, 'pair')} not scored: a side is blank")
         for text in result.warnings:
@@ -66,7 +65,7 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
                     "too_long": result.segments.too_long,
                     "several_sentences": result.segments.several_sentences,
                 },
-                "notes": list(result.notes),
+                "notes": result.notes,
                 "metrics": {
                     name: {"score": score.value, "signature": score.signature} for name, score in result.scores.items()
                 },

@@ -106,7 +106,7 @@ def translate_stream(
                     for line, best in zip(window, found, strict=True):
                         if picture := translator.attention(line, best[0].text):
                             draw_attention(picture)
-    if segments.too_long + segments.several_sentences > 1:
+    if segments.n > 1:  # a single one has been reported
         print_warning(segments.total())
     if counts.invalid_utf8:
         print_warning(

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import exists
+from seq2seq.lines import COMPRESSED_SUFFIXES, exists
 
-COMPRESSED = ("", ".gz", ".bz2", ".xz")
+COMPRESSED = ("", *COMPRESSED_SUFFIXES)
 """What may follow the name of a file; how a file is compressed is decided by its content."""
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import escape, glob
+from itertools import chain
 from pathlib import Path
 
 from seq2seq.checkpoint import run_files
@@ -92,9 +93,9 @@ def score_run(
         )
     data = read_run(run)[1].data
     src, tgt = parse_langs(langs or data.langs)
-    inputs = [*run_files(run), *(path for corpus in corpora for path in corpus_files(corpus, (src, tgt)))]
     for place in (output or "-", "-"):  # the scores go to stdout
-        refuse_overwriting(place, inputs)
+        of_corpora = (path for corpus in corpora for path in corpus_files(corpus, (src, tgt)))
+        refuse_overwriting(place, chain(run_files(run), of_corpora))
     # Every corpus is read before the first is translated: errors are found at once.
     texts = []
     for corpus in corpora:
@@ -105,7 +106,7 @@ def score_run(
         for name in metrics:
             build_metric(name, references.language)
         texts.append((pairs, references, counts, _misalignment(corpus, (src, tgt), pairs)))
-    translated = []
+    results = []
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
     # Opened before hours of translating, so that a wrong name is reported at once.
     with open_output(str(output or os.devnull)) as out:
@@ -117,12 +118,10 @@ def score_run(
                 block = [pair.src for pair in pairs[start : start + _BLOCK]]
                 found = translator.n_best(block, first_line=start + 1, counts=segments)
                 hypotheses += [best[0].text for best in found]
-            translated.append((hypotheses, references, counts, time.monotonic() - began, segments, misalignment))
+            seconds = time.monotonic() - began
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
-    return [
-        _scored(hypotheses, references, counts, metrics, seconds, segments, misalignment)
-        for hypotheses, references, counts, seconds, segments, misalignment in translated
-    ]
+            results.append(_scored(hypotheses, references, counts, metrics, seconds, segments, misalignment))
+    return results
 
 
 def score_file(

@@ -5,6 +5,7 @@ A line ends at ``"\\n"`` and nowhere else; one ``"\\r"`` before it goes too. NUL
 Python's text files and its own way of splitting lines would each cut at some of these.
 """
 
+from seq2seq.lines.compression import COMPRESSED_SUFFIXES
 from seq2seq.lines.encodings import EncodingErrors
 from seq2seq.lines.lock import try_lock
 from seq2seq.lines.output import (
@@ -23,6 +24,7 @@ from seq2seq.lines.reading import LineReader, TextCounts, is_blank, one_line, re
 from seq2seq.lines.source import ByteSource, cannot_read, open_input
 
 __all__ = [
+    "COMPRESSED_SUFFIXES",
     "DISK_FULL",
     "ByteSource",
     "EncodingErrors",

@@ -29,6 +29,7 @@ _COMPRESSORS: dict[str, Callable[[], _Compressor]] = {
     ".xz": lzma.LZMACompressor,
 }
 """By the ending of a name."""
+COMPRESSED_SUFFIXES = tuple(_COMPRESSORS)
 
 
 _NOT_WRITTEN = (".zst", ".lz4", ".br", ".zip", ".7z")
@@ -43,10 +44,10 @@ def is_compressed(name: str) -> bool:
     if name.lower().endswith(_NOT_WRITTEN):
         raise UserError(
             f"{name} would not be compressed as its name says",
-            mend=f"end the name in {', '.join(_COMPRESSORS)}, or compress the file afterwards",
+            mend=f"end the name in {', '.join(COMPRESSED_SUFFIXES)}, or compress the file afterwards",
             code=ExitCode.USAGE,
         )
-    return name.lower().endswith(tuple(_COMPRESSORS))
+    return name.lower().endswith(COMPRESSED_SUFFIXES)
 
 
 @contextmanager

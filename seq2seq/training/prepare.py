@@ -16,7 +16,8 @@ from typing import Any
 from seq2seq.checkpoint import write_atomic
 from seq2seq.config import DataConfig
 from seq2seq.corpus import IdsStore, Pair, TextStore, text_hash, write_ids_store
-from seq2seq.errors import ExitCode, UserError, counted
+from seq2seq.errors import UserError, counted
+from seq2seq.lines import cannot_read, cannot_write
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.training.corpora import CorpusRecord, Tell
 from seq2seq.training.overlap import Overlap, survey
@@ -108,31 +109,15 @@ def prepare(
     key["corpora"] = [record.sha256 for record in corpora]
     with suppress(OSError):  # reported where the file is needed
         key["tokenizer_sha256"] = data.tokenizer and hashlib.sha256(Path(data.tokenizer).read_bytes()).hexdigest()
-    before = _encoded_before(folder, key, model)
-    if before is not None:
-        said, tokenizer, ids = before
-        overlap = Overlap(**said["overlap"])
-        valid = text.take(overlap.held_out) if valid is None else valid
-    else:
-        overlap = survey(text, valid, drop=data.leaks == "drop")
-        valid = text.take(overlap.held_out) if valid is None else valid
-        left_out = set(overlap.held_out)
-        tokenizer = _make_tokenizer(folder, text, left_out, data, tell, may_grow, model)
-        leaks = {text_hash(pair.src) for pair in valid} if overlap.dropped_leaks else set()
-        counts = dict.fromkeys(("too_long", "nothing_left", "respelt", "tgt_tokens", "longest_src"), 0)
-        sentences: Counter[int] = Counter()
-        rows = _encoded(text, tokenizer, left_out, leaks, data, counts, sentences)
-        write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
-        if not data.tokenizer:  # the run's configuration holds this size from now on
-            key["vocab_size"] = max(data.vocab_size, tokenizer.n_pieces)
-        said = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
-        said |= {"max_src_sentences": usual_sentences(sentences), "overlap": asdict(overlap)}
-        write_atomic(folder / "prepared.json", json.dumps(said).encode())
-        ids = IdsStore(folder / "train.ids.arrow")
+    encoded = _encoded_before(folder, key, model)
+    if encoded is None:
+        encoded = _encode_all(folder, text, valid, data, key, tell, may_grow, model)
+    said, tokenizer, ids = encoded
+    overlap = Overlap(**said["overlap"])
     prepared = Prepared(
         tokenizer=tokenizer,
         ids=ids,
-        valid=valid,
+        valid=text.take(overlap.held_out) if valid is None else valid,
         corpora=corpora,
         overlap=overlap,
         dropped_too_long=said["too_long"],
@@ -153,6 +138,34 @@ def prepare(
             else "give text with letters, or --set data.normalization=identity",
         )
     return prepared
+
+
+def _encode_all(
+    folder: Path,
+    text: TextStore,
+    valid: list[Pair] | None,
+    data: DataConfig,
+    key: dict[str, Any],
+    tell: Tell,
+    may_grow: bool,
+    model: bytes | None,
+) -> tuple[dict[str, Any], Tokenizer, IdsStore]:
+    """Hold pairs out, make the tokenizer and write the ids; then ``prepared.json``, under a key that finds it again."""
+    overlap = survey(text, valid, drop=data.leaks == "drop")
+    left_out = set(overlap.held_out)
+    tokenizer = _make_tokenizer(folder, text, left_out, data, tell, may_grow, model)
+    validated = text.take(overlap.held_out) if valid is None else valid
+    leaks = {text_hash(pair.src) for pair in validated} if overlap.dropped_leaks else set()
+    counts = dict.fromkeys(("too_long", "nothing_left", "respelt", "tgt_tokens", "longest_src"), 0)
+    sentences: Counter[int] = Counter()
+    rows = _encoded(text, tokenizer, left_out, leaks, data, counts, sentences)
+    write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
+    if not data.tokenizer:  # the run's configuration holds this size from now on
+        key = key | {"vocab_size": max(data.vocab_size, tokenizer.n_pieces)}
+    said = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
+    said |= {"max_src_sentences": usual_sentences(sentences), "overlap": asdict(overlap)}
+    write_atomic(folder / "prepared.json", json.dumps(said).encode())
+    return said, tokenizer, IdsStore(folder / "train.ids.arrow")
 
 
 def _found(prepared: Prepared, data: DataConfig) -> str:
@@ -201,11 +214,7 @@ def _make_tokenizer(
         try:
             model = Path(data.tokenizer).read_bytes()
         except OSError as error:
-            raise UserError(
-                f"{data.tokenizer} cannot be read: {error.strerror}",
-                mend="name an existing SentencePiece model in data.tokenizer",
-                code=ExitCode.NO_INPUT,
-            ) from None
+            raise cannot_read(data.tokenizer, error) from None
         tokenizer = Tokenizer(model, data.tokenizer)
         write_atomic(target, model)
         tell(f"tokenizer {data.tokenizer}: {tokenizer.n_pieces:,} pieces")
@@ -216,11 +225,7 @@ def _make_tokenizer(
             for pair in _spread(text, held_out, data.tokenizer_sample // 2):
                 file.write(f"{pair.src}\n{pair.tgt}\n")
     except OSError as error:
-        raise UserError(
-            f"{sample} could not be written: {error.strerror}",
-            mend="free space, then run the same command again",
-            code=ExitCode.CANNOT_WRITE,
-        ) from None
+        raise cannot_write(str(sample), error) from None
     size = train_tokenizer(
         sample,
         target,

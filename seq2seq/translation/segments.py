@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from seq2seq.decoding import Hypothesis
-from seq2seq.errors import counted
 from seq2seq.languages import row_of, separator
 from seq2seq.lines import is_blank
 from seq2seq.tokenizer import Tokenizer
@@ -46,11 +45,17 @@ class SegmentCounts:
     first: str = ""
     """A message about the first of them."""
 
+    @property
+    def n(self) -> int:
+        """How many lines."""
+        return self.too_long + self.several_sentences
+
     def total(self) -> str:
-        """A message about all of them."""
-        n = self.too_long + self.several_sentences
+        """A message about all of them; about a single one it is ``first``."""
+        if self.n == 1:
+            return self.first
         return (
-            f"{counted(n, 'line')} translated in segments: {self.too_long:,} with too many tokens for this model, "
+            f"{self.n:,} lines translated in segments: {self.too_long:,} with too many tokens for this model, "
             f"{self.several_sentences:,} with too many sentences"
         )
 
