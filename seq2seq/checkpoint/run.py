@@ -35,7 +35,7 @@ from seq2seq.checkpoint.sealed import (
     write_sealed,
 )
 from seq2seq.config.records import AtLeastOne, Count, Flag, Integer, Length, NotNegative, Real, parse_record, record
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.lines import everything_below, sync_folder
 
 SHORTLIST = "shortlist.safetensors"
@@ -52,6 +52,24 @@ class Limits:
     max_epochs: Count | None = None
     time_budget: Real | None = None
     """Seconds."""
+
+
+@record
+class RecipeRecord:
+    """By which recipe a run was trained."""
+
+    name: str
+    hash: str
+    """Seven hexadecimal digits over all that a recipe decides: runs that share it differ in text, seed or machine."""
+    usual_passes: Real
+    """Passes over a corpus of this size that the recipe sees as usual."""
+    changed: list[str] = field(default_factory=list)
+    """Keys that the user set to other values, limits of training among them."""
+
+    def __str__(self) -> str:
+        """Name and hash, for a message."""
+        own = f", {counted(len(self.changed), 'setting')} changed" if self.changed else ""
+        return f"{self.name} ({self.hash}{own})"
 
 
 @record
@@ -92,6 +110,8 @@ class Manifest:
     """Validation scores of the committed weights; None: unknown."""
     signatures: dict[str, str] = field(default_factory=dict)
     """How these scores were computed, in sacreBLEU's words."""
+    recipe: RecipeRecord | None = None
+    """None: a run of a version that did not record it."""
 
     @property
     def weights(self) -> str:

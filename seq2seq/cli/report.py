@@ -66,6 +66,7 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
                     "several_sentences": result.segments.several_sentences,
                 },
                 "notes": result.notes,
+                "recipe": None if result.recipe is None else {"name": result.recipe.name, "hash": result.recipe.hash},
                 "metrics": {
                     name: {"score": score.value, "signature": score.signature} for name, score in result.scores.items()
                 },
@@ -81,6 +82,7 @@ def _as_text(results: list[CorpusResult]) -> str:
         pace = ""
         if result.seconds is not None:
             pace = f" in {result.seconds:.1f} s, {result.sentences / max(result.seconds, 1e-9):,.1f} sentences/s"
-        print_note(f"{result.corpus}: {counted(result.sentences, 'sentence')}{pace}")
+        recipe = f"; recipe {result.recipe}" if result.recipe else ""
+        print_note(f"{result.corpus}: {counted(result.sentences, 'sentence')}{pace}{recipe}")
         lines += [f"{score.name} {score.value:.1f}  {score.signature}\n" for score in result.scores.values()]
     return "".join(lines)

@@ -3,12 +3,12 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape, glob
 from itertools import chain
 from pathlib import Path
 
-from seq2seq.checkpoint import run_files
+from seq2seq.checkpoint import RecipeRecord, run_files
 from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import (
     READERS,
@@ -51,6 +51,8 @@ class CorpusResult:
     """What was decided about the form of the corpus, as a header left out."""
     segments: SegmentCounts | None = None
     """Lines that were translated in segments; None if hypotheses were given."""
+    recipe: RecipeRecord | None = None
+    """By which the run was trained; None if hypotheses were given, or if the run does not say."""
 
 
 # Large enough to profit from sorting by length, small enough for memory.
@@ -91,7 +93,8 @@ def score_run(
             mend="run eval once for each corpus, and name a file: stdout is for the scores",
             code=ExitCode.USAGE,
         )
-    data = read_run(run)[1].data
+    manifest, config, _ = read_run(run)
+    data = config.data
     src, tgt = parse_langs(langs or data.langs)
     for place in (output or "-", "-"):  # the scores go to stdout
         of_corpora = (path for corpus in corpora for path in corpus_files(corpus, (src, tgt)))
@@ -120,7 +123,8 @@ def score_run(
                 hypotheses += [best[0].text for best in found]
             seconds = time.monotonic() - began
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
-            results.append(_scored(hypotheses, references, counts, metrics, seconds, segments, misalignment))
+            result = _scored(hypotheses, references, counts, metrics, seconds, segments, misalignment)
+            results.append(replace(result, recipe=manifest.recipe))
     return results
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from seq2seq.checkpoint import write_atomic
+from seq2seq.checkpoint import RecipeRecord, write_atomic
 from seq2seq.config import RunConfig, parse_langs
 
 _MARK = "<!-- written by seq2seq; delete this line and it is yours: it will not be rewritten -->"
@@ -15,6 +15,7 @@ def model_card(
     scores: dict[str, float | None],
     signatures: dict[str, str],
     corpora: list[dict[str, Any]],
+    recipe: RecipeRecord | None,
 ) -> None:
     """Write the card, unless a person has made it theirs.
 
@@ -50,7 +51,7 @@ seq2seq translate . < text.{src} > text.{tgt}
 
 ## On its validation pairs
 
-{scored}
+{scored}{f"{chr(10)}- recipe: {recipe}" if recipe else ""}
 
 `bleu` and `chrf` are sacreBLEU's of greedy search{beam}.
 Validation pairs chose these weights: cite a score on text of its own, from `seq2seq eval . CORPUS`.

@@ -55,6 +55,11 @@ class Prepared:
         return hashlib.sha256(self.tokenizer.model).hexdigest()
 
     @property
+    def n_src_tokens(self) -> int:
+        """Source tokens to train on, EOS included."""
+        return int(self.ids.src_lengths.sum(dtype="int64")) + len(self.ids)
+
+    @property
     def n_pairs(self) -> int:
         """Pairs to train on."""
         return len(self.ids)

@@ -197,13 +197,21 @@ class Run:
             corpora=self.prepared.record(),
             scores=scores,
             signatures=self.validation.signatures(),
+            recipe=state.recipe,
         )
 
     def _write_card(self, config: RunConfig, scores: dict[str, Any], *, rewrite: bool = False) -> None:
         card = self.folder / "README.md"
         if rewrite or not card.exists():
             with contextlib.suppress(UserError):  # a full disk is reported where it costs something
-                model_card(card, config, scores, self.validation.signatures(), self.prepared.record())
+                model_card(
+                    card,
+                    config,
+                    scores,
+                    self.validation.signatures(),
+                    self.prepared.record(),
+                    self.trainer.state.recipe,
+                )
 
 
 def shed(folder: Path, keep_checkpoints: int, newest: int | None = None) -> None:

@@ -26,24 +26,14 @@ from seq2seq.corpus import corpus_files, local_folder, own_validation, read_pair
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
 from seq2seq.lines import cannot_read, refuse_overwriting
-from seq2seq.training.advice import (
-    LIMITS,
-    WHEN_TIME_IS_SHORT,
-    Advice,
-    advise,
-    complete,
-    explain_choice,
-    explain_length,
-    most_epochs,
-    one_limit,
-    with_masks_for,
-    with_vocabulary,
-)
 from seq2seq.training.best import choose_best_metric
 from seq2seq.training.corpora import discard, read_corpora
+from seq2seq.training.length import LIMITS, complete, kind_of, measured_speed, one_limit
 from seq2seq.training.loop import StopSignal
+from seq2seq.training.opening import length_lines, opening_lines
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Notice, Progress
+from seq2seq.training.recipe import Statistics, recipe, record_of, with_limits, with_vocabulary
 from seq2seq.training.resuming import (
     finished_already,
     is_finished,
@@ -218,28 +208,29 @@ def _prepared_run(
     finally:  # what was reported before a refusal helps to understand it
         yield from _drain(reports)
     n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
-    advice = advise(n_pairs, device.type) if asked.preset == "auto" else Advice(asked.preset)
-    config = _configuration(advice, request.layers)
+    wished, kind = merge(request.layers), kind_of(device)
+    config = recipe(Statistics.guess(n_pairs), kind, wished).config
     if n_pairs > MANY_PAIRS and not config.data.tokenizer:
         yield Notice("learning the vocabulary")
-    may_grow = "vocab_size" not in merge(request.layers).get("data", {})
+    may_grow = "vocab_size" not in wished.get("data", {})
     try:
         prepared = prepare(request.run / "prepared", config.data, corpora, reports.append, may_grow=may_grow)
     finally:
         yield from _drain(reports)
-    if not config.data.tokenizer and prepared.tokenizer.n_pieces > config.data.vocab_size:
-        advice = with_vocabulary(advice, prepared.tokenizer.n_pieces)
-        config = _configuration(advice, request.layers)
-    an_epoch = _updates_an_epoch(config, prepared)
-    if (other := with_masks_for(advice, merge(request.layers), config, prepared, an_epoch, device)) != advice:
-        advice = other
-        config = _configuration(advice, request.layers)
-        an_epoch = _updates_an_epoch(config, prepared)
-    yield from map(Notice, explain_choice(config, advice, n_pairs, prepared.tokenizer.n_pieces, device.type))
+    corpus = Statistics(n_pairs, prepared.n_src_tokens, prepared.n_tgt_tokens)
+    found = recipe(corpus, kind, wished)
+    n_pieces = prepared.tokenizer.n_pieces
+    if not config.data.tokenizer and n_pieces > config.data.vocab_size:
+        found = with_vocabulary(found, n_pieces)
+    config = found.config
     limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
     derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
-    config = complete(config, advice.preset, prepared.n_tgt_tokens, an_epoch, device.type)
-    yield Notice(explain_length(config, prepared, an_epoch, device))
+    record = record_of(found, config, limits, prepared.tokenizer_sha256 if config.data.tokenizer else "")
+    yield from map(Notice, opening_lines(found, str(record), config, corpus, n_pieces, device.type))
+    an_epoch = _updates_an_epoch(config, prepared)
+    config = complete(config, found.usual_passes, an_epoch)
+    speed = measured_speed(config, corpus, len(prepared.tokenizer), device)
+    yield from length_lines(found, config, corpus, an_epoch, speed, device.type)
     config, validation, notices = choose_best_metric(config, prepared)
     yield from notices
     state = TrainingState(
@@ -248,8 +239,9 @@ def _prepared_run(
         derived=derived,
         corpora=tuple(record.id for record in prepared.corpora),
         tokenizer_sha256=prepared.tokenizer_sha256,
+        recipe=record,
     )
-    return Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
+    return Run(request.run, state, prepared, validation, device, stop, round(found.usual_passes * an_epoch), began)
 
 
 def _own_validation(data: DataConfig, layers: list[Layer]) -> tuple[str, ...]:
@@ -265,15 +257,10 @@ def _validates_itself(data: DataConfig) -> bool:
     return bool(data.valid) and all(word.startswith("hf:") and word.rpartition(":")[0] in names for word in data.valid)
 
 
-def _configuration(advice: Advice, layers: list[Layer]) -> RunConfig:
-    below = [PRESETS[advice.preset], advice.layer]
-    if merge(layers).get("training", {}).get("time_budget") is not None:
-        below.append(WHEN_TIME_IS_SHORT)
-    return build(merge([*below, *layers]), where="the configuration")
-
-
 _CADENCES: tuple[Cadence, ...] = ("valid_every", "save_every")
 """Keys of ``training`` that follow from the length of training if they are unset."""
+_USUAL_PASSES = 40.0
+"""Of a run whose recipe was not recorded."""
 
 
 def _updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
@@ -323,15 +310,22 @@ def _resume(
             code=ExitCode.REFUSED,
         )
     an_epoch = _updates_an_epoch(config, prepared)
-    config = complete(config, "small", prepared.n_tgt_tokens, an_epoch, device.type)
+    usual_passes = state.recipe.usual_passes if state.recipe else _USUAL_PASSES
+    config = complete(config, usual_passes, an_epoch)
     config, validation, notices = choose_best_metric(config, prepared)
     yield from notices
     # With a new limit the length of training is open again.
     budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
+    tokenizer = prepared.tokenizer_sha256 if config.data.tokenizer else ""
     state = replace(
-        state, config=config, limits=limits, budget=budget, corpora=tuple(record.id for record in prepared.corpora)
+        state,
+        config=config,
+        limits=limits,
+        budget=budget,
+        corpora=tuple(record.id for record in prepared.corpora),
+        recipe=state.recipe and with_limits(state.recipe, config, limits, tokenizer),
     )
-    run = Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
+    run = Run(request.run, state, prepared, validation, device, stop, round(usual_passes * an_epoch), began)
     yield from run.train(checkpoint)
 
 

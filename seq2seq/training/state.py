@@ -6,7 +6,7 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from seq2seq.checkpoint import Limits, parse_stored
+from seq2seq.checkpoint import Limits, RecipeRecord, parse_stored
 from seq2seq.config import RunConfig, known_layer
 from seq2seq.config.records import Count, Real, record
 from seq2seq.training.progress import Report
@@ -101,6 +101,8 @@ class TrainingState:
     seconds: Real = 0.0
     """Training time, all parts of an interrupted run together."""
     last_report: Report | None = None
+    recipe: RecipeRecord | None = None
+    """By which the run is trained."""
     budget: BudgetState = field(default_factory=BudgetState)
 
     def to_json(self) -> dict[str, Any]:

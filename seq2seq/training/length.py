@@ -1,0 +1,104 @@
+"""How long training is: in passes, in updates, and in time on this machine."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from seq2seq.config import Layer, RunConfig
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.training.recipe import DeviceKind, Statistics, speed
+from seq2seq.translation import pick_precision
+
+LIMITS = ("max_updates", "max_epochs", "time_budget")
+"""Keys of ``training`` that say when a run ends."""
+
+_SHARE = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}
+"""Of the rate of a large matrix product that training reaches."""
+_MIN_UPDATES, _MAX_UPDATES, _MAX_VALIDATIONS = 100, 2000, 40
+"""Updates between validations; about once an epoch within these bounds."""
+
+
+def one_limit(layers: Sequence[Layer]) -> list[Layer]:
+    """A time to end takes the place of other limits in the layers below it, and they of it.
+
+    Raises:
+        UserError: both are asked for in one layer (2).
+    """
+    timed = counted = False
+    kept: list[Layer] = []
+    for layer in reversed(layers):
+        training: dict[str, Any] = dict(layer.get("training", {}))
+        times = training.get("time_budget") is not None
+        counts = training.get("max_updates") is not None or training.get("max_epochs") is not None
+        if times and counts and not timed and not counted:
+            raise UserError(
+                "a time budget sets the number of updates, which is given too",
+                mend="give either a time budget, or updates or epochs",
+                code=ExitCode.USAGE,
+            )
+        if timed:
+            training |= {name: None for name in ("max_updates", "max_epochs") if name in training}
+        elif counted and times:
+            training["time_budget"] = None
+        timed, counted = timed or (times and not counted), counted or (counts and not timed)
+        kept.append({**layer, "training": training} if "training" in layer else layer)
+    return kept[::-1]
+
+
+def complete(config: RunConfig, usual_passes: float, updates_an_epoch: int) -> RunConfig:
+    """Set the length of training and its cadences if the user left them open.
+
+    Args:
+        config: with every layer applied.
+        usual_passes: of the recipe; they count if there is no limit.
+        updates_an_epoch: updates of one pass over the corpus; other passes differ by one or two.
+
+    Returns:
+        The configuration with ``max_updates``, ``valid_every`` and ``save_every`` set; with a time budget
+        they stay open until the speed is known.
+    """
+    training = config.training
+    if training.time_budget is not None and training.max_updates is None:
+        return config
+    limits = [training.max_updates, training.max_epochs and training.max_epochs * updates_an_epoch]
+    max_updates = min((n for n in limits if n), default=max(1, round(usual_passes * updates_an_epoch)))
+    usual = min(max(updates_an_epoch, _MIN_UPDATES, max_updates // _MAX_VALIDATIONS), _MAX_UPDATES, max_updates)
+    valid_every = training.valid_every or usual
+    save_every = training.save_every or valid_every
+    completed = replace(training, max_updates=max_updates, valid_every=valid_every, save_every=save_every)
+    return replace(config, training=completed)
+
+
+def kind_of(device: torch.device) -> DeviceKind:
+    """The kind of device that recipes tell apart."""
+    return "gpu" if device.type == "cuda" else "cpu"
+
+
+def measured_speed(config: RunConfig, corpus: Statistics, vocab_size: int, device: torch.device) -> float:
+    """A guess at target tokens a second, from the arithmetic of a token and this machine's rate of the moment."""
+    rate = _matmul_rate(device, pick_precision(config.training.precision, device)) * _SHARE[device.type]
+    return speed(config, corpus, vocab_size, kind_of(device), rate)
+
+
+def _matmul_rate(device: torch.device, precision: str) -> float:
+    """Floating-point operations a second of a large product, in the arithmetic that training takes."""
+    size = 1024 if device.type == "cpu" else 4096
+    a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        float((a @ a)[0, 0])  # which waits for a GPU
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds)
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,115 @@
+"""What a person reads before training: what was chosen, why, and how long it will take."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from seq2seq.config import SIZES, RunConfig
+from seq2seq.errors import counted
+from seq2seq.training.length import duration
+from seq2seq.training.progress import Notice
+from seq2seq.training.recipe import Recipe, Statistics
+from seq2seq.translation import cores
+
+_SCHEDULES = {
+    "hold_cooldown": "falling to zero over the last {cooldown:.0%} of updates",
+    "inverse_sqrt": "falling with the inverse square root of the update",
+}
+_ROUGH = 1 / 3
+"""Share of the usual passes below which translations will be rough."""
+_LONG = 6 * 3600.0
+"""Seconds on a CPU from which on alternatives are named."""
+
+
+def opening_lines(
+    recipe: Recipe, label: str, config: RunConfig, corpus: Statistics, vocab_size: int, device: str
+) -> list[str]:
+    """What will be trained, in four lines; why, where the recipe chose it.
+
+    Args:
+        recipe: of the run.
+        label: its name and hash.
+        config: of the run.
+        corpus: its statistics.
+        vocab_size: pieces of the vocabulary.
+        device: type of device.
+    """
+    data, model, training, advised = config.data, config.model, config.training, recipe.advised
+    n = cores()
+    where = f"{n} CPU {'core' if n == 1 else 'cores'}" if device == "cpu" else device
+    has_its_size = all(getattr(model, key) == getattr(advised.model, key) for key in SIZES)
+    preset = f"preset {recipe.preset}, " if has_its_size else ""
+    tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary: {counted(vocab_size, 'piece')}"
+    masks = f", R-Drop {training.r_drop:g}" if config.n_masks == 2 else ""
+    sampling = f", subword sampling {data.subword_sampling:g}" if data.subword_sampling else ""
+    why = recipe.reasons
+    own_model = replace(model, dropout=0.0) != replace(advised.model, dropout=0.0)
+    own_vocabulary = data.tokenizer is not None or data.vocab_size != advised.data.vocab_size
+    own_rates = (model.dropout, training.r_drop) != (advised.model.dropout, advised.training.r_drop)
+    return [
+        f"{counted(corpus.n_pairs, 'pair')} on {where}: recipe {label}",
+        _line(
+            f"model: {preset}{model.encoder_layers} encoder and {model.decoder_layers} decoder layers of width "
+            f"{model.d_model}",
+            "" if own_model else why.model,
+        ),
+        _line(tokenizer, "" if own_vocabulary else why.vocabulary),
+        _line(
+            f"against learning by heart: dropout {model.dropout:g}{masks}, "
+            f"label smoothing {training.label_smoothing:g}{sampling}",
+            "" if own_rates else why.regularization,
+        ),
+    ]
+
+
+def _line(what: str, why: str) -> str:
+    return f"{what} ({why})" if why else what
+
+
+def length_lines(
+    recipe: Recipe, config: RunConfig, corpus: Statistics, updates_an_epoch: int, speed: float, device: str
+) -> Iterator[Notice]:
+    """The fifth line, how long training will be; and what to do if that is much too long or too short.
+
+    Args:
+        recipe: of the run.
+        config: of the run; complete, unless there is a time budget.
+        corpus: its statistics.
+        updates_an_epoch: updates of one pass over it.
+        speed: guess at target tokens a second.
+        device: type of device.
+    """
+    training = config.training
+    seconds_a_pass = corpus.n_tgt_tokens / speed
+    usual = recipe.usual_passes
+    rate = f"learning rate {training.learning_rate:g}, " + _SCHEDULES[training.schedule].format(
+        cooldown=training.cooldown
+    )
+    if training.max_updates is None:
+        assert training.time_budget is not None
+        passes = min(usual, training.time_budget / seconds_a_pass)
+        updates = "as many updates as there is time for"
+        seconds = min(training.time_budget, usual * seconds_a_pass)
+    else:
+        passes = training.max_updates / updates_an_epoch
+        updates, seconds = counted(training.max_updates, "update"), passes * seconds_a_pass
+    yield Notice(
+        f"training: {_passes(passes)}, {updates} of {training.batch_tokens:,} target tokens, about "
+        f"{duration(seconds)} here; {rate}"
+    )
+    usually = f"a corpus of this size usually gets {_passes(usual)}, about {duration(usual * seconds_a_pass)} here"
+    if passes < _ROUGH * usual:
+        of = f"{duration(training.time_budget)}: " if training.time_budget is not None else ""
+        yield Notice(f"{of}about {_passes(passes)}; {usually}. Expect rough translations.", warning=True)
+    elif device == "cpu" and seconds > _LONG:
+        yield Notice(
+            f"about {duration(seconds)} on this CPU; a GPU takes minutes to hours. Or give --time-budget 8h, or "
+            "train on fewer pairs: the cleanest, or those nearest to what you will translate",
+            warning=True,
+        )
+
+
+def _passes(passes: float) -> str:
+    if passes < 0.95:
+        return f"{passes:.1g} of a pass"
+    rounded = f"{passes:,.0f}" if passes >= 9.5 else f"{passes:.2g}"
+    return f"{rounded} {'pass' if rounded == '1' else 'passes'}"

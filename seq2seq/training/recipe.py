@@ -1,0 +1,315 @@
+"""The recipe of a run: a pure function of the corpus, the kind of device, and the user's wishes.
+
+Nothing here is measured, so every machine of one kind trains the same recipe. The measured speed (``length.py``)
+sets how many updates a time budget has room for, and nothing else.
+"""
+
+import hashlib
+import json
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from seq2seq.checkpoint import Limits, RecipeRecord
+from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
+
+DeviceKind = Literal["cpu", "gpu"]
+"""``gpu`` is CUDA. Apple's GPU counts as a CPU: its speed is nearer to that."""
+
+_RATE: dict[DeviceKind, float] = {"cpu": 120e9, "gpu": 40e12}
+"""Floating-point operations a second that training reaches, as recipes assume: two cores, or one GPU of a server."""
+SECONDS_A_LAYER = 0.004
+"""Shortest time of an update on a GPU, for each layer: Python needs so long to launch its kernels."""
+_TOKENS_A_SIDE = 20
+"""Of a pair, EOS included, before the corpus is tokenized."""
+_MIN_PASSES_OF_TWO_MASKS = 20
+"""With fewer passes, one dropout mask is better: it reads twice as much in the same time."""
+_MIN_PASSES = 3
+"""With fewer passes, a smaller model is better: it reads more in the same time."""
+_ONE_MASK = 2 / 3
+"""Usual passes under one dropout mask, in proportion to those of two: it overfits sooner."""
+_MIN_UPDATES = 4000
+"""Of a usual run, however small the corpus: as many are needed to learn anything."""
+_SMALL_CORPUS, _MAX_SECONDS = 8000, 2400.0
+"""Longest run, in pairs and seconds of two cores: a small corpus of long sentences gets fewer passes."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a recipe needs to know of a corpus."""
+
+    n_pairs: int
+    n_src_tokens: int
+    """EOS included, as below."""
+    n_tgt_tokens: int
+
+    @classmethod
+    def guess(cls, n_pairs: int) -> "Statistics":
+        """Of a corpus that is not tokenized yet."""
+        return cls(n_pairs, _TOKENS_A_SIDE * n_pairs, _TOKENS_A_SIDE * n_pairs)
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Why a recipe has its values; empty: they are the user's or the preset's."""
+
+    model: str = ""
+    vocabulary: str = ""
+    regularization: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table of recipes."""
+
+    name: str
+    min_pairs: int
+    preset: str
+    layer: Layer
+    """What suits corpora of this size better than the preset's values."""
+    reasons: Reasons
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained, and why."""
+
+    name: str
+    preset: str
+    advised: RunConfig
+    """Without the user's wishes."""
+    config: RunConfig
+    """With them."""
+    usual_passes: float
+    """Over a corpus of this size. Training ends with them unless the user sets a limit; a time budget has room for no
+    more of them, as more would hardly help."""
+    reasons: Reasons
+
+
+def _tiny(vocab_size: int, batch_tokens: int, dropout: float, **training: float) -> Layer:
+    return {
+        "data": {"vocab_size": vocab_size},
+        "model": {"d_ff": 512, "dropout": dropout},
+        "training": {"batch_tokens": batch_tokens, "r_drop": 5.0, **training},
+    }
+
+
+def _larger(vocab_size: int, batch_tokens: int, dropout: float) -> Layer:
+    return {
+        "data": {"vocab_size": vocab_size},
+        "model": {"dropout": dropout},
+        "training": {"batch_tokens": batch_tokens},
+    }
+
+
+_FEW = Reasons(
+    "a small model learns more from few pairs",
+    "few pieces, so that each is met often",
+    "two dropout masks must agree, so that few pairs are not learnt by heart",
+)
+_MEDIUM = Reasons(
+    "enough pairs for a larger model", "most words in one or two pieces", "more pairs are not learnt by heart so soon"
+)
+_LARGE = Reasons("a large corpus and a GPU", "most words in one piece", "many pairs need little of it")
+_LARGE_ON_CPU = replace(_LARGE, model="a larger model would take weeks on a CPU")
+
+# Below 60,000 pairs measured (tests/benchmarks/RESULTS.md, "Recipes"); above that, the field's practice.
+_SMALL_CORPORA = [
+    Row("500", 0, "tiny", _tiny(500, 512, 0.3, warmup_updates=500), _FEW),
+    Row("1k", 750, "tiny", _tiny(1000, 512, 0.3, warmup_updates=500), _FEW),
+    Row("3k", 1750, "tiny", _tiny(1000, 1024, 0.3), _FEW),
+    Row("7k", 4500, "tiny", _tiny(2000, 1024, 0.3), _FEW),
+    Row("30k", 12_000, "tiny", _tiny(4000, 1024, 0.2, learning_rate=2e-3), _FEW),
+]
+ROWS: dict[DeviceKind, list[Row]] = {
+    "cpu": [
+        *_SMALL_CORPORA,
+        Row("100k", 60_000, "small", _larger(8000, 4096, 0.3), _MEDIUM),
+        Row("300k", 150_000, "small", _larger(8000, 4096, 0.2), _MEDIUM),
+        Row("1m", 400_000, "small", _larger(16_000, 4096, 0.1), _LARGE_ON_CPU),
+    ],
+    "gpu": [
+        *_SMALL_CORPORA,
+        Row("150k", 60_000, "medium", _larger(10_000, 4096, 0.3), _MEDIUM),
+        Row("600k", 400_000, "base", _larger(16_000, 12_500, 0.3), _LARGE),
+        Row("1m", 800_000, "base", _larger(32_000, 25_000, 0.2), _LARGE),
+        Row("5m", 2_000_000, "base", _larger(32_000, 25_000, 0.1), _LARGE),
+        Row("20m", 20_000_000, "big", _larger(32_000, 25_000, 0.1), _LARGE),
+    ],
+}
+"""By the number of pairs, ascending."""
+_IN_SHORT_TIME: dict[DeviceKind, tuple[str, int]] = {"cpu": ("tiny", 4096), "gpu": ("small", 25_000)}
+"""Preset and target tokens of an update for much less time than is usual."""
+_PASSES: dict[DeviceKind, dict[int, float]] = {
+    "cpu": {
+        500: 250, 1000: 250, 3000: 150, 7000: 100, 30_000: 60, 60_000: 24, 100_000: 14, 400_000: 5,
+        2_000_000: 2, 20_000_000: 1,
+    },
+    "gpu": {
+        500: 250, 1000: 250, 3000: 150, 7000: 100, 30_000: 60, 400_000: 40, 1_000_000: 30, 5_000_000: 20,
+        20_000_000: 8, 50_000_000: 5,
+    },
+}  # fmt: skip
+"""Usual passes by the number of pairs; between two of these, a straight line of both logarithms."""
+
+
+def recipe(corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
+    """Choose what to train.
+
+    Args:
+        corpus: its statistics. The vocabulary follows from the number of pairs alone.
+        kind: of device.
+        wished: what the user asks for, limits of training among it.
+    """
+    preset = wished.get("preset", "auto")
+    if preset != "auto":
+        return _with_wishes(Row(preset, 0, preset, {}, Reasons()), preset, corpus, kind, wished)
+    row = max((row for row in ROWS[kind] if row.min_pairs <= corpus.n_pairs), key=lambda row: row.min_pairs)
+    found = _with_wishes(row, f"auto-{row.name}", corpus, kind, wished)
+    for shorter in _shorter(row, kind):
+        if _is_long_enough(found, corpus, kind, wished):
+            break
+        found = _with_wishes(shorter, f"auto-{row.name}-short", corpus, kind, wished)
+    return found
+
+
+def _with_wishes(row: Row, name: str, corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
+    below = [PRESETS[row.preset], row.layer]
+    advised = build(merge(below), where="the recipe")
+    config = build(merge([*below, wished]), where="the configuration")
+    return Recipe(name, row.preset, advised, config, usual_passes(config, corpus, kind), row.reasons)
+
+
+def _shorter(row: Row, kind: DeviceKind) -> Iterator[Row]:
+    """What suits a corpus if a run is much shorter than usual, the best first."""
+    if "r_drop" in row.layer["training"]:
+        one_mask: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * row.layer["training"]["batch_tokens"]}}
+        reasons = replace(row.reasons, regularization=f"R-Drop needs {_MIN_PASSES_OF_TWO_MASKS} passes or more")
+        yield replace(row, layer=merge([row.layer, one_mask]), reasons=reasons)
+    preset, batch_tokens = _IN_SHORT_TIME[kind]
+    if PRESETS[preset]["model"]["d_model"] < PRESETS[row.preset]["model"]["d_model"]:
+        reasons = replace(row.reasons, model="in little time a small model reads more of so many pairs")
+        layer = _larger(row.layer["data"]["vocab_size"], batch_tokens, 0.1)
+        yield replace(row, preset=preset, layer=layer, reasons=reasons)
+
+
+def _is_long_enough(found: Recipe, corpus: Statistics, kind: DeviceKind, wished: Layer) -> bool:
+    """Whether a run makes the passes that the recipe needs to be the best."""
+    passes = _planned_passes(found, corpus, kind)
+    if found.advised.n_masks == 1:
+        return passes >= min(_MIN_PASSES, found.usual_passes)
+    if wished.get("training", {}).get("r_drop"):  # the user has decided
+        return True
+    return found.config.n_masks == 2 and passes >= _MIN_PASSES_OF_TWO_MASKS
+
+
+def with_vocabulary(found: Recipe, size: int) -> Recipe:
+    """The recipe for text that has more characters than the vocabulary has pieces."""
+    advised, config = (
+        replace(config, data=replace(config.data, vocab_size=size)) for config in (found.advised, found.config)
+    )
+    why = replace(found.reasons, vocabulary="one for each of its many characters, and what more the text bears")
+    return replace(found, advised=advised, config=config, reasons=why)
+
+
+def _planned_passes(found: Recipe, corpus: Statistics, kind: DeviceKind) -> float:
+    """Passes within the user's limits; the usual ones if there are none."""
+    training = found.config.training
+    limits = [
+        training.max_epochs,
+        training.max_updates and training.max_updates * training.batch_tokens / corpus.n_tgt_tokens,
+        training.time_budget and training.time_budget * assumed_speed(found.config, corpus, kind) / corpus.n_tgt_tokens,
+    ]
+    return min((limit for limit in limits if limit), default=found.usual_passes)
+
+
+def usual_passes(config: RunConfig, corpus: Statistics, kind: DeviceKind) -> float:
+    """Passes after which more would hardly help."""
+    pairs = [math.log(n) for n in _PASSES[kind]]
+    passes = [math.log(n) for n in _PASSES[kind].values()]
+    at = min(max(math.log(max(1, corpus.n_pairs)), pairs[0]), pairs[-1])
+    right = min(max(bisect_right(pairs, at), 1), len(pairs) - 1)
+    share = (at - pairs[right - 1]) / (pairs[right] - pairs[right - 1])
+    usual = math.exp(passes[right - 1] * (1 - share) + passes[right] * share)
+    if config.n_masks == 1 and corpus.n_pairs < ROWS[kind][len(_SMALL_CORPORA)].min_pairs:
+        usual *= _ONE_MASK
+    usual = max(usual, _MIN_UPDATES * config.training.batch_tokens / corpus.n_tgt_tokens)
+    if corpus.n_pairs < _SMALL_CORPUS:
+        usual = min(usual, _MAX_SECONDS * assumed_speed(config, corpus, "cpu") / corpus.n_tgt_tokens)
+    return max(1.0, float(f"{usual:.2g}"))
+
+
+def assumed_hours(found: Recipe, corpus: Statistics, kind: DeviceKind) -> float:
+    """What the usual passes take on the machine that recipes assume."""
+    return found.usual_passes * corpus.n_tgt_tokens / assumed_speed(found.config, corpus, kind) / 3600
+
+
+def assumed_speed(config: RunConfig, corpus: Statistics, kind: DeviceKind) -> float:
+    """Target tokens a second on the machine that recipes assume."""
+    return speed(config, corpus, config.data.vocab_size, kind, _RATE[kind])
+
+
+def speed(config: RunConfig, corpus: Statistics, vocab_size: int, kind: DeviceKind, rate: float) -> float:
+    """Target tokens a second, from the arithmetic of a token.
+
+    Args:
+        config: of model and training.
+        corpus: for the source tokens that a target token comes with.
+        vocab_size: rows of the output layer.
+        kind: of device.
+        rate: floating-point operations a second.
+    """
+    m = config.model
+    feed_forward = (3 if m.activation == "swiglu" else 2) * m.d_model * m.d_ff
+    encoder = m.encoder_layers * (4 * m.d_model**2 + feed_forward)
+    decoder = m.decoder_layers * (8 * m.d_model**2 + feed_forward)
+    weights = encoder * corpus.n_src_tokens / corpus.n_tgt_tokens + decoder + m.d_model * vocab_size
+    tokens = rate / (6 * config.n_masks * weights)  # forward 2 operations a weight, backward 4
+    if kind == "cpu":
+        return tokens
+    return min(tokens, config.training.batch_tokens / (SECONDS_A_LAYER * (m.encoder_layers + m.decoder_layers)))
+
+
+# What two runs of one recipe may differ in: where text lies, the random seed, how it is reported and computed.
+_NOT_OF_THE_RECIPE = {
+    "data": {"langs", "train", "valid", "tokenizer", "encoding_errors", "alarms"},
+    "training": {
+        "micro_batch_tokens", "report_every", "valid_every", "save_every", "keep_checkpoints", "samples", "seed",
+        "precision", "compile", "best_metric", "max_updates", "max_epochs", "time_budget",
+    },
+}  # fmt: skip
+
+
+def record_of(found: Recipe, config: RunConfig, limits: Limits, tokenizer: str = "") -> RecipeRecord:
+    """What the manifest keeps of a recipe. The hash is the same for two runs of one recipe, on any text and machine.
+
+    Args:
+        found: by ``recipe``.
+        config: of the run.
+        limits: that the user asked for; without any, the usual passes are the length.
+        tokenizer: hash of the user's own; empty: there is none.
+    """
+    advised, trained = _flat(found.advised), _flat(config)
+    changed = [key for key in trained if trained[key] != advised[key]] + ["data.tokenizer"] * bool(tokenizer)
+    record = RecipeRecord(name=found.name, hash="", usual_passes=found.usual_passes, changed=changed)
+    return with_limits(record, config, limits, tokenizer)
+
+
+def with_limits(record: RecipeRecord, config: RunConfig, limits: Limits, tokenizer: str = "") -> RecipeRecord:
+    """The record of a run that these limits end. Arguments as ``record_of``'s."""
+    asked = {f"training.{key}": value for key, value in asdict(limits).items() if value is not None}
+    text = json.dumps([_flat(config), asked or record.usual_passes, tokenizer], sort_keys=True)
+    own = [key for key in record.changed if key.rpartition(".")[2] not in asdict(limits)]
+    return replace(record, hash=hashlib.sha256(text.encode()).hexdigest()[:7], changed=[*own, *asked])
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    """What makes a recipe, by key."""
+    return {
+        f"{table}.{key}": value
+        for table in ("data", "model", "training")
+        for key, value in asdict(getattr(config, table)).items()
+        if key not in _NOT_OF_THE_RECIPE.get(table, ())
+    }

@@ -1,0 +1,109 @@
+"""How long training is, and which of several limits counts."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seq2seq.config import Layer, RunConfig, build, merge
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.training.length import complete, duration, kind_of, measured_speed, one_limit
+from seq2seq.training.recipe import Statistics
+
+CPU = torch.device("cpu")
+CORPUS = Statistics(100, 1000, 2000)
+
+
+def configured(**training: object) -> RunConfig:
+    return build({"training": training}, where="here")
+
+
+@pytest.mark.parametrize(
+    ("asked", "updates"),
+    [
+        ({}, 21),  # 7 usual passes of 3 updates
+        ({"max_epochs": 2}, 6),
+        ({"max_updates": 5}, 5),
+        ({"max_updates": 100}, 100),
+        ({"max_updates": 100, "max_epochs": 2}, 6),
+    ],
+)
+def test_the_usual_passes_count_if_there_is_no_limit(asked, updates):
+    training = complete(configured(**asked), 7.0, 3).training
+    assert (training.max_updates, training.valid_every, training.save_every) == (updates, updates, updates)
+
+
+@pytest.mark.parametrize(
+    ("an_epoch", "passes", "every"),
+    [
+        (16, 30, 100),  # not more often than each 100 updates
+        (16, 500, 200),  # nor than 40 times
+        (700, 40, 700),  # once an epoch
+        (5000, 10, 2000),
+    ],
+)
+def test_validations_come_about_once_an_epoch(an_epoch, passes, every):
+    assert complete(RunConfig(), passes, an_epoch).training.valid_every == every
+    assert complete(configured(valid_every=7), passes, an_epoch).training.valid_every == 7
+
+
+def test_the_measured_speed_follows_the_arithmetic(monkeypatch):
+    """Model R costs 44.5 MFLOP a target token if a source is as long as its target."""
+    config = RunConfig()
+    assert 100 < measured_speed(config, CORPUS, 500, CPU) < 1e7
+    monkeypatch.setattr("seq2seq.training.length._matmul_rate", lambda *_: 200e9)
+    even = Statistics(50, 1000, 1000)
+    of_r = measured_speed(config, even, 8000, CPU)
+    assert of_r == pytest.approx(0.4 * 200e9 / 44.5e6, rel=0.05)
+    assert measured_speed(configured(r_drop=1.0), even, 8000, CPU) == pytest.approx(of_r / 2)
+    wide = replace(config, model=replace(config.model, d_model=512, d_ff=2048))
+    assert 2 < of_r / measured_speed(wide, even, 8000, CPU) < 4
+
+
+def test_the_kind_of_device_is_cuda_or_not():
+    assert [kind_of(torch.device(name)) for name in ("cpu", "cuda", "cuda:1", "mps")] == ["cpu", "gpu", "gpu", "cpu"]
+
+
+def test_with_a_time_budget_the_length_stays_open():
+    timed = replace(RunConfig(), training=replace(RunConfig().training, time_budget=60.0))
+    assert complete(timed, 7.0, 3) == timed
+    settled = replace(timed, training=replace(timed.training, max_updates=9))
+    assert complete(settled, 7.0, 3).training.valid_every == 9
+
+
+TIME: Layer = {"training": {"time_budget": 60.0}}
+UPDATES: Layer = {"training": {"max_updates": 5}}
+EPOCHS: Layer = {"training": {"max_epochs": 2}}
+SEED: Layer = {"training": {"seed": 3}, "model": {"d_model": 64}}
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([TIME], (None, None, 60.0)),
+        ([UPDATES, EPOCHS], (5, 2, None)),
+        ([UPDATES, TIME], (None, None, 60.0)),
+        ([EPOCHS, SEED, TIME], (None, None, 60.0)),
+        ([TIME, UPDATES], (5, None, None)),
+        ([TIME, SEED, EPOCHS], (None, 2, None)),
+        ([UPDATES, TIME, EPOCHS], (5, 2, None)),
+        ([], (None, None, None)),
+    ],
+)
+def test_of_time_and_updates_the_higher_layer_counts(layers, expected):
+    config = build(merge(one_limit(layers)), where="here")
+    assert (config.training.max_updates, config.training.max_epochs, config.training.time_budget) == expected
+    if SEED in layers:
+        assert (config.training.seed, config.model.d_model) == (3, 64)
+
+
+def test_time_and_updates_in_one_breath_are_refused():
+    with pytest.raises(UserError, match="a time budget sets the number of updates") as caught:
+        one_limit([SEED, {"training": {"time_budget": 60.0, "max_epochs": 2}}])
+    assert caught.value.code == ExitCode.USAGE
+
+
+def test_durations_are_said_as_people_say_them():
+    assert [duration(s) for s in (45, 91, 2700, 5399, 5400, 12_600)] == [
+        "45 s", "2 min", "45 min", "90 min", "1.5 h", "3.5 h",
+    ]  # fmt: skip

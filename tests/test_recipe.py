@@ -1,0 +1,224 @@
+"""What ``auto`` picks: a pure function of corpus, kind of device and wishes."""
+
+import importlib.util
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from seq2seq.checkpoint import Limits
+from seq2seq.config import PRESETS, Layer, build, merge
+from seq2seq.training.recipe import (
+    ROWS,
+    Recipe,
+    Statistics,
+    assumed_hours,
+    assumed_speed,
+    recipe,
+    record_of,
+    with_limits,
+    with_vocabulary,
+)
+
+KINDS = ["cpu", "gpu"]
+SIZES = [2, 100, 500, 749, 750, 1000, 3000, 6853, 12_000, 29_000, 59_999, 60_000, 100_000, 399_999, 400_000, 799_999,
+         800_000, 2_000_000, 4_500_000, 19_999_999, 20_000_000, 100_000_000]  # fmt: skip
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def of(n_pairs: int, kind: str = "cpu", **training: object) -> Recipe:
+    return recipe(Statistics.guess(n_pairs), kind, {"training": training})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_larger_the_corpus_the_larger_the_model(kind):
+    configs = [of(n, kind).config for n in SIZES]
+    for values in (
+        [c.model.d_model * (c.model.encoder_layers + c.model.decoder_layers) for c in configs if c.model.d_model > 128],
+        [c.data.vocab_size for c in configs],
+        [c.training.batch_tokens for c in configs if c.model.d_model > 128],
+        [-c.model.dropout for c in configs if c.model.d_model > 128],
+    ):
+        assert values == sorted(values)
+    assert configs[-1].model.d_model == {"cpu": 256, "gpu": 1024}[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hours_have_no_cliff(kind):
+    """A corpus a third larger takes up to four times as long where the model grows, and a third at least."""
+    sizes = [round(500 * (4 / 3) ** i) for i in range(41)]
+    hours = [assumed_hours(of(n, kind), Statistics.guess(n), kind) for n in sizes]
+    assert all(1 / 3 < after / before < 4 for before, after in pairwise(hours))
+    assert all(h > 0.1 for n, h in zip(sizes, hours, strict=True) if n >= 60_000)
+
+
+def test_small_corpora_get_thousands_of_updates_in_less_than_45_minutes():
+    for n_pairs in range(500, 8000, 250):
+        for tokens in (8, 14, 40, 200):  # words and captions, verses, paragraphs
+            corpus = Statistics(n_pairs, tokens * n_pairs, tokens * n_pairs)
+            found = recipe(corpus, "cpu", {})
+            assert assumed_hours(found, corpus, "cpu") < 0.75
+            updates = found.usual_passes * corpus.n_tgt_tokens / found.config.training.batch_tokens
+            assert updates * found.config.training.batch_tokens > 1e6 or updates > 2000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_vocabulary_follows_from_the_pairs_alone(kind):
+    """So that it can be chosen before the corpus is tokenized."""
+    for n_pairs in SIZES:
+        guess = Statistics.guess(n_pairs)
+        expected = of(n_pairs, kind).config.data
+        for corpus in (guess, replace(guess, n_tgt_tokens=200 * n_pairs), replace(guess, n_src_tokens=n_pairs)):
+            for budget in (1.0, 600.0, 1e6):
+                assert recipe(corpus, kind, {"training": {"time_budget": budget}}).config.data == expected
+
+
+def test_usual_passes_are_between_those_of_the_sizes_beside():
+    passes = [of(n, "gpu").usual_passes for n in (400_000, 600_000, 1_000_000)]
+    assert passes[0] > passes[1] > passes[2]
+    assert of(50_000_000, "gpu").usual_passes == of(900_000_000, "gpu").usual_passes
+    assert of(1).usual_passes >= 1
+
+
+@pytest.mark.parametrize(
+    ("length", "two_masks"),
+    [
+        ({"max_epochs": 19}, False),
+        ({"max_epochs": 20}, True),
+        ({"max_updates": 100}, False),
+        ({"max_updates": 100_000}, True),
+        ({"max_updates": 100_000, "max_epochs": 7}, False),
+        ({"time_budget": 60.0}, False),
+        ({"time_budget": 1e6}, True),
+        ({}, True),
+    ],
+)
+@pytest.mark.parametrize("n_pairs", [1000, 29_000, 40_000])
+def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
+    usual, found = of(n_pairs), of(n_pairs, **length)
+    assert found.config.n_masks == (2 if two_masks else 1)
+    factor = 1 if two_masks else 2
+    assert found.config.training.batch_tokens == factor * usual.config.training.batch_tokens
+    assert (found.config.model, found.config.data) == (usual.config.model, usual.config.data)
+    assert found.name == usual.name + ("" if two_masks else "-short")
+    assert ("R-Drop needs 20 passes" in found.reasons.regularization) == (not two_masks)
+
+
+@pytest.mark.parametrize(
+    ("own", "n_masks", "factor"),
+    [
+        ({"training": {"r_drop": 3.0}}, 2, 1),
+        ({"training": {"r_drop": 0.0}}, 1, 2),
+        ({"model": {"dropout": 0.0}}, 1, 2),
+    ],
+)
+@pytest.mark.parametrize("epochs", [2, 30])
+def test_what_the_user_says_of_masks_counts(own, n_masks, factor, epochs):
+    usual = of(29_000)
+    found = recipe(Statistics.guess(29_000), "cpu", merge([own, {"training": {"max_epochs": epochs}}]))
+    assert found.config.n_masks == n_masks
+    assert found.config.training.batch_tokens == factor * usual.config.training.batch_tokens
+    assert found.config.training.r_drop == own.get("training", {}).get("r_drop", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "kind", "usual", "short"), [(2_000_000, "cpu", "small", "tiny"), (20_000_000, "gpu", "big", "small")]
+)
+def test_little_time_for_many_pairs_gets_a_smaller_model(n_pairs, kind, usual, short):
+    assert of(n_pairs, kind).preset == of(n_pairs, kind, time_budget=1e9).preset == usual
+    found = of(n_pairs, kind, time_budget=600.0)
+    assert (found.preset, found.config.model.dropout) == (short, 0.1)
+    assert found.name.endswith("-short")
+    assert of(29_000, time_budget=1.0).preset == "tiny", "there is none smaller"
+
+
+def test_a_preset_of_the_user_is_what_it_says():
+    for name, preset in PRESETS.items():
+        found = recipe(Statistics.guess(29_000), "cpu", {"preset": name})
+        assert (found.name, found.preset) == (name, name)
+        assert found.config.model == build(preset, where="here").model
+        assert not any(vars(found.reasons).values())
+
+
+def test_wishes_stand_above_the_recipe():
+    own: Layer = {"model": {"d_model": 64}, "data": {"vocab_size": 777}, "training": {"learning_rate": 3e-4}}
+    found = recipe(Statistics.guess(29_000), "cpu", own)
+    assert found.config == replace(
+        found.advised,
+        model=replace(found.advised.model, d_model=64),
+        data=replace(found.advised.data, vocab_size=777),
+        training=replace(found.advised.training, learning_rate=3e-4),
+    )
+
+
+def test_a_vocabulary_for_many_characters():
+    found = with_vocabulary(of(3000), 5000)
+    assert found.config.data.vocab_size == found.advised.data.vocab_size == 5000
+    assert "characters" in found.reasons.vocabulary
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_speeds_are_positive_and_larger_on_a_gpu(kind):
+    for row in ROWS[kind]:
+        found = of(max(500, row.min_pairs), kind)
+        corpus = Statistics.guess(max(500, row.min_pairs))
+        assert 0 < assumed_speed(found.config, corpus, "cpu") < assumed_speed(found.config, corpus, "gpu")
+
+
+# Name and hash --------------------------------------------------------------------------------------
+
+
+def label(wished: Layer | None = None, limits: Limits | None = None, tokenizer: str = "") -> str:
+    found = recipe(Statistics.guess(29_000), "cpu", wished or {})
+    return str(record_of(found, found.config, limits or Limits(), tokenizer))
+
+
+def test_one_recipe_has_one_hash_whatever_the_text_and_the_seed():
+    plain = label()
+    assert plain.startswith("auto-30k (")
+    for same in (
+        {"data": {"langs": "fr-en", "train": ("elsewhere",), "valid": ()}},
+        {"training": {"seed": 9, "report_every": 7, "valid_every": 3, "micro_batch_tokens": 500}},
+        {"decoding": {"beam_size": 9}},
+    ):
+        assert label(same) == plain
+
+
+def test_a_change_is_another_hash_and_is_counted():
+    seen = {label()}
+    for wished, limits, tokenizer, n_changed in (
+        ({"model": {"dropout": 0.15}}, None, "", 1),
+        ({"model": {"dropout": 0.15, "norm": "rms"}}, None, "", 2),
+        ({}, Limits(max_epochs=30), "", 1),
+        ({}, Limits(max_epochs=31), "", 1),
+        ({}, Limits(time_budget=5400.0), "", 1),
+        ({}, None, "0123", 1),
+        ({"preset": "small"}, None, "", 0),
+    ):
+        text = label(wished, limits, tokenizer)
+        assert (f"{n_changed} setting" in text) == bool(n_changed)
+        seen.add(text)
+    assert len(seen) == 8
+
+
+def test_other_limits_are_another_hash_and_the_first_ones_again_are_the_first():
+    found = of(29_000)
+    first = record_of(found, found.config, Limits(max_epochs=30))
+    more = with_limits(first, found.config, Limits(max_epochs=40))
+    assert (more.hash != first.hash, more.changed) == (True, ["training.max_epochs"])
+    assert with_limits(more, found.config, Limits(max_epochs=30)) == first
+    assert with_limits(more, found.config, Limits()).changed == []
+
+
+def test_a_value_that_the_recipe_has_anyway_is_no_change():
+    assert label({"model": {"dropout": of(29_000).config.model.dropout}}) == label()
+
+
+def test_the_documented_table_is_that_of_the_code():
+    spec = importlib.util.spec_from_file_location("make", DOCS / "make.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    page = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    assert make.with_recipes(page) == page, "run python docs/make.py"
+    assert page.count("\n| ") > 2 * len(make.PAIRS)
