@@ -7,11 +7,10 @@ import torch
 
 from seq2seq.config import Layer, RunConfig, build, merge
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.training.length import complete, duration, kind_of, measured_speed, one_limit
-from seq2seq.training.recipe import Statistics
+from seq2seq.training.length import complete, duration, kind_of, measured_rate, one_limit
+from seq2seq.training.recipe import Statistics, speed
 
 CPU = torch.device("cpu")
-CORPUS = Statistics(100, 1000, 2000)
 
 
 def configured(**training: object) -> RunConfig:
@@ -47,17 +46,19 @@ def test_validations_come_about_once_an_epoch(an_epoch, passes, every):
     assert complete(configured(valid_every=7), passes, an_epoch).training.valid_every == 7
 
 
-def test_the_measured_speed_follows_the_arithmetic(monkeypatch):
+def test_the_rate_is_a_share_of_a_matrix_product():
+    assert 1e8 < measured_rate(RunConfig(), CPU) < 1e13
+
+
+def test_the_speed_follows_the_arithmetic():
     """Model R costs 44.5 MFLOP a target token if a source is as long as its target."""
-    config = RunConfig()
-    assert 100 < measured_speed(config, CORPUS, 500, CPU) < 1e7
-    monkeypatch.setattr("seq2seq.training.length._matmul_rate", lambda *_: 200e9)
-    even = Statistics(50, 1000, 1000)
-    of_r = measured_speed(config, even, 8000, CPU)
-    assert of_r == pytest.approx(0.4 * 200e9 / 44.5e6, rel=0.05)
-    assert measured_speed(configured(r_drop=1.0), even, 8000, CPU) == pytest.approx(of_r / 2)
+    config, even = RunConfig(), Statistics(50, 1000, 1000)
+    of_r = speed(config, even, 8000, "cpu", 80e9)
+    assert of_r == pytest.approx(80e9 / 44.5e6, rel=0.05)
+    assert speed(configured(r_drop=1.0), even, 8000, "cpu", 80e9) == pytest.approx(of_r / 2)
     wide = replace(config, model=replace(config.model, d_model=512, d_ff=2048))
-    assert 2 < of_r / measured_speed(wide, even, 8000, CPU) < 4
+    assert 2 < of_r / speed(wide, even, 8000, "cpu", 80e9) < 4
+    assert speed(config, even, 8000, "gpu", 1e18) == pytest.approx(4096 / 0.024)
 
 
 def test_the_kind_of_device_is_cuda_or_not():

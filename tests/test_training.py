@@ -25,7 +25,6 @@ from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.evaluation import Score
 from seq2seq.training import Request, learner, replicas, session, train
 from seq2seq.training import run as training_run
-from seq2seq.training.advice import Advice
 from seq2seq.training.learner import Learner
 from seq2seq.training.prepare import usual_sentences
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
@@ -151,6 +150,7 @@ def test_a_run_leaves_all_that_is_needed(whole):
     assert "prepared" not in names
     assert manifest.finished
     assert [c["pairs"] for c in manifest.corpora if "pairs" in c] == [300, 20]
+    assert str(manifest.recipe) in (run / "README.md").read_text(encoding="utf-8")
     assert [p.name for p in (run / "checkpoints").iterdir()] == ["update-00000024"]
     translator = Translator.load(run, device="cpu")
     assert len(translator.translate(["rot blau", "", "gelb"])) == 3
@@ -158,9 +158,7 @@ def test_a_run_leaves_all_that_is_needed(whole):
 
 @pytest.mark.parametrize(("epochs", "kept"), [(3, False), (20, True)])
 def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora, monkeypatch, epochs, kept):
-    """What was told is what is trained, and a pass has as many updates as its batches are large."""
-    advised: Layer = {"training": {"r_drop": 5.0, "batch_tokens": 500}}
-    monkeypatch.setattr("seq2seq.training.session.advise", lambda *_: Advice("tiny", advised, dropout="of old"))
+    """What was reported is what is trained, and a pass has as many updates as its batches are large."""
     training = {"max_updates": None, "max_epochs": epochs, "valid_every": 99, "save_every": 99}
     layers = [{name: TINY[name] for name in ("data", "model")}, corpora, {"training": training}]
     events = train(Request(tmp_path / "run", [{**layer, "preset": "auto"} for layer in layers], device="cpu"))
@@ -171,11 +169,22 @@ def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora,
         if isinstance(event, Started):
             break
     config = event.config
-    assert (config.n_masks, config.training.batch_tokens) == ((2, 500) if kept else (1, 1000))
-    line = next(line for line in told if line.startswith("dropout"))
-    assert ("R-Drop 5, " in line, "R-Drop would need" in line) == (kept, not kept)
+    assert (config.n_masks, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
+    line = next(line for line in told if "dropout" in line)
+    assert ("R-Drop 5, " in line, "R-Drop needs" in line) == (kept, not kept)
+    assert any(line.startswith("300 pairs") and f"auto-500{'' if kept else '-short'} (" in line for line in told)
     an_epoch = config.training.max_updates / epochs
     assert an_epoch * config.training.batch_tokens == pytest.approx(1800, rel=0.4)
+
+
+@pytest.mark.parametrize("rate", [1e8, 1e11, 1e14])
+def test_the_recipe_does_not_follow_from_the_measured_speed(tmp_path, corpora, monkeypatch, rate):
+    """Two machines of one kind with one time budget train the same."""
+    monkeypatch.setattr("seq2seq.training.session.measured_rate", lambda *_: rate)
+    layers = [{"data": TINY["data"]}, corpora, {"training": {"time_budget": 600.0}}]
+    events = train(Request(tmp_path / "run", layers, device="cpu"))
+    started = next(event for event in events if isinstance(event, Started))
+    assert (started.config.n_masks, started.config.model.d_model, started.config.training.batch_tokens) == (2, 128, 512)
 
 
 def test_metrics_hold_the_promised_names(whole):

@@ -30,7 +30,7 @@ def train_command(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", help="auto, tiny, small, base, big or deep; auto picks by corpus and machine."),
+        typer.Option("--preset", help="auto, tiny, small, medium, base, big or deep; auto picks by corpus and device."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int | None, typer.Option("--seed", help="Random seed; 1 by default.")] = None,

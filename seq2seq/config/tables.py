@@ -233,7 +233,7 @@ class RunConfig:
     """The whole configuration of a run: the tables of ``config.toml``."""
 
     preset: str = "auto"
-    """Row of ``PRESETS``, or ``auto``: chosen by corpus size and machine."""
+    """Row of ``PRESETS``, or ``auto``: a recipe is chosen by corpus size, kind of device and time budget."""
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)

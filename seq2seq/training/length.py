@@ -9,7 +9,7 @@ import torch
 
 from seq2seq.config import Layer, RunConfig
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.training.recipe import DeviceKind, Statistics, speed
+from seq2seq.training.recipe import DeviceKind
 from seq2seq.translation import pick_precision
 
 LIMITS = ("max_updates", "max_epochs", "time_budget")
@@ -17,6 +17,8 @@ LIMITS = ("max_updates", "max_epochs", "time_budget")
 
 _SHARE = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}
 """Of the rate of a large matrix product that training reaches."""
+_PRODUCTS = 10
+"""Measured; the quickest counts, as others may be working on the machine."""
 _MIN_UPDATES, _MAX_UPDATES, _MAX_VALIDATIONS = 100, 2000, 40
 """Updates between validations; about once an epoch within these bounds."""
 
@@ -77,22 +79,17 @@ def kind_of(device: torch.device) -> DeviceKind:
     return "gpu" if device.type == "cuda" else "cpu"
 
 
-def measured_speed(config: RunConfig, corpus: Statistics, vocab_size: int, device: torch.device) -> float:
-    """A guess at target tokens a second, from the arithmetic of a token and this machine's rate of the moment."""
-    rate = _matmul_rate(device, pick_precision(config.training.precision, device)) * _SHARE[device.type]
-    return speed(config, corpus, vocab_size, kind_of(device), rate)
-
-
-def _matmul_rate(device: torch.device, precision: str) -> float:
-    """Floating-point operations a second of a large product, in the arithmetic that training takes."""
+def measured_rate(config: RunConfig, device: torch.device) -> float:
+    """A guess at the floating-point operations a second that training reaches on this machine at this moment."""
+    bf16 = pick_precision(config.training.precision, device) == "bf16"
     size = 1024 if device.type == "cpu" else 4096
-    a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
     seconds = []
-    for _ in range(5):
+    for _ in range(_PRODUCTS):
         began = time.perf_counter()
         float((a @ a)[0, 0])  # which waits for a GPU
         seconds.append(time.perf_counter() - began)
-    return 2 * size**3 / min(seconds)
+    return _SHARE[device.type] * 2 * size**3 / min(seconds)
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """What a person reads before training: what was chosen, why, and how long it will take."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from seq2seq.config import SIZES, RunConfig
@@ -66,40 +66,48 @@ def _line(what: str, why: str) -> str:
 
 
 def length_lines(
-    recipe: Recipe, config: RunConfig, corpus: Statistics, updates_an_epoch: int, speed: float, device: str
+    found: Recipe,
+    usual: Recipe,
+    config: RunConfig,
+    updates_an_epoch: int,
+    seconds_a_pass: Callable[[RunConfig], float],
+    device: str,
 ) -> Iterator[Notice]:
     """The fifth line, how long training will be; and what to do if that is much too long or too short.
 
     Args:
-        recipe: of the run.
+        found: recipe of the run.
+        usual: what it would be without the user's limits.
         config: of the run; complete, unless there is a time budget.
-        corpus: its statistics.
-        updates_an_epoch: updates of one pass over it.
-        speed: guess at target tokens a second.
+        updates_an_epoch: updates of one pass over the corpus.
+        seconds_a_pass: a guess, for any configuration.
         device: type of device.
     """
     training = config.training
-    seconds_a_pass = corpus.n_tgt_tokens / speed
-    usual = recipe.usual_passes
     rate = f"learning rate {training.learning_rate:g}, " + _SCHEDULES[training.schedule].format(
         cooldown=training.cooldown
     )
     if training.max_updates is None:
         assert training.time_budget is not None
-        passes = min(usual, training.time_budget / seconds_a_pass)
-        updates = "as many updates as there is time for"
-        seconds = min(training.time_budget, usual * seconds_a_pass)
+        passes = min(found.usual_passes, training.time_budget / seconds_a_pass(config))
+        updates = "as many updates as there is time for, each"
     else:
         passes = training.max_updates / updates_an_epoch
-        updates, seconds = counted(training.max_updates, "update"), passes * seconds_a_pass
+        updates = f"{counted(training.max_updates, 'update')}"
+    seconds = passes * seconds_a_pass(config)
     yield Notice(
         f"training: {_passes(passes)}, {updates} of {training.batch_tokens:,} target tokens, about "
         f"{duration(seconds)} here; {rate}"
     )
-    usually = f"a corpus of this size usually gets {_passes(usual)}, about {duration(usual * seconds_a_pass)} here"
-    if passes < _ROUGH * usual:
-        of = f"{duration(training.time_budget)}: " if training.time_budget is not None else ""
-        yield Notice(f"{of}about {_passes(passes)}; {usually}. Expect rough translations.", warning=True)
+    if passes < _ROUGH * usual.usual_passes:
+        budget = f"{duration(training.time_budget)}: " if training.time_budget is not None else ""
+        its_time = duration(usual.usual_passes * seconds_a_pass(usual.config))
+        usually = f"{usual.usual_passes:,.0f}, about {its_time} here"
+        yield Notice(
+            f"{budget}about {_passes(passes)}; a corpus of this size usually gets {usually}. "
+            "Expect rough translations.",
+            warning=True,
+        )
     elif device == "cpu" and seconds > _LONG:
         yield Notice(
             f"about {duration(seconds)} on this CPU; a GPU takes minutes to hours. Or give --time-budget 8h, or "

@@ -88,11 +88,18 @@ class Recipe:
     reasons: Reasons
 
 
-def _tiny(vocab_size: int, batch_tokens: int, dropout: float, **training: float) -> Layer:
+def _tiny(
+    vocab_size: int, batch_tokens: int, dropout: float, *, learning_rate: float = 1e-3, warmup_updates: int = 1000
+) -> Layer:
     return {
         "data": {"vocab_size": vocab_size},
         "model": {"d_ff": 512, "dropout": dropout},
-        "training": {"batch_tokens": batch_tokens, "r_drop": 5.0, **training},
+        "training": {
+            "batch_tokens": batch_tokens,
+            "learning_rate": learning_rate,
+            "warmup_updates": warmup_updates,
+            "r_drop": 5.0,
+        },
     }
 
 

@@ -28,12 +28,12 @@ from seq2seq.evaluation import build_metric
 from seq2seq.lines import cannot_read, refuse_overwriting
 from seq2seq.training.best import choose_best_metric
 from seq2seq.training.corpora import discard, read_corpora
-from seq2seq.training.length import LIMITS, complete, kind_of, measured_speed, one_limit
+from seq2seq.training.length import LIMITS, complete, kind_of, measured_rate, one_limit
 from seq2seq.training.loop import StopSignal
 from seq2seq.training.opening import length_lines, opening_lines
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Notice, Progress
-from seq2seq.training.recipe import Statistics, recipe, record_of, with_limits, with_vocabulary
+from seq2seq.training.recipe import Statistics, recipe, record_of, speed, with_limits, with_vocabulary
 from seq2seq.training.resuming import (
     finished_already,
     is_finished,
@@ -229,8 +229,13 @@ def _prepared_run(
     yield from map(Notice, opening_lines(found, str(record), config, corpus, n_pieces, device.type))
     an_epoch = _updates_an_epoch(config, prepared)
     config = complete(config, found.usual_passes, an_epoch)
-    speed = measured_speed(config, corpus, len(prepared.tokenizer), device)
-    yield from length_lines(found, config, corpus, an_epoch, speed, device.type)
+    rate = measured_rate(config, device)
+
+    def seconds_a_pass(config: RunConfig) -> float:
+        return corpus.n_tgt_tokens / speed(config, corpus, len(prepared.tokenizer), kind, rate)
+
+    usual = recipe(corpus, kind, merge([wished, {"training": dict.fromkeys(LIMITS)}]))
+    yield from length_lines(found, usual, config, an_epoch, seconds_a_pass, device.type)
     config, validation, notices = choose_best_metric(config, prepared)
     yield from notices
     state = TrainingState(

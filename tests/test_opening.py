@@ -1,0 +1,89 @@
+"""What a person reads before training."""
+
+import pytest
+
+from seq2seq.config import Layer, RunConfig
+from seq2seq.training.length import complete
+from seq2seq.training.opening import length_lines, opening_lines
+from seq2seq.training.recipe import Recipe, Statistics, assumed_speed, recipe
+
+
+def lines_of(n_pairs: int, wished: Layer | None = None, kind: str = "cpu", device: str | None = None) -> list[str]:
+    corpus = Statistics.guess(n_pairs)
+    found = recipe(corpus, kind, wished or {})
+    device = device or {"cpu": "cpu", "gpu": "cuda"}[kind]
+    return opening_lines(found, "NAME (HASH)", found.config, corpus, found.config.data.vocab_size, device)
+
+
+def length_of(n_pairs: int, kind: str = "cpu", **training: object) -> list[str]:
+    corpus = Statistics.guess(n_pairs)
+    found: Recipe = recipe(corpus, kind, {"training": training})
+    an_epoch = corpus.n_tgt_tokens // found.config.training.batch_tokens
+    config: RunConfig = complete(found.config, found.usual_passes, an_epoch)
+    usual = recipe(corpus, kind, {})
+    device = {"cpu": "cpu", "gpu": "cuda"}[kind]
+
+    def seconds_a_pass(config: RunConfig) -> float:
+        return corpus.n_tgt_tokens / assumed_speed(config, corpus, kind)
+
+    notices = list(length_lines(found, usual, config, an_epoch, seconds_a_pass, device))
+    assert [notice.warning for notice in notices] == [False, True][: len(notices)]
+    return [notice.text for notice in notices]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("n_pairs", [100, 29_000, 150_000, 2_000_000, 50_000_000])
+def test_four_lines_say_what_and_why(n_pairs, kind):
+    found = recipe(Statistics.guess(n_pairs), kind, {})
+    first, model, vocabulary, regularization = lines_of(n_pairs, kind=kind)
+    assert first.startswith(f"{n_pairs:,} pairs on ")
+    assert first.endswith(": recipe NAME (HASH)")
+    assert model.startswith(f"model: preset {found.preset}, {found.config.model.encoder_layers} encoder and ")
+    assert f"{found.config.data.vocab_size:,} pieces" in vocabulary
+    r_drop = f", R-Drop {found.config.training.r_drop:g}" if found.config.training.r_drop else ""
+    assert f"dropout {found.config.model.dropout:g}{r_drop}, label smoothing 0.1" in regularization
+    assert all(line.endswith(")") for line in (model, vocabulary, regularization)), "a reason for each"
+
+
+def test_what_the_user_chose_has_no_reason_of_ours():
+    own: Layer = {"data": {"vocab_size": 999, "subword_sampling": 0.3}, "model": {"dropout": 0.25}}
+    _, model, vocabulary, regularization = lines_of(29_000, own)
+    assert model.endswith(")")
+    assert vocabulary == "vocabulary: 999 pieces"
+    assert regularization.endswith("dropout 0.25, R-Drop 5, label smoothing 0.1, subword sampling 0.3")
+    shape: Layer = {"model": {"d_model": 512}, "data": {"tokenizer": "my.model"}}
+    _, model, vocabulary, _ = lines_of(29_000, shape)
+    assert model == "model: 4 encoder and 4 decoder layers of width 512", "which preset tiny does not have"
+    assert vocabulary == "tokenizer my.model"
+    assert not any("(" in line for line in lines_of(29_000, {"preset": "base"})[1:])
+
+
+def test_one_core_and_one_pair(monkeypatch):
+    monkeypatch.setattr("seq2seq.training.opening.cores", lambda: 1)
+    assert lines_of(1)[0].startswith("1 pair on 1 CPU core: ")
+
+
+def test_the_fifth_line_is_the_length():
+    (line,) = length_of(29_000, max_epochs=30)
+    assert line.startswith("training: 30 passes, 16,980 updates of 1,024 target tokens, about ")
+    assert line.endswith("; learning rate 0.002, falling to zero over the last 50% of updates")
+    (line,) = length_of(29_000, time_budget=1e6)
+    assert line.startswith("training: 61 passes, as many updates as there is time for")
+    assert "about 2." in line, "and not the whole of the budget"
+
+
+def test_a_budget_far_below_the_usual_says_so():
+    _, warning = length_of(29_000, time_budget=360.0)
+    assert warning.startswith("6 min: about ")
+    assert "a corpus of this size usually gets 61, about 2.3 h here." in warning
+    assert warning.endswith("Expect rough translations.")
+    _, warning = length_of(29_000, max_updates=10)
+    assert warning.startswith("about 0.04 of a pass; ")
+    assert len(length_of(29_000, time_budget=3600.0)) == 1
+
+
+def test_a_cpu_asked_for_millions_of_pairs_says_what_to_do_instead():
+    _, warning = length_of(2_000_000)
+    assert warning.startswith("about 10.7 h on this CPU; a GPU takes ")
+    assert "--time-budget 8h" in warning
+    assert len(length_of(2_000_000, kind="gpu")) == 1
