@@ -1012,6 +1012,25 @@ class TestEverywhere:
         assert console.is_terminal
         assert not on_terminal()
 
+    @pytest.mark.parametrize("command", ["train", "translate", "eval"])
+    @pytest.mark.parametrize(
+        ("n", "device", "code", "says"),
+        [
+            (1, "cuda:3", ExitCode.REFUSED, "--device cuda:3 is not there: this machine has 1 GPU (cuda:0); "),
+            (0, "cuda:0", ExitCode.REFUSED, "--device cuda:0 is not available here; choose among auto, cpu"),
+            (1, "cuda:x", ExitCode.USAGE, "--device cuda:x is unknown; "),
+        ],
+    )
+    def test_a_gpu_that_is_not_there(
+        self, cli, reverser, corpus, tmp_path, monkeypatch, command, n, device, code, says
+    ):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: n > 0)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: n)
+        train = ["-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run"]
+        words = {"train": train, "translate": [reverser], "eval": [reverser, corpus]}[command]
+        assert_refused(cli(command, *words, "--device", device), code, says)
+        assert not (tmp_path / "run").exists()
+
     def test_no_command_shows_the_help(self, cli):
         outcome = cli()
         assert outcome.code == ExitCode.USAGE

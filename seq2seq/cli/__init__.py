@@ -132,10 +132,21 @@ def _usage_error(error: Any) -> int:
     """One line for a command line that is none; an empty one has had the help shown by now."""
     if message := error.format_message():
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else "seq2seq"
-        mend = f"see `{command} --help`"
-        option = str(getattr(error, "option_name", "")).lstrip("-")
-        if command.endswith(" train") and (keys := keys_named(option)[0]):  # a key, or what other toolkits call it
-            mend = f"did you mean --set {keys[0]}=VALUE? `{command} --help` lists the options"
+        mend = f"see `{context.command_path if context else 'seq2seq'} --help`"
+        if meant := _meant_option(error, context):
+            message, mend = error.message, f"did you mean {meant}? {mend[0].upper()}{mend[1:]}"
         print_error(message.rstrip("."), mend)
     return ExitCode.USAGE
+
+
+def _meant_option(error: Any, context: Any) -> str:
+    """The option that sets the key which an unknown option is called by, here or in another toolkit; or nothing."""
+    word = getattr(error, "option_name", "").lstrip("-")
+    known = {param.name for param in context.command.params} if context and word else set()
+    keys, note = keys_named(word if "sets" in known else f"decoding.{word}")
+    for key in keys:
+        name = key.rpartition(".")[2]
+        if name in known or "sets" in known:
+            option = f"--{name.replace('_', '-')}" if name in known else f"--set {key}=VALUE"
+            return f"{option} ({note})" if note else option
+    return ""

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from seq2seq.cli.options import GROUPS
+from seq2seq.cli.options import GROUPS, OTHER
 
 MAX_WIDTH = 100
 """Longer lines are hard to read, however wide the terminal is."""
@@ -81,7 +81,7 @@ def _page(command: Any, ctx: Any, width: int) -> Iterable[Text]:
     words = ["[OPTIONS]", "COMMAND", "..."] if commands else words
     yield Text.assemble(("Usage:", "bold"), f" {' '.join([ctx.command_path, *words])}")
     yield Text()
-    yield from map(Text, textwrap.wrap(str(command.help), width))
+    yield from map(Text, textwrap.wrap(str(command.help), width, break_on_hyphens=False))
     yield from _heading("Examples")
     for meaning, line in EXAMPLES[command.name if ctx.parent else "seq2seq"]:
         yield Text(f"{' ' * _INDENT}# {meaning}", "dim")
@@ -93,7 +93,7 @@ def _page(command: Any, ctx: Any, width: int) -> Iterable[Text]:
         yield from _heading("Arguments")
         yield from _rows([(argument.metavar, _meaning(argument)) for argument in arguments], width)
     for group in GROUPS:
-        rows = [(_names(o), _meaning(o)) for o in options if (o.rich_help_panel or GROUPS[-1]) == group]
+        rows = [(_names(o), _meaning(o)) for o in options if _group(o) == group]
         if rows:
             yield from _heading(group)
             yield from _rows(rows, width)
@@ -102,6 +102,11 @@ def _page(command: Any, ctx: Any, width: int) -> Iterable[Text]:
 def _heading(text: str) -> Iterable[Text]:
     yield Text()
     yield Text(f"{text}:", "bold")
+
+
+def _group(option: Any) -> str:
+    # --help and --version have none; --help of Typer 0.15 not even the attribute, nor a help text of ours.
+    return getattr(option, "rich_help_panel", None) or OTHER
 
 
 def _names(option: Any) -> str:
@@ -121,7 +126,7 @@ def _rows(rows: list[tuple[str, str]], width: int) -> Iterable[Text]:
     """Names on the left, their meaning on the right."""
     left = min(max(len(names) for names, _ in rows), _MAX_NAMES)
     for names, meaning in rows:
-        first, *others = textwrap.wrap(meaning, width - left - 2 * _INDENT)
+        first, *others = textwrap.wrap(meaning, width - left - 2 * _INDENT, break_on_hyphens=False)
         if len(names) > left:
             yield Text.assemble(" " * _INDENT, (names, "cyan"))
             names = ""

@@ -3,6 +3,7 @@
 import json
 import textwrap
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from seq2seq.cli.help import text_width
@@ -61,9 +62,8 @@ def _matching(word: str, keys: list[Key]) -> set[str]:
     found = {key.name for key in keys if part in (key.name if "." in part else key.name.rpartition(".")[2])}
     found.update(keys_named(part)[0])
     if not found:
-        mend = did_you_mean(part)
-        if Path(word, "config.toml").exists():
-            mend = f"the configuration of a run is in {Path(word, 'config.toml')}"
+        own = Path(word, "config.toml")
+        mend = f"the configuration of a run is in {own}" if own.exists() else did_you_mean(part)
         raise UserError(f"no configuration key is called {word}", mend=mend, code=ExitCode.USAGE)
     return found
 
@@ -76,15 +76,14 @@ def print_keys(keys: list[Key], *, as_json: bool) -> None:
 
 
 def _as_text(keys: list[Key]) -> str:
-    width = text_width()
-    paragraphs = [textwrap.fill(_HEAD, width)] if len(keys) == len(known_keys()) else []
+    wrapped = partial(textwrap.fill, width=text_width(), break_on_hyphens=False)
+    deeper = partial(wrapped, subsequent_indent=" " * 6)
+    paragraphs = [wrapped(_HEAD)] if len(keys) == len(known_keys()) else []
     for table in ("", *TABLES):
         of_table = [key for key in keys if key.name.rpartition(".")[0] == table]
         if of_table and table:
-            paragraphs.append(f"[{table}] {table_meaning(table)}")
+            paragraphs.append(wrapped(f"[{table}] {table_meaning(table)}"))
         for key in of_table:
-            head = f"{key.name} = {toml_value(key.default)} ({key.type})"
-            lines = textwrap.wrap(head, width, initial_indent="  ", subsequent_indent="      ")
-            lines += textwrap.wrap(key.meaning, width, initial_indent="      ", subsequent_indent="      ")
-            paragraphs.append("\n".join(lines))
+            head = deeper(f"{key.name} = {toml_value(key.default)} ({key.type})", initial_indent=" " * 2)
+            paragraphs.append(f"{head}\n{deeper(key.meaning, initial_indent=' ' * 6)}")
     return "\n\n".join(paragraphs)

@@ -96,7 +96,8 @@ Langs = Annotated[
     str | None,
     typer.Option(
         "-l", "--langs", metavar="SRC-TGT", rich_help_panel=CORPORA,
-        help="Source and target language, as de-en, or pt-BR:en if a code holds a hyphen.",
+        help="Source and target language, as de-en, or pt-BR:en if a code holds a hyphen. Required, "
+        "unless --config sets it.",
     ),
 ]  # fmt: skip
 Train = Annotated[
@@ -104,7 +105,8 @@ Train = Annotated[
     typer.Option(
         "--train", metavar="CORPUS", rich_help_panel=CORPORA,
         help="Parallel text to train on: a prefix (corpus/train for corpus/train.de and corpus/train.en), two files "
-        "as a.txt,b.txt, a .tsv, .csv or .jsonl file, or hf:NAME. May be given several times.",
+        "as a.txt,b.txt, a .tsv, .csv or .jsonl file, or hf:NAME. May be given several times. Required, "
+        "unless --config sets it.",
     ),
 ]  # fmt: skip
 Valid = Annotated[
@@ -185,7 +187,8 @@ NBest = Annotated[
     int | None,
     typer.Option(
         "--n-best", metavar="N", rich_help_panel=ANSWERS,
-        help="Print the N best translations of each line, as index ||| text ||| score; up to the number of beams.",
+        help="Print the N best translations of each line, as index ||| text ||| score; up to the number of beams. "
+        "Default: the best one, as text alone.",
     ),
 ]  # fmt: skip
 Scores = Annotated[
