@@ -17,7 +17,7 @@ from support.clock import Clock
 from seq2seq.checkpoint import read_manifest
 from seq2seq.cli.answers import is_finished
 from seq2seq.cli.console import console, on_terminal
-from seq2seq.cli.options import training_layers
+from seq2seq.cli.layers import training_layers
 from seq2seq.config import merge
 from seq2seq.errors import ExitCode, UserError
 

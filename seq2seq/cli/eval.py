@@ -30,10 +30,11 @@ def eval_command(
     encoding_errors: options.EncodingErrors = None,
 ) -> None:
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
+    from seq2seq.cli.layers import how_to_read
     from seq2seq.cli.report import print_results, run_and_corpus, wrong_words
     from seq2seq.evaluation import parse_metrics, score_file, score_run
 
-    names, errors = parse_metrics(metrics), options.how_to_read(encoding_errors, strict=strict)
+    names, errors = parse_metrics(metrics), how_to_read(encoding_errors, strict=strict)
     if hypotheses is not None:
         of_translating = (output, beam_size, length_penalty, shortlist, precision, workers)
         run, corpus = run_and_corpus(words, others=(*of_translating, None if device == "auto" else device))

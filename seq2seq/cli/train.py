@@ -1,6 +1,7 @@
 """``seq2seq train``: parallel text in, a run folder out."""
 
 from seq2seq.cli import options
+from seq2seq.cli.layers import training_layers
 from seq2seq.cli.signals import StopFlag
 from seq2seq.lines import refuse_overwriting
 
@@ -24,7 +25,7 @@ def train_command(
     """Train a translator on parallel text; the same command again resumes it."""
     if config is not None:
         refuse_overwriting(run, [config])
-    layers = options.training_layers(
+    layers = training_layers(
         config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict,
         max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],
     )  # fmt: skip
