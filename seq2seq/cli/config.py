@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from seq2seq.cli.options import OTHER
+from seq2seq.config import PRESETS
 
 
 def config_command(
@@ -20,7 +21,7 @@ def config_command(
             "--preset",
             metavar="NAME",
             rich_help_panel=OTHER,
-            help="List the values of this preset instead of the defaults: tiny, small, base, big or deep.",
+            help=f"List the values of this preset instead of the defaults: {', '.join(PRESETS)}.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", rich_help_panel=OTHER, help="Print the keys as JSON.")] = False,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.config import TrainingConfig
+from seq2seq.config import PRESETS, TrainingConfig
 
 CORPORA = "Corpora and run folder"
 RECIPE = "Recipe"
@@ -108,8 +108,8 @@ Preset = Annotated[
     str | None,
     typer.Option(
         "--preset", metavar="NAME", rich_help_panel=RECIPE,
-        help="Size of the model and its training: auto, tiny, small, base, big or deep. Default: auto, by the size "
-        "of the corpus and the machine.",
+        help=f"Size of the model and its training: auto, {', '.join(PRESETS)}. Default: auto, by the size of the "
+        "corpus and the machine.",
     ),
 ]  # fmt: skip
 Recipe = Annotated[

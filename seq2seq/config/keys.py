@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from seq2seq.config import tables
+from seq2seq.config.presets import PRESETS
 from seq2seq.config.tables import MAX_COUNT, TABLES, RunConfig
 
 _TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
@@ -37,7 +38,8 @@ def known_keys() -> list[str]:
 def described_keys() -> list[Key]:
     """Every configuration key, in the order of ``known_keys``."""
     schema = TypeAdapter(RunConfig).json_schema()
-    properties = {"preset": schema["properties"]["preset"]} | {
+    preset = schema["properties"]["preset"] | {"enum": ["auto", *PRESETS]}
+    properties = {"preset": preset} | {
         f"{name}.{key}": of_key
         for name, table in TABLES.items()
         for key, of_key in schema["$defs"][table.__name__]["properties"].items()

@@ -248,7 +248,8 @@ class RunConfig:
     """The whole configuration of a run: the tables of ``config.toml``."""
 
     preset: str = "auto"
-    """Named starting point: tiny, small, base, big or deep. auto: chosen by the size of the corpus and the machine."""
+    """Named starting point: the size of the model and the training that suits it. auto: chosen by the size of the
+    corpus and the machine."""
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
