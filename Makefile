@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo check test slow bench bench-decode bench-train bench-gpu format clean
+.PHONY: demo check test slow bench bench-decode bench-train bench-gpu docs format clean
 
 # Under the name it had before, the program would own the same command.
 .venv/installed: pyproject.toml constraints.txt
@@ -23,8 +23,8 @@ demo: .venv/installed
 	$(BIN)/seq2seq eval demo/phrasebook data/phrasebook/test
 
 check: .venv/installed
-	$(BIN)/ruff format --check seq2seq tests data
-	$(BIN)/ruff check seq2seq tests data
+	$(BIN)/ruff format --check seq2seq tests data docs
+	$(BIN)/ruff check seq2seq tests data docs
 	$(BIN)/mypy
 
 # Two test processes; one that runs out of tests takes half of the other's remaining ones.
@@ -58,9 +58,13 @@ bench-train: .venv/installed
 bench-gpu: .venv/installed
 	$(BIN)/python tests/benchmarks/gpu_speed.py $(TRAIN) $(LANGS)
 
+# The tables of docs/ that follow from the code
+docs: .venv/installed
+	$(BIN)/python docs/make.py
+
 format: .venv/installed
-	$(BIN)/ruff format seq2seq tests data
-	$(BIN)/ruff check --fix seq2seq tests data
+	$(BIN)/ruff format seq2seq tests data docs
+	$(BIN)/ruff check --fix seq2seq tests data docs
 
 clean:
 	rm -rf .venv demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

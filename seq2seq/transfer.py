@@ -37,7 +37,8 @@ class Fetched:
         self._together = together.to("cpu", non_blocking=on_cuda)  # MPS has no event to wait for
         if on_cuda:
             self._there = torch.cuda.Event()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
-            self._there.record()
+            # Of the GPU that the tensors are on, which need not be PyTorch's current one.
+            self._there.record(torch.cuda.current_stream(tensors[0].device))
 
     def values(self) -> Sequence[Tensor]:
         """The tensors on the CPU, once they are there."""

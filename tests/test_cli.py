@@ -17,7 +17,7 @@ from support.clock import Clock
 from seq2seq.checkpoint import read_manifest
 from seq2seq.cli.answers import is_finished
 from seq2seq.cli.console import console, on_terminal
-from seq2seq.cli.options import training_layers
+from seq2seq.cli.layers import training_layers
 from seq2seq.config import merge
 from seq2seq.errors import ExitCode, UserError
 
@@ -1011,6 +1011,25 @@ class TestEverywhere:
         monkeypatch.setenv("TERM", "xterm")
         assert console.is_terminal
         assert not on_terminal()
+
+    @pytest.mark.parametrize("command", ["train", "translate", "eval"])
+    @pytest.mark.parametrize(
+        ("n", "device", "code", "says"),
+        [
+            (1, "cuda:3", ExitCode.REFUSED, "--device cuda:3 is not there: this machine has 1 GPU (cuda:0); "),
+            (0, "cuda:0", ExitCode.REFUSED, "--device cuda:0 is not available here; choose among auto, cpu"),
+            (1, "cuda:x", ExitCode.USAGE, "--device cuda:x is unknown; "),
+        ],
+    )
+    def test_a_gpu_that_is_not_there(
+        self, cli, reverser, corpus, tmp_path, monkeypatch, command, n, device, code, says
+    ):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: n > 0)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: n)
+        train = ["-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run"]
+        words = {"train": train, "translate": [reverser], "eval": [reverser, corpus]}[command]
+        assert_refused(cli(command, *words, "--device", device), code, says)
+        assert not (tmp_path / "run").exists()
 
     def test_no_command_shows_the_help(self, cli):
         outcome = cli()

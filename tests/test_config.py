@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seq2seq.cli.options import training_layers
+from seq2seq.cli.layers import training_layers
 from seq2seq.config import (
     PRESETS,
     TABLES,

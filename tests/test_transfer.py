@@ -52,3 +52,27 @@ def test_memory_is_pinned_for_cuda_alone(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "pin_memory", None)
     moved = sent(torch.zeros(2, 3), torch.device("meta"))
     assert (moved.device.type, moved.shape) == ("meta", (2, 3))
+
+
+def test_the_event_is_of_the_gpu_that_the_numbers_are_on(monkeypatch):
+    """PyTorch's current GPU may be another one, whose stream knows nothing of these."""
+    recorded = []
+    there = torch.device("cuda:1")
+
+    class Event:
+        def record(self, stream: object) -> None:
+            recorded.append(stream)
+
+    class OnAGpu:
+        device = there
+
+        def reshape(self, *_: int) -> torch.Tensor:
+            return torch.zeros(2, 3)
+
+        def __len__(self) -> int:
+            return 2
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    Fetched(OnAGpu())
+    assert recorded == ["stream of cuda:1"]

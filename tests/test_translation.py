@@ -269,6 +269,21 @@ class TestAttention:
         assert learned.attention("a b", " ".join("a" * 12)) is None
 
 
+@pytest.fixture
+def gpus(monkeypatch):
+    """A machine with so many GPUs; the list that comes back holds which of them PyTorch was told to use."""
+
+    def there_are(n: int) -> list[str]:
+        asked: list[str] = []
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
+        monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        return asked
+
+    return there_are
+
+
 class TestLoading:
     def test_devices(self):
         assert pick_device("cpu") == torch.device("cpu")
@@ -277,10 +292,57 @@ class TestLoading:
         assert caught.value.code == ExitCode.USAGE
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
-    def test_a_device_that_is_not_there(self):
-        with pytest.raises(UserError, match="cuda is not available here") as caught:
-            pick_device("cuda")
+    @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
+    def test_a_device_that_is_not_there(self, name):
+        with pytest.raises(UserError, match=f"--device {name} is not available here; choose among auto, cpu") as caught:
+            pick_device(name)
         assert caught.value.code == ExitCode.REFUSED
+
+    @pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "cuda:11"])
+    def test_a_gpu_by_number(self, gpus, name):
+        """What PyTorch asks of its current GPU, it asks of this one: else numbers would be drawn on another."""
+        asked = gpus(12)
+        assert pick_device(name) == torch.device(name)
+        assert asked == [name]
+
+    @pytest.mark.parametrize("name", ["auto", "cuda"])
+    def test_any_gpu(self, gpus, name):
+        asked = gpus(2)
+        assert pick_device(name) == torch.device("cuda")
+        assert asked == []
+
+    @pytest.mark.parametrize(
+        ("name", "n", "says", "code"),
+        [
+            ("cuda:1", 1, "--device cuda:1 is not there: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            ("cuda:3", 1, "--device cuda:3 is not there: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            ("cuda:8", 8, "cuda:8 is not there: this machine has 8 GPUs (cuda:0 to cuda:7); ", ExitCode.REFUSED),
+            ("cuda:", 2, "is unknown; choose among auto, cpu, cuda and cuda:N", ExitCode.USAGE),
+            ("cuda:x", 2, "--device cuda:x is unknown; ", ExitCode.USAGE),
+            ("cuda:-1", 2, "is unknown; ", ExitCode.USAGE),
+            ("cuda:01", 2, "is unknown; ", ExitCode.USAGE),
+            ("cuda:1.0", 2, "is unknown; ", ExitCode.USAGE),
+            ("cuda:1\n", 2, "is unknown; ", ExitCode.USAGE),
+            ("cuda:0,cuda:1", 2, "is unknown; ", ExitCode.USAGE),
+            ("cuda:\u0661", 2, "is unknown; ", ExitCode.USAGE),
+            ("cuda:99999999999999999999", 2, "is unknown; ", ExitCode.USAGE),
+            ("cuda1", 2, "is unknown; ", ExitCode.USAGE),
+            ("CUDA:1", 2, "is unknown; ", ExitCode.USAGE),
+            ("gpu", 2, "is unknown; ", ExitCode.USAGE),
+            ("1", 2, "is unknown; ", ExitCode.USAGE),
+            ("cpu:0", 2, "is unknown; ", ExitCode.USAGE),
+            ("mps:0", 2, "is unknown; ", ExitCode.USAGE),
+            ("", 2, "is unknown; ", ExitCode.USAGE),
+            ("mps", 2, "--device mps is not available here; choose among auto, cpu, cuda", ExitCode.REFUSED),
+        ],
+    )
+    def test_devices_that_are_refused(self, gpus, name, n, says, code):
+        asked = gpus(n)
+        with pytest.raises(UserError) as caught:
+            pick_device(name)
+        assert says in str(caught.value)
+        assert caught.value.code == code
+        assert asked == []
 
     @pytest.mark.parametrize("change", ["missing", "unknown", "reshaped"])
     def test_weights_must_fit(self, translator, change):

@@ -8,19 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
+from seq2seq.cli.command import Command, Commands
+from seq2seq.cli.config import config_command
 from seq2seq.cli.console import debugging, print_error
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
-from seq2seq.cli.once import Once
 from seq2seq.cli.signals import StopFlag
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
+from seq2seq.config import keys_named
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.lines import DISK_FULL
 from seq2seq.version import VERSION
 
 app = typer.Typer(
     name="seq2seq",
+    cls=Commands,
     help="Turn parallel text into a translator you can pipe text through, with a score you can cite.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback may hold what somebody translates
@@ -52,10 +55,11 @@ def _root(
     debugging.on = debug
 
 
-app.command("train", cls=Once)(train_command)
-app.command("translate", cls=Once)(translate_command)
-app.command("eval", cls=Once)(eval_command)
-app.command("export", cls=Once)(export_command)
+app.command("train", cls=Command)(train_command)
+app.command("translate", cls=Command)(translate_command)
+app.command("eval", cls=Command)(eval_command)
+app.command("export", cls=Command)(export_command)
+app.command("config", cls=Command)(config_command)
 
 
 def main() -> None:
@@ -127,6 +131,22 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _usage_error(error: Any) -> int:
     """One line for a command line that is none; an empty one has had the help shown by now."""
     if message := error.format_message():
-        command = error.ctx.command_path if getattr(error, "ctx", None) else "seq2seq"
-        print_error(message.rstrip("."), f"see `{command} --help`")
+        context = getattr(error, "ctx", None)
+        mend = f"see `{context.command_path if context else 'seq2seq'} --help`"
+        if meant := _meant_option(error, context):
+            message, mend = error.message, f"did you mean {meant}? {mend[0].upper()}{mend[1:]}"
+        print_error(message.rstrip("."), mend)
     return ExitCode.USAGE
+
+
+def _meant_option(error: Any, context: Any) -> str:
+    """The option that sets the key which an unknown option is called by, here or in another toolkit; or nothing."""
+    word = getattr(error, "option_name", "").lstrip("-")
+    known = {param.name for param in context.command.params} if context and word else set()
+    keys, note = keys_named(word if "sets" in known else f"decoding.{word}")
+    for key in keys:
+        name = key.rpartition(".")[2]
+        if name in known or "sets" in known:
+            option = f"--{name.replace('_', '-')}" if name in known else f"--set {key}=VALUE"
+            return f"{option} ({note})" if note else option
+    return ""

@@ -11,23 +11,15 @@ from seq2seq.cli import options
 def eval_command(
     words: Annotated[
         list[str],
-        typer.Argument(help="Run folder and corpora; with --hyp only one corpus.", metavar="[RUN] CORPUS..."),
-    ],
-    metrics: Annotated[str, typer.Option("-m", "--metrics", help="Of bleu, chrf, chrf++, ter.")] = "bleu,chrf,ter",
-    hypotheses: Annotated[
-        Path | None,
-        typer.Option(
-            "--hyp", help="Score this file instead of translating; - is stdin.", metavar="FILE", readable=False
+        typer.Argument(
+            help="Run folder and corpora; with --hyp one corpus, or its references alone.", metavar="[RUN] CORPUS..."
         ),
-    ] = None,
-    langs: Annotated[
-        str | None, typer.Option("-l", "--langs", help="Languages of the corpus, as de-en; default: the run's.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Keep the hypotheses in a file.", metavar="HYPOTHESES", readable=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    ],
+    metrics: options.Metrics = "bleu,chrf,ter",
+    hypotheses: options.HypothesesToScore = None,
+    langs: options.LangsOfCorpus = None,
+    output: options.KeptHypotheses = None,
+    as_json: options.AsJson = False,
     beam_size: options.BeamSize = None,
     length_penalty: options.LengthPenalty = None,
     shortlist: options.ShortlistSize = None,
@@ -38,10 +30,11 @@ def eval_command(
     encoding_errors: options.EncodingErrors = None,
 ) -> None:
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
+    from seq2seq.cli.layers import how_to_read
     from seq2seq.cli.report import print_results, run_and_corpus, wrong_words
     from seq2seq.evaluation import parse_metrics, score_file, score_run
 
-    names, errors = parse_metrics(metrics), options.how_to_read(encoding_errors, strict=strict)
+    names, errors = parse_metrics(metrics), how_to_read(encoding_errors, strict=strict)
     if hypotheses is not None:
         of_translating = (output, beam_size, length_penalty, shortlist, precision, workers)
         run, corpus = run_and_corpus(words, others=(*of_translating, None if device == "auto" else device))

@@ -5,14 +5,28 @@ from typing import Annotated
 
 import typer
 
+from seq2seq.cli import options
+from seq2seq.cli.options import FILES
+
 
 def export_command(
-    run: Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)],
-    folder: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.", metavar="DIR", readable=False)],
+    run: options.RunFolder,
+    folder: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", readable=False, rich_help_panel=FILES, help="Folder to make."),
+    ],
     quantization: Annotated[
-        str, typer.Option("--quantization", help="float32, float16, int8 or another of CTranslate2's.", metavar="TYPE")
+        str,
+        typer.Option(
+            "--quantization",
+            metavar="TYPE",
+            rich_help_panel=FILES,
+            help="Type of the weights: float32, float16, int8 or another of CTranslate2's.",
+        ),
     ] = "float32",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Move an old folder aside.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", rich_help_panel=FILES, help="Move an old folder aside.")
+    ] = False,
 ) -> None:
     """Write a folder that ctranslate2.Translator loads, with a README that shows how."""
     from seq2seq.cli.console import print_note

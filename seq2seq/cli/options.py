@@ -1,200 +1,246 @@
-"""Flags that several commands have, and how flags become configuration layers."""
+"""The options of the commands, in the groups of ``--help``."""
 
-import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from seq2seq.cli.console import print_note
-from seq2seq.config import PRESETS, SIZES, Layer, build, check_keys, merge, parse_langs, parse_set, read_toml
-from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import EncodingErrors as OnInvalid
+from seq2seq.config import PRESETS, TrainingConfig
 
+CORPORA = "Corpora and run folder"
+RECIPE = "Recipe"
+LENGTH = "Length of training"
+FILES = "Input and output"
+SCORES = "Scores"
+ANSWERS = "What is printed"
+SEARCH = "Search"
 MORE = "Advanced"
+OTHER = "Other options"
+GROUPS = (CORPORA, RECIPE, LENGTH, SCORES, FILES, ANSWERS, SEARCH, MORE, OTHER)
+"""The order in which ``--help`` lists options."""
 
+# Of several commands.
+RunFolder = Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)]
 BeamSize = Annotated[
     int | None,
-    typer.Option("-b", "--beam-size", help="Hypotheses kept; 1 is greedy; default: the run's, 4.", metavar="BEAMS"),
-]
+    typer.Option(
+        "-b", "--beam-size", metavar="BEAMS", rich_help_panel=SEARCH,
+        help="Hypotheses kept at each step, 1 to 256; 1 is greedy search, the fastest. Default: the run's, usually 4.",
+    ),
+]  # fmt: skip
 LengthPenalty = Annotated[
     float | None,
-    typer.Option("--length-penalty", help="Exponent of the length in the score; default: as train chose.", metavar="A"),
-]
-BatchTokens = Annotated[
-    int | None,
     typer.Option(
-        "--batch-tokens",
-        help="Max padded source tokens that a worker decodes at once; default: by device and beams.",
-        rich_help_panel=MORE,
+        "--length-penalty", metavar="A", rich_help_panel=SEARCH,
+        help="Exponent of the length in the score, 0 to 10; more makes translations longer. Default: as train chose.",
     ),
-]
+]  # fmt: skip
 ShortlistSize = Annotated[
     int | None,
     typer.Option(
-        "--shortlist", help="Likely pieces for each source piece; default 0: all pieces.", rich_help_panel=MORE
+        "--shortlist", metavar="N", rich_help_panel=MORE,
+        help="Write only the N likeliest pieces for each source piece, and frequent ones: faster, but some "
+        "translations differ. Default: the run's, usually 0: all pieces.",
     ),
-]
+]  # fmt: skip
 Precision = Annotated[
-    str | None, typer.Option("--precision", help="Arithmetic: auto, fp32 or bf16.", rich_help_panel=MORE)
-]
+    str | None,
+    typer.Option(
+        "--precision", metavar="TYPE", rich_help_panel=MORE,
+        help="Arithmetic: auto, fp32 or bf16. Default: the run's, usually auto: bf16 on a CUDA GPU, fp32 elsewhere.",
+    ),
+]  # fmt: skip
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, help="Parallel searches on a CPU; default: one for each core.", rich_help_panel=MORE
+        "--workers", metavar="N", min=1, rich_help_panel=MORE,
+        help="Parallel searches on a CPU. Default: one for each core.",
     ),
+]  # fmt: skip
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="DEVICE", rich_help_panel=MORE,
+        help="auto, cpu, cuda, cuda:N (GPU number N, from 0) or mps.",
+    ),
+]  # fmt: skip
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse input with any line that is not UTF-8.", rich_help_panel=MORE)
+]
+
+# Of train.
+NewRun = Annotated[
+    Path,
+    typer.Option(
+        "-o", "--output", metavar="RUN", readable=False, rich_help_panel=CORPORA,
+        help="Run folder: created, or resumed if it is there.",
+    ),
+]  # fmt: skip
+Langs = Annotated[
+    str | None,
+    typer.Option(
+        "-l", "--langs", metavar="SRC-TGT", rich_help_panel=CORPORA,
+        help="Source and target language, as de-en, or pt-BR:en if a code holds a hyphen. Required, "
+        "unless --config sets it.",
+    ),
+]  # fmt: skip
+Train = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train", metavar="CORPUS", rich_help_panel=CORPORA,
+        help="Parallel text to train on: a prefix (corpus/train for corpus/train.de and corpus/train.en), two files "
+        "as a.txt,b.txt, a .tsv, .csv or .jsonl file, or hf:NAME. May be given several times. Required, "
+        "unless --config sets it.",
+    ),
+]  # fmt: skip
+Valid = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--valid", metavar="CORPUS", rich_help_panel=CORPORA,
+        help="Parallel text to validate on. Default: a data set's own validation split, or pairs are held out. "
+        "May be given several times.",
+    ),
+]  # fmt: skip
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Move an old run aside and start over.", rich_help_panel=CORPORA)
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset", metavar="NAME", rich_help_panel=RECIPE,
+        help=f"Size of the model and its training: auto, {', '.join(PRESETS)}. Default: auto, a recipe by the "
+        "size of the corpus, the device and the time budget.",
+    ),
+]  # fmt: skip
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="RECIPE.toml", readable=False, rich_help_panel=RECIPE,
+        help="Configuration to start from, as the config.toml of a run.",
+    ),
+]  # fmt: skip
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", rich_help_panel=RECIPE,
+        help="Set any key of the configuration, as model.dropout=0.3; `seq2seq config` lists them. May be given "
+        "several times.",
+    ),
+]  # fmt: skip
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", rich_help_panel=RECIPE, help=f"Random seed. Default: {TrainingConfig().seed}."),
 ]
 TimeBudget = Annotated[
-    str | None, typer.Option("--time-budget", metavar="TIME", help="Finish within this time: 45m, 1h30m or 90s.")
+    str | None,
+    typer.Option(
+        "--time-budget", metavar="TIME", rich_help_panel=LENGTH,
+        help="Finish within this time: 45m, 1h30m or 90s. Default: no limit.",
+    ),
+]  # fmt: skip
+MaxEpochs = Annotated[
+    int | None,
+    typer.Option(
+        "--max-epochs", metavar="N", rich_help_panel=LENGTH,
+        help="Stop after N passes over the corpus. Default: as the recipe chooses.",
+    ),
+]  # fmt: skip
+MaxUpdates = Annotated[
+    int | None,
+    typer.Option(
+        "--max-updates", metavar="N", rich_help_panel=LENGTH,
+        help="Stop after N updates (optimizer steps). Default: as the recipe chooses.",
+    ),
+]  # fmt: skip
+
+# Of translate.
+Source = Annotated[
+    str, typer.Option("-i", "--input", metavar="FILE", help="File to translate; - is stdin.", rich_help_panel=FILES)
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=MORE)]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse any line that is not UTF-8.", rich_help_panel=MORE)]
+Output = Annotated[
+    str,
+    typer.Option(
+        "-o", "--output", metavar="FILE", rich_help_panel=FILES,
+        help="File to write, which appears when it is complete; - is stdout.",
+    ),
+]  # fmt: skip
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Resume an interrupted translation to -o FILE.", rich_help_panel=FILES)
+]
+NBest = Annotated[
+    int | None,
+    typer.Option(
+        "--n-best", metavar="N", rich_help_panel=ANSWERS,
+        help="Print the N best translations of each line, as index ||| text ||| score; up to the number of beams. "
+        "Default: the best one, as text alone.",
+    ),
+]  # fmt: skip
+Scores = Annotated[
+    bool,
+    typer.Option("--scores", help="Print the score and a tab before each translation.", rich_help_panel=ANSWERS),
+]
+ShowAttention = Annotated[
+    bool,
+    typer.Option("--attention", help="Draw on stderr where the model looked in the source.", rich_help_panel=ANSWERS),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length", metavar="N", rich_help_panel=MORE,
+        help="Max length of a translation in tokens. Default: the run's, usually twice the source and 50 more.",
+    ),
+]  # fmt: skip
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-tokens", metavar="N", rich_help_panel=MORE,
+        help="Max padded source tokens that a worker decodes at once. Default: by device and number of beams.",
+    ),
+]  # fmt: skip
+Stopping = Annotated[
+    str | None,
+    typer.Option(
+        "--stopping", metavar="WHEN", rich_help_panel=MORE,
+        help="End a search with enough finished hypotheses (enough), or when no better one can come (exact). "
+        "Default: the run's, usually enough.",
+    ),
+]  # fmt: skip
+
+# Of eval.
+Metrics = Annotated[
+    str,
+    typer.Option(
+        "-m", "--metrics", metavar="NAMES", rich_help_panel=SCORES,
+        help="Metrics, separated by commas: bleu, chrf, chrf++, ter.",
+    ),
+]  # fmt: skip
+AsJson = Annotated[bool, typer.Option("--json", help="Print the scores as JSON.", rich_help_panel=SCORES)]
+HypothesesToScore = Annotated[
+    Path | None,
+    typer.Option(
+        "--hyp", metavar="FILE", readable=False, rich_help_panel=FILES,
+        help="Score the translations in this file instead of translating; - is stdin.",
+    ),
+]  # fmt: skip
+KeptHypotheses = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", readable=False, rich_help_panel=FILES,
+        help="Also write the translations to this file.",
+    ),
+]  # fmt: skip
+LangsOfCorpus = Annotated[
+    str | None,
+    typer.Option(
+        "-l", "--langs", metavar="SRC-TGT", rich_help_panel=FILES,
+        help="Languages of the corpus, as de-en. Default: the run's.",
+    ),
+]  # fmt: skip
 EncodingErrors = Annotated[
     str | None,
     typer.Option(
-        "--encoding-errors",
-        help="Lines that are not UTF-8: refuse (if more than 1 in 100), replace or strict; default: as in training.",
-        rich_help_panel=MORE,
+        "--encoding-errors", metavar="HOW", rich_help_panel=MORE,
+        help="Lines that are not UTF-8: refuse the corpus if they are more than 1 in 100, else replace their bytes "
+        "(refuse), replace them in any number (replace), or refuse any (strict). Default: as in training.",
     ),
-]
-
-
-def how_to_read(word: str | None, *, strict: bool) -> OnInvalid | None:
-    """What ``--encoding-errors`` and ``--strict`` request; None: nothing.
-
-    Raises:
-        UserError: an unknown word, or both flags with different meanings (2).
-    """
-    known: dict[str | None, OnInvalid] = {"refuse": "refuse", "replace": "replace", "strict": "strict"}
-    if (word is not None and word not in known) or (strict and word not in (None, "strict")):
-        what = f"--encoding-errors {word} and --strict" if word in known else f"--encoding-errors {word}"
-        raise UserError(
-            f"{what} {'contradict each other' if word in known else 'is unknown'}",
-            mend=f"choose among {', '.join(map(str, known))}",
-            code=ExitCode.USAGE,
-        )
-    return "strict" if strict else known.get(word)
-
-
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = re.compile(rf"(?:{_NUMBER}\s*h)?\s*(?:{_NUMBER}\s*m)?\s*(?:{_NUMBER}\s*s)?", re.ASCII | re.IGNORECASE)
-
-
-def _seconds(duration: str) -> float:
-    """Read ``45m``, ``1h30m`` or ``90s``; a number without a unit is refused."""
-    time = duration.strip()
-    if re.fullmatch(_NUMBER, time, re.ASCII) and float(time) > 0:
-        raise UserError(
-            f"--time-budget {time} has no unit", mend=f"write {time}m, {time}h or {time}s", code=ExitCode.USAGE
-        )
-    found = _DURATION.fullmatch(time)
-    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, 0.0)
-    total = hours * 3600 + minutes * 60 + seconds
-    if total <= 0:
-        raise UserError(
-            f"--time-budget {duration} is not a length of time", mend="write 45m, 1h30m or 90s", code=ExitCode.USAGE
-        )
-    return total
-
-
-def training_layers(
-    recipe: Path | None,
-    *,
-    langs: str | None,
-    train: list[str] | None,
-    valid: list[str] | None,
-    preset: str | None,
-    seed: int | None,
-    strict: bool,
-    max_updates: int | None,
-    max_epochs: int | None,
-    time_budget: str | None,
-    sets: list[str],
-) -> list[Layer]:
-    """The layers above the preset, in the order of precedence: file < flags < ``--set``.
-
-    Raises:
-        UserError: a malformed ``-l`` or ``--set``, a bad value of a flag, a key set twice, or a preset that the file
-            overrides (2), an unknown key or a bad value of a file or ``--set`` (78), no such file (66).
-    """
-    file: Layer = {}
-    if recipe is not None:
-        file = read_toml(recipe)
-        check_keys(file, where=str(recipe))
-    if langs is not None:
-        parse_langs(langs)
-    flags: Layer = {
-        "data": {
-            "langs": langs,
-            "train": train or None,
-            "valid": valid or None,
-            "encoding_errors": "strict" if strict else None,
-        },
-        "training": {"seed": seed, "max_updates": max_updates, "max_epochs": max_epochs},
-    }
-    if time_budget is not None:
-        flags["training"]["time_budget"] = _seconds(time_budget)
-    given: Layer = {
-        table: {key: value for key, value in keys.items() if value is not None} for table, keys in flags.items()
-    }
-    if preset is not None:
-        given["preset"] = preset
-    try:
-        check_keys(given, where="the command line")
-    except UserError as error:
-        raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
-    assigned = _assigned(sets)
-    _check_preset(str(recipe), file, merge([given, assigned]))
-    return [file, given, assigned]
-
-
-def _assigned(sets: list[str]) -> Layer:
-    """All ``--set`` flags together."""
-    layer: Layer = {}
-    for assignment in sets:
-        one = parse_set(assignment)
-        check_keys(one, where=f"--set {assignment}")
-        both = merge([layer, one])
-        if merge([one, layer]) != both:
-            raise UserError(
-                f"--set {assignment.partition('=')[0].strip()} is given with two values",
-                mend="give it once",
-                code=ExitCode.USAGE,
-            )
-        layer = both
-    return layer
-
-
-def _check_preset(recipe: str, file: Layer, given: Layer) -> None:
-    """Report which keys of a preset from the command line the file overrides.
-
-    Args:
-        recipe: name of the file.
-        file: its configuration.
-        given: configuration of the command line.
-
-    Raises:
-        UserError: the model would have another size than the preset names (2).
-    """
-    preset = given.get("preset", file.get("preset"))
-    if preset == file.get("preset", "auto") or preset not in ("auto", *PRESETS):
-        return
-    named = merge([{"model": dict.fromkeys(SIZES)}, PRESETS.get(preset, {})])
-    values = asdict(build(PRESETS.get(preset, {}), where="the preset"))
-    overridden = {
-        f"{table}.{key}": file[table][key]
-        for table in named
-        for key in named[table]
-        if key in file.get(table, {}) and key not in given.get(table, {})
-        if preset == "auto" or file[table][key] != values[table][key]
-    }
-    listed = ", ".join(f"{key} = {value}" for key, value in overridden.items())
-    if any(f"model.{key}" in overridden for key in SIZES):
-        raise UserError(
-            f"the model would not have the size of preset {preset}: {recipe} overrides it with {listed}",
-            mend="leave the preset out, or take these keys out of the file",
-            code=ExitCode.USAGE,
-        )
-    if overridden:
-        print_note(f"{recipe} overrides preset {preset} with {listed}")
+]  # fmt: skip

@@ -1,48 +1,26 @@
 """``seq2seq train``: parallel text in, a run folder out."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from seq2seq.cli.options import MORE, Strict, TimeBudget, training_layers
+from seq2seq.cli import options
+from seq2seq.cli.layers import training_layers
 from seq2seq.cli.signals import StopFlag
 from seq2seq.lines import refuse_overwriting
 
 
 def train_command(
-    run: Annotated[
-        Path, typer.Option("-o", "--output", help="Run folder: created, or resumed.", metavar="RUN", readable=False)
-    ],
-    langs: Annotated[str | None, typer.Option("-l", "--langs", help="Source and target, as de-en or pt-BR:en.")] = None,
-    train: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--train", metavar="CORPUS", help="Prefix, SRC,TGT, .tsv, .csv, .jsonl or hf:NAME; may be repeated."
-        ),
-    ] = None,
-    valid: Annotated[
-        list[str] | None,
-        typer.Option("--valid", metavar="CORPUS", help="Validation pairs; default: a data set's own, or held out."),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="RECIPE.toml", help="Recipe to start from.", readable=False)
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option("--preset", help="auto, tiny, small, medium, base, big or deep; auto picks by corpus and device."),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    seed: Annotated[int | None, typer.Option("--seed", help="Random seed; 1 by default.")] = None,
-    max_updates: Annotated[int | None, typer.Option("--max-updates", help="Stop after this many updates.")] = None,
-    max_epochs: Annotated[int | None, typer.Option("--max-epochs", help="Stop after this many epochs.")] = None,
-    time_budget: TimeBudget = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Move an old run aside and start over.")] = False,
-    strict: Strict = False,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a key, as model.d_model=256.", rich_help_panel=MORE),
-    ] = None,
+    run: options.NewRun,
+    langs: options.Langs = None,
+    train: options.Train = None,
+    valid: options.Valid = None,
+    overwrite: options.Overwrite = False,
+    preset: options.Preset = None,
+    config: options.Recipe = None,
+    sets: options.Sets = None,
+    seed: options.Seed = None,
+    time_budget: options.TimeBudget = None,
+    max_epochs: options.MaxEpochs = None,
+    max_updates: options.MaxUpdates = None,
+    device: options.Device = "auto",
+    strict: options.Strict = False,
 ) -> None:
     """Train a translator on parallel text; the same command again resumes it."""
     if config is not None:

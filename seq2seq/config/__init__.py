@@ -3,11 +3,12 @@
 No torch here: ``--help`` reads this.
 """
 
+from seq2seq.config.aliases import did_you_mean, keys_named
+from seq2seq.config.keys import Key, described_keys, known_keys, table_meaning, toml_value
 from seq2seq.config.layers import (
     build,
     check_keys,
     difference,
-    known_keys,
     known_layer,
     merge,
     parse_langs,
@@ -25,13 +26,17 @@ __all__ = [
     "TABLES",
     "DataConfig",
     "DecodingConfig",
+    "Key",
     "Layer",
     "ModelConfig",
     "RunConfig",
     "TrainingConfig",
     "build",
     "check_keys",
+    "described_keys",
+    "did_you_mean",
     "difference",
+    "keys_named",
     "known_keys",
     "known_layer",
     "merge",
@@ -39,5 +44,7 @@ __all__ = [
     "parse_set",
     "parse_toml",
     "read_toml",
+    "table_meaning",
     "to_toml",
+    "toml_value",
 ]

@@ -5,7 +5,6 @@ TOML file < flags < ``--set``.
 """
 
 import contextlib
-import difflib
 import functools
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,8 @@ from typing import Any
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
+from seq2seq.config.aliases import did_you_mean
+from seq2seq.config.keys import known_keys
 from seq2seq.config.presets import Layer
 from seq2seq.config.tables import TABLES, RunConfig
 from seq2seq.errors import ExitCode, UserError
@@ -99,14 +100,10 @@ def _adapter() -> TypeAdapter[RunConfig]:
 
 
 def _refused(kind: str, loc: list[str], message: str, value: object, where: str) -> UserError:
-    """One line for pydantic's finding, with the nearest known key where the key is unknown."""
+    """One line for pydantic's finding, with the key that was probably meant if there is none of that name."""
     key = ".".join(part for part in loc if not part.isdigit())
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = {name: name for name in known_keys()}
-        if "." not in key:  # a table misspelt, or a key outside of its table
-            known = {name.rpartition(".")[2]: name for name in reversed(known_keys())} | {name: name for name in TABLES}
-        near = known[difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]]
-        return UserError(f"{where}: unknown key {key}", mend=f"did you mean {near}?", code=ExitCode.REFUSED)
+        return UserError(f"{where}: unknown key {key}", mend=did_you_mean(key), code=ExitCode.REFUSED)
     if kind == "dataclass_type":
         message = f"write its keys as {key}.KEY, or in a table [{key}]"
     if kind == "tuple_type":
@@ -115,11 +112,6 @@ def _refused(kind: str, loc: list[str], message: str, value: object, where: str)
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     mend = message[:1].lower() + message[1:]
     return UserError(f"{where}: {key} = {shown} is refused", mend=mend, code=ExitCode.REFUSED)
-
-
-def known_keys() -> list[str]:
-    """Every configuration key, as ``table.key``."""
-    return ["preset", *(f"{name}.{field.name}" for name, table in TABLES.items() for field in fields(table))]
 
 
 def known_layer(layer: Mapping[str, Any]) -> Layer:

@@ -80,7 +80,7 @@ def score_run(
         langs: of the corpora, if their names differ from those of the run.
         output: file that keeps the hypotheses of a single corpus.
         decoding: overrides of the run's decoding configuration, by key.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, cuda:N or mps.
         workers: parallel searches; None: one for each core.
         encoding_errors: what to do with lines of the corpora that are not UTF-8; None: as when the run was trained.
 

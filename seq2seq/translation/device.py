@@ -1,27 +1,46 @@
 """Which device does the arithmetic."""
 
+import re
+
 import torch
 
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.model.packed import has_bf16
 from seq2seq.model.transformer import Transformer
 
+_A_GPU = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")
+
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then MPS, then the CPU.
+    """``auto`` takes CUDA, then MPS, then the CPU; ``cuda:1`` is the second GPU.
 
     Raises:
-        UserError: the device is not there (78).
+        UserError: the device is not there (78), or there is none of this name (2).
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(name, False):
+    kind = "cuda" if _A_GPU.fullmatch(name) else name
+    if not available.get(kind, False):
+        names = [kind for kind, there in available.items() if there]
         raise UserError(
-            f"--device {name} is not available here",
-            mend=f"choose among auto, {', '.join(n for n, there in available.items() if there)}",
-            code=ExitCode.REFUSED if name in available else ExitCode.USAGE,
+            f"--device {name} is {'not available here' if kind in available else 'unknown'}",
+            mend=f"choose among auto, {', '.join(names)}{' and cuda:N' if 'cuda' in names else ''}",
+            code=ExitCode.REFUSED if kind in available else ExitCode.USAGE,
         )
+    if kind == name:
+        return torch.device(name)
+    n_gpus = torch.cuda.device_count()
+    if int(name.removeprefix("cuda:")) >= n_gpus:
+        there = "cuda:0" if n_gpus == 1 else f"cuda:0 to cuda:{n_gpus - 1}"
+        raise UserError(
+            f"--device {name} is not there: this machine has {counted(n_gpus, 'GPU')} ({there})",
+            mend="choose a device of this machine",
+            code=ExitCode.REFUSED,
+        )
+    # What PyTorch asks of no GPU in particular (pinned memory, random numbers, bf16) it asks of this one from now on,
+    # and leaves the memory of the others alone.
+    torch.cuda.set_device(name)
     return torch.device(name)
 
 

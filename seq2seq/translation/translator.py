@@ -115,7 +115,7 @@ class Translator:
 
         Args:
             run: written by ``train``.
-            device: auto, cpu, cuda or mps.
+            device: auto, cpu, cuda, cuda:N or mps.
             decoding: overrides of the run's decoding configuration, by key.
             workers: that search side by side; CPU alone. None: one for each core.
 

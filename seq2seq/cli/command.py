@@ -1,14 +1,14 @@
-"""The class of every command: it refuses an option with one value that is given twice."""
+"""The classes of the commands: an option with one value is given once, and ``--help`` is our own page."""
 
 from collections import Counter
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from seq2seq.errors import ExitCode, UserError
 
 
-class Once(TyperCommand):
+class Command(TyperCommand):
     """A command that refuses an option given twice, of which only the last value would count."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -28,3 +28,21 @@ class Once(TyperCommand):
                         code=ExitCode.USAGE,
                     )
         return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        _print_help(self, ctx)
+
+
+class Commands(TyperGroup):
+    """All commands together."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        _print_help(self, ctx)
+
+
+def _print_help(command: Any, ctx: Any) -> None:
+    from seq2seq.cli.help import print_help  # only help needs it
+
+    print_help(command, ctx)

@@ -1,0 +1,150 @@
+"""How options become configuration layers, and what their values mean."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from seq2seq.cli.console import print_note
+from seq2seq.config import PRESETS, SIZES, Layer, build, check_keys, merge, parse_langs, parse_set, read_toml
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import EncodingErrors as OnInvalid
+
+
+def how_to_read(word: str | None, *, strict: bool) -> OnInvalid | None:
+    """What ``--encoding-errors`` and ``--strict`` request; None: nothing.
+
+    Raises:
+        UserError: an unknown word, or both flags with different meanings (2).
+    """
+    known: dict[str | None, OnInvalid] = {"refuse": "refuse", "replace": "replace", "strict": "strict"}
+    if (word is not None and word not in known) or (strict and word not in (None, "strict")):
+        what = f"--encoding-errors {word} and --strict" if word in known else f"--encoding-errors {word}"
+        raise UserError(
+            f"{what} {'contradict each other' if word in known else 'is unknown'}",
+            mend=f"choose among {', '.join(map(str, known))}",
+            code=ExitCode.USAGE,
+        )
+    return "strict" if strict else known.get(word)
+
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}\s*h)?\s*(?:{_NUMBER}\s*m)?\s*(?:{_NUMBER}\s*s)?", re.ASCII | re.IGNORECASE)
+
+
+def _seconds(duration: str) -> float:
+    """Read ``45m``, ``1h30m`` or ``90s``; a number without a unit is refused."""
+    time = duration.strip()
+    if re.fullmatch(_NUMBER, time, re.ASCII) and float(time) > 0:
+        raise UserError(
+            f"--time-budget {time} has no unit", mend=f"write {time}m, {time}h or {time}s", code=ExitCode.USAGE
+        )
+    found = _DURATION.fullmatch(time)
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, 0.0)
+    total = hours * 3600 + minutes * 60 + seconds
+    if total <= 0:
+        raise UserError(
+            f"--time-budget {duration} is not a length of time", mend="write 45m, 1h30m or 90s", code=ExitCode.USAGE
+        )
+    return total
+
+
+def training_layers(
+    recipe: Path | None,
+    *,
+    langs: str | None,
+    train: list[str] | None,
+    valid: list[str] | None,
+    preset: str | None,
+    seed: int | None,
+    strict: bool,
+    max_updates: int | None,
+    max_epochs: int | None,
+    time_budget: str | None,
+    sets: list[str],
+) -> list[Layer]:
+    """The layers above the preset, in the order of precedence: file < flags < ``--set``.
+
+    Raises:
+        UserError: a malformed ``-l`` or ``--set``, a bad value of a flag, a key set twice, or a preset that the file
+            overrides (2), an unknown key or a bad value of a file or ``--set`` (78), no such file (66).
+    """
+    file: Layer = {}
+    if recipe is not None:
+        file = read_toml(recipe)
+        check_keys(file, where=str(recipe))
+    if langs is not None:
+        parse_langs(langs)
+    flags: Layer = {
+        "data": {
+            "langs": langs,
+            "train": train or None,
+            "valid": valid or None,
+            "encoding_errors": "strict" if strict else None,
+        },
+        "training": {"seed": seed, "max_updates": max_updates, "max_epochs": max_epochs},
+    }
+    if time_budget is not None:
+        flags["training"]["time_budget"] = _seconds(time_budget)
+    given: Layer = {
+        table: {key: value for key, value in keys.items() if value is not None} for table, keys in flags.items()
+    }
+    if preset is not None:
+        given["preset"] = preset
+    try:
+        check_keys(given, where="the command line")
+    except UserError as error:
+        raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
+    assigned = _assigned(sets)
+    _check_preset(str(recipe), file, merge([given, assigned]))
+    return [file, given, assigned]
+
+
+def _assigned(sets: list[str]) -> Layer:
+    """All ``--set`` flags together."""
+    layer: Layer = {}
+    for assignment in sets:
+        one = parse_set(assignment)
+        check_keys(one, where=f"--set {assignment}")
+        both = merge([layer, one])
+        if merge([one, layer]) != both:
+            raise UserError(
+                f"--set {assignment.partition('=')[0].strip()} is given with two values",
+                mend="give it once",
+                code=ExitCode.USAGE,
+            )
+        layer = both
+    return layer
+
+
+def _check_preset(recipe: str, file: Layer, given: Layer) -> None:
+    """Report which keys of a preset from the command line the file overrides.
+
+    Args:
+        recipe: name of the file.
+        file: its configuration.
+        given: configuration of the command line.
+
+    Raises:
+        UserError: the model would have another size than the preset names (2).
+    """
+    preset = given.get("preset", file.get("preset"))
+    if preset == file.get("preset", "auto") or preset not in ("auto", *PRESETS):
+        return
+    named = merge([{"model": dict.fromkeys(SIZES)}, PRESETS.get(preset, {})])
+    values = asdict(build(PRESETS.get(preset, {}), where="the preset"))
+    overridden = {
+        f"{table}.{key}": file[table][key]
+        for table in named
+        for key in named[table]
+        if key in file.get(table, {}) and key not in given.get(table, {})
+        if preset == "auto" or file[table][key] != values[table][key]
+    }
+    listed = ", ".join(f"{key} = {value}" for key, value in overridden.items())
+    if any(f"model.{key}" in overridden for key in SIZES):
+        raise UserError(
+            f"the model would not have the size of preset {preset}: {recipe} overrides it with {listed}",
+            mend="leave the preset out, or take these keys out of the file",
+            code=ExitCode.USAGE,
+        )
+    if overridden:
+        print_note(f"{recipe} overrides preset {preset} with {listed}")

@@ -1,0 +1,101 @@
+"""Every configuration key with its type, default and meaning, as read from the tables."""
+
+import ast
+import functools
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from seq2seq.config import tables
+from seq2seq.config.presets import PRESETS
+from seq2seq.config.tables import MAX_COUNT, TABLES, RunConfig
+
+_TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One configuration key."""
+
+    name: str
+    """As ``table.key``."""
+    type: str
+    """Type and range, or the choices, in words."""
+    default: Any
+    """None: unset."""
+    meaning: str
+
+
+def known_keys() -> list[str]:
+    """Every configuration key, as ``table.key``."""
+    return ["preset", *(f"{name}.{field.name}" for name, table in TABLES.items() for field in fields(table))]
+
+
+def described_keys() -> list[Key]:
+    """Every configuration key, in the order of ``known_keys``."""
+    schema = TypeAdapter(RunConfig).json_schema()
+    preset = schema["properties"]["preset"] | {"enum": ["auto", *PRESETS]}
+    properties = {"preset": preset} | {
+        f"{name}.{key}": of_key
+        for name, table in TABLES.items()
+        for key, of_key in schema["$defs"][table.__name__]["properties"].items()
+    }
+    return [
+        Key(name=name, type=_in_words(properties[name]), default=properties[name]["default"], meaning=_meaning(name))
+        for name in known_keys()
+    ]
+
+
+def table_meaning(name: str) -> str:
+    """What a table of the configuration is for, in one sentence."""
+    return str(TABLES[name].__doc__)
+
+
+def toml_value(value: Any) -> str:
+    """A default or a value of a preset as ``--set`` takes it."""
+    return "unset" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _meaning(name: str) -> str:
+    table, _, key = name.rpartition(".")
+    text = _docstrings()[TABLES.get(table, RunConfig).__name__, key]
+    return " ".join(text.replace("``", "`").split())
+
+
+@functools.cache
+def _docstrings() -> dict[tuple[str, str], str]:
+    """The string below each field, by class and field. Python itself drops them, so they are read from the source."""
+    found = {}
+    for node in ast.parse(inspect.getsource(tables)).body:
+        if isinstance(node, ast.ClassDef):
+            for field, below in zip(node.body, node.body[1:], strict=False):
+                match field, below:
+                    case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
+                        found[node.name, key] = text
+    return found
+
+
+def _in_words(schema: Mapping[str, Any]) -> str:
+    """Type and range of a key from its JSON schema."""
+    if "anyOf" in schema:  # a type, or null for what is unset
+        schema = schema["anyOf"][0]
+    if choices := schema.get("enum") or ([schema["const"]] if "const" in schema else None):
+        return " or ".join(", ".join(choices).rsplit(", ", 1))
+    if "prefixItems" in schema:
+        return f"list of {len(schema['prefixItems'])}, each: {_in_words(schema['prefixItems'][0])}"
+    if schema["type"] == "array":
+        return f"list, each: {_in_words(schema['items'])}"
+    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    high, below = schema.get("maximum", MAX_COUNT), schema.get("exclusiveMaximum", MAX_COUNT)
+    bounds = [f"more than {above:g}" if above is not None else "", f"less than {below:g}" if below < MAX_COUNT else ""]
+    if low is not None and high < MAX_COUNT / 10:
+        bounds.insert(0, f"{low:g} to {high:g}")
+    elif low is not None:
+        bounds.insert(0, f"{low:g} or more")
+    elif high < MAX_COUNT / 10:
+        bounds.append(f"{high:g} or less")
+    return ", ".join([_TYPES[schema["type"]], *filter(None, bounds)])
