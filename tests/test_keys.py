@@ -126,7 +126,7 @@ def test_values_of_a_preset(cli, preset):
         (["modle"], "did you mean model?"),
         (["model.banana"], "model.banana"),
         (["RUN"], "the configuration of a run is in RUN/config.toml"),
-        (["--preset", "tin"], "--preset tin is unknown; choose among tiny, small, base, big, deep"),
+        (["--preset", "tin"], "--preset tin is unknown; choose among tiny, small, medium, base, big, deep"),
     ],
 )
 def test_what_is_refused(cli, tmp_path, monkeypatch, words, says):
