@@ -328,9 +328,9 @@ def _resume(
     yield from notices
     # With a new limit the length of training is open again.
     budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
-    state = replace(
-        state, config=config, limits=limits, budget=budget, corpora=tuple(record.id for record in prepared.corpora)
-    )
+    derived = tuple(key for key in state.derived if given.get("training", {}).get(key) is None)
+    corpora_read = tuple(record.id for record in prepared.corpora)
+    state = replace(state, config=config, limits=limits, derived=derived, budget=budget, corpora=corpora_read)
     run = Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
     yield from run.train(checkpoint)
 

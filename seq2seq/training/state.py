@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from seq2seq.checkpoint import Limits, parse_stored
 from seq2seq.config import RunConfig, known_layer
-from seq2seq.config.records import Count, Real, record
+from seq2seq.config.records import Count, Flag, Real, record
 from seq2seq.training.progress import Report
 
 Cadence = Literal["valid_every", "save_every"]
@@ -24,11 +24,18 @@ class Best:
     """What ``training.best_metric`` compares; larger is better. None: unknown, which is worse than any number."""
     scores: dict[str, float | None]
     """By the names of ``metrics.jsonl``."""
+    bounded: Flag = False
+    """Whether its translations were cut off near the lengths of their references, as of a model that cannot end them.
+    """
 
-    def rank(self) -> tuple[float, float, float]:
-        """What decides between two validations: the metric, then chrF, then the loss."""
+    def rank(self) -> tuple[bool, float, float, float]:
+        """What decides between two validations: whether translations end, the metric, then chrF, then the loss.
+
+        Cutting off endless translations raises their scores: with them no model beats one that ends its own.
+        """
         loss = self.scores.get("valid_loss")
-        return _or_worst(self.metric), _or_worst(self.scores.get("chrf")), _or_worst(None if loss is None else -loss)
+        of_loss = _or_worst(None if loss is None else -loss)
+        return not self.bounded, _or_worst(self.metric), _or_worst(self.scores.get("chrf")), of_loss
 
 
 def _or_worst(value: float | None) -> float:
@@ -40,11 +47,26 @@ class BudgetState:
     """How far a time budget has been turned into a number of updates."""
 
     times_set: Count = 0
-    """How often the number of updates has been set: once early in the run, once more later."""
-    updates: Count = 0
-    """Updates timed since then."""
+    """How often the number of updates has been set: early in the run, and again now and then."""
+    set_at: Real = 0.0
+    """Seconds of the run when it was last set."""
+    updates: Real = 0.0
+    """Updates timed; those before the number was set count half, each time it is set."""
     seconds: Real = 0.0
     """Duration of these, validations not counted."""
+    validation: Real | None = None
+    """Duration of the last validation; None: there was none yet."""
+
+
+@record
+class Knot:
+    """Where the learning rate stood when the number of updates was set or changed: it continues from there."""
+
+    update: Count = 0
+    share: Real = 0.0
+    """Of the peak rate, at that update."""
+    falling: Flag = False
+    """Whether the rate had begun to fall; it does not rise again."""
 
 
 @record
@@ -81,8 +103,8 @@ class TrainingState:
     """Which of these keys were left open."""
     corpora: tuple[CorpusId, ...]
     tokenizer_sha256: str
-    order: Literal["by_length"] = "by_length"
-    """How an epoch is ordered: pairs of similar length share an update, updates are shuffled."""
+    order: Literal["by_similar_length"] = "by_similar_length"
+    """How an epoch is ordered: pairs of similar length share an update, others in each epoch; updates are shuffled."""
     update: Count = 0
     """Updates made."""
     epoch: Count = 0
@@ -102,6 +124,7 @@ class TrainingState:
     """Training time, all parts of an interrupted run together."""
     last_report: Report | None = None
     budget: BudgetState = field(default_factory=BudgetState)
+    knot: Knot = field(default_factory=Knot)
 
     def to_json(self) -> dict[str, Any]:
         """The state as JSON can hold it."""
