@@ -19,7 +19,7 @@ _VALIDATING = 0.05
 _MOST = 20
 """Validations of a run."""
 _UNTIL_MEASURED = 0.2
-"""Share of the updates until the first validation: what it takes is only guessed before, and it may be much."""
+"""Share of the updates until the first validation: what one takes is only estimated before."""
 _SEARCHING = 0.1
 """Share of the time that is kept for choosing the length penalty: more pairs than that allows are not searched."""
 _ENDING = 0.5
@@ -36,8 +36,6 @@ class Budget:
 
     most_updates: int
     """Beyond these training is not useful."""
-    validation_updates: float
-    """Updates that take as long as a validation, at a guess before one is measured."""
     finish: float
     """Seconds that the end takes apart from validating and searching."""
     search_validations: float = 4.0
@@ -46,6 +44,8 @@ class Budget:
     """Whether ``valid_every`` is set here too; otherwise it is the user's."""
     state: BudgetState = field(default_factory=BudgetState)
     """What a resumed run needs."""
+    expected_validation: float = 0.0
+    """Seconds of a validation, as a part of one has shown, until a whole one is measured."""
     last_set_at: int | None = None
     """Update after which this command last set the number of updates."""
     _warming_up: int = _WARMING_UP
@@ -92,7 +92,7 @@ class Budget:
         timed, in_seconds = (self.state.updates, self.state.seconds) if self.state.updates else self._slow
         seconds = in_seconds / max(1.0, timed)
         measured = self.state.validation
-        validation = self.validation_updates * seconds if measured is None else measured
+        validation = self.expected_validation if measured is None else measured
         left = training.time_budget - elapsed - self._end(validation, training.time_budget)
         # The machine may become faster or slower: what was measured lately counts more.
         self.state = BudgetState(

@@ -120,6 +120,7 @@ class Trainer:
             UserError: training diverged, or memory or disk ran out.
         """
         yield from self._after_update()
+        self._time_a_validation()
         # The order is the same each time: what was done before an interruption is passed over.
         updates = self.loader.updates(self.state.epoch, self.state.updates_in_epoch)
         self.budget.begin(self.seconds)
@@ -164,6 +165,15 @@ class Trainer:
         if is_news:
             self._reported_updates = settled.max_updates
         return Settled(update, settled.max_updates, settled.time_budget - self.seconds, is_news)
+
+    def _time_a_validation(self) -> None:
+        """Find out how long a validation takes, if a time budget depends on it and there was none yet."""
+        if self.training.time_budget is not None and self.budget.state.validation is None:
+            began = time.monotonic()
+            sample = self.validation.sample(self.device)
+            sample.run(self.best_model, self.config.decoding, lambda: None)
+            n_samples = len(self.validation.pairs) / len(sample.pairs)
+            self.budget.expected_validation = (time.monotonic() - began) * n_samples
 
     def _set_knot(self, knot: Knot) -> None:
         """Continue the learning rate from here."""

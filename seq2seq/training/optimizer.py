@@ -1,5 +1,7 @@
 """AdamW, and the learning rate as a function of the update."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -51,13 +53,14 @@ def knot_at(update: int, config: TrainingConfig, knot: Knot) -> Knot:
 def _share(update: int, config: TrainingConfig, knot: Knot) -> tuple[float, bool]:
     """The share of the peak rate, and whether it falls."""
     warmup = max(1, min(config.warmup_updates, (config.max_updates or config.warmup_updates * 5) // 5))
-    since = update - knot.update
-    rising = min(1.0, knot.share + since / warmup)
-    if knot.share:  # no faster than the second update of any warm-up, however short it has become
-        rising = min(rising, knot.share * 2.0 ** min(since, 64))
+    # A warm-up that has become steeper begins as any: up to its first rate each update doubles the one before.
+    doublings = max(0, math.ceil(-math.log2(warmup * knot.share))) if knot.share else 0
+    start, since = knot.share * 2**doublings, update - knot.update - doublings
+    rising = min(1.0, start + since / warmup if since > 0 else start * 2.0**since)
     if config.schedule == "inverse_sqrt":
         # The update at which the peak is reached, or would have been.
-        peak = knot.update * knot.share**2 if knot.falling else knot.update + (1 - knot.share) * warmup
+        to_peak = doublings + math.ceil((1 - start) * warmup)
+        peak = knot.update * knot.share**2 if knot.falling else knot.update + to_peak
         falling = min(1.0, float((peak / update) ** 0.5))
     elif config.max_updates is None:
         falling = 1.0

@@ -72,8 +72,6 @@ class Run:
         self.validation = validation
         budget = Budget(
             most_updates=most_updates,
-            # Searching greedily takes about as long as learning.
-            validation_updates=self.validation.n_tgt_tokens() / config.training.batch_tokens,
             finish=_SAVING + _LEARNING_A_PAIR * min(prepared.n_pairs, MOST_PAIRS),
             # A search takes about as many greedy ones as it has beams.
             search_validations=n_searches(config.decoding) * config.decoding.beam_size,

@@ -28,8 +28,8 @@ _BOUND = 1.5, 10
 """A first search ends at this factor of the reference's length and so many tokens more."""
 _ENDLESS = 0.2
 """Share of the pairs; if the first search cuts off more, the model cannot end its translations yet."""
-_SAMPLE = 64
-"""Pairs that show how long a search for the length penalty takes, if its time is limited."""
+_SAMPLE = {True: 64, False: 512}
+"""Pairs that show how long a search takes: on a CPU, and elsewhere."""
 
 
 class Stopped(Exception):  # noqa: N818  # it is no error
@@ -84,9 +84,10 @@ class ValidationSet:
     max_src_sentences: int | None = None
     chrf: Metric = field(default_factory=lambda: build_metric("chrf"))
 
-    def n_tgt_tokens(self) -> int:
-        """Of all references, EOS included."""
-        return sum(map(len, self.tokenizer.encode([pair.tgt for pair in self.pairs]))) + len(self.pairs)
+    def sample(self, device: torch.device) -> "ValidationSet":
+        """Some of the pairs, of all lengths: enough to show how long all of them take."""
+        size = _SAMPLE[device.type == "cpu"]
+        return replace(self, pairs=[self.pairs[i] for i in self._by_length()[:: -(-len(self.pairs) // size)]])
 
     def run(self, model: Transformer, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
         """Loss, and BLEU and chrF of greedy translations: what ``translate -b 1`` would give.
@@ -176,7 +177,7 @@ class ValidationSet:
             best_metric: the metric that chooses, before chrF; BLEU in place of the loss, which does not depend on α.
             check: called between batches; may raise ``Stopped``.
             seconds: that searching may take; if all pairs would take longer, only as many of them choose, of all
-                lengths, but never fewer than 64.
+                lengths, but never fewer than a sample.
         """
         exact = decoding.stopping == "exact"
         alphas = [alpha for alpha in ALPHAS if alpha <= MAX_EXACT_ALPHA] if exact else ALPHAS
@@ -209,10 +210,11 @@ class ValidationSet:
     ) -> tuple[list[int], dict[int, list[Searched]]]:
         """As many pairs, of all lengths, as can be searched in some seconds, and what was found for them."""
         rows = self._by_length()
-        if seconds == math.inf or len(rows) <= _SAMPLE:
+        size = _SAMPLE[translator.device.type == "cpu"]
+        if seconds == math.inf or len(rows) <= size:
             return rows, self._search(translator, rows, check)
         began = time.monotonic()
-        sample = rows[:: -(-len(rows) // _SAMPLE)]
+        sample = rows[:: -(-len(rows) // size)]
         found = self._search(translator, sample, check)
         took = time.monotonic() - began
         others = [i for i in rows if i not in found]
