@@ -184,8 +184,12 @@ class Run:
             files |= {CONFIG: _repeating(self.trainer.config), _TOKENIZER: self.prepared.tokenizer.model}
         kept = [name for name in old if manifest is None or name != manifest.weights]
         # Until another one is chosen, the length penalty of the weights before serves these too.
-        alpha = None if manifest is None else manifest.length_penalty
-        commit(self.folder, replace(self._new_manifest(best.update, best.scores), length_penalty=alpha), files, kept)
+        new = self._new_manifest(best.update, best.scores)
+        if manifest is not None:
+            new = replace(
+                new, length_penalty=manifest.length_penalty, length_penalty_pairs=manifest.length_penalty_pairs
+            )
+        commit(self.folder, new, files, kept)
         self._write_card(self.trainer.config, best.scores)
 
     def _manifest(self) -> Manifest | None:
