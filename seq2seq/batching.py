@@ -122,7 +122,8 @@ class Pool:
     is_last: bool
     """Of its epoch."""
     rows: Rows
-    """Those of an update side by side, by length; targets first, because the loss is paid by target position."""
+    """Those of an update side by side, by the length of their longer side: cutting an update there leaves the least
+    padding."""
     cuts: list[int]
     """Where updates begin and end."""
     order: NDArray[np.int64]
@@ -143,7 +144,8 @@ def epoch_pools(
         rows = rows[np.lexsort((src_lengths[rows], tgt))]  # the sort is stable, so that equal lengths stay shuffled
         cuts = _cuts_into_updates(_tgt_tokens(tgt_lengths, rows), batch_tokens, int(random.integers(len(rows) + 1)))
         updates = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
-        rows = rows[np.lexsort((src_lengths[rows], tgt_lengths[rows], updates))]
+        src, tgt = src_lengths[rows], tgt_lengths[rows]
+        rows = rows[np.lexsort((src, np.maximum(src, tgt), updates))]
         yield Pool(start + POOL >= len(order), rows, cuts, random.permutation(len(cuts) - 1))
 
 

@@ -54,7 +54,7 @@ def test_a_tie_is_decided_by_chrf_and_then_by_the_loss(metric, chrf, loss, is_be
 
 def test_no_model_whose_translations_were_cut_off_beats_one_that_ends_them():
     """Cutting them off raises BLEU: among themselves they compare as all do."""
-    cut_off = Best(update=24, metric=9.0, scores={"bleu": 9.0, "chrf": 50.0, "valid_loss": 1.0}, bounded=True)
+    cut_off = Best(update=24, metric=9.0, scores={"bleu": 9.0, "chrf": 50.0, "valid_loss": 1.0}, cut_off=9)
     assert cut_off.rank() < BEST.rank()
     assert replace(cut_off, metric=8.0).rank() < cut_off.rank()
 

@@ -1145,7 +1145,7 @@ def test_a_run_with_a_time_budget_ends_when_it_is_over(tmp_path, corpora, clock)
     assert first.update < 0.15 * first.max_updates
     assert events[-1].update == last.max_updates == load_checkpoint(run).update
     assert 36 < clock.now < 41
-    assert read_manifest(run).seconds <= events[-1].seconds <= clock.now
+    assert read_manifest(run).seconds - 0.05 <= events[-1].seconds <= clock.now
     assert [e.update for e in events if isinstance(e, Validation)][-1] == last.max_updates
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
     rates = [line["lr"] for line in lines]
@@ -1183,7 +1183,7 @@ def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corp
     assert len(validated[0]) > 1
 
 
-def test_a_run_interrupted_between_settles_only_once_more(tmp_path, corpora, clock):
+def test_a_resumed_run_keeps_what_its_time_was_set_to_until_some_of_it_has_passed(tmp_path, corpora, clock):
     run = tmp_path / "run"
     (first,) = until_settled(request(run, corpora, TIMED), 1)
     clock.now += 1e6  # nobody counts the time in between
@@ -1191,8 +1191,9 @@ def test_a_run_interrupted_between_settles_only_once_more(tmp_path, corpora, clo
     (started,) = [e for e in events if isinstance(e, Started)]
     assert started.config.training.max_updates == first.max_updates
     assert started.update == first.update
-    (second,) = [e for e in events if isinstance(e, Settled)]
-    assert second.max_updates == pytest.approx(first.max_updates, rel=0.2)
+    again = [e for e in events if isinstance(e, Settled)]
+    assert again[0].update - first.update > 3
+    assert again[0].max_updates == pytest.approx(first.max_updates, rel=0.2)
 
 
 def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, corpora, clock):
@@ -1258,7 +1259,7 @@ def test_the_rate_does_not_jump_when_a_command_changes_the_length(tmp_path, corp
     list(train(request(run, corpora, more)))
     used = [last, *(rates_used[number] for number in range(25, 61))]
     assert max(b / a for a, b in itertools.pairwise(used)) <= 2.0 + 1e-9
-    assert max(used) == 3e-3
+    assert max(used) > 0.9 * 3e-3
     assert used[-1] < 0.1 * 3e-3
     assert {update: lr for update, lr in reported_rates(run).items() if update > 24} == pytest.approx(rates_used)
 

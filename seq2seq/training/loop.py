@@ -289,7 +289,8 @@ class Trainer:
         report = self.state.last_report
         if report is None or report.update != update:
             report = self._current_report()
-        self._write_metrics(report, scores.figures())
+        cut_off = {"cut_off": scores.cut_off} if scores.cut_off else {}
+        self._write_metrics(report, scores.figures() | cut_off)
         return Validation(
             update=update,
             epoch=self.state.epoch,
@@ -306,7 +307,7 @@ class Trainer:
         loss = None if scores.loss is None else -scores.loss
         metric = {"bleu": scores.bleu.proven, "chrf": scores.chrf.value, "loss": loss}[self.best_metric]
         best = self.state.best
-        found = Best(update=self.state.update, metric=metric, scores=scores.figures(), bounded=bool(scores.cut_off))
+        found = Best(update=self.state.update, metric=metric, scores=scores.figures(), cut_off=scores.cut_off)
         is_best = best is None or found.rank() > best.rank()
         self.state = replace(
             self.state,

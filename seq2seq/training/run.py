@@ -138,6 +138,7 @@ class Run:
             epochs=trainer.state.epoch,
             length_penalty=alpha,
             length_penalty_pairs=n_searched,
+            cut_off=manifest.cut_off,
         )
         toml = _repeating(config)
         if manifest.config == CONFIG and not self._holds(manifest, toml):
@@ -184,7 +185,7 @@ class Run:
             files |= {CONFIG: _repeating(self.trainer.config), _TOKENIZER: self.prepared.tokenizer.model}
         kept = [name for name in old if manifest is None or name != manifest.weights]
         # Until another one is chosen, the length penalty of the weights before serves these too.
-        new = self._new_manifest(best.update, best.scores)
+        new = replace(self._new_manifest(best.update, best.scores), cut_off=best.cut_off)
         if manifest is not None:
             new = replace(
                 new, length_penalty=manifest.length_penalty, length_penalty_pairs=manifest.length_penalty_pairs
@@ -208,7 +209,7 @@ class Run:
             limits=state.limits,
             max_updates=state.config.training.max_updates,
             patience=state.config.training.patience,
-            seconds=math.floor(self.trainer.seconds * 10) / 10,
+            seconds=round(self.trainer.seconds, 1),
             versions={"seq2seq": VERSION} | {name: version(name) for name in ("torch", "sentencepiece", "sacrebleu")},
             corpora=self.prepared.record(),
             scores=scores,

@@ -24,18 +24,17 @@ class Best:
     """What ``training.best_metric`` compares; larger is better. None: unknown, which is worse than any number."""
     scores: dict[str, float | None]
     """By the names of ``metrics.jsonl``."""
-    bounded: Flag = False
-    """Whether its translations were cut off near the lengths of their references, as of a model that cannot end them.
-    """
+    cut_off: Count = 0
+    """Translations that were cut off near the lengths of their references, because the model cannot end them yet."""
 
     def rank(self) -> tuple[bool, float, float, float]:
         """What decides between two validations: whether translations end, the metric, then chrF, then the loss.
 
-        Cutting off endless translations raises their scores: with them no model beats one that ends its own.
+        Cutting off endless translations raises scores, so a model that needs it is never better than one that does not.
         """
         loss = self.scores.get("valid_loss")
         of_loss = _or_worst(None if loss is None else -loss)
-        return not self.bounded, _or_worst(self.metric), _or_worst(self.scores.get("chrf")), of_loss
+        return not self.cut_off, _or_worst(self.metric), _or_worst(self.scores.get("chrf")), of_loss
 
 
 def _or_worst(value: float | None) -> float:

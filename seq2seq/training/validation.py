@@ -51,8 +51,7 @@ class Scores:
 
     def figures(self) -> dict[str, float | None]:
         """By the names of ``metrics.jsonl``."""
-        cut_off = {"cut_off": self.cut_off} if self.cut_off else {}
-        return {"valid_loss": self.loss, "bleu": self.bleu.value, "chrf": self.chrf.value, **cut_off}
+        return {"valid_loss": self.loss, "bleu": self.bleu.value, "chrf": self.chrf.value}
 
 
 class LengthPenalty(NamedTuple):
