@@ -183,6 +183,15 @@ def test_cadences_that_are_given_are_kept():
     assert run.updates > 1500
 
 
+@pytest.mark.parametrize(("valid_every", "validation"), [(100, 10.0), (100, 0.1), (333, 50.0), (5000, 50.0), (7, 1.0)])
+def test_validations_at_a_given_cadence_are_reckoned_at_once(valid_every, validation):
+    """They take time from the updates: those before the last one, each at a multiple of the cadence."""
+    keeper = budget(sets_cadence=False, expected_validation=validation, search_validations=0, finish=0.0)
+    run = simulated(replace(BASE, valid_every=valid_every), keeper, lambda _: 0.5, validation=lambda _: validation)
+    n = run.settled[0][2].max_updates
+    assert 10.0 + 0.5 * n + validation * -(-n // valid_every) == pytest.approx(TOTAL, abs=validation + 1)
+
+
 @pytest.mark.parametrize("most", [50, 300, 1500])
 def test_no_more_updates_are_made_than_are_useful(most):
     """Nor fewer validations, and the rate falls as it would have."""

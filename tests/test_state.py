@@ -92,7 +92,7 @@ def test_missing_keys_get_their_defaults():
     "change",
     [
         *({key: ...} for key in ("config", "limits", "corpora", "tokenizer_sha256")),
-        {"order": "by_topic"}, {"order": "by_length"},
+        {"order": "by_topic"},
         {"update": -1}, {"update": True}, {"epoch": "3"}, {"best": {"update": 3}},
         {"limits": []},
         {"corpora": None}, {"config": None}, {"config": {"model": {"d_model": "wide"}}}, {"seconds": "1"},

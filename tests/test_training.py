@@ -221,6 +221,26 @@ def test_where_bleu_says_nothing_chrf_chooses_the_weights(tmp_path, corpora, mon
     assert [line["valid_loss"] for line in lines if "bleu" in line] == [4.0, 0.1, None]
 
 
+@pytest.mark.parametrize(("cut_off", "update"), [((7, 0, 0), 16), ((7, 6, 5), 8), ((0, 0, 5), 8)])
+def test_weights_whose_translations_were_cut_off_are_chosen_only_if_there_are_no_others(
+    tmp_path, corpora, monkeypatch, cut_off, update
+):
+    """Three validations, each with a lower BLEU than the one before."""
+    left = iter(zip((9.0, 8.0, 7.0), cut_off, strict=True))
+
+    def run_of(self, *_):
+        bleu, n = next(left)
+        return Scores(1.0, Score("BLEU", bleu, "", bleu), Score("chrF2", bleu, "", bleu), [""] * len(self.pairs), n)
+
+    monkeypatch.setattr(ValidationSet, "run", run_of)
+    run = tmp_path / "run"
+    list(train(request(run, corpora)))
+    manifest = read_manifest(run)
+    assert (manifest.update, manifest.cut_off) == (update, cut_off[update // 8 - 1])
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert tuple(line.get("cut_off", 0) for line in lines if "bleu" in line) == cut_off
+
+
 def test_the_metric_that_was_chosen_is_the_runs(tmp_path, corpora, monkeypatch):
     """Word lists, in which BLEU finds no 4-gram, are validated by chrF; a resumed run keeps to it."""
     lists = {
@@ -1256,6 +1276,7 @@ def test_the_rate_does_not_jump_when_a_command_changes_the_length(tmp_path, corp
     """Of a run that is over, and of one that falls: it rises again, but from where it stands."""
     run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 60, "report_every": 1}}
     last = reported_rates(run)[24]
+    rates_used.clear()
     list(train(request(run, corpora, more)))
     used = [last, *(rates_used[number] for number in range(25, 61))]
     assert max(b / a for a, b in itertools.pairwise(used)) <= 2.0 + 1e-9

@@ -330,7 +330,15 @@ def _resume(
     budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
     derived = tuple(key for key in state.derived if given.get("training", {}).get(key) is None)
     corpora_read = tuple(record.id for record in prepared.corpora)
-    state = replace(state, config=config, limits=limits, derived=derived, budget=budget, corpora=corpora_read)
+    state = replace(
+        state,
+        config=config,
+        limits=limits,
+        derived=derived,
+        budget=budget,
+        corpora=corpora_read,
+        order="by_similar_length",
+    )
     run = Run(request.run, state, prepared, validation, device, stop, most_epochs(config) * an_epoch, began)
     yield from run.train(checkpoint)
 

@@ -102,8 +102,12 @@ class TrainingState:
     """Which of these keys were left open."""
     corpora: tuple[CorpusId, ...]
     tokenizer_sha256: str
-    order: Literal["by_similar_length"] = "by_similar_length"
-    """How an epoch is ordered: pairs of similar length share an update, others in each epoch; updates are shuffled."""
+    order: Literal["by_similar_length", "by_length"] = "by_similar_length"
+    """How an epoch is ordered: pairs of similar length share an update, others in each epoch; updates are shuffled.
+
+    ``by_length`` is what earlier versions did. Such a run is resumed in the new order: in the epoch that was
+    interrupted, some pairs come twice and others not at all.
+    """
     update: Count = 0
     """Updates made."""
     epoch: Count = 0
