@@ -21,6 +21,9 @@ from seq2seq.transfer import sent
 # Pairs are sorted by length within shuffled pools of this many: enough for tight buckets, and the
 # memory of sorting does not grow with the corpus.
 POOL = 1 << 17
+_NOISE = 0.05
+"""Share of a target's length that is added or taken away at random before the sort: otherwise a pair would have much
+the same others beside it in each epoch. More of it costs more padding, and noise of the source's length as well."""
 
 Lengths = NDArray[np.uint16 | np.int32]
 Rows = NDArray[np.uint32]
@@ -119,7 +122,8 @@ class Pool:
     is_last: bool
     """Of its epoch."""
     rows: Rows
-    """By length, targets first: the loss is paid by target position."""
+    """Those of an update side by side, by the length of their longer side: cutting an update there leaves the least
+    padding."""
     cuts: list[int]
     """Where updates begin and end."""
     order: NDArray[np.int64]
@@ -135,14 +139,40 @@ def epoch_pools(
     random.shuffle(order)
     for start in range(0, len(order), POOL):
         rows = order[start : start + POOL]
+        noise = random.uniform(-_NOISE, _NOISE, len(rows))
+        tgt = np.rint(tgt_lengths[rows] * (1 + noise))
+        rows = rows[np.lexsort((src_lengths[rows], tgt))]  # the sort is stable, so that equal lengths stay shuffled
+        cuts = _cuts_into_updates(_tgt_tokens(tgt_lengths, rows), batch_tokens, int(random.integers(len(rows) + 1)))
+        updates = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
         src, tgt = src_lengths[rows], tgt_lengths[rows]
-        rows = rows[np.lexsort((src, tgt))]  # the sort is stable, so that equal lengths stay shuffled
-        ends = np.cumsum(tgt_lengths[rows].astype(np.int64) + 1)
-        cuts = [0]
-        while cuts[-1] < len(rows):
-            done = ends[cuts[-1] - 1] if cuts[-1] else 0
-            cuts.append(max(int(np.searchsorted(ends, done + batch_tokens, side="right")), cuts[-1] + 1))
+        rows = rows[np.lexsort((src, np.maximum(src, tgt), updates))]
         yield Pool(start + POOL >= len(order), rows, cuts, random.permutation(len(cuts) - 1))
+
+
+def _tgt_tokens(tgt_lengths: Lengths, rows: Rows) -> NDArray[np.int64]:
+    return tgt_lengths[rows].astype(np.int64) + 1
+
+
+def _cuts_into_updates(tokens: NDArray[np.int64], most: int, remainder: int) -> list[int]:
+    """Where updates of up to ``most`` tokens begin and end.
+
+    Those that are not full lie at ``remainder``. If the last one were, it would be the longest pairs in each epoch.
+    """
+    below = _full_updates(tokens[:remainder], most)
+    above = [len(tokens) - cut for cut in reversed(_full_updates(tokens[remainder:][::-1], most))]
+    if len(below) > 1 and len(above) > 1 and tokens[below[-2] : above[1]].sum() <= most:
+        return below[:-1] + above[1:]
+    return below + above[1:]
+
+
+def _full_updates(tokens: NDArray[np.int64], most: int) -> list[int]:
+    """Where updates begin and end that are full, all but the last one."""
+    ends = np.cumsum(tokens)
+    cuts = [0]
+    while cuts[-1] < len(ends):
+        done = ends[cuts[-1] - 1] if cuts[-1] else 0
+        cuts.append(max(int(np.searchsorted(ends, done + most, side="right")), cuts[-1] + 1))
+    return cuts
 
 
 def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, most: int) -> Iterator[Rows]:

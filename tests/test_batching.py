@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def test_padding_is_little():
         return shares[0], shares[1]
 
     of_src, of_tgt = share_of_padding(updates_of(src, tgt, batch_tokens=4096))
-    assert of_tgt < 0.01
+    assert of_tgt < 0.1
     assert of_src < 0.22
     # What it would be in the order of the corpus.
     blind = [list(range(start, min(start + 180, 50_000))) for start in range(0, 50_000, 180)]
@@ -176,6 +177,45 @@ def test_equal_lengths_stay_shuffled():
     # Not only the updates change places from epoch to epoch: they are made up anew.
     again = updates_of(lengths, lengths, batch_tokens=60, epoch=1)
     assert not set(map(frozenset, updates)) & set(map(frozenset, again))
+
+
+@pytest.mark.parametrize(("n", "before", "share"), [(500, 0.95, 0.8), (7000, 0.75, 0.5), (29_000, 0.4, 0.35)])
+def test_a_pair_has_other_pairs_beside_it_in_the_next_epoch(n, before, share, monkeypatch):
+    """Of two pairs in one update few are together again; without noise it would be more, and in small corpora all."""
+    src, tgt = realistic_lengths(n)
+
+    def together_again() -> float:
+        first, second = (updates_of(src, tgt, batch_tokens=1024, epoch=epoch) for epoch in (0, 1))
+        update_of = {row: i for i, rows in enumerate(second) for row in rows}
+        counts = [(len(rows), Counter(update_of[row] for row in rows)) for rows in first]
+        again = sum(k * (k - 1) for _, count in counts for k in count.values())
+        return again / sum(k * (k - 1) for k, _ in counts)
+
+    with_noise = together_again()
+    monkeypatch.setattr(batching, "_NOISE", 0.0)
+    monkeypatch.setattr(batching, "_cuts_into_updates", lambda tokens, most, _: batching._full_updates(tokens, most))
+    assert together_again() > before
+    assert with_noise < share
+
+
+def test_the_update_that_is_not_full_holds_pairs_of_any_length():
+    """It held the longest pairs in each epoch, if the shorter ones were cut off first."""
+    src, tgt = realistic_lengths(3000)
+    ranks = []
+    for epoch in range(30):
+        updates = updates_of(src, tgt, batch_tokens=2000, epoch=epoch)
+        assert sum(sum(int(tgt[row]) + 1 for row in rows) < 1700 for rows in updates) <= 2
+        smallest = min(updates, key=lambda rows: sum(int(tgt[row]) + 1 for row in rows))
+        ranks.append(float(np.mean(tgt[smallest].mean() > tgt)))
+    assert min(ranks) < 0.3
+    assert sum(rank > 0.9 for rank in ranks) < 10
+
+
+def test_pairs_of_an_update_lie_by_length():
+    src, tgt = realistic_lengths(3000)
+    for rows in updates_of(src, tgt):
+        lengths = [(max(src[row], tgt[row]), src[row]) for row in rows]
+        assert lengths == sorted(lengths)
 
 
 # Parts of an update ---------------------------------------------------------------------------------

@@ -1,110 +1,215 @@
 """A time budget: how many updates there is time for, and that a run keeps to it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 
 from seq2seq.config import TrainingConfig
 from seq2seq.training.budget import Budget
+from seq2seq.training.optimizer import knot_at, learning_rate
+from seq2seq.training.state import Knot
 
-BASE = TrainingConfig(time_budget=1000.0)
+TOTAL = 1000.0
+BASE = TrainingConfig(time_budget=TOTAL)
 
 
-def budget(**settings: float) -> Budget:
-    return Budget(**({"most_updates": 10**6, "validation_updates": 10.0, "finish": 4.0} | settings))
+def budget(**settings: object) -> Budget:
+    return Budget(**({"most_updates": 10**6, "expected_validation": 3.0, "finish": 4.0} | settings))  # type: ignore[arg-type]
+
+
+@dataclass
+class Simulated:
+    """What a run by the clock alone came to."""
+
+    training: TrainingConfig
+    settled: list[tuple[int, float, TrainingConfig]] = field(default_factory=list)
+    """Update, time, and what was set."""
+    rates: list[float] = field(default_factory=list)
+    validated: list[int] = field(default_factory=list)
+    end: float = 0.0
+
+    @property
+    def updates(self) -> int:
+        return len(self.rates)
 
 
 def simulated(
-    training: TrainingConfig, keeper: Budget, seconds_an_update, *, prepared: float = 10.0, validation: float = 2.0
-) -> tuple[list[TrainingConfig], int, float]:
-    """A run by the clock alone: what was settled, the updates made, and when all was over."""
-    now, update, settled = prepared, 0, []
-    while training.max_updates is None or update < training.max_updates:
-        seconds = seconds_an_update(update)
-        now += seconds
-        update += 1
-        keeper.learned(now)
-        found = keeper.settle(training, update, now)
+    training: TrainingConfig,
+    keeper: Budget,
+    seconds_an_update,
+    *,
+    prepared: float = 10.0,
+    validation=lambda update: 2.0,
+    last_knot: bool = True,
+) -> Simulated:
+    """A run, with updates and validations that take what two functions of the update say."""
+    run, now, update, validated, knot = Simulated(training), prepared, 0, 0, Knot()
+    keeper.begin(now)
+
+    def settle():
+        nonlocal knot
+        found = keeper.settle(run.training, update, now, validated)
         if found is not None:
-            training = found
-            settled.append(found)
-        if (training.valid_every and update % training.valid_every == 0) or update == training.max_updates:
-            now += validation
-            keeper.validated(validation)
-    return settled, update, now + keeper.finish + 4 * validation
+            knot = knot_at(update, run.training, knot) if last_knot else knot
+            run.training = found
+            run.settled.append((update, now, found))
+
+    def is_due():
+        every, last = run.training.valid_every, run.training.max_updates
+        passed = every and (update - validated >= every if keeper.sets_cadence else update % every == 0)
+        return update > validated and (passed or (last and update >= last))
+
+    while run.training.max_updates is None or update < run.training.max_updates:
+        now += seconds_an_update(update)
+        update += 1
+        run.rates.append(learning_rate(update, run.training, knot))
+        keeper.learned(now)
+        if not is_due():
+            settle()
+        if is_due():
+            now += validation(update)
+            keeper.validated(validation(update))
+            run.validated.append(update)
+            validated = update
+            settle()
+    total = training.time_budget or TOTAL
+    search = min(keeper.seconds_to_search(total, now + keeper.finish), keeper.search_validations * validation(update))
+    run.end = now + search + keeper.finish
+    return run
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.5, 5.0])
-@pytest.mark.parametrize("total", [200.0, 1000.0, 10_000.0])
-def test_a_run_ends_when_its_time_is_over(seconds, total):
-    _, _, end = simulated(replace(BASE, time_budget=total), budget(), lambda _: seconds)
-    assert (0.95 if total > 200 else 0.75) * total - 2 * seconds < end <= 1.002 * total + seconds + 2
+SPEEDS = {
+    "steady": lambda total, now: 1.0,
+    "slower midway": lambda total, now: 1.0 if now < 0.5 * total else 2.0,
+    "faster midway": lambda total, now: 1.0 if now < 0.5 * total else 0.5,
+    "slower late": lambda total, now: 1.0 if now < 0.8 * total else 2.0,
+    "slow at first": lambda total, now: 5.0 if now < 0.1 * total else 1.0,
+    "up and down": lambda total, now: 1.0 if (20 * now) // total % 2 else 2.0,
+}
 
 
-def test_the_first_updates_and_validations_do_not_count():
+def at_speed(name: str, total: float, seconds: float):
+    """Seconds of each update, by the time that updates have taken."""
+    now = 0.0
+
+    def an_update(_: int) -> float:
+        nonlocal now
+        took = seconds * SPEEDS[name](total, now)
+        now += took
+        return took
+
+    return an_update
+
+
+@pytest.mark.parametrize("valid_every", [None, 100, 333])
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_a_run_ends_when_its_time_is_over(speed, valid_every):
+    """Validations take up to a third of it, the first ones perhaps more; what a part of them showed may be wrong."""
+    training = replace(BASE, valid_every=valid_every)
+    for share, first in ((0.001, 1.0), (0.01, 3.0), (0.1, 1.0), (0.1, 3.0), (0.3, 1.0)):
+        for n_updates, guess in ((150, 0.8), (600, 0.8), (600, 2.0)):
+            keeper = budget(
+                expected_validation=guess * share * TOTAL, finish=0.01 * TOTAL, sets_cadence=not valid_every
+            )
+            seconds = TOTAL / n_updates
+            run = simulated(
+                training, keeper, at_speed(speed, TOTAL, seconds), prepared=0.02 * TOTAL,
+                validation=lambda update: share * TOTAL * (first if update < 0.15 * n_updates else 1.0),  # noqa: B023
+            )  # fmt: skip
+            assert 0.85 * TOTAL < run.end <= 1.05 * TOTAL, (share, first, n_updates, guess)
+            assert run.validated[-1] == run.updates
+
+
+@pytest.mark.parametrize("schedule", ["hold_cooldown", "inverse_sqrt"])
+@pytest.mark.parametrize("warmup", [0, 20, 1000, 4000])
+@pytest.mark.parametrize("n_updates", [40, 100, 1000])
+def test_the_rate_never_jumps(schedule, warmup, n_updates):
+    """Whatever the speed, and however often the number of updates is set: it rises as in a warm-up, and falls once."""
+    training = replace(BASE, schedule=schedule, warmup_updates=warmup, learning_rate=1.0)
+    for speed in SPEEDS:
+        run = simulated(training, budget(), at_speed(speed, TOTAL, TOTAL / n_updates), validation=lambda _: 10.0)
+        assert len({found.max_updates for _, _, found in run.settled}) > 1
+        ratios = [after / before for before, after in pairwise(run.rates)]
+        assert max(ratios) <= 2.0 + 1e-9, (speed, "as from the first to the second update of any warm-up")
+        steepest = max(1 / max(1, min(warmup, (found.max_updates or 5) // 5)) for _, _, found in run.settled)
+        assert max(after - before for before, after in pairwise(run.rates)) < steepest + 1e-9, speed
+        top = run.rates.index(max(run.rates))
+        assert run.rates[top:] == sorted(run.rates[top:], reverse=True), speed
+        assert max(run.rates) > (0.99 if n_updates > 40 else 0.9), speed
+        if schedule == "hold_cooldown":
+            assert run.rates[-1] < 0.08 * 1000 / max(300, n_updates), speed
+            assert all(ratio > 0.45 for ratio in ratios)
+
+
+def test_without_the_knot_it_would_jump():
+    """What the test above would find."""
+    run = simulated(replace(BASE, warmup_updates=1000, learning_rate=1.0), budget(), lambda _: 5.0, last_knot=False)
+    assert max(after / before for before, after in pairwise(run.rates)) > 9
+
+
+def test_the_first_updates_do_not_count():
     """They are slower than all others: 30 s and 3 s in place of 0.5 s."""
-    settled, _, end = simulated(BASE, budget(), lambda update: (30.0, 3.0)[update] if update < 2 else 0.5)
-    assert 950 < end <= 1001
-    assert settled[0].max_updates == pytest.approx(settled[1].max_updates, rel=0.05)
+    run = simulated(BASE, budget(), lambda update: (30.0, 3.0)[update] if update < 2 else 0.5)
+    assert run.settled[0][2].max_updates == pytest.approx(run.updates, rel=0.05)
 
 
-@pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_a_machine_that_changes_its_speed_early_is_followed(factor):
-    """By half of the updates there is still time to mend it."""
-    _, _, end = simulated(BASE, budget(), lambda update: 0.5 if update < 200 else 0.5 * factor)
-    assert 850 < end <= 1100
+def test_the_number_is_set_early_and_then_now_and_then():
+    run = simulated(BASE, budget(), lambda _: 0.5)
+    times = [time for _, time, _ in run.settled]
+    assert times[0] < 0.04 * TOTAL
+    assert all(0.039 * TOTAL < later - time < 0.06 * TOTAL for time, later in pairwise(times))
+    assert TOTAL - times[-1] < 0.1 * TOTAL
 
 
-def test_it_is_settled_early_and_once_more_where_the_rate_begins_to_fall():
-    asked = []
-
-    class Watched(Budget):
-        def settle(self, training, update, elapsed):
-            found = super().settle(training, update, elapsed)
-            if found is not None:
-                asked.append((update, elapsed))
-            return found
-
-    training = replace(BASE, cooldown=0.25)
-    keeper = Watched(most_updates=10**6, validation_updates=10.0, finish=4.0)
-    _, updates, _ = simulated(training, keeper, lambda _: 0.5)
-    (first, early), (second, _) = asked
-    assert early < 0.07 * 1000
-    assert first < 0.07 * updates
-    assert second == pytest.approx(0.75 * updates, rel=0.05)
-
-
-def test_validations_take_a_small_share_but_there_are_some():
-    for validation, least, most in ((0.1, 18, 20), (5.0, 5, 12), (60.0, 1, 3)):
-        settled, updates, _ = simulated(
-            BASE, budget(validation_updates=validation / 0.5), lambda _: 0.5, validation=validation
-        )
-        assert least <= updates // settled[-1].valid_every <= most + 1
+@pytest.mark.parametrize(
+    ("seconds", "least", "most"), [(0.1, 18, 21), (5.0, 8, 12), (60.0, 2, 2), (200.0, 2, 2), (400.0, 2, 2)]
+)
+def test_validations_take_a_small_share_but_there_are_some(seconds, least, most):
+    """They are spread evenly, the last one at the end."""
+    run = simulated(BASE, budget(expected_validation=seconds), lambda _: 0.5, validation=lambda _: seconds)
+    assert least <= len(run.validated) <= most
+    gaps = [b - a for a, b in pairwise([0, *run.validated])]
+    if len(gaps) > 2:
+        assert max(gaps) < 1.3 * min(gaps)
+    assert run.validated[0] <= 0.35 * run.updates or len(gaps) == 1
 
 
 def test_cadences_that_are_given_are_kept():
-    settled, updates, end = simulated(replace(BASE, valid_every=100, save_every=7), budget(), lambda _: 0.5)
-    assert {(s.valid_every, s.save_every) for s in settled} == {(100, 7)}
-    assert 950 < end <= 1001
-    assert updates > 1500
+    keeper = budget(sets_cadence=False)
+    run = simulated(replace(BASE, valid_every=100, save_every=7), keeper, lambda _: 0.5)
+    assert {(found.valid_every, found.save_every) for _, _, found in run.settled} == {(100, 7)}
+    assert run.validated[:-1] == list(range(100, run.updates, 100))
+    assert run.updates > 1500
+
+
+@pytest.mark.parametrize(("valid_every", "validation"), [(100, 10.0), (100, 0.1), (333, 50.0), (5000, 50.0), (7, 1.0)])
+def test_validations_at_a_given_cadence_are_reckoned_at_once(valid_every, validation):
+    """They take time from the updates: those before the last one, each at a multiple of the cadence."""
+    keeper = budget(sets_cadence=False, expected_validation=validation, search_validations=0, finish=0.0)
+    run = simulated(replace(BASE, valid_every=valid_every), keeper, lambda _: 0.5, validation=lambda _: validation)
+    n = run.settled[0][2].max_updates
+    assert 10.0 + 0.5 * n + validation * -(-n // valid_every) == pytest.approx(TOTAL, abs=validation + 1)
 
 
 @pytest.mark.parametrize("most", [50, 300, 1500])
-def test_more_passes_than_pay_are_not_made(most):
+def test_no_more_updates_are_made_than_are_useful(most):
     """Nor fewer validations, and the rate falls as it would have."""
-    settled, updates, end = simulated(BASE, budget(most_updates=most), lambda _: 0.5)
-    assert updates == most == settled[0].max_updates
-    assert end < 1000 * (most + 300) / 1500
-    assert 8 <= updates // settled[0].valid_every <= 20
+    run = simulated(BASE, budget(most_updates=most), lambda _: 0.5)
+    assert run.updates == most
+    assert {found.max_updates for _, _, found in run.settled} == {most}
+    assert run.end < 1000 * (most + 300) / 1500
+    assert 8 <= len(run.validated) <= 21
 
 
 def test_time_that_is_over_before_the_first_update_still_leaves_a_model():
-    settled, updates, _ = simulated(BASE, budget(), lambda _: 0.5, prepared=2000.0)
-    assert updates == 1
-    assert settled[0].max_updates == settled[0].valid_every == settled[0].save_every == 1
+    run = simulated(BASE, budget(), lambda _: 0.5, prepared=2000.0)
+    assert run.updates == 1
+    ((_, _, found),) = run.settled
+    assert found.max_updates == found.valid_every == found.save_every == 1
 
 
-def test_without_a_budget_nothing_is_settled():
+def test_without_a_budget_nothing_is_set():
     keeper = budget()
     for update in range(1, 100):
         keeper.learned(update * 0.5)
@@ -112,16 +217,19 @@ def test_without_a_budget_nothing_is_settled():
     assert keeper.state.times_set == 0
 
 
-def test_a_run_that_goes_on_keeps_to_what_was_settled():
-    """Only the speed is measured anew, for the second time."""
+def test_a_resumed_run_continues_with_what_was_set_and_measured():
+    """It does not set the number again until some time has passed."""
     first = budget()
-    for update in range(1, 121):
+    first.begin(10.0)
+    for update in range(1, 81):
         first.learned(10.0 + update * 0.5)
-    settled = first.settle(BASE, 120, 70.0)
-    again = budget(state=first.state)
-    again.validated(2.0)
-    for update in range(121, 140):
-        again.learned(80.0 + update)
-        assert again.settle(settled, update, 80.0 + update) is None
-    assert again.settle(settled, settled.max_updates // 2 + 1, 500.0) is not None
-    assert again.settle(settled, settled.max_updates // 2 + 2, 501.0) is None
+    found = first.settle(BASE, 80, 50.0)
+    first.validated(7.0)
+    again = budget(state=first.state, expected_validation=0.0)
+    again.begin(60.0)
+    assert again.state.validation == 7.0
+    for update in range(81, 110):
+        again.learned(60.0 + (update - 80) / 2)
+        assert again.settle(found, update, 60.0 + (update - 80) / 2, 80) is None
+    later = again.settle(found, 110, 91.0, 80)
+    assert later.max_updates == pytest.approx(found.max_updates, rel=0.1)

@@ -1,13 +1,15 @@
 """The learning rate at the updates that matter, and which weights decay."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
 from seq2seq.config import ModelConfig, TrainingConfig
 from seq2seq.model import build_model
-from seq2seq.training.optimizer import build_optimizer, learning_rate
+from seq2seq.training.optimizer import build_optimizer, knot_at, learning_rate
+from seq2seq.training.state import Knot
 
 
 def rates(*updates: int, **settings: object) -> list[float]:
@@ -64,6 +66,46 @@ def test_the_first_update_of_the_shortest_runs_has_the_full_rate(schedule, warmu
 def test_without_an_end_there_is_no_cool_down():
     assert rates(3, schedule="hold_cooldown", warmup_updates=6) == [1.0]
     assert rates(6, 7, 10**6, schedule="hold_cooldown", warmup_updates=6) == [2.0, 2.0, 2.0]
+
+
+FROM_HERE = [
+    # Hold: what was planned continues, at 30 of 100 updates as of 200.
+    (("hold_cooldown", 10), (30, 100, 200), [30, 31, 100, 150, 200], [1.0, 1.0, 1.0, 51 / 100, 0.01]),
+    # Falling: straight to the new end, be it later or sooner, and never up again.
+    (("hold_cooldown", 10), (76, 100, 151), [76, 77, 114, 151], [0.5, 0.5 * 75 / 76, 0.25, 0.5 / 76]),
+    (("hold_cooldown", 10), (76, 100, 80), [76, 77, 80], [0.5, 0.4, 0.1]),
+    # The end comes so near that the fall begins at once.
+    (("hold_cooldown", 10), (30, 100, 33), [30, 31, 33], [1.0, 0.75, 0.25]),
+    # Warming up: with the slope of the new length, from where it stands.
+    (("hold_cooldown", 100), (40, 1000, 250), [40, 41, 70, 100], [0.4, 0.42, 1.0, 1.0]),
+    (("hold_cooldown", 1000), (4, 10_000, 100), [4, 5, 8, 9, 10], [0.004, 0.008, 0.064, 0.064 + 1 / 20, 0.164]),
+    (("inverse_sqrt", 100), (40, 1000, 250), [40, 41, 70, 280], [0.4, 0.42, 1.0, 0.5]),
+    (("inverse_sqrt", 100), (400, 1000, 250), [400, 401, 1600], [0.5, 0.5 * (400 / 401) ** 0.5, 0.25]),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "updates", "expected"), FROM_HERE)
+def test_another_length_changes_the_rate_from_where_it_stands(kind, change, updates, expected):
+    """An update, the number of updates that was planned then, and the new one."""
+    schedule, warmup = kind
+    at, before, after = change
+    config = TrainingConfig(schedule=schedule, warmup_updates=warmup, learning_rate=1.0, max_updates=before)
+    knot = knot_at(at, config, Knot())
+    changed = replace(config, max_updates=after)
+    assert [learning_rate(update, changed, knot) for update in updates] == pytest.approx(expected)
+    again = knot_at(updates[1], changed, knot)
+    assert [learning_rate(update, changed, again) for update in updates[1:]] == pytest.approx(expected[1:])
+
+
+def test_a_rate_that_may_rise_again_does_so_without_a_jump():
+    """As if the run is made longer by a person: after its end, the peak is reached again."""
+    config = TrainingConfig(warmup_updates=20, learning_rate=1.0, max_updates=100, cooldown=0.5)
+    knot = replace(knot_at(100, config, Knot()), falling=False)
+    found = [learning_rate(update, replace(config, max_updates=300), knot) for update in range(100, 301)]
+    assert found[0] == learning_rate(100, config)
+    assert max(b / a for a, b in itertools.pairwise(found)) <= 2.0
+    assert (max(found), found.index(1.0) < 30) == (1.0, True)
+    assert found[-1] < 0.01
 
 
 SHAPE = {"d_model": 8, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1}

@@ -1,6 +1,7 @@
 """The training state: what a checkpoint says in JSON, read by this version and by others of its format."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from seq2seq.checkpoint import Limits
 from seq2seq.config import build
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.progress import Report
-from seq2seq.training.state import Best, BudgetState, CorpusId, TrainingState
+from seq2seq.training.state import Best, BudgetState, CorpusId, Knot, TrainingState
 
 CONFIG = {
     "data": {"langs": "de-en", "train": ["train"]},
@@ -30,7 +31,8 @@ STATE = TrainingState(
     bad_validations=1,
     micro_batch_tokens=3072,
     last_report=REPORT,
-    budget=BudgetState(times_set=1, updates=3, seconds=0.5),
+    budget=BudgetState(times_set=1, set_at=2.5, updates=1.5, seconds=0.5, validation=0.25),
+    knot=Knot(update=12, share=0.75, falling=True),
 )
 
 
@@ -48,6 +50,13 @@ def test_a_tie_is_decided_by_chrf_and_then_by_the_loss(metric, chrf, loss, is_be
     other = Best(update=24, metric=metric, scores={"bleu": 0.0, "chrf": chrf, "valid_loss": loss})
     assert (other.rank() > BEST.rank()) == is_better
     assert Best(update=1, metric=None, scores={"valid_loss": None}).rank() < other.rank()
+
+
+def test_no_model_whose_translations_were_cut_off_beats_one_that_ends_them():
+    """Cutting them off raises BLEU: among themselves they compare as all do."""
+    cut_off = Best(update=24, metric=9.0, scores={"bleu": 9.0, "chrf": 50.0, "valid_loss": 1.0}, cut_off=9)
+    assert cut_off.rank() < BEST.rank()
+    assert replace(cut_off, metric=8.0).rank() < cut_off.rank()
 
 
 def stored(**changes):
@@ -73,7 +82,8 @@ def test_missing_keys_get_their_defaults():
     state = TrainingState.from_json({key: stored()[key] for key in few}, Path("x"))
     expected = {"config": STATE.config, "limits": STATE.limits, "corpora": STATE.corpora}
     assert state == TrainingState(**expected, tokenizer_sha256=STATE.tokenizer_sha256)
-    assert (state.update, state.best, state.order, state.budget) == (0, None, "by_length", BudgetState())
+    assert (state.update, state.best, state.order, state.budget) == (0, None, "by_similar_length", BudgetState())
+    assert state.knot == Knot()
     shape = TrainingState.from_json(stored(config={"model": {"d_model": 32, "n_heads": 2}}), Path("x")).config.model
     assert (shape.d_model, shape.d_ff) == (32, 1024)
 
@@ -82,7 +92,8 @@ def test_missing_keys_get_their_defaults():
     "change",
     [
         *({key: ...} for key in ("config", "limits", "corpora", "tokenizer_sha256")),
-        {"order": "by_topic"}, {"update": -1}, {"update": True}, {"epoch": "3"}, {"best": {"update": 3}},
+        {"order": "by_topic"},
+        {"update": -1}, {"update": True}, {"epoch": "3"}, {"best": {"update": 3}},
         {"limits": []},
         {"corpora": None}, {"config": None}, {"config": {"model": {"d_model": "wide"}}}, {"seconds": "1"},
         {"derived": ["seed"]},

@@ -1,5 +1,6 @@
 """Training as a whole: what it leaves behind, and that no interruption changes it."""
 
+import itertools
 import json
 import os
 import platform
@@ -30,7 +31,7 @@ from seq2seq.training.prepare import usual_sentences
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
 from seq2seq.training.run import Run
 from seq2seq.training.state import BudgetState, TrainingState
-from seq2seq.training.validation import Scores, ValidationSet
+from seq2seq.training.validation import LengthPenalty, Scores, ValidationSet
 from seq2seq.translation import Translator
 
 WORDS = ["rot", "blau", "grün", "gelb", "weiß", "schwarz", "hell", "dunkel", "groß", "klein"]
@@ -227,6 +228,26 @@ def test_where_bleu_says_nothing_chrf_chooses_the_weights(tmp_path, corpora, mon
     assert manifest.signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["valid_loss"] for line in lines if "bleu" in line] == [4.0, 0.1, None]
+
+
+@pytest.mark.parametrize(("cut_off", "update"), [((7, 0, 0), 16), ((7, 6, 5), 8), ((0, 0, 5), 8)])
+def test_weights_whose_translations_were_cut_off_are_chosen_only_if_there_are_no_others(
+    tmp_path, corpora, monkeypatch, cut_off, update
+):
+    """Three validations, each with a lower BLEU than the one before."""
+    left = iter(zip((9.0, 8.0, 7.0), cut_off, strict=True))
+
+    def run_of(self, *_):
+        bleu, n = next(left)
+        return Scores(1.0, Score("BLEU", bleu, "", bleu), Score("chrF2", bleu, "", bleu), [""] * len(self.pairs), n)
+
+    monkeypatch.setattr(ValidationSet, "run", run_of)
+    run = tmp_path / "run"
+    list(train(request(run, corpora)))
+    manifest = read_manifest(run)
+    assert (manifest.update, manifest.cut_off) == (update, cut_off[update // 8 - 1])
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert tuple(line.get("cut_off", 0) for line in lines if "bleu" in line) == cut_off
 
 
 def test_the_metric_that_was_chosen_is_the_runs(tmp_path, corpora, monkeypatch):
@@ -1021,18 +1042,19 @@ def test_an_edited_configuration_does_not_cost_a_night(tmp_path, corpora):
 
 def test_an_extended_run_keeps_its_length_penalty_until_another_is_chosen(tmp_path, corpora, monkeypatch):
     run = tmp_path / "run"
-    monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: (0.4, 12.5))
+    monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, 20))
     better = {"training": {"best_metric": "loss"}}
     list(train(request(run, corpora, better)))
     with pytest.raises(Interrupted):
         list(train(request(run, corpora, better, {"training": {"max_updates": 60}}), StopAt(30)))
     manifest = read_manifest(run)
     assert (manifest.finished, manifest.update > 24, manifest.length_penalty) == (False, True, 0.4)
+    assert manifest.length_penalty_pairs == 20
 
 
 def test_the_chosen_length_penalty_is_the_manifests(tmp_path, corpora, monkeypatch):
     run = tmp_path / "run"
-    monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: (0.4, 12.5))
+    monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, 20))
     list(train(request(run, corpora)))
     assert read_manifest(run).length_penalty == 0.4
     config = parse_toml((run / "config.toml").read_bytes(), run / "config.toml")
@@ -1040,8 +1062,18 @@ def test_the_chosen_length_penalty_is_the_manifests(tmp_path, corpora, monkeypat
     assert Translator.load(run, device="cpu").config.alpha == 0.4
     given: Layer = {"decoding": {"length_penalty": 0.7}}
     list(train(request(tmp_path / "given", corpora, given)))
-    assert read_manifest(tmp_path / "given").length_penalty is None
+    given_manifest = read_manifest(tmp_path / "given")
+    assert (given_manifest.length_penalty, given_manifest.length_penalty_pairs) == (None, None)
     assert Translator.load(tmp_path / "given", device="cpu").config.alpha == 0.7
+
+
+@pytest.mark.parametrize("n", [20, 7])
+def test_a_score_of_some_of_the_pairs_is_not_reported_beside_those_of_all(tmp_path, corpora, monkeypatch, n):
+    monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, n))
+    *_, finished = train(request(tmp_path / "run", corpora))
+    manifest = read_manifest(tmp_path / "run")
+    assert (manifest.length_penalty, manifest.length_penalty_pairs) == (0.4, n)
+    assert manifest.scores.get("bleu_beam") == finished.scores.get("bleu_beam") == (12.5 if n == 20 else None)
 
 
 def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, monkeypatch):
@@ -1136,14 +1168,14 @@ def until_settled(asked: Request, times: int) -> list[Settled]:
 def test_a_run_with_a_time_budget_ends_when_it_is_over(tmp_path, corpora, clock):
     run = tmp_path / "run"
     events = list(train(request(run, corpora, TIMED)))
-    first, second = [e for e in events if isinstance(e, Settled)]
+    first, *_, last = [e for e in events if isinstance(e, Settled)]
     (started,) = [e for e in events if isinstance(e, Started)]
     assert started.config.training.max_updates is None
     assert first.update < 0.15 * first.max_updates
-    assert second.update == pytest.approx(0.5 * first.max_updates, abs=2)
-    assert events[-1].update == second.max_updates == load_checkpoint(run).update
-    assert 30 < clock.now < 41
-    assert [e.update for e in events if isinstance(e, Validation)][-1] == second.max_updates
+    assert events[-1].update == last.max_updates == load_checkpoint(run).update
+    assert 36 < clock.now < 41
+    assert read_manifest(run).seconds - 0.05 <= events[-1].seconds <= clock.now
+    assert [e.update for e in events if isinstance(e, Validation)][-1] == last.max_updates
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
     rates = [line["lr"] for line in lines]
     assert max(rates) == 3e-3
@@ -1180,7 +1212,7 @@ def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corp
     assert len(validated[0]) > 1
 
 
-def test_a_run_interrupted_between_settles_only_once_more(tmp_path, corpora, clock):
+def test_a_resumed_run_keeps_what_its_time_was_set_to_until_some_of_it_has_passed(tmp_path, corpora, clock):
     run = tmp_path / "run"
     (first,) = until_settled(request(run, corpora, TIMED), 1)
     clock.now += 1e6  # nobody counts the time in between
@@ -1188,8 +1220,9 @@ def test_a_run_interrupted_between_settles_only_once_more(tmp_path, corpora, clo
     (started,) = [e for e in events if isinstance(e, Started)]
     assert started.config.training.max_updates == first.max_updates
     assert started.update == first.update
-    (second,) = [e for e in events if isinstance(e, Settled)]
-    assert second.max_updates == pytest.approx(first.max_updates, rel=0.2)
+    again = [e for e in events if isinstance(e, Settled)]
+    assert again[0].update - first.update > 3
+    assert again[0].max_updates == pytest.approx(first.max_updates, rel=0.2)
 
 
 def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, corpora, clock):
@@ -1197,7 +1230,9 @@ def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, co
     with pytest.raises(Interrupted):
         list(train(request(run, corpora, TIMED), StopAt(2)))
     events = list(train(request(run, corpora, TIMED)))
-    assert [type(e) for e in events if isinstance(e, Settled | Finished)] == [Settled, Settled, Finished]
+    found = [type(e) for e in events if isinstance(e, Settled | Finished)]
+    assert found == [Settled] * (len(found) - 1) + [Finished]
+    assert 1 < len(found) < 30
 
 
 def test_another_time_budget_goes_on_with_the_run(tmp_path, corpora, clock):
@@ -1209,6 +1244,54 @@ def test_another_time_budget_goes_on_with_the_run(tmp_path, corpora, clock):
     assert clock.now - ended < 21
     list(train(request(run, corpora, {"training": {"max_updates": 300, "valid_every": None}})))
     assert load_checkpoint(run).update == 300
+
+
+@pytest.fixture
+def rates_used(monkeypatch) -> dict[int, float]:
+    """The learning rate of each update, as the optimizer took it."""
+    rates: dict[int, float] = {}
+    real = Learner.update
+
+    def update(self, portion, number):
+        learned = real(self, portion, number)
+        rates[number] = self.optimizer.param_groups[0]["lr"]
+        return learned
+
+    monkeypatch.setattr(Learner, "update", update)
+    return rates
+
+
+def reported_rates(run: Path) -> dict[int, float]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return {line["update"]: line["lr"] for line in lines}
+
+
+@pytest.mark.parametrize("schedule", ["hold_cooldown", "inverse_sqrt"])
+def test_the_rate_of_a_time_budget_never_jumps(tmp_path, corpora, clock, rates_used, schedule):
+    """Nor where the run is resumed; and what is reported is what was used."""
+    shape: Layer = {"training": {"schedule": schedule, "warmup_updates": 1000, "report_every": 1}}
+    run = tmp_path / "run"
+    for times in (1, 3):
+        until_settled(request(run, corpora, TIMED, shape), times)
+    list(train(request(run, corpora, TIMED, shape)))
+    used = [rates_used[number] for number in sorted(rates_used)]
+    assert len(used) == load_checkpoint(run).update > 100
+    assert max(b / a for a, b in itertools.pairwise(used)) <= 2.0 + 1e-9
+    assert max(used) > 0.99 * 3e-3
+    assert reported_rates(run) == pytest.approx(rates_used)
+
+
+def test_the_rate_does_not_jump_when_a_command_changes_the_length(tmp_path, corpora, whole, rates_used):
+    """Of a run that is over, and of one that falls: it rises again, but from where it stands."""
+    run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 60, "report_every": 1}}
+    last = reported_rates(run)[24]
+    rates_used.clear()
+    list(train(request(run, corpora, more)))
+    used = [last, *(rates_used[number] for number in range(25, 61))]
+    assert max(b / a for a, b in itertools.pairwise(used)) <= 2.0 + 1e-9
+    assert max(used) > 0.9 * 3e-3
+    assert used[-1] < 0.1 * 3e-3
+    assert {update: lr for update, lr in reported_rates(run).items() if update > 24} == pytest.approx(rates_used)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc's allocator")

@@ -3,13 +3,14 @@
 import math
 
 import pytest
+import torch
 from reversal import reversal_lines
 
 from seq2seq.config import DecodingConfig
 from seq2seq.corpus import Pair
 from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
 from seq2seq.evaluation import build_metric
-from seq2seq.training.validation import ALPHAS, ValidationSet
+from seq2seq.training.validation import ALPHAS, Scores, ValidationSet
 from seq2seq.translation import Searched, Translator
 
 LINES = reversal_lines(20, seed=4)
@@ -26,7 +27,7 @@ def chosen(
 ) -> tuple[float, float]:
     validation = ValidationSet(pairs, translator.tokenizer, 256, 256, BLEU)
     decoding = DecodingConfig(stopping=stopping)  # type: ignore[arg-type]
-    return validation.choose_alpha(translator.model, decoding, best_metric, lambda: None)
+    return validation.choose_alpha(translator.model, decoding, best_metric, lambda: None)[:2]
 
 
 def test_on_a_tie_the_length_penalty_is_the_one_nearest_to_1(translator):
@@ -52,7 +53,9 @@ def short_or_long(translator, monkeypatch):
             return Hypothesis(translator.tokenizer.encode([text])[0], log_probability, math.nan, length)
 
         both = [hypothesis(short, -2.0, 4), hypothesis(long, -2.0 * 2**beyond, 8)]
-        monkeypatch.setattr(ValidationSet, "_search", lambda self, *_: [[Searched(both, True)] for _ in self.pairs])
+        monkeypatch.setattr(
+            ValidationSet, "_search", lambda self, *_: {i: [Searched(both, True)] for i in range(len(self.pairs))}
+        )
 
     return found
 
@@ -94,6 +97,104 @@ def test_no_length_penalty_beyond_1_is_chosen_for_an_exact_search(translator, sh
     short_or_long("a", "a b c d e f g h", beyond=1.5)
     assert chosen(translator, pairs)[0] == 1.6
     assert chosen(translator, pairs, stopping="exact")[0] == MAX_EXACT_ALPHA == 1.0
+
+
+# Searches that are bounded --------------------------------------------------------------------------
+
+
+class Endless(Translator):
+    """Repeats a piece up to its limit for some of the lines, and counts the steps of all searches."""
+
+    share = 1.0
+    steps = 0
+
+    def _search_all(self, units, scored, tell, limits):
+        found = super()._search_all(units, scored, tell, limits)
+        for i, unit in enumerate(units):
+            limit = min(2 * len(unit) + 50, limits[i] if limits else 10**6)
+            if hash(tuple(unit)) % 100 < 100 * self.share:
+                found[i] = [Hypothesis([unit[0]] * limit, 0.0, 0.0, limit)]
+            type(self).steps += found[i][0].length
+        return found
+
+
+@pytest.fixture
+def endless(monkeypatch):
+    """Sets how many of the translations do not end."""
+    monkeypatch.setattr("seq2seq.training.validation.Translator", Endless)
+
+    def set_share(share: float) -> None:
+        Endless.share, Endless.steps = share, 0
+
+    return set_share
+
+
+def validated(translator: Translator, pairs: list[Pair]) -> Scores:
+    return ValidationSet(pairs, translator.tokenizer, 256, 256, BLEU).run(
+        translator.model, DecodingConfig(), lambda: None
+    )
+
+
+PAIRS = [Pair(line, line[::-1]) for line in reversal_lines(200, seed=6)]
+
+
+def test_a_model_that_cannot_end_its_translations_is_not_searched_to_the_limit(translator, endless):
+    """The steps of a search are what a validation's time goes by."""
+    endless(1.0)
+    scores = validated(translator, PAIRS)
+    n_reference = sum(map(len, translator.tokenizer.encode([pair.tgt for pair in PAIRS])))
+    n_source = sum(map(len, translator.tokenizer.encode([pair.src for pair in PAIRS])))
+    assert scores.cut_off == 200
+    assert Endless.steps <= 1.5 * n_reference + 10 * 200
+    assert Endless.steps < 0.4 * (2 * n_source + 50 * 200)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.15])
+def test_the_scores_of_a_model_that_ends_most_of_its_translations_are_as_without_a_bound(
+    translator, endless, monkeypatch, share
+):
+    endless(share)
+    scores = validated(translator, PAIRS)
+    assert scores.cut_off == 0
+    monkeypatch.setattr("seq2seq.training.validation._BOUND", (1.0, 10**6))
+    assert validated(translator, PAIRS) == scores
+    lengths = sorted(len(translator.tokenizer.encode([text])[0]) for text in scores.hypotheses)
+    assert (lengths[-1] > 50) == (share > 0), "what does not end is searched to the limit"
+
+
+def test_references_far_shorter_than_translations_change_no_score(translator, endless, monkeypatch):
+    """A translation that is cut off beside a blank reference is searched again."""
+    endless(0.0)
+    monkeypatch.setattr("seq2seq.training.validation._BOUND", (1.5, 3))
+    pairs = [*PAIRS[:50], Pair("a b c d e f g h a b c d e f g h a b c d e f g h", "")]
+    scores = validated(translator, pairs)
+    assert scores.cut_off == 0
+    assert len(translator.tokenizer.encode([scores.hypotheses[-1]])[0]) > 3
+    monkeypatch.setattr("seq2seq.training.validation._BOUND", (1.0, 10**6))
+    assert validated(translator, pairs) == scores
+
+
+@pytest.mark.parametrize(
+    ("seconds", "n", "stopping"),
+    [(math.inf, 200, "enough"), (1e6, 200, "enough"), (0.0, 50, "enough"), (0.0, 50, "exact")],
+)
+def test_only_as_many_pairs_as_there_is_time_for_choose_the_length_penalty(
+    translator, monkeypatch, seconds, n, stopping
+):
+    """Never fewer than a sample, of all lengths."""
+    monkeypatch.setattr("seq2seq.training.validation._SAMPLE", {True: 64, False: 64})
+    validation = ValidationSet(PAIRS, translator.tokenizer, 256, 256, BLEU)
+    decoding = DecodingConfig(stopping=stopping)
+    found = validation.choose_alpha(translator.model, decoding, "bleu", lambda: None, seconds)
+    assert (found.alpha, found.n_pairs) == (1.0, n)
+    assert found.bleu == pytest.approx(100, abs=3)
+
+
+def test_a_sample_shows_what_all_pairs_take():
+    pairs = [Pair("a " * n, "b") for n in range(1, 1001)]
+    sample = ValidationSet(pairs, None, 256, 256, BLEU).sample(torch.device("cpu"))
+    assert 60 <= len(sample.pairs) <= 64
+    assert sum(len(pair.src) for pair in sample.pairs) / len(sample.pairs) == pytest.approx(1000, rel=0.05)
 
 
 @pytest.mark.parametrize(("max_length", "n"), [(256, 20), (2, 0)])

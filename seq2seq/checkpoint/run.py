@@ -89,6 +89,10 @@ class Manifest:
     """Epochs finished when training ended."""
     length_penalty: NotNegative | None = None
     """Exponent α chosen on validation when training ended; None: not chosen, or given in the configuration."""
+    length_penalty_pairs: Count | None = None
+    """Validation pairs that it was chosen on: all, or as many as a time budget had room for."""
+    cut_off: Count = 0
+    """Translations of the validation that were cut off, because the model could not end them yet."""
     max_src_length: Length | None = None
     """Longest source that is translated in one piece, in tokens, EOS included; None: ``data.max_length``."""
     max_src_sentences: AtLeastOne | None = None

@@ -94,10 +94,11 @@ class _Drawn:
 
     def _settled(self, event: Settled) -> None:
         self.max_updates = event.max_updates
-        print_note(
-            f"{event.max_updates:,} updates in all: {event.max_updates - event.update:,} more fit into the "
-            f"{clock(max(0.0, event.seconds_left))} that are left"
-        )
+        if event.is_news:
+            print_note(
+                f"{event.max_updates:,} updates in all: {event.max_updates - event.update:,} more fit into the "
+                f"{clock(max(0.0, event.seconds_left))} that are left"
+            )
         if self.task is not None:
             self.bar.update(self.task, total=event.max_updates, completed=event.update, most=self._most())
 

@@ -73,6 +73,11 @@ class Hypothesis:
     length: int
     """Tokens that log_probability sums over: EOS included, if it was not cut off at its limit."""
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it reached its limit before it ended."""
+        return self.length == len(self.tokens)
+
     @classmethod
     def of_output(cls, output: list[int], log_probability: float, alpha: float) -> Self:
         """The hypothesis for the output of a search.

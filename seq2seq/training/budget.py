@@ -1,94 +1,119 @@
-"""How many updates there is time for, where a run has been given a time to end."""
+"""How many updates there is time for, if a run has been given a time to end."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 from seq2seq.config import TrainingConfig
 from seq2seq.training.state import BudgetState
 
-_EARLY = 0.05
-"""Share of the time that updates have taken when their number is settled."""
+_FIRST, _AGAIN = 0.02, 0.04
+"""Shares of the time: what updates have taken when their number is first set, and what passes until it is set again."""
 _FEW = 3
 """Updates whose speed says something."""
 _WARMING_UP = 2
-"""Updates that are not counted, being slower than all others."""
+"""Updates that are not counted, because they are slower than all others."""
+_SLOW = 0.2
+"""Share of the time that fewer updates have taken if their speed must do."""
 _VALIDATING = 0.05
-"""Share of the time that validations may take, but for the fewest."""
-_FEWEST, _MOST = 2, 20
+"""Share of the time that validations may take, if that is more than two of them."""
+_MOST = 20
 """Validations of a run."""
-_ENDING = 0.2
-"""Share of the time that is kept for the end at most: a model that knows little yet is searched with for long."""
-_FINISHING = 4.0
-"""Choosing the length penalty and saving, in validations: one beam search beside greedy ones."""
+_UNTIL_MEASURED = 0.2
+"""Share of the updates until the first validation: what one takes is only estimated before."""
+_SEARCHING = 0.1
+"""Share of the time that is kept for choosing the length penalty: more pairs than that allows are not searched."""
+_ENDING = 0.5
+"""Share of the time that is kept for the end at most: validations that take longer than that break any budget."""
 
 
 @dataclass
 class Budget:
-    """Settles the number of updates by the speed that is measured, early in a run; and once more at half of it.
+    """Sets the number of updates by the speed that is measured: early in a run, and again as time passes.
 
-    What was settled goes into the checkpoint, so that a run that goes on ends as it would have. The second time
-    is for machines that grow slower or faster meanwhile: from there on the learning rate falls.
+    The learning rate continues without a jump each time, so it costs nothing to follow a machine that becomes slower
+    or faster. What was set goes into the checkpoint; a resumed run continues with it.
     """
 
     most_updates: int
-    """More of them would only overfit."""
-    validation_updates: float
-    """Updates that take as long as a validation, at a guess before one is measured."""
+    """Beyond these training is not useful."""
     finish: float
-    """Seconds that the end takes apart from validating."""
+    """Seconds that the end takes apart from validating and searching."""
+    search_validations: float = 4.0
+    """Validations that take as long as choosing the length penalty on all pairs; 0 if it is given."""
+    sets_cadence: bool = True
+    """Whether ``valid_every`` is set here too; otherwise it is the user's."""
     state: BudgetState = field(default_factory=BudgetState)
-    """What a resumed run goes by."""
+    """What a resumed run needs."""
+    expected_validation: float = 0.0
+    """Seconds of a validation, as a part of one has shown, until a whole one is measured."""
     last_set_at: int | None = None
     """Update after which this command last set the number of updates."""
     _warming_up: int = _WARMING_UP
+    _slow: tuple[int, float] = (0, 0.0)
+    """The updates that are not counted, and their seconds."""
     _last: float = 0.0
     """When the last update had been made, or a validation after it."""
-    _validation: float | None = None
-    """Seconds of the last one: the first ones search long for what is not there yet."""
+
+    def begin(self, elapsed: float) -> None:
+        """The next update begins now, in seconds of the run."""
+        self._last = elapsed
 
     def learned(self, elapsed: float) -> None:
         """An update has been made by now, in seconds of the run."""
+        seconds, self._last = elapsed - self._last, elapsed
         if self._warming_up:
             self._warming_up -= 1
+            self._slow = self._slow[0] + 1, self._slow[1] + seconds
         else:
-            seconds = self.state.seconds + elapsed - self._last
-            self.state = replace(self.state, updates=self.state.updates + 1, seconds=seconds)
-        self._last = elapsed
+            state = self.state
+            self.state = replace(state, updates=state.updates + 1, seconds=state.seconds + seconds)
 
     def validated(self, seconds: float) -> None:
         """A validation took so long."""
-        self._validation = seconds
+        self.state = replace(self.state, validation=seconds)
         self._last += seconds
 
-    def settle(self, training: TrainingConfig, update: int, elapsed: float) -> TrainingConfig | None:
-        """Settle ``max_updates`` and the cadences, when it is time to.
+    def settle(
+        self, training: TrainingConfig, update: int, elapsed: float, validated_update: int = 0
+    ) -> TrainingConfig | None:
+        """Set ``max_updates`` and the cadences, if it is time to.
 
         Args:
             training: as it is.
             update: the last one made.
             elapsed: seconds of the run.
+            validated_update: the last one that was validated.
 
         Returns:
-            The configuration from here on; None where it stays.
+            The configuration from here on; None if it stays.
         """
         if training.time_budget is None or not self._is_due(training, update, elapsed):
             return None
-        seconds = self.state.seconds / max(1, self.state.updates)
-        # The machine may be a faster or slower one from here on.
-        self.state, self.last_set_at = BudgetState(times_set=self.state.times_set + 1), update
-        validation = self.validation_updates * seconds if self._validation is None else self._validation
-        end = (1 + _FINISHING) * validation + self.finish  # with the last validation
-        left = training.time_budget - elapsed - min(end, _ENDING * training.time_budget)
-        valid_every = training.valid_every
+        timed, in_seconds = (self.state.updates, self.state.seconds) if self.state.updates else self._slow
+        seconds = in_seconds / max(1.0, timed)
+        measured = self.state.validation
+        validation = self.expected_validation if measured is None else measured
+        left = training.time_budget - elapsed - self._end(validation, training.time_budget)
+        # The machine may become faster or slower: what was measured lately counts more.
+        self.state = BudgetState(
+            times_set=self.state.times_set + 1,
+            set_at=elapsed,
+            updates=self.state.updates / 2,
+            seconds=self.state.seconds / 2,
+            validation=measured,
+        )
+        self.last_set_at = update
+        most = max(0, self.most_updates - update)
         if left <= 0 or not seconds:
-            n_updates = 0
-        elif valid_every is None:
-            n_validations = min(max(int(_VALIDATING * left / max(validation, 1e-9)), _FEWEST), _MOST)
-            n_updates = int(max(0.0, left - (n_validations - 1) * validation) / seconds)
+            n_updates, valid_every = 0, training.valid_every
+        elif self.sets_cadence or training.valid_every is None:
+            since = update - validated_update
+            n_updates, valid_every = self._with_own_validations(update, since, left, seconds, validation, most)
         else:
-            n_updates = int(left / (seconds + validation / valid_every))
-        max_updates = max(1, update, min(update + n_updates, self.most_updates))
-        if valid_every is None:
-            valid_every = -(-max_updates // (n_validations if n_updates else 1))
+            valid_every = training.valid_every
+            n_updates = min(most, _between_validations(left, seconds, validation, valid_every, update))
+        max_updates = max(1, update + n_updates)
+        valid_every = valid_every or max_updates
         return replace(
             training,
             max_updates=max_updates,
@@ -96,15 +121,64 @@ class Budget:
             save_every=training.save_every or valid_every,
         )
 
+    def seconds_to_search(self, total: float, elapsed: float) -> float:
+        """Seconds for choosing the length penalty: what is left, or a little of the time if nothing is."""
+        return max(total - elapsed, _SEARCHING / 2 * total)
+
+    def _end(self, validation: float, total: float) -> float:
+        """Seconds from the last update to the end of the run."""
+        search = min(self.search_validations * validation, _SEARCHING * total)
+        return min(validation + search + self.finish, _ENDING * total)
+
+    def _with_own_validations(
+        self, update: int, since: int, left: float, seconds: float, validation: float, most: int
+    ) -> tuple[int, int]:
+        """How many updates there are still, and after how many a validation is due; the last one ends the run.
+
+        Args:
+            update: the last one made.
+            since: updates made since the last validation.
+            left: seconds for updates and for all validations but the last.
+            seconds: of an update.
+            validation: seconds of one.
+            most: useful updates.
+        """
+        n_updates = min(most, int(left / seconds))
+        span = since + n_updates  # from the last validation to the end
+        affordable = _VALIDATING * left * span / max(1, n_updates) / max(validation, 1e-9)
+        n_validations = max(1, min(round(affordable), math.ceil(_MOST * span / max(1, update + n_updates))))
+        if self.state.validation is None:
+            n_validations = max(2, n_validations)
+        n_updates = min(most, max(0, int((left - (n_validations - 1) * validation) / seconds)))
+        valid_every = -(-(since + n_updates) // n_validations)
+        if self.state.validation is None:
+            valid_every = min(valid_every, math.ceil(_UNTIL_MEASURED * (update + n_updates)))
+        return n_updates, max(1, valid_every)
+
     def _is_due(self, training: TrainingConfig, update: int, elapsed: float) -> bool:
         assert training.time_budget is not None
-        known = self.state.updates >= _FEW
-        if self.state.times_set == 0:
-            some = self.state.seconds >= _EARLY * training.time_budget or update >= _EARLY * self.most_updates
-            return (known and some) or elapsed >= training.time_budget
-        if self.state.times_set > 1 or training.max_updates is None or training.valid_every is None:
+        if not update or (training.max_updates is not None and update >= training.max_updates):
             return False
-        # Not before a validation has shown what it takes, if there is one.
-        validated = self._validation is not None or training.valid_every > update
-        falling = training.cooldown if training.schedule == "hold_cooldown" else 0.5
-        return known and validated and training.max_updates * (1 - falling) <= update < training.max_updates
+        seconds = self.state.seconds + self._slow[1]
+        known = self.state.updates >= _FEW or seconds >= _SLOW * training.time_budget
+        if self.state.times_set:
+            return known and elapsed - self.state.set_at >= _AGAIN * training.time_budget
+        some = seconds >= _FIRST * training.time_budget or update >= _FIRST * self.most_updates
+        return (known and some) or elapsed >= training.time_budget
+
+
+def _between_validations(left: float, seconds: float, validation: float, valid_every: int, update: int) -> int:
+    """Updates that fit into the time beside a validation at each multiple of ``valid_every`` before the last update.
+
+    Arguments as for ``Budget._with_own_validations``.
+    """
+    until_next = valid_every - update % valid_every
+    left -= until_next * seconds
+    if left <= 0:
+        return until_next + math.floor(left / seconds)
+    n_updates = until_next
+    round_of_both = valid_every * seconds + validation
+    n_rounds = int(left / round_of_both)
+    n_updates += n_rounds * valid_every
+    left -= n_rounds * round_of_both + validation
+    return n_updates + max(0, min(valid_every, int(left / seconds)))

@@ -23,6 +23,7 @@ from seq2seq.training.loader import Portion
 from seq2seq.training.loss import output_loss, two_masks_loss
 from seq2seq.training.optimizer import build_optimizer, learning_rate
 from seq2seq.training.replicas import Replicas, n_replicas
+from seq2seq.training.state import Knot
 from seq2seq.transfer import Fetched, sent
 from seq2seq.translation import is_out_of_memory, pick_precision
 
@@ -127,6 +128,8 @@ class Learner:
 
     def __init__(self, config: RunConfig, vocab_size: int, device: torch.device) -> None:
         self.training = config.training
+        self.knot = Knot()
+        """From where the learning rate continues."""
         self.n_masks = config.n_masks
         self.device = device
         torch.manual_seed(self.training.seed)
@@ -180,7 +183,7 @@ class Learner:
             self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float()  # type: ignore[attr-defined]
         else:
             self.check_finite()
-        rate = learning_rate(number, self.training)
+        rate = learning_rate(number, self.training, self.knot)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()

@@ -16,14 +16,16 @@ from seq2seq.errors import Interrupted
 from seq2seq.training.budget import Budget
 from seq2seq.training.learner import Learned, Learner
 from seq2seq.training.loader import Loader, Portion
-from seq2seq.training.optimizer import learning_rate
+from seq2seq.training.optimizer import knot_at, learning_rate
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Progress, Report, Sample, Saved, Settled, Validation
-from seq2seq.training.state import Best, TrainingState
+from seq2seq.training.state import Best, Knot, TrainingState
 from seq2seq.training.validation import Scores, Stopped, ValidationSet
 
 _SAVING = 300.0
 """Seconds between checkpoints while nobody knows how long training will be."""
+_NEWS = 0.1
+"""Share by which the number of updates must have changed to be reported again."""
 
 StopSignal = Callable[[], int | None]
 """Says which signal asks training to stop, if any has arrived."""
@@ -75,6 +77,9 @@ class Trainer:
         self.commit = commit
         self.budget = budget
         self.learner = Learner(state.config, len(prepared.tokenizer), device)
+        self.learner.knot = state.knot
+        self._reported_updates = state.config.training.max_updates
+        """The number of updates that was last reported."""
         self.best_model = copy.deepcopy(self.learner.model).eval()
         """What validation runs: the averaged weights are copied in."""
         self._saved: TrainingState | None = None
@@ -115,8 +120,10 @@ class Trainer:
             UserError: training diverged, or memory or disk ran out.
         """
         yield from self._after_update()
+        self._time_a_validation()
         # The order is the same each time: what was done before an interruption is passed over.
         updates = self.loader.updates(self.state.epoch, self.state.updates_in_epoch)
+        self.budget.begin(self.seconds)
         with self.learner.replicas, contextlib.closing(updates):
             while self.reason_to_end() is None:
                 portion, epoch, updates_in_epoch = next(updates)
@@ -125,7 +132,6 @@ class Trainer:
                     self.state, update=self.state.update + 1, epoch=epoch, updates_in_epoch=updates_in_epoch
                 )
                 self.budget.learned(self.seconds)
-                yield from self._keep_to_budget()
                 if self.state.update % self.training.report_every == 0:
                     yield self._report()
                 yield from self._after_update()
@@ -143,33 +149,57 @@ class Trainer:
         self._since_report.learned += self.learner.update(portion, self.state.update + 1)
         self._since_report.seconds += time.monotonic() - began
 
-    def _keep_to_budget(self) -> Iterator[Progress]:
-        """If the run has a time budget, set how many updates it has."""
-        settled = self.budget.settle(self.training, self.state.update, self.seconds)
+    def _keep_to_budget(self) -> Settled | None:
+        """If the run has a time budget, set how many updates it has, when it is time to."""
+        update = self.state.update
+        settled = self.budget.settle(self.training, update, self.seconds, self.state.validated_update)
         if settled is None:
-            return
+            return None
+        self._set_knot(knot_at(update, self.training, self.learner.knot))
         self.learner.training = settled
         self.state = replace(self.state, config=replace(self.config, training=settled), budget=self.budget.state)
         assert settled.max_updates is not None
         assert settled.time_budget is not None
-        yield Settled(self.state.update, settled.max_updates, settled.time_budget - self.seconds)
+        before = self._reported_updates
+        is_news = before is None or abs(settled.max_updates - before) > _NEWS * before
+        if is_news:
+            self._reported_updates = settled.max_updates
+        return Settled(update, settled.max_updates, settled.time_budget - self.seconds, is_news)
+
+    def _time_a_validation(self) -> None:
+        """Find out how long a validation takes, if a time budget depends on it and there was none yet."""
+        if self.training.time_budget is not None and self.budget.state.validation is None:
+            began = time.monotonic()
+            sample = self.validation.sample(self.device)
+            sample.run(self.best_model, self.config.decoding, lambda: None)
+            n_samples = len(self.validation.pairs) / len(sample.pairs)
+            self.budget.expected_validation = (time.monotonic() - began) * n_samples
+
+    def _set_knot(self, knot: Knot) -> None:
+        """Continue the learning rate from here."""
+        self.learner.knot = knot
+        self.state = replace(self.state, knot=knot)
 
     # ------------------------------------------------------------------ what is due after an update
 
     def _after_update(self) -> Iterator[Progress]:
-        """Validate and save if it is due, and stop if a signal asks for it."""
-        validation = None
+        """Validate, keep to a time budget and save if it is due, and stop if a signal asks for it."""
+        validation = settled = None
+        if not self.validation_is_due():
+            settled = self._keep_to_budget()  # which may have ended the run
         if self.validation_is_due():
             try:
                 validation = self._validate()
             except Stopped:  # the resumed run makes up for a validation that was broken off
                 self._write_pending_report()
+            else:
+                settled = self._keep_to_budget() or settled
         # What is committed has been saved before: a run with a model can always be resumed.
         is_best = validation is not None and validation.is_best
         saved = self.save() if is_best or self._save_is_due() else None
         if is_best:
             self.commit(self.averaged_weights())
-        yield from (event for event in (validation, saved) if event is not None)
+        yield from (event for event in (validation, settled, saved) if event is not None)
         signal_number = self.stop()
         if signal_number is not None:
             if (saved := self.save()) is not None:
@@ -179,8 +209,12 @@ class Trainer:
     def validation_is_due(self) -> bool:
         """Whether the weights of this very update are still to be validated."""
         update, last, every = self.state.update, self.training.max_updates, self.training.valid_every
-        due = (last is not None and update >= last) or (every is not None and update % every == 0)
-        return due and update > self.state.validated_update
+        since = update - self.state.validated_update
+        if self.budget.sets_cadence and self.training.time_budget is not None:
+            passed = every is not None and since >= every  # so that they are spread evenly when the cadence changes
+        else:
+            passed = every is not None and update % every == 0
+        return since > 0 and (passed or (last is not None and update >= last))
 
     def _save_is_due(self) -> bool:
         if self.reason_to_end() is not None or self._budget_was_set():
@@ -232,7 +266,7 @@ class Trainer:
             update=self.state.update,
             epoch=self.state.epoch,
             loss=float(learned.loss_sum) / max(1, learned.n_tokens),
-            lr=learning_rate(max(1, self.state.update), self.training),
+            lr=learning_rate(max(1, self.state.update), self.training, self.learner.knot),
             tgt_tokens_per_second=learned.n_tokens / seconds if seconds else 0.0,
             seconds=self.seconds,
             padding=learned.n_padding / max(1, learned.n_positions),
@@ -255,7 +289,8 @@ class Trainer:
         report = self.state.last_report
         if report is None or report.update != update:
             report = self._current_report()
-        self._write_metrics(report, scores.figures())
+        cut_off = {"cut_off": scores.cut_off} if scores.cut_off else {}
+        self._write_metrics(report, scores.figures() | cut_off)
         return Validation(
             update=update,
             epoch=self.state.epoch,
@@ -272,7 +307,7 @@ class Trainer:
         loss = None if scores.loss is None else -scores.loss
         metric = {"bleu": scores.bleu.proven, "chrf": scores.chrf.value, "loss": loss}[self.best_metric]
         best = self.state.best
-        found = Best(update=self.state.update, metric=metric, scores=scores.figures())
+        found = Best(update=self.state.update, metric=metric, scores=scores.figures(), cut_off=scores.cut_off)
         is_best = best is None or found.rank() > best.rank()
         self.state = replace(
             self.state,
@@ -321,6 +356,10 @@ class Trainer:
         """
         self._saved, self.saved_seconds = replace(saved, seconds=0.0), self.seconds
         self.budget.state = self.state.budget
+        if self.training.max_updates != saved.config.training.max_updates:
+            # The command changed the length: the rate rises again, if it has to, but from where it stands.
+            at = knot_at(self.state.update, saved.config.training, saved.knot)
+            self._set_knot(replace(at, falling=False))
         if self.state.micro_batch_tokens is not None:
             self.learner.micro_batch_tokens = self.state.micro_batch_tokens
         self.learner.load_state(tensors, self.state.n_averaged)

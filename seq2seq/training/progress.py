@@ -38,6 +38,8 @@ class Settled:
     max_updates: int
     seconds_left: float
     """Of the time budget."""
+    is_news: bool = True
+    """It is the first number, or one that differs by a tenth from the last that was news."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A run folder while it is trained in: what is put into it, and when."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -37,7 +38,7 @@ from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, Notice, Progress, Started
 from seq2seq.training.state import TrainingState
-from seq2seq.training.validation import ValidationSet
+from seq2seq.training.validation import ValidationSet, n_searches
 from seq2seq.translation import load_weights
 from seq2seq.version import VERSION
 
@@ -71,9 +72,10 @@ class Run:
         self.validation = validation
         budget = Budget(
             most_updates=most_updates,
-            # Searching greedily takes about as long as learning.
-            validation_updates=self.validation.n_tgt_tokens() / config.training.batch_tokens,
             finish=_SAVING + _LEARNING_A_PAIR * min(prepared.n_pairs, MOST_PAIRS),
+            # A search takes about as many greedy ones as it has beams.
+            search_validations=n_searches(config.decoding) * config.decoding.beam_size,
+            sets_cadence="valid_every" in state.derived,
         )
         self.trainer = Trainer(folder, state, prepared, self.validation, device, stop, self._commit_best, budget, began)
 
@@ -119,13 +121,15 @@ class Run:
                 self.prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=self._check_interrupted
             )
         config, scores = trainer.config, dict(manifest.scores)
-        alpha = None
+        alpha = n_searched = None
         if config.decoding.length_penalty is None:
             yield Notice("choosing the length penalty on the validation pairs")
             load_weights(trainer.best_model, read_tensors(self.folder, manifest, manifest.weights))
-            alpha, scores["bleu_beam"] = self.validation.choose_alpha(
-                trainer.best_model, config.decoding, trainer.best_metric, self._check_interrupted
+            alpha, bleu, n_searched = self.validation.choose_alpha(
+                trainer.best_model, config.decoding, trainer.best_metric, self._check_interrupted, self._search_time()
             )
+            if n_searched == len(self.validation.pairs):  # that of some pairs could not be compared with other scores
+                scores["bleu_beam"] = bleu
         # Update and scores are the manifest's: a run resumed from an older checkpoint may have met another best.
         finished = replace(
             self._new_manifest(manifest.update, scores),
@@ -133,6 +137,8 @@ class Run:
             final_update=trainer.state.update,
             epochs=trainer.state.epoch,
             length_penalty=alpha,
+            length_penalty_pairs=n_searched,
+            cut_off=manifest.cut_off,
         )
         toml = _repeating(config)
         if manifest.config == CONFIG and not self._holds(manifest, toml):
@@ -145,6 +151,13 @@ class Run:
         commit(self.folder, finished, new, manifest.files.keys() - {NEXT_CONFIG})
         shed(self.folder, trainer.training.keep_checkpoints, trainer.state.update)
         yield Finished(trainer.state.update, manifest.update, scores, trainer.seconds, reason)
+
+    def _search_time(self) -> float:
+        """Seconds for choosing the length penalty."""
+        total = self.trainer.training.time_budget
+        if total is None:
+            return math.inf
+        return self.trainer.budget.seconds_to_search(total, self.trainer.seconds + _SAVING)
 
     def _holds(self, manifest: Manifest, toml: bytes) -> bool:
         """Whether the folder's configuration is this one; not if somebody edited it."""
@@ -172,8 +185,12 @@ class Run:
             files |= {CONFIG: _repeating(self.trainer.config), _TOKENIZER: self.prepared.tokenizer.model}
         kept = [name for name in old if manifest is None or name != manifest.weights]
         # Until another one is chosen, the length penalty of the weights before serves these too.
-        alpha = None if manifest is None else manifest.length_penalty
-        commit(self.folder, replace(self._new_manifest(best.update, best.scores), length_penalty=alpha), files, kept)
+        new = replace(self._new_manifest(best.update, best.scores), cut_off=best.cut_off)
+        if manifest is not None:
+            new = replace(
+                new, length_penalty=manifest.length_penalty, length_penalty_pairs=manifest.length_penalty_pairs
+            )
+        commit(self.folder, new, files, kept)
         self._write_card(self.trainer.config, best.scores)
 
     def _manifest(self) -> Manifest | None:

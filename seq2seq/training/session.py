@@ -322,12 +322,16 @@ def _resume(
     # With a new limit the length of training is open again.
     budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
     tokenizer = prepared.tokenizer_sha256 if config.data.tokenizer else ""
+    derived = tuple(key for key in state.derived if given.get("training", {}).get(key) is None)
+    corpora_read = tuple(record.id for record in prepared.corpora)
     state = replace(
         state,
         config=config,
         limits=limits,
+        derived=derived,
         budget=budget,
-        corpora=tuple(record.id for record in prepared.corpora),
+        corpora=corpora_read,
+        order="by_similar_length",
         recipe=state.recipe and with_limits(state.recipe, config, limits, tokenizer),
     )
     run = Run(request.run, state, prepared, validation, device, stop, round(usual_passes * an_epoch), began)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from seq2seq.checkpoint import Limits, RecipeRecord, parse_stored
 from seq2seq.config import RunConfig, known_layer
-from seq2seq.config.records import Count, Real, record
+from seq2seq.config.records import Count, Flag, Real, record
 from seq2seq.training.progress import Report
 
 Cadence = Literal["valid_every", "save_every"]
@@ -24,11 +24,17 @@ class Best:
     """What ``training.best_metric`` compares; larger is better. None: unknown, which is worse than any number."""
     scores: dict[str, float | None]
     """By the names of ``metrics.jsonl``."""
+    cut_off: Count = 0
+    """Translations that were cut off near the lengths of their references, because the model cannot end them yet."""
 
-    def rank(self) -> tuple[float, float, float]:
-        """What decides between two validations: the metric, then chrF, then the loss."""
+    def rank(self) -> tuple[bool, float, float, float]:
+        """What decides between two validations: whether translations end, the metric, then chrF, then the loss.
+
+        Cutting off endless translations raises scores, so a model that needs it is never better than one that does not.
+        """
         loss = self.scores.get("valid_loss")
-        return _or_worst(self.metric), _or_worst(self.scores.get("chrf")), _or_worst(None if loss is None else -loss)
+        of_loss = _or_worst(None if loss is None else -loss)
+        return not self.cut_off, _or_worst(self.metric), _or_worst(self.scores.get("chrf")), of_loss
 
 
 def _or_worst(value: float | None) -> float:
@@ -40,11 +46,26 @@ class BudgetState:
     """How far a time budget has been turned into a number of updates."""
 
     times_set: Count = 0
-    """How often the number of updates has been set: once early in the run, once more later."""
-    updates: Count = 0
-    """Updates timed since then."""
+    """How often the number of updates has been set: early in the run, and again now and then."""
+    set_at: Real = 0.0
+    """Seconds of the run when it was last set."""
+    updates: Real = 0.0
+    """Updates timed; those before the number was set count half, each time it is set."""
     seconds: Real = 0.0
     """Duration of these, validations not counted."""
+    validation: Real | None = None
+    """Duration of the last validation; None: there was none yet."""
+
+
+@record
+class Knot:
+    """Where the learning rate stood when the number of updates was set or changed: it continues from there."""
+
+    update: Count = 0
+    share: Real = 0.0
+    """Of the peak rate, at that update."""
+    falling: Flag = False
+    """Whether the rate had begun to fall; it does not rise again."""
 
 
 @record
@@ -81,8 +102,12 @@ class TrainingState:
     """Which of these keys were left open."""
     corpora: tuple[CorpusId, ...]
     tokenizer_sha256: str
-    order: Literal["by_length"] = "by_length"
-    """How an epoch is ordered: pairs of similar length share an update, updates are shuffled."""
+    order: Literal["by_similar_length", "by_length"] = "by_similar_length"
+    """How an epoch is ordered: pairs of similar length share an update, others in each epoch; updates are shuffled.
+
+    ``by_length`` is what earlier versions did. Such a run is resumed in the new order: in the epoch that was
+    interrupted, some pairs come twice and others not at all.
+    """
     update: Count = 0
     """Updates made."""
     epoch: Count = 0
@@ -104,6 +129,7 @@ class TrainingState:
     recipe: RecipeRecord | None = None
     """By which the run is trained."""
     budget: BudgetState = field(default_factory=BudgetState)
+    knot: Knot = field(default_factory=Knot)
 
     def to_json(self) -> dict[str, Any]:
         """The state as JSON can hold it."""

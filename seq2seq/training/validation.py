@@ -1,8 +1,10 @@
 """How good a model is on validation pairs: its loss, and real translations scored."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,13 @@ ALPHAS = [round(0.2 * i, 1) for i in range(2, 11)]
 _BLOCK = {True: 256, False: 2048}
 """Sentences translated between two checks for a stop signal: on a CPU, and elsewhere."""
 
+_BOUND = 1.5, 10
+"""A first search ends at this factor of the reference's length and so many tokens more."""
+_ENDLESS = 0.2
+"""Share of the pairs; if the first search cuts off more, the model cannot end its translations yet."""
+_SAMPLE = {True: 64, False: 512}
+"""Pairs that show how long a search takes: on a CPU, and elsewhere."""
+
 
 class Stopped(Exception):  # noqa: N818  # it is no error
     """A signal arrived in the middle of a validation, whose result is not needed any more."""
@@ -36,10 +45,23 @@ class Scores:
     bleu: Score
     chrf: Score
     hypotheses: list[str]
+    cut_off: int = 0
+    """Translations that were cut off near the length of their reference, as the model cannot end them yet; 0: none was,
+    and the scores are those of what ``translate`` gives."""
 
     def figures(self) -> dict[str, float | None]:
         """By the names of ``metrics.jsonl``."""
         return {"valid_loss": self.loss, "bleu": self.bleu.value, "chrf": self.chrf.value}
+
+
+class LengthPenalty(NamedTuple):
+    """What ``choose_alpha`` chose, and by what."""
+
+    alpha: float
+    bleu: float
+    """Of the pairs that were searched."""
+    n_pairs: int
+    """How many these are."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +83,18 @@ class ValidationSet:
     max_src_sentences: int | None = None
     chrf: Metric = field(default_factory=lambda: build_metric("chrf"))
 
-    def n_tgt_tokens(self) -> int:
-        """Of all references, EOS included."""
-        return sum(map(len, self.tokenizer.encode([pair.tgt for pair in self.pairs]))) + len(self.pairs)
+    def sample(self, device: torch.device) -> "ValidationSet":
+        """Some of the pairs, of all lengths: enough to show how long all of them take."""
+        size = _SAMPLE[device.type == "cpu"]
+        return replace(self, pairs=[self.pairs[i] for i in self._by_length()[:: -(-len(self.pairs) // size)]])
 
     def run(self, model: Transformer, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
         """Loss, and BLEU and chrF of greedy translations: what ``translate -b 1`` would give.
+
+        A model that knows little repeats itself up to the limit of the search, which takes ten times as long as real
+        translations. So each search first ends near the length of its reference. What was cut off is searched again
+        without that bound; but if this is much of all, the model is of no use yet, and its scores are those with the
+        bound.
 
         Args:
             model: in evaluation mode.
@@ -74,19 +102,23 @@ class ValidationSet:
             check: called between batches; may raise ``Stopped``.
         """
         loss = self._loss(model, check)
-        order = self._by_length()
-        by_length: list[str] = []
         translator = self._translator(model, greedy_of(decoding))
-        for rows in _blocks(order, translator):
-            check()
-            by_length += translator.translate([self.pairs[i].src for i in rows])
-        hypotheses = [text for _, text in sorted(zip(order, by_length, strict=True))]
+        factor, more = _BOUND
+        limits = [int(factor * len(ids)) + more for ids in self._encoded()[1]]
+        order = self._by_length()
+        found = self._search(translator, order, check, limits, scored=False)
+        endless = [i for i in order if any(s.hypotheses and s.hypotheses[0].is_cut_off for s in found[i])]
+        is_bounded = len(endless) > _ENDLESS * len(self.pairs)
+        if not is_bounded:
+            found |= self._search(translator, endless, check, scored=False)
+        hypotheses = translator.best_texts([found[i] for i in range(len(self.pairs))])
         references = [pair.tgt for pair in self.pairs]
         return Scores(
             loss=loss,
             bleu=score_with(self.bleu, hypotheses, references),
             chrf=score_with(self.chrf, hypotheses, references),
             hypotheses=hypotheses,
+            cut_off=len(endless) if is_bounded else 0,
         )
 
     def signatures(self) -> dict[str, str]:
@@ -126,9 +158,14 @@ class ValidationSet:
         return total / n_tokens if n_tokens and math.isfinite(total) else None
 
     def choose_alpha(
-        self, model: Transformer, decoding: DecodingConfig, best_metric: str, check: Callable[[], None]
-    ) -> tuple[float, float]:
-        """The length penalty with the best translations, and their BLEU.
+        self,
+        model: Transformer,
+        decoding: DecodingConfig,
+        best_metric: str,
+        check: Callable[[], None],
+        seconds: float = math.inf,
+    ) -> LengthPenalty:
+        """The length penalty with the best translations.
 
         A positive α does not change which hypotheses a search finishes, only their ranking. So one search
         serves every α; only ``stopping = "exact"`` needs one for each.
@@ -138,20 +175,26 @@ class ValidationSet:
             decoding: settings other than the length penalty.
             best_metric: the metric that chooses, before chrF; BLEU in place of the loss, which does not depend on α.
             check: called between batches; may raise ``Stopped``.
+            seconds: that searching may take; if all pairs would take longer, only as many of them choose, of all
+                lengths, but never fewer than a sample.
         """
-        references = [pair.tgt for pair in self.pairs]
-        found: list[list[Searched]] = []
-        texts: dict[float, list[str]] = {}
         exact = decoding.stopping == "exact"
-        for alpha in [alpha for alpha in ALPHAS if alpha <= MAX_EXACT_ALPHA] if exact else ALPHAS:
-            if exact or not found:
-                config = replace(decoding, n_best=decoding.beam_size, length_penalty=alpha)
-                found = self._search(model, config, check)
+        alphas = [alpha for alpha in ALPHAS if alpha <= MAX_EXACT_ALPHA] if exact else ALPHAS
+
+        def translator(alpha: float) -> Translator:
+            return self._translator(model, replace(decoding, n_best=decoding.beam_size, length_penalty=alpha))
+
+        rows, found = self._search_within(seconds / n_searches(decoding), translator(alphas[0]), check)
+        references = [self.pairs[i].tgt for i in rows]
+        texts: dict[float, list[str]] = {}
+        for alpha in alphas:
+            if exact and alpha != alphas[0]:
+                found = self._search(translator(alpha), rows, check)
             texts[alpha] = [
                 join_segments(
                     self.tokenizer.decode([_best(h, alpha) for h, _ in segments]), segments, self.target_language
                 )
-                for segments in found
+                for segments in (found[i] for i in rows)
             ]
         left = list(texts)
         for metric in [self.chrf] if best_metric == "chrf" else [self.bleu, self.chrf]:
@@ -159,18 +202,52 @@ class ValidationSet:
             left = [alpha for alpha in left if scores[alpha] == max(scores.values())]
         # On a tie the value nearest to 1 wins: a tiny validation set should not choose an extreme.
         best = min(left, key=lambda alpha: abs(alpha - 1.0))
-        return best, score_with(self.bleu, texts[best], references).value
+        return LengthPenalty(best, score_with(self.bleu, texts[best], references).value, len(rows))
 
-    def _search(self, model: Transformer, config: DecodingConfig, check: Callable[[], None]) -> list[list[Searched]]:
-        """All hypotheses of each segment of each source."""
-        order = self._by_length()
-        found: list[list[Searched]] = [[] for _ in order]
-        translator = self._translator(model, config)
+    def _search_within(
+        self, seconds: float, translator: Translator, check: Callable[[], None]
+    ) -> tuple[list[int], dict[int, list[Searched]]]:
+        """As many pairs, of all lengths, as can be searched in some seconds, and what was found for them."""
+        rows = self._by_length()
+        size = _SAMPLE[translator.device.type == "cpu"]
+        if seconds == math.inf or len(rows) <= size:
+            return rows, self._search(translator, rows, check)
+        began = time.monotonic()
+        sample = rows[:: -(-len(rows) // size)]
+        found = self._search(translator, sample, check)
+        took = time.monotonic() - began
+        others = [i for i in rows if i not in found]
+        n_more = min(len(others), int((seconds - took) / took * len(sample)) if took < seconds else 0)
+        found |= self._search(translator, [others[i * len(others) // n_more] for i in range(n_more)], check)
+        return [i for i in rows if i in found], found
+
+    def _search(
+        self,
+        translator: Translator,
+        order: Sequence[int],
+        check: Callable[[], None],
+        limits: Sequence[int] | None = None,
+        *,
+        scored: bool = True,
+    ) -> dict[int, list[Searched]]:
+        """What is found for each segment of some pairs' sources, by row.
+
+        Args:
+            translator: that searches.
+            order: the rows of the pairs, those of similar length together.
+            check: called between batches; may raise ``Stopped``.
+            limits: longest translation of each pair's segments, in tokens; by row.
+            scored: whether the hypotheses' scores are needed.
+        """
+        found: dict[int, list[Searched]] = {}
         for rows in _blocks(order, translator):
             check()
-            searched = translator.hypotheses([self.pairs[i].src for i in rows])
-            for i, segments in zip(rows, searched, strict=True):
-                found[i] = segments
+            searched = translator.hypotheses(
+                [self.pairs[i].src for i in rows],
+                scored=scored,
+                limits=None if limits is None else [limits[i] for i in rows],
+            )
+            found |= zip(rows, searched, strict=True)
         return found
 
     def _translator(self, model: Transformer, decoding: DecodingConfig) -> Translator:
@@ -188,7 +265,14 @@ class ValidationSet:
         return sorted(range(len(self.pairs)), key=lambda i: len(self.pairs[i].src))
 
 
-def _blocks(order: list[int], translator: Translator) -> Iterator[list[int]]:
+def n_searches(decoding: DecodingConfig) -> int:
+    """Searches that choosing the length penalty takes: none if it is given."""
+    if decoding.length_penalty is not None:
+        return 0
+    return sum(alpha <= MAX_EXACT_ALPHA for alpha in ALPHAS) if decoding.stopping == "exact" else 1
+
+
+def _blocks(order: Sequence[int], translator: Translator) -> Iterator[Sequence[int]]:
     size = _BLOCK[translator.device.type == "cpu"]
     return (order[start : start + size] for start in range(0, len(order), size))
 

@@ -55,6 +55,7 @@ class SearchJob:
         most: longest output that the model can make, in tokens; None: no limit.
         scored: whether scores are wanted.
         room: a batch is begun beside others that are down to so many tokens.
+        limits: longest output of each unit, in tokens; None: that of ``config``.
     """
 
     config: DecodingConfig
@@ -62,6 +63,7 @@ class SearchJob:
     most: int | None
     scored: bool
     room: int = 0
+    limits: Sequence[int] | None = None
 
 
 Found = tuple[int, list[Hypothesis]]
@@ -111,5 +113,7 @@ def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> Batch:
     limits = [job.config.max_length or 2 * len(units[i]) + 50 for i in indices]
     if job.most is not None:
         limits = [min(limit, job.most) for limit in limits]
+    if job.limits is not None:
+        limits = [min(limit, job.limits[i]) for limit, i in zip(limits, indices, strict=True)]
     src, mask = sent(src, job.device), None if mask is None else sent(mask, job.device)
     return Batch(src, mask, limits, names=indices)

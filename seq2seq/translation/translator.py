@@ -167,7 +167,11 @@ class Translator:
             TypeError: a single string, or a line that is not a string.
             ValueError: a string that UTF-8 cannot hold.
         """
-        return [best.text for best in self._ranked(self.hypotheses(lines, scored=False), 0)]
+        return self.best_texts(self.hypotheses(lines, scored=False))
+
+    def best_texts(self, found: list[list[Searched]]) -> list[str]:
+        """The best translation of each line, from what ``hypotheses`` found."""
+        return [best.text for best in self._ranked(found, 0)]
 
     def n_best(
         self,
@@ -199,10 +203,19 @@ class Translator:
         counts: SegmentCounts | None = None,
         scored: bool = True,
         tell: Callable[[float], None] | None = None,
+        limits: Sequence[int] | None = None,
     ) -> list[list[Searched]]:
-        """What the search found for the segments of each line: none if it is blank. Arguments as ``n_best``'s."""
+        """What the search found for the segments of each line: none if it is blank. Arguments as ``n_best``'s, and:
+
+        Args:
+            limits: longest translation of a segment of each line, in tokens, EOS included.
+        """
         segments = self._segments(checked_lines(lines), first_line, counts or SegmentCounts())  # of each line
-        found = iter(self._search_all([segment.ids for line in segments for segment in line], scored, tell))
+        of_units = None
+        if limits is not None:
+            of_units = [limit for line, limit in zip(segments, limits, strict=True) for _ in line]
+        units = [segment.ids for line in segments for segment in line]
+        found = iter(self._search_all(units, scored, tell, of_units))
         return [[Searched(next(found), segment.ends_sentence) for segment in line] for line in segments]
 
     def expected_pace(self) -> float:
@@ -255,14 +268,18 @@ class Translator:
         return translations
 
     def _search_all(
-        self, units: Sequence[Ids], scored: bool, tell: Callable[[float], None] | None = None
+        self,
+        units: Sequence[Ids],
+        scored: bool,
+        tell: Callable[[float], None] | None,
+        limits: Sequence[int] | None,
     ) -> list[list[Hypothesis]]:
         """Search every unit, those of similar length together; results in the order of the units."""
         config = self.config
         at_once = config.batch_tokens or fitting_batch_tokens(self.model, config.beam_size)
         of_a_batch = at_once // BATCHES_AT_ONCE[self.device.type == "cpu"]
         batches = list(length_batches(units, of_a_batch, shares=self._n_workers))
-        job = SearchJob(config, self.device, self._most, scored, room=at_once - of_a_batch)
+        job = SearchJob(config, self.device, self._most, scored, room=at_once - of_a_batch, limits=limits)
         results: list[list[Hypothesis]] = [[] for _ in units]
         for n, (i, hypotheses) in enumerate(self._search(job, units, batches), start=1):
             results[i] = hypotheses
