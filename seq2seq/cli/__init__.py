@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from seq2seq.cli.console import debugging, print_error
+from seq2seq.cli.console import debugging, print_error, print_note
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
 from seq2seq.cli.once import Once
-from seq2seq.cli.signals import StopFlag
+from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
 from seq2seq.errors import ExitCode, Interrupted, UserError
@@ -84,9 +84,11 @@ def _run() -> int:
         return error.code
     except Interrupted as error:
         if error.saved:
-            what = f"interrupted by signal {error.signal_number}"
             command = "the same command without --overwrite" if "--overwrite" in sys.argv else "the same command"
-            print_error(what, f"{command} resumes from here", kind="note")
+            at = f"at update {error.update:,}, saved; {command} resumes"
+            print_note(
+                f"{stopped_by(error)} {at if error.update else f'before the first update; {command} starts again'}."
+            )
         return 128 + error.signal_number
     except BrokenPipeError:
         return ExitCode.PIPE_CLOSED

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from seq2seq.checkpoint import run_files
 from seq2seq.cli.console import print_error, print_note
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.cli.signals import stopped_by
+from seq2seq.errors import ExitCode, Interrupted, UserError, counted
 from seq2seq.lines import (
     ByteSource,
     LineReader,
@@ -92,7 +93,7 @@ class KeptAnswers(Answers):
             self._take(window)
         if mark.lines and (self.n_lines, self._src.hexdigest()) != (mark.lines, mark.src):
             raise UserError(
-                f"{self._partial.partial} answers {mark.lines:,} lines of another input",
+                f"{self._partial.partial} answers {counted(mark.lines, 'line')} of another input",
                 mend="give the input of the translation that was interrupted, or leave --resume out to start over",
             )
 
@@ -168,10 +169,15 @@ def open_answers(
         going_on = True
         yield answers
         partial.complete()
-    except BaseException:
+    except BaseException as error:
         if partial.leave() and going_on:
-            what = f"{output} is not complete: {partial.partial} holds the answers to {partial.mark.lines:,} lines"
-            print_error(what, "the same command with --resume continues there", kind="note")
+            lines = counted(partial.mark.lines, "line")
+            if isinstance(error, Interrupted):
+                held = f"after {lines}, saved in {partial.partial}"
+                print_note(f"{stopped_by(error)} {held}; the same command with --resume continues there.")
+            else:
+                what = f"{output} is not complete: {partial.partial} holds the answers to {lines}"
+                print_error(what, "the same command with --resume continues there", kind="note")
         raise
 
 

@@ -159,7 +159,7 @@ class Run:
         """Everything is saved by now: an interrupted finish is made up for by the same command."""
         signal_number = self.stop()
         if signal_number is not None:
-            raise Interrupted(signal_number, saved=True)
+            raise Interrupted(signal_number, saved=True, update=self.trainer.state.update)
 
     def _commit_best(self, weights: dict[str, Tensor]) -> None:
         """Put the best weights into the folder, with all that belongs to them if it is not there yet."""
