@@ -92,6 +92,8 @@ class Manifest:
     """Validation scores of the committed weights; None: unknown."""
     signatures: dict[str, str] = field(default_factory=dict)
     """How these scores were computed, in sacreBLEU's words."""
+    verdict: str = ""
+    """The scores in plain words once the run is finished; empty: they say too little."""
 
     @property
     def weights(self) -> str:

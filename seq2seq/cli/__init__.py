@@ -86,9 +86,8 @@ def _run() -> int:
         if error.saved:
             command = "the same command without --overwrite" if "--overwrite" in sys.argv else "the same command"
             at = f"at update {error.update:,}, saved; {command} resumes"
-            print_note(
-                f"{stopped_by(error)} {at if error.update else f'before the first update; {command} starts again'}."
-            )
+            at = at if error.update else f"before the first update; {command} starts again"
+            print_note(f"{stopped_by(error)} {at}.")
         return 128 + error.signal_number
     except BrokenPipeError:
         return ExitCode.PIPE_CLOSED

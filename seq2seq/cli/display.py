@@ -12,6 +12,7 @@ from seq2seq.cli.console import clock, on_terminal, print_line, print_note, prin
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import Interrupted, counted
+from seq2seq.evaluation import LIMITS
 from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Settled, Started, Validation
 
 _LONGEST_SAMPLE = 200
@@ -143,7 +144,9 @@ class _Drawn:
         scores = "  ".join(f"{name} {value:.2f}" for name, value in event.scores.items() if value is not None)
         if event.already:
             print_note(f"finished already, after {counted(event.update, 'update')}: {scores}; {event.trained_on}")
-            return
-        print_note(
-            f"finished after {clock(event.seconds)}: {event.reason}; best at update {event.best_update:,}: {scores}"
-        )
+        else:
+            done = f"finished after {clock(event.seconds)}: {event.reason}"
+            print_note(f"{done}; best at update {event.best_update:,}: {scores}")
+        if event.verdict:
+            print_note(event.verdict)
+            print_note(LIMITS)

@@ -133,6 +133,7 @@ class Run:
             final_update=trainer.state.update,
             epochs=trainer.state.epoch,
             length_penalty=alpha,
+            verdict=self.validation.verdict(scores),
         )
         toml = _repeating(config)
         if manifest.config == CONFIG and not self._holds(manifest, toml):
@@ -144,7 +145,7 @@ class Run:
         self._write_card(config, scores, rewrite=True)
         commit(self.folder, finished, new, manifest.files.keys() - {NEXT_CONFIG})
         shed(self.folder, trainer.training.keep_checkpoints, trainer.state.update)
-        yield Finished(trainer.state.update, manifest.update, scores, trainer.seconds, reason)
+        yield Finished(trainer.state.update, manifest.update, scores, trainer.seconds, reason, verdict=finished.verdict)
 
     def _holds(self, manifest: Manifest, toml: bytes) -> bool:
         """Whether the folder's configuration is this one; not if somebody edited it."""
@@ -203,7 +204,14 @@ class Run:
         card = self.folder / "README.md"
         if rewrite or not card.exists():
             with contextlib.suppress(UserError):  # a full disk is reported where it costs something
-                model_card(card, config, scores, self.validation.signatures(), self.prepared.record())
+                model_card(
+                    card,
+                    config,
+                    scores,
+                    self.validation.signatures(),
+                    self.prepared.record(),
+                    verdict=self.validation.verdict(scores),
+                )
 
 
 def shed(folder: Path, keep_checkpoints: int, newest: int | None = None) -> None:
