@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seq2seq.checkpoint import run_files
 from seq2seq.cli.console import print_error, print_note
+from seq2seq.cli.inputs import GivenLines, Lines
 from seq2seq.cli.signals import stopped_by
 from seq2seq.errors import ExitCode, Interrupted, UserError, counted
 from seq2seq.lines import (
@@ -19,6 +20,7 @@ from seq2seq.lines import (
     PartialFile,
     open_input,
     open_line_output,
+    open_output,
     partial_path,
     refuse_overwriting,
 )
@@ -79,7 +81,7 @@ class KeptAnswers(Answers):
         self._partial = partial
         self._src = hashlib.sha256()
 
-    def skip_answered(self, reader: LineReader) -> None:
+    def skip_answered(self, reader: Lines) -> None:
         """Read the lines that an interrupted translation has answered.
 
         Raises:
@@ -137,9 +139,7 @@ def refuse_input_as_output(output: str, source: str, run: Path) -> None:
 
 
 @contextmanager
-def open_answers(
-    output: str, reader: LineReader, translator: Translator, answer: str, *, resume: bool
-) -> Iterator[Answers]:
+def open_answers(output: str, reader: Lines, translator: Translator, answer: str, *, resume: bool) -> Iterator[Answers]:
     """Open the output, and move the input past the lines that are answered.
 
     Args:
@@ -159,6 +159,10 @@ def open_answers(
     if not can_be_resumed(output):
         with open_line_output(output) as out:
             yield Answers(out)
+        return
+    if isinstance(reader, GivenLines):  # a command line is not worth a file that can be resumed
+        with open_output(output) as file:
+            yield Answers(LineWriter(file))
         return
     partial = PartialFile(Path(output), _made_with(translator, answer), resume=resume)
     going_on = False

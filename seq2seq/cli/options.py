@@ -14,6 +14,10 @@ from seq2seq.lines import EncodingErrors as OnInvalid
 
 MORE = "Advanced"
 
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(help="Sentences to translate, one line for each; default: stdin or -i.", metavar="[TEXT]..."),
+]
 BeamSize = Annotated[
     int | None,
     typer.Option("-b", "--beam-size", help="Hypotheses kept; 1 is greedy; default: the run's, 4.", metavar="BEAMS"),

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from seq2seq.cli.bar import eta, make_bar
 from seq2seq.cli.console import clock, on_terminal, print_note
+from seq2seq.cli.inputs import Lines
 from seq2seq.errors import counted
-from seq2seq.lines import LineReader
 
 _EVERY = 30.0
 """Seconds between lines off a terminal. What takes less time needs none."""
@@ -75,7 +75,7 @@ class Pace:
 
 
 @contextmanager
-def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Reached]:
+def show_progress(reader: Lines, lines: int, output: str) -> Iterator[Reached]:
     """Draw how far the lines handed out by a reader have come, where its input is a file.
 
     A reader of which nobody knows how much is to come, and a terminal on which the translations

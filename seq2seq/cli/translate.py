@@ -5,26 +5,20 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.cli.options import (
-    MORE,
-    BatchTokens,
-    BeamSize,
-    Device,
-    LengthPenalty,
-    Precision,
-    ShortlistSize,
-    Strict,
-    Workers,
-)
+from seq2seq.cli import options
+from seq2seq.cli.options import MORE
 
 
 def translate_command(
     run: Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)],
-    source: Annotated[str, typer.Option("-i", "--input", help="File to translate; - is stdin.", metavar="FILE")] = "-",
+    texts: options.Texts = None,
+    source: Annotated[
+        str | None, typer.Option("-i", "--input", help="File to translate; - is stdin.", metavar="FILE")
+    ] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="File to write; - is stdout.", metavar="FILE")] = "-",
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted translation to -o FILE.")] = False,
-    beam_size: BeamSize = None,
-    length_penalty: LengthPenalty = None,
+    beam_size: options.BeamSize = None,
+    length_penalty: options.LengthPenalty = None,
     n_best: Annotated[
         int | None, typer.Option("--n-best", help="Print N lines for each input line: index ||| text ||| score.")
     ] = None,
@@ -37,17 +31,17 @@ def translate_command(
     max_length: Annotated[
         int | None, typer.Option("--max-length", help="Longest output in tokens.", rich_help_panel=MORE)
     ] = None,
-    batch_tokens: BatchTokens = None,
+    batch_tokens: options.BatchTokens = None,
     stopping: Annotated[
         str | None, typer.Option("--stopping", help="When a search ends: enough or exact.", rich_help_panel=MORE)
     ] = None,
-    shortlist: ShortlistSize = None,
-    precision: Precision = None,
-    workers: Workers = None,
-    device: Device = "auto",
-    strict: Strict = False,
+    shortlist: options.ShortlistSize = None,
+    precision: options.Precision = None,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+    strict: options.Strict = False,
 ) -> None:
-    """Translate stdin to stdout, one line in, one line out."""
+    """Translate sentences, a file, or stdin: one line in, one line out."""
     from seq2seq.cli.stream import translate_with  # keeps torch out of --help
 
     decoding: dict[str, object] = {
@@ -55,6 +49,6 @@ def translate_command(
         "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision, "shortlist": shortlist,
     }  # fmt: skip
     translate_with(
-        run, source, output, decoding=decoding, device=device, workers=workers, ranked=n_best is not None,
+        run, texts or [], source, output, decoding=decoding, device=device, workers=workers, ranked=n_best is not None,
         scores=scores, attention=attention, strict=strict, resume=resume,
     )  # fmt: skip
