@@ -129,5 +129,8 @@ def _usage_error(error: Any) -> int:
     """One line for a command line that is none; an empty one has had the help shown by now."""
     if message := error.format_message():
         command = error.ctx.command_path if getattr(error, "ctx", None) else "seq2seq"
-        print_error(message.rstrip("."), f"see `{command} --help`")
+        mend = f"see `{command} --help`"
+        if command.endswith("translate") and message.startswith("No such option"):
+            mend = f"put -- before a TEXT that begins with a dash, or {mend}"
+        print_error(message.rstrip("."), mend)
     return ExitCode.USAGE
