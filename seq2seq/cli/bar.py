@@ -10,6 +10,8 @@ from seq2seq.cli.console import clock, console, on_terminal
 
 _MIN_BAR = 10
 """Columns of a bar; facts that leave it fewer are left out."""
+_FREE = 3
+"""Columns to the right of the line, where a terminal shows ^C."""
 _STYLES = ("bar.complete", "bar.back")
 
 
@@ -53,8 +55,7 @@ class _Line(ProgressColumn):
     def render(self, task: Task) -> Text:
         before, after = self._words(task)
         share = task.completed / task.total if task.total else 0.0
-        # The last column stays free: some terminals start a new line after it.
-        return bar_line(share, before, after, console.width - 1, ascii_only=console.options.ascii_only)
+        return bar_line(share, before, after, console.width - _FREE, ascii_only=console.options.ascii_only)
 
 
 def make_bar(words: Callable[[Task], tuple[str, Sequence[str]]], *, transient: bool = False) -> Progress:

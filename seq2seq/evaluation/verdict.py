@@ -71,8 +71,8 @@ def failures(hypotheses: Sequence[str], references: Sequence[str], sources: Sequ
             found.append(f"{n:,} of {counted(len(hypotheses), 'translation')} {what}")
 
     check(sum(map(is_blank, hypotheses)), "blank: has training failed?")
-    text, n = Counter(hypotheses).most_common(1)[0]
-    if not is_blank(text) and n > max(1, references.count(text)):
+    (text, n), (_, n_in_references) = (Counter(lines).most_common(1)[0] for lines in (hypotheses, references))
+    if not is_blank(text) and n > n_in_references:
         check(n, f"the same, {text[:_MAX_SHOWN]!r}: has training failed?")
     rows = zip(hypotheses, references, sources or [], strict=False)
     check(sum(ours == src != ref for ours, ref, src in rows), "copies of the source: are both sides in one language?")

@@ -122,14 +122,14 @@ class TestTraining:
                 signal.SIGTERM,
                 7,
                 143,
-                "interrupted by signal 15; the same command resumes from here",
+                "Stopped by SIGTERM at update ",
                 marks=pytest.mark.slow,
             ),
             (
                 signal.SIGINT,
                 25,
                 130,
-                "interrupted by signal 2; the same command resumes from here",
+                "Stopped by Ctrl-C at update ",
             ),
             (signal.SIGKILL, 34, -9, ""),
         ],
@@ -144,6 +144,7 @@ class TestTraining:
             _, stderr = finished(process)
         assert process.returncode == code
         assert says in stderr
+        assert (", saved; the same command resumes.\n" in stderr) == bool(says)
         again = run_to_its_end(training(recipe, run))
         assert (again.returncode, again.stdout) == (0, ""), again.stderr
         if number != signal.SIGKILL or at >= 20:
@@ -223,6 +224,31 @@ def on_terminal(words: list[str], stdout: int | IO[bytes] | None = None, **envir
         finally:
             os.close(ours)
     return process.returncode, shown.decode()
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_the_prompt_leaves_quietly(reverser):
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    words = [*SEQ2SEQ, "translate", str(reverser), "--device", "cpu"]
+    with started(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        shown = b""
+        for typed in (b"a b\n", b"c d e\n"):
+            n_prompts = shown.count(b"> ")
+            while shown.count(b"> ") == n_prompts:
+                shown += os.read(ours, 65536)
+            os.write(ours, typed)
+        while shown.count(b"> ") < 3:
+            shown += os.read(ours, 65536)
+        process.send_signal(signal.SIGINT)
+        _, _ = finished(process)
+    shown += os.read(ours, 65536)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 130
+    last = ["Ctrl-D ends.", "> a b", "b a", "> c d e", "e d c", "> ", ""]
+    assert shown.decode().replace("\r", "").split("\n")[-7:][1:] == last[1:]
+    assert last[0] in shown.decode()
 
 
 @pytest.fixture
