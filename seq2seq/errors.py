@@ -65,9 +65,11 @@ class Interrupted(BaseException):  # it is no error
     Args:
         signal_number: the signal; the exit code is 128 + this number.
         saved: the same command resumes from here.
+        update: the last one of a training that was saved.
     """
 
-    def __init__(self, signal_number: int, *, saved: bool) -> None:
+    def __init__(self, signal_number: int, *, saved: bool, update: int = 0) -> None:
         super().__init__(f"interrupted by signal {signal_number}")
         self.signal_number = signal_number
         self.saved = saved
+        self.update = update

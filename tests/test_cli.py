@@ -20,6 +20,7 @@ from seq2seq.cli.console import console, on_terminal
 from seq2seq.cli.layers import training_layers
 from seq2seq.config import merge
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.evaluation import LIMITS
 
 
 def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
@@ -140,7 +141,7 @@ class TestTrain:
         assert re.search(length, outcome.err, re.MULTILINE), outcome.err
         (said,) = re.findall(r"finished after .*: ([\d,]+) updates done", outcome.err)
         assert int(said.replace(",", "")) > 2, "not the fixture's"
-        assert " more fit into the 0:00:0" in outcome.err
+        assert " more in the 0:00:0" in outcome.err
         assert read_manifest(tmp_path / "run").finished
 
     @pytest.mark.parametrize(
@@ -222,11 +223,12 @@ class TestTrain:
         assert_refused(train("--train", corpus), ExitCode.CANNOT_WRITE, "run")
         assert (tmp_path / "run").read_bytes() == b""
 
-    def test_progress_goes_to_stderr_alone(self, train, corpus):
+    def test_progress_goes_to_stderr_alone(self, train, corpus, tmp_path):
         outcome = train("--train", corpus)
         assert (outcome.code, outcome.out) == (0, ""), outcome.err
         assert f"{corpus}: 60 pairs" in outcome.err
         assert "12 pairs held out" in outcome.err
+        assert outcome.err.splitlines()[-2:] == [read_manifest(tmp_path / "run").verdict, LIMITS]
         assert re.search(r"validation at update 2: loss \d+\.\d+  BLEU ", outcome.err)
         assert "\x1b[" not in outcome.err  # no colours into a file
 
@@ -271,6 +273,10 @@ class TestTrain:
         outcome = train("--train", corpus)
         assert (outcome.code, outcome.out) == (0, "")
         assert outcome.err.startswith("finished already, after 2 updates")
+        verdict = read_manifest(trained).verdict
+        assert re.fullmatch(r"BLEU \d\.\d: not usable yet \(12 sentences: too few to be sure\)", verdict)
+        assert outcome.err.splitlines()[-2:] == [verdict, LIMITS]
+        assert f"\n\n{verdict}. {LIMITS}\n\n" in (trained / "README.md").read_text()
 
     def test_a_run_cannot_change_its_shape(self, train, corpus, trained):
         outcome = train("--train", corpus, "--set", "model.d_ff=32")
@@ -532,8 +538,8 @@ class TestResume:
             assert outcome.code == 130
             n = windows * self.WINDOW
             assert outcome.err.splitlines()[-1] == (
-                f"note: {tmp_path}/out is not complete: {tmp_path}/.out.partial holds the answers to {n} lines; "
-                "the same command with --resume continues there"
+                f"Stopped by Ctrl-C after {n} lines, saved in {tmp_path}/.out.partial; "
+                "the same command with --resume continues there."
             )
             partial = (tmp_path / ".out.partial").read_bytes()
             assert partial.count(b"\n") == n * lines_each
@@ -844,6 +850,26 @@ class TestEval:
         assert first["metrics"]["bleu"]["score"] > 99
         assert first["metrics"]["bleu"]["signature"].startswith("nrefs:1|")
         assert (first["dropped_empty"], first["invalid_utf8"], first["warnings"]) == (0, 0, [])
+        in_words = [f"{result['corpus']}: {result['verdict']}" for result in (first, second)]
+        assert re.search(r": BLEU \d+\.\d: very close to the references \(60 sentences: too few", in_words[0])
+        assert outcome.err.splitlines()[-3:] == [*in_words, LIMITS]
+
+    @pytest.mark.parametrize(
+        ("metrics", "begins"), [("bleu,chrf,ter", "BLEU "), ("chrf", "chrF "), ("ter", ""), ("chrf++", "")]
+    )
+    def test_a_verdict_in_plain_words(self, cli, corpus, metrics, begins):
+        words = ("eval", "--hyp", f"{corpus}.ab", f"{corpus}.ba", "-m", metrics)
+        outcome, found = cli(*words), json.loads(cli(*words, "--json").out)["corpora"][0]["verdict"]
+        assert (found.startswith(begins), bool(found)) == (True, bool(begins))
+        assert outcome.err.splitlines()[1:] == ([found, LIMITS] if begins else [])
+        assert "rough guide" not in outcome.out
+
+    def test_translations_that_are_copies_are_reported(self, cli, trained, corpus, tmp_path):
+        """By a model that has learnt nothing else; a file of translations comes without its sources."""
+        (tmp_path / "hyp").write_text("the same\n" * 60)
+        outcome = cli("eval", "--hyp", tmp_path / "hyp", f"{corpus}.ba", "--json")
+        assert json.loads(outcome.out)["corpora"][0]["warnings"][0].startswith("60 of 60 translations the same")
+        assert "60 of 60 translations the same, 'the same': has training failed?" in outcome.err
 
     def test_what_is_left_out_or_says_little_is_said(self, cli, tmp_path):
         (tmp_path / "hyp").write_bytes("เปิดไฟล์\nx\n\n".encode())
@@ -1003,7 +1029,7 @@ class TestEverywhere:
         def fail(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr("seq2seq.cli.stream.open_input", fail)
+        monkeypatch.setattr("seq2seq.cli.inputs.open_input", fail)
         assert_refused(cli("translate", reverser), ExitCode.TRY_LATER, "memory ran out")
 
     def test_a_log_is_no_terminal_however_it_is_coloured(self, monkeypatch):
@@ -1053,7 +1079,7 @@ class TestEverywhere:
         def fail(*_: object) -> None:
             raise ZeroDivisionError("division by zero")
 
-        monkeypatch.setattr("seq2seq.cli.stream.open_input", fail)
+        monkeypatch.setattr("seq2seq.cli.inputs.open_input", fail)
         outcome = cli(*["--debug"] * debug, "translate", reverser)
         assert (outcome.code, outcome.out) == (ExitCode.BUG, "")
         *traceback, line = outcome.err.splitlines()

@@ -252,7 +252,7 @@ class TestRun:
         assert out == translator.translate(lines)
         assert f"beam_size={translator.config.beam_size}," in readme
         assert f"length_penalty={translator.config.alpha}," in readme
-        assert f"more than {translator.max_src_length - 1:,} pieces or 1 sentences" in readme
+        assert f"more than {translator.max_src_length - 1:,} pieces or 1 sentence, as" in readme
 
 
 # Refused, and nothing left -------------------------------------------------------------------------

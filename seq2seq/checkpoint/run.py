@@ -116,6 +116,8 @@ class Manifest:
     """How these scores were computed, in sacreBLEU's words."""
     recipe: RecipeRecord | None = None
     """None: a run of a version that did not record it."""
+    verdict: str = ""
+    """The scores in plain words once the run is finished; empty: they say too little."""
 
     @property
     def weights(self) -> str:

@@ -10,10 +10,10 @@ import typer
 
 from seq2seq.cli.command import Command, Commands
 from seq2seq.cli.config import config_command
-from seq2seq.cli.console import debugging, print_error
+from seq2seq.cli.console import debugging, print_error, print_note
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
-from seq2seq.cli.signals import StopFlag
+from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
 from seq2seq.config import keys_named
@@ -88,9 +88,10 @@ def _run() -> int:
         return error.code
     except Interrupted as error:
         if error.saved:
-            what = f"interrupted by signal {error.signal_number}"
             command = "the same command without --overwrite" if "--overwrite" in sys.argv else "the same command"
-            print_error(what, f"{command} resumes from here", kind="note")
+            at = f"at update {error.update:,}, saved; {command} resumes"
+            at = at if error.update else f"before the first update; {command} starts again"
+            print_note(f"{stopped_by(error)} {at}.")
         return 128 + error.signal_number
     except BrokenPipeError:
         return ExitCode.PIPE_CLOSED
@@ -135,6 +136,8 @@ def _usage_error(error: Any) -> int:
         mend = f"see `{context.command_path if context else 'seq2seq'} --help`"
         if meant := _meant_option(error, context):
             message, mend = error.message, f"did you mean {meant}? {mend[0].upper()}{mend[1:]}"
+        elif context and context.info_name == "translate" and message.startswith("No such option"):
+            mend = f"put -- before a TEXT that begins with a dash, or {mend}"
         print_error(message.rstrip("."), mend)
     return ExitCode.USAGE
 

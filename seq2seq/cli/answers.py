@@ -10,7 +10,9 @@ from pathlib import Path
 
 from seq2seq.checkpoint import run_files
 from seq2seq.cli.console import print_error, print_note
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.cli.inputs import GivenLines, Lines
+from seq2seq.cli.signals import stopped_by
+from seq2seq.errors import ExitCode, Interrupted, UserError, counted
 from seq2seq.lines import (
     ByteSource,
     LineReader,
@@ -18,6 +20,7 @@ from seq2seq.lines import (
     PartialFile,
     open_input,
     open_line_output,
+    open_output,
     partial_path,
     refuse_overwriting,
 )
@@ -78,7 +81,7 @@ class KeptAnswers(Answers):
         self._partial = partial
         self._src = hashlib.sha256()
 
-    def skip_answered(self, reader: LineReader) -> None:
+    def skip_answered(self, reader: Lines) -> None:
         """Read the lines that an interrupted translation has answered.
 
         Raises:
@@ -92,7 +95,7 @@ class KeptAnswers(Answers):
             self._take(window)
         if mark.lines and (self.n_lines, self._src.hexdigest()) != (mark.lines, mark.src):
             raise UserError(
-                f"{self._partial.partial} answers {mark.lines:,} lines of another input",
+                f"{self._partial.partial} answers {counted(mark.lines, 'line')} of another input",
                 mend="give the input of the translation that was interrupted, or leave --resume out to start over",
             )
 
@@ -136,9 +139,7 @@ def refuse_input_as_output(output: str, source: str, run: Path) -> None:
 
 
 @contextmanager
-def open_answers(
-    output: str, reader: LineReader, translator: Translator, answer: str, *, resume: bool
-) -> Iterator[Answers]:
+def open_answers(output: str, reader: Lines, translator: Translator, answer: str, *, resume: bool) -> Iterator[Answers]:
     """Open the output, and move the input past the lines that are answered.
 
     Args:
@@ -159,6 +160,10 @@ def open_answers(
         with open_line_output(output) as out:
             yield Answers(out)
         return
+    if isinstance(reader, GivenLines):  # a command line is not worth a file that can be resumed
+        with open_output(output) as file:
+            yield Answers(LineWriter(file))
+        return
     partial = PartialFile(Path(output), _made_with(translator, answer), resume=resume)
     going_on = False
     try:
@@ -168,10 +173,15 @@ def open_answers(
         going_on = True
         yield answers
         partial.complete()
-    except BaseException:
+    except BaseException as error:
         if partial.leave() and going_on:
-            what = f"{output} is not complete: {partial.partial} holds the answers to {partial.mark.lines:,} lines"
-            print_error(what, "the same command with --resume continues there", kind="note")
+            lines = counted(partial.mark.lines, "line")
+            if isinstance(error, Interrupted):
+                held = f"after {lines}, saved in {partial.partial}"
+                print_note(f"{stopped_by(error)} {held}; the same command with --resume continues there.")
+            else:
+                what = f"{output} is not complete: {partial.partial} holds the answers to {lines}"
+                print_error(what, "the same command with --resume continues there", kind="note")
         raise
 
 

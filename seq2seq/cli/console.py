@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 from typing import IO, cast
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -57,6 +58,7 @@ class _Debugging:
 
 debugging = _Debugging()
 
+_WORD = re.compile(r" *[^ ]+ *")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -66,20 +68,44 @@ def shown(text: str, most: int | None = None) -> str:
     return text if most is None or len(text) <= most else text[: most - 1] + "…"
 
 
+def print_line(line: Text, indent: int = 2) -> None:
+    """One line; a terminal gets it wrapped between words, with all but the first line indented.
+
+    A word that is wider than the terminal, as a path may be, is left to the terminal: it can still be copied whole.
+    """
+    line = Text(" ").join(line.split("\n"))
+    breaks = _breaks(line.plain, console.width, indent) if console.file.isatty() else []
+    for i, part in enumerate(line.divide(breaks)):
+        part.rstrip()
+        console.print(Text(" " * indent) + part if i else part)
+
+
+def _breaks(line: str, width: int, indent: int) -> list[int]:
+    """Where to wrap a line between words: offsets of the words that begin a new one."""
+    breaks: list[int] = []
+    used, room = 0, width
+    for word in _WORD.finditer(line):
+        if used and used + cell_len(word[0].rstrip(" ")) > room:
+            breaks.append(word.start())
+            used, room = 0, width - indent
+        used += cell_len(word[0])
+    return breaks
+
+
 def print_error(what: str, mend: str, kind: str = "error") -> None:
     """One line: what happened and where, then how to mend it."""
     style = "bold" if kind == "note" else "bold red"
-    console.print(Text.assemble((f"{kind}:", style), " ", shown(" ".join(f"{what}; {mend}".split()))))
+    print_line(Text.assemble((f"{kind}:", style), " ", shown(" ".join(f"{what}; {mend}".split()))))
 
 
 def print_warning(text: str) -> None:
     """One line that something is not as expected, though work goes on."""
-    console.print(Text.assemble(("warning:", "yellow"), " ", shown(text)))
+    print_line(Text.assemble(("warning:", "yellow"), " ", shown(text)))
 
 
 def print_note(text: str) -> None:
     """One line that is good to know."""
-    console.print(shown(text))
+    print_line(Text(shown(text)))
 
 
 def clock(seconds: float) -> str:

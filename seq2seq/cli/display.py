@@ -3,42 +3,44 @@
 import time
 from collections.abc import Iterator
 
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Column
+from rich.progress import Task, TaskID
 from rich.text import Text
 
-from seq2seq.cli.console import clock, console, on_terminal, print_note, print_warning, shown
-from seq2seq.cli.signals import StopFlag
+from seq2seq.cli.bar import eta, make_bar
+from seq2seq.cli.console import clock, on_terminal, print_line, print_note, print_warning, shown
+from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.config import TrainingConfig
+from seq2seq.errors import Interrupted, counted
+from seq2seq.evaluation import LIMITS
 from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Settled, Started, Validation
 
 _LONGEST_SAMPLE = 200
 """Characters of a sample translation that are shown."""
+_SAMPLE_INDENT = 12
+"""Columns before a sample translation."""
 
 
 def show(progress: Iterator[Progress], stop: StopFlag) -> None:
     """Draw what training yields until it ends; from its start on, signals wait for a save."""
-    bar = Bar(
-        TextColumn("update {task.completed:,.0f}/{task.fields[most]}"),
-        BarColumn(bar_width=12),
-        # In a narrow window the clocks stay whole, and the numbers after them are cut.
-        TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
-        TextColumn("eta"),
-        TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
-        TextColumn("{task.fields[numbers]}"),
-        console=console,
-        disable=not on_terminal(),
-        speed_estimate_period=600,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
+    bar = make_bar(_words)
     drawn = _Drawn(bar)
-    with bar:
-        for event in progress:
-            if isinstance(event, Started):
-                stop.patient = True
-            drawn.draw(event)
+    try:
+        with bar:
+            for event in progress:
+                if isinstance(event, Started):
+                    stop.patient = True
+                drawn.draw(event)
+    except Interrupted as error:
+        if not stop.patient:
+            print_note(f"{stopped_by(error)} while preparing; nothing is lost, and the same command starts again.")
+        raise
+
+
+def _words(task: Task) -> tuple[str, list[str]]:
+    """What stands before and after the bar."""
+    clocks = [clock(task.elapsed or 0.0), eta(task.time_remaining)]
+    return f"update {task.completed:,.0f}/{task.fields['most']}", [*clocks, *task.fields["numbers"]]
 
 
 class _Drawn:
@@ -49,8 +51,9 @@ class _Drawn:
         self.task: TaskID | None = None
         self.max_updates = 0
         self.began, self.update_then = time.monotonic(), 0
-        self.speed_and_loss = ""
-        self.last_bleu = ""
+        self.loss: list[str] = []
+        self.last_bleu: list[str] = []
+        self.speed: list[str] = []
 
     def draw(self, event: Progress) -> None:
         """Show one event."""
@@ -76,17 +79,17 @@ class _Drawn:
         self.began, self.update_then = time.monotonic(), event.update
         resumed = f", resuming after update {event.update:,}" if event.update else ""
         print_note(
-            f"training {event.n_parameters:,} parameters on {event.n_pairs:,} pairs ({event.n_tgt_tokens:,} target "
-            f"tokens, {event.vocab_size:,} pieces) {self._how_long(training)} "
-            f"on {event.device} in {event.precision}{resumed}"
+            f"training {counted(event.n_parameters, 'parameter')} on {counted(event.n_pairs, 'pair')} "
+            f"({counted(event.n_tgt_tokens, 'target token')}, {counted(event.vocab_size, 'piece')}) "
+            f"{self._how_long(training)} on {event.device} in {event.precision}{resumed}"
         )
         self.task = self.bar.add_task(
-            "train", total=self.max_updates or None, completed=event.update, most=self._most(), numbers=""
+            "train", total=self.max_updates or None, completed=event.update, most=self._most(), numbers=[]
         )
 
     def _how_long(self, training: TrainingConfig) -> str:
         if training.time_budget is None or training.max_updates is not None:
-            return f"for {self.max_updates:,} updates"
+            return f"for {counted(self.max_updates, 'update')}"
         return f"until {clock(training.time_budget)} are over"
 
     def _most(self) -> str:
@@ -95,32 +98,38 @@ class _Drawn:
     def _settled(self, event: Settled) -> None:
         self.max_updates = event.max_updates
         if event.is_news:
+            more = f"{event.max_updates - event.update:,}"
             print_note(
-                f"{event.max_updates:,} updates in all: {event.max_updates - event.update:,} more fit into the "
+                f"{counted(event.max_updates, 'update')} in all: room for {more} more in the "
                 f"{clock(max(0.0, event.seconds_left))} that are left"
             )
         if self.task is not None:
             self.bar.update(self.task, total=event.max_updates, completed=event.update, most=self._most())
 
     def _report(self, event: Report) -> None:
-        numbers = f"{event.tgt_tokens_per_second:,.0f} tok/s  loss {event.loss:.2f}"
+        speed, loss = f"{event.tgt_tokens_per_second:,.0f} tok/s", f"loss {event.loss:.2f}"
         if on_terminal() and self.task is not None:
-            self.speed_and_loss = numbers
-            self.bar.update(self.task, completed=event.update, numbers=f"{numbers}{self.last_bleu}")
+            self.loss, self.speed = [loss], [speed]
+            self._move(event.update)
             return
         pace = (time.monotonic() - self.began) / max(1, event.update - self.update_then)
         left = (self.max_updates - event.update) * pace
-        eta = f"  eta {clock(left)}" if self.max_updates else ""
+        to_go = f"  {eta(left)}" if self.max_updates else ""
         print_note(
-            f"update {event.update:,}/{self._most()}  epoch {event.epoch}  {numbers}  lr {event.lr:.2e}  "
-            f"padding {event.padding:.1%}  elapsed {clock(event.seconds)}{eta}"
+            f"update {event.update:,}/{self._most()}  epoch {event.epoch}  {speed}  {loss}  lr {event.lr:.2e}  "
+            f"padding {event.padding:.1%}  elapsed {clock(event.seconds)}{to_go}"
         )
 
+    def _move(self, update: int) -> None:
+        """Draw the bar at an update, with the numbers of the moment, the most important one first."""
+        if self.task is not None:
+            self.bar.update(self.task, completed=update, numbers=[*self.loss, *self.last_bleu, *self.speed])
+
     def _validation(self, event: Validation) -> None:
-        self.last_bleu = f"  BLEU {event.bleu:.1f}"
+        self.last_bleu = [f"BLEU {event.bleu:.1f}"]
         loss = "unknown" if event.valid_loss is None else f"{event.valid_loss:.3f}"
         scores = f"loss {loss}  BLEU {event.bleu:.2f}  chrF {event.chrf:.2f}"
-        console.print(
+        print_line(
             Text.assemble(
                 ("validation", "bold"),
                 f" at update {event.update:,}: {scores}  ({event.seconds:.0f} s)",
@@ -129,15 +138,17 @@ class _Drawn:
         )
         for sample in event.samples:
             for name, text in (("source", sample.src), ("ours", sample.hypothesis), ("reference", sample.reference)):
-                console.print(Text.assemble("  ", (f"{name:<9}", "dim"), " ", shown(text, most=_LONGEST_SAMPLE)))
-        if self.task is not None:
-            self.bar.update(self.task, completed=event.update, numbers=f"{self.speed_and_loss}{self.last_bleu}")
+                line = Text.assemble("  ", (f"{name:<9}", "dim"), " ", shown(text, most=_LONGEST_SAMPLE))
+                print_line(line, indent=_SAMPLE_INDENT)
+        self._move(event.update)
 
     def _finished(self, event: Finished) -> None:
         scores = "  ".join(f"{name} {value:.2f}" for name, value in event.scores.items() if value is not None)
         if event.already:
-            print_note(f"finished already, after {event.update:,} updates: {scores}; {event.trained_on}")
-            return
-        print_note(
-            f"finished after {clock(event.seconds)}: {event.reason}; best at update {event.best_update:,}: {scores}"
-        )
+            print_note(f"finished already, after {counted(event.update, 'update')}: {scores}; {event.trained_on}")
+        else:
+            done = f"finished after {clock(event.seconds)}: {event.reason}"
+            print_note(f"{done}; best at update {event.best_update:,}: {scores}")
+        if event.verdict:
+            print_note(event.verdict)
+            print_note(LIMITS)

@@ -30,7 +30,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "translate": (
-        ("one line in, one line out", "echo 'Guten Morgen!' | seq2seq translate runs/de-en"),
+        ("a sentence", "seq2seq translate runs/de-en 'Guten Morgen!'"),
         ("a file into a file, by greedy search", "seq2seq translate runs/de-en -i corpus/test.de -o test.hyp -b 1"),
     ),
     "eval": (

@@ -21,6 +21,10 @@ GROUPS = (CORPORA, RECIPE, LENGTH, SCORES, FILES, ANSWERS, SEARCH, MORE, OTHER)
 
 # Of several commands.
 RunFolder = Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)]
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(help="Sentences to translate, one line for each. Default: stdin, or -i.", metavar="[TEXT]..."),
+]
 BeamSize = Annotated[
     int | None,
     typer.Option(
@@ -155,7 +159,10 @@ MaxUpdates = Annotated[
 
 # Of translate.
 Source = Annotated[
-    str, typer.Option("-i", "--input", metavar="FILE", help="File to translate; - is stdin.", rich_help_panel=FILES)
+    str | None,
+    typer.Option(
+        "-i", "--input", metavar="FILE", rich_help_panel=FILES, help="File to translate; - is stdin. Default: stdin."
+    ),
 ]
 Output = Annotated[
     str,

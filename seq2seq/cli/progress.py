@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-
-from seq2seq.cli.console import clock, console, on_terminal, print_note
-from seq2seq.lines import LineReader
+from seq2seq.cli.bar import eta, make_bar
+from seq2seq.cli.console import clock, on_terminal, print_note
+from seq2seq.cli.inputs import Lines
+from seq2seq.errors import counted
 
 _EVERY = 30.0
 """Seconds between lines off a terminal. What takes less time needs none."""
@@ -64,17 +63,19 @@ class Pace:
         taken = self.taken - self._taken_before
         return self.seconds * (self.size - self.taken) / taken if taken > 0 else None
 
-    def __str__(self) -> str:
+    def facts(self) -> list[str]:
+        """Lines answered, share of the input, speed, time to go."""
         speed = self.lines_per_second
         # Rounded down: 100% is when it is done.
-        return (
-            f"{self.lines:,} lines, {100 * self.taken // self.size}%, {speed:,.{0 if speed >= 10 else 1}f} lines/s, "
-            f"eta {'-:--:--' if self.left is None else clock(self.left)}"
-        )
+        share = f"{100 * self.taken // self.size}%"
+        return [counted(self.lines, "line"), share, f"{speed:,.{0 if speed >= 10 else 1}f} lines/s", eta(self.left)]
+
+    def __str__(self) -> str:
+        return ", ".join(self.facts())
 
 
 @contextmanager
-def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Reached]:
+def show_progress(reader: Lines, lines: int, output: str) -> Iterator[Reached]:
     """Draw how far the lines handed out by a reader have come, where its input is a file.
 
     A reader of which nobody knows how much is to come, and a terminal on which the translations
@@ -93,17 +94,8 @@ def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Reach
         yield lambda lines, under_way=0, share=0.0: None
         return
     pace = Pace(reader.size, lines=lines, taken=reader.n_bytes_taken)
-    bar = Bar(
-        BarColumn(bar_width=12),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[pace]}"),
-        console=console,
-        disable=not on_terminal(),
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    task = bar.add_task("translate", total=pace.size, completed=pace.taken, pace=str(pace))
+    bar = make_bar(lambda task: (clock(pace.seconds), pace.facts()), transient=True)
+    task = bar.add_task("translate", total=pace.size, completed=pace.taken)
     last, answered = 0.0, pace.taken
 
     def reached(lines: int, under_way: int = 0, share: float = 0.0) -> None:
@@ -113,7 +105,7 @@ def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Reach
             answered = taken
         pace.reach(lines + round(share * under_way), answered + round(share * (taken - answered)))
         if on_terminal():
-            bar.update(task, completed=pace.taken, pace=str(pace))
+            bar.update(task, completed=pace.taken)
         elif pace.seconds - last >= _EVERY and pace.taken < pace.size:
             last = pace.seconds
             print_note(str(pace))
@@ -121,4 +113,4 @@ def show_progress(reader: LineReader, lines: int, output: str) -> Iterator[Reach
     with bar:
         yield reached
     if pace.seconds >= _EVERY:
-        print_note(f"{pace.new_lines:,} lines in {clock(pace.seconds)}, {pace.lines_per_second:,.1f} lines/s")
+        print_note(f"{counted(pace.new_lines, 'line')} in {clock(pace.seconds)}, {pace.lines_per_second:,.1f} lines/s")

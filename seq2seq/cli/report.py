@@ -5,7 +5,7 @@ from pathlib import Path
 
 from seq2seq.cli.console import print_note, print_warning
 from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.evaluation import CorpusResult
+from seq2seq.evaluation import LIMITS, CorpusResult
 from seq2seq.lines import open_output
 
 
@@ -47,6 +47,11 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     text = json.dumps(_as_json(results), ensure_ascii=False) + "\n" if as_json else _as_text(results)
     with open_output("-") as out:
         out.write(text.encode("utf-8", "replace"))
+    verdicts = {result.corpus: result.verdict for result in results if result.verdict}
+    for corpus, words in verdicts.items():
+        print_note(f"{corpus}: {words}" if len(results) > 1 else words)
+    if verdicts:
+        print_note(LIMITS)
 
 
 def _as_json(results: list[CorpusResult]) -> dict[str, object]:
@@ -70,6 +75,7 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
                 "metrics": {
                     name: {"score": score.value, "signature": score.signature} for name, score in result.scores.items()
                 },
+                "verdict": result.verdict,
             }
             for result in results
         ]

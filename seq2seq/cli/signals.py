@@ -10,6 +10,12 @@ from seq2seq.process import TO_END
 _ALWAYS = (signal.SIGINT, signal.SIGTERM)
 
 
+def stopped_by(error: Interrupted) -> str:
+    """What ended the program, as people know the signal: ``Stopped by Ctrl-C``, ``Stopped by SIGTERM``."""
+    name = "Ctrl-C" if error.signal_number == signal.SIGINT else signal.Signals(error.signal_number).name
+    return f"Stopped by {name}"
+
+
 class StopFlag:
     """Remembers the first signal; calling it says which has arrived.
 

@@ -1,6 +1,7 @@
 """From an input stream through a translator to an output stream, in windows of what is ready."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,15 +15,17 @@ from seq2seq.cli.answers import (
 )
 from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.console import print_note, print_warning
+from seq2seq.cli.inputs import open_lines, refuse_texts
 from seq2seq.cli.progress import show_progress
 from seq2seq.errors import counted
-from seq2seq.lines import LineReader, TextCounts, open_input
+from seq2seq.lines import TextCounts
 from seq2seq.translation import SegmentCounts, Translation, Translator
 
 
 def translate_with(
     run: Path,
-    source: str,
+    texts: Sequence[str],
+    source: str | None,
     output: str,
     *,
     decoding: dict[str, object],
@@ -34,10 +37,12 @@ def translate_with(
     strict: bool,
     resume: bool,
 ) -> None:
-    """Translate every line of ``source`` to ``output`` with the model of a run.
+    """Translate TEXTs, or every line of ``source``, to ``output`` with the model of a run.
 
-    Args: those of ``Translator.load`` and ``translate_stream``.
+    Args: those of ``Translator.load`` and ``translate_stream``; no source is stdin.
     """
+    refuse_texts(texts, source, resume=resume)
+    source = source or "-"
     if resume:
         refuse_resume(output)
     refuse_input_as_output(output, source, run)
@@ -48,8 +53,9 @@ def translate_with(
             return
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
     translate_stream(
-        translator, source, output, ranked=ranked, scores=scores, attention=attention, strict=strict, resume=resume
-    )
+        translator, source, output,
+        texts=texts, ranked=ranked, scores=scores, attention=attention, strict=strict, resume=resume,
+    )  # fmt: skip
 
 
 def translate_stream(
@@ -57,6 +63,7 @@ def translate_stream(
     source: str,
     output: str,
     *,
+    texts: Sequence[str] = (),
     ranked: bool = False,
     scores: bool = False,
     attention: bool = False,
@@ -69,6 +76,7 @@ def translate_stream(
         translator: ready.
         source: path, or - for stdin.
         output: path, or - for stdout; a path appears when it is complete.
+        texts: to translate in place of ``source``.
         ranked: write ``index ||| text ||| score``, the index counted from 0, for each of the n best.
         scores: write the score and a tab before each translation.
         attention: draw where the model looked for each translation.
@@ -77,35 +85,34 @@ def translate_stream(
     """
     counts, segments = TextCounts(), SegmentCounts()
     answer = "n-best" if ranked else "scores" if scores else "text"
-    with open_input(source) as stream:
-        reader = LineReader(stream, "stdin" if source == "-" else source, strict=strict, counts=counts)
-        with (
-            open_answers(output, reader, translator, answer, resume=resume) as answers,
-            show_progress(reader, answers.n_lines, output) as reached,
-        ):
-            size = WindowSize(translator.expected_pace(), on_gpu=translator.device.type != "cpu")
-            while window := reader.read_window(size.lines, WINDOW_BYTES):
-                began, warned = time.monotonic(), segments.first
-                found = translator.n_best(
-                    window,
-                    first_line=answers.n_lines + 1,
-                    counts=segments,
-                    scored=ranked or scores,
-                    tell=partial(reached, answers.n_lines, len(window)),
-                )
-                if segments.first and not warned:
-                    print_warning(segments.first)
-                size.took(len(window), time.monotonic() - began)
-                text = "".join(
-                    _format(index, best, ranked=ranked, scores=scores)
-                    for index, best in enumerate(found, start=answers.n_lines)
-                )
-                answers.write(window, text.encode("utf-8"))
-                reached(answers.n_lines)
-                if attention:
-                    for line, best in zip(window, found, strict=True):
-                        if picture := translator.attention(line, best[0].text):
-                            draw_attention(picture)
+    with (
+        open_lines(source, texts, strict=strict, counts=counts) as reader,
+        open_answers(output, reader, translator, answer, resume=resume) as answers,
+        show_progress(reader, answers.n_lines, output) as reached,
+    ):
+        size = WindowSize(translator.expected_pace(), on_gpu=translator.device.type != "cpu")
+        while window := reader.read_window(size.lines, WINDOW_BYTES):
+            began, warned = time.monotonic(), segments.first
+            found = translator.n_best(
+                window,
+                first_line=answers.n_lines + 1,
+                counts=segments,
+                scored=ranked or scores,
+                tell=partial(reached, answers.n_lines, len(window)),
+            )
+            if segments.first and not warned:
+                print_warning(segments.first)
+            size.took(len(window), time.monotonic() - began)
+            text = "".join(
+                _format(index, best, ranked=ranked, scores=scores)
+                for index, best in enumerate(found, start=answers.n_lines)
+            )
+            answers.write(window, text.encode("utf-8"))
+            reached(answers.n_lines)
+            if attention:
+                for line, best in zip(window, found, strict=True):
+                    if picture := translator.attention(line, best[0].text):
+                        draw_attention(picture)
     if segments.n > 1:  # a single one has been reported
         print_warning(segments.total())
     if counts.invalid_utf8:

@@ -5,7 +5,8 @@ from seq2seq.cli import options
 
 def translate_command(
     run: options.RunFolder,
-    source: options.Source = "-",
+    texts: options.Texts = None,
+    source: options.Source = None,
     output: options.Output = "-",
     resume: options.Resume = False,
     beam_size: options.BeamSize = None,
@@ -22,7 +23,7 @@ def translate_command(
     device: options.Device = "auto",
     strict: options.Strict = False,
 ) -> None:
-    """Translate stdin to stdout, one line in, one line out."""
+    """Translate sentences, a file, or stdin: one line in, one line out."""
     from seq2seq.cli.stream import translate_with  # keeps torch out of --help
 
     decoding: dict[str, object] = {
@@ -30,6 +31,6 @@ def translate_command(
         "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision, "shortlist": shortlist,
     }  # fmt: skip
     translate_with(
-        run, source, output, decoding=decoding, device=device, workers=workers, ranked=n_best is not None,
+        run, texts or [], source, output, decoding=decoding, device=device, workers=workers, ranked=n_best is not None,
         scores=scores, attention=attention, strict=strict, resume=resume,
     )  # fmt: skip

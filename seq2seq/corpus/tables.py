@@ -249,7 +249,7 @@ def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, s
     )
     if ending(path) == "csv":
         mend += "; cells that hold a comma must be quoted"
-    return UserError(f"{where}: {len(cells)} columns: {_shown(cells)}", mend=mend)
+    return UserError(f"{where}: {counted(len(cells), 'column')}: {_shown(cells)}", mend=mend)
 
 
 def _guess(cells: list[str], path: str, langs: tuple[str, str]) -> tuple[int, int]:
@@ -271,7 +271,7 @@ def _ragged(path: str, number: int, cells: list[str], n_columns: int, columns: t
     if ending(path) == "csv":
         mend = "give each row as many cells as the first, and quote those that hold the separator or a quote"
     elif columns is not None or n_columns > 2:
-        mend = f"give each line {n_columns} columns, as the first has"
+        mend = f"give each line {counted(n_columns, 'column')}, as the first has"
     return UserError(f"{path}, line {number}: {there}: {_shown(cells)}", mend=mend)
 
 

@@ -5,6 +5,7 @@ from sacrebleu.metrics.base import Metric
 from seq2seq.evaluation.metrics import (
     METRICS,
     Score,
+    bleu_says_little,
     build_metric,
     character_bleu,
     has_bleu_tokenizer,
@@ -16,12 +17,15 @@ from seq2seq.evaluation.metrics import (
     warnings_about,
 )
 from seq2seq.evaluation.scoring import CorpusResult, score_file, score_run
+from seq2seq.evaluation.verdict import LIMITS, verdict
 
 __all__ = [
+    "LIMITS",
     "METRICS",
     "CorpusResult",
     "Metric",
     "Score",
+    "bleu_says_little",
     "build_metric",
     "character_bleu",
     "has_bleu_tokenizer",
@@ -32,5 +36,6 @@ __all__ = [
     "score_file",
     "score_run",
     "score_with",
+    "verdict",
     "warnings_about",
 ]

@@ -166,6 +166,27 @@ def holds_4_gram(metric: Metric, reference: str) -> bool:
     return len(metric.tokenizer(reference.rstrip()).split()) >= MAX_NGRAM_ORDER
 
 
+_MIN_SHARE = 0.1
+"""Share of references with four tokens or more; with fewer, BLEU depends on a handful of sentences."""
+
+
+def bleu_says_little(bleu: Metric, row: str, references: Sequence[str], code: str) -> str:
+    """Why BLEU is a poor judge of translations with these references; empty: it is not.
+
+    Args:
+        bleu: that scores them.
+        row: from ``language_row``.
+        references: as they are scored.
+        code: of their language, for the message.
+    """
+    if is_unspaced(row) and not has_bleu_tokenizer(row):
+        return f"{code} is written without spaces, and sacreBLEU has no tokenizer for it"
+    n_long = sum(holds_4_gram(bleu, reference) for reference in references)
+    if n_long < _MIN_SHARE * len(references):
+        return f"{n_long:,} of {len(references):,} validation references have the four tokens that BLEU looks for"
+    return ""
+
+
 def warnings_about(name: str, row: str, references: Sequence[str]) -> list[str]:
     """Warnings for a reader of a metric's score on these references.
 

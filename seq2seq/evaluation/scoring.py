@@ -24,7 +24,16 @@ from seq2seq.corpus import (
     uncompressed_name,
 )
 from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.evaluation.metrics import BY_LANGUAGE, Score, build_metric, language_row, score, warnings_about
+from seq2seq.evaluation.metrics import (
+    BY_LANGUAGE,
+    Score,
+    bleu_says_little,
+    build_metric,
+    language_row,
+    score,
+    warnings_about,
+)
+from seq2seq.evaluation.verdict import failures, verdict
 from seq2seq.languages import code_in_name
 from seq2seq.lines import EncodingErrors, is_blank, open_output, read_lines, refuse_overwriting
 from seq2seq.translation import SegmentCounts, Translator, read_run
@@ -49,6 +58,8 @@ class CorpusResult:
     """What is wrong with this corpus, and which scores say little about it."""
     notes: list[str]
     """What was decided about the form of the corpus, as a header left out."""
+    verdict: str = ""
+    """The scores in plain words; empty if they say too little."""
     segments: SegmentCounts | None = None
     """Lines that were translated in segments; None if hypotheses were given."""
     recipe: RecipeRecord | None = None
@@ -123,7 +134,8 @@ def score_run(
                 hypotheses += [best[0].text for best in found]
             seconds = time.monotonic() - began
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
-            result = _scored(hypotheses, references, counts, metrics, seconds, segments, misalignment)
+            sources = [pair.src for pair in pairs]
+            result = _scored(hypotheses, references, counts, metrics, sources, seconds, segments, misalignment)
             results.append(replace(result, recipe=manifest.recipe))
     return results
 
@@ -261,24 +273,37 @@ def _scored(
     references: _References,
     counts: CorpusCounts,
     metrics: Sequence[str],
+    sources: Sequence[str] | None = None,
     seconds: float | None = None,
     segments: SegmentCounts | None = None,
     misalignment: Sequence[str] = (),
 ) -> CorpusResult:
     """The scores of one corpus; a pair with a blank side is left out, whatever its hypothesis."""
-    scored = [line for line, reference in zip(hypotheses, references.lines, strict=True) if reference is not None]
+    kept = [i for i, reference in enumerate(references.lines) if reference is not None]
+    scored = [hypotheses[i] for i in kept]
     language = references.language
+    scores = {name: score(name, scored, references.texts, language) for name in metrics}
+    poor_bleu = ""
+    if "bleu" in scores:
+        poor_bleu = bleu_says_little(build_metric("bleu", language), language, references.texts, language)
     return CorpusResult(
         references.corpus,
         sentences=len(scored),
         dropped_empty=len(hypotheses) - len(scored),
         seconds=seconds,
-        scores={name: score(name, scored, references.texts, language) for name in metrics},
+        scores=scores,
         invalid_utf8=counts.invalid_utf8,
         warnings=[
             *misalignment,
             *(text for name in metrics for text in warnings_about(name, language, references.texts)),
+            *failures(scored, references.texts, [sources[i] for i in kept] if sources else None),
         ],
         notes=counts.notes,
+        verdict=verdict(
+            {name: score.value for name, score in scores.items()},
+            language,
+            n_sentences=len(scored),
+            poor_bleu=poor_bleu,
+        ),
         segments=segments,
     )

@@ -1,6 +1,7 @@
 """The README of an exported folder: lines of Python that use it, and where it differs from ``seq2seq translate``."""
 
 from seq2seq.config import RunConfig, parse_langs
+from seq2seq.errors import counted
 
 _BATCH_TOKENS = 5120
 """With one beam, if the run leaves them to the machine."""
@@ -53,7 +54,8 @@ def readme(
         .replace("MAX_LENGTH", longest)
         .replace("BATCH_TOKENS", str(decoding.batch_tokens or max(1, _BATCH_TOKENS // decoding.beam_size)))
     )
-    sentences = "" if max_src_sentences is None else f" or {max_src_sentences:,} sentences"
+    pieces = counted(max_src_length - 1, "piece")
+    sentences = "" if max_src_sentences is None else f" or {counted(max_src_sentences, 'sentence')}"
     text = f"""# {src} → {tgt}, for CTranslate2
 
 Exported by seq2seq; the weights are kept as {quantization}. `pip install ctranslate2 sentencepiece`, then:
@@ -68,14 +70,13 @@ Saved as `translate.py` in this folder, it is run as `python translate.py < text
 - The settings above are those of the run. Scores are seq2seq's: log-probability / length^α, the end of the sentence
   counted.
 - The symbols for what is unknown, for the start, for padding and for language tags never come out.
-- Split lines of more than {max_src_length - 1:,} pieces{sentences}, as `seq2seq translate` does by itself: the model
+- Split lines of more than {pieces}{sentences}, as `seq2seq translate` does by itself: the model
   was not trained on longer ones. CTranslate2 cuts off what goes beyond 1,024 (`max_input_length`).
 - With several beams CTranslate2 ends a search with as many finished hypotheses as there are beams (`patience`);
   seq2seq continues while a live one is ten times likelier than all of them, which happens where a model is very sure of
   itself: only then may lines come out differently.
 """
     if n_positions is not None:
-        text += (
-            f"- Positions are written out for {n_positions:,} tokens a side; beyond them CTranslate2 raises an error.\n"
-        )
+        tokens = counted(n_positions, "token")
+        text += f"- Positions are written out for {tokens} a side; beyond them CTranslate2 raises an error.\n"
     return text

@@ -7,6 +7,7 @@ Python's text files and its own way of splitting lines would each cut at some of
 
 from seq2seq.lines.compression import COMPRESSED_SUFFIXES
 from seq2seq.lines.encodings import EncodingErrors
+from seq2seq.lines.first_bytes import shell_word
 from seq2seq.lines.lock import try_lock
 from seq2seq.lines.output import (
     DISK_FULL,
@@ -46,6 +47,7 @@ __all__ = [
     "partial_path",
     "read_lines",
     "refuse_overwriting",
+    "shell_word",
     "sync_folder",
     "try_lock",
 ]

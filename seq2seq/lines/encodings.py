@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, counted
 from seq2seq.lines.first_bytes import iconv, shell_word
 
 EncodingErrors = Literal["refuse", "replace", "strict"]
@@ -84,9 +84,10 @@ class InvalidLines:
         is_early = n_lines >= _EARLY and self._n_early > _MAX_SHARE * _EARLY
         if not is_early and not (at_end and self.n > _MAX_SHARE * n_lines):
             return None
-        share = f"{self._n_early:,} of the first {_EARLY:,}" if is_early else f"{self.n:,} of {n_lines:,}"
+        n_all = f"the first {_EARLY:,} lines" if is_early else counted(n_lines, "line")
+        share = f"{self._n_early if is_early else self.n:,} of {n_all}"
         verb = "is" if self.n == 1 else "are"
-        what = f"{name}: {share} lines {verb} not UTF-8, the first is line {self._first:,}"
+        what = f"{name}: {share} {verb} not UTF-8, the first is line {self._first:,}"
         encoding = guess_encoding(b"\n".join(self._sample))
         if self._n_other > self.n // 10:
             found, mend = (

@@ -4,14 +4,10 @@ from dataclasses import replace
 
 from seq2seq.config import RunConfig, parse_langs
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.evaluation import build_metric, character_bleu, has_bleu_tokenizer, holds_4_gram, language_row
-from seq2seq.languages import is_unspaced
+from seq2seq.evaluation import bleu_says_little, build_metric, character_bleu, holds_4_gram, language_row
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Notice
 from seq2seq.training.validation import ValidationSet
-
-_MIN_SHARE = 0.1
-"""Share of references with four tokens or more; with fewer, BLEU depends on a handful of sentences."""
 
 
 def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig, ValidationSet, list[Notice]]:
@@ -40,6 +36,7 @@ def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig
         bleu, why = character_bleu(), "BLEU is computed on characters"
         text = f'{error.what}; BLEU is computed on characters (tok:char) until you pip install "sacrebleu[{language}]"'
         notices.append(Notice(text, warning=True))
+    poor_bleu = why or bleu_says_little(bleu, language, references, code)
     validation = ValidationSet(
         prepared.valid,
         prepared.tokenizer,
@@ -48,6 +45,7 @@ def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig
         bleu,
         target_language=code,
         max_src_sentences=prepared.max_src_sentences,
+        poor_bleu=poor_bleu,
     )
     if not validation.n_with_loss():
         what = f"no validation pair is shorter than data.max_length {config.data.max_length}"
@@ -55,16 +53,11 @@ def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig
             mend = "raise data.max_length, or choose by bleu or chrf"
             raise UserError(f"training.best_metric loss cannot be computed: {what}", mend=mend, code=ExitCode.REFUSED)
         notices.append(Notice(f"the validation loss is unknown: {what}"))
-    n_long = sum(holds_4_gram(bleu, reference) for reference in references)
-    if is_unspaced(language) and not has_bleu_tokenizer(language):
-        why = f"{code} is written without spaces, and sacreBLEU has no tokenizer for it"
-    elif n_long < _MIN_SHARE * len(references):
-        why = f"{n_long:,} of {len(references):,} validation references have the four tokens that BLEU looks for"
-    chosen = given or ("chrf" if why else "bleu")
+    chosen = given or ("chrf" if poor_bleu else "bleu")
     if given is None:
-        because = f": {why}" if why else ""
+        because = f": {poor_bleu}" if poor_bleu else ""
         notices.append(Notice(f"the best weights are those with the best {_NAMES[chosen]}{because}"))
-    elif not n_long:
+    elif not any(holds_4_gram(bleu, reference) for reference in references):
         notices.append(
             Notice("BLEU says nothing here: no validation reference has four tokens, so no 4-gram can match")
         )

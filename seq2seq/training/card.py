@@ -5,6 +5,8 @@ from typing import Any
 
 from seq2seq.checkpoint import RecipeRecord, write_atomic
 from seq2seq.config import RunConfig, parse_langs
+from seq2seq.errors import counted
+from seq2seq.evaluation import LIMITS
 
 _MARK = "<!-- written by seq2seq; delete this line and it is yours: it will not be rewritten -->"
 
@@ -16,6 +18,8 @@ def model_card(
     signatures: dict[str, str],
     corpora: list[dict[str, Any]],
     recipe: RecipeRecord | None,
+    *,
+    verdict: str,
 ) -> None:
     """Write the card, unless a person has made it theirs.
 
@@ -26,20 +30,23 @@ def model_card(
         return
     src, tgt = parse_langs(config.data.langs)
     model = config.model
-    named = "\n".join(f"- `{c['corpus']}` ({c['role']}): {c['pairs']:,} pairs" for c in corpora if "pairs" in c)
+    named = "\n".join(
+        f"- `{c['corpus']}` ({c['role']}): {counted(c['pairs'], 'pair')}" for c in corpora if "pairs" in c
+    )
     scored = "\n".join(
         f"- {name}: {value:.2f}{f' `{signatures[name]}`' if name in signatures else ''}"
         for name, value in scores.items()
         if value is not None
     )
     beam = ", `bleu_beam` is BLEU of the beam search that `translate` runs" if "bleu_beam" in scores else ""
+    in_words = f"\n{verdict}. {LIMITS}\n" if verdict else ""
     write_atomic(
         path,
         f"""{_MARK}
 # {src} → {tgt}
 
-A Transformer with {model.encoder_layers} encoder and {model.decoder_layers} decoder layers of width {model.d_model},
-trained with seq2seq. This folder holds all that is needed to translate:
+A Transformer with {model.encoder_layers} encoder and {counted(model.decoder_layers, "decoder layer")} of width
+{model.d_model}, trained with seq2seq. This folder holds all that is needed to translate:
 
 ```
 seq2seq translate . < text.{src} > text.{tgt}
@@ -52,7 +59,7 @@ seq2seq translate . < text.{src} > text.{tgt}
 ## On its validation pairs
 
 {scored}{f"{chr(10)}- recipe: {recipe}" if recipe else ""}
-
+{in_words}
 `bleu` and `chrf` are sacreBLEU's of greedy search{beam}.
 Validation pairs chose these weights: cite a score on text of its own, from `seq2seq eval . CORPUS`.
 

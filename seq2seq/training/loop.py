@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seq2seq.checkpoint import append_metrics, prune_checkpoints, save_checkpoint
 from seq2seq.config import RunConfig, TrainingConfig
-from seq2seq.errors import Interrupted
+from seq2seq.errors import Interrupted, counted
 from seq2seq.training.budget import Budget
 from seq2seq.training.learner import Learned, Learner
 from seq2seq.training.loader import Loader, Portion
@@ -139,9 +139,9 @@ class Trainer:
     def reason_to_end(self) -> str | None:
         """Why training is over, or None; only asked once the last validation is done."""
         if self.training.max_updates is not None and self.state.update >= self.training.max_updates:
-            return f"{self.state.update:,} updates done"
+            return f"{counted(self.state.update, 'update')} done"
         if self.training.patience and self.state.bad_validations >= self.training.patience:
-            return f"no better {self.best_metric} in {self.state.bad_validations} validations"
+            return f"no better {self.best_metric} in {counted(self.state.bad_validations, 'validation')}"
         return None
 
     def _learn(self, portion: Portion) -> None:
@@ -204,7 +204,7 @@ class Trainer:
         if signal_number is not None:
             if (saved := self.save()) is not None:
                 yield saved
-            raise Interrupted(signal_number, saved=True)
+            raise Interrupted(signal_number, saved=True, update=self.state.update)
 
     def validation_is_due(self) -> bool:
         """Whether the weights of this very update are still to be validated."""

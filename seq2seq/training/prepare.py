@@ -178,7 +178,7 @@ def _found(prepared: Prepared, data: DataConfig) -> str:
     overlap = prepared.overlap
     counts = {
         "held out for validation": len(overlap.held_out),
-        f"longer than {data.max_length} tokens": prepared.dropped_too_long,
+        f"longer than {counted(data.max_length, 'token')}": prepared.dropped_too_long,
         "empty after normalisation": prepared.dropped_nothing_left,
         "dropped because their source is also in the validation pairs": overlap.dropped_leaks,
     }
@@ -190,7 +190,8 @@ def _tell_what_is_dropped(prepared: Prepared, data: DataConfig, tell: Tell) -> N
     if overlap.held_out:
         tell(f"{counted(len(overlap.held_out), 'pair')} held out for validation, the same each time")
     if prepared.dropped_too_long:
-        tell(f"{counted(prepared.dropped_too_long, 'pair')} dropped: a side is longer than {data.max_length} tokens")
+        tokens = counted(data.max_length, "token")
+        tell(f"{counted(prepared.dropped_too_long, 'pair')} dropped: a side is longer than {tokens}")
     if prepared.dropped_nothing_left:
         tell(f"{counted(prepared.dropped_nothing_left, 'pair')} dropped: a side is empty after normalisation")
     if prepared.respelt_targets:
@@ -222,7 +223,7 @@ def _make_tokenizer(
             raise cannot_read(data.tokenizer, error) from None
         tokenizer = Tokenizer(model, data.tokenizer)
         write_atomic(target, model)
-        tell(f"tokenizer {data.tokenizer}: {tokenizer.n_pieces:,} pieces")
+        tell(f"tokenizer {data.tokenizer}: {counted(tokenizer.n_pieces, 'piece')}")
         return tokenizer
     sample = folder / "tokenizer-sample.txt"
     try:
@@ -241,9 +242,9 @@ def _make_tokenizer(
     )
     sample.unlink()
     if size > data.vocab_size:
-        tell(f"vocabulary raised from {data.vocab_size:,} to {size:,} pieces: the text has more characters")
+        tell(f"vocabulary raised from {data.vocab_size:,} to {counted(size, 'piece')}: the text has more characters")
     if size < data.vocab_size:
-        tell(f"vocabulary lowered from {data.vocab_size:,} to {size:,} pieces: the text holds no more")
+        tell(f"vocabulary lowered from {data.vocab_size:,} to {counted(size, 'piece')}: the text holds no more")
     return Tokenizer(target.read_bytes(), str(target))
 
 

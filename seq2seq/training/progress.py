@@ -104,6 +104,8 @@ class Finished:
     reason: str
     trained_on: str = ""
     """The run's corpora, for a message, if the run was finished before this command."""
+    verdict: str = ""
+    """The scores in plain words; empty if they say too little."""
     already: bool = False
     """It was finished before this command."""
 

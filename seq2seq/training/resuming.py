@@ -155,5 +155,6 @@ def finished_already(manifest: Manifest) -> Finished:
         seconds=manifest.seconds,
         reason="it was finished already",
         trained_on=f"trained on {train}, validated on {valid or 'pairs held out of it'}",
+        verdict=manifest.verdict,
         already=True,
     )

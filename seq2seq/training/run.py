@@ -139,6 +139,7 @@ class Run:
             length_penalty=alpha,
             length_penalty_pairs=n_searched,
             cut_off=manifest.cut_off,
+            verdict=self.validation.verdict(scores),
         )
         toml = _repeating(config)
         if manifest.config == CONFIG and not self._holds(manifest, toml):
@@ -150,7 +151,7 @@ class Run:
         self._write_card(config, scores, rewrite=True)
         commit(self.folder, finished, new, manifest.files.keys() - {NEXT_CONFIG})
         shed(self.folder, trainer.training.keep_checkpoints, trainer.state.update)
-        yield Finished(trainer.state.update, manifest.update, scores, trainer.seconds, reason)
+        yield Finished(trainer.state.update, manifest.update, scores, trainer.seconds, reason, verdict=finished.verdict)
 
     def _search_time(self) -> float:
         """Seconds for choosing the length penalty."""
@@ -172,7 +173,7 @@ class Run:
         """Everything is saved by now: an interrupted finish is made up for by the same command."""
         signal_number = self.stop()
         if signal_number is not None:
-            raise Interrupted(signal_number, saved=True)
+            raise Interrupted(signal_number, saved=True, update=self.trainer.state.update)
 
     def _commit_best(self, weights: dict[str, Tensor]) -> None:
         """Put the best weights into the folder, with all that belongs to them if it is not there yet."""
@@ -228,6 +229,7 @@ class Run:
                     self.validation.signatures(),
                     self.prepared.record(),
                     self.trainer.state.recipe,
+                    verdict=self.validation.verdict(scores),
                 )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from seq2seq.checkpoint import Limits, RecipeRecord, parse_stored
 from seq2seq.config import RunConfig, known_layer
 from seq2seq.config.records import Count, Flag, Real, record
+from seq2seq.errors import counted
 from seq2seq.training.progress import Report
 
 Cadence = Literal["valid_every", "save_every"]
@@ -84,7 +85,7 @@ class CorpusId:
 
     def __str__(self) -> str:
         """Name and size, for a message."""
-        return self.corpus if self.pairs is None else f"{self.corpus} ({self.pairs:,} pairs)"
+        return self.corpus if self.pairs is None else f"{self.corpus} ({counted(self.pairs, 'pair')})"
 
 
 @record

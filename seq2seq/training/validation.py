@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from seq2seq.batching import collate
 from seq2seq.config import DecodingConfig
 from seq2seq.corpus import Pair
 from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
-from seq2seq.evaluation import Metric, Score, build_metric, score_with
+from seq2seq.evaluation import Metric, Score, build_metric, language_row, score_with, verdict
 from seq2seq.model.transformer import Transformer, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
 from seq2seq.translation import Searched, Translator, greedy_of, join_segments, length_batches
@@ -81,6 +81,8 @@ class ValidationSet:
     target_language: str = ""
     """Code by which segments are joined."""
     max_src_sentences: int | None = None
+    poor_bleu: str = ""
+    """Why BLEU says little here; empty: it does not."""
     chrf: Metric = field(default_factory=lambda: build_metric("chrf"))
 
     def sample(self, device: torch.device) -> "ValidationSet":
@@ -125,6 +127,18 @@ class ValidationSet:
         """How BLEU and chrF are computed, in sacreBLEU's words."""
         metrics = {"bleu": self.bleu, "chrf": self.chrf}
         return {name: score_with(metric, [""], [""]).signature for name, metric in metrics.items()}
+
+    def verdict(self, scores: Mapping[str, float | None]) -> str:
+        """Scores in plain words; empty if they say too little.
+
+        Args:
+            scores: by the names of ``metrics.jsonl``, and ``bleu_beam`` once the length penalty is chosen.
+        """
+        references = [pair.tgt for pair in self.pairs]
+        found = {"bleu": scores.get("bleu_beam", scores["bleu"]), "chrf": scores["chrf"]}
+        known = {name: value for name, value in found.items() if value is not None}
+        row = language_row(self.target_language, references)
+        return verdict(known, row, n_sentences=len(references), poor_bleu=self.poor_bleu)
 
     def n_with_loss(self) -> int:
         """Pairs whose loss counts."""

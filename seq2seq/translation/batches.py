@@ -11,7 +11,7 @@ import torch
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding import Batch, Hypothesis, Model, search
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import EOS, PAD
 from seq2seq.transfer import sent
@@ -98,7 +98,7 @@ def search_batches(job: SearchJob, units: Sequence[Ids], model: Model, batches: 
     left = list(under_way)  # longest first, as they were begun
     if len(left) == 1:
         raise UserError(
-            f"memory ran out on a source of {len(units[left[0]]):,} tokens",
+            f"memory ran out on a source of {counted(len(units[left[0]]), 'token')}",
             mend="free memory, or lower -b",
             code=ExitCode.TRY_LATER,
         )

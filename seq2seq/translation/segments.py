@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from seq2seq.decoding import Hypothesis
+from seq2seq.errors import counted
 from seq2seq.languages import row_of, separator
 from seq2seq.lines import is_blank
 from seq2seq.tokenizer import Tokenizer
@@ -55,7 +56,7 @@ class SegmentCounts:
         if self.n == 1:
             return self.first
         return (
-            f"{self.n:,} lines translated in segments: {self.too_long:,} with too many tokens for this model, "
+            f"{counted(self.n, 'line')} translated in segments: {self.too_long:,} with too many tokens for this model, "
             f"{self.several_sentences:,} with too many sentences"
         )
 
@@ -93,14 +94,14 @@ class Divider:
         segments = [segment for part in parts for segment in self._cut(part, 0, ends_sentence=True)]
         if len(ids) > self.max_tokens:
             counts.too_long += 1
-            what = f"{len(ids):,} tokens, more than the {self.max_tokens:,}"
+            what = f"{counted(len(ids), 'token')}, more than the {self.max_tokens:,}"
         elif too_many:
             counts.several_sentences += 1
-            what = f"{found:,} sentences, more than the {self.max_sentences:,}"
+            what = f"{counted(found, 'sentence')}, more than the {self.max_sentences:,}"
         else:
             return segments
         counts.first = counts.first or (
-            f"line {number:,} has {what} this model is used to: translated in {len(segments):,} segments"
+            f"line {number:,} has {what} this model is used to: translated in {counted(len(segments), 'segment')}"
         )
         return segments
 

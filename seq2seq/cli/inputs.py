@@ -1,0 +1,121 @@
+"""Where the lines of ``translate`` come from: a file or a pipe, a keyboard, or the command line itself."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from seq2seq.cli.console import console, print_note
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.lines import LineReader, TextCounts, open_input, shell_word
+
+
+class Lines(Protocol):
+    """Lines in windows of what is ready; a ``LineReader`` is one."""
+
+    size: int | None
+
+    @property
+    def n_bytes_taken(self) -> int: ...
+    def read_window(self, max_lines: int, max_bytes: int) -> list[str]: ...
+
+
+class GivenLines:
+    """The TEXTs of a command line: each is one line, whatever it holds."""
+
+    size: int | None = None
+    n_bytes_taken = 0
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
+        """The next lines; none at the end."""
+        window, self._lines = self._lines[:max_lines], self._lines[max_lines:]
+        return window
+
+
+class TypedLines:
+    """Lines that a person types, after a prompt on stderr."""
+
+    size: int | None = None
+    n_bytes_taken = 0
+
+    def __init__(self, reader: LineReader) -> None:
+        self._reader = reader
+        print_note("Type a sentence and press Enter to translate it; Ctrl-D ends.")
+
+    def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
+        """What was typed or pasted; nothing after Ctrl-D."""
+        console.print("> ", end="")
+        window: list[str] = []
+        try:
+            window = self._reader.read_window(max_lines, max_bytes)
+        finally:
+            if not window:  # after Ctrl-D and Ctrl-C the shell's own prompt starts a line
+                console.print()
+        return window
+
+
+@contextmanager
+def open_lines(source: str, texts: Sequence[str], *, strict: bool, counts: TextCounts) -> Iterator[Lines]:
+    """Open what is to be translated.
+
+    Args:
+        source: path, or - for stdin.
+        texts: from the command line; if there are any, nothing else is read.
+        strict: refuse what is not UTF-8.
+        counts: added to on the way.
+
+    Raises:
+        UserError: a TEXT is not UTF-8, and ``strict`` (65); the source cannot be opened (66).
+    """
+    if texts:
+        yield GivenLines([_decoded(number, text, strict, counts) for number, text in enumerate(texts, start=1)])
+        return
+    with open_input(source) as stream:
+        reader = LineReader(stream, "stdin" if source == "-" else source, strict=strict, counts=counts)
+        is_typed = source == "-" and sys.stdin is not None and sys.stdin.isatty() and console.file.isatty()
+        yield TypedLines(reader) if is_typed else reader
+
+
+def _decoded(number: int, text: str, strict: bool, counts: TextCounts) -> str:
+    """A TEXT without the surrogates that Python puts for bytes that are not UTF-8."""
+    raw = os.fsencode(text)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        if strict:
+            raise UserError(
+                f"TEXT {number} is not UTF-8 (byte {error.start + 1})", mend="give it in UTF-8, or leave out --strict"
+            ) from None
+        counts.invalid_utf8 += 1
+        return raw.decode(errors="replace")
+
+
+def refuse_texts(texts: Sequence[str], source: str | None, *, resume: bool) -> None:
+    """Refuse TEXTs that are meant to be files, and options that cannot be used with them.
+
+    Args:
+        texts: from the command line.
+        source: the value of ``-i``; None: it was not given.
+        resume: whether ``--resume`` was given.
+
+    Raises:
+        UserError: a TEXT names a file, or is beside ``-i`` or ``--resume`` (2).
+    """
+    for text in texts:
+        if text == "-" or (os.path.exists(text) and not os.path.isdir(text)):
+            raise UserError(
+                f"{text} is a file, not a text to translate" if text != "-" else "- is stdin, not a text to translate",
+                mend=f"did you mean -i {shell_word(text)}?",
+                code=ExitCode.USAGE,
+            )
+    if texts and (source is not None or resume):
+        option = "--resume" if source is None else f"-i {source}"
+        raise UserError(
+            f"{option} cannot be used with a TEXT to translate ({texts[0]:.40})",
+            mend="give either" if source is not None else "leave --resume out",
+            code=ExitCode.USAGE,
+        )
