@@ -17,6 +17,8 @@ def terminal(monkeypatch):
 
     def make(columns):
         monkeypatch.setattr(console._Stderr, "isatty", lambda self: True)
+        monkeypatch.setattr(console.console, "_width", None)  # COLUMNS as it was when it was imported
+        monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", str(columns))
 
     return make

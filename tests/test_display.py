@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from seq2seq.cli import display
+from seq2seq.cli import console, display
 from seq2seq.cli.display import show
 from seq2seq.cli.progress import Pace
 from seq2seq.cli.signals import StopFlag, stopped_by
@@ -56,7 +56,9 @@ def test_the_scores_are_said_in_plain_words_once(capfd):
 
 @pytest.mark.parametrize("columns", ["60", "80", "200"])
 def test_a_terminal_shows_the_same_in_lines_that_fit(capfd, monkeypatch, columns):
-    monkeypatch.setattr(display.print_line.__globals__["_Stderr"], "isatty", lambda self: True)
+    monkeypatch.setattr(console._Stderr, "isatty", lambda self: True)
+    monkeypatch.setattr(console.console, "_width", None)  # COLUMNS as it was when it was imported
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", columns)
     lines = shown(capfd, EVENTS)
     assert all(len(line) <= int(columns) for line in lines)

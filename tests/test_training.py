@@ -816,7 +816,7 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
 
 
 def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
-    """As in Chinese, of which ``auto``'s 2,000 pieces would not hold the characters."""
+    """As in Chinese, of which ``auto``'s 1,000 pieces would not hold the characters."""
     draw = random.Random(3)
     lines = ["".join(chr(0x4E00 + i) for i in draw.sample(range(2400), 20)) for _ in range(600)]
     for name in ("zh", "en"):
@@ -831,8 +831,8 @@ def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
     told = [event.text for event in run("first") if isinstance(event, Notice)]
     size = read_manifest(tmp_path / "first").vocab_size
     assert size > 2400
-    assert f"vocabulary raised from 2,000 to {size:,} pieces: the text has more characters" in told
-    assert f"vocabulary of {size:,} pieces: one for each of its many characters, and what more the text bears" in told
+    assert f"vocabulary raised from 1,000 to {size:,} pieces: the text has more characters" in told
+    assert f"vocabulary: {size:,} pieces (one for each of its many characters, and what more the text bears)" in told
     config = parse_toml((tmp_path / "first/config.toml").read_bytes(), Path("config.toml"))
     assert config["data"]["vocab_size"] == size
     with pytest.raises(Interrupted):

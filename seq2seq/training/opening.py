@@ -34,11 +34,11 @@ def opening_lines(
         device: type of device.
     """
     data, model, training, advised = config.data, config.model, config.training, recipe.advised
-    n = cores()
-    where = f"{n} CPU {'core' if n == 1 else 'cores'}" if device == "cpu" else device
+    where = counted(cores(), "CPU core") if device == "cpu" else device
     has_its_size = all(getattr(model, key) == getattr(advised.model, key) for key in SIZES)
     preset = f"preset {recipe.preset}, " if has_its_size else ""
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary: {counted(vocab_size, 'piece')}"
+    layers = f"{model.encoder_layers} encoder and {counted(model.decoder_layers, 'decoder layer')}"
     masks = f", R-Drop {training.r_drop:g}" if config.n_masks == 2 else ""
     sampling = f", subword sampling {data.subword_sampling:g}" if data.subword_sampling else ""
     why = recipe.reasons
@@ -48,8 +48,7 @@ def opening_lines(
     return [
         f"{counted(corpus.n_pairs, 'pair')} on {where}: recipe {label}",
         _line(
-            f"model: {preset}{model.encoder_layers} encoder and {model.decoder_layers} decoder layers of width "
-            f"{model.d_model}",
+            f"model: {preset}{layers} of width {model.d_model}",
             "" if own_model else why.model,
         ),
         _line(tokenizer, "" if own_vocabulary else why.vocabulary),

@@ -124,10 +124,10 @@ _LARGE_ON_CPU = replace(_LARGE, model="a larger model would take weeks on a CPU"
 
 # Below 60,000 pairs measured (tests/benchmarks/RESULTS.md, "Recipes"); above that, the field's practice.
 _SMALL_CORPORA = [
-    Row("500", 0, "tiny", _tiny(500, 512, 0.3, warmup_updates=500), _FEW),
-    Row("1k", 750, "tiny", _tiny(1000, 512, 0.3, warmup_updates=500), _FEW),
-    Row("3k", 1750, "tiny", _tiny(1000, 1024, 0.3), _FEW),
-    Row("7k", 4500, "tiny", _tiny(2000, 1024, 0.3), _FEW),
+    Row("500", 0, "tiny", _tiny(1000, 512, 0.3, warmup_updates=500), _FEW),
+    Row("1k", 750, "tiny", _tiny(2000, 512, 0.3, warmup_updates=500), _FEW),
+    Row("3k", 1750, "tiny", _tiny(2000, 1024, 0.3), _FEW),
+    Row("7k", 4500, "tiny", _tiny(4000, 1024, 0.3), _FEW),
     Row("30k", 12_000, "tiny", _tiny(4000, 1024, 0.2, learning_rate=2e-3), _FEW),
 ]
 ROWS: dict[DeviceKind, list[Row]] = {
