@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from seq2seq.cli import console, display
+from seq2seq.cli import console
 from seq2seq.cli.display import show
 from seq2seq.cli.progress import Pace
 from seq2seq.cli.signals import StopFlag, stopped_by
