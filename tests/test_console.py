@@ -17,6 +17,7 @@ def terminal(monkeypatch):
 
     def make(columns):
         monkeypatch.setattr(console._Stderr, "isatty", lambda self: True)
+        monkeypatch.setenv("TERM", "xterm")  # Rich takes 80 columns for a dumb one
         monkeypatch.setenv("COLUMNS", str(columns))
 
     return make

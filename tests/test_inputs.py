@@ -65,9 +65,9 @@ def test_an_interrupted_text_leaves_nothing(cli, reverser, tmp_path, monkeypatch
     def fail(*_, **__):
         raise Interrupted(2, saved=False)
 
-    monkeypatch.setattr(Translator, "n_best", fail)
+    monkeypatch.setattr(Translator, "attention", fail)  # when the answer is written
     (tmp_path / "out").write_text("old")
-    outcome = cli("translate", reverser, "a b", "-o", tmp_path / "out")
+    outcome = cli("translate", reverser, "a b", "-o", tmp_path / "out", "--attention")
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
