@@ -6,7 +6,7 @@ import signal
 import pytest
 from rich.cells import cell_len
 
-from seq2seq.cli import display
+from seq2seq.cli import console
 from seq2seq.cli.display import show
 from seq2seq.cli.progress import Pace
 from seq2seq.cli.signals import StopFlag, stopped_by
@@ -56,13 +56,13 @@ def test_the_scores_are_said_in_plain_words_once(capfd):
     assert not any("guide" in line for line in shown(capfd, [Finished(1, 1, {}, 1.0, "1 update done")]))
 
 
-@pytest.mark.parametrize("columns", ["60", "80", "200"])
+@pytest.mark.parametrize("columns", [60, 80, 200])
 def test_a_terminal_shows_the_same_in_lines_that_fit(capfd, monkeypatch, columns):
-    monkeypatch.setattr(display.print_line.__globals__["_Stderr"], "isatty", lambda self: True)
+    monkeypatch.setattr(console._Stderr, "isatty", lambda self: True)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(console.console, "_width", columns)
     lines = [_STEERING.sub("", line) for line in shown(capfd, EVENTS)]
-    assert [line for line in lines if cell_len(line) > int(columns)] == []
+    assert [line for line in lines if cell_len(line) > columns] == []
     assert "  ours      [bold]b[/bold] :smile:" in lines
     assert "  source    a\ufffd[2J b" in lines
 
