@@ -9,7 +9,6 @@ import pytest
 
 from seq2seq.cli import console
 from seq2seq.errors import ExitCode, Interrupted
-from seq2seq.translation import Translator
 
 HINT = "Type a sentence and press Enter to translate it; Ctrl-D ends."
 
@@ -65,9 +64,9 @@ def test_an_interrupted_text_leaves_nothing(cli, reverser, tmp_path, monkeypatch
     def fail(*_, **__):
         raise Interrupted(2, saved=False)
 
-    monkeypatch.setattr(Translator, "attention", fail)  # when the answer is written
+    monkeypatch.setattr("seq2seq.cli.stream.draw_attention", fail)  # after the answer
     (tmp_path / "out").write_text("old")
-    outcome = cli("translate", reverser, "a b", "-o", tmp_path / "out", "--attention")
+    outcome = cli("translate", reverser, "a b", "--attention", "-o", tmp_path / "out")
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
