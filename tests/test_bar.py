@@ -42,6 +42,7 @@ def test_the_track_shows_without_colours(share, done):
     ],
 )
 def test_a_terminal_gets_it(monkeypatch, width, colours, no_color, encoding, track):
+    monkeypatch.setenv("TERM", "xterm")  # Rich takes 80 columns for a dumb one
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     screen = Console(file=file, force_terminal=True, width=width, color_system=colours, no_color=no_color)
     monkeypatch.setattr(bar, "console", screen)

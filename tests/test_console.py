@@ -17,9 +17,8 @@ def terminal(monkeypatch):
 
     def make(columns):
         monkeypatch.setattr(console._Stderr, "isatty", lambda self: True)
-        monkeypatch.setattr(console.console, "_width", None)  # COLUMNS as it was when it was imported
-        monkeypatch.setenv("TERM", "xterm")
-        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")  # Rich takes 80 columns for a dumb one
+        monkeypatch.setattr(console.console, "_width", columns)
 
     return make
 
@@ -42,7 +41,7 @@ def test_a_terminal_gets_lines_wrapped_between_words(terminal, capfd, columns):
 
 
 def test_anything_else_gets_one_line(capfd, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(console.console, "_width", 40)
     console.print_note(f"{WHAT}\nand a newline\x1b[2J")
     assert capfd.readouterr().err == f"{WHAT} and a newline\ufffd[2J\n"
 

@@ -135,7 +135,7 @@ class ValidationSet:
             scores: by the names of ``metrics.jsonl``, and ``bleu_beam`` once the length penalty is chosen.
         """
         references = [pair.tgt for pair in self.pairs]
-        found = {"bleu": scores.get("bleu_beam", scores["bleu"]), "chrf": scores.get("chrf")}
+        found = {"bleu": scores.get("bleu_beam", scores.get("bleu")), "chrf": scores.get("chrf")}
         known = {name: value for name, value in found.items() if value is not None}
         row = language_row(self.target_language, references)
         return verdict(known, row, n_sentences=len(references), poor_bleu=self.poor_bleu)
