@@ -77,8 +77,9 @@ def test_a_budget_far_below_the_usual_says_so():
     assert warning.startswith("6 min: about ")
     assert "a corpus of this size usually gets 61, about 2.3 h here." in warning
     assert warning.endswith("Expect rough translations.")
-    _, warning = length_of(29_000, max_updates=10)
-    assert warning.startswith("about 0.04 of a pass; ")
+    _, warning = length_of(2_000_000, time_budget=360.0)
+    assert warning.startswith("6 min: about 0.05 of a pass; ")
+    assert len(length_of(29_000, max_updates=10)) == 1, "which the user has counted"
     assert len(length_of(29_000, time_budget=3600.0)) == 1
 
 

@@ -98,12 +98,11 @@ def length_lines(
         f"training: {_passes(passes)}, {updates} of {training.batch_tokens:,} target tokens, about "
         f"{duration(seconds)} here; {rate}"
     )
-    if passes < _ROUGH * usual.usual_passes:
-        budget = f"{duration(training.time_budget)}: " if training.time_budget is not None else ""
+    if training.time_budget is not None and passes < _ROUGH * usual.usual_passes:
         its_time = duration(usual.usual_passes * seconds_a_pass(usual.config))
         usually = f"{usual.usual_passes:,.0f}, about {its_time} here"
         yield Notice(
-            f"{budget}about {_passes(passes)}; a corpus of this size usually gets {usually}. "
+            f"{duration(training.time_budget)}: about {_passes(passes)}; a corpus of this size usually gets {usually}. "
             "Expect rough translations.",
             warning=True,
         )
