@@ -68,23 +68,23 @@ def test_the_fifth_line_is_the_length():
     assert line.startswith("training: 30 passes, 16,980 updates of 1,024 target tokens, about ")
     assert line.endswith("; learning rate 0.002, falling to zero over the last 50% of updates")
     (line,) = length_of(29_000, time_budget=1e6)
-    assert line.startswith("training: 61 passes, as many updates as there is time for")
+    assert line.startswith("training: 43 passes, as many updates as there is time for")
     assert "about 2." in line, "and not the whole of the budget"
 
 
 def test_a_budget_far_below_the_usual_says_so():
     _, warning = length_of(29_000, time_budget=360.0)
     assert warning.startswith("6 min: about ")
-    assert "a corpus of this size usually gets 61, about 2.3 h here." in warning
+    assert "a corpus of this size usually gets 43, about 2.4 h here." in warning
     assert warning.endswith("Expect rough translations.")
     _, warning = length_of(2_000_000, time_budget=360.0)
-    assert warning.startswith("6 min: about 0.05 of a pass; ")
+    assert warning.startswith("6 min: about 0.04 of a pass; ")
     assert len(length_of(29_000, max_updates=10)) == 1, "which the user has counted"
     assert len(length_of(29_000, time_budget=3600.0)) == 1
 
 
 def test_a_cpu_asked_for_millions_of_pairs_says_what_to_do_instead():
     _, warning = length_of(2_000_000)
-    assert warning.startswith("about 10.7 h on this CPU; a GPU takes ")
+    assert warning.startswith("about 16.0 h on this CPU; a GPU takes ")
     assert "--time-budget 8h" in warning
     assert len(length_of(2_000_000, kind="gpu")) == 1

@@ -84,8 +84,8 @@ def test_usual_passes_are_between_those_of_the_sizes_beside():
 @pytest.mark.parametrize(
     ("length", "two_masks"),
     [
-        ({"max_epochs": 19}, False),
-        ({"max_epochs": 20}, True),
+        ({"max_epochs": 24}, False),
+        ({"max_epochs": 60}, True),
         ({"max_updates": 100}, False),
         ({"max_updates": 100_000}, True),
         ({"max_updates": 100_000, "max_epochs": 7}, False),
@@ -102,7 +102,7 @@ def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
     assert found.config.training.batch_tokens == factor * usual.config.training.batch_tokens
     assert (found.config.model, found.config.data) == (usual.config.model, usual.config.data)
     assert found.name == usual.name + ("" if two_masks else "-short")
-    assert ("R-Drop needs 20 passes" in found.reasons.regularization) == (not two_masks)
+    assert ("R-Drop needs " in found.reasons.regularization) == (not two_masks)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
         ({"model": {"dropout": 0.0}}, 1, 2),
     ],
 )
-@pytest.mark.parametrize("epochs", [2, 30])
+@pytest.mark.parametrize("epochs", [2, 70])
 def test_what_the_user_says_of_masks_counts(own, n_masks, factor, epochs):
     usual = of(29_000)
     found = recipe(Statistics.guess(29_000), "cpu", merge([own, {"training": {"max_epochs": epochs}}]))
@@ -222,3 +222,18 @@ def test_the_documented_table_is_that_of_the_code():
     page = (DOCS / "recipes.md").read_text(encoding="utf-8")
     assert make.with_recipes(page) == page, "run python docs/make.py"
     assert page.count("\n| ") > 2 * len(make.PAIRS)
+
+
+def test_long_sentences_have_no_cliff_either():
+    """Just below and above the number of pairs up to which a run is limited to 40 minutes."""
+    hours = []
+    for n_pairs in (7999, 8001):
+        corpus = Statistics(n_pairs, 100 * n_pairs, 100 * n_pairs)
+        hours.append(assumed_hours(recipe(corpus, "cpu", {}), corpus, "cpu"))
+    assert hours[0] == pytest.approx(hours[1], rel=0.1)
+
+
+def test_few_passes_over_long_sentences_are_made_under_one_mask():
+    """6,853 verses: at equal time, 38 passes under one mask were far better than 19 under two."""
+    assert recipe(Statistics(6853, 190_000, 224_000), "cpu", {}).config.n_masks == 1
+    assert recipe(Statistics(7000, 90_000, 98_000), "cpu", {}).config.n_masks == 2, "captions"

@@ -157,7 +157,7 @@ def test_a_run_leaves_all_that_is_needed(whole):
     assert len(translator.translate(["rot blau", "", "gelb"])) == 3
 
 
-@pytest.mark.parametrize(("epochs", "kept"), [(3, False), (20, True)])
+@pytest.mark.parametrize(("epochs", "kept"), [(3, False), (60, True)])
 def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora, monkeypatch, epochs, kept):
     """What was reported is what is trained, and a pass has as many updates as its batches are large."""
     training = {"max_updates": None, "max_epochs": epochs, "valid_every": 99, "save_every": 99}

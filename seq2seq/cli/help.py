@@ -85,7 +85,7 @@ def _page(command: Any, ctx: Any, width: int) -> Iterable[Text]:
     yield from _heading("Examples")
     for meaning, line in EXAMPLES[command.name if ctx.parent else "seq2seq"]:
         yield Text(f"{' ' * _INDENT}# {meaning}", "dim")
-        yield from (Text(f"{' ' * _INDENT}{part}") for part in line.splitlines())
+        yield from (Text(f"{' ' * _INDENT}{part}") for part in line.split("\n"))
     if commands:
         yield from _heading("Commands")
         yield from _rows([(name, one.help) for name, one in commands.items()], width)

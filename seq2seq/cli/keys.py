@@ -23,8 +23,8 @@ from seq2seq.lines import open_output
 
 _HEAD = (
     "Each key with its default, its type and its meaning. Set one with `seq2seq train --set KEY=VALUE`, or in a file "
-    "that --config names. What you do not set, train may choose by the size of the corpus and the machine: it reports "
-    "that, and RUN/config.toml holds the values of a run."
+    "that --config names. What you do not set, train may choose by the size of the corpus, the device and the time: it "
+    "reports that, and RUN/config.toml holds the values of a run."
 )
 
 

@@ -51,7 +51,7 @@ def two_masks_loss(hidden: Tensor, output: nn.Linear, targets: Tensor, smoothing
     """The loss of positions that went through the model twice, under two dropout masks: R-Drop.
 
     Mean of both cross-entropies, and what one mask's prediction diverges from the other's: r_drop / 4 · (KL(p, q) +
-    KL(q, p)). A model whose predictions do not hang on which of its units were dropped has learnt less by heart.
+    KL(q, p)). A model whose predictions do not hang on which of its units were dropped overfits less.
 
     Args:
         hidden: of both. [2, N, D]

@@ -53,7 +53,7 @@ def opening_lines(
         ),
         _line(tokenizer, "" if own_vocabulary else why.vocabulary),
         _line(
-            f"against learning by heart: dropout {model.dropout:g}{masks}, "
+            f"against overfitting: dropout {model.dropout:g}{masks}, "
             f"label smoothing {training.label_smoothing:g}{sampling}",
             "" if own_rates else why.regularization,
         ),

@@ -18,22 +18,19 @@ from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
 DeviceKind = Literal["cpu", "gpu"]
 """``gpu`` is CUDA. Apple's GPU counts as a CPU: its speed is nearer to that."""
 
-_RATE: dict[DeviceKind, float] = {"cpu": 120e9, "gpu": 40e12}
+_RATE: dict[DeviceKind, float] = {"cpu": 80e9, "gpu": 40e12}
 """Floating-point operations a second that training reaches, as recipes assume: two cores, or one GPU of a server."""
 SECONDS_A_LAYER = 0.004
 """Shortest time of an update on a GPU, for each layer: Python needs so long to launch its kernels."""
 _TOKENS_A_SIDE = 20
 """Of a pair, EOS included, before the corpus is tokenized."""
-_MIN_PASSES_OF_TWO_MASKS = 20
-"""With fewer passes, one dropout mask is better: it reads twice as much in the same time."""
-_MIN_PASSES = 3
-"""With fewer passes, a smaller model is better: it reads more in the same time."""
 _ONE_MASK = 2 / 3
 """Usual passes under one dropout mask, in proportion to those of two: it overfits sooner."""
 _MIN_UPDATES = 4000
 """Of a usual run, however small the corpus: as many are needed to learn anything."""
-_SMALL_CORPUS, _MAX_SECONDS = 8000, 2400.0
-"""Longest run, in pairs and seconds of two cores: a small corpus of long sentences gets fewer passes."""
+_MAX_SECONDS, _IN_PAIRS = 2400.0, 8000
+"""Longest run over up to so many pairs, in seconds of two cores; over more pairs, in proportion, longer. A small corpus
+of long sentences gets fewer passes by it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,9 @@ class Row:
     layer: Layer
     """What suits corpora of this size better than the preset's values."""
     reasons: Reasons
+    min_passes: float = 3
+    """With fewer passes another recipe is better: one dropout mask reads twice as much in the same time, and so does a
+    smaller model."""
 
 
 @dataclass(frozen=True)
@@ -114,21 +114,21 @@ def _larger(vocab_size: int, batch_tokens: int, dropout: float) -> Layer:
 _FEW = Reasons(
     "a small model learns more from few pairs",
     "few pieces, so that each is met often",
-    "two dropout masks must agree, so that few pairs are not learnt by heart",
+    "two dropout masks that must agree make overfitting harder",
 )
 _MEDIUM = Reasons(
-    "enough pairs for a larger model", "most words in one or two pieces", "more pairs are not learnt by heart so soon"
+    "enough pairs for a larger model", "most words in one or two pieces", "more pairs are overfitted later"
 )
 _LARGE = Reasons("a large corpus and a GPU", "most words in one piece", "many pairs need little of it")
 _LARGE_ON_CPU = replace(_LARGE, model="a larger model would take weeks on a CPU")
 
 # Below 60,000 pairs measured (tests/benchmarks/RESULTS.md, "Recipes"); above that, the field's practice.
 _SMALL_CORPORA = [
-    Row("500", 0, "tiny", _tiny(1000, 512, 0.3, warmup_updates=500), _FEW),
-    Row("1k", 750, "tiny", _tiny(2000, 512, 0.3, warmup_updates=500), _FEW),
-    Row("3k", 1750, "tiny", _tiny(2000, 1024, 0.3), _FEW),
-    Row("7k", 4500, "tiny", _tiny(4000, 1024, 0.3), _FEW),
-    Row("30k", 12_000, "tiny", _tiny(4000, 1024, 0.2, learning_rate=2e-3), _FEW),
+    Row("500", 0, "tiny", _tiny(1000, 512, 0.3, warmup_updates=500), _FEW, 60),
+    Row("1k", 750, "tiny", _tiny(2000, 512, 0.3, warmup_updates=500), _FEW, 60),
+    Row("3k", 1750, "tiny", _tiny(2000, 1024, 0.3), _FEW, 60),
+    Row("7k", 4500, "tiny", _tiny(4000, 1024, 0.3), _FEW, 60),
+    Row("30k", 12_000, "tiny", _tiny(4000, 1024, 0.2, learning_rate=2e-3), _FEW, 25),
 ]
 ROWS: dict[DeviceKind, list[Row]] = {
     "cpu": [
@@ -176,7 +176,7 @@ def recipe(corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
     row = max((row for row in ROWS[kind] if row.min_pairs <= corpus.n_pairs), key=lambda row: row.min_pairs)
     found = _with_wishes(row, f"auto-{row.name}", corpus, kind, wished)
     for shorter in _shorter(row, kind):
-        if _is_long_enough(found, corpus, kind, wished):
+        if _is_long_enough(found, row.min_passes, corpus, kind, wished):
             break
         found = _with_wishes(shorter, f"auto-{row.name}-short", corpus, kind, wished)
     return found
@@ -193,7 +193,7 @@ def _shorter(row: Row, kind: DeviceKind) -> Iterator[Row]:
     """What suits a corpus if a run is much shorter than usual, the best first."""
     if "r_drop" in row.layer["training"]:
         one_mask: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * row.layer["training"]["batch_tokens"]}}
-        reasons = replace(row.reasons, regularization=f"R-Drop needs {_MIN_PASSES_OF_TWO_MASKS} passes or more")
+        reasons = replace(row.reasons, regularization=f"R-Drop needs {row.min_passes:g} passes or more")
         yield replace(row, layer=merge([row.layer, one_mask]), reasons=reasons)
     preset, batch_tokens = _IN_SHORT_TIME[kind]
     if PRESETS[preset]["model"]["d_model"] < PRESETS[row.preset]["model"]["d_model"]:
@@ -202,14 +202,14 @@ def _shorter(row: Row, kind: DeviceKind) -> Iterator[Row]:
         yield replace(row, preset=preset, layer=layer, reasons=reasons)
 
 
-def _is_long_enough(found: Recipe, corpus: Statistics, kind: DeviceKind, wished: Layer) -> bool:
+def _is_long_enough(found: Recipe, min_passes: float, corpus: Statistics, kind: DeviceKind, wished: Layer) -> bool:
     """Whether a run makes the passes that the recipe needs to be the best."""
     passes = _planned_passes(found, corpus, kind)
     if found.advised.n_masks == 1:
-        return passes >= min(_MIN_PASSES, found.usual_passes)
+        return passes >= min(min_passes, found.usual_passes)
     if wished.get("training", {}).get("r_drop"):  # the user has decided
         return True
-    return found.config.n_masks == 2 and passes >= _MIN_PASSES_OF_TWO_MASKS
+    return found.config.n_masks == 2 and passes >= min_passes
 
 
 def with_vocabulary(found: Recipe, size: int) -> Recipe:
@@ -240,11 +240,13 @@ def usual_passes(config: RunConfig, corpus: Statistics, kind: DeviceKind) -> flo
     right = min(max(bisect_right(pairs, at), 1), len(pairs) - 1)
     share = (at - pairs[right - 1]) / (pairs[right] - pairs[right - 1])
     usual = math.exp(passes[right - 1] * (1 - share) + passes[right] * share)
-    if config.n_masks == 1 and corpus.n_pairs < ROWS[kind][len(_SMALL_CORPORA)].min_pairs:
+    is_small = corpus.n_pairs < ROWS[kind][len(_SMALL_CORPORA)].min_pairs
+    if is_small and config.n_masks == 1:
         usual *= _ONE_MASK
     usual = max(usual, _MIN_UPDATES * config.training.batch_tokens / corpus.n_tgt_tokens)
-    if corpus.n_pairs < _SMALL_CORPUS:
-        usual = min(usual, _MAX_SECONDS * assumed_speed(config, corpus, "cpu") / corpus.n_tgt_tokens)
+    if is_small:
+        seconds = _MAX_SECONDS * max(1.0, corpus.n_pairs / _IN_PAIRS)
+        usual = min(usual, seconds * assumed_speed(config, corpus, "cpu") / corpus.n_tgt_tokens)
     return max(1.0, float(f"{usual:.2g}"))
 
 

@@ -103,10 +103,11 @@ class ValidationSet:
             decoding: settings other than the number of beams.
             check: called between batches; may raise ``Stopped``.
         """
-        loss = self._loss(model, check)
+        src, tgt = self._encoded()
+        loss = self._loss(model, src, tgt, check)
         translator = self._translator(model, greedy_of(decoding))
         factor, more = _BOUND
-        limits = [int(factor * len(ids)) + more for ids in self._encoded()[1]]
+        limits = [int(factor * len(ids)) + more for ids in tgt]
         order = self._by_length()
         found = self._search(translator, order, check, limits, scored=False)
         endless = [i for i in order if any(s.hypotheses and s.hypotheses[0].is_cut_off for s in found[i])]
@@ -153,9 +154,10 @@ class ValidationSet:
         return [i for i in range(len(src)) if src[i] and tgt[i] and max(len(src[i]), len(tgt[i])) < self.max_length]
 
     @torch.inference_mode()
-    def _loss(self, model: Transformer, check: Callable[[], None]) -> float | None:
+    def _loss(
+        self, model: Transformer, src: list[list[int]], tgt: list[list[int]], check: Callable[[], None]
+    ) -> float | None:
         device = next(model.parameters()).device
-        src, tgt = self._encoded()
         usable = self._with_loss(src, tgt)
         total, n_tokens = 0.0, 0
         for indices in length_batches([tgt[i] for i in usable], 2048):
