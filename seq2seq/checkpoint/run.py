@@ -54,22 +54,28 @@ class Limits:
     """Seconds."""
 
 
+_MAX_NAMED = 2
+"""Keys that are named in a message; more are counted."""
+
+
 @record
 class RecipeRecord:
     """By which recipe a run was trained."""
 
     name: str
     hash: str
-    """Seven hexadecimal digits over all that a recipe decides: runs that share it differ in text, seed or machine."""
+    """Seven hexadecimal digits over all that a recipe decides, and the limits of training. Runs that share it may differ
+    in text, seed and machine, and in settings of reports, validation and precision."""
     usual_passes: Real
     """Passes over a corpus of this size that the recipe sees as usual."""
     changed: list[str] = field(default_factory=list)
-    """Keys that the user set to other values, limits of training among them."""
+    """Keys that the user set to other values, limits of training aside."""
 
     def __str__(self) -> str:
         """Name and hash, for a message."""
-        own = f", {counted(len(self.changed), 'setting')} changed" if self.changed else ""
-        return f"{self.name} ({self.hash}{own})"
+        few = len(self.changed) <= _MAX_NAMED
+        own = " and ".join(self.changed) if few else counted(len(self.changed), "setting")
+        return f"{self.name} ({self.hash}{f', with your {own}' if own else ''})"
 
 
 @record

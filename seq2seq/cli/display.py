@@ -11,7 +11,7 @@ from seq2seq.cli.bar import eta, make_bar
 from seq2seq.cli.console import clock, on_terminal, print_line, print_note, print_warning, shown
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.config import TrainingConfig
-from seq2seq.errors import Interrupted, counted
+from seq2seq.errors import Interrupted, counted, duration
 from seq2seq.evaluation import LIMITS
 from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Settled, Started, Validation
 
@@ -90,7 +90,7 @@ class _Drawn:
     def _how_long(self, training: TrainingConfig) -> str:
         if training.time_budget is None or training.max_updates is not None:
             return f"for {counted(self.max_updates, 'update')}"
-        return f"until {clock(training.time_budget)} are over"
+        return f"for {duration(training.time_budget)}"
 
     def _most(self) -> str:
         return f"{self.max_updates:,}" if self.max_updates else "?"
@@ -98,11 +98,8 @@ class _Drawn:
     def _settled(self, event: Settled) -> None:
         self.max_updates = event.max_updates
         if event.is_news:
-            more = f"{event.max_updates - event.update:,}"
-            print_note(
-                f"{counted(event.max_updates, 'update')} in all: room for {more} more in the "
-                f"{clock(max(0.0, event.seconds_left))} that are left"
-            )
+            more, left = f"{event.max_updates - event.update:,}", duration(max(0.0, event.seconds_left))
+            print_note(f"about {counted(event.max_updates, 'update')} fit into the time ({more} more in {left})")
         if self.task is not None:
             self.bar.update(self.task, total=event.max_updates, completed=event.update, most=self._most())
 
@@ -137,7 +134,7 @@ class _Drawn:
             )
         )
         for sample in event.samples:
-            for name, text in (("source", sample.src), ("ours", sample.hypothesis), ("reference", sample.reference)):
+            for name, text in (("source", sample.src), ("model", sample.hypothesis), ("reference", sample.reference)):
                 line = Text.assemble("  ", (f"{name:<9}", "dim"), " ", shown(text, most=_LONGEST_SAMPLE))
                 print_line(line, indent=_SAMPLE_INDENT)
         self._move(event.update)

@@ -19,7 +19,7 @@ MAX_WIDTH = 100
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "seq2seq": (
         ("train on corpus/train.de and corpus/train.en", "seq2seq train -l de-en --train corpus/train -o runs/de-en"),
-        ("translate with what was trained", "echo 'Guten Morgen!' | seq2seq translate runs/de-en"),
+        ("translate with what was trained", "seq2seq translate runs/de-en 'Guten Morgen!'"),
     ),
     "train": (
         ("train on corpus/train.de and corpus/train.en", "seq2seq train -l de-en --train corpus/train -o runs/de-en"),

@@ -91,7 +91,10 @@ def training_layers(
     if preset is not None:
         given["preset"] = preset
     try:
-        check_keys(given, where="the command line")
+        for table, keys in given.items():
+            for key in keys if isinstance(keys, dict) else [table]:
+                option = f"--{key.replace('_', '-')}"
+                check_keys({table: {key: keys[key]}} if isinstance(keys, dict) else given, where=option)
     except UserError as error:
         raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
     assigned = _assigned(sets)

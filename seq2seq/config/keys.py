@@ -25,6 +25,8 @@ class Key:
     """As ``table.key``."""
     type: str
     """Type and range, or the choices, in words."""
+    choices: tuple[str, ...] = ()
+    """Words that it takes; none: others than these."""
     default: Any
     """None: unset."""
     meaning: str
@@ -45,7 +47,13 @@ def described_keys() -> list[Key]:
         for key, of_key in schema["$defs"][table.__name__]["properties"].items()
     }
     return [
-        Key(name=name, type=_in_words(properties[name]), default=properties[name]["default"], meaning=_meaning(name))
+        Key(
+            name=name,
+            type=_in_words(properties[name]),
+            choices=_choices(properties[name]),
+            default=properties[name]["default"],
+            meaning=_meaning(name),
+        )
         for name in known_keys()
     ]
 
@@ -79,11 +87,20 @@ def _docstrings() -> dict[tuple[str, str], str]:
     return found
 
 
+def _choices(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    schema = _set(schema)
+    return tuple(schema.get("enum") or ([schema["const"]] if "const" in schema else []))
+
+
+def _set(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a value that is set."""
+    return schema["anyOf"][0] if "anyOf" in schema else schema  # type: ignore[no-any-return]  # a type, or null
+
+
 def _in_words(schema: Mapping[str, Any]) -> str:
     """Type and range of a key from its JSON schema."""
-    if "anyOf" in schema:  # a type, or null for what is unset
-        schema = schema["anyOf"][0]
-    if choices := schema.get("enum") or ([schema["const"]] if "const" in schema else None):
+    schema = _set(schema)
+    if choices := _choices(schema):
         return " or ".join(", ".join(choices).rsplit(", ", 1))
     if "prefixItems" in schema:
         return f"list of {len(schema['prefixItems'])}, each: {_in_words(schema['prefixItems'][0])}"

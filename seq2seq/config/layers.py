@@ -5,6 +5,7 @@ TOML file < flags < ``--set``.
 """
 
 import contextlib
+import difflib
 import functools
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from seq2seq.config.aliases import did_you_mean
-from seq2seq.config.keys import known_keys
+from seq2seq.config.keys import described_keys, known_keys
 from seq2seq.config.presets import Layer
 from seq2seq.config.tables import TABLES, RunConfig
 from seq2seq.errors import ExitCode, UserError
@@ -32,7 +33,7 @@ def parse_langs(text: str) -> tuple[str, str]:
     if len(parts) != 2 or not all(part and all(c.isalnum() or c in "-_" for c in part) for part in parts):
         raise UserError(
             f"'{text}' does not name two languages",
-            mend="write -l SOURCE-TARGET, as in -l de-en, or -l pt-BR:en where a code holds a hyphen",
+            mend="write -l SOURCE-TARGET, as in -l de-en, or -l pt-BR:en if a code holds a hyphen",
             code=ExitCode.USAGE,
         )
     if parts[0] == parts[1]:
@@ -108,10 +109,22 @@ def _refused(kind: str, loc: list[str], message: str, value: object, where: str)
         message = f"write its keys as {key}.KEY, or in a table [{key}]"
     if kind == "tuple_type":
         message = f'write a list, as in {key.rpartition(".")[2]} = ["…", "…"]'
-    message = message.removeprefix("Value error, ")
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-    mend = message[:1].lower() + message[1:]
+    mend = _what_fits(key, value, kind) or message[:1].lower() + message[1:]
     return UserError(f"{where}: {key} = {shown} is refused", mend=mend, code=ExitCode.REFUSED)
+
+
+def _what_fits(key: str, value: object, kind: str) -> str:
+    """What a key takes, in words, or a choice that is spelt nearly the same; empty if pydantic says it better."""
+    if kind in ("value_error", "dataclass_type", "tuple_type", "string_unicode", "too_short", "too_long"):
+        return ""
+    known = next((known for known in described_keys() if known.name == key), None)
+    if known is None or known.type.startswith("list"):
+        return ""
+    if not known.choices:
+        return f"give a {known.type}" if known.type != "true or false" else "give true or false"
+    near = difflib.get_close_matches(str(value).lower(), known.choices, n=1)
+    return f"did you mean {near[0]}? Choose among {known.type}" if near else f"choose among {known.type}"
 
 
 def known_layer(layer: Mapping[str, Any]) -> Layer:
@@ -172,7 +185,7 @@ def parse_toml(data: bytes, where: Path) -> Layer:
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # of no UTF-8, no TOML, endless digits and brackets
-        raise UserError(f"{where} is not TOML: {error}", mend="mend that line", code=ExitCode.REFUSED) from None
+        raise UserError(f"{where} is not TOML: {error}", mend="correct that line", code=ExitCode.REFUSED) from None
 
 
 def to_toml(config: RunConfig) -> str:

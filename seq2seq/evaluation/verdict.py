@@ -22,8 +22,8 @@ VERDICTS: tuple[tuple[float, float, str], ...] = (
 """From so much BLEU, from so much chrF, what translations are like."""
 
 LIMITS = (
-    "This is a rough guide: scores depend on the languages and on the kind of text, there is one reference for each "
-    "sentence, and short or repetitive text raises them."
+    "This is a rough guide. Scores depend on the languages and on the text; short or repetitive text raises them. Each "
+    "sentence has only one reference."
 )
 
 _FEW = 200
@@ -70,10 +70,10 @@ def failures(hypotheses: Sequence[str], references: Sequence[str], sources: Sequ
         if 2 * n > len(hypotheses):
             found.append(f"{n:,} of {counted(len(hypotheses), 'translation')} {what}")
 
-    check(sum(map(is_blank, hypotheses)), "blank: has training failed?")
+    check(sum(map(is_blank, hypotheses)), "are blank: has training failed?")
     (text, n), (_, n_in_references) = (Counter(lines).most_common(1)[0] for lines in (hypotheses, references))
     if not is_blank(text) and n > n_in_references:
-        check(n, f"the same, {text[:_MAX_SHOWN]!r}: has training failed?")
+        check(n, f"are the same, {text[:_MAX_SHOWN]!r}: has training failed?")
     rows = zip(hypotheses, references, sources or [], strict=False)
-    check(sum(ours == src != ref for ours, ref, src in rows), "copies of the source: are both sides in one language?")
+    check(sum(ours == src != ref for ours, ref, src in rows), "are copies of the source: are both sides in one language?")
     return found

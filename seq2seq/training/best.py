@@ -56,7 +56,7 @@ def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig
     chosen = given or ("chrf" if poor_bleu else "bleu")
     if given is None:
         because = f": {poor_bleu}" if poor_bleu else ""
-        notices.append(Notice(f"the best weights are those with the best {_NAMES[chosen]}{because}"))
+        notices.append(Notice(f"kept: the model with the best {_NAMES[chosen]} on the validation pairs{because}"))
     elif not any(holds_4_gram(bleu, reference) for reference in references):
         notices.append(
             Notice("BLEU says nothing here: no validation reference has four tokens, so no 4-gram can match")

@@ -90,12 +90,3 @@ def measured_rate(config: RunConfig, device: torch.device) -> float:
         float((a @ a)[0, 0])  # which waits for a GPU
         seconds.append(time.perf_counter() - began)
     return _SHARE[device.type] * 2 * size**3 / min(seconds)
-
-
-def duration(seconds: float) -> str:
-    """As people say it: 45 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -3,25 +3,29 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from seq2seq.config import SIZES, RunConfig
-from seq2seq.errors import counted
-from seq2seq.training.length import duration
+from seq2seq.config import PRESETS, SIZES, ModelConfig, RunConfig
+from seq2seq.errors import counted, duration
 from seq2seq.training.progress import Notice
-from seq2seq.training.recipe import Recipe, Statistics
+from seq2seq.training.recipe import Recipe
 from seq2seq.translation import cores
 
 _SCHEDULES = {
-    "hold_cooldown": "falling to zero over the last {cooldown:.0%} of updates",
+    "hold_cooldown": "falling to zero over the last {cooldown:.0%} of the updates",
     "inverse_sqrt": "falling with the inverse square root of the update",
 }
 _ROUGH = 1 / 3
 """Share of the usual passes below which translations will be rough."""
 _LONG = 6 * 3600.0
 """Seconds on a CPU from which on alternatives are named."""
+_SHORTER = (
+    "To shorten it use a GPU (minutes to hours), give --time-budget 8h, or train on fewer pairs: the cleanest, or those "
+    "that are most like what you will translate."
+)
+_SMALLER = "To shorten it leave --preset out, which gives a smaller model, give --time-budget 8h, or use a GPU."
 
 
 def opening_lines(
-    recipe: Recipe, label: str, config: RunConfig, corpus: Statistics, vocab_size: int, device: str
+    recipe: Recipe, label: str, config: RunConfig, n_pairs: int, vocab_size: int, device: str
 ) -> list[str]:
     """What will be trained, in four lines; why, where the recipe chose it.
 
@@ -29,14 +33,14 @@ def opening_lines(
         recipe: of the run.
         label: its name and hash.
         config: of the run.
-        corpus: its statistics.
+        n_pairs: to train on.
         vocab_size: pieces of the vocabulary.
         device: type of device.
     """
     data, model, training, advised = config.data, config.model, config.training, recipe.advised
     where = counted(cores(), "CPU core") if device == "cpu" else device
     has_its_size = all(getattr(model, key) == getattr(advised.model, key) for key in SIZES)
-    preset = f"preset {recipe.preset}, " if has_its_size else ""
+    preset = f"preset {_with_own_sizes(recipe)}, " if has_its_size else ""
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary: {counted(vocab_size, 'piece')}"
     layers = f"{model.encoder_layers} encoder and {counted(model.decoder_layers, 'decoder layer')}"
     masks = f", R-Drop {training.r_drop:g}" if config.n_masks == 2 else ""
@@ -46,7 +50,7 @@ def opening_lines(
     own_vocabulary = data.tokenizer is not None or data.vocab_size != advised.data.vocab_size
     own_rates = (model.dropout, training.r_drop) != (advised.model.dropout, advised.training.r_drop)
     return [
-        f"{counted(corpus.n_pairs, 'pair')} on {where}: recipe {label}",
+        f"{counted(n_pairs, 'pair')} on {where}: recipe {label}",
         _line(
             f"model: {preset}{layers} of width {model.d_model}",
             "" if own_model else why.model,
@@ -58,6 +62,16 @@ def opening_lines(
             "" if own_rates else why.regularization,
         ),
     ]
+
+
+def _with_own_sizes(recipe: Recipe) -> str:
+    """The preset's name, with the sizes that the recipe changes."""
+    own = (f"{key} {size}" for key in SIZES if (size := getattr(recipe.advised.model, key)) != _size(recipe.preset, key))
+    return " with ".join([recipe.preset, ", ".join(own)]).removesuffix(" with ")
+
+
+def _size(preset: str, key: str) -> int:
+    return PRESETS[preset]["model"].get(key, getattr(ModelConfig(), key))  # type: ignore[no-any-return]
 
 
 def _line(what: str, why: str) -> str:
@@ -95,8 +109,8 @@ def length_lines(
         updates = f"{counted(training.max_updates, 'update')}"
     seconds = passes * seconds_a_pass(config)
     yield Notice(
-        f"training: {_passes(passes)}, {updates} of {training.batch_tokens:,} target tokens, about "
-        f"{duration(seconds)} here; {rate}"
+        f"training: about {duration(seconds)} here: {_passes(passes)} over the corpus, {updates} of "
+        f"{training.batch_tokens:,} target tokens; {rate}"
     )
     if training.time_budget is not None and passes < _ROUGH * usual.usual_passes:
         its_time = duration(usual.usual_passes * seconds_a_pass(usual.config))
@@ -107,9 +121,9 @@ def length_lines(
             warning=True,
         )
     elif device == "cpu" and seconds > _LONG:
+        recipe_chose = found.name.startswith("auto")
         yield Notice(
-            f"about {duration(seconds)} on this CPU; a GPU takes minutes to hours. Or give --time-budget 8h, or "
-            "train on fewer pairs: the cleanest, or those nearest to what you will translate",
+            f"about {duration(seconds)} on this CPU. {_SHORTER if recipe_chose else _SMALLER}",
             warning=True,
         )
 

@@ -29,8 +29,8 @@ _ONE_MASK = 2 / 3
 _MIN_UPDATES = 4000
 """Of a usual run, however small the corpus: as many are needed to learn anything."""
 _MAX_SECONDS, _IN_PAIRS = 2400.0, 8000
-"""Longest run over up to so many pairs, in seconds of two cores; over more pairs, in proportion, longer. A small corpus
-of long sentences gets fewer passes by it."""
+"""Longest run over up to so many pairs, in seconds of the machine that recipes assume; over more pairs, in proportion,
+longer. On a CPU it limits the passes of most corpora from 3,000 pairs on."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,11 @@ def _larger(vocab_size: int, batch_tokens: int, dropout: float) -> Layer:
 
 _FEW = Reasons(
     "a small model learns more from few pairs",
-    "few pieces, so that each is met often",
-    "two dropout masks that must agree make overfitting harder",
+    "few, so that the model meets each of them often",
+    "R-Drop: two dropout masks must agree, so that pairs are not learnt by heart",
 )
 _MEDIUM = Reasons(
-    "enough pairs for a larger model", "most words in one or two pieces", "more pairs are overfitted later"
+    "enough pairs for a larger model", "most words in one or two pieces", "a larger corpus is overfitted later"
 )
 _LARGE = Reasons("a large corpus and a GPU", "most words in one piece", "many pairs need little of it")
 _LARGE_ON_CPU = replace(_LARGE, model="a larger model would take weeks on a CPU")
@@ -193,7 +193,7 @@ def _shorter(row: Row, kind: DeviceKind) -> Iterator[Row]:
     """What suits a corpus if a run is much shorter than usual, the best first."""
     if "r_drop" in row.layer["training"]:
         one_mask: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * row.layer["training"]["batch_tokens"]}}
-        reasons = replace(row.reasons, regularization=f"R-Drop needs {row.min_passes:g} passes or more")
+        reasons = replace(row.reasons, regularization=f"no R-Drop: with it fewer than {row.min_passes:g} passes would fit")
         yield replace(row, layer=merge([row.layer, one_mask]), reasons=reasons)
     preset, batch_tokens = _IN_SHORT_TIME[kind]
     if PRESETS[preset]["model"]["d_model"] < PRESETS[row.preset]["model"]["d_model"]:
@@ -217,7 +217,7 @@ def with_vocabulary(found: Recipe, size: int) -> Recipe:
     advised, config = (
         replace(config, data=replace(config.data, vocab_size=size)) for config in (found.advised, found.config)
     )
-    why = replace(found.reasons, vocabulary="one for each of its many characters, and what more the text bears")
+    why = replace(found.reasons, vocabulary="one piece for each character, and as many more as the text allows")
     return replace(found, advised=advised, config=config, reasons=why)
 
 
@@ -246,7 +246,7 @@ def usual_passes(config: RunConfig, corpus: Statistics, kind: DeviceKind) -> flo
     usual = max(usual, _MIN_UPDATES * config.training.batch_tokens / corpus.n_tgt_tokens)
     if is_small:
         seconds = _MAX_SECONDS * max(1.0, corpus.n_pairs / _IN_PAIRS)
-        usual = min(usual, seconds * assumed_speed(config, corpus, "cpu") / corpus.n_tgt_tokens)
+        usual = min(usual, seconds * assumed_speed(config, corpus, kind) / corpus.n_tgt_tokens)
     return max(1.0, float(f"{usual:.2g}"))
 
 
@@ -311,7 +311,7 @@ def with_limits(record: RecipeRecord, config: RunConfig, limits: Limits, tokeniz
     asked = {f"training.{key}": value for key, value in asdict(limits).items() if value is not None}
     text = json.dumps([_flat(config), asked or record.usual_passes, tokenizer], sort_keys=True)
     own = [key for key in record.changed if key.rpartition(".")[2] not in asdict(limits)]
-    return replace(record, hash=hashlib.sha256(text.encode()).hexdigest()[:7], changed=[*own, *asked])
+    return replace(record, hash=hashlib.sha256(text.encode()).hexdigest()[:7], changed=own)
 
 
 def _flat(config: RunConfig) -> dict[str, Any]:

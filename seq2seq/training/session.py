@@ -226,7 +226,7 @@ def _prepared_run(
     limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
     derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
     record = record_of(found, config, limits, prepared.tokenizer_sha256 if config.data.tokenizer else "")
-    yield from map(Notice, opening_lines(found, str(record), config, corpus, n_pieces, device.type))
+    yield from map(Notice, opening_lines(found, str(record), config, prepared.n_pairs, n_pieces, device.type))
     an_epoch = _updates_an_epoch(config, prepared)
     config = complete(config, found.usual_passes, an_epoch)
     rate = measured_rate(config, device)

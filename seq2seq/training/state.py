@@ -31,11 +31,13 @@ class Best:
     def rank(self) -> tuple[bool, float, float, float]:
         """What decides between two validations: whether translations end, the metric, then chrF, then the loss.
 
-        Cutting off endless translations raises scores, so a model that needs it is never better than one that does not.
+        Cutting off endless translations raises scores, so a model that needs it is never better than one that does not;
+        between two that need it the loss decides, as what they repeat scores by chance.
         """
         loss = self.scores.get("valid_loss")
         of_loss = _or_worst(None if loss is None else -loss)
-        return not self.cut_off, _or_worst(self.metric), _or_worst(self.scores.get("chrf")), of_loss
+        metric, chrf = _or_worst(self.metric), _or_worst(self.scores.get("chrf"))
+        return (False, of_loss, metric, chrf) if self.cut_off else (True, metric, chrf, of_loss)
 
 
 def _or_worst(value: float | None) -> float:
