@@ -24,7 +24,7 @@ from seq2seq.version import VERSION
 app = typer.Typer(
     name="seq2seq",
     cls=Commands,
-    help="Turn parallel text into a translator you can pipe text through, with a score you can cite.",
+    help="Train a translator on parallel text (the same sentences in two languages), translate with it, and score it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback may hold what somebody translates
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -138,8 +138,20 @@ def _usage_error(error: Any) -> int:
             message, mend = error.message, f"did you mean {meant}? {mend[0].upper()}{mend[1:]}"
         elif context and context.info_name == "translate" and message.startswith("No such option"):
             mend = f"put -- before a TEXT that begins with a dash, or {mend}"
+        elif name := _missing_folder(error):
+            message = name
         print_error(message.rstrip("."), mend)
     return ExitCode.USAGE
+
+
+def _missing_folder(error: Any) -> str:
+    """What to say if it is a folder that is missing."""
+    missing = getattr(error, "param", None)
+    if not type(error).__name__.startswith("Missing") or missing is None:
+        return ""
+    if "-o" in missing.opts:
+        return f"no folder is given to write; -o {missing.metavar} names a new one"
+    return "no run folder is given; RUN is one that train wrote" if missing.name == "run" else ""
 
 
 def _meant_option(error: Any, context: Any) -> str:

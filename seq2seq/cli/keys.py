@@ -11,6 +11,7 @@ from seq2seq.config import (
     PRESETS,
     TABLES,
     Key,
+    choose_among,
     described_keys,
     did_you_mean,
     keys_named,
@@ -38,8 +39,9 @@ def listed_keys(words: list[str], preset: str | None) -> list[Key]:
     Raises:
         UserError: a word that matches no key, or an unknown preset (2).
     """
-    if preset not in (None, *PRESETS):
-        raise UserError(f"--preset {preset} is unknown", mend=f"choose among {', '.join(PRESETS)}", code=ExitCode.USAGE)
+    if preset is not None and preset not in PRESETS:
+        mend = "auto depends on the corpus: see docs/recipes.md" if preset == "auto" else choose_among(preset, list(PRESETS))
+        raise UserError(f"--preset {preset} is not a preset", mend=mend, code=ExitCode.USAGE)
     keys = [_with_value_of(preset, key) for key in described_keys()]
     found = {name for word in words for name in _matching(word, keys)}
     return [key for key in keys if key.name in found or not words]

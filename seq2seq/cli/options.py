@@ -23,7 +23,7 @@ GROUPS = (CORPORA, RECIPE, LENGTH, SCORES, FILES, ANSWERS, SEARCH, MORE, OTHER)
 RunFolder = Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)]
 Texts = Annotated[
     list[str] | None,
-    typer.Argument(help="Sentences to translate, one line for each. Default: stdin, or -i.", metavar="[TEXT]..."),
+    typer.Argument(help="Sentences to translate; each gives one line. Default: the file of -i, or stdin (at a terminal, a prompt).", metavar="[TEXT]..."),
 ]
 BeamSize = Annotated[
     int | None,

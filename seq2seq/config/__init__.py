@@ -3,7 +3,7 @@
 No torch here: ``--help`` reads this.
 """
 
-from seq2seq.config.aliases import did_you_mean, keys_named
+from seq2seq.config.aliases import choose_among, did_you_mean, keys_named
 from seq2seq.config.keys import Key, described_keys, known_keys, table_meaning, toml_value
 from seq2seq.config.layers import (
     build,
@@ -33,6 +33,7 @@ __all__ = [
     "TrainingConfig",
     "build",
     "check_keys",
+    "choose_among",
     "described_keys",
     "did_you_mean",
     "difference",

@@ -1,6 +1,7 @@
 """What to suggest for a configuration key that does not exist: people know it by another toolkit's name."""
 
 import difflib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from seq2seq.config.keys import known_keys
@@ -167,3 +168,10 @@ def _keys_like(word: str) -> tuple[list[str], str]:
 def _parts(word: str) -> tuple[str, str]:
     table, _, name = word.lower().replace("-", "_").rpartition(".")
     return table, name
+
+
+def choose_among(word: str, choices: Sequence[str]) -> str:
+    """A mend for a word that is none of the choices, with the one that was probably meant."""
+    near = difflib.get_close_matches(word.lower(), choices, n=1)
+    listed = f"choose among {', '.join(choices)}" if len(choices) > 2 else f"choose {' or '.join(choices)}"
+    return f"did you mean {near[0]}? {listed[0].upper()}{listed[1:]}" if near else listed

@@ -5,7 +5,6 @@ TOML file < flags < ``--set``.
 """
 
 import contextlib
-import difflib
 import functools
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
-from seq2seq.config.aliases import did_you_mean
+from seq2seq.config.aliases import choose_among, did_you_mean
 from seq2seq.config.keys import described_keys, known_keys
 from seq2seq.config.presets import Layer
 from seq2seq.config.tables import TABLES, RunConfig
@@ -121,10 +120,9 @@ def _what_fits(key: str, value: object, kind: str) -> str:
     known = next((known for known in described_keys() if known.name == key), None)
     if known is None or known.type.startswith("list"):
         return ""
-    if not known.choices:
-        return f"give a {known.type}" if known.type != "true or false" else "give true or false"
-    near = difflib.get_close_matches(str(value).lower(), known.choices, n=1)
-    return f"did you mean {near[0]}? Choose among {known.type}" if near else f"choose among {known.type}"
+    if known.choices:
+        return choose_among(str(value), known.choices)
+    return f"give {'a ' if 'number' in known.type else ''}{known.type}"
 
 
 def known_layer(layer: Mapping[str, Any]) -> Layer:

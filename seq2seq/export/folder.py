@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seq2seq.checkpoint import empty_folders_removed, move_aside, run_files
-from seq2seq.config import RunConfig
+from seq2seq.config import RunConfig, choose_among
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.export.readme import readme
 from seq2seq.export.weights import refuse_unfit, to_spec
@@ -54,7 +54,7 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
     if quantization not in QUANTIZATIONS:
         raise UserError(
             f"quantization {quantization} is unknown",
-            mend=f"choose among {', '.join(QUANTIZATIONS)}",
+            mend=choose_among(quantization, list(QUANTIZATIONS)),
             code=ExitCode.USAGE,
         )
     _require_ctranslate2()

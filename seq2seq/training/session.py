@@ -21,7 +21,7 @@ from seq2seq.checkpoint import (
     read_file,
     read_manifest,
 )
-from seq2seq.config import PRESETS, DataConfig, Layer, RunConfig, build, merge, parse_langs
+from seq2seq.config import PRESETS, DataConfig, Layer, RunConfig, build, choose_among, merge, parse_langs
 from seq2seq.corpus import corpus_files, local_folder, own_validation, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
@@ -78,7 +78,7 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
     if asked.preset != "auto" and asked.preset not in PRESETS:
         raise UserError(
             f"preset {asked.preset} is unknown",
-            mend=f"choose among auto, {', '.join(PRESETS)}",
+            mend=choose_among(asked.preset, ["auto", *PRESETS]),
             code=ExitCode.USAGE,
         )
     folder = request.run
