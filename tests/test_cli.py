@@ -20,7 +20,7 @@ from seq2seq.cli.console import console, on_terminal
 from seq2seq.cli.layers import training_layers
 from seq2seq.config import merge
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.evaluation import LIMITS
+from seq2seq.evaluation import ROUGH_GUIDE
 
 
 def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
@@ -226,7 +226,7 @@ class TestTrain:
         assert (outcome.code, outcome.out) == (0, ""), outcome.err
         assert f"{corpus}: 60 pairs" in outcome.err
         assert "12 pairs held out" in outcome.err
-        assert outcome.err.splitlines()[-2:] == [read_manifest(tmp_path / "run").verdict, LIMITS]
+        assert outcome.err.splitlines()[-2:] == [read_manifest(tmp_path / "run").verdict, ROUGH_GUIDE]
         assert re.search(r"validation at update 2: loss \d+\.\d+  BLEU ", outcome.err)
         assert "\x1b[" not in outcome.err  # no colours into a file
 
@@ -274,8 +274,8 @@ class TestTrain:
         assert outcome.err.startswith("finished already, after 2 updates")
         verdict = read_manifest(trained).verdict
         assert re.fullmatch(r"BLEU \d\.\d: not usable yet \(12 sentences: too few to be sure\)", verdict)
-        assert outcome.err.splitlines()[-2:] == [verdict, LIMITS]
-        assert f"\n\n{verdict}. {LIMITS}\n\n" in (trained / "README.md").read_text()
+        assert outcome.err.splitlines()[-2:] == [verdict, ROUGH_GUIDE]
+        assert f"\n\n{verdict}. {ROUGH_GUIDE}\n\n" in (trained / "README.md").read_text()
 
     def test_a_run_cannot_change_its_shape(self, train, corpus, trained):
         outcome = train("--train", corpus, "--set", "model.d_ff=32")
@@ -851,7 +851,7 @@ class TestEval:
         assert (first["dropped_empty"], first["invalid_utf8"], first["warnings"]) == (0, 0, [])
         in_words = [f"{result['corpus']}: {result['verdict']}" for result in (first, second)]
         assert re.search(r": BLEU \d+\.\d: very close to the references \(60 sentences: too few", in_words[0])
-        assert outcome.err.splitlines()[-3:] == [*in_words, LIMITS]
+        assert outcome.err.splitlines()[-3:] == [*in_words, ROUGH_GUIDE]
 
     @pytest.mark.parametrize(
         ("metrics", "begins"), [("bleu,chrf,ter", "BLEU "), ("chrf", "chrF "), ("ter", ""), ("chrf++", "")]
@@ -860,7 +860,7 @@ class TestEval:
         words = ("eval", "--hyp", f"{corpus}.ab", f"{corpus}.ba", "-m", metrics)
         outcome, found = cli(*words), json.loads(cli(*words, "--json").out)["corpora"][0]["verdict"]
         assert (found.startswith(begins), bool(found)) == (True, bool(begins))
-        assert outcome.err.splitlines()[1:] == ([found, LIMITS] if begins else [])
+        assert outcome.err.splitlines()[1:] == ([found, ROUGH_GUIDE] if begins else [])
         assert "rough guide" not in outcome.out
 
     def test_translations_that_are_copies_are_reported(self, cli, trained, corpus, tmp_path):

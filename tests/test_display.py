@@ -12,7 +12,7 @@ from seq2seq.cli.progress import Pace
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.config import build
 from seq2seq.errors import Interrupted, UserError
-from seq2seq.evaluation import LIMITS
+from seq2seq.evaluation import ROUGH_GUIDE
 from seq2seq.training.progress import Finished, Notice, Report, Sample, Settled, Started, Validation
 from seq2seq.translation import SegmentCounts
 
@@ -29,7 +29,7 @@ EVENTS = [
     Settled(1, 1, 1.0),
     Settled(1, 2, 1.0),
     Report(1, 1, 1.0, 0.001, 1.0, 1.0, 0.0),
-    Validation(1, 1, None, 1.0, 1.0, 1.0, True, [SAMPLE]),
+    Validation(1, 1, None, 1.0, 1.0, 0, 1.0, True, [SAMPLE]),
     FINISHED,
 ]
 ALREADY = Finished(1, 1, {"bleu": 2.0}, 1.0, "", trained_on="trained on x", already=True, verdict=FINISHED.verdict)
@@ -52,7 +52,7 @@ def test_one_of_a_thing_is_in_the_singular(capfd):
 def test_the_scores_are_said_in_plain_words_once(capfd):
     for events in (EVENTS, [ALREADY]):
         lines = shown(capfd, events)
-        assert lines[-2:] == ["BLEU 2.0: not usable yet", LIMITS]
+        assert lines[-2:] == ["BLEU 2.0: not usable yet", ROUGH_GUIDE]
     assert not any("guide" in line for line in shown(capfd, [Finished(1, 1, {}, 1.0, "1 update done")]))
 
 

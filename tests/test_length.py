@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from seq2seq.config import Layer, RunConfig, build, merge
-from seq2seq.errors import ExitCode, UserError
-from seq2seq.training.length import complete, duration, kind_of, measured_rate, one_limit
+from seq2seq.errors import ExitCode, UserError, duration
+from seq2seq.training.length import complete, kind_of, measured_rate, one_limit
 from seq2seq.training.recipe import Statistics, speed
 
 CPU = torch.device("cpu")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.checkpoint import Limits
 from seq2seq.config import PRESETS, Layer, build, merge
 from seq2seq.training.recipe import (
     ROWS,
@@ -17,7 +16,6 @@ from seq2seq.training.recipe import (
     assumed_speed,
     recipe,
     record_of,
-    with_limits,
     with_vocabulary,
 )
 
@@ -101,8 +99,8 @@ def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
     factor = 1 if two_masks else 2
     assert found.config.training.batch_tokens == factor * usual.config.training.batch_tokens
     assert (found.config.model, found.config.data) == (usual.config.model, usual.config.data)
-    assert found.name == usual.name + ("" if two_masks else "-short")
-    assert ("R-Drop needs " in found.reasons.regularization) == (not two_masks)
+    assert found.name == usual.name + ("" if two_masks else "-one-mask")
+    assert ("no R-Drop: " in found.reasons.regularization) == (not two_masks)
 
 
 @pytest.mark.parametrize(
@@ -169,46 +167,62 @@ def test_speeds_are_positive_and_larger_on_a_gpu(kind):
 # Name and hash --------------------------------------------------------------------------------------
 
 
-def label(wished: Layer | None = None, limits: Limits | None = None, tokenizer: str = "") -> str:
-    found = recipe(Statistics.guess(29_000), "cpu", wished or {})
-    return str(record_of(found, found.config, limits or Limits(), tokenizer))
+def label(wished: Layer | None = None, n_pairs: int = 29_000, tokenizer: str = "") -> str:
+    found = recipe(Statistics.guess(n_pairs), "cpu", wished or {})
+    return str(record_of(found, found.config, tokenizer))
 
 
-def test_one_recipe_has_one_hash_whatever_the_text_and_the_seed():
+def hash_of(wished: Layer, tokenizer: str = "") -> str:
+    found = recipe(Statistics.guess(29_000), "cpu", wished)
+    return record_of(found, found.config, tokenizer).hash
+
+
+def test_one_recipe_has_one_hash_whatever_the_text_the_seed_and_the_length():
     plain = label()
     assert plain.startswith("auto-30k (")
     for same in (
-        {"data": {"langs": "fr-en", "train": ("elsewhere",), "valid": ()}},
-        {"training": {"seed": 9, "report_every": 7, "valid_every": 3, "micro_batch_tokens": 500}},
+        {
+            "data": {
+                "langs": "fr-en",
+                "train": ("elsewhere",),
+                "valid": (),
+                "encoding_errors": "strict",
+                "alarms": "warn",
+            }
+        },
+        {"training": {"seed": 9, "report_every": 7, "valid_every": 3, "micro_batch_tokens": 500, "patience": 3}},
+        {"training": {"best_metric": "chrf", "precision": "bf16", "max_epochs": 50}},
+        {"training": {"time_budget": 1e6}},
         {"decoding": {"beam_size": 9}},
     ):
         assert label(same) == plain
+    assert label(n_pairs=29_500) == plain, "which gets other passes"
 
 
-def test_a_change_is_another_hash_and_is_counted():
-    seen = {label()}
-    for wished, limits, tokenizer, n_changed in (
-        ({"model": {"dropout": 0.15}}, None, "", 1),
-        ({"model": {"dropout": 0.15, "norm": "rms"}}, None, "", 2),
-        ({}, Limits(max_epochs=30), "", 1),
-        ({}, Limits(max_epochs=31), "", 1),
-        ({}, Limits(time_budget=5400.0), "", 1),
-        ({}, None, "0123", 1),
-        ({"preset": "small"}, None, "", 0),
-    ):
-        text = label(wished, limits, tokenizer)
-        assert (f"{n_changed} setting" in text) == bool(n_changed)
-        seen.add(text)
-    assert len(seen) == 8
+OTHERS: list[tuple[Layer, str, list[str]]] = [
+    ({"model": {"dropout": 0.15}}, "", ["model.dropout"]),
+    ({"data": {"leaks": "keep"}}, "", ["data.leaks"]),
+    ({"training": {"ema_decay": 0.9}}, "", ["training.ema_decay"]),
+    ({"model": {"dropout": 0.15, "norm": "rms"}}, "", ["model.dropout", "model.norm"]),
+    ({}, "0123", ["data.tokenizer"]),
+    ({"preset": "small"}, "", []),
+]
 
 
-def test_other_limits_are_another_hash_and_the_first_ones_again_are_the_first():
-    found = of(29_000)
-    first = record_of(found, found.config, Limits(max_epochs=30))
-    more = with_limits(first, found.config, Limits(max_epochs=40))
-    assert (more.hash != first.hash, more.changed) == (True, ["training.max_epochs"])
-    assert with_limits(more, found.config, Limits(max_epochs=30)) == first
-    assert with_limits(more, found.config, Limits()).changed == []
+@pytest.mark.parametrize(("wished", "tokenizer", "changed"), OTHERS, ids=str)
+def test_a_change_is_another_hash_and_is_named(wished, tokenizer, changed):
+    assert hash_of(wished, tokenizer) != hash_of({})
+    text = label(wished, tokenizer=tokenizer)
+    assert text.endswith(f", with your {' and '.join(changed)})" if changed else f"({hash_of(wished)})")
+
+
+def test_all_others_differ_from_each_other():
+    assert len({hash_of(wished, tokenizer) for wished, tokenizer, _ in OTHERS}) == len(OTHERS)
+
+
+def test_many_changes_are_counted():
+    many: Layer = {"model": {"dropout": 0.15, "norm": "rms"}, "data": {"leaks": "keep"}}
+    assert label(many).endswith("with your 3 settings)")
 
 
 def test_a_value_that_the_recipe_has_anyway_is_no_change():

@@ -64,8 +64,8 @@ class RecipeRecord:
 
     name: str
     hash: str
-    """Seven hexadecimal digits over all that a recipe decides, and the limits of training. Runs that share it may differ
-    in text, seed and machine, and in settings of reports, validation and precision."""
+    """Seven hexadecimal digits over all that a recipe decides but the length. Runs that share it may differ in text,
+    seed, machine and length, and in settings of reports, validation and precision."""
     usual_passes: Real
     """Passes over a corpus of this size that the recipe sees as usual."""
     changed: list[str] = field(default_factory=list)

@@ -12,7 +12,7 @@ from seq2seq.cli.console import clock, on_terminal, print_line, print_note, prin
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import Interrupted, counted, duration
-from seq2seq.evaluation import LIMITS
+from seq2seq.evaluation import ROUGH_GUIDE
 from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Settled, Started, Validation
 
 _LONGEST_SAMPLE = 200
@@ -125,7 +125,8 @@ class _Drawn:
     def _validation(self, event: Validation) -> None:
         self.last_bleu = [f"BLEU {event.bleu:.1f}"]
         loss = "unknown" if event.valid_loss is None else f"{event.valid_loss:.3f}"
-        scores = f"loss {loss}  BLEU {event.bleu:.2f}  chrF {event.chrf:.2f}"
+        endless = f"  {counted(event.cut_off, 'translation')} cut off" if event.cut_off else ""
+        scores = f"loss {loss}  BLEU {event.bleu:.2f}  chrF {event.chrf:.2f}{endless}"
         print_line(
             Text.assemble(
                 ("validation", "bold"),
@@ -148,4 +149,4 @@ class _Drawn:
             print_note(f"{done}; best at update {event.best_update:,}: {scores}")
         if event.verdict:
             print_note(event.verdict)
-            print_note(LIMITS)
+            print_note(ROUGH_GUIDE)

@@ -40,7 +40,11 @@ def listed_keys(words: list[str], preset: str | None) -> list[Key]:
         UserError: a word that matches no key, or an unknown preset (2).
     """
     if preset is not None and preset not in PRESETS:
-        mend = "auto depends on the corpus: see docs/recipes.md" if preset == "auto" else choose_among(preset, list(PRESETS))
+        mend = (
+            "auto depends on the corpus: see docs/recipes.md"
+            if preset == "auto"
+            else choose_among(preset, list(PRESETS))
+        )
         raise UserError(f"--preset {preset} is not a preset", mend=mend, code=ExitCode.USAGE)
     keys = [_with_value_of(preset, key) for key in described_keys()]
     found = {name for word in words for name in _matching(word, keys)}

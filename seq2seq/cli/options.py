@@ -23,7 +23,10 @@ GROUPS = (CORPORA, RECIPE, LENGTH, SCORES, FILES, ANSWERS, SEARCH, MORE, OTHER)
 RunFolder = Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)]
 Texts = Annotated[
     list[str] | None,
-    typer.Argument(help="Sentences to translate; each gives one line. Default: the file of -i, or stdin (at a terminal, a prompt).", metavar="[TEXT]..."),
+    typer.Argument(
+        help="Sentences to translate; each gives one line. Default: the file of -i, or stdin (a terminal: a prompt).",
+        metavar="[TEXT]...",
+    ),
 ]
 BeamSize = Annotated[
     int | None,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from seq2seq.cli.console import print_note, print_warning
 from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.evaluation import LIMITS, CorpusResult
+from seq2seq.evaluation import ROUGH_GUIDE, CorpusResult
 from seq2seq.lines import open_output
 
 
@@ -51,7 +51,7 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     for corpus, words in verdicts.items():
         print_note(f"{corpus}: {words}" if len(results) > 1 else words)
     if verdicts:
-        print_note(LIMITS)
+        print_note(ROUGH_GUIDE)
 
 
 def _as_json(results: list[CorpusResult]) -> dict[str, object]:

@@ -17,11 +17,11 @@ from seq2seq.evaluation.metrics import (
     warnings_about,
 )
 from seq2seq.evaluation.scoring import CorpusResult, score_file, score_run
-from seq2seq.evaluation.verdict import LIMITS, verdict
+from seq2seq.evaluation.verdict import ROUGH_GUIDE, verdict
 
 __all__ = [
-    "LIMITS",
     "METRICS",
+    "ROUGH_GUIDE",
     "CorpusResult",
     "Metric",
     "Score",

@@ -21,7 +21,7 @@ VERDICTS: tuple[tuple[float, float, str], ...] = (
 )
 """From so much BLEU, from so much chrF, what translations are like."""
 
-LIMITS = (
+ROUGH_GUIDE = (
     "This is a rough guide. Scores depend on the languages and on the text; short or repetitive text raises them. Each "
     "sentence has only one reference."
 )
@@ -75,5 +75,7 @@ def failures(hypotheses: Sequence[str], references: Sequence[str], sources: Sequ
     if not is_blank(text) and n > n_in_references:
         check(n, f"are the same, {text[:_MAX_SHOWN]!r}: has training failed?")
     rows = zip(hypotheses, references, sources or [], strict=False)
-    check(sum(ours == src != ref for ours, ref, src in rows), "are copies of the source: are both sides in one language?")
+    check(
+        sum(ours == src != ref for ours, ref, src in rows), "are copies of the source: are both sides in one language?"
+    )
     return found

@@ -90,7 +90,7 @@ class Budget:
         if training.time_budget is None or not self._is_due(training, update, elapsed):
             return None
         timed, in_seconds = (self.state.updates, self.state.seconds) if self.state.updates else self._slow
-        seconds = in_seconds / max(1.0, timed)
+        seconds = in_seconds / timed if timed else 0.0
         measured = self.state.validation
         validation = self.expected_validation if measured is None else measured
         left = training.time_budget - elapsed - self._end(validation, training.time_budget)

@@ -6,7 +6,7 @@ from typing import Any
 from seq2seq.checkpoint import RecipeRecord, write_atomic
 from seq2seq.config import RunConfig, parse_langs
 from seq2seq.errors import counted
-from seq2seq.evaluation import LIMITS
+from seq2seq.evaluation import ROUGH_GUIDE
 
 _MARK = "<!-- written by seq2seq; delete this line and it is yours: it will not be rewritten -->"
 
@@ -39,7 +39,7 @@ def model_card(
         if value is not None
     )
     beam = ", `bleu_beam` is BLEU of the beam search that `translate` runs" if "bleu_beam" in scores else ""
-    in_words = f"\n{verdict}. {LIMITS}\n" if verdict else ""
+    in_words = f"\n{verdict}. {ROUGH_GUIDE}\n" if verdict else ""
     write_atomic(
         path,
         f"""{_MARK}

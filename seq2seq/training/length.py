@@ -20,7 +20,7 @@ _SHARE = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}
 _PRODUCTS = 10
 """Measured; the quickest counts, as others may be working on the machine."""
 _MIN_UPDATES, _MAX_UPDATES, _MAX_VALIDATIONS = 100, 2000, 40
-"""Updates between validations; about once an epoch within these bounds."""
+"""Fewest and most updates between validations, and validations in all if there may be so many updates between them."""
 
 
 def one_limit(layers: Sequence[Layer]) -> list[Layer]:

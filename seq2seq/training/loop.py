@@ -119,8 +119,8 @@ class Trainer:
             Interrupted: a signal arrived; a checkpoint of this very update has been written.
             UserError: training diverged, or memory or disk ran out.
         """
-        yield from self._after_update()
         self._time_a_validation()
+        yield from self._after_update()
         # The order is the same each time: what was done before an interruption is passed over.
         updates = self.loader.updates(self.state.epoch, self.state.updates_in_epoch)
         self.budget.begin(self.seconds)
@@ -297,6 +297,7 @@ class Trainer:
             valid_loss=scores.loss,
             bleu=scores.bleu.value,
             chrf=scores.chrf.value,
+            cut_off=scores.cut_off,
             seconds=time.monotonic() - began,
             is_best=is_best,
             samples=self._samples(scores.hypotheses),
@@ -357,9 +358,10 @@ class Trainer:
         self._saved, self.saved_seconds = replace(saved, seconds=0.0), self.seconds
         self.budget.state = self.state.budget
         if self.training.max_updates != saved.config.training.max_updates:
-            # The command changed the length: the rate rises again, if it has to, but from where it stands.
+            # The command changed the length: where the schedule has an end, the rate rises again, if it has to, but
+            # from where it stands.
             at = knot_at(self.state.update, saved.config.training, saved.knot)
-            self._set_knot(replace(at, falling=False))
+            self._set_knot(replace(at, falling=at.falling and self.training.schedule == "inverse_sqrt"))
         if self.state.micro_batch_tokens is not None:
             self.learner.micro_batch_tokens = self.state.micro_batch_tokens
         self.learner.load_state(tensors, self.state.n_averaged)

@@ -18,8 +18,8 @@ _ROUGH = 1 / 3
 _LONG = 6 * 3600.0
 """Seconds on a CPU from which on alternatives are named."""
 _SHORTER = (
-    "To shorten it use a GPU (minutes to hours), give --time-budget 8h, or train on fewer pairs: the cleanest, or those "
-    "that are most like what you will translate."
+    "To shorten it use a GPU (minutes to hours), give --time-budget 8h, or train on fewer pairs: the cleanest, or "
+    "those that are most like what you will translate."
 )
 _SMALLER = "To shorten it leave --preset out, which gives a smaller model, give --time-budget 8h, or use a GPU."
 
@@ -66,7 +66,9 @@ def opening_lines(
 
 def _with_own_sizes(recipe: Recipe) -> str:
     """The preset's name, with the sizes that the recipe changes."""
-    own = (f"{key} {size}" for key in SIZES if (size := getattr(recipe.advised.model, key)) != _size(recipe.preset, key))
+    own = (
+        f"{key} {size}" for key in SIZES if (size := getattr(recipe.advised.model, key)) != _size(recipe.preset, key)
+    )
     return " with ".join([recipe.preset, ", ".join(own)]).removesuffix(" with ")
 
 
@@ -120,7 +122,7 @@ def length_lines(
             "Expect rough translations.",
             warning=True,
         )
-    elif device == "cpu" and seconds > _LONG:
+    elif device == "cpu" and training.time_budget is None and seconds > _LONG:
         recipe_chose = found.name.startswith("auto")
         yield Notice(
             f"about {duration(seconds)} on this CPU. {_SHORTER if recipe_chose else _SMALLER}",

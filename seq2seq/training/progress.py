@@ -79,6 +79,8 @@ class Validation:
     """Cross-entropy in nats a target token, without smoothing; None: unknown."""
     bleu: float
     chrf: float
+    cut_off: int
+    """Translations that were cut off near the lengths of their references: the model cannot end them yet."""
     seconds: float
     """This validation took."""
     is_best: bool

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from seq2seq.checkpoint import Limits, RecipeRecord
+from seq2seq.checkpoint import RecipeRecord
 from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
 
 DeviceKind = Literal["cpu", "gpu"]
@@ -28,6 +28,8 @@ _ONE_MASK = 2 / 3
 """Usual passes under one dropout mask, in proportion to those of two: it overfits sooner."""
 _MIN_UPDATES = 4000
 """Of a usual run, however small the corpus: as many are needed to learn anything."""
+_MAX_FLOOR = 2.0
+"""Passes for the sake of these updates, in proportion to the usual ones."""
 _MAX_SECONDS, _IN_PAIRS = 2400.0, 8000
 """Longest run over up to so many pairs, in seconds of the machine that recipes assume; over more pairs, in proportion,
 longer. On a CPU it limits the passes of most corpora from 3,000 pairs on."""
@@ -128,14 +130,14 @@ _SMALL_CORPORA = [
     Row("1k", 750, "tiny", _tiny(2000, 512, 0.3, warmup_updates=500), _FEW, 60),
     Row("3k", 1750, "tiny", _tiny(2000, 1024, 0.3), _FEW, 60),
     Row("7k", 4500, "tiny", _tiny(4000, 1024, 0.3), _FEW, 60),
-    Row("30k", 12_000, "tiny", _tiny(4000, 1024, 0.2, learning_rate=2e-3), _FEW, 25),
+    Row("30k", 12_000, "tiny", _tiny(4000, 1024, 0.2, learning_rate=2e-3), _FEW, 20),
 ]
 ROWS: dict[DeviceKind, list[Row]] = {
     "cpu": [
         *_SMALL_CORPORA,
         Row("100k", 60_000, "small", _larger(8000, 4096, 0.3), _MEDIUM),
         Row("300k", 150_000, "small", _larger(8000, 4096, 0.2), _MEDIUM),
-        Row("1m", 400_000, "small", _larger(16_000, 4096, 0.1), _LARGE_ON_CPU),
+        Row("500k", 400_000, "small", _larger(16_000, 4096, 0.1), _LARGE_ON_CPU),
     ],
     "gpu": [
         *_SMALL_CORPORA,
@@ -175,10 +177,10 @@ def recipe(corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
         return _with_wishes(Row(preset, 0, preset, {}, Reasons()), preset, corpus, kind, wished)
     row = max((row for row in ROWS[kind] if row.min_pairs <= corpus.n_pairs), key=lambda row: row.min_pairs)
     found = _with_wishes(row, f"auto-{row.name}", corpus, kind, wished)
-    for shorter in _shorter(row, kind):
+    for suffix, other in _in_less_time(row, kind):
         if _is_long_enough(found, row.min_passes, corpus, kind, wished):
             break
-        found = _with_wishes(shorter, f"auto-{row.name}-short", corpus, kind, wished)
+        found = _with_wishes(other, f"auto-{row.name}-{suffix}", corpus, kind, wished)
     return found
 
 
@@ -189,17 +191,19 @@ def _with_wishes(row: Row, name: str, corpus: Statistics, kind: DeviceKind, wish
     return Recipe(name, row.preset, advised, config, usual_passes(config, corpus, kind), row.reasons)
 
 
-def _shorter(row: Row, kind: DeviceKind) -> Iterator[Row]:
-    """What suits a corpus if a run is much shorter than usual, the best first."""
+def _in_less_time(row: Row, kind: DeviceKind) -> Iterator[tuple[str, Row]]:
+    """What suits a corpus if there is much less time than is usual, the best first; with a suffix of its name."""
     if "r_drop" in row.layer["training"]:
         one_mask: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * row.layer["training"]["batch_tokens"]}}
-        reasons = replace(row.reasons, regularization=f"no R-Drop: with it fewer than {row.min_passes:g} passes would fit")
-        yield replace(row, layer=merge([row.layer, one_mask]), reasons=reasons)
+        reasons = replace(
+            row.reasons, regularization=f"no R-Drop: with it fewer than {row.min_passes:g} passes would fit"
+        )
+        yield "one-mask", replace(row, layer=merge([row.layer, one_mask]), reasons=reasons)
     preset, batch_tokens = _IN_SHORT_TIME[kind]
     if PRESETS[preset]["model"]["d_model"] < PRESETS[row.preset]["model"]["d_model"]:
         reasons = replace(row.reasons, model="in little time a small model reads more of so many pairs")
         layer = _larger(row.layer["data"]["vocab_size"], batch_tokens, 0.1)
-        yield replace(row, preset=preset, layer=layer, reasons=reasons)
+        yield "short", replace(row, preset=preset, layer=layer, reasons=reasons)
 
 
 def _is_long_enough(found: Recipe, min_passes: float, corpus: Statistics, kind: DeviceKind, wished: Layer) -> bool:
@@ -243,7 +247,8 @@ def usual_passes(config: RunConfig, corpus: Statistics, kind: DeviceKind) -> flo
     is_small = corpus.n_pairs < ROWS[kind][len(_SMALL_CORPORA)].min_pairs
     if is_small and config.n_masks == 1:
         usual *= _ONE_MASK
-    usual = max(usual, _MIN_UPDATES * config.training.batch_tokens / corpus.n_tgt_tokens)
+    floor = _MIN_UPDATES * config.training.batch_tokens / corpus.n_tgt_tokens
+    usual = max(usual, min(floor, _MAX_FLOOR * usual))  # of large updates nobody wants so many
     if is_small:
         seconds = _MAX_SECONDS * max(1.0, corpus.n_pairs / _IN_PAIRS)
         usual = min(usual, seconds * assumed_speed(config, corpus, kind) / corpus.n_tgt_tokens)
@@ -281,37 +286,30 @@ def speed(config: RunConfig, corpus: Statistics, vocab_size: int, kind: DeviceKi
     return min(tokens, config.training.batch_tokens / (SECONDS_A_LAYER * (m.encoder_layers + m.decoder_layers)))
 
 
-# What two runs of one recipe may differ in: where text lies, the random seed, how it is reported and computed.
+# What two runs of one recipe may differ in: where text lies, the random seed, how it is reported and computed, and when
+# it ends.
 _NOT_OF_THE_RECIPE = {
     "data": {"langs", "train", "valid", "tokenizer", "encoding_errors", "alarms"},
     "training": {
         "micro_batch_tokens", "report_every", "valid_every", "save_every", "keep_checkpoints", "samples", "seed",
-        "precision", "compile", "best_metric", "max_updates", "max_epochs", "time_budget",
+        "precision", "compile", "best_metric", "max_updates", "max_epochs", "time_budget", "patience",
     },
 }  # fmt: skip
 
 
-def record_of(found: Recipe, config: RunConfig, limits: Limits, tokenizer: str = "") -> RecipeRecord:
+def record_of(found: Recipe, config: RunConfig, tokenizer: str = "") -> RecipeRecord:
     """What the manifest keeps of a recipe. The hash is the same for two runs of one recipe, on any text and machine.
 
     Args:
         found: by ``recipe``.
         config: of the run.
-        limits: that the user asked for; without any, the usual passes are the length.
         tokenizer: hash of the user's own; empty: there is none.
     """
     advised, trained = _flat(found.advised), _flat(config)
     changed = [key for key in trained if trained[key] != advised[key]] + ["data.tokenizer"] * bool(tokenizer)
-    record = RecipeRecord(name=found.name, hash="", usual_passes=found.usual_passes, changed=changed)
-    return with_limits(record, config, limits, tokenizer)
-
-
-def with_limits(record: RecipeRecord, config: RunConfig, limits: Limits, tokenizer: str = "") -> RecipeRecord:
-    """The record of a run that these limits end. Arguments as ``record_of``'s."""
-    asked = {f"training.{key}": value for key, value in asdict(limits).items() if value is not None}
-    text = json.dumps([_flat(config), asked or record.usual_passes, tokenizer], sort_keys=True)
-    own = [key for key in record.changed if key.rpartition(".")[2] not in asdict(limits)]
-    return replace(record, hash=hashlib.sha256(text.encode()).hexdigest()[:7], changed=own)
+    text = json.dumps([trained, tokenizer], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:7]
+    return RecipeRecord(name=found.name, hash=digest, usual_passes=found.usual_passes, changed=changed)
 
 
 def _flat(config: RunConfig) -> dict[str, Any]:

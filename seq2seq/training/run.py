@@ -124,6 +124,7 @@ class Run:
         alpha = n_searched = None
         if config.decoding.length_penalty is None:
             yield Notice("choosing the length penalty on the validation pairs")
+            scores.pop("bleu_beam", None)  # of an earlier finish, with another length penalty
             load_weights(trainer.best_model, read_tensors(self.folder, manifest, manifest.weights))
             alpha, bleu, n_searched = self.validation.choose_alpha(
                 trainer.best_model, config.decoding, trainer.best_metric, self._check_interrupted, self._search_time()
@@ -139,7 +140,7 @@ class Run:
             length_penalty=alpha,
             length_penalty_pairs=n_searched,
             cut_off=manifest.cut_off,
-            verdict=self.validation.verdict(scores),
+            verdict=self.validation.verdict(scores, manifest.cut_off),
         )
         toml = _repeating(config)
         if manifest.config == CONFIG and not self._holds(manifest, toml):
@@ -148,7 +149,7 @@ class Run:
             manifest = commit(self.folder, unfinished, {NEXT_CONFIG: toml}, manifest.files.keys() - {CONFIG})
         if manifest.config == NEXT_CONFIG:
             new[CONFIG] = toml
-        self._write_card(config, scores, rewrite=True)
+        self._write_card(config, scores, manifest.cut_off, rewrite=True)
         commit(self.folder, finished, new, manifest.files.keys() - {NEXT_CONFIG})
         shed(self.folder, trainer.training.keep_checkpoints, trainer.state.update)
         yield Finished(trainer.state.update, manifest.update, scores, trainer.seconds, reason, verdict=finished.verdict)
@@ -192,7 +193,7 @@ class Run:
                 new, length_penalty=manifest.length_penalty, length_penalty_pairs=manifest.length_penalty_pairs
             )
         commit(self.folder, new, files, kept)
-        self._write_card(self.trainer.config, best.scores)
+        self._write_card(self.trainer.config, best.scores, best.cut_off)
 
     def _manifest(self) -> Manifest | None:
         return read_manifest(self.folder) if (self.folder / "manifest.json").exists() else None
@@ -218,7 +219,7 @@ class Run:
             recipe=state.recipe,
         )
 
-    def _write_card(self, config: RunConfig, scores: dict[str, Any], *, rewrite: bool = False) -> None:
+    def _write_card(self, config: RunConfig, scores: dict[str, Any], cut_off: int, *, rewrite: bool = False) -> None:
         card = self.folder / "README.md"
         if rewrite or not card.exists():
             with contextlib.suppress(UserError):  # a full disk is reported where it costs something
@@ -229,7 +230,7 @@ class Run:
                     self.validation.signatures(),
                     self.prepared.record(),
                     self.trainer.state.recipe,
-                    verdict=self.validation.verdict(scores),
+                    verdict=self.validation.verdict(scores, cut_off),
                 )
 
 

@@ -33,7 +33,7 @@ from seq2seq.training.loop import StopSignal
 from seq2seq.training.opening import length_lines, opening_lines
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Notice, Progress
-from seq2seq.training.recipe import Statistics, recipe, record_of, speed, with_limits, with_vocabulary
+from seq2seq.training.recipe import Statistics, recipe, record_of, speed, with_vocabulary
 from seq2seq.training.resuming import (
     finished_already,
     is_finished,
@@ -225,7 +225,7 @@ def _prepared_run(
     config = found.config
     limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
     derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
-    record = record_of(found, config, limits, prepared.tokenizer_sha256 if config.data.tokenizer else "")
+    record = record_of(found, config, prepared.tokenizer_sha256 if config.data.tokenizer else "")
     yield from map(Notice, opening_lines(found, str(record), config, prepared.n_pairs, n_pieces, device.type))
     an_epoch = _updates_an_epoch(config, prepared)
     config = complete(config, found.usual_passes, an_epoch)
@@ -321,7 +321,6 @@ def _resume(
     yield from notices
     # With a new limit the length of training is open again.
     budget = BudgetState() if config.training.max_updates is None and state.budget.times_set else state.budget
-    tokenizer = prepared.tokenizer_sha256 if config.data.tokenizer else ""
     derived = tuple(key for key in state.derived if given.get("training", {}).get(key) is None)
     corpora_read = tuple(record.id for record in prepared.corpora)
     state = replace(
@@ -332,7 +331,6 @@ def _resume(
         budget=budget,
         corpora=corpora_read,
         order="by_similar_length",
-        recipe=state.recipe and with_limits(state.recipe, config, limits, tokenizer),
     )
     run = Run(request.run, state, prepared, validation, device, stop, round(usual_passes * an_epoch), began)
     yield from run.train(checkpoint)

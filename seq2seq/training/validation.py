@@ -13,6 +13,7 @@ from seq2seq.batching import collate
 from seq2seq.config import DecodingConfig
 from seq2seq.corpus import Pair
 from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
+from seq2seq.errors import counted
 from seq2seq.evaluation import Metric, Score, build_metric, language_row, score_with, verdict
 from seq2seq.model.transformer import Transformer, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
@@ -110,7 +111,7 @@ class ValidationSet:
         limits = [int(factor * len(ids)) + more for ids in tgt]
         order = self._by_length()
         found = self._search(translator, order, check, limits, scored=False)
-        endless = [i for i in order if any(s.hypotheses and s.hypotheses[0].is_cut_off for s in found[i])]
+        endless = [i for i in order if any(_ran_into(limits[i], s) for s in found[i])]
         is_bounded = len(endless) > _ENDLESS * len(self.pairs)
         if not is_bounded:
             found |= self._search(translator, endless, check, scored=False)
@@ -129,12 +130,15 @@ class ValidationSet:
         metrics = {"bleu": self.bleu, "chrf": self.chrf}
         return {name: score_with(metric, [""], [""]).signature for name, metric in metrics.items()}
 
-    def verdict(self, scores: Mapping[str, float | None]) -> str:
+    def verdict(self, scores: Mapping[str, float | None], cut_off: int) -> str:
         """Scores in plain words; empty if they say too little.
 
         Args:
             scores: by the names of ``metrics.jsonl``, and ``bleu_beam`` once the length penalty is chosen.
+            cut_off: translations that the model could not end.
         """
+        if cut_off:
+            return f"not usable yet: {cut_off:,} of {counted(len(self.pairs), 'validation translation')} did not end"
         references = [pair.tgt for pair in self.pairs]
         found = {"bleu": scores.get("bleu_beam", scores.get("bleu")), "chrf": scores.get("chrf")}
         known = {name: value for name, value in found.items() if value is not None}
@@ -146,9 +150,8 @@ class ValidationSet:
         return len(self._with_loss(*self._encoded()))
 
     def _encoded(self) -> tuple[list[list[int]], list[list[int]]]:
-        sides = [pair.src for pair in self.pairs], [pair.tgt for pair in self.pairs]
-        src, tgt = (self.tokenizer.encode(side) for side in sides)
-        return src, tgt
+        encode = self.tokenizer.encode
+        return encode([pair.src for pair in self.pairs]), encode([pair.tgt for pair in self.pairs])
 
     def _with_loss(self, src: list[list[int]], tgt: list[list[int]]) -> list[int]:
         return [i for i in range(len(src)) if src[i] and tgt[i] and max(len(src[i]), len(tgt[i])) < self.max_length]
@@ -298,3 +301,9 @@ def _best(hypotheses: list[Hypothesis], alpha: float) -> list[int]:
     if not hypotheses:
         return []
     return max(hypotheses, key=lambda h: h.score_under(alpha)).tokens
+
+
+def _ran_into(limit: int, segment: Searched) -> bool:
+    """Whether the best translation of a segment was cut off at this limit, not at the search's own."""
+    best = segment.hypotheses[0] if segment.hypotheses else None
+    return best is not None and best.is_cut_off and best.length >= limit
