@@ -60,7 +60,7 @@ def test_the_metric_that_suits_the_targets_is_chosen_and_said(langs, targets, me
     chosen, signature, notices = choose(langs, targets)
     assert (chosen, f"tok:{tokenizer}|" in signature) == (metric, True)
     (notice,) = notices
-    assert notice.startswith(f"the best weights are those with the best {'BLEU' if metric == 'bleu' else 'chrF'}")
+    assert notice.startswith(f"kept: the model with the best {'BLEU' if metric == 'bleu' else 'chrF'}")
     assert says in notice
 
 

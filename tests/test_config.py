@@ -293,7 +293,7 @@ def test_errors_say_where_the_value_came_from(tmp_path):
     recipe.write_text("[model]\nd_model = 0\n")
     for asked, where, code in (
         (lambda: layers_of(recipe), str(recipe), ExitCode.REFUSED),
-        (lambda: layers_of(max_updates=0), "the command line", ExitCode.USAGE),
+        (lambda: layers_of(max_updates=0), "--max-updates", ExitCode.USAGE),
         (lambda: layers_of(sets=["training.seed=1", "model.d_ff=0"]), "--set model.d_ff=0", ExitCode.REFUSED),
     ):
         with pytest.raises(UserError) as caught:

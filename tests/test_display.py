@@ -45,8 +45,8 @@ def test_one_of_a_thing_is_in_the_singular(capfd):
     lines += [str(Pace(1, lines=1)), SegmentCounts(1, 0, "the first").total()]
     assert not [line for line in lines if re.search(r"(?<![\d.,/])1 (?!lines/s|is\b)[a-z]+s\b", line)]
     assert "training 1 parameter on 1 pair (1 target token, 1 piece) for 1 update on cpu in fp32" in lines[2]
-    assert lines[3] == "1 update in all: room for 0 more in the 0:00:01 that are left"
-    assert lines[4] == "2 updates in all: room for 1 more in the 0:00:01 that are left"
+    assert lines[3] == "there is time for about 1 update: 0 more in 1 s"
+    assert lines[4] == "there is time for about 2 updates: 1 more in 1 s"
 
 
 def test_the_scores_are_said_in_plain_words_once(capfd):
@@ -63,7 +63,7 @@ def test_a_terminal_shows_the_same_in_lines_that_fit(capfd, monkeypatch, columns
     monkeypatch.setattr(console.console, "_width", columns)
     lines = [_STEERING.sub("", line) for line in shown(capfd, EVENTS)]
     assert [line for line in lines if cell_len(line) > columns] == []
-    assert "  ours      [bold]b[/bold] :smile:" in lines
+    assert "  model     [bold]b[/bold] :smile:" in lines
     assert "  source    a\ufffd[2J b" in lines
 
 

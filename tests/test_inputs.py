@@ -44,6 +44,12 @@ def test_each_text_is_one_line(cli, reverser, words, out):
         assert outcome.out == out
 
 
+def test_many_texts(cli, reverser):
+    words = [" ".join("abcde"[: 2 + i % 4]) for i in range(300)]
+    outcome = cli("translate", reverser, "-b", "1", *words)
+    assert outcome.out.splitlines() == [word[::-1] for word in words]
+
+
 def test_forms_of_the_answer(cli, reverser, tmp_path):
     words = ("a b c", "", "d e")
     rows = [line.split(" ||| ") for line in cli("translate", reverser, *words, "--n-best", "2").out.splitlines()]

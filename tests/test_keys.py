@@ -104,7 +104,7 @@ def test_what_matches(cli, words, keys):
 
 def test_json_holds_what_is_known_of_a_key(cli):
     (key,) = json.loads(cli("config", "training.betas", "--json").out)["keys"]
-    assert key.keys() == {"name", "type", "default", "meaning"}
+    assert key.keys() == {"name", "type", "choices", "default", "meaning"}
     assert key["default"] == [0.9, 0.98]
 
 
@@ -126,7 +126,10 @@ def test_values_of_a_preset(cli, preset):
         (["modle"], "did you mean model?"),
         (["model.banana"], "model.banana"),
         (["RUN"], "the configuration of a run is in RUN/config.toml"),
-        (["--preset", "tin"], "--preset tin is unknown; choose among tiny, small, medium, base, big, deep"),
+        (
+            ["--preset", "tin"],
+            "--preset tin is not a preset; did you mean tiny? Choose among tiny, small, medium, base, big, deep",
+        ),
     ],
 )
 def test_what_is_refused(cli, tmp_path, monkeypatch, words, says):

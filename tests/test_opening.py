@@ -12,12 +12,13 @@ def lines_of(n_pairs: int, wished: Layer | None = None, kind: str = "cpu", devic
     corpus = Statistics.guess(n_pairs)
     found = recipe(corpus, kind, wished or {})
     device = device or {"cpu": "cpu", "gpu": "cuda"}[kind]
-    return opening_lines(found, "NAME (HASH)", found.config, corpus, found.config.data.vocab_size, device)
+    return opening_lines(found, "NAME (HASH)", found.config, n_pairs, found.config.data.vocab_size, device)
 
 
 def length_of(n_pairs: int, kind: str = "cpu", **training: object) -> list[str]:
     corpus = Statistics.guess(n_pairs)
-    found: Recipe = recipe(corpus, kind, {"training": training})
+    preset = training.pop("preset", "auto")
+    found: Recipe = recipe(corpus, kind, {"preset": preset, "training": training})
     an_epoch = corpus.n_tgt_tokens // found.config.training.batch_tokens
     config: RunConfig = complete(found.config, found.usual_passes, an_epoch)
     usual = recipe(corpus, kind, {})
@@ -38,7 +39,8 @@ def test_four_lines_say_what_and_why(n_pairs, kind):
     first, model, vocabulary, regularization = lines_of(n_pairs, kind=kind)
     assert first.startswith(f"{n_pairs:,} pairs on ")
     assert first.endswith(": recipe NAME (HASH)")
-    assert model.startswith(f"model: preset {found.preset}, {found.config.model.encoder_layers} encoder and ")
+    sizes = " with d_ff 512" if n_pairs < 60_000 else ""
+    assert model.startswith(f"model: preset {found.preset}{sizes}, {found.config.model.encoder_layers} encoder and ")
     assert f"{found.config.data.vocab_size:,} pieces" in vocabulary
     r_drop = f", R-Drop {found.config.training.r_drop:g}" if found.config.training.r_drop else ""
     assert f"dropout {found.config.model.dropout:g}{r_drop}, label smoothing 0.1" in regularization
@@ -65,11 +67,14 @@ def test_one_core_and_one_pair(monkeypatch):
 
 def test_the_fifth_line_is_the_length():
     (line,) = length_of(29_000, max_epochs=30)
-    assert line.startswith("training: 30 passes, 16,980 updates of 1,024 target tokens, about ")
-    assert line.endswith("; learning rate 0.002, falling to zero over the last 50% of updates")
+    assert line.startswith(
+        "training: about 1.7 h here: 30 passes over the corpus, 16,980 updates of 1,024 target tokens; "
+    )
+    assert line.endswith("; learning rate 0.002, falling to zero over the last 50% of the updates")
     (line,) = length_of(29_000, time_budget=1e6)
-    assert line.startswith("training: 43 passes, as many updates as there is time for")
-    assert "about 2." in line, "and not the whole of the budget"
+    assert line.startswith(
+        "training: about 2.4 h here: 43 passes over the corpus, as many updates as there is time for"
+    )
 
 
 def test_a_budget_far_below_the_usual_says_so():
@@ -85,6 +90,10 @@ def test_a_budget_far_below_the_usual_says_so():
 
 def test_a_cpu_asked_for_millions_of_pairs_says_what_to_do_instead():
     _, warning = length_of(2_000_000)
-    assert warning.startswith("about 16.0 h on this CPU; a GPU takes ")
+    assert warning.startswith("about 16.0 h on this CPU. To shorten it use a GPU ")
     assert "--time-budget 8h" in warning
+    (line,) = length_of(2_000_000, time_budget=10 * 3600.0)
+    assert line.startswith("training: about "), "whoever gave a budget knows"
+    (_, warning) = length_of(2_000_000, preset="big")
+    assert "leave --preset out" in warning
     assert len(length_of(2_000_000, kind="gpu")) == 1

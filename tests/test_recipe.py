@@ -62,6 +62,24 @@ def test_small_corpora_get_thousands_of_updates_in_less_than_45_minutes():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_there_is_no_cliff_at_the_edge_of_a_row(kind):
+    for row in ROWS[kind][1:]:
+        sizes = [round(row.min_pairs * share) for share in (0.97, 0.98, 0.985, 0.99, 0.999)]
+        sizes += [row.min_pairs - 1, row.min_pairs, row.min_pairs + 1]
+        hours = [assumed_hours(of(n, kind), Statistics.guess(n), kind) for n in sizes]
+        assert all(1 / 3 < after / before < 4 for before, after in pairwise(hours))
+        names = {of(n, kind).name for n in sizes if n < row.min_pairs}
+        assert len(names) == 1, "and none just below it"
+
+
+@pytest.mark.parametrize("own", [{"preset": "tiny"}, {"training": {"batch_tokens": 25_000}}, {}], ids=str)
+def test_few_pairs_are_not_read_thousands_of_times_for_the_sake_of_large_updates(own):
+    for tokens in (1, 14, 40):
+        corpus = Statistics(500, 500 * tokens, 500 * tokens)
+        assert recipe(corpus, "cpu", own).usual_passes <= 500
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_vocabulary_follows_from_the_pairs_alone(kind):
     """So that it can be chosen before the corpus is tokenized."""
     for n_pairs in SIZES:
@@ -153,7 +171,7 @@ def test_wishes_stand_above_the_recipe():
 def test_a_vocabulary_for_many_characters():
     found = with_vocabulary(of(3000), 5000)
     assert found.config.data.vocab_size == found.advised.data.vocab_size == 5000
-    assert "characters" in found.reasons.vocabulary
+    assert "character" in found.reasons.vocabulary
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -57,6 +57,8 @@ def test_no_model_whose_translations_were_cut_off_beats_one_that_ends_them():
     cut_off = Best(update=24, metric=9.0, scores={"bleu": 9.0, "chrf": 50.0, "valid_loss": 1.0}, cut_off=9)
     assert cut_off.rank() < BEST.rank()
     assert replace(cut_off, metric=8.0).rank() < cut_off.rank()
+    learning = replace(cut_off, metric=0.0, scores={"bleu": 0.0, "chrf": 1.0, "valid_loss": 0.5})
+    assert cut_off.rank() < learning.rank(), "what is repeated for ever scores by chance"
 
 
 def stored(**changes):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import platform
 import random
@@ -172,8 +173,8 @@ def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora,
     config = event.config
     assert (config.n_masks, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
     line = next(line for line in told if "dropout" in line)
-    assert ("R-Drop 5, " in line, "R-Drop needs" in line) == (kept, not kept)
-    assert any(line.startswith("300 pairs") and f"auto-500{'' if kept else '-short'} (" in line for line in told)
+    assert ("R-Drop 5, " in line, "no R-Drop: " in line) == (kept, not kept)
+    assert any(line.startswith("300 pairs") and f"auto-500{'' if kept else '-one-mask'} (" in line for line in told)
     an_epoch = config.training.max_updates / epochs
     assert an_epoch * config.training.batch_tokens == pytest.approx(1800, rel=0.4)
 
@@ -260,7 +261,7 @@ def test_the_metric_that_was_chosen_is_the_runs(tmp_path, corpora, monkeypatch):
     with pytest.raises(Interrupted):
         events.extend(train(request(run, lists), StopAt(10)))
     told = [event.text for event in events if isinstance(event, Notice)]
-    assert sum("the best chrF: 0 of 9 validation references" in text for text in told) == 1
+    assert sum("the best chrF on the validation pairs: 0 of 9 validation references" in text for text in told) == 1
     assert state_of(run).config.training.best_metric == "chrf"
     scripted(monkeypatch, (0.0, 0.0, 0.0, 4.0), (0.0, 0.0, 100.0, 5.0))
     events = list(train(request(run, lists)))
@@ -832,7 +833,7 @@ def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
     size = read_manifest(tmp_path / "first").vocab_size
     assert size > 2400
     assert f"vocabulary raised from 1,000 to {size:,} pieces: the text has more characters" in told
-    assert f"vocabulary: {size:,} pieces (one for each of its many characters, and what more the text bears)" in told
+    assert f"vocabulary: {size:,} pieces (one piece for each character, and as many more as the text allows)" in told
     config = parse_toml((tmp_path / "first/config.toml").read_bytes(), Path("config.toml"))
     assert config["data"]["vocab_size"] == size
     with pytest.raises(Interrupted):
@@ -1076,6 +1077,17 @@ def test_a_score_of_some_of_the_pairs_is_not_reported_beside_those_of_all(tmp_pa
     assert manifest.scores.get("bleu_beam") == finished.scores.get("bleu_beam") == (12.5 if n == 20 else None)
 
 
+def test_no_score_of_another_length_penalty_is_kept(tmp_path, corpora, monkeypatch):
+    """Of a run that goes on without a new best."""
+    run, better = tmp_path / "run", {"training": {"best_metric": "bleu"}}
+    monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, 20))
+    list(train(request(run, corpora, better)))
+    monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(1.2, 12.5, 7))
+    list(train(request(run, corpora, better, {"training": {"max_updates": 25}})))
+    manifest = read_manifest(run)
+    assert (manifest.length_penalty, "bleu_beam" in manifest.scores) == (1.2, False)
+
+
 def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, monkeypatch):
     """``config.toml`` neither, when a resumed run ends by another limit."""
     run, seen = tmp_path / "run", []
@@ -1279,6 +1291,19 @@ def test_the_rate_of_a_time_budget_never_jumps(tmp_path, corpora, clock, rates_u
     assert max(b / a for a, b in itertools.pairwise(used)) <= 2.0 + 1e-9
     assert max(used) > 0.99 * 3e-3
     assert reported_rates(run) == pytest.approx(rates_used)
+
+
+@pytest.mark.parametrize("n_updates", [60, 30])
+def test_a_schedule_without_an_end_goes_on_when_a_command_changes_the_length(
+    tmp_path, corpora, whole, rates_used, n_updates
+):
+    shape: Layer = {"training": {"schedule": "inverse_sqrt", "warmup_updates": 4, "report_every": 1}}
+    run = whole(shape).copied_to(tmp_path / "run")
+    last = reported_rates(run)[24]
+    rates_used.clear()
+    list(train(request(run, corpora, shape, {"training": {"max_updates": n_updates}})))
+    expected = {number: last * math.sqrt(24 / number) for number in range(25, n_updates + 1)}
+    assert rates_used == pytest.approx(expected)
 
 
 def test_the_rate_does_not_jump_when_a_command_changes_the_length(tmp_path, corpora, whole, rates_used):

@@ -174,6 +174,34 @@ def test_references_far_shorter_than_translations_change_no_score(translator, en
     assert validated(translator, pairs) == scores
 
 
+@pytest.mark.parametrize("share", [0.25, 0.45])
+def test_a_fifth_of_endless_translations_is_too_much(translator, endless, share):
+    endless(share)
+    assert validated(translator, PAIRS).cut_off == pytest.approx(200 * share, abs=20)
+
+
+def test_each_translation_is_bounded_by_its_own_reference(translator, endless):
+    endless(1.0)
+    pairs = [*PAIRS[:20], Pair("a b", "a b " * 100), *PAIRS[20:40]]
+    scores = validated(translator, pairs)
+    assert scores.cut_off == len(pairs) - 1, "one ends at the limit of every search, which is nearer"
+    lengths = [len(ids) for ids in translator.tokenizer.encode(scores.hypotheses)]
+    of_references = [len(ids) for ids in translator.tokenizer.encode([pair.tgt for pair in pairs])]
+    for i in (*range(20), *range(21, 41)):
+        assert lengths[i] <= 1.5 * of_references[i] + 10
+
+
+def test_a_limit_of_the_users_is_no_fault_of_the_model(translator):
+    validation = ValidationSet(PAIRS, translator.tokenizer, 256, 256, BLEU)
+    assert validation.run(translator.model, DecodingConfig(max_length=2), lambda: None).cut_off == 0
+
+
+def test_the_verdict_of_a_model_that_cannot_end_its_translations():
+    validation = ValidationSet(PAIRS, None, 256, 256, BLEU)
+    assert validation.verdict({"bleu": 40.0}, 90) == "not usable yet: 90 of 200 validation translations did not end"
+    assert validation.verdict({"bleu": 40.0}, 0).startswith("BLEU 40.0")
+
+
 @pytest.mark.parametrize(
     ("seconds", "n", "stopping"),
     [(math.inf, 200, "enough"), (1e6, 200, "enough"), (0.0, 50, "enough"), (0.0, 50, "exact")],

@@ -93,17 +93,17 @@ REFERENCES = ["a dog", "a cat", "a house", "a tree"]
     ("hypotheses", "references", "sources", "says"),
     [
         (REFERENCES, REFERENCES, SOURCES, []),
-        (["", " ", "\u3000", "a tree"], REFERENCES, SOURCES, ["3 of 4 translations blank"]),
+        (["", " ", "\u3000", "a tree"], REFERENCES, SOURCES, ["3 of 4 translations are blank"]),
         (["", "", "a house", "a tree"], REFERENCES, SOURCES, []),
-        (["the the"] * 3 + ["a tree"], REFERENCES, SOURCES, ["3 of 4 translations the same, 'the the'"]),
-        (["x" * 500] * 4, REFERENCES, SOURCES, [f"4 of 4 translations the same, '{'x' * 60}'"]),
+        (["the the"] * 3 + ["a tree"], REFERENCES, SOURCES, ["3 of 4 translations are the same, 'the the'"]),
+        (["x" * 500] * 4, REFERENCES, SOURCES, [f"4 of 4 translations are the same, '{'x' * 60}'"]),
         (["ok"] * 4, ["yes"] * 4, SOURCES, []),  # the references are all the same, too
-        (SOURCES, REFERENCES, SOURCES, ["4 of 4 translations copies of the source"]),
+        (SOURCES, REFERENCES, SOURCES, ["4 of 4 translations are copies of the source"]),
         (SOURCES, REFERENCES, None, []),
         (SOURCES, SOURCES, SOURCES, []),  # names and numbers are the same in both languages
         (["ein Hund", "eine Katze", "a house", "a tree"], REFERENCES, SOURCES, []),
         (["x"], ["a dog"], ["ein Hund"], []),
-        ([""], ["a dog"], ["ein Hund"], ["1 of 1 translation blank"]),
+        ([""], ["a dog"], ["ein Hund"], ["1 of 1 translation is blank"]),
     ],
 )
 def test_what_is_plainly_wrong(hypotheses, references, sources, says):

@@ -99,7 +99,7 @@ class _Drawn:
         self.max_updates = event.max_updates
         if event.is_news:
             more, left = f"{event.max_updates - event.update:,}", duration(max(0.0, event.seconds_left))
-            print_note(f"about {counted(event.max_updates, 'update')} fit into the time ({more} more in {left})")
+            print_note(f"there is time for about {counted(event.max_updates, 'update')}: {more} more in {left}")
         if self.task is not None:
             self.bar.update(self.task, total=event.max_updates, completed=event.update, most=self._most())
 

@@ -108,6 +108,7 @@ def _refused(kind: str, loc: list[str], message: str, value: object, where: str)
         message = f"write its keys as {key}.KEY, or in a table [{key}]"
     if kind == "tuple_type":
         message = f'write a list, as in {key.rpartition(".")[2]} = ["…", "…"]'
+    message = message.removeprefix("Value error, ")
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     mend = _what_fits(key, value, kind) or message[:1].lower() + message[1:]
     return UserError(f"{where}: {key} = {shown} is refused", mend=mend, code=ExitCode.REFUSED)

@@ -68,14 +68,12 @@ def failures(hypotheses: Sequence[str], references: Sequence[str], sources: Sequ
 
     def check(n: int, what: str) -> None:
         if 2 * n > len(hypotheses):
-            found.append(f"{n:,} of {counted(len(hypotheses), 'translation')} {what}")
+            found.append(f"{n:,} of {counted(len(hypotheses), 'translation')} {'is' if n == 1 else 'are'} {what}")
 
-    check(sum(map(is_blank, hypotheses)), "are blank: has training failed?")
+    check(sum(map(is_blank, hypotheses)), "blank: has training failed?")
     (text, n), (_, n_in_references) = (Counter(lines).most_common(1)[0] for lines in (hypotheses, references))
     if not is_blank(text) and n > n_in_references:
-        check(n, f"are the same, {text[:_MAX_SHOWN]!r}: has training failed?")
+        check(n, f"the same, {text[:_MAX_SHOWN]!r}: has training failed?")
     rows = zip(hypotheses, references, sources or [], strict=False)
-    check(
-        sum(ours == src != ref for ours, ref, src in rows), "are copies of the source: are both sides in one language?"
-    )
+    check(sum(ours == src != ref for ours, ref, src in rows), "copies of the source: are both sides in one language?")
     return found

@@ -130,7 +130,7 @@ _SMALL_CORPORA = [
     Row("1k", 750, "tiny", _tiny(2000, 512, 0.3, warmup_updates=500), _FEW, 60),
     Row("3k", 1750, "tiny", _tiny(2000, 1024, 0.3), _FEW, 60),
     Row("7k", 4500, "tiny", _tiny(4000, 1024, 0.3), _FEW, 60),
-    Row("30k", 12_000, "tiny", _tiny(4000, 1024, 0.2, learning_rate=2e-3), _FEW, 20),
+    Row("30k", 12_000, "tiny", _tiny(4000, 1024, 0.2, learning_rate=2e-3), _FEW, 25),
 ]
 ROWS: dict[DeviceKind, list[Row]] = {
     "cpu": [
@@ -153,7 +153,7 @@ _IN_SHORT_TIME: dict[DeviceKind, tuple[str, int]] = {"cpu": ("tiny", 4096), "gpu
 """Preset and target tokens of an update for much less time than is usual."""
 _PASSES: dict[DeviceKind, dict[int, float]] = {
     "cpu": {
-        500: 250, 1000: 250, 3000: 150, 7000: 100, 30_000: 60, 60_000: 24, 100_000: 14, 400_000: 5,
+        500: 250, 1000: 250, 3000: 150, 7000: 100, 30_000: 60, 60_000: 26, 100_000: 14, 400_000: 5,
         2_000_000: 2, 20_000_000: 1,
     },
     "gpu": {
