@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from seq2seq.errors import duration
 from seq2seq.training.recipe import DeviceKind, Recipe, Statistics, assumed_hours, recipe
 
 PAIRS = [
@@ -19,8 +20,8 @@ def recipes() -> str:
         lines += [
             f"### {name}",
             "",
-            "| Pairs | Recipe | Preset | Layers, width, feed-forward | Vocabulary | Dropout, R-Drop "
-            "| Target tokens an update | Learning rate, warm-up | Passes | Updates | Hours |",
+            "| Pairs | Recipe | Preset | Layers, width, feed-forward | Vocabulary | Dropout; R-Drop weight "
+            "| Target tokens an update | Learning rate, warm-up | Passes | Updates | Time |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for n_pairs in PAIRS:
@@ -44,7 +45,7 @@ def _row(found: Recipe, corpus: Statistics, kind: DeviceKind) -> str:
         f"{training.learning_rate:g}, {training.warmup_updates:,} updates",
         f"{found.usual_passes:,.3g}",
         f"{found.usual_passes * corpus.n_tgt_tokens / training.batch_tokens:,.0f}",
-        f"{hours:.1f}" if hours < 10 else f"{hours:.0f}",
+        duration(3600 * hours),
     ]
     return f"| {' | '.join(cells)} |"
 

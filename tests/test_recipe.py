@@ -169,7 +169,7 @@ def test_wishes_stand_above_the_recipe():
 
 
 def test_a_vocabulary_for_many_characters():
-    found = with_vocabulary(of(3000), 5000)
+    found = with_vocabulary(of(3000), 5000, "many characters")
     assert found.config.data.vocab_size == found.advised.data.vocab_size == 5000
     assert "character" in found.reasons.vocabulary
 

@@ -98,8 +98,9 @@ class _Drawn:
     def _settled(self, event: Settled) -> None:
         self.max_updates = event.max_updates
         if event.is_news:
-            more, left = f"{event.max_updates - event.update:,}", duration(max(0.0, event.seconds_left))
-            print_note(f"there is time for about {counted(event.max_updates, 'update')}: {more} more in {left}")
+            more, left = event.max_updates - event.update, duration(max(0.0, event.seconds_left))
+            rest = f"{more:,} more in {left}" if more else "the rest of it goes to validating"
+            print_note(f"there is time for about {counted(event.max_updates, 'update')}: {rest}")
         if self.task is not None:
             self.bar.update(self.task, total=event.max_updates, completed=event.update, most=self._most())
 

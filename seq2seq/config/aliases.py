@@ -79,7 +79,7 @@ ALIASES = (
           "the keys of the optimizer, which is always AdamW"),
     Alias("training.weight_decay", "wd decay l2 weight_decay_rate"),
     Alias("training.clip_norm", "clip grad_clip gradient_clip gradient_clipping max_grad_norm clip_grad_norm clipnorm "
-          "clip_grad gradient_clipping_threshold gradient_clipping_type grad_norm max_norm"),
+          "clip_grad gradient_clipping_threshold gradient_clipping_type grad_norm max_norm clip_value"),
     Alias("training.label_smoothing", "smoothing ls label_smooth label_smoothing_factor "
           "label_smoothing_epsilon epsilon"),
     Alias("training.r_drop", "rdrop_alpha rdrop_weight reg_alpha"),
@@ -90,7 +90,7 @@ ALIASES = (
           "num_updates n_updates total_num_update max_iterations iterations iters", "optimizer steps"),
     Alias("training.max_epochs", "epochs epoch num_epochs n_epochs nb_epochs max_epoch num_train_epochs after_epochs "
           "max_num_epochs passes"),
-    Alias("training.time_budget", "max_time time_limit stop_time_hours max_seconds",
+    Alias("training.time_budget", "time max_time time_limit stop_time_hours max_seconds duration minutes hours",
           "in seconds; --time-budget reads 45m"),
     Alias("training.patience", "early_stopping early_stop early_stopping_patience max_num_checkpoint_not_improved"),
     Alias("training.best_metric", "metric optimized_metric early_stopping_metric early_stopping_metrics "
@@ -107,7 +107,7 @@ ALIASES = (
     Alias("training.precision", "fp16 bf16 amp half mixed_precision dtype model_dtype", "auto, fp32 or bf16"),
     Alias("decoding.beam_size", "beam beams num_beams n_beams beam_width"),
     Alias("decoding.length_penalty", "lenpen alpha length_alpha length_penalty_alpha beam_alpha normalize len_pen "
-          "brevity_penalty"),
+          "brevity_penalty length_normalization"),
     Alias("decoding.n_best", "nbest nbest_size num_return_sequences"),
     Alias("decoding.stopping", "early_stopping"),
     Alias("decoding.max_length", "max_len max_len_a max_len_b max_output_length max_new_tokens "

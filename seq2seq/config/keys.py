@@ -94,7 +94,7 @@ def _choices(schema: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _set(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema of a value that is set."""
-    return schema["anyOf"][0] if "anyOf" in schema else schema  # type: ignore[no-any-return]  # a type, or null
+    return schema["anyOf"][0] if "anyOf" in schema else schema  # a type, or null
 
 
 def _in_words(schema: Mapping[str, Any]) -> str:

@@ -149,6 +149,8 @@ class Budget:
         n_validations = max(1, min(round(affordable), math.ceil(_MOST * span / max(1, update + n_updates))))
         if self.state.validation is None:
             n_validations = max(2, n_validations)
+        while n_validations > 1 and (n_validations - 1) * validation > left / 2:
+            n_validations -= 1
         n_updates = min(most, max(0, int((left - (n_validations - 1) * validation) / seconds)))
         valid_every = -(-(since + n_updates) // n_validations)
         if self.state.validation is None:

@@ -12,18 +12,20 @@ from torch import Tensor
 
 from seq2seq.checkpoint import append_metrics, prune_checkpoints, save_checkpoint
 from seq2seq.config import RunConfig, TrainingConfig
-from seq2seq.errors import Interrupted, counted
+from seq2seq.errors import Interrupted, counted, duration
 from seq2seq.training.budget import Budget
 from seq2seq.training.learner import Learned, Learner
 from seq2seq.training.loader import Loader, Portion
 from seq2seq.training.optimizer import knot_at, learning_rate
 from seq2seq.training.prepare import Prepared
-from seq2seq.training.progress import Progress, Report, Sample, Saved, Settled, Validation
+from seq2seq.training.progress import Notice, Progress, Report, Sample, Saved, Settled, Validation
 from seq2seq.training.state import Best, Knot, TrainingState
 from seq2seq.training.validation import Scores, Stopped, ValidationSet
 
 _SAVING = 300.0
 """Seconds between checkpoints while nobody knows how long training will be."""
+_MUCH = 0.2
+"""Share of a time budget that a validation takes, from which on that is reported."""
 _NEWS = 0.1
 """Share by which the number of updates must have changed to be reported again."""
 
@@ -119,7 +121,7 @@ class Trainer:
             Interrupted: a signal arrived; a checkpoint of this very update has been written.
             UserError: training diverged, or memory or disk ran out.
         """
-        self._time_a_validation()
+        yield from self._time_a_validation()
         yield from self._after_update()
         # The order is the same each time: what was done before an interruption is passed over.
         updates = self.loader.updates(self.state.epoch, self.state.updates_in_epoch)
@@ -166,14 +168,22 @@ class Trainer:
             self._reported_updates = settled.max_updates
         return Settled(update, settled.max_updates, settled.time_budget - self.seconds, is_news)
 
-    def _time_a_validation(self) -> None:
+    def _time_a_validation(self) -> Iterator[Notice]:
         """Find out how long a validation takes, if a time budget depends on it and there was none yet."""
-        if self.training.time_budget is not None and self.budget.state.validation is None:
-            began = time.monotonic()
-            sample = self.validation.sample(self.device)
-            sample.run(self.best_model, self.config.decoding, lambda: None)
-            n_samples = len(self.validation.pairs) / len(sample.pairs)
-            self.budget.expected_validation = (time.monotonic() - began) * n_samples
+        total = self.training.time_budget
+        if total is None or self.budget.state.validation is not None:
+            return
+        began = time.monotonic()
+        sample = self.validation.sample(self.device)
+        sample.run(self.best_model, self.config.decoding, lambda: None)
+        n_pairs = len(self.validation.pairs)
+        expected = (time.monotonic() - began) * n_pairs / len(sample.pairs)
+        self.budget.expected_validation = expected
+        if expected > _MUCH * total:
+            takes = f"to validate {counted(n_pairs, 'pair')} takes about {duration(expected)} at first"
+            yield Notice(
+                f"{takes}, much of {duration(total)}; name fewer with --valid, or give more time", warning=True
+            )
 
     def _set_knot(self, knot: Knot) -> None:
         """Continue the learning rate from here."""

@@ -48,6 +48,7 @@ def opening_lines(
     why = recipe.reasons
     own_model = replace(model, dropout=0.0) != replace(advised.model, dropout=0.0)
     own_vocabulary = data.tokenizer is not None or data.vocab_size != advised.data.vocab_size
+    own_vocabulary |= vocab_size < data.vocab_size  # the text has no more
     own_rates = (model.dropout, training.r_drop) != (advised.model.dropout, advised.training.r_drop)
     return [
         f"{counted(n_pairs, 'pair')} on {where}: recipe {label}",

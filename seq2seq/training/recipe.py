@@ -181,6 +181,10 @@ def recipe(corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
         if _is_long_enough(found, row.min_passes, corpus, kind, wished):
             break
         found = _with_wishes(other, f"auto-{row.name}-{suffix}", corpus, kind, wished)
+    if found.advised.n_masks == 1 and (
+        wished.get("training", {}).get("r_drop") is not None or not found.config.model.dropout
+    ):
+        found = replace(found, reasons=replace(found.reasons, regularization=""))  # the user's
     return found
 
 
@@ -188,7 +192,9 @@ def _with_wishes(row: Row, name: str, corpus: Statistics, kind: DeviceKind, wish
     below = [PRESETS[row.preset], row.layer]
     advised = build(merge(below), where="the recipe")
     config = build(merge([*below, wished]), where="the configuration")
-    return Recipe(name, row.preset, advised, config, usual_passes(config, corpus, kind), row.reasons)
+    # Who asks for a preset gets the passes that make something of it; the opening lines say how long they take.
+    passes = usual_passes(config, corpus, kind, limited_as=advised if name.startswith("auto") else None)
+    return Recipe(name, row.preset, advised, config, passes, row.reasons)
 
 
 def _in_less_time(row: Row, kind: DeviceKind) -> Iterator[tuple[str, Row]]:
@@ -216,13 +222,12 @@ def _is_long_enough(found: Recipe, min_passes: float, corpus: Statistics, kind: 
     return found.config.n_masks == 2 and passes >= min_passes
 
 
-def with_vocabulary(found: Recipe, size: int) -> Recipe:
-    """The recipe for text that has more characters than the vocabulary has pieces."""
+def with_vocabulary(found: Recipe, size: int, why: str) -> Recipe:
+    """The recipe with another vocabulary than that which follows from the number of pairs."""
     advised, config = (
         replace(config, data=replace(config.data, vocab_size=size)) for config in (found.advised, found.config)
     )
-    why = replace(found.reasons, vocabulary="one piece for each character, and as many more as the text allows")
-    return replace(found, advised=advised, config=config, reasons=why)
+    return replace(found, advised=advised, config=config, reasons=replace(found.reasons, vocabulary=why))
 
 
 def _planned_passes(found: Recipe, corpus: Statistics, kind: DeviceKind) -> float:
@@ -230,14 +235,32 @@ def _planned_passes(found: Recipe, corpus: Statistics, kind: DeviceKind) -> floa
     training = found.config.training
     limits = [
         training.max_epochs,
-        training.max_updates and training.max_updates * training.batch_tokens / corpus.n_tgt_tokens,
-        training.time_budget and training.time_budget * assumed_speed(found.config, corpus, kind) / corpus.n_tgt_tokens,
+        training.max_updates and training.max_updates * training.batch_tokens / _tokens_of_a_pass(found.config, corpus),
+        training.time_budget and min(_passes_in(training.time_budget, found.config, corpus, kind), found.usual_passes),
     ]
     return min((limit for limit in limits if limit), default=found.usual_passes)
 
 
-def usual_passes(config: RunConfig, corpus: Statistics, kind: DeviceKind) -> float:
-    """Passes after which more would hardly help."""
+def _passes_in(seconds: float, config: RunConfig, corpus: Statistics, kind: DeviceKind) -> float:
+    return seconds * assumed_speed(config, corpus, kind) / corpus.n_tgt_tokens
+
+
+def _tokens_of_a_pass(config: RunConfig, corpus: Statistics) -> int:
+    """Target tokens, or as many as an update may have: a pass takes one update at least."""
+    return max(corpus.n_tgt_tokens, config.training.batch_tokens)
+
+
+def usual_passes(
+    config: RunConfig, corpus: Statistics, kind: DeviceKind, *, limited_as: RunConfig | None = None
+) -> float:
+    """Passes after which more would hardly help.
+
+    Args:
+        config: of model and training.
+        corpus: its statistics.
+        kind: of device.
+        limited_as: over a small corpus, no more passes than this configuration makes in the time that it may take.
+    """
     pairs = [math.log(n) for n in _PASSES[kind]]
     passes = [math.log(n) for n in _PASSES[kind].values()]
     at = min(max(math.log(max(1, corpus.n_pairs)), pairs[0]), pairs[-1])
@@ -247,11 +270,11 @@ def usual_passes(config: RunConfig, corpus: Statistics, kind: DeviceKind) -> flo
     is_small = corpus.n_pairs < ROWS[kind][len(_SMALL_CORPORA)].min_pairs
     if is_small and config.n_masks == 1:
         usual *= _ONE_MASK
-    floor = _MIN_UPDATES * config.training.batch_tokens / corpus.n_tgt_tokens
+    floor = _MIN_UPDATES * config.training.batch_tokens / _tokens_of_a_pass(config, corpus)
     usual = max(usual, min(floor, _MAX_FLOOR * usual))  # of large updates nobody wants so many
-    if is_small:
+    if is_small and limited_as:
         seconds = _MAX_SECONDS * max(1.0, corpus.n_pairs / _IN_PAIRS)
-        usual = min(usual, seconds * assumed_speed(config, corpus, kind) / corpus.n_tgt_tokens)
+        usual = min(usual, _passes_in(seconds, limited_as, corpus, kind))
     return max(1.0, float(f"{usual:.2g}"))
 
 

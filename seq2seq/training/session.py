@@ -217,11 +217,13 @@ def _prepared_run(
         prepared = prepare(request.run / "prepared", config.data, corpora, reports.append, may_grow=may_grow)
     finally:
         yield from _drain(reports)
-    corpus = Statistics(n_pairs, prepared.n_src_tokens, prepared.n_tgt_tokens)
-    found = recipe(corpus, kind, wished)
+    corpus = Statistics(prepared.n_pairs, prepared.n_src_tokens, prepared.n_tgt_tokens)
+    by_pairs = recipe(corpus, kind, wished)
     n_pieces = prepared.tokenizer.n_pieces
+    # It was made before pairs were dropped or held out.
+    found = with_vocabulary(by_pairs, config.data.vocab_size, by_pairs.reasons.vocabulary)
     if not config.data.tokenizer and n_pieces > config.data.vocab_size:
-        found = with_vocabulary(found, n_pieces)
+        found = with_vocabulary(found, n_pieces, "one piece for each character, and as many more as the text allows")
     config = found.config
     limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
     derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
