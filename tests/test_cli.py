@@ -139,7 +139,7 @@ class TestTrain:
         assert re.search(r"^training: .*, as many updates as there is time for", outcome.err, re.MULTILINE), outcome.err
         (said,) = re.findall(r"finished after .*: ([\d,]+) updates done", outcome.err)
         assert int(said.replace(",", "")) > 2, "not the fixture's"
-        assert " more in the 0:00:0" in outcome.err
+        assert "there is time for about " in outcome.err
         assert read_manifest(tmp_path / "run").finished
 
     @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ class TestTrain:
         assert_refused(cli("train", "-l", "ab-ba", "-o", tmp_path / "run"), ExitCode.USAGE, "--train")
 
     def test_no_run_folder_named(self, cli):
-        assert_refused(cli("train"), ExitCode.USAGE, "Missing option", "--output")
+        assert_refused(cli("train"), ExitCode.USAGE, "no folder is given to write; -o RUN names a new one")
 
     def test_a_folder_that_holds_something_else(self, train, corpus, tmp_path):
         (tmp_path / "run").mkdir()
@@ -238,7 +238,7 @@ class TestTrain:
             assert_refused(cli("train", *words, *given), ExitCode.USAGE, *says)
         outcome = cli("train", *words, "--preset", "auto")  # as the file has it
         assert outcome.code == 0
-        assert "60 pairs on 1 CPU core: recipe auto-500-short (" in outcome.err
+        assert "48 pairs on 1 CPU core: recipe auto-500-one-mask (" in outcome.err
         assert "model: 1 encoder and 1 decoder layer of width 16\n" in outcome.err
 
     @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ class TestTrain:
         assert (outcome.code, outcome.out) == (0, "")
         assert outcome.err.startswith("finished already, after 2 updates")
         verdict = read_manifest(trained).verdict
-        assert re.fullmatch(r"BLEU \d\.\d: not usable yet \(12 sentences: too few to be sure\)", verdict)
+        assert verdict == "not usable yet: 12 of 12 validation translations did not end"
         assert outcome.err.splitlines()[-2:] == [verdict, ROUGH_GUIDE]
         assert f"\n\n{verdict}. {ROUGH_GUIDE}\n\n" in (trained / "README.md").read_text()
 
@@ -867,8 +867,8 @@ class TestEval:
         """By a model that has learnt nothing else; a file of translations comes without its sources."""
         (tmp_path / "hyp").write_text("the same\n" * 60)
         outcome = cli("eval", "--hyp", tmp_path / "hyp", f"{corpus}.ba", "--json")
-        assert json.loads(outcome.out)["corpora"][0]["warnings"][0].startswith("60 of 60 translations the same")
-        assert "60 of 60 translations the same, 'the same': has training failed?" in outcome.err
+        assert json.loads(outcome.out)["corpora"][0]["warnings"][0].startswith("60 of 60 translations are the same")
+        assert "60 of 60 translations are the same, 'the same': has training failed?" in outcome.err
 
     def test_what_is_left_out_or_says_little_is_said(self, cli, tmp_path):
         (tmp_path / "hyp").write_bytes("เปิดไฟล์\nx\n\n".encode())
@@ -985,7 +985,7 @@ class TestEverywhere:
         ("words", "says"),
         [
             (["trian"], "No such command 'trian'"),
-            (["translate"], "Missing argument 'RUN'"),
+            (["translate"], "no run folder is given"),
             (["train", "--bleu"], "No such option: --bleu"),
             (["translate", "x", "--workers", "0"], "--workers"),
             (["train", "-o"], "requires an argument"),

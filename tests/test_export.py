@@ -301,7 +301,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("words", "code", "says"),
         [
-            (["RUN", "-o", "new", "--quantization", "int4"], ExitCode.USAGE, "choose among float32, "),
+            (["RUN", "-o", "new", "--quantization", "int4"], ExitCode.USAGE, "hoose among float32, "),
             (["RUN"], ExitCode.USAGE, "export --help"),
             (["nowhere", "-o", "new"], ExitCode.NO_INPUT, "nowhere does not exist"),
             (["RUN", "-o", "RUN", "--overwrite"], ExitCode.USAGE, "holds the run"),

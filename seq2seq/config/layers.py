@@ -119,7 +119,8 @@ def _what_fits(key: str, value: object, kind: str) -> str:
     if kind in ("value_error", "dataclass_type", "tuple_type", "string_unicode", "too_short", "too_long"):
         return ""
     known = next((known for known in described_keys() if known.name == key), None)
-    if known is None or known.type.startswith("list"):
+    bound = not kind.startswith("less_than") or " to " in known.type or "less" in known.type if known else False
+    if known is None or known.type.startswith("list") or not bound:
         return ""
     if known.choices:
         return choose_among(str(value), known.choices)

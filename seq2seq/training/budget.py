@@ -22,6 +22,8 @@ _UNTIL_MEASURED = 0.2
 """Share of the updates until the first validation: what one takes is only estimated before."""
 _SEARCHING = 0.1
 """Share of the time that is kept for choosing the length penalty: more pairs than that allows are not searched."""
+_FOR_THEM = 0.8
+"""Share of the time that is left beyond which validations but the last one are given up."""
 _ENDING = 0.5
 """Share of the time that is kept for the end at most: validations that take longer than that break any budget."""
 
@@ -149,11 +151,11 @@ class Budget:
         n_validations = max(1, min(round(affordable), math.ceil(_MOST * span / max(1, update + n_updates))))
         if self.state.validation is None:
             n_validations = max(2, n_validations)
-        while n_validations > 1 and (n_validations - 1) * validation > left / 2:
+        while n_validations > 1 and (n_validations - 1) * validation > _FOR_THEM * left:
             n_validations -= 1
         n_updates = min(most, max(0, int((left - (n_validations - 1) * validation) / seconds)))
         valid_every = -(-(since + n_updates) // n_validations)
-        if self.state.validation is None:
+        if self.state.validation is None and n_validations > 1:
             valid_every = min(valid_every, math.ceil(_UNTIL_MEASURED * (update + n_updates)))
         return n_updates, max(1, valid_every)
 
