@@ -172,6 +172,9 @@ def test_a_vocabulary_for_many_characters():
     found = with_vocabulary(of(3000), 5000, "many characters")
     assert found.config.data.vocab_size == found.advised.data.vocab_size == 5000
     assert "character" in found.reasons.vocabulary
+    own = recipe(Statistics.guess(3000), "cpu", {"data": {"vocab_size": 700}})
+    assert with_vocabulary(own, 5000, "").config == own.config
+    assert record_of(with_vocabulary(own, 5000, ""), own.config).changed == ["data.vocab_size"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

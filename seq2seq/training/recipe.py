@@ -223,10 +223,10 @@ def _is_long_enough(found: Recipe, min_passes: float, corpus: Statistics, kind: 
 
 
 def with_vocabulary(found: Recipe, size: int, why: str) -> Recipe:
-    """The recipe with another vocabulary than that which follows from the number of pairs."""
-    advised, config = (
-        replace(config, data=replace(config.data, vocab_size=size)) for config in (found.advised, found.config)
-    )
+    """The recipe with another vocabulary than that which follows from the number of pairs; a user's own stays."""
+    own = found.config.data.vocab_size != found.advised.data.vocab_size
+    advised = replace(found.advised, data=replace(found.advised.data, vocab_size=size))
+    config = found.config if own else replace(found.config, data=replace(found.config.data, vocab_size=size))
     return replace(found, advised=advised, config=config, reasons=replace(found.reasons, vocabulary=why))
 
 

@@ -209,7 +209,8 @@ def _prepared_run(
         yield from _drain(reports)
     n_pairs = sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
     wished, kind = merge(request.layers), kind_of(device)
-    config = recipe(Statistics.guess(n_pairs), kind, wished).config
+    guessed = recipe(Statistics.guess(n_pairs), kind, wished)
+    config = guessed.config
     if n_pairs > MANY_PAIRS and not config.data.tokenizer:
         yield Notice("learning the vocabulary")
     may_grow = "vocab_size" not in wished.get("data", {})
@@ -221,7 +222,7 @@ def _prepared_run(
     by_pairs = recipe(corpus, kind, wished)
     n_pieces = prepared.tokenizer.n_pieces
     # It was made before pairs were dropped or held out.
-    found = with_vocabulary(by_pairs, config.data.vocab_size, by_pairs.reasons.vocabulary)
+    found = with_vocabulary(by_pairs, guessed.advised.data.vocab_size, guessed.reasons.vocabulary)
     if not config.data.tokenizer and n_pieces > config.data.vocab_size:
         found = with_vocabulary(found, n_pieces, "one piece for each character, and as many more as the text allows")
     config = found.config
