@@ -13,7 +13,7 @@ _SCHEDULES = {
     "hold_cooldown": "falling to zero over the last {cooldown:.0%} of the updates",
     "inverse_sqrt": "falling with the inverse square root of the update",
 }
-_ROUGH = 1 / 3
+_ROUGH = 1 / 6
 """Share of the usual passes below which translations will be rough."""
 _LONG = 6 * 3600.0
 """Seconds on a CPU from which on alternatives are named."""
