@@ -8,7 +8,7 @@ import pytest
 from seq2seq.config import TrainingConfig
 from seq2seq.training.budget import Budget
 from seq2seq.training.optimizer import knot_at, learning_rate
-from seq2seq.training.state import Knot
+from seq2seq.training.state import BudgetState, Knot
 
 TOTAL = 1000.0
 BASE = TrainingConfig(time_budget=TOTAL)
@@ -215,6 +215,14 @@ def test_without_a_budget_nothing_is_set():
         keeper.learned(update * 0.5)
         assert keeper.settle(TrainingConfig(), update, update * 0.5) is None
     assert keeper.state.times_set == 0
+
+
+def test_less_than_an_update_that_was_timed_has_its_own_duration():
+    """Half of one in 75 seconds: 150 seconds each."""
+    keeper = budget(state=BudgetState(times_set=1, set_at=0.0, updates=0.5, seconds=75.0, validation=0.0))
+    keeper.begin(560.0)
+    found = keeper.settle(replace(BASE, max_updates=9), 5, 560.0, 5)
+    assert found is None or found.max_updates - 5 <= 3
 
 
 def test_a_resumed_run_continues_with_what_was_set_and_measured():

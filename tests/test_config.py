@@ -212,6 +212,24 @@ def test_wrong_types_and_ranges_are_refused_in_one_line(key, value):
     assert "pydantic" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "mend"),
+    [
+        ("model.norm", "layers", "did you mean layer? Choose layer or rms"),
+        ("training.precision", "FP32", "did you mean fp32? Choose among auto, fp32, bf16"),
+        ("training.precision", "x", "choose among auto, fp32, bf16"),
+        ("training.max_updates", 0, "give a whole number, 1 or more"),
+        ("training.max_updates", "ten", "give a whole number, 1 or more"),
+        ("decoding.beam_size", 500, "give a whole number, 1 to 256"),
+        ("training.compile", 1, "give true or false"),
+        ("data.tokenizer", 3, "give text"),
+    ],
+)
+def test_what_a_key_takes_is_said(key, value, mend):
+    table, _, name = key.partition(".")
+    assert refusal_of({table: {name: value}}).mend == mend
+
+
 def test_edges_of_the_ranges_are_taken():
     edges = {
         "data": {"vocab_size": 300, "max_length": 2},

@@ -94,6 +94,8 @@ def test_a_cpu_asked_for_millions_of_pairs_says_what_to_do_instead():
     assert "--time-budget 8h" in warning
     (line,) = length_of(2_000_000, time_budget=10 * 3600.0)
     assert line.startswith("training: about "), "whoever gave a budget knows"
+    (line,) = length_of(29_000, preset="base", time_budget=10 * 3600.0)
+    assert line.startswith("training: about 10.0 h here: "), "whoever gave a budget knows"
     (_, warning) = length_of(2_000_000, preset="big")
     assert "leave --preset out" in warning
     assert len(length_of(2_000_000, kind="gpu")) == 1

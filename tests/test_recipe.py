@@ -79,6 +79,29 @@ def test_few_pairs_are_not_read_thousands_of_times_for_the_sake_of_large_updates
         assert recipe(corpus, "cpu", own).usual_passes <= 500
 
 
+def test_an_update_a_pass_at_least():
+    """However few pairs there are: three updates are three passes, not hundreds."""
+    found = recipe(Statistics(1, 5, 5), "cpu", {"training": {"max_updates": 3}})
+    assert found.config.n_masks == 1
+
+
+def test_a_time_budget_makes_no_more_than_the_usual_passes():
+    """Which are too few for two masks over so many pairs; any amount of time does not change that."""
+    without = of(9000)
+    assert without.config.n_masks == 1
+    assert of(9000, time_budget=1e6).name == without.name
+
+
+@pytest.mark.parametrize("own", [{"preset": "base"}, {"preset": "big"}, {"model": {"d_model": 512}}], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_large_model_of_the_users_gets_passes_that_make_something_of_it(own, kind):
+    for n_pairs in (1000, 7000, 29_000, 59_999):
+        corpus = Statistics.guess(n_pairs)
+        found, plain = recipe(corpus, kind, own), recipe(corpus, kind, {})
+        assert found.usual_passes >= 0.6 * plain.usual_passes
+        assert found.usual_passes * corpus.n_tgt_tokens / found.config.training.batch_tokens >= 250
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_vocabulary_follows_from_the_pairs_alone(kind):
     """So that it can be chosen before the corpus is tokenized."""

@@ -1081,7 +1081,9 @@ def test_no_score_of_another_length_penalty_is_kept(tmp_path, corpora, monkeypat
     """Of a run that goes on without a new best."""
     run, better = tmp_path / "run", {"training": {"best_metric": "bleu"}}
     monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, 20))
+    scripted(monkeypatch, *[(9.0, 9.0, 30.0, 2.0)] * 3, (8.0, 8.0, 30.0, 2.0))
     list(train(request(run, corpora, better)))
+    assert read_manifest(run).scores["bleu_beam"] == 12.5
     monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(1.2, 12.5, 7))
     list(train(request(run, corpora, better, {"training": {"max_updates": 25}})))
     manifest = read_manifest(run)
@@ -1166,6 +1168,16 @@ def clock(monkeypatch):
 
 
 TIMED: Layer = {"training": {"time_budget": 40.0, "valid_every": None, "save_every": None}}
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.0, 1), (10.0, 0)])
+def test_a_budget_of_which_validations_take_much_says_so(tmp_path, corpora, clock, monkeypatch, share, n):
+    monkeypatch.setattr("seq2seq.training.loop._MUCH", share)
+    events = list(train(request(tmp_path / "run", corpora, TIMED)))
+    told = [
+        event for event in events if isinstance(event, Notice) and event.text.startswith("to validate 20 pairs takes")
+    ]
+    assert [(event.warning, "--valid" in event.text) for event in told] == [(True, True)] * n
 
 
 def until_settled(asked: Request, times: int) -> list[Settled]:
