@@ -218,11 +218,11 @@ def test_without_a_budget_nothing_is_set():
 
 
 def test_less_than_an_update_that_was_timed_has_its_own_duration():
-    """Half of one in 75 seconds: 150 seconds each."""
-    keeper = budget(state=BudgetState(times_set=1, set_at=0.0, updates=0.5, seconds=75.0, validation=0.0))
-    keeper.begin(560.0)
-    found = keeper.settle(replace(BASE, max_updates=9), 5, 560.0, 5)
-    assert found is None or found.max_updates - 5 <= 3
+    """Half of one in 200 seconds: 400 seconds each."""
+    keeper = budget(state=BudgetState(times_set=1, set_at=0.0, updates=0.5, seconds=200.0, validation=0.0))
+    keeper.begin(400.0)
+    found = keeper.settle(replace(BASE, max_updates=9, valid_every=100), 5, 400.0, 5)
+    assert found.max_updates - 5 == 1
 
 
 def test_a_resumed_run_continues_with_what_was_set_and_measured():
