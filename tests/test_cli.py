@@ -870,6 +870,15 @@ class TestEval:
         assert json.loads(outcome.out)["corpora"][0]["warnings"][0].startswith("60 of 60 translations are the same")
         assert "60 of 60 translations are the same, 'the same': has training failed?" in outcome.err
 
+    def test_a_file_that_copies_its_sources_is_reported(self, cli, corpus, tmp_path):
+        """Where the corpus has them."""
+        hypotheses = tmp_path / "hyp"
+        hypotheses.write_bytes(Path(f"{corpus}.ab").read_bytes())
+        outcome = cli("eval", "--hyp", hypotheses, "-l", "ab-ba", corpus, "--json")
+        assert any("copies of the source" in text for text in json.loads(outcome.out)["corpora"][0]["warnings"])
+        outcome = cli("eval", "--hyp", hypotheses, f"{corpus}.ba", "--json")
+        assert not any("copies" in text for text in json.loads(outcome.out)["corpora"][0]["warnings"])
+
     def test_what_is_left_out_or_says_little_is_said(self, cli, tmp_path):
         (tmp_path / "hyp").write_bytes("เปิดไฟล์\nx\n\n".encode())
         (tmp_path / "ref.th").write_bytes("เปิดไฟล์\n \nปิด".encode() + b"\xff\n")

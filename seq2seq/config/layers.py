@@ -119,9 +119,10 @@ def _what_fits(key: str, value: object, kind: str) -> str:
     if kind in ("value_error", "dataclass_type", "tuple_type", "string_unicode", "too_short", "too_long"):
         return ""
     known = next((known for known in described_keys() if known.name == key), None)
-    bound = not kind.startswith("less_than") or " to " in known.type or "less" in known.type if known else False
-    if known is None or known.type.startswith("list") or not bound:
+    if known is None or known.type.startswith("list"):
         return ""
+    if kind.startswith("less_than") and " to " not in known.type and "less" not in known.type:
+        return ""  # a bound so high that the type does not mention it
     if known.choices:
         return choose_among(str(value), known.choices)
     return f"give {'a ' if 'number' in known.type else ''}{known.type}"

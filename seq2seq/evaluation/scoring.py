@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from glob import escape, glob
 from itertools import chain
 from pathlib import Path
+from typing import Self
 
 from seq2seq.checkpoint import RecipeRecord, run_files
 from seq2seq.config import DataConfig, parse_langs
@@ -116,7 +117,7 @@ def score_run(
         counts = CorpusCounts()
         errors = encoding_errors or data.encoding_errors
         pairs = list(read_pairs(corpus, (src, tgt), encoding_errors=errors, counts=counts))
-        references = _References(corpus, _references_of(pairs), tgt)
+        references = _References.of(corpus, pairs, tgt)
         for name in metrics:
             build_metric(name, references.language)
         texts.append((pairs, references, counts, _misalignment(corpus, (src, tgt), pairs)))
@@ -134,8 +135,7 @@ def score_run(
                 hypotheses += [best[0].text for best in found]
             seconds = time.monotonic() - began
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
-            sources = [pair.src for pair in pairs]
-            result = _scored(hypotheses, references, counts, metrics, sources, seconds, segments, misalignment)
+            result = _scored(hypotheses, references, counts, metrics, seconds, segments, misalignment)
             results.append(replace(result, recipe=manifest.recipe))
     return results
 
@@ -208,14 +208,16 @@ class _References:
         corpus: named in errors.
         lines: a reference for each pair; None if a side of the pair is blank.
         code: of their language; empty if it is not named.
+        sources: of each line; None if they are not known.
 
     Raises:
         UserError: none has text (65).
     """
 
-    def __init__(self, corpus: str, lines: list[str | None], code: str) -> None:
+    def __init__(self, corpus: str, lines: list[str | None], code: str, sources: list[str] | None = None) -> None:
         self.corpus = corpus
         self.lines = lines
+        self.sources = sources
         self.texts = [line for line in lines if line is not None]
         self.language = language_row(code, self.texts)
         self.is_guess = bool(self.language and not code)
@@ -223,9 +225,11 @@ class _References:
             found = f"{counted(len(lines), 'pair')}, all with a blank side" if lines else "no text"
             raise UserError(f"{corpus} holds {found}", mend="give a corpus with at least one pair")
 
-
-def _references_of(pairs: list[Pair]) -> list[str | None]:
-    return [None if is_blank(pair.src) or is_blank(pair.tgt) else pair.tgt for pair in pairs]
+    @classmethod
+    def of(cls, corpus: str, pairs: list[Pair], code: str) -> Self:
+        """The target sides of pairs."""
+        lines = [None if is_blank(pair.src) or is_blank(pair.tgt) else pair.tgt for pair in pairs]
+        return cls(corpus, lines, code, [pair.src for pair in pairs])
 
 
 def _references_alone(corpus: str, langs: tuple[str, str] | None) -> Path | None:
@@ -241,16 +245,15 @@ def _read_references(
     if alone is not None:
         code = code or code_in_name(uncompressed_name(alone.name))
         texts = read_lines(alone, encoding_errors=errors, counts=counts)
-        lines = [None if is_blank(line) else line for line in texts]
-    elif langs is None and not names_its_sides(corpus):
+        return _References(corpus, [None if is_blank(line) else line for line in texts], code)
+    if langs is None and not names_its_sides(corpus):
         raise UserError(
             f"it is not known which side of {corpus} is the reference",
             mend="name the languages with -l, as in -l de-en, or give the reference file itself",
             code=ExitCode.USAGE,
         )
-    else:
-        lines = _references_of(list(read_pairs(corpus, langs or ("src", "tgt"), encoding_errors=errors, counts=counts)))
-    return _References(corpus, lines, code)
+    pairs = list(read_pairs(corpus, langs or ("src", "tgt"), encoding_errors=errors, counts=counts))
+    return _References.of(corpus, pairs, code)
 
 
 def _is_plain_text(corpus: str, langs: tuple[str, str] | None) -> bool:
@@ -273,12 +276,12 @@ def _scored(
     references: _References,
     counts: CorpusCounts,
     metrics: Sequence[str],
-    sources: Sequence[str] | None = None,
     seconds: float | None = None,
     segments: SegmentCounts | None = None,
     misalignment: Sequence[str] = (),
 ) -> CorpusResult:
     """The scores of one corpus; a pair with a blank side is left out, whatever its hypothesis."""
+    sources = references.sources
     kept = [i for i, reference in enumerate(references.lines) if reference is not None]
     scored = [hypotheses[i] for i in kept]
     language = references.language

@@ -116,7 +116,7 @@ def _larger(vocab_size: int, batch_tokens: int, dropout: float) -> Layer:
 _FEW = Reasons(
     "a small model learns more from few pairs",
     "few, so that the model meets each of them often",
-    "R-Drop: two dropout masks must agree, so that pairs are not learnt by heart",
+    "R-Drop: two dropout masks must agree, so that the model memorizes less",
 )
 _MEDIUM = Reasons(
     "enough pairs for a larger model", "most words in one or two pieces", "a larger corpus is overfitted later"
