@@ -6,7 +6,7 @@ from torch import nn
 
 from seq2seq.model.laid_out.linear import Norm, Reading, SideBySide
 from seq2seq.model.output import IMPOSSIBLE, OutputLayer
-from seq2seq.model.packed import pack
+from seq2seq.model.products import pack
 
 D = 64
 

@@ -6,7 +6,7 @@ import torch
 from seq2seq.decoding.candidates import best_piece
 from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.output import IMPOSSIBLE, OutputLayer, Screen
-from seq2seq.model.packed import has_bf16, pack
+from seq2seq.model.products import has_bf16, pack
 from seq2seq.tokenizer import EOS
 
 V, D, N_CONTROL = 1024, 64, 10

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seq2seq.model.positions import rotate
+from seq2seq.model.products import Linear
 
 # Of PyTorch's kernels for NVIDIA's GPUs, cuDNN's makes a plan for each new shape, 8 ms of Python's time, and sentences
 # come in ever other shapes. FlashAttention's works on 128 places at a time, of which a sentence fills few: it took
@@ -149,11 +150,11 @@ class MultiHeadAttention(nn.Module):
         self.rotary = rotary
         self.cross = cross
         if cross:
-            self.q_proj = nn.Linear(d_model, d_model)
-            self.kv_proj = nn.Linear(d_model, 2 * d_model)
+            self.q_proj = Linear(d_model, d_model)
+            self.kv_proj = Linear(d_model, 2 * d_model)
         else:
-            self.in_proj = nn.Linear(d_model, 3 * d_model)
-        self.out_proj = nn.Linear(d_model, d_model)  # W_O
+            self.in_proj = Linear(d_model, 3 * d_model)
+        self.out_proj = Linear(d_model, d_model)  # W_O
         self.score = ATTENTIONS[attention](n_heads, d_model // n_heads)
 
     def projections(self) -> tuple[tuple[Tensor, Tensor], ...]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.model.attention import MultiHeadAttention
+from seq2seq.model.products import Linear
 
 
 def _draw_mask(shape: torch.Size, dtype: torch.dtype, threshold: int) -> Tensor:
@@ -58,10 +59,10 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.inner = nn.Linear(config.d_model, config.d_ff)
-        self.gate = nn.Linear(config.d_model, config.d_ff) if config.activation == "swiglu" else None
+        self.inner = Linear(config.d_model, config.d_ff)
+        self.gate = Linear(config.d_model, config.d_ff) if config.activation == "swiglu" else None
         self.activation = ACTIVATIONS[config.activation]
-        self.out_proj = nn.Linear(config.d_ff, config.d_model)
+        self.out_proj = Linear(config.d_ff, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]"""

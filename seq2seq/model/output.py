@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seq2seq.model.packed import has_bf16, pack, packed_linear, rows_quicker_packed
+from seq2seq.model.products import has_bf16, pack, packed_linear, rows_packed
 from seq2seq.tokenizer import EOS
 
 IMPOSSIBLE = -1e30
@@ -33,7 +33,7 @@ class OutputLayer:
 
     def __init__(self, weight: Tensor, bias: Tensor, *, packed: bool = True) -> None:
         self.weight, self.bias = weight, bias
-        rows = rows_quicker_packed(weight)
+        rows = rows_packed(weight, products, of_output=True)
         self._packed = pack(weight) if packed and rows else None
         self._rows_packed = range(0) if self._packed is None else rows
         # On a CPU the bias is one more row of the weight, for one more input that is 1: adding it to so many

@@ -16,6 +16,7 @@ from seq2seq.config import ModelConfig
 from seq2seq.model.attention import STACKED, MultiHeadAttention
 from seq2seq.model.layers import DecoderLayer, Dropout, EncoderLayer, FeedForward, build_norm
 from seq2seq.model.positions import POSITIONS
+from seq2seq.model.products import Linear
 
 
 class Transformer(nn.Module):
@@ -31,7 +32,7 @@ class Transformer(nn.Module):
         self.config = config
         self.src_embedding = nn.Embedding(vocab_size, config.d_model)
         self.tgt_embedding = self.src_embedding if config.tied_embeddings else nn.Embedding(vocab_size, config.d_model)
-        self.output = nn.Linear(config.d_model, vocab_size)
+        self.output = Linear(config.d_model, vocab_size)
         if config.tied_embeddings:
             self.output.weight = self.src_embedding.weight
         self.src_positions = POSITIONS[config.positions](config.d_model, config.max_positions)

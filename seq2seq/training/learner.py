@@ -16,6 +16,7 @@ from seq2seq.batching import Batch, collate, derived_seed
 from seq2seq.config import RunConfig
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
+from seq2seq.model.products import Library, pick_library, products_by, this_processor
 from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import PAD
 from seq2seq.training.averaging import Average
@@ -137,6 +138,10 @@ class Learner:
         self.optimizer = build_optimizer(self.model, self.training)
         self.average = Average(self.model, self.training)
         self.precision = pick_precision(self.training.precision, device)
+        self.products: Library = "mkl"
+        if device.type == "cpu" and not self.training.compile:
+            bf16 = self.precision == "bf16"
+            self.products = pick_library("onednn" if bf16 else self.training.products, this_processor())
         n = 1 if self.training.compile else n_replicas(device, self.n_masks * self.training.batch_tokens)
         self.sum_of_losses = (
             torch.compile(self._sum_of_losses, dynamic=True) if self.training.compile else self._sum_of_losses
@@ -220,8 +225,14 @@ class Learner:
             return output_loss(real[0], model.output, batch.targets, smoothing)
         return two_masks_loss(real, model.output, batch.targets, smoothing, self.training.r_drop)
 
+    def _products(self) -> contextlib.AbstractContextManager[None]:
+        """Who makes an update's products."""
+        if self.products == "mkl":
+            return contextlib.nullcontext()
+        return products_by(self.products, self.precision, self.model)
+
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == "bf16":
+        if self.precision == "bf16" and self.products == "mkl":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
@@ -242,6 +253,10 @@ class Learner:
         return list(share.parts(most=most, saved=self._worth_a_pass / self.n_masks))
 
     def _learn(self, task: _Task) -> Learned:
+        with self._products():
+            return self._learn_parts(task)
+
+    def _learn_parts(self, task: _Task) -> Learned:
         learned = Learned(0.0, 0, 0, 0)
         for part, seed in zip(task.parts, task.seeds, strict=True):
             batch = collate(part.src, part.tgt)

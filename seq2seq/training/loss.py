@@ -5,8 +5,10 @@ Shapes: N target positions, D model width, V vocabulary, n rows of a block.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from seq2seq.model.products import Linear, Products
 
 _ROWS = 256
 """Logits that are made at once: enough for the products to be efficient, few enough for a processor's cache."""
@@ -30,7 +32,7 @@ def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) ->
     return F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
 
 
-def output_loss(hidden: Tensor, output: nn.Linear, targets: Tensor, smoothing: float) -> Tensor:
+def output_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: float) -> Tensor:
     """``smoothed_cross_entropy`` of the output layer's logits, which on a CPU never stand in memory all at once.
 
     Args:
@@ -43,11 +45,12 @@ def output_loss(hidden: Tensor, output: nn.Linear, targets: Tensor, smoothing: f
         The sum over the positions, in nats.
     """
     if _by_hand(hidden):
-        return _OutputLoss.apply(hidden, output.weight, output.bias, targets, smoothing)  # type: ignore[no-any-return,no-untyped-call]
+        by = (hidden, output.weight, output.bias, output.products_or_own)
+        return _OutputLoss.apply(*by, targets, smoothing)  # type: ignore[no-any-return,no-untyped-call]
     return smoothed_cross_entropy(output(hidden), targets, smoothing)
 
 
-def two_masks_loss(hidden: Tensor, output: nn.Linear, targets: Tensor, smoothing: float, r_drop: float) -> Tensor:
+def two_masks_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: float, r_drop: float) -> Tensor:
     """The loss of positions that went through the model twice, under two dropout masks: R-Drop.
 
     Mean of both cross-entropies, and what one mask's prediction diverges from the other's: r_drop / 4 · (KL(p, q) +
@@ -66,7 +69,7 @@ def two_masks_loss(hidden: Tensor, output: nn.Linear, targets: Tensor, smoothing
     Source: Liang et al. 2021, arXiv:2106.14448, section 2.
     """
     if _by_hand(hidden):
-        by = (hidden, output.weight, output.bias)
+        by = (hidden, output.weight, output.bias, output.products_or_own)
         return _TwoMasksLoss.apply(*by, targets, smoothing, r_drop)  # type: ignore[no-any-return,no-untyped-call]
     log_probs = output(hidden).float().log_softmax(dim=-1)  # [2, N, V]
     of_targets = log_probs.gather(2, targets.expand(2, -1).unsqueeze(2)).sum()
@@ -102,6 +105,7 @@ class _OutputLoss(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor,
+        products: Products,
         targets: Tensor,
         smoothing: float,
     ) -> Tensor:
@@ -114,7 +118,7 @@ class _OutputLoss(torch.autograd.Function):
         for first in range(0, n, _ROWS):
             block = slice(first, min(first + _ROWS, n))
             x, target = hidden[block], targets[block].unsqueeze(1)  # [n, D], [n, 1]
-            z = torch.addmm(bias, x, weight.t(), out=logits[: len(x)])  # [n, V]
+            z = products.image(products.operand(x), bias, len(x), out=logits[: len(x)])  # [n, V]
             of_target[block] = z.gather(1, target).squeeze(1)
             highest = torch.zeros(len(x), 1) if safe else z.amax(dim=1, keepdim=True)  # [n, 1]
             exponentials = (z if safe else z.sub_(highest)).exp_()  # [n, V]
@@ -122,9 +126,10 @@ class _OutputLoss(torch.autograd.Function):
             log_sums[block] = (sums.log() + highest).squeeze(1)
             # From here on: sums times the gradient by z, but for the ε/V of every piece.
             exponentials.scatter_add_(1, target, (smoothing - 1) * sums)
-            grad_weight.addmm_(exponentials.t(), x / sums)
+            by_logits = products.operand(exponentials)
+            products.add_by_weight(grad_weight, by_logits, products.operand(x / sums))
             grad_bias.addmv_(exponentials.t(), sums.reciprocal().squeeze(1))
-            grad_hidden[block] = (exponentials @ weight).div_(sums)
+            torch.div(products.by_input(by_logits, len(x)), sums, out=grad_hidden[block])
         mean_weight = weight.mean(dim=0)  # [D]
         means = hidden @ mean_weight + bias.mean()  # [N]
         grad_hidden.sub_(smoothing * mean_weight)
@@ -134,9 +139,9 @@ class _OutputLoss(torch.autograd.Function):
         return (log_sums - (1 - smoothing) * of_target - smoothing * means).sum()
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         by_hidden, by_weight, by_bias = ctx.saved_tensors  # type: ignore[attr-defined]
-        return by_hidden * grad, by_weight * grad, by_bias * grad, None, None
+        return by_hidden * grad, by_weight * grad, by_bias * grad, None, None, None
 
 
 def _exp_is_safe(hidden: Tensor, weight: Tensor, bias: Tensor) -> bool:
@@ -162,6 +167,7 @@ class _TwoMasksLoss(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor,
+        products: Products,
         targets: Tensor,
         smoothing: float,
         r_drop: float,
@@ -179,7 +185,9 @@ class _TwoMasksLoss(torch.autograd.Function):
             block = slice(first, min(first + rows, n))
             x = hidden[:, block].flatten(0, 1)  # [2n, D]: n rows under one mask, then n under the other
             target = targets[block].repeat(2).unsqueeze(1)  # [2n, 1]
-            z = torch.addmm(bias, x, weight.t(), out=of_logits[: len(x) * vocabulary].view(len(x), vocabulary))
+            operand = products.operand(x)
+            out = of_logits[: len(x) * vocabulary].view(len(x), vocabulary)
+            z = products.image(operand, bias, len(x), out=out)
             of_target[:, block] = z.gather(1, target).view(2, -1, 1)
             differences = torch.sub(*z.chunk(2), out=of_differences[: len(x) // 2])  # [n, V]: z - y
             highest = torch.zeros(len(x), 1) if safe else z.amax(dim=1, keepdim=True)  # [2n, 1]
@@ -199,9 +207,10 @@ class _TwoMasksLoss(torch.autograd.Function):
             gradients = by_logits.flatten(0, 1).scatter_add_(
                 1, target, hidden.new_full((len(x), 1), (smoothing - 1) / 2)
             )
-            grad_weight.addmm_(gradients.t(), x)
             grad_bias.add_(gradients.sum(dim=0))
-            grad_hidden[:, block] = (gradients @ weight).view(2, -1, x.size(1))
+            gradients = products.operand(gradients)
+            products.add_by_weight(grad_weight, gradients, operand)
+            grad_hidden[:, block] = products.by_input(gradients, len(x)).view(2, -1, x.size(1))
         mean_weight = weight.mean(dim=0)  # [D]
         mean_logits = hidden.flatten(0, 1) @ mean_weight + bias.mean()  # [2N]
         grad_hidden.sub_(smoothing / 2 * mean_weight)
@@ -212,8 +221,6 @@ class _TwoMasksLoss(torch.autograd.Function):
         return cross_entropy / 2 + r_drop / 4 * divergence
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, grad: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         by_hidden, by_weight, by_bias = ctx.saved_tensors  # type: ignore[attr-defined]
-        return by_hidden * grad, by_weight * grad, by_bias * grad, None, None, None
+        return by_hidden * grad, by_weight * grad, by_bias * grad, None, None, None, None

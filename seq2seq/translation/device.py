@@ -5,7 +5,7 @@ import re
 import torch
 
 from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.model.packed import has_bf16
+from seq2seq.model.products import has_bf16
 from seq2seq.model.transformer import Transformer
 
 _A_GPU = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")

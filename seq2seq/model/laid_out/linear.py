@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seq2seq.model.packed import pack, packed_linear, packed_linear_added
+from seq2seq.model.products import pack, packed_linear, packed_linear_added
 
 
 class SideBySide:
