@@ -210,9 +210,9 @@ class Products(NamedTuple):
         """The image of the first n rows, in fp32. [≥n, in], [out] -> [n, out]"""
         if self.library == "mkl":
             return torch.addmm(bias, operand, self.weight.t(), out=out)
-        if self.weight.dtype == torch.float32 and out is None:
-            return _by_onednn(operand, self.weight, bias)
-        return torch.add(_by_onednn(operand, self.weight)[:n], bias, out=out)
+        image = _by_onednn(operand, self.weight, bias.to(self.weight.dtype))
+        image = image[:n] if len(image) > n else image
+        return image.float() if out is None else out.copy_(image)
 
     def by_input(self, gradient: Tensor, n: int) -> Tensor:
         """The gradient of the input, of the first n rows, from that of the image, an operand. [≥n, out] -> [n, in]"""
