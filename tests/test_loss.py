@@ -78,7 +78,7 @@ def test_half_precision_is_summed_in_full():
 @pytest.mark.parametrize("n", [1, 256, 700])
 def test_block_by_block_it_is_the_same_with_the_same_gradients(smoothing, scale, n):
     torch.manual_seed(n)
-    output = nn.Linear(16, 50)
+    output = Linear(16, 50)
     nn.init.normal_(output.bias)
     hidden, targets = (scale * torch.randn(n, 16)).requires_grad_(), torch.randint(0, 50, (n,))
     by = (hidden, output.weight, output.bias)
@@ -96,7 +96,7 @@ def test_block_by_block_it_is_the_same_with_the_same_gradients(smoothing, scale,
 
 def test_in_mixed_precision_pytorchs_own_does_it():
     torch.manual_seed(0)
-    output = nn.Linear(16, 50)
+    output = Linear(16, 50)
     hidden, targets = torch.randn(30, 16, requires_grad=True), torch.randint(0, 50, (30,))
     exact = output_loss(hidden, output, targets, 0.1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -113,7 +113,7 @@ class TestTwoMasks:
     def test_by_hand(self):
         """Half of both cross-entropies, and α/4 of Σ p·log(p/q) + Σ q·log(q/p)."""
         torch.manual_seed(0)
-        output = nn.Linear(4, V)
+        output = Linear(4, V)
         hidden, targets = torch.randn(2, 3, 4), torch.tensor([0, 5, 10])
         expected = 0.0
         for at, target in enumerate(targets.tolist()):
@@ -127,7 +127,7 @@ class TestTwoMasks:
     @pytest.mark.parametrize("n", [1, 128, 300])
     def test_block_by_block_it_is_the_same_with_the_same_gradients(self, smoothing, scale, n, monkeypatch):
         torch.manual_seed(n)
-        output = nn.Linear(16, 50)
+        output = Linear(16, 50)
         nn.init.normal_(output.bias)
         hidden, targets = (scale * torch.randn(2, n, 16)).requires_grad_(), torch.randint(0, 50, (n,))
         by = (hidden, output.weight, output.bias)
@@ -141,7 +141,7 @@ class TestTwoMasks:
 
     def test_where_both_masks_agree_it_is_the_loss_of_one(self):
         torch.manual_seed(0)
-        output = nn.Linear(16, 50)
+        output = Linear(16, 50)
         hidden, targets = torch.randn(30, 16, requires_grad=True), torch.randint(0, 50, (30,))
         twice = two_masks_loss(hidden.expand(2, -1, -1), output, targets, 0.1, 5.0)
         once = output_loss(hidden, output, targets, 0.1)
@@ -152,7 +152,7 @@ class TestTwoMasks:
     def test_nothing_of_the_divergence_is_kept_for_the_way_back(self, monkeypatch):
         """Where PyTorch finds the gradients: one number for each logit, as of one mask, whatever is made of them."""
         monkeypatch.setattr(loss, "_by_hand", lambda hidden: False)
-        output, targets = nn.Linear(4, 500), torch.randint(0, 500, (40,))
+        output, targets = Linear(4, 500), torch.randint(0, 500, (40,))
         hidden = torch.randn(2, 40, 4, requires_grad=True)
         kept: dict[int, int] = {}
 

@@ -231,6 +231,9 @@ class DecodingConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of translating. auto: bf16 on a CUDA GPU that has it, fp32 elsewhere. bf16 on a CPU needs one that has
     it."""
+    products: Literal["auto", "mkl", "onednn"] = "auto"
+    """Library that multiplies matrices in fp32 on a CPU. auto: the one that was measured to be quickest on processors
+    of this kind; mkl: as PyTorch does by itself; onednn: oneDNN."""
 
     @property
     def alpha(self) -> float:

@@ -90,19 +90,26 @@ class CachedTransformer:
         shortlist: what a sentence may be translated with; None: every piece.
         n_control: as ``decoding``'s ``Model`` has it.
         greedy: whether ``best_columns`` will be called: its screen takes half as much memory as the output layer.
+        products: who makes those in fp32 on a CPU: auto, mkl or onednn.
     """
 
     @torch.no_grad()
     def __init__(
-        self, model: Transformer, shortlist: Shortlist | None = None, *, n_control: int = N_CONTROL, greedy: bool = True
+        self,
+        model: Transformer,
+        shortlist: Shortlist | None = None,
+        *,
+        n_control: int = N_CONTROL,
+        greedy: bool = True,
+        products: str = "auto",
     ) -> None:
         self.n_control = n_control
         self._model = model
         self._shortlist = shortlist
-        self._encoder = [CachedEncoderLayer(layer) for layer in model.encoder]  # type: ignore[arg-type]
-        self._decoder = [CachedDecoderLayer(layer) for layer in model.decoder]  # type: ignore[arg-type]
+        self._encoder = [CachedEncoderLayer(layer, products) for layer in model.encoder]  # type: ignore[arg-type]
+        self._decoder = [CachedDecoderLayer(layer, products) for layer in model.decoder]  # type: ignore[arg-type]
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
-        self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED)
+        self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED, products)
         self._screen = Screen.quicker_than(self._output, n_control) if greedy and shortlist is None else None
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:

@@ -28,13 +28,13 @@ class OutputLayer:
     Args:
         weight: [V, D]
         bias: [V]
-        packed: take the time to pack the weight, where that is of use.
+        products: auto, mkl or onednn, for fp32 on a CPU; None: packing would take longer than it saves.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, packed: bool = True) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, products: str | None = "auto") -> None:
         self.weight, self.bias = weight, bias
-        rows = rows_packed(weight, products, of_output=True)
-        self._packed = pack(weight) if packed and rows else None
+        rows = range(0) if products is None else rows_packed(weight, products, of_output=True)
+        self._packed = pack(weight) if rows else None
         self._rows_packed = range(0) if self._packed is None else rows
         # On a CPU the bias is one more row of the weight, for one more input that is 1: adding it to so many
         # numbers would be a pass over all of them. A GPU adds it within the product, and likes even widths.
@@ -43,15 +43,15 @@ class OutputLayer:
         self._laid_out = torch.cat((weight.t(), *bias_row))  # [D or D + 1, V]
 
     @classmethod
-    def padded(cls, output: nn.Linear, multiple: int) -> "OutputLayer":
+    def padded(cls, output: nn.Linear, multiple: int, products: str = "auto") -> "OutputLayer":
         """The output layer of a trained model, with V padded to a multiple by pieces that never come."""
         filling = -output.weight.size(0) % multiple
         weight = F.pad(output.weight, (0, 0, 0, filling))  # [≥V, D]
-        return cls(weight, F.pad(output.bias, (0, filling), value=IMPOSSIBLE))
+        return cls(weight, F.pad(output.bias, (0, filling), value=IMPOSSIBLE), products)
 
     def of(self, pieces: Tensor) -> "OutputLayer":
         """That of some pieces alone. [n]"""
-        return OutputLayer(self.weight.index_select(0, pieces), self.bias.index_select(0, pieces), packed=False)
+        return OutputLayer(self.weight.index_select(0, pieces), self.bias.index_select(0, pieces), None)
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """[rows, D] -> [rows, V]"""

@@ -95,7 +95,13 @@ class Translator:
         self.max_src_sentences = max_src_sentences
         self.langs = langs
         self.identity = identity
-        self._cached = CachedTransformer(model, shortlist, n_control=tokenizer.n_control, greedy=config.beam_size == 1)
+        self._cached = CachedTransformer(
+            model,
+            shortlist,
+            n_control=tokenizer.n_control,
+            greedy=config.beam_size == 1,
+            products=config.products,
+        )
         # Tokens that there are positions for.
         self._most = model.config.max_positions if model.config.positions == "learned" else None
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1

@@ -17,9 +17,9 @@ from seq2seq.model.layers import DecoderLayer, EncoderLayer
 class CachedEncoderLayer:
     """One layer of the encoder, as trained."""
 
-    def __init__(self, layer: EncoderLayer) -> None:
-        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual)
-        self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual)
+    def __init__(self, layer: EncoderLayer, products: str) -> None:
+        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual, products)
+        self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual, products)
 
     def __call__(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
         """[B·S, D] -> [B·S, D]; the mask is [B, 1, 1, S]"""
@@ -47,12 +47,12 @@ class LayerCache(NamedTuple):
 class CachedDecoderLayer:
     """One layer of the decoder, as trained."""
 
-    def __init__(self, layer: DecoderLayer) -> None:
-        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual)
-        self.cross = CachedAttention(layer.cross_attention, layer.cross_attention_residual)
-        self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual)
+    def __init__(self, layer: DecoderLayer, products: str) -> None:
+        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual, products)
+        self.cross = CachedAttention(layer.cross_attention, layer.cross_attention_residual, products)
+        self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual, products)
         keys_values = layer.cross_attention.kv_proj
-        self.keys_values = SideBySide([keys_values.weight], [keys_values.bias])
+        self.keys_values = SideBySide([keys_values.weight], [keys_values.bias], products)
 
     def cross_keys_values(self, memory: Tensor, batch: int) -> Tensor:
         """What cross-attention reads of the source. [B·S, D] -> [B, S, 2, H, K]

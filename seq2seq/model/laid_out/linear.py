@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seq2seq.model.products import pack, packed_linear, packed_linear_added
+from seq2seq.model.products import pack, packed_linear, packed_linear_added, rows_packed
 
 
 class SideBySide:
@@ -17,20 +17,22 @@ class SideBySide:
     Args:
         weights: each [out, in]
         biases: each [out]
+        products: auto, mkl or onednn, for fp32 on a CPU.
     """
 
-    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
+    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor], products: str = "auto") -> None:
         weight, self.bias = torch.cat(list(weights)), torch.cat(list(biases))  # [out, in], [out]
-        # In fp32 plain products are as fast.
-        self.packed = pack(weight) if weight.dtype == torch.bfloat16 else None
-        if self.packed is None:
+        rows = rows_packed(weight, products)
+        self.packed = pack(weight) if rows else None
+        self.rows_packed = range(0) if self.packed is None else rows
+        if weight.dtype != torch.bfloat16 or self.packed is None:
             # The longer side lies in a row: with AVX2 a single row's product takes 91 µs so where it took 152.
             long_inputs = weight.size(1) > weight.size(0)
             self.weight = weight.contiguous().t() if long_inputs else weight.t().contiguous()  # [in, out]
 
     def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """[rows, in] -> [rows, out]"""
-        if self.packed is not None:
+        if self.packed is not None and len(x) in self.rows_packed:
             return packed_linear(x, self.packed, self.bias, relu=relu)
         if relu and x.device.type == "cuda":  # within the product; on a CPU it would be two passes
             return torch._addmm_activation(self.bias, x, self.weight)
@@ -39,7 +41,7 @@ class SideBySide:
 
     def add_to(self, total: Tensor, x: Tensor) -> Tensor:
         """``total``, perhaps in its place, and the image of ``x``. [rows, out], [rows, in] -> [rows, out]"""
-        if self.packed is not None:
+        if self.packed is not None and len(x) in self.rows_packed:
             return packed_linear_added(x, self.packed, self.bias, total)
         return total.addmm_(x, self.weight).add_(self.bias)
 
@@ -74,11 +76,14 @@ class Reading:
         norm: None where it stands after the sublayer.
         weights: each [out, D]
         biases: each [out]
+        products: as of ``SideBySide``.
     """
 
-    def __init__(self, norm: Norm | None, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
+    def __init__(
+        self, norm: Norm | None, weights: Sequence[Tensor], biases: Sequence[Tensor], products: str = "auto"
+    ) -> None:
         self.norm = norm
-        self.linear = SideBySide(weights, biases)
+        self.linear = SideBySide(weights, biases, products)
 
     def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """[rows, D] -> [rows, out]"""

@@ -18,13 +18,14 @@ from seq2seq.model.positions import rotate
 class Sublayer:
     """What attention and feed-forward network have in common: x plus what they make of it, normalised."""
 
-    def __init__(self, residual: Residual, out: nn.Linear) -> None:
+    def __init__(self, residual: Residual, out: nn.Linear, products: str) -> None:
         self.norm, self.pre = Norm(residual.norm), residual.pre
-        self.out = SideBySide([out.weight], [out.bias])
+        self.out = SideBySide([out.weight], [out.bias], products)
+        self.products = products
 
     def reading(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Reading:
         """Linear maps of what the sublayer reads."""
-        return Reading(self.norm if self.pre else None, weights, biases)
+        return Reading(self.norm if self.pre else None, weights, biases, self.products)
 
     def add_to(self, x: Tensor, hidden: Tensor) -> Tensor:
         """The sum ``x``, perhaps in its place, with the image of ``hidden``. [rows, D], [rows, in] -> [rows, D]"""
@@ -49,8 +50,8 @@ class Absorbed(NamedTuple):
 class CachedAttention(Sublayer):
     """One attention sublayer's weights."""
 
-    def __init__(self, attention: MultiHeadAttention, residual: Residual) -> None:
-        super().__init__(residual, attention.out_proj)
+    def __init__(self, attention: MultiHeadAttention, residual: Residual, products: str) -> None:
+        super().__init__(residual, attention.out_proj, products)
         self.n_heads = attention.n_heads
         # A rotation stands between W_Q and the score: there the score stays a step of its own.
         self.score = attention.score if attention.rotary else None
@@ -137,8 +138,8 @@ class CachedAttention(Sublayer):
 class CachedFeedForward(Sublayer):
     """One feed-forward sublayer's weights."""
 
-    def __init__(self, feed_forward: FeedForward, residual: Residual) -> None:
-        super().__init__(residual, feed_forward.out_proj)
+    def __init__(self, feed_forward: FeedForward, residual: Residual, products: str) -> None:
+        super().__init__(residual, feed_forward.out_proj, products)
         gate = feed_forward.gate
         branches = [feed_forward.inner] if gate is None else [feed_forward.inner, gate]
         self.gated = gate is not None
