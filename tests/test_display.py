@@ -19,7 +19,7 @@ from seq2seq.translation import SegmentCounts
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 NUMBERS = {"n_pairs": 1, "n_tgt_tokens": 1, "vocab_size": 1, "n_parameters": 1, "update": 1}
 ONE_UPDATE = build({"training": {"max_updates": 1}}, where="here")
-STARTED = Started(config=ONE_UPDATE, device="cpu", precision="fp32", **NUMBERS)
+STARTED = Started(config=ONE_UPDATE, device="cpu", arithmetic="fp32", **NUMBERS)
 SAMPLE = Sample("a\x1b[2J b", "[bold]b[/bold] :smile:", "b a")
 FINISHED = Finished(1, 1, {"bleu": 2.0, "valid_loss": None}, 61.0, "1 update done", verdict="BLEU 2.0: not usable yet")
 EVENTS = [

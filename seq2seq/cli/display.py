@@ -81,7 +81,7 @@ class _Drawn:
         print_note(
             f"training {counted(event.n_parameters, 'parameter')} on {counted(event.n_pairs, 'pair')} "
             f"({counted(event.n_tgt_tokens, 'target token')}, {counted(event.vocab_size, 'piece')}) "
-            f"{self._how_long(training)} on {event.device} in {event.precision}{resumed}"
+            f"{self._how_long(training)} on {event.device} in {event.arithmetic}{resumed}"
         )
         self.task = self.bar.add_task(
             "train", total=self.max_updates or None, completed=event.update, most=self._most(), numbers=[]

@@ -17,7 +17,7 @@ Shapes: N rows; in and out: of the linear map.
 import contextlib
 import functools
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -61,7 +61,7 @@ def this_processor() -> Processor:
     with contextlib.suppress(OSError):
         description += Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     vendor = next((name for word, name in _VENDORS.items() if word in description), "")
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     has = {name for name, words in _INSTRUCTIONS.items() if all(known.get(word) for word in words)}
     return Processor(vendor, frozenset(has))
 
@@ -132,17 +132,19 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation
     return image
 
 
-def has_bf16() -> bool:
-    """Whether this processor has bf16 arithmetic (AMX or AVX512-BF16)."""
-    return bool(this_processor().instructions & {"avx512_bf16", "amx"}) and HAS_ONEDNN
+def has_bf16(processor: Processor | None = None) -> bool:
+    """Whether a processor, or this one, has bf16 arithmetic (AMX or AVX512-BF16)."""
+    return bool((processor or this_processor()).instructions & {"avx512_bf16", "amx"})
+
+
+def can_multiply(precision: str) -> bool:
+    """Whether oneDNN can be asked for products in this precision; in bf16 they are slow without arithmetic for it."""
+    return HAS_ONEDNN and (precision == "fp32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 def pack(weight: Tensor) -> Tensor | None:
     """A weight packed for ``packed_linear``; None where that cannot be. [out, in]"""
-    if not HAS_ONEDNN or weight.device.type != "cpu":
-        return None
-    # On a processor that can do no bf16, not even slowly, it would raise.
-    if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if weight.device.type != "cpu" or not can_multiply("bf16" if weight.dtype == torch.bfloat16 else "fp32"):
         return None
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)  # type: ignore[no-any-return]
 
@@ -198,7 +200,7 @@ class Products(NamedTuple):
     library: Library
 
     def operand(self, x: Tensor) -> Tensor:
-        """What stands in a product for ``x``: in bf16 it is rounded, and has some more rows, of zeros. [N, k] -> [≥N, k]"""
+        """What stands in a product for ``x``: in bf16 rounded, and with some more rows, of zeros. [N, k] -> [≥N, k]"""
         if self.weight.dtype == torch.float32:
             return x
         rounded = x.new_empty(_filled(len(x), self.weight.dtype), x.size(1), dtype=self.weight.dtype)

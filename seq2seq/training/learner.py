@@ -16,9 +16,10 @@ from seq2seq.batching import Batch, collate, derived_seed
 from seq2seq.config import RunConfig
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
-from seq2seq.model.products import Library, pick_library, products_by, this_processor
+from seq2seq.model.products import products_by
 from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import PAD
+from seq2seq.training.arithmetic import Arithmetic, choose_arithmetic
 from seq2seq.training.averaging import Average
 from seq2seq.training.loader import Portion
 from seq2seq.training.loss import output_loss, two_masks_loss
@@ -26,7 +27,7 @@ from seq2seq.training.optimizer import build_optimizer, learning_rate
 from seq2seq.training.replicas import Replicas, n_replicas
 from seq2seq.training.state import Knot
 from seq2seq.transfer import Fetched, sent
-from seq2seq.translation import is_out_of_memory, pick_precision
+from seq2seq.translation import is_out_of_memory
 
 _MICRO_BATCH_TOKENS = {"cpu": 3072, "small GPU": 16_384, "GPU": 32_768}
 """What a CPU writes in one pass should still be near when the way back reads it. A GPU has to be asked for as much in a
@@ -34,6 +35,8 @@ short pass as in a long one, which takes longer than the work of a short one."""
 _WORTH_A_PASS = 100
 """Padded tokens of a side that cost a CPU more than another pass does. Only subword sampling makes so much padding, as
 its pairs are grouped by their stored lengths."""
+_AUTOCAST = Arithmetic(precision="bf16", products="mkl")
+"""Left to PyTorch, which casts as it goes."""
 _SMALL_GPU = 32 << 30
 """Bytes of memory, fewer than which a GPU is a small one."""
 
@@ -137,11 +140,7 @@ class Learner:
         self.model = build_model(config.model, vocab_size).to(device).train()
         self.optimizer = build_optimizer(self.model, self.training)
         self.average = Average(self.model, self.training)
-        self.precision = pick_precision(self.training.precision, device)
-        self.products: Library = "mkl"
-        if device.type == "cpu" and not self.training.compile:
-            bf16 = self.precision == "bf16"
-            self.products = pick_library("onednn" if bf16 else self.training.products, this_processor())
+        self.arithmetic = choose_arithmetic(self.training, device)
         n = 1 if self.training.compile else n_replicas(device, self.n_masks * self.training.batch_tokens)
         self.sum_of_losses = (
             torch.compile(self._sum_of_losses, dynamic=True) if self.training.compile else self._sum_of_losses
@@ -227,12 +226,12 @@ class Learner:
 
     def _products(self) -> contextlib.AbstractContextManager[None]:
         """Who makes an update's products."""
-        if self.products == "mkl":
+        if self.arithmetic.products == "mkl":
             return contextlib.nullcontext()
-        return products_by(self.products, self.precision, self.model)
+        return products_by(self.arithmetic.products, self.arithmetic.precision, self.model)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == "bf16" and self.products == "mkl":
+        if self.arithmetic == _AUTOCAST:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 

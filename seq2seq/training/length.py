@@ -9,8 +9,8 @@ import torch
 
 from seq2seq.config import Layer, RunConfig
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.recipe import DeviceKind
-from seq2seq.translation import pick_precision
 
 LIMITS = ("max_updates", "max_epochs", "time_budget")
 """Keys of ``training`` that say when a run ends."""
@@ -81,7 +81,7 @@ def kind_of(device: torch.device) -> DeviceKind:
 
 def measured_rate(config: RunConfig, device: torch.device) -> float:
     """A guess at the floating-point operations a second that training reaches on this machine at this moment."""
-    bf16 = pick_precision(config.training.precision, device) == "bf16"
+    bf16 = choose_arithmetic(config.training, device).precision == "bf16"
     size = 1024 if device.type == "cpu" else 4096
     a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
     seconds = []

@@ -13,6 +13,7 @@ from torch import Tensor
 from seq2seq.checkpoint import append_metrics, prune_checkpoints, save_checkpoint
 from seq2seq.config import RunConfig, TrainingConfig
 from seq2seq.errors import Interrupted, counted, duration
+from seq2seq.training.arithmetic import Arithmetic, is_here, without_choice
 from seq2seq.training.budget import Budget
 from seq2seq.training.learner import Learned, Learner
 from seq2seq.training.loader import Loader, Portion
@@ -346,6 +347,7 @@ class Trainer:
         self.state = replace(
             self.state,
             micro_batch_tokens=self.learner.micro_batch_tokens,
+            arithmetic=self.learner.arithmetic,
             n_averaged=n_averaged,
             seconds=self.seconds,
             budget=self.budget.state,
@@ -358,12 +360,15 @@ class Trainer:
         prune_checkpoints(self.run, max(1, self.training.keep_checkpoints))
         return Saved(self.state.update, path)
 
-    def load(self, tensors: Mapping[str, Tensor], saved: TrainingState) -> None:
+    def load(self, tensors: Mapping[str, Tensor], saved: TrainingState) -> Arithmetic:
         """Resume from a checkpoint, as if there had been no interruption.
 
         Args:
             tensors: the checkpoint's.
             saved: its state, of which the command may have changed limits and cadences.
+
+        Returns:
+            What the run began to compute in: it goes on in that, if this machine has it.
         """
         self._saved, self.saved_seconds = replace(saved, seconds=0.0), self.seconds
         self.budget.state = self.state.budget
@@ -372,9 +377,13 @@ class Trainer:
             # from where it stands.
             at = knot_at(self.state.update, saved.config.training, saved.knot)
             self._set_knot(replace(at, falling=at.falling and self.training.schedule == "inverse_sqrt"))
+        began_in = saved.arithmetic or without_choice(self.training, self.device)
+        if is_here(began_in, self.device):
+            self.learner.arithmetic = began_in
         if self.state.micro_batch_tokens is not None:
             self.learner.micro_batch_tokens = self.state.micro_batch_tokens
         self.learner.load_state(tensors, self.state.n_averaged)
+        return began_in
 
     def load_best(self) -> bool:
         """Whether the weights of this update are the best so far; they are then ready to be committed."""

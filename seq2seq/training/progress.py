@@ -20,7 +20,8 @@ class Started:
 
     config: RunConfig
     device: str
-    precision: str
+    arithmetic: str
+    """Precision, and the library that makes products if it is not PyTorch's own choice."""
     n_pairs: int
     n_tgt_tokens: int
     vocab_size: int

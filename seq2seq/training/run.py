@@ -85,7 +85,13 @@ class Run:
         if trainer.device.type == "cpu":
             keep_freed_memory()  # not before: what preparing has done with is not wanted again
         if checkpoint is not None:
-            trainer.load(checkpoint.tensors, TrainingState.from_json(checkpoint.state, checkpoint.path))
+            began_in = trainer.load(checkpoint.tensors, TrainingState.from_json(checkpoint.state, checkpoint.path))
+            if began_in != trainer.learner.arithmetic:
+                here = trainer.learner.arithmetic
+                text = (
+                    f"the run began in {began_in}, which is not here; it goes on in {here}, and results differ a little"
+                )
+                yield Notice(text, warning=True)
             in_place = self._manifest()
             # A crash may have come between the save and the commit of the best weights.
             if trainer.load_best() and (in_place is None or in_place.update < trainer.state.update):
@@ -96,7 +102,7 @@ class Run:
         yield Started(
             config=trainer.config,
             device=str(trainer.learner.device),
-            precision=trainer.learner.precision,
+            arithmetic=str(trainer.learner.arithmetic),
             n_pairs=self.prepared.n_pairs,
             n_tgt_tokens=self.prepared.n_tgt_tokens,
             vocab_size=self.prepared.tokenizer.n_pieces,

@@ -10,6 +10,7 @@ from seq2seq.checkpoint import Limits, RecipeRecord, parse_stored
 from seq2seq.config import RunConfig, known_layer
 from seq2seq.config.records import Count, Flag, Real, record
 from seq2seq.errors import counted
+from seq2seq.training.arithmetic import Arithmetic
 from seq2seq.training.progress import Report
 
 Cadence = Literal["valid_every", "save_every"]
@@ -131,6 +132,8 @@ class TrainingState:
     last_report: Report | None = None
     recipe: RecipeRecord | None = None
     """By which the run is trained."""
+    arithmetic: Arithmetic | None = None
+    """In which the run began; None: it was begun by a version that had no choice."""
     budget: BudgetState = field(default_factory=BudgetState)
     knot: Knot = field(default_factory=Knot)
 

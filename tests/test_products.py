@@ -1,0 +1,237 @@
+"""Products of weights: the choice of a library, and that whoever makes them, they are the same."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
+from seq2seq.model import products as products_file
+from seq2seq.model.products import (
+    MEASURED,
+    Linear,
+    Processor,
+    can_multiply,
+    nearest,
+    pick_library,
+    products_by,
+    this_processor,
+)
+from seq2seq.training.arithmetic import Arithmetic, choose_arithmetic, is_here
+from seq2seq.training.loss import output_loss, two_masks_loss
+
+CPU = torch.device("cpu")
+needs_onednn = pytest.mark.skipif(not can_multiply("fp32"), reason="this PyTorch cannot be asked for oneDNN")
+needs_bf16 = pytest.mark.skipif(not can_multiply("bf16"), reason="oneDNN has no bf16 here")
+BY = [
+    pytest.param("mkl", "fp32", id="mkl"),
+    pytest.param("onednn", "fp32", id="onednn", marks=needs_onednn),
+    pytest.param("onednn", "bf16", id="bf16", marks=needs_bf16),
+]
+CLOSE = {"fp32": 2e-6, "bf16": 2e-2}
+"""Relative to the largest."""
+
+
+# The choice -----------------------------------------------------------------------------------------
+
+
+def processor(vendor: str, instructions: str) -> Processor:
+    return Processor(vendor, frozenset(instructions.split()))
+
+
+ZEN_3, ZEN_4 = processor("AMD", "avx2"), processor("AMD", "avx2 avx512 avx512_bf16")
+ZEN_5 = processor("AMD", "avx2 avx512 avx512_bf16 avx_vnni")
+SAPPHIRE_RAPIDS = processor("Intel", "avx2 avx512 avx512_bf16 avx_vnni amx")
+
+
+def test_rows_are_of_different_processors():
+    assert len({row.processor for row in MEASURED}) == len(MEASURED)
+    for row in MEASURED:
+        assert nearest(row.processor) is row
+
+
+@pytest.mark.parametrize(
+    ("asked", "gets"),
+    [
+        (ZEN_3, ZEN_3),
+        (processor("AMD", ""), ZEN_3),
+        (processor("Intel", "avx2 avx512"), processor("Intel", "avx2")),
+        (processor("AMD", "avx2 avx512 avx512_bf16 avx_vnni amx"), ZEN_5),
+        (processor("Intel", "avx2 avx_vnni"), processor("Intel", "avx2")),
+        (processor("Intel", "avx2 avx512 avx512_bf16 avx_vnni"), SAPPHIRE_RAPIDS),
+    ],
+    ids=str,
+)
+def test_a_processor_that_was_not_measured_gets_the_row_most_like_it(asked, gets):
+    assert nearest(asked).processor == gets
+
+
+@pytest.mark.parametrize("instructions", ["", "avx2", "avx2 avx512 avx512_bf16 avx_vnni amx"])
+def test_an_unknown_vendor_gets_what_pytorch_does_by_itself(instructions):
+    row = nearest(processor("", instructions))
+    assert (row.training, row.bf16, row.packed, row.packed_output) == ("mkl", False, range(0), range(0))
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("wanted", ["auto", "mkl", "onednn"])
+def test_onednn_is_taken_only_where_it_is(monkeypatch, there, wanted):
+    monkeypatch.setattr(products_file, "HAS_ONEDNN", there)
+    takes = {"auto": "onednn", "mkl": "mkl", "onednn": "onednn"}[wanted] if there else "mkl"
+    assert pick_library(wanted, ZEN_5) == takes
+    assert pick_library(wanted, SAPPHIRE_RAPIDS) == (takes if wanted == "onednn" else "mkl")
+
+
+def test_this_processor_is_known_by_its_instructions():
+    found = this_processor()
+    assert found.vendor in ("AMD", "Intel", "")
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":
+        assert {"avx2", "avx512"} <= found.instructions
+
+
+@pytest.mark.parametrize(
+    ("precision", "products", "expected"),
+    [
+        ("fp32", "mkl", Arithmetic(precision="fp32", products="mkl")),
+        pytest.param("fp32", "onednn", Arithmetic(precision="fp32", products="onednn"), marks=needs_onednn),
+        pytest.param("bf16", "mkl", Arithmetic(precision="bf16", products="onednn"), marks=needs_bf16),
+    ],
+)
+def test_what_is_asked_for_is_taken(precision, products, expected):
+    training = TrainingConfig(precision=precision, products=products)
+    assert choose_arithmetic(training, CPU) == expected
+    assert is_here(expected, CPU)
+    assert is_here(expected, torch.device("cuda")) == (expected.products == "mkl")
+
+
+def test_without_onednn_there_is_still_pytorchs_own(monkeypatch):
+    monkeypatch.setattr(products_file, "HAS_ONEDNN", False)
+    assert choose_arithmetic(TrainingConfig(products="onednn"), CPU, ZEN_5) == Arithmetic(precision="fp32")
+    assert choose_arithmetic(TrainingConfig(precision="bf16"), CPU, ZEN_5) == Arithmetic(precision="bf16")
+    assert not is_here(Arithmetic(precision="fp32", products="onednn"), CPU)
+    weight = torch.randn(8, 4)
+    assert products_file.pack(weight) is None
+    assert products_file.pack(weight.bfloat16()) is None
+
+
+def test_another_pytorch_that_lacks_the_calls_is_noticed():
+    """As they have no public names they may go."""
+    program = """
+import torch
+class None_:
+    def __getattr__(self, name): raise AttributeError(name)
+torch.ops.mkldnn = None_()
+from seq2seq.model.products import HAS_ONEDNN, Linear, can_multiply, pick_library, this_processor
+print(HAS_ONEDNN, can_multiply("fp32"), can_multiply("bf16"), pick_library("onednn", this_processor()))
+print(Linear(3, 2)(torch.ones(1, 3)).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False False False mkl", "torch.Size([1, 2])"]
+
+
+# The products ---------------------------------------------------------------------------------------
+
+
+def passes(linear: nn.Module, x: torch.Tensor, upstream: torch.Tensor) -> list[torch.Tensor]:
+    """The image, and the gradients of input, weight and bias."""
+    linear.zero_grad()
+    x = x.clone().requires_grad_()
+    image = linear(x)
+    image.backward(upstream)
+    return [image.detach(), x.grad, linear.weight.grad.clone(), linear.bias.grad.clone()]
+
+
+@pytest.mark.parametrize(("library", "precision"), BY)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (1, 64), (5, 13), (7, 100)], ids=str)
+@pytest.mark.parametrize(("n_in", "n_out"), [(16, 40), (40, 16), (5, 3)])
+def test_a_linear_map_is_the_same_whoever_makes_its_products(library, precision, shape, n_in, n_out):
+    torch.manual_seed(1)
+    linear, x, upstream = Linear(n_in, n_out), torch.randn(*shape, n_in), torch.randn(*shape, n_out)
+    expected = passes(linear, x, upstream)
+    with products_by(library, precision, nn.Sequential(linear)):
+        found = passes(linear, x, upstream)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, torch.float32)
+        assert (one - other).abs().max() <= CLOSE[precision] * max(1.0, float(other.abs().max())) * 4
+    after = passes(linear, x, upstream)
+    assert all(torch.equal(one, other) for one, other in zip(after, expected, strict=True)), "and PyTorch's afterwards"
+
+
+@needs_bf16
+def test_the_gradient_in_bf16_is_that_of_rounded_operands():
+    """Sums are in fp32: operands that bf16 can hold give the gradients of fp32 but for the rounding of the result."""
+    torch.manual_seed(1)
+    linear = Linear(64, 64)
+    with torch.no_grad():
+        linear.weight.copy_(linear.weight.bfloat16())
+    x, upstream = torch.randn(500, 64).bfloat16().float(), torch.randn(500, 64).bfloat16().float()
+    expected = passes(linear, x, upstream)
+    with products_by("onednn", "bf16", linear):
+        found = passes(linear, x, upstream)
+    for one, other in zip(found[1:3], expected[1:3], strict=True):
+        assert torch.allclose(one, other, rtol=2**-8, atol=2**-8)
+
+
+@pytest.mark.parametrize(("library", "precision"), BY)
+def test_the_activation_may_change_the_image_in_place(library, precision):
+    linear, x = Linear(8, 8), torch.randn(5, 8)
+    with products_by(library, precision, linear):
+        torch.relu_(linear(x)).sum().backward()
+    assert linear.weight.grad is not None
+
+
+@pytest.mark.parametrize(("library", "precision"), BY)
+@pytest.mark.parametrize("n", [1, 255, 600])
+@pytest.mark.parametrize("n_masks", [1, 2])
+def test_the_loss_is_the_same_whoever_makes_its_products(library, precision, n, n_masks):
+    torch.manual_seed(1)
+    output, targets = Linear(16, 300), torch.randint(0, 300, (n,))
+    hidden = torch.randn(2, n, 16)
+
+    def loss_and_gradients() -> list[torch.Tensor]:
+        output.zero_grad()
+        h = hidden.clone().requires_grad_()
+        loss = output_loss(h[0], output, targets, 0.1) if n_masks == 1 else two_masks_loss(h, output, targets, 0.1, 5.0)
+        loss.backward()
+        return [loss.detach() / n, h.grad, output.weight.grad.clone(), output.bias.grad.clone()]
+
+    expected = loss_and_gradients()
+    with products_by(library, precision, output):
+        found = loss_and_gradients()
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).abs().max() <= CLOSE[precision] * max(0.5, float(other.abs().max())) * 2
+
+
+@needs_bf16
+def test_weights_are_rounded_once_an_update(monkeypatch):
+    model = nn.Sequential(Linear(4, 4), nn.ReLU(), Linear(4, 4))
+    with products_by("onednn", "bf16", model):
+        first = model[0].products.weight
+        for _ in range(3):
+            model(torch.randn(2, 4)).sum().backward()
+        assert model[0].products.weight is first
+    assert model[0].products is None
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+    with products_by("onednn", "bf16", model):
+        assert torch.equal(model[0].products.weight, model[0].weight.bfloat16())
+
+
+def test_an_error_leaves_the_model_as_it_was():
+    linear = Linear(4, 4)
+    with pytest.raises(RuntimeError), products_by("mkl", "fp32", linear):
+        linear(torch.randn(2, 5))
+    assert linear.products is None
+
+
+def test_every_map_of_a_model_is_one_of_ours():
+    from seq2seq.model import build_model
+
+    for activation in ("relu", "swiglu"):
+        model = build_model(ModelConfig(d_model=8, d_ff=8, n_heads=2, activation=activation), 40)
+        assert all(isinstance(module, Linear) for module in model.modules() if isinstance(module, nn.Linear))
+
+
+def test_the_configuration_says_who(tmp_path):
+    assert RunConfig().training.products == RunConfig().decoding.products == "auto"
