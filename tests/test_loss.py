@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from seq2seq.model.products import Linear
 from seq2seq.training import loss
 from seq2seq.training.loss import output_loss, smoothed_cross_entropy, two_masks_loss
 

@@ -84,16 +84,21 @@ class Measured:
 _ANY = 2**31
 
 
-def _row(vendor: str, instructions: str, **found: object) -> Measured:
-    return Measured(Processor(vendor, frozenset(instructions.split())), **found)  # type: ignore[arg-type]
+def _processor(vendor: str, instructions: str) -> Processor:
+    return Processor(vendor, frozenset(instructions.split()))
 
 
 MEASURED = [
-    _row("Intel", "avx2"),
-    _row("Intel", "avx2 avx512 avx512_bf16 avx_vnni amx"),
-    _row("AMD", "avx2", packed_output=range(2, _ANY)),
-    _row("AMD", "avx2 avx512 avx512_bf16"),
-    _row("AMD", "avx2 avx512 avx512_bf16 avx_vnni", training="onednn", packed=range(2, 64), packed_output=range(2, 64)),
+    Measured(_processor("Intel", "avx2")),
+    Measured(_processor("Intel", "avx2 avx512 avx512_bf16 avx_vnni amx")),
+    Measured(_processor("AMD", "avx2"), packed_output=range(2, _ANY)),
+    Measured(_processor("AMD", "avx2 avx512 avx512_bf16")),
+    Measured(
+        _processor("AMD", "avx2 avx512 avx512_bf16 avx_vnni"),
+        training="onednn",
+        packed=range(2, 64),
+        packed_output=range(2, 64),
+    ),
 ]
 
 
