@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo check test slow bench bench-decode bench-train bench-gpu docs format clean
+.PHONY: demo check test slow bench bench-decode bench-train bench-products bench-gpu docs format clean
 
 # Under the name it had before, the program would own the same command.
 .venv/installed: pyproject.toml constraints.txt
@@ -53,6 +53,10 @@ LANGS ?= de-en
 
 bench-train: .venv/installed
 	$(BIN)/python tests/benchmarks/train_speed.py $(TRAIN) $(LANGS)
+
+# Products of weights by each library, from which the table of seq2seq/model/products.py is made
+bench-products: .venv/installed
+	$(BIN)/python tests/benchmarks/product_speed.py
 
 # The same on an NVIDIA GPU, for three sizes of model
 bench-gpu: .venv/installed
