@@ -25,8 +25,11 @@ from seq2seq.checkpoint import run as checkpoint_run
 from seq2seq.config import Layer, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.evaluation import Score
+from seq2seq.model import products
+from seq2seq.model.products import can_multiply
 from seq2seq.training import Request, learner, replicas, session, train
 from seq2seq.training import run as training_run
+from seq2seq.training.arithmetic import Arithmetic
 from seq2seq.training.learner import Learner
 from seq2seq.training.prepare import usual_sentences
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
@@ -333,6 +336,50 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
     for one in forked:
         with pytest.raises(ProcessLookupError):
             os.kill(one.pid, 0)
+
+
+@pytest.mark.parametrize(
+    "by",
+    [
+        pytest.param({"products": "onednn"}, marks=pytest.mark.skipif(not can_multiply("fp32"), reason="no oneDNN")),
+        pytest.param({"precision": "bf16"}, marks=pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")),
+    ],
+    ids=lambda by: next(iter(by)),
+)
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_interrupted_run_goes_on_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
+    """Even where another would now be chosen."""
+    monkeypatch.setattr(learner, "n_replicas", lambda *_: n)
+    chosen: Layer = {"training": by}
+    list(train(request(tmp_path / "whole", corpora, chosen)))
+    run = tmp_path / "parts"
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora, chosen), StopAt(12)))
+    monkeypatch.setattr(learner, "choose_arithmetic", lambda *_: Arithmetic(precision="fp32"))
+    events = list(train(request(run, corpora, chosen)))
+    assert weights_of(run) == weights_of(tmp_path / "whole") != weights_of(whole().folder)
+    assert state_of(run).arithmetic == state_of(tmp_path / "whole").arithmetic
+    (started,) = (event for event in events if isinstance(event, Started))
+    assert started.arithmetic.endswith("by oneDNN")
+    assert not [event for event in events if isinstance(event, Notice) and event.warning]
+
+
+@pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")
+def test_a_run_whose_arithmetic_is_not_here_goes_on_in_another_and_says_so(tmp_path, corpora, monkeypatch):
+    run = tmp_path / "moved"
+    began_in = Arithmetic(precision="bf16", products="onednn")
+    monkeypatch.setattr(learner, "choose_arithmetic", lambda *_: began_in)
+    with pytest.raises(Interrupted):
+        list(train(request(run, corpora), StopAt(12)))
+    assert state_of(run).arithmetic == began_in
+    monkeypatch.undo()
+    monkeypatch.setattr(products, "HAS_ONEDNN", False)
+    events = list(train(request(run, corpora)))
+    (warning,) = (event.text for event in events if isinstance(event, Notice) and event.warning)
+    assert "began in bf16 by oneDNN" in warning
+    assert "goes on in fp32" in warning
+    assert state_of(run).arithmetic == Arithmetic(precision="fp32")
+    assert read_manifest(run).update == 24
 
 
 def test_an_interrupted_run_reads_the_same_pieces(tmp_path, corpora, whole):

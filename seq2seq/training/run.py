@@ -87,9 +87,9 @@ class Run:
         if checkpoint is not None:
             began_in = trainer.load(checkpoint.tensors, TrainingState.from_json(checkpoint.state, checkpoint.path))
             if began_in != trainer.learner.arithmetic:
-                here = trainer.learner.arithmetic
                 text = (
-                    f"the run began in {began_in}, which is not here; it goes on in {here}, and results differ a little"
+                    f"the run began in {began_in}, which this machine does not have; it goes on in "
+                    f"{trainer.learner.arithmetic}, and its weights will differ a little"
                 )
                 yield Notice(text, warning=True)
             in_place = self._manifest()

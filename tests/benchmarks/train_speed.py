@@ -1,9 +1,10 @@
 """How fast we train: python tests/benchmarks/train_speed.py CORPUS LANGS [ROUNDS [TOKENS]].
 
 Model R (3+3 layers, width 256, 1024, vocabulary 8,000, dropout 0.3) takes the same updates of TOKENS (3,200) target
-tokens by our learner and by the straightforward loop beside this file, in turns of a few updates, ROUNDS times (9),
-each in a process of its own.
-Beside the median of target tokens a second stands the matmul rate of the same moments: a 1024 x 1024 fp32 product.
+tokens by our learner, in the arithmetic that it chooses and in fp32 by each library, and by the straightforward loop
+beside this file, in turns of a few updates, ROUNDS times (9), each in a process of its own.
+Beside the median of target tokens a second stands its share of the matmul rate of the same moments: of a 1024 x 1024
+fp32 product by the library that is quicker at it.
 """
 
 import multiprocessing
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +24,21 @@ from straightforward import Loop
 
 from seq2seq.batching import collate
 from seq2seq.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from seq2seq.model.products import Library, Products, can_multiply, has_bf16, this_processor
+from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.corpora import read_corpora
 from seq2seq.training.learner import Learner
 from seq2seq.training.loader import Loader, Portion
 from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared, prepare
 
-OURS, LOOP, SAMPLING = "seq2seq", "straightforward loop", "seq2seq with subword sampling"
+OURS, MKL, ONEDNN, BF16 = "seq2seq", "seq2seq, fp32 by MKL", "seq2seq, fp32 by oneDNN", "seq2seq, bf16"
+LOOP, SAMPLING = "straightforward loop", "seq2seq with subword sampling"
+ARITHMETIC: dict[str, dict[str, Any]] = {
+    MKL: {"precision": "fp32", "products": "mkl"},
+    ONEDNN: {"precision": "fp32", "products": "onednn"},
+    BF16: {"precision": "bf16"},
+}
 UPDATES = 6
 """Of each in a turn."""
 MFLOP_A_TOKEN = 44.5
@@ -46,12 +56,12 @@ def endless(loader: Loader) -> Iterator[Portion]:
 
 
 def matmul_rate() -> float:
-    """GFLOP/s of a product of two fp32 matrices of 1024 x 1024, all cores."""
-    a = torch.randn(1024, 1024)
-    seconds = []
-    for _ in range(8):
+    """GFLOP/s of a product of two fp32 matrices of 1024 x 1024, all cores, by the library that is quicker."""
+    a, seconds = torch.randn(1024, 1024), []
+    libraries: list[Library] = ["mkl", "onednn"] if can_multiply("fp32") else ["mkl"]
+    for library in libraries * 8:
         began = time.perf_counter()
-        a @ a
+        Products(a, library).by_input(a, len(a))
         seconds.append(time.perf_counter() - began)
     return 2 * 1024**3 / min(seconds) / 1e9
 
@@ -66,7 +76,7 @@ def learn(tool: str, folder: Path, corpus: str, langs: str, tokens: int, pipe: C
     config = RunConfig(
         data=DataConfig(subword_sampling=0.5 if tool == SAMPLING else 0.0),
         model=ModelConfig(d_model=256, d_ff=1024, encoder_layers=3, decoder_layers=3, dropout=0.3),
-        training=TrainingConfig(batch_tokens=tokens, max_updates=100_000),
+        training=TrainingConfig(batch_tokens=tokens, max_updates=100_000, **ARITHMETIC.get(tool, {})),
     )
     loader = Loader(prepared.ids, prepared.tokenizer, config)
     if tool == LOOP:
@@ -114,9 +124,10 @@ def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> No
     with tempfile.TemporaryDirectory() as work:
         words = (Path(work), corpus, langs, int(tokens))
         prepared = prepared_corpus(*words[:3], 8000)
-        tools = {name: Tool(name, *words) for name in (OURS, LOOP)}
+        names = [OURS, MKL, *([ONEDNN] if can_multiply("fp32") else []), *([BF16] if has_bf16() else []), LOOP]
+        tools = {name: Tool(name, *words) for name in names}
         speeds: dict[str, list[float]] = {name: [] for name in tools}
-        rates, ratios = [], []
+        rates = []
         for turn in range(int(rounds) + 1):  # the first one warms up
             rates.append(matmul_rate())
             for name, tool in tools.items():
@@ -124,17 +135,18 @@ def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> No
                 time.sleep(1)  # its replicas stay awake for a while
                 if turn:
                     speeds[name].append(n_tokens / seconds)
-            if turn:
-                ratios.append(speeds[OURS][-1] / speeds[LOOP][-1])
         rate = statistics.median(rates)
         print(f"{corpus}, {tokens} target tokens an update, {torch.get_num_threads()} cores, {torch.__version__}")
+        print(f"{this_processor()}, which trains in {choose_arithmetic(TrainingConfig(), torch.device('cpu'))}")
         print(f"matmul 1024 x 1024 fp32: {spread(rates)} GFLOP/s\n")
-        print("| | target tokens/s, median (spread) | of the matmul rate |\n|---|---|---|")
+        print("| | target tokens/s, median (spread) | of the matmul rate | ratio to the loop in each turn |")
+        print("|---|---|---|---|")
         for name in tools:
             share = statistics.median(speeds[name]) * MFLOP_A_TOKEN / 1e3 / rate
-            print(f"| {name} | {spread(speeds[name])} | {share:.0%} |")
-        print(f"\nratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
-        print(f"padding {tools[OURS].padding:.1%} of all positions", flush=True)
+            ratios = [one / other for one, other in zip(speeds[name], speeds[LOOP], strict=True)]
+            ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            print(f"| {name} | {spread(speeds[name])} | {share:.0%} | {ratio} |")
+        print(f"\npadding {tools[OURS].padding:.1%} of all positions", flush=True)
         for tool in tools.values():
             tool.end()
         sampling = Tool(SAMPLING, *words)
