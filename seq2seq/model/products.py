@@ -33,12 +33,12 @@ Library = Literal["mkl", "onednn"]
 
 _INSTRUCTIONS = {
     "avx2": ("avx2",),
-    "avx512": ("avx512_f",),
+    "avx512": ("avx512f", "avx512_f"),
     "avx512_bf16": ("avx512_bf16",),
     "avx_vnni": ("avx_vnni",),
-    "amx": ("amx_tile", "amx_bf16"),
+    "amx": ("amx_bf16",),
 }
-"""PyTorch's names for those on which the choice hangs."""
+"""Those on which the choice hangs, as Linux and PyTorch name them."""
 _VENDORS = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}
 
 
@@ -58,12 +58,14 @@ class Processor(NamedTuple):
 def this_processor() -> Processor:
     """The one that this program runs on."""
     description = platform.processor()
-    with contextlib.suppress(OSError):
-        description += Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    vendor = next((name for word, name in _VENDORS.items() if word in description), "")
+    # From PyTorch 2.11 on it knows them too.
     known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    has = {name for name, words in _INSTRUCTIONS.items() if all(known.get(word) for word in words)}
-    return Processor(vendor, frozenset(has))
+    words = {word for word, has in known.items() if has is True}
+    with contextlib.suppress(OSError):  # elsewhere than on Linux
+        description += Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        words.update(description.split())
+    vendor = next((name for word, name in _VENDORS.items() if word in description), "")
+    return Processor(vendor, frozenset(name for name, any_of in _INSTRUCTIONS.items() if words & set(any_of)))
 
 
 @dataclass(frozen=True)
