@@ -9,6 +9,7 @@ from torch import nn
 
 from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
 from seq2seq.model import products as products_file
+from seq2seq.model.layers import FeedForward
 from seq2seq.model.products import (
     MEASURED,
     Linear,
@@ -179,6 +180,32 @@ def test_the_activation_may_change_the_image_in_place(library, precision):
     with products_by(library, precision, linear):
         torch.relu_(linear(x)).sum().backward()
     assert linear.weight.grad is not None
+
+
+@pytest.mark.parametrize(("library", "precision"), BY)
+@pytest.mark.parametrize("activation", ["relu", "gelu", "swiglu"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 64), (7, 100)], ids=str)
+def test_a_feed_forward_network_is_the_same_whoever_makes_its_products(library, precision, activation, shape):
+    """Its hidden layer stays an operand, with rows that no position has."""
+    torch.manual_seed(1)
+    network = FeedForward(ModelConfig(d_model=16, d_ff=40, n_heads=2, activation=activation))
+    torch.nn.init.normal_(network.inner.bias)  # so that rows of zeros have an image
+    x, upstream = torch.randn(*shape, 16), torch.randn(*shape, 16)
+
+    def image_and_gradients() -> list[torch.Tensor]:
+        network.zero_grad()
+        read = x.clone().requires_grad_()
+        image = network(read)
+        image.backward(upstream)
+        return [image.detach(), read.grad, *(parameter.grad.clone() for parameter in network.parameters())]
+
+    expected = image_and_gradients()
+    with products_by(library, precision, network):
+        found = image_and_gradients()
+    for one, other in zip(found, expected, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, torch.float32)
+        # A number that is rounded to the other side of ReLU's bend changes its gradient by all of it.
+        assert (one - other).norm() <= 5 * CLOSE[precision] * other.norm()
 
 
 @pytest.mark.parametrize(("library", "precision"), BY)

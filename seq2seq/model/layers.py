@@ -67,10 +67,12 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]"""
         rows = x.flatten(0, -2)  # [B·T, D]: changing a view in place, as ReLU would, costs the way back three copies
-        hidden = self.activation(self.inner(rows))  # [B·T, F]
+        # What is rounded for a product may be so before ReLU.
+        hidden = self.activation(self.inner(rows, as_operand=self.activation is torch.relu_))  # [B·T, F]
         if self.gate is not None:
             hidden = hidden * self.gate(rows)
-        return self.out_proj(hidden).view_as(x)  # type: ignore[no-any-return]
+        image = self.out_proj(hidden)  # [≥B·T, D]
+        return (image if len(image) == len(rows) else image[: len(rows)]).view_as(x)  # type: ignore[no-any-return]
 
 
 def build_norm(config: ModelConfig) -> nn.Module:

@@ -94,7 +94,7 @@ MEASURED = [
     Measured(_processor("Intel", "avx2")),
     Measured(_processor("Intel", "avx2 avx512 avx512_bf16 avx_vnni amx")),
     Measured(_processor("AMD", "avx2"), packed_output=range(2, _ANY)),
-    Measured(_processor("AMD", "avx2 avx512 avx512_bf16")),
+    Measured(_processor("AMD", "avx2 avx512 avx512_bf16"), bf16=True),
     Measured(
         _processor("AMD", "avx2 avx512 avx512_bf16 avx_vnni"),
         training="onednn",
@@ -208,18 +208,23 @@ class Products(NamedTuple):
 
     def operand(self, x: Tensor) -> Tensor:
         """What stands in a product for ``x``: in bf16 rounded, and with some more rows, of zeros. [N, k] -> [≥N, k]"""
-        if self.weight.dtype == torch.float32:
+        n_rows = len(x) if self.weight.dtype == torch.float32 else _filled(len(x), self.weight.dtype)
+        if n_rows == len(x) and x.dtype == self.weight.dtype:
             return x
-        rounded = x.new_empty(_filled(len(x), self.weight.dtype), x.size(1), dtype=self.weight.dtype)
+        rounded = x.new_empty(n_rows, x.size(1), dtype=self.weight.dtype)
         rounded[: len(x)] = x
         rounded[len(x) :] = 0.0
         return rounded
 
-    def image(self, operand: Tensor, bias: Tensor, n: int, out: Tensor | None = None) -> Tensor:
-        """The image of the first n rows, in fp32. [≥n, in], [out] -> [n, out]"""
+    def image(
+        self, operand: Tensor, bias: Tensor, n: int, out: Tensor | None = None, *, as_operand: bool = False
+    ) -> Tensor:
+        """The image of the first n rows, in fp32; or what the product is. [≥n, in], [out] -> [n, out] or [≥n, out]"""
         if self.library == "mkl":
             return torch.addmm(bias, operand, self.weight.t(), out=out)
         image = _by_onednn(operand, self.weight, bias.to(self.weight.dtype))
+        if as_operand:
+            return image
         image = image[:n] if len(image) > n else image
         return image.float() if out is None else out.copy_(image)
 
@@ -249,12 +254,18 @@ class Linear(nn.Linear):
     products: Products | None = None
     """None: PyTorch's own."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]"""
+    def forward(self, x: Tensor, *, as_operand: bool = False) -> Tensor:
+        """[..., in] -> [..., out]
+
+        Args:
+            x: in fp32, or an image that was made as an operand.
+            as_operand: of another product: the image stays in bf16 if it is, with the rows that ``operand`` added. x is
+                [N, in] then.
+        """
         if self.products is None:
             return super().forward(x)
-        image: Tensor = _LinearMap.apply(x.flatten(0, -2), self.weight, self.bias, self.products)  # type: ignore[no-untyped-call]
-        return image.view(*x.shape[:-1], -1)
+        image: Tensor = _LinearMap.apply(x.flatten(0, -2), self.weight, self.bias, self.products, as_operand)  # type: ignore[no-untyped-call]
+        return image if as_operand else image.view(*x.shape[:-1], -1)
 
     @property
     def products_or_own(self) -> Products:
@@ -267,20 +278,26 @@ class _LinearMap(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, products: Products
+        ctx: torch.autograd.function.FunctionCtx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        products: Products,
+        as_operand: bool,
     ) -> Tensor:
         operand = products.operand(x)
         ctx.save_for_backward(operand)
-        ctx.products = products  # type: ignore[attr-defined]
-        return products.image(operand, bias, len(x))
+        ctx.products, ctx.n, ctx.dtype = products, len(x), x.dtype  # type: ignore[attr-defined]
+        return products.image(operand, bias, len(x), as_operand=as_operand)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         (operand,) = ctx.saved_tensors  # type: ignore[attr-defined]
         products: Products = ctx.products  # type: ignore[attr-defined]
         gradient = products.operand(grad)
-        by_input, by_weight = products.by_input(gradient, len(grad)), products.by_weight(gradient, operand)
-        return by_input.float(), by_weight.float(), grad.sum(dim=0), None
+        by_input = products.by_input(gradient, ctx.n).to(ctx.dtype)  # type: ignore[attr-defined]
+        by_weight = products.by_weight(gradient, operand).float()
+        return by_input, by_weight, grad.sum(dim=0, dtype=torch.float32), None, None
 
 
 @contextlib.contextmanager
