@@ -17,6 +17,7 @@ from torch import nn
 
 from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.model.products import can_multiply
 from seq2seq.training.learner import Learner
 from seq2seq.training.loader import Portion
 from seq2seq.training.replicas import Replicas, n_replicas
@@ -41,7 +42,7 @@ def learner():
 
         def make(n, dropout=0.0, **training):
             model = ModelConfig(d_model=32, d_ff=64, encoder_layers=1, decoder_layers=1, dropout=dropout)
-            config = TrainingConfig(batch_tokens=500, max_updates=9, **training)
+            config = TrainingConfig(batch_tokens=500, max_updates=9, **{"precision": "fp32", **training})
             one = Learner(RunConfig(model=model, training=config), 60, CPU)
             one.replicas = Replicas(one.model, one._learn, n)
             made.enter_context(one.replicas)
@@ -71,6 +72,14 @@ def test_the_gradient_is_that_of_one_replica(learner, n):
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
     assert several.loss_sum == pytest.approx(one.loss_sum, rel=1e-6)
     assert several.n_tokens == one.n_tokens
+
+
+@pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")
+def test_in_bf16_it_is_nearly_that_of_one_replica(learner):
+    _, exact = gradient(learner(1), random_pairs())
+    for n in (1, 2):
+        _, found = gradient(learner(n, precision="bf16"), random_pairs())
+        assert 0 < (found - exact).norm() < 0.1 * exact.norm()
 
 
 def test_replicas_see_the_weights_of_each_update(learner):

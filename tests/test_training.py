@@ -341,10 +341,10 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
 @pytest.mark.parametrize(
     "by",
     [
-        pytest.param({"products": "onednn"}, marks=pytest.mark.skipif(not can_multiply("fp32"), reason="no oneDNN")),
+        pytest.param({"products": "onednn", "precision": "fp32"}, marks=pytest.mark.skipif(not can_multiply("fp32"), reason="no oneDNN")),
         pytest.param({"precision": "bf16"}, marks=pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")),
     ],
-    ids=lambda by: next(iter(by)),
+    ids=["oneDNN", "bf16"],
 )
 @pytest.mark.parametrize("n", [1, 2])
 def test_an_interrupted_run_goes_on_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
@@ -357,7 +357,8 @@ def test_an_interrupted_run_goes_on_in_its_own_arithmetic(tmp_path, corpora, who
         list(train(request(run, corpora, chosen), StopAt(12)))
     monkeypatch.setattr(learner, "choose_arithmetic", lambda *_: Arithmetic(precision="fp32"))
     events = list(train(request(run, corpora, chosen)))
-    assert weights_of(run) == weights_of(tmp_path / "whole") != weights_of(whole().folder)
+    plain: Layer = {"training": {"precision": "fp32", "products": "mkl"}}
+    assert weights_of(run) == weights_of(tmp_path / "whole") != weights_of(whole(plain).folder)
     assert state_of(run).arithmetic == state_of(tmp_path / "whole").arithmetic
     (started,) = (event for event in events if isinstance(event, Started))
     assert started.arithmetic.endswith("by oneDNN")
@@ -752,7 +753,7 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, mon
 
     monkeypatch.setattr(Learner, "update", update)
     with pytest.raises(KeyboardInterrupt):
-        list(train(request(tmp_path / "run", corpora)))
+        list(train(request(tmp_path / "run", corpora, {"training": {"precision": "fp32"}})))
     torch.testing.assert_close(gradients[40], gradients[100_000], rtol=1e-4, atol=1e-6)
     assert gradients[40].abs().sum() > 0
 
