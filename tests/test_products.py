@@ -106,6 +106,14 @@ def test_what_is_asked_for_is_taken(precision, products, expected):
     assert is_here(expected, torch.device("cuda")) == (expected.products == "mkl")
 
 
+@needs_bf16
+def test_auto_takes_bf16_where_it_was_measured_to_pay_unless_mkl_is_asked_for():
+    assert choose_arithmetic(TrainingConfig(), CPU, ZEN_4) == Arithmetic(precision="bf16", products="onednn")
+    assert choose_arithmetic(TrainingConfig(products="mkl"), CPU, ZEN_4) == Arithmetic(precision="fp32")
+    for other in (ZEN_3, SAPPHIRE_RAPIDS, processor("", "avx2 avx512 avx512_bf16")):
+        assert choose_arithmetic(TrainingConfig(), CPU, other).precision == "fp32"
+
+
 def test_without_onednn_there_is_still_pytorchs_own(monkeypatch):
     monkeypatch.setattr(products_file, "HAS_ONEDNN", False)
     assert choose_arithmetic(TrainingConfig(products="onednn"), CPU, ZEN_5) == Arithmetic(precision="fp32")
@@ -135,12 +143,12 @@ print(Linear(3, 2)(torch.ones(1, 3)).shape)
 
 
 def passes(linear: nn.Module, x: torch.Tensor, upstream: torch.Tensor) -> list[torch.Tensor]:
-    """The image, and the gradients of input, weight and bias."""
+    """The output, and the gradients of input, weight and bias."""
     linear.zero_grad()
     x = x.clone().requires_grad_()
-    image = linear(x)
-    image.backward(upstream)
-    return [image.detach(), x.grad, linear.weight.grad.clone(), linear.bias.grad.clone()]
+    output = linear(x)
+    output.backward(upstream)
+    return [output.detach(), x.grad, linear.weight.grad.clone(), linear.bias.grad.clone()]
 
 
 @pytest.mark.parametrize(("library", "precision"), BY)
@@ -189,19 +197,19 @@ def test_a_feed_forward_network_is_the_same_whoever_makes_its_products(library, 
     """Its hidden layer stays an operand, with rows that no position has."""
     torch.manual_seed(1)
     network = FeedForward(ModelConfig(d_model=16, d_ff=40, n_heads=2, activation=activation))
-    torch.nn.init.normal_(network.inner.bias)  # so that rows of zeros have an image
+    torch.nn.init.normal_(network.inner.bias)  # so that rows of zeros have an output
     x, upstream = torch.randn(*shape, 16), torch.randn(*shape, 16)
 
-    def image_and_gradients() -> list[torch.Tensor]:
+    def output_and_gradients() -> list[torch.Tensor]:
         network.zero_grad()
         read = x.clone().requires_grad_()
-        image = network(read)
-        image.backward(upstream)
-        return [image.detach(), read.grad, *(parameter.grad.clone() for parameter in network.parameters())]
+        output = network(read)
+        output.backward(upstream)
+        return [output.detach(), read.grad, *(parameter.grad.clone() for parameter in network.parameters())]
 
-    expected = image_and_gradients()
+    expected = output_and_gradients()
     with products_by(library, precision, network):
-        found = image_and_gradients()
+        found = output_and_gradients()
     for one, other in zip(found, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, torch.float32)
         # A number that is rounded to the other side of ReLU's bend changes its gradient by all of it.

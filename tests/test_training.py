@@ -341,7 +341,10 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
 @pytest.mark.parametrize(
     "by",
     [
-        pytest.param({"products": "onednn", "precision": "fp32"}, marks=pytest.mark.skipif(not can_multiply("fp32"), reason="no oneDNN")),
+        pytest.param(
+            {"products": "onednn", "precision": "fp32"},
+            marks=pytest.mark.skipif(not can_multiply("fp32"), reason="no oneDNN"),
+        ),
         pytest.param({"precision": "bf16"}, marks=pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")),
     ],
     ids=["oneDNN", "bf16"],

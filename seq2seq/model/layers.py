@@ -71,8 +71,8 @@ class FeedForward(nn.Module):
         hidden = self.activation(self.inner(rows, as_operand=self.activation is torch.relu_))  # [B·T, F]
         if self.gate is not None:
             hidden = hidden * self.gate(rows)
-        image = self.out_proj(hidden)  # [≥B·T, D]
-        return (image if len(image) == len(rows) else image[: len(rows)]).view_as(x)  # type: ignore[no-any-return]
+        output = self.out_proj(hidden)  # [≥B·T, D]
+        return (output if len(output) == len(rows) else output[: len(rows)]).view_as(x)  # type: ignore[no-any-return]
 
 
 def build_norm(config: ModelConfig) -> nn.Module:

@@ -1,17 +1,17 @@
-"""Products with weights, each by the library that is quickest for it on this processor.
+"""Matrix products with weights, each by the library that is quickest on this processor.
 
-A linear map makes three products: its image, and on the way back the gradients of its input and of its weight. PyTorch
-gives those in fp32 to MKL, which uses half of what some processors of AMD can do; oneDNN, in the same PyTorch, uses all
-of it. In bf16 oneDNN is quicker wherever a processor has bf16 arithmetic: operands are rounded, sums are made in fp32.
+A linear layer needs three products: its output, and in the backward pass the gradients of its input and its weight.
+PyTorch sends them to MKL in fp32, which reaches half of the speed of some AMD processors; oneDNN, a part of the same
+PyTorch, reaches all of it. In bf16 oneDNN is quicker wherever a processor has bf16 instructions: operands are rounded,
+sums are in fp32.
 
-Which library it is follows from the processor and the kind of product alone (``MEASURED``), never from a timing, so
-that two runs on one machine are the same to the bit.
+The choice depends on the processor and the kind of product (``MEASURED``), never on a timing at run time: two runs on
+one machine are equal to the bit.
 
-PyTorch calls oneDNN itself in compiled models, and has no public names for these calls. They are made in this file
-alone; where they are missing (another processor, another PyTorch) MKL, or what PyTorch has in its place, makes the
-products.
+PyTorch has no public names for these calls of oneDNN; its compiler makes them. No other file uses them. If they are
+missing (another processor, another version of PyTorch), PyTorch's own products are used.
 
-Shapes: N rows; in and out: of the linear map.
+Shapes: N rows; in and out: sizes of the linear layer.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Library = Literal["mkl", "onednn"]
-"""``mkl``: as PyTorch does by itself, on ARM and Apple with another library."""
+"""``mkl``: PyTorch's own choice, which is another library on ARM and Apple."""
 
-# The processor, and what was measured on its like ---------------------------------------------------------------
+# The processor, and what was measured on processors of its kind -------------------------------------------------
 
 _INSTRUCTIONS = {
     "avx2": ("avx2",),
@@ -38,17 +38,17 @@ _INSTRUCTIONS = {
     "avx_vnni": ("avx_vnni",),
     "amx": ("amx_bf16",),
 }
-"""Those on which the choice hangs, as Linux and PyTorch name them."""
+"""Those that the choice depends on, as Linux and PyTorch name them."""
 _VENDORS = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}
 
 
 class Processor(NamedTuple):
-    """What the choice of a library hangs on."""
+    """What the choice of a library depends on."""
 
     vendor: str
     """AMD or Intel; '' is any other."""
     instructions: frozenset[str]
-    """Of ``_INSTRUCTIONS``, those it has."""
+    """Those of ``_INSTRUCTIONS`` that it has."""
 
     def __str__(self) -> str:
         return " ".join([self.vendor or "processor", *(name for name in _INSTRUCTIONS if name in self.instructions)])
@@ -56,12 +56,12 @@ class Processor(NamedTuple):
 
 @functools.cache
 def this_processor() -> Processor:
-    """The one that this program runs on."""
+    """The processor that this program runs on."""
     description = platform.processor()
-    # From PyTorch 2.11 on it knows them too.
+    # PyTorch lists them since 2.11.
     known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     words = {word for word, has in known.items() if has is True}
-    with contextlib.suppress(OSError):  # elsewhere than on Linux
+    with contextlib.suppress(OSError):  # on Linux alone
         description += Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         words.update(description.split())
     vendor = next((name for word, name in _VENDORS.items() if word in description), "")
@@ -70,17 +70,17 @@ def this_processor() -> Processor:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is quickest on a processor: a row of what ``make bench-products`` prints."""
+    """What is quickest on a kind of processor, by ``make bench-products``."""
 
     processor: Processor
     training: Library = "mkl"
-    """For products of many rows."""
+    """Library for products of many rows."""
     bf16: bool = False
     """Whether training in bf16 is at least 1.25 times as fast as in fp32."""
     packed: range = range(0)
-    """Numbers of rows whose products in fp32 are quicker with packed weights."""
+    """Numbers of rows for which packed weights are quicker in fp32."""
     packed_output: range = range(0)
-    """The same for a weight of many columns, as the output layer's."""
+    """The same for weights of many columns, as the output layer's."""
 
 
 _ANY = 2**31
@@ -105,9 +105,9 @@ MEASURED = [
 
 
 def nearest(processor: Processor) -> Measured:
-    """The row of the processor most like this one: of its vendor, with the most instructions in common.
+    """The row of the most similar processor: of the same vendor, with the fewest instructions that differ.
 
-    A processor of no known vendor gets what PyTorch does by itself.
+    A processor of an unknown vendor gets PyTorch's own products.
     """
     rows = [row for row in MEASURED if row.processor.vendor == processor.vendor]
     if not rows:
@@ -116,7 +116,7 @@ def nearest(processor: Processor) -> Measured:
 
 
 def pick_library(wanted: str, processor: Processor) -> Library:
-    """For training: ``auto`` takes what is quickest; oneDNN is taken only where it is there."""
+    """The library for training: ``auto`` is the quickest one. oneDNN is taken only if this PyTorch offers it."""
     chosen = nearest(processor).training if wanted == "auto" else wanted
     return "onednn" if chosen == "onednn" and HAS_ONEDNN else "mkl"
 
@@ -128,41 +128,41 @@ HAS_ONEDNN = bool(
     torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     and all(hasattr(torch.ops.mkldnn, name) for name in _NAMES)
 )
-"""Whether this PyTorch can be asked for oneDNN's products."""
+"""Whether this PyTorch offers oneDNN's products."""
 _ROWS = 256
-"""Packing is tuned for products of so many rows, and right for any."""
+"""Packed weights are laid out for products of so many rows; other numbers of rows work too."""
 
 
-def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
-    """x·Wᵀ + b, of any strides. [N, in], [out, in], [out] -> [N, out]"""
-    image: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
-    return image
+def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
+    """x·Wᵀ + b, for any strides. [N, in], [out, in], [out] -> [N, out]"""
+    output: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
+    return output
 
 
 def has_bf16(processor: Processor | None = None) -> bool:
-    """Whether a processor, or this one, has bf16 arithmetic (AMX or AVX512-BF16)."""
+    """Whether a processor (default: this one) has bf16 instructions (AMX or AVX512-BF16)."""
     return bool((processor or this_processor()).instructions & {"avx512_bf16", "amx"})
 
 
 def can_multiply(precision: str) -> bool:
-    """Whether oneDNN can be asked for products in this precision; in bf16 they are slow without arithmetic for it."""
+    """Whether oneDNN offers products in this precision. In bf16 they are slow without bf16 instructions."""
     return HAS_ONEDNN and (precision == "fp32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 def pack(weight: Tensor) -> Tensor | None:
-    """A weight packed for ``packed_linear``; None where that cannot be. [out, in]"""
+    """A weight packed for ``packed_linear``; None if it cannot be packed. [out, in]"""
     if weight.device.type != "cpu" or not can_multiply("bf16" if weight.dtype == torch.bfloat16 else "fp32"):
         return None
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)  # type: ignore[no-any-return]
 
 
 def rows_packed(weight: Tensor, wanted: str, *, of_output: bool = False) -> range:
-    """Numbers of rows whose products are to be made with the packed weight. [out, in]
+    """Numbers of rows for which the packed weight should be used. [out, in]
 
     Args:
         weight: in fp32 or bf16.
-        wanted: auto, mkl or onednn.
-        of_output: it has many columns.
+        wanted: ``decoding.products``: auto, mkl or onednn.
+        of_output: whether it has many columns.
     """
     if weight.dtype == torch.bfloat16 or wanted == "onednn":
         return range(1, _ANY)
@@ -172,43 +172,43 @@ def rows_packed(weight: Tensor, wanted: str, *, of_output: bool = False) -> rang
 
 def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
     """[N, in], [out, in], [out] -> [N, out]"""
-    return _by_onednn(_filled_up(x), packed, bias, "relu" if relu else "none")[: len(x)]
+    return _onednn_linear(_pad_rows(x), packed, bias, "relu" if relu else "none")[: len(x)]
 
 
 def packed_linear_added(x: Tensor, packed: Tensor, bias: Tensor, total: Tensor) -> Tensor:
-    """``total``, perhaps in its place, and the image of ``x``.
+    """The linear layer's output added to ``total``, perhaps in place.
 
     [N, in], [out, in], [out], [N, out] -> [N, out]
     """
-    added = torch.ops.mkldnn._linear_pointwise.binary(_filled_up(x), _filled_up(total), packed, bias, "add")
+    added = torch.ops.mkldnn._linear_pointwise.binary(_pad_rows(x), _pad_rows(total), packed, bias, "add")
     return added[: len(x)]  # type: ignore[no-any-return]
 
 
-def _filled(rows: int, dtype: torch.dtype) -> int:
-    # oneDNN makes a kernel for each number of rows it meets, in a millisecond or two, and decoding meets them all.
-    # In fp32 a row too many costs more.
+def _padded(rows: int, dtype: torch.dtype) -> int:
+    # oneDNN compiles a kernel for each new number of rows, in up to two milliseconds, and decoding needs them all.
+    # In fp32 an additional row costs more than in bf16.
     step = 1 if rows <= 4 else 8 if rows <= 64 or dtype == torch.float32 else 64
     return -(-rows // step) * step
 
 
-def _filled_up(x: Tensor) -> Tensor:
-    filling = _filled(len(x), x.dtype) - len(x)
+def _pad_rows(x: Tensor) -> Tensor:
+    filling = _padded(len(x), x.dtype) - len(x)
     return F.pad(x, (0, 0, 0, filling)) if filling else x
 
 
-# Products of training -------------------------------------------------------------------------------------------
+# Training -------------------------------------------------------------------------------------------------------
 
 
 class Products(NamedTuple):
-    """The three products of a linear map, of many rows each."""
+    """The three products of a linear layer, with many rows each."""
 
     weight: Tensor
-    """In fp32, or rounded to bf16 for oneDNN; then the other operands are rounded too. [out, in]"""
+    """In fp32; or in bf16 for oneDNN, then the other operands are rounded too. [out, in]"""
     library: Library
 
     def operand(self, x: Tensor) -> Tensor:
-        """What stands in a product for ``x``: in bf16 rounded, and with some more rows, of zeros. [N, k] -> [≥N, k]"""
-        n_rows = len(x) if self.weight.dtype == torch.float32 else _filled(len(x), self.weight.dtype)
+        """``x`` as an operand: in bf16 it is rounded, and padded with rows of zeros. [N, k] -> [≥N, k]"""
+        n_rows = len(x) if self.weight.dtype == torch.float32 else _padded(len(x), self.weight.dtype)
         if n_rows == len(x) and x.dtype == self.weight.dtype:
             return x
         rounded = x.new_empty(n_rows, x.size(1), dtype=self.weight.dtype)
@@ -216,40 +216,40 @@ class Products(NamedTuple):
         rounded[len(x) :] = 0.0
         return rounded
 
-    def image(
+    def output(
         self, operand: Tensor, bias: Tensor, n: int, out: Tensor | None = None, *, as_operand: bool = False
     ) -> Tensor:
-        """The image of the first n rows, in fp32; or what the product is. [≥n, in], [out] -> [n, out] or [≥n, out]"""
+        """The layer's output: the first n rows in fp32, or ``as_operand``. [≥n, in], [out] -> [n, out] or [≥n, out]"""
         if self.library == "mkl":
             return torch.addmm(bias, operand, self.weight.t(), out=out)
-        image = _by_onednn(operand, self.weight, bias.to(self.weight.dtype))
+        output = _onednn_linear(operand, self.weight, bias.to(self.weight.dtype))
         if as_operand:
-            return image
-        image = image[:n] if len(image) > n else image
-        return image.float() if out is None else out.copy_(image)
+            return output
+        output = output[:n] if len(output) > n else output
+        return output.float() if out is None else out.copy_(output)
 
-    def by_input(self, gradient: Tensor, n: int) -> Tensor:
-        """The gradient of the input, of the first n rows, from that of the image, an operand. [≥n, out] -> [n, in]"""
+    def grad_input(self, gradient: Tensor, n: int) -> Tensor:
+        """The gradient of the first n rows of the input. The output's gradient is an operand. [≥n, out] -> [n, in]"""
         if self.library == "mkl":
             return gradient @ self.weight
-        return _by_onednn(gradient, self.weight.t())[:n]
+        return _onednn_linear(gradient, self.weight.t())[:n]
 
-    def by_weight(self, gradient: Tensor, operand: Tensor) -> Tensor:
+    def grad_weight(self, gradient: Tensor, operand: Tensor) -> Tensor:
         """The gradient of the weight. [≥n, out], [≥n, in] -> [out, in]"""
         if self.library == "mkl":
             return gradient.t() @ operand
-        return _by_onednn(gradient.t(), operand.t())
+        return _onednn_linear(gradient.t(), operand.t())
 
-    def add_by_weight(self, total: Tensor, gradient: Tensor, operand: Tensor) -> None:
-        """Add the gradient of the weight to a sum. [out, in], [≥n, out], [≥n, in]"""
+    def add_grad_weight(self, total: Tensor, gradient: Tensor, operand: Tensor) -> None:
+        """Add the gradient of the weight to ``total``. [out, in], [≥n, out], [≥n, in]"""
         if self.library == "mkl":
             total.addmm_(gradient.t(), operand)
         else:
-            total.add_(self.by_weight(gradient, operand))
+            total.add_(self.grad_weight(gradient, operand))
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` whose products can be made by another library: see ``products_by``."""
+    """``nn.Linear`` whose products can use another library: see ``products_by``."""
 
     products: Products | None = None
     """None: PyTorch's own."""
@@ -258,23 +258,23 @@ class Linear(nn.Linear):
         """[..., in] -> [..., out]
 
         Args:
-            x: in fp32, or an image that was made as an operand.
-            as_operand: of another product: the image stays in bf16 if it is, with the rows that ``operand`` added. x is
-                [N, in] then.
+            x: in fp32, or an output ``as_operand``.
+            as_operand: the output is used only as the operand of another product, so it may stay in bf16 and padded. x
+                must be [N, in].
         """
         if self.products is None:
             return super().forward(x)
-        image: Tensor = _LinearMap.apply(x.flatten(0, -2), self.weight, self.bias, self.products, as_operand)  # type: ignore[no-untyped-call]
-        return image if as_operand else image.view(*x.shape[:-1], -1)
+        output: Tensor = _LinearFunction.apply(x.flatten(0, -2), self.weight, self.bias, self.products, as_operand)  # type: ignore[no-untyped-call]
+        return output if as_operand else output.view(*x.shape[:-1], -1)
 
     @property
     def products_or_own(self) -> Products:
-        """Those for who makes the products by hand."""
+        """Those for a caller that computes the products itself."""
         return Products(self.weight.detach(), "mkl") if self.products is None else self.products
 
 
-class _LinearMap(torch.autograd.Function):
-    """x·Wᵀ + b. The operands of products are rounded once; gradients are in fp32."""
+class _LinearFunction(torch.autograd.Function):
+    """x·Wᵀ + b. Each operand is rounded once; gradients are in fp32."""
 
     @staticmethod
     def forward(
@@ -288,27 +288,27 @@ class _LinearMap(torch.autograd.Function):
         operand = products.operand(x)
         ctx.save_for_backward(operand)
         ctx.products, ctx.n, ctx.dtype = products, len(x), x.dtype  # type: ignore[attr-defined]
-        return products.image(operand, bias, len(x), as_operand=as_operand)
+        return products.output(operand, bias, len(x), as_operand=as_operand)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         (operand,) = ctx.saved_tensors  # type: ignore[attr-defined]
         products: Products = ctx.products  # type: ignore[attr-defined]
         gradient = products.operand(grad)
-        by_input = products.by_input(gradient, ctx.n).to(ctx.dtype)  # type: ignore[attr-defined]
-        by_weight = products.by_weight(gradient, operand).float()
+        by_input = products.grad_input(gradient, ctx.n).to(ctx.dtype)  # type: ignore[attr-defined]
+        by_weight = products.grad_weight(gradient, operand).float()
         return by_input, by_weight, grad.sum(dim=0, dtype=torch.float32), None, None
 
 
 @contextlib.contextmanager
 def products_by(library: Library, precision: str, model: nn.Module) -> Iterator[None]:
-    """While it lasts, a model's linear maps make their products by a library, and in bf16 if that is the precision.
+    """Within this context a model's linear layers use a library and a precision.
 
-    The weights are rounded once, at the beginning, and must stay as they are.
+    Weights are rounded when the context is entered, and must not change inside.
 
     Args:
-        library: oneDNN for bf16.
-        precision: fp32 or bf16.
+        library: ``onednn`` for bf16.
+        precision: ``fp32`` or ``bf16``.
         model: on a CPU.
     """
     linears = [module for module in model.modules() if isinstance(module, Linear)]

@@ -1,4 +1,4 @@
-"""In what precision training computes on this machine, and which library makes its products."""
+"""The precision of training on this machine, and the library of its matrix products."""
 
 from typing import Literal
 
@@ -12,11 +12,11 @@ from seq2seq.translation import pick_precision
 
 @record
 class Arithmetic:
-    """What a run computes in: chosen when it starts, and kept when it is resumed."""
+    """Precision and library of a run: chosen when it starts, kept when it is resumed."""
 
     precision: Literal["fp32", "bf16"]
     products: Library = "mkl"
-    """By whom products are made on a CPU."""
+    """Library of products on a CPU."""
 
     def __str__(self) -> str:
         """As in ``bf16 by oneDNN``."""
@@ -24,36 +24,32 @@ class Arithmetic:
 
 
 def choose_arithmetic(training: TrainingConfig, device: torch.device, processor: Processor | None = None) -> Arithmetic:
-    """What ``training.precision`` and ``training.products`` come to: a pure function of these and of the machine.
+    """What ``auto`` means here for ``training.precision`` and ``training.products``: a function of the machine alone.
 
     Args:
-        training: the table.
-        device: that trains.
-        processor: of a CPU; None: this one.
+        training: the table of the configuration.
+        device: the device that trains.
+        processor: the kind of CPU; None: this one.
     """
     if device.type != "cpu" or training.compile:
         return without_choice(training, device)
     processor = processor or this_processor()
     precision = training.precision
     if precision == "auto":
-        pays = nearest(processor).bf16 and has_bf16(processor) and can_multiply("bf16")
-        precision = "bf16" if pays else "fp32"
+        quicker = nearest(processor).bf16 and has_bf16(processor) and can_multiply("bf16")
+        precision = "bf16" if quicker and training.products != "mkl" else "fp32"
     if precision == "bf16":
         return Arithmetic(precision="bf16", products="onednn" if can_multiply("bf16") else "mkl")
     return Arithmetic(precision="fp32", products=pick_library(training.products, processor))
 
 
 def without_choice(training: TrainingConfig, device: torch.device) -> Arithmetic:
-    """What versions before this choice computed in."""
-    return Arithmetic(precision=_known(pick_precision(training.precision, device)))
+    """The arithmetic of a run that began before this choice existed."""
+    return Arithmetic(precision=pick_precision(training.precision, device))
 
 
 def is_here(arithmetic: Arithmetic, device: torch.device) -> bool:
-    """Whether a run that began in it can go on in it."""
+    """Whether a run can be resumed in this arithmetic on this machine."""
     if arithmetic.products == "onednn":
         return device.type == "cpu" and can_multiply(arithmetic.precision)
     return arithmetic.precision == "fp32" or device.type != "cpu"
-
-
-def _known(precision: str) -> Literal["fp32", "bf16"]:
-    return "bf16" if precision == "bf16" else "fp32"

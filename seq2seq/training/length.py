@@ -92,6 +92,6 @@ def measured_rate(config: RunConfig, device: torch.device) -> float:
     seconds = []
     for _ in range(_PRODUCTS):
         began = time.perf_counter()
-        float(products.by_input(a, size)[0, 0])  # which waits for a GPU
+        float(products.grad_input(a, size)[0, 0])  # which waits for a GPU
         seconds.append(time.perf_counter() - began)
     return _SHARE[device.type] * (_BF16 if bf16 and on_cpu else 1.0) * 2 * size**3 / min(seconds)

@@ -118,7 +118,7 @@ class _OutputLoss(torch.autograd.Function):
         for first in range(0, n, _ROWS):
             block = slice(first, min(first + _ROWS, n))
             x, target = hidden[block], targets[block].unsqueeze(1)  # [n, D], [n, 1]
-            z = products.image(products.operand(x), bias, len(x), out=logits[: len(x)])  # [n, V]
+            z = products.output(products.operand(x), bias, len(x), out=logits[: len(x)])  # [n, V]
             of_target[block] = z.gather(1, target).squeeze(1)
             highest = torch.zeros(len(x), 1) if safe else z.amax(dim=1, keepdim=True)  # [n, 1]
             exponentials = (z if safe else z.sub_(highest)).exp_()  # [n, V]
@@ -127,9 +127,9 @@ class _OutputLoss(torch.autograd.Function):
             # From here on: sums times the gradient by z, but for the ε/V of every piece.
             exponentials.scatter_add_(1, target, (smoothing - 1) * sums)
             by_logits = products.operand(exponentials)
-            products.add_by_weight(grad_weight, by_logits, products.operand(x / sums))
+            products.add_grad_weight(grad_weight, by_logits, products.operand(x / sums))
             grad_bias.addmv_(exponentials.t(), sums.reciprocal().squeeze(1))
-            torch.div(products.by_input(by_logits, len(x)), sums, out=grad_hidden[block])
+            torch.div(products.grad_input(by_logits, len(x)), sums, out=grad_hidden[block])
         mean_weight = weight.mean(dim=0)  # [D]
         means = hidden @ mean_weight + bias.mean()  # [N]
         grad_hidden.sub_(smoothing * mean_weight)
@@ -187,7 +187,7 @@ class _TwoMasksLoss(torch.autograd.Function):
             target = targets[block].repeat(2).unsqueeze(1)  # [2n, 1]
             operand = products.operand(x)
             out = of_logits[: len(x) * vocabulary].view(len(x), vocabulary)
-            z = products.image(operand, bias, len(x), out=out)
+            z = products.output(operand, bias, len(x), out=out)
             of_target[:, block] = z.gather(1, target).view(2, -1, 1)
             differences = torch.sub(*z.chunk(2), out=of_differences[: len(x) // 2])  # [n, V]: z - y
             highest = torch.zeros(len(x), 1) if safe else z.amax(dim=1, keepdim=True)  # [2n, 1]
@@ -209,8 +209,8 @@ class _TwoMasksLoss(torch.autograd.Function):
             )
             grad_bias.add_(gradients.sum(dim=0))
             gradients = products.operand(gradients)
-            products.add_by_weight(grad_weight, gradients, operand)
-            grad_hidden[:, block] = products.by_input(gradients, len(x)).view(2, -1, x.size(1))
+            products.add_grad_weight(grad_weight, gradients, operand)
+            grad_hidden[:, block] = products.grad_input(gradients, len(x)).view(2, -1, x.size(1))
         mean_weight = weight.mean(dim=0)  # [D]
         mean_logits = hidden.flatten(0, 1) @ mean_weight + bias.mean()  # [2N]
         grad_hidden.sub_(smoothing / 2 * mean_weight)

@@ -1,6 +1,7 @@
 """Which device does the arithmetic."""
 
 import re
+from typing import Literal
 
 import torch
 
@@ -8,6 +9,7 @@ from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.model.products import has_bf16
 from seq2seq.model.transformer import Transformer
 
+Precision = Literal["auto", "fp32", "bf16"]
 _A_GPU = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")
 
 
@@ -44,7 +46,7 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_precision(wanted: str, device: torch.device) -> str:
+def pick_precision(wanted: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
     """``auto`` takes bf16 on GPUs of NVIDIA that have it, where matrix products gain most, and fp32 elsewhere."""
     if wanted != "auto":
         return wanted
@@ -53,7 +55,7 @@ def pick_precision(wanted: str, device: torch.device) -> str:
     return "bf16" if has_it else "fp32"
 
 
-def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+def pick_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
     """Of the weights that translate.
 
     Raises:

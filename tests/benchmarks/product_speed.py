@@ -60,17 +60,17 @@ def of_training(rows: int, n_in: int, n_out: int, rounds: int) -> dict[str, dict
     if can_multiply("bf16"):
         by["oneDNN bf16, casts included"] = Products(weight.bfloat16(), "onednn")
 
-    def image(products: Products) -> Tensor:
-        return products.image(products.operand(x), bias, rows)
+    def output(products: Products) -> Tensor:
+        return products.output(products.operand(x), bias, rows)
 
     def by_input(products: Products) -> Tensor:
-        return products.by_input(products.operand(gradient), rows).float()
+        return products.grad_input(products.operand(gradient), rows).float()
 
     def by_weight(products: Products) -> Tensor:
-        return products.by_weight(products.operand(gradient), products.operand(x)).float()
+        return products.grad_weight(products.operand(gradient), products.operand(x)).float()
 
     gflop = 2 * rows * n_in * n_out / 1e9
-    kinds = {"image": image, "gradient of the input": by_input, "gradient of the weight": by_weight}
+    kinds = {"output": output, "gradient of the input": by_input, "gradient of the weight": by_weight}
     return {
         kind: rates({name: partial(make, products) for name, products in by.items()}, gflop, rounds)
         for kind, make in kinds.items()
