@@ -235,7 +235,7 @@ def test_one_recipe_has_one_hash_whatever_the_text_the_seed_and_the_length():
             }
         },
         {"training": {"seed": 9, "report_every": 7, "valid_every": 3, "micro_batch_tokens": 500, "patience": 3}},
-        {"training": {"best_metric": "chrf", "precision": "bf16", "max_epochs": 50}},
+        {"training": {"best_metric": "chrf", "precision": "bf16", "products": "onednn", "max_epochs": 50}},
         {"training": {"time_budget": 1e6}},
         {"decoding": {"beam_size": 9}},
     ):

@@ -316,7 +316,7 @@ _NOT_OF_THE_RECIPE = {
     "data": {"langs", "train", "valid", "tokenizer", "encoding_errors", "alarms"},
     "training": {
         "micro_batch_tokens", "report_every", "valid_every", "save_every", "keep_checkpoints", "samples", "seed",
-        "precision", "compile", "best_metric", "max_updates", "max_epochs", "time_budget", "patience",
+        "precision", "products", "compile", "best_metric", "max_updates", "max_epochs", "time_budget", "patience",
     },
 }  # fmt: skip
 
