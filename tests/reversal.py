@@ -48,6 +48,8 @@ def reversal_recipe(folder: Path) -> Layer:
             "dropout": 0.0,
         },
         "training": {
+            "precision": "fp32",  # that tests see the same model on every processor
+            "products": "mkl",
             **{"batch_tokens": 512, "learning_rate": 5e-3, "warmup_updates": 100, "max_updates": 1000},
             **{"valid_every": 1000, "ema_decay": 0.95, "label_smoothing": 0.0},
         },

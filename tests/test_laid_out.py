@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from seq2seq.model import products
 from seq2seq.model.laid_out.linear import Norm, Reading, SideBySide
 from seq2seq.model.output import IMPOSSIBLE, OutputLayer
 from seq2seq.model.products import pack
@@ -45,11 +46,20 @@ def test_norm_and_products_are_as_they_were(kind, offset):
         torch.testing.assert_close(reading(x[:rows], relu=True), expected[:rows].relu(), rtol=1e-5, atol=1e-4)
 
 
+PACKED = [range(0), range(2, 17), range(2**31)]
+"""Numbers of rows that a processor multiplies by packed weights."""
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("rows", [1, 2, 7, 16, 17])
-def test_images_are_added(rows):
-    linear, x, total = some_linear(96), torch.randn(rows, D), torch.randn(rows, 96)
+@pytest.mark.parametrize("packed", PACKED, ids=str)
+@pytest.mark.parametrize("rows", [0, 1, 2, 7, 16, 17, 70])
+@pytest.mark.parametrize("n_in", [D, 200])
+def test_outputs_are_added(rows, packed, n_in, monkeypatch):
+    monkeypatch.setattr("seq2seq.model.laid_out.linear.rows_packed", lambda *_, **__: packed)
+    torch.manual_seed(2)
+    linear, x, total = nn.Linear(n_in, 96), torch.randn(rows, n_in), torch.randn(rows, 96)
     side_by_side, expected = SideBySide([linear.weight], [linear.bias]), total + linear(x)
+    torch.testing.assert_close(side_by_side(x, relu=True), linear(x).relu(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(side_by_side(x), linear(x), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(side_by_side.add_to(total, x), expected, rtol=1e-5, atol=1e-5)
 
@@ -62,7 +72,7 @@ def test_products_without_a_norm():
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
-@pytest.mark.parametrize("packed", [range(0), range(2, 17), range(1, 2**31)], ids=str)
+@pytest.mark.parametrize("packed", PACKED, ids=str)
 def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
     """However many rows this processor multiplies by packed weights."""
     monkeypatch.setattr("seq2seq.model.output.rows_packed", lambda *_, **__: packed)
@@ -80,15 +90,25 @@ def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
         torch.testing.assert_close(output(hidden[:rows]), logits[:rows], rtol=1e-5, atol=1e-4)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
-def test_packed_or_plain_the_logits_are_the_same(capability, monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    layer = some_linear(1000)
-    output = OutputLayer(layer.weight, layer.bias)
-    for rows in (1, 2, 3, 16, 300):
-        hidden = torch.randn(rows, D)
-        torch.testing.assert_close(output(hidden), layer(hidden), rtol=1e-5, atol=1e-4)
+@pytest.mark.skipif(pack(torch.zeros(8, 8)) is None, reason="this PyTorch does not offer oneDNN")
+@pytest.mark.parametrize(
+    ("processor", "wanted", "layer", "output"),
+    [
+        ("AMD avx2", "auto", [], [2, 3, 64, 300]),
+        ("AMD avx2 avx512 avx512_bf16", "auto", [], []),
+        ("AMD avx2 avx512 avx512_bf16 avx_vnni", "auto", [2, 3, 64, 300], [2, 3, 64, 300]),
+        ("Intel avx2 avx512 avx512_bf16 avx_vnni amx", "auto", [], []),
+        ("AMD avx2", "mkl", [], []),
+        ("Intel avx2 avx512", "onednn", [1, 2, 3, 64, 300], [1, 2, 3, 64, 300]),
+    ],
+)
+def test_rows_that_are_multiplied_by_packed_weights(processor, wanted, layer, output, monkeypatch):
+    vendor, *instructions = processor.split()
+    monkeypatch.setattr(products, "this_processor", lambda: products.Processor(vendor, frozenset(instructions)))
+    counts, weight = [1, 2, 3, 64, 300], torch.zeros(8, 8)
+    assert [n for n in counts if n in products.rows_packed(weight, wanted)] == layer
+    assert [n for n in counts if n in products.rows_packed(weight, wanted, of_output=True)] == output
+    assert all(n in products.rows_packed(weight.bfloat16(), wanted) for n in [0, *counts])
 
 
 def test_a_processor_without_bf16_packs_none(monkeypatch):

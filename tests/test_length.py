@@ -1,5 +1,6 @@
 """How long training is, and which of several limits counts."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 
 from seq2seq.config import Layer, RunConfig, build, merge
 from seq2seq.errors import ExitCode, UserError, duration
+from seq2seq.training import length
+from seq2seq.training.arithmetic import Arithmetic
 from seq2seq.training.length import complete, kind_of, measured_rate, one_limit
 from seq2seq.training.recipe import Statistics, speed
 
@@ -48,6 +51,17 @@ def test_validations_come_about_once_an_epoch(an_epoch, passes, every):
 
 def test_the_rate_is_a_share_of_a_matrix_product():
     assert 1e8 < measured_rate(RunConfig(), CPU) < 1e13
+
+
+def test_bf16_makes_the_guess_higher_by_what_was_measured(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(length.time, "perf_counter", lambda: float(next(ticks)))
+    rates = {}
+    for precision in ("fp32", "bf16"):
+        monkeypatch.setattr(length, "choose_arithmetic", lambda *_, p=precision: Arithmetic(precision=p))
+        rates[precision] = measured_rate(RunConfig(), CPU)
+    assert rates["fp32"] == pytest.approx(0.4 * 2 * 1024**3)
+    assert rates["bf16"] == pytest.approx(1.4 * rates["fp32"])
 
 
 def test_the_speed_follows_the_arithmetic():

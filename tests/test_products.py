@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
+from seq2seq.config import ModelConfig, TrainingConfig
 from seq2seq.model import products as products_file
 from seq2seq.model.layers import FeedForward
 from seq2seq.model.products import (
@@ -20,7 +21,8 @@ from seq2seq.model.products import (
     products_by,
     this_processor,
 )
-from seq2seq.training.arithmetic import Arithmetic, choose_arithmetic, is_here
+from seq2seq.training import arithmetic
+from seq2seq.training.arithmetic import Arithmetic, change_of, choose_arithmetic, is_available, unmet_requests
 from seq2seq.training.loss import output_loss, two_masks_loss
 
 CPU = torch.device("cpu")
@@ -58,37 +60,79 @@ def test_rows_are_of_different_processors():
     [
         (ZEN_3, ZEN_3),
         (processor("AMD", ""), ZEN_3),
-        (processor("Intel", "avx2 avx512"), processor("Intel", "avx2")),
+        (processor("Intel", "avx2 avx512 avx512_bf16"), processor("Intel", "avx2 avx512")),
         (processor("AMD", "avx2 avx512 avx512_bf16 avx_vnni amx"), ZEN_5),
         (processor("Intel", "avx2 avx_vnni"), processor("Intel", "avx2")),
         (processor("Intel", "avx2 avx512 avx512_bf16 avx_vnni"), SAPPHIRE_RAPIDS),
     ],
     ids=str,
 )
-def test_a_processor_that_was_not_measured_gets_the_row_most_like_it(asked, gets):
+def test_a_processor_that_was_not_measured_gets_the_nearest_row(asked, gets):
     assert nearest(asked).processor == gets
 
 
 @pytest.mark.parametrize("instructions", ["", "avx2", "avx2 avx512 avx512_bf16 avx_vnni amx"])
-def test_an_unknown_vendor_gets_what_pytorch_does_by_itself(instructions):
+def test_an_unknown_vendor_gets_pytorchs_own_products(instructions):
     row = nearest(processor("", instructions))
     assert (row.training, row.bf16, row.packed, row.packed_output) == ("mkl", False, range(0), range(0))
 
 
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("wanted", ["auto", "mkl", "onednn"])
-def test_onednn_is_taken_only_where_it_is(monkeypatch, there, wanted):
+def test_onednn_is_taken_only_if_available(monkeypatch, there, wanted):
     monkeypatch.setattr(products_file, "HAS_ONEDNN", there)
     takes = {"auto": "onednn", "mkl": "mkl", "onednn": "onednn"}[wanted] if there else "mkl"
     assert pick_library(wanted, ZEN_5) == takes
     assert pick_library(wanted, SAPPHIRE_RAPIDS) == (takes if wanted == "onednn" else "mkl")
 
 
-def test_this_processor_is_known_by_its_instructions():
+CPUINFO = """processor\t: 0
+vendor_id\t: {vendor}
+model name\t: {vendor} Inside
+flags\t\t: fpu sse4_2 {flags} xsave
+"""
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [
+        ("AuthenticAMD", "avx avx2", ZEN_3),
+        ("HygonGenuine", "avx avx2", ZEN_3),
+        ("AuthenticAMD", "avx avx2 avx512f avx512_bf16", ZEN_4),
+        ("AuthenticAMD", "avx avx2 avx512f avx512_bf16 avx_vnni", ZEN_5),
+        ("GenuineIntel", "avx avx2 avx512f", processor("Intel", "avx2 avx512")),
+        ("GenuineIntel", "avx avx2 avx512f avx_vnni avx512_bf16 amx_bf16 amx_tile", SAPPHIRE_RAPIDS),
+        ("CentaurHauls", "avx2", processor("", "avx2")),
+        ("GenuineIntel", "", processor("", "")),
+    ],
+)
+def test_a_processor_is_recognised_by_what_linux_says(vendor, flags, expected):
+    assert products_file.processor_of(CPUINFO.format(vendor=vendor, flags=flags), "x86_64", {}) == expected
+
+
+def test_elsewhere_a_processor_is_recognised_by_what_pytorch_says():
+    known = {"avx2": True, "avx512_f": True, "avx512_bf16": True, "avx_vnni": False, "cpu_name": "AMD EPYC"}
+    windows = "AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD"
+    assert products_file.processor_of("", windows, known) == ZEN_4
+    assert products_file.processor_of("", windows, {}) == processor("", ""), "older PyTorch: nothing is known"
+    assert products_file.processor_of("", "arm", {"sve": True}) == processor("", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
+def test_this_processor_is_recognised():
     found = this_processor()
-    assert found.vendor in ("AMD", "Intel", "")
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    assert (found.vendor == "AMD") == ("AuthenticAMD" in cpuinfo or "HygonGenuine" in cpuinfo)
+    assert (found.vendor == "Intel") == ("GenuineIntel" in cpuinfo)
     if torch.backends.cpu.get_cpu_capability() == "AVX512":
         assert {"avx2", "avx512"} <= found.instructions
+
+
+@pytest.mark.parametrize(
+    ("instructions", "expected"), [("amx", True), ("avx512_bf16", True), ("avx2 avx512 avx_vnni", False)]
+)
+def test_bf16_instructions(instructions, expected):
+    assert products_file.has_bf16(processor("Intel", instructions)) == expected
 
 
 @pytest.mark.parametrize(
@@ -99,15 +143,77 @@ def test_this_processor_is_known_by_its_instructions():
         pytest.param("bf16", "mkl", Arithmetic(precision="bf16", products="onednn"), marks=needs_bf16),
     ],
 )
-def test_what_is_asked_for_is_taken(precision, products, expected):
+def test_what_is_requested_is_taken(precision, products, expected):
     training = TrainingConfig(precision=precision, products=products)
     assert choose_arithmetic(training, CPU) == expected
-    assert is_here(expected, CPU)
-    assert is_here(expected, torch.device("cuda")) == (expected.products == "mkl")
+    assert list(unmet_requests(training, expected)) == []
+
+
+GPU_BF16 = Arithmetic(precision="bf16", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("stored", "device", "gpu_has_bf16", "expected"),
+    [
+        (Arithmetic(precision="fp32"), "cpu", True, True),
+        (Arithmetic(precision="bf16"), "cpu", True, True),  # autocast
+        (Arithmetic(precision="fp32"), "cuda", True, False),  # there auto would be bf16
+        (GPU_BF16, "cpu", True, False),
+        (GPU_BF16, "cuda", True, True),
+        (GPU_BF16, "cuda", False, False),  # it would be emulated
+        (Arithmetic(precision="fp32", device="cuda"), "cuda", False, True),
+        (GPU_BF16, "mps", True, False),
+    ],
+    ids=str,
+)
+def test_arithmetic_is_kept_on_devices_of_its_kind(monkeypatch, stored, device, gpu_has_bf16, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: gpu_has_bf16)
+    assert is_available(stored, torch.device(device)) == expected
+
+
+@pytest.mark.parametrize(("precision", "there"), [("fp32", True), ("bf16", True), ("bf16", False)])
+def test_arithmetic_by_onednn_is_kept_where_it_is_quick(monkeypatch, precision, there):
+    monkeypatch.setattr(arithmetic, "can_multiply", lambda _: True)
+    monkeypatch.setattr(arithmetic, "has_bf16", lambda: there)
+    assert is_available(Arithmetic(precision=precision, products="onednn"), CPU) == there
+    monkeypatch.setattr(arithmetic, "can_multiply", lambda _: False)
+    assert not is_available(Arithmetic(precision=precision, products="onednn"), CPU)
+
+
+def test_a_change_of_arithmetic_is_described():
+    fp32, by_onednn = Arithmetic(precision="fp32"), Arithmetic(precision="bf16", products="onednn")
+    assert change_of(fp32, fp32) is None
+    assert change_of(Arithmetic(precision="fp32", device="cuda"), fp32) is None
+    assert "in bf16 by oneDNN, which is not available here; it continues in fp32, so" in change_of(by_onednn, fp32)
+    assert "in bf16 on cuda; it continues in bf16 by oneDNN on cpu, so" in change_of(GPU_BF16, by_onednn)
+
+
+def test_compiled_models_and_gpus_use_pytorchs_products(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert choose_arithmetic(TrainingConfig(compile=True), CPU, ZEN_5) == Arithmetic(precision="fp32")
+    assert choose_arithmetic(TrainingConfig(products="onednn"), torch.device("cuda"), ZEN_5) == GPU_BF16
+
+
+def test_requests_that_are_not_met_are_reported(monkeypatch):
+    monkeypatch.setattr(arithmetic, "has_bf16", lambda: False)
+    (text,) = unmet_requests(TrainingConfig(products="onednn"), Arithmetic(precision="fp32"))
+    assert "does not offer" in text
+    (text,) = unmet_requests(TrainingConfig(precision="bf16"), Arithmetic(precision="bf16", products="onednn"))
+    assert "is slow" in text
+    assert list(unmet_requests(TrainingConfig(products="onednn"), GPU_BF16)) == []
+
+
+@pytest.mark.parametrize("lacking", ["has_bf16", "can_multiply"])
+def test_auto_takes_no_bf16_that_is_missing_or_slow(monkeypatch, lacking):
+    monkeypatch.setattr(arithmetic, "has_bf16", lambda _: True)
+    monkeypatch.setattr(arithmetic, "can_multiply", lambda _: True)
+    assert choose_arithmetic(TrainingConfig(), CPU, ZEN_4).precision == "bf16"
+    monkeypatch.setattr(arithmetic, lacking, lambda _: False)
+    assert choose_arithmetic(TrainingConfig(), CPU, ZEN_4).precision == "fp32"
 
 
 @needs_bf16
-def test_auto_takes_bf16_where_it_was_measured_to_pay_unless_mkl_is_asked_for():
+def test_auto_takes_bf16_if_it_was_measured_to_be_faster_unless_mkl_is_requested():
     assert choose_arithmetic(TrainingConfig(), CPU, ZEN_4) == Arithmetic(precision="bf16", products="onednn")
     assert choose_arithmetic(TrainingConfig(products="mkl"), CPU, ZEN_4) == Arithmetic(precision="fp32")
     for other in (ZEN_3, SAPPHIRE_RAPIDS, processor("", "avx2 avx512 avx512_bf16")):
@@ -118,7 +224,7 @@ def test_without_onednn_there_is_still_pytorchs_own(monkeypatch):
     monkeypatch.setattr(products_file, "HAS_ONEDNN", False)
     assert choose_arithmetic(TrainingConfig(products="onednn"), CPU, ZEN_5) == Arithmetic(precision="fp32")
     assert choose_arithmetic(TrainingConfig(precision="bf16"), CPU, ZEN_5) == Arithmetic(precision="bf16")
-    assert not is_here(Arithmetic(precision="fp32", products="onednn"), CPU)
+    assert not is_available(Arithmetic(precision="fp32", products="onednn"), CPU)
     weight = torch.randn(8, 4)
     assert products_file.pack(weight) is None
     assert products_file.pack(weight.bfloat16()) is None
@@ -154,7 +260,7 @@ def passes(linear: nn.Module, x: torch.Tensor, upstream: torch.Tensor) -> list[t
 @pytest.mark.parametrize(("library", "precision"), BY)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (1, 64), (5, 13), (7, 100)], ids=str)
 @pytest.mark.parametrize(("n_in", "n_out"), [(16, 40), (40, 16), (5, 3)])
-def test_a_linear_map_is_the_same_whoever_makes_its_products(library, precision, shape, n_in, n_out):
+def test_a_linear_layer_is_the_same_with_every_library(library, precision, shape, n_in, n_out):
     torch.manual_seed(1)
     linear, x, upstream = Linear(n_in, n_out), torch.randn(*shape, n_in), torch.randn(*shape, n_out)
     expected = passes(linear, x, upstream)
@@ -193,7 +299,7 @@ def test_the_activation_may_change_the_image_in_place(library, precision):
 @pytest.mark.parametrize(("library", "precision"), BY)
 @pytest.mark.parametrize("activation", ["relu", "gelu", "swiglu"])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 64), (7, 100)], ids=str)
-def test_a_feed_forward_network_is_the_same_whoever_makes_its_products(library, precision, activation, shape):
+def test_a_feed_forward_network_is_the_same_with_every_library(library, precision, activation, shape):
     """Its hidden layer stays an operand, with rows that no position has."""
     torch.manual_seed(1)
     network = FeedForward(ModelConfig(d_model=16, d_ff=40, n_heads=2, activation=activation))
@@ -219,7 +325,7 @@ def test_a_feed_forward_network_is_the_same_whoever_makes_its_products(library, 
 @pytest.mark.parametrize(("library", "precision"), BY)
 @pytest.mark.parametrize("n", [1, 255, 600])
 @pytest.mark.parametrize("n_masks", [1, 2])
-def test_the_loss_is_the_same_whoever_makes_its_products(library, precision, n, n_masks):
+def test_the_loss_is_the_same_with_every_library(library, precision, n, n_masks):
     torch.manual_seed(1)
     output, targets = Linear(16, 300), torch.randint(0, 300, (n,))
     hidden = torch.randn(2, n, 16)
@@ -253,6 +359,25 @@ def test_weights_are_rounded_once_an_update(monkeypatch):
         assert torch.equal(model[0].products.weight, model[0].weight.bfloat16())
 
 
+@pytest.mark.parametrize(("library", "precision"), BY)
+def test_no_rows_at_all(library, precision):
+    linear = Linear(4, 6)
+    with products_by(library, precision, linear):
+        assert linear(torch.zeros(0, 3, 4)).shape == (0, 3, 6)
+
+
+def test_contexts_may_be_nested():
+    linear = Linear(4, 4)
+    with products_by("mkl", "fp32", linear):
+        outer = linear.products
+        with products_by("mkl", "fp32", linear):
+            assert linear.products is not outer
+        assert linear.products is outer
+    assert linear.products is None
+    with pytest.raises(ValueError, match="oneDNN"), products_by("mkl", "bf16", linear):
+        pass
+
+
 def test_an_error_leaves_the_model_as_it_was():
     linear = Linear(4, 4)
     with pytest.raises(RuntimeError), products_by("mkl", "fp32", linear):
@@ -266,7 +391,3 @@ def test_every_map_of_a_model_is_one_of_ours():
     for activation in ("relu", "swiglu"):
         model = build_model(ModelConfig(d_model=8, d_ff=8, n_heads=2, activation=activation), 40)
         assert all(isinstance(module, Linear) for module in model.modules() if isinstance(module, nn.Linear))
-
-
-def test_the_configuration_says_who(tmp_path):
-    assert RunConfig().training.products == RunConfig().decoding.products == "auto"

@@ -67,10 +67,18 @@ class TestTranslate:
 
     @pytest.mark.parametrize("batch_tokens", [1, 40, 200, 100_000])
     @pytest.mark.parametrize("beam_size", [1, 4])
-    def test_neighbours_and_batches_change_nothing(self, reverser, translator, batch_tokens, beam_size):
-        alone = [opened_alone for line in LINES for opened_alone in _texts(reverser, [line], beam_size, 4096)]
-        assert _texts(reverser, LINES, beam_size, batch_tokens) == alone
-        assert _texts(reverser, LINES[::-1], beam_size, batch_tokens) == alone[::-1]
+    @pytest.mark.parametrize("products", ["mkl", "onednn"])
+    def test_neighbours_and_batches_change_nothing(self, reverser, translator, batch_tokens, beam_size, products):
+        alone = [text for line in LINES for text in _texts(reverser, [line], beam_size, 4096, products)]
+        assert _texts(reverser, LINES, beam_size, batch_tokens, products) == alone
+        assert _texts(reverser, LINES[::-1], beam_size, batch_tokens, products) == alone[::-1]
+
+    @pytest.mark.parametrize(("products", "packs"), [("mkl", False), ("onednn", True)])
+    def test_the_library_of_products_is_as_requested(self, reverser, monkeypatch, products, packs):
+        packed = []
+        monkeypatch.setattr("seq2seq.model.laid_out.linear.pack", lambda weight: packed.append(weight))
+        opened(reverser, products=products)
+        assert bool(packed) == packs
 
     def test_blank_lines_never_reach_the_model(self, translator, monkeypatch):
         monkeypatch.setattr(CachedTransformer, "start", None)
@@ -99,14 +107,14 @@ class TestTranslate:
         assert best.score == pytest.approx(expected, abs=1e-5)
 
 
-def _texts(reverser, lines: list[str], beam_size: int, batch_tokens: int) -> list[str]:
-    key = (beam_size, batch_tokens)
+def _texts(reverser, lines: list[str], beam_size: int, batch_tokens: int, products: str) -> list[str]:
+    key = (beam_size, batch_tokens, products)
     if key not in _OPEN:
-        _OPEN[key] = opened(reverser, beam_size=beam_size, batch_tokens=batch_tokens)
+        _OPEN[key] = opened(reverser, beam_size=beam_size, batch_tokens=batch_tokens, products=products)
     return _OPEN[key].translate(lines)
 
 
-_OPEN: dict[tuple[int, int], Translator] = {}
+_OPEN: dict[tuple[int, int, str], Translator] = {}
 
 
 class TestSegments:

@@ -112,6 +112,8 @@ class Manifest:
     """``training.patience`` of the last command."""
     seconds: Real = 0.0
     """Training time."""
+    arithmetic: str = ""
+    """Precision of training, and the library of matrix products if it is not PyTorch's default: ``bf16 by oneDNN``."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of ``seq2seq`` and of the libraries that made the run, by name."""
     corpora: list[dict[str, Any]] = field(default_factory=list)

@@ -24,6 +24,7 @@ def eval_command(
     length_penalty: options.LengthPenalty = None,
     shortlist: options.ShortlistSize = None,
     precision: options.Precision = None,
+    products: options.MatrixProducts = None,
     workers: options.Workers = None,
     device: options.Device = "auto",
     strict: options.Strict = False,
@@ -36,14 +37,15 @@ def eval_command(
 
     names, errors = parse_metrics(metrics), how_to_read(encoding_errors, strict=strict)
     if hypotheses is not None:
-        of_translating = (output, beam_size, length_penalty, shortlist, precision, workers)
+        of_translating = (output, beam_size, length_penalty, shortlist, precision, products, workers)
         run, corpus = run_and_corpus(words, others=(*of_translating, None if device == "auto" else device))
         results = [score_file(hypotheses, corpus, names, run=run, langs=langs, encoding_errors=errors)]
     else:
         if len(words) < 2:
             raise wrong_words("eval takes a run folder and at least one corpus")
         decoding: dict[str, object] = {
-            "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision, "shortlist": shortlist,
+            "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision, "products": products,
+            "shortlist": shortlist,
         }  # fmt: skip
         results = score_run(
             Path(words[0]), words[1:], names,

@@ -57,6 +57,13 @@ Precision = Annotated[
         help="Arithmetic: auto, fp32 or bf16. Default: the run's, usually auto: bf16 on a CUDA GPU, fp32 elsewhere.",
     ),
 ]  # fmt: skip
+MatrixProducts = Annotated[
+    str | None,
+    typer.Option(
+        "--products", metavar="LIBRARY", rich_help_panel=MORE,
+        help="Library of fp32 matrix products on a CPU: auto, mkl or onednn. Default: the run's, usually auto.",
+    ),
+]  # fmt: skip
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -19,6 +19,7 @@ def translate_command(
     stopping: options.Stopping = None,
     shortlist: options.ShortlistSize = None,
     precision: options.Precision = None,
+    products: options.MatrixProducts = None,
     workers: options.Workers = None,
     device: options.Device = "auto",
     strict: options.Strict = False,
@@ -28,7 +29,8 @@ def translate_command(
 
     decoding: dict[str, object] = {
         "beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "max_length": max_length,
-        "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision, "shortlist": shortlist,
+        "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision, "products": products,
+        "shortlist": shortlist,
     }  # fmt: skip
     translate_with(
         run, texts or [], source, output, decoding=decoding, device=device, workers=workers, ranked=n_best is not None,

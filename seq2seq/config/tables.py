@@ -200,8 +200,8 @@ class TrainingConfig:
     """Arithmetic of matrix products. auto: bf16 on a CUDA GPU that has it, and on a CPU where training was measured to
     be at least a quarter faster with it; fp32 elsewhere."""
     products: Literal["auto", "mkl", "onednn"] = "auto"
-    """Library that multiplies matrices on a CPU. auto: the one that was measured to be quickest on processors of this
-    kind; mkl: as PyTorch does by itself; onednn: oneDNN, which bf16 on a CPU always uses."""
+    """Library of matrix products on a CPU. auto: the one that was measured to be quickest on processors of this kind;
+    mkl: PyTorch's default, in fp32 unless precision is bf16; onednn: oneDNN, which bf16 always uses."""
     compile: StrictBool = False
     """Pass the model through torch.compile; useful only on CUDA."""
 
@@ -233,8 +233,8 @@ class DecodingConfig:
     """Arithmetic of translating. auto: bf16 on a CUDA GPU that has it, fp32 elsewhere. bf16 on a CPU needs one that has
     it."""
     products: Literal["auto", "mkl", "onednn"] = "auto"
-    """Library that multiplies matrices in fp32 on a CPU. auto: the one that was measured to be quickest on processors
-    of this kind; mkl: as PyTorch does by itself; onednn: oneDNN."""
+    """Library of fp32 matrix products on a CPU. auto: the one that was measured to be quickest on processors of this
+    kind; mkl: PyTorch's default; onednn: oneDNN."""
 
     @property
     def alpha(self) -> float:

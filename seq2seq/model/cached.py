@@ -90,7 +90,7 @@ class CachedTransformer:
         shortlist: what a sentence may be translated with; None: every piece.
         n_control: as ``decoding``'s ``Model`` has it.
         greedy: whether ``best_columns`` will be called: its screen takes half as much memory as the output layer.
-        products: who makes those in fp32 on a CPU: auto, mkl or onednn.
+        products: library of fp32 matrix products on a CPU: auto, mkl or onednn.
     """
 
     @torch.no_grad()

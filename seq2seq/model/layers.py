@@ -67,7 +67,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]"""
         rows = x.flatten(0, -2)  # [B·T, D]: changing a view in place, as ReLU would, costs the way back three copies
-        # What is rounded for a product may be so before ReLU.
+        # ReLU and rounding commute: the hidden layer stays as the products need it.
         hidden = self.activation(self.inner(rows, as_operand=self.activation is torch.relu_))  # [B·T, F]
         if self.gate is not None:
             hidden = hidden * self.gate(rows)

@@ -28,7 +28,7 @@ class OutputLayer:
     Args:
         weight: [V, D]
         bias: [V]
-        products: auto, mkl or onednn, for fp32 on a CPU; None: packing would take longer than it saves.
+        products: library of fp32 products on a CPU: auto, mkl or onednn; None: do not pack.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, products: str | None = "auto") -> None:

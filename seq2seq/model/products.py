@@ -2,13 +2,13 @@
 
 A linear layer needs three products: its output, and in the backward pass the gradients of its input and its weight.
 PyTorch sends them to MKL in fp32, which reaches half of the speed of some AMD processors; oneDNN, a part of the same
-PyTorch, reaches all of it. In bf16 oneDNN is quicker wherever a processor has bf16 instructions: operands are rounded,
-sums are in fp32.
+PyTorch, reaches all of it. In bf16 oneDNN is quicker wherever a processor has bf16 instructions: operands, biases and
+results are rounded, sums within a product are in fp32.
 
 The choice depends on the processor and the kind of product (``MEASURED``), never on a timing at run time: two runs on
 one machine are equal to the bit.
 
-PyTorch has no public names for these calls of oneDNN; its compiler makes them. No other file uses them. If they are
+PyTorch has no public names for these calls of oneDNN; torch.compile makes them. No other file uses them. If they are
 missing (another processor, another version of PyTorch), PyTorch's own products are used.
 
 Shapes: N rows; in and out: sizes of the linear layer.
@@ -39,7 +39,7 @@ _INSTRUCTIONS = {
     "amx": ("amx_bf16",),
 }
 """Those that the choice depends on, as Linux and PyTorch name them."""
-_VENDORS = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}
+_VENDORS = {"AuthenticAMD": "AMD", "HygonGenuine": "AMD", "GenuineIntel": "Intel"}
 
 
 class Processor(NamedTuple):
@@ -57,15 +57,26 @@ class Processor(NamedTuple):
 @functools.cache
 def this_processor() -> Processor:
     """The processor that this program runs on."""
-    description = platform.processor()
-    # PyTorch lists them since 2.11.
-    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    words = {word for word, has in known.items() if has is True}
+    cpuinfo = ""
     with contextlib.suppress(OSError):  # on Linux alone
-        description += Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        words.update(description.split())
-    vendor = next((name for word, name in _VENDORS.items() if word in description), "")
-    return Processor(vendor, frozenset(name for name, any_of in _INSTRUCTIONS.items() if words & set(any_of)))
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    # PyTorch has listed them since 2.11.
+    return processor_of(cpuinfo, platform.processor(), getattr(torch.cpu, "get_capabilities", dict)())
+
+
+def processor_of(cpuinfo: str, description: str, capabilities: Mapping[str, object]) -> Processor:
+    """Read what the system says about a processor.
+
+    Args:
+        cpuinfo: Linux's ``/proc/cpuinfo``; empty elsewhere.
+        description: by ``platform.processor()``.
+        capabilities: by ``torch.cpu.get_capabilities()``.
+    """
+    words = {*cpuinfo.split(), *(name for name, has in capabilities.items() if has is True)}
+    found = frozenset(name for name, any_of in _INSTRUCTIONS.items() if words & set(any_of))
+    # Without known instructions no row of the table would be near.
+    vendors = [name for word, name in _VENDORS.items() if found and word in cpuinfo + description]
+    return Processor(vendors[0] if vendors else "", found)
 
 
 @dataclass(frozen=True)
@@ -76,14 +87,14 @@ class Measured:
     training: Library = "mkl"
     """Library for products of many rows."""
     bf16: bool = False
-    """Whether training in bf16 is at least 1.25 times as fast as in fp32."""
+    """Whether training in bf16 was measured to be at least 1.25 times as fast as in fp32."""
     packed: range = range(0)
     """Numbers of rows for which packed weights are quicker in fp32."""
     packed_output: range = range(0)
     """The same for weights of many columns, as the output layer's."""
 
 
-_ANY = 2**31
+_NO_LIMIT = 2**31
 
 
 def _processor(vendor: str, instructions: str) -> Processor:
@@ -91,15 +102,22 @@ def _processor(vendor: str, instructions: str) -> Processor:
 
 
 MEASURED = [
-    Measured(_processor("Intel", "avx2")),
+    # Intel with AVX2 alone, as AMD's
+    Measured(_processor("Intel", "avx2"), packed_output=range(2, _NO_LIMIT)),
+    # Skylake to Ice Lake: not measured
+    Measured(_processor("Intel", "avx2 avx512")),
+    # Sapphire Rapids: bf16 not measured
     Measured(_processor("Intel", "avx2 avx512 avx512_bf16 avx_vnni amx")),
-    Measured(_processor("AMD", "avx2"), packed_output=range(2, _ANY)),
+    # Zen 3
+    Measured(_processor("AMD", "avx2"), packed_output=range(2, _NO_LIMIT)),
+    # Zen 4
     Measured(_processor("AMD", "avx2 avx512 avx512_bf16"), bf16=True),
+    # Zen 5: bf16 not measured
     Measured(
         _processor("AMD", "avx2 avx512 avx512_bf16 avx_vnni"),
         training="onednn",
-        packed=range(2, 64),
-        packed_output=range(2, 64),
+        packed=range(2, _NO_LIMIT),
+        packed_output=range(2, _NO_LIMIT),
     ),
 ]
 
@@ -107,7 +125,7 @@ MEASURED = [
 def nearest(processor: Processor) -> Measured:
     """The row of the most similar processor: of the same vendor, with the fewest instructions that differ.
 
-    A processor of an unknown vendor gets PyTorch's own products.
+    Of two that differ equally it is the older one. A processor of an unknown vendor gets PyTorch's own products.
     """
     rows = [row for row in MEASURED if row.processor.vendor == processor.vendor]
     if not rows:
@@ -130,7 +148,7 @@ HAS_ONEDNN = bool(
 )
 """Whether this PyTorch offers oneDNN's products."""
 _ROWS = 256
-"""Packed weights are laid out for products of so many rows; other numbers of rows work too."""
+"""Packing is tuned for products of so many rows; any number works."""
 
 
 def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
@@ -165,7 +183,7 @@ def rows_packed(weight: Tensor, wanted: str, *, of_output: bool = False) -> rang
         of_output: whether it has many columns.
     """
     if weight.dtype == torch.bfloat16 or wanted == "onednn":
-        return range(1, _ANY)
+        return range(_NO_LIMIT)
     measured = nearest(this_processor())
     return range(0) if wanted == "mkl" else measured.packed_output if of_output else measured.packed
 
@@ -192,8 +210,8 @@ def _padded(rows: int, dtype: torch.dtype) -> int:
 
 
 def _pad_rows(x: Tensor) -> Tensor:
-    filling = _padded(len(x), x.dtype) - len(x)
-    return F.pad(x, (0, 0, 0, filling)) if filling else x
+    padding = _padded(len(x), x.dtype) - len(x)
+    return F.pad(x, (0, 0, 0, padding)) if padding else x
 
 
 # Training -------------------------------------------------------------------------------------------------------
@@ -265,7 +283,7 @@ class Linear(nn.Linear):
         if self.products is None:
             return super().forward(x)
         output: Tensor = _LinearFunction.apply(x.flatten(0, -2), self.weight, self.bias, self.products, as_operand)  # type: ignore[no-untyped-call]
-        return output if as_operand else output.view(*x.shape[:-1], -1)
+        return output if as_operand else output.view(*x.shape[:-1], len(self.weight))
 
     @property
     def products_or_own(self) -> Products:
@@ -274,7 +292,7 @@ class Linear(nn.Linear):
 
 
 class _LinearFunction(torch.autograd.Function):
-    """x·Wᵀ + b. Each operand is rounded once; gradients are in fp32."""
+    """x·Wᵀ + b. Each operand is rounded once; gradients are returned in fp32."""
 
     @staticmethod
     def forward(
@@ -295,9 +313,9 @@ class _LinearFunction(torch.autograd.Function):
         (operand,) = ctx.saved_tensors  # type: ignore[attr-defined]
         products: Products = ctx.products  # type: ignore[attr-defined]
         gradient = products.operand(grad)
-        by_input = products.grad_input(gradient, ctx.n).to(ctx.dtype)  # type: ignore[attr-defined]
-        by_weight = products.grad_weight(gradient, operand).float()
-        return by_input, by_weight, grad.sum(dim=0, dtype=torch.float32), None, None
+        grad_input = products.grad_input(gradient, ctx.n).to(ctx.dtype)  # type: ignore[attr-defined]
+        grad_weight = products.grad_weight(gradient, operand).float()
+        return grad_input, grad_weight, grad.sum(dim=0, dtype=torch.float32), None, None
 
 
 @contextlib.contextmanager
@@ -310,13 +328,19 @@ def products_by(library: Library, precision: str, model: nn.Module) -> Iterator[
         library: ``onednn`` for bf16.
         precision: ``fp32`` or ``bf16``.
         model: on a CPU.
+
+    Raises:
+        ValueError: bf16 by MKL, which has none here.
     """
+    if (library, precision) == ("mkl", "bf16"):
+        raise ValueError("products in bf16 are oneDNN's")
     linears = [module for module in model.modules() if isinstance(module, Linear)]
+    outer = [linear.products for linear in linears]
     for linear in linears:
         weight = linear.weight.detach()
         linear.products = Products(weight if precision == "fp32" else weight.bfloat16(), library)
     try:
         yield
     finally:
-        for linear in linears:
-            linear.products = None
+        for linear, products in zip(linears, outer, strict=True):
+            linear.products = products

@@ -1,5 +1,6 @@
 """The precision of training on this machine, and the library of its matrix products."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -12,19 +13,21 @@ from seq2seq.translation import pick_precision
 
 @record
 class Arithmetic:
-    """Precision and library of a run: chosen when it starts, kept when it is resumed."""
+    """Precision and library of a run's matrix products: chosen when it starts, kept when it is resumed."""
 
     precision: Literal["fp32", "bf16"]
     products: Library = "mkl"
-    """Library of products on a CPU."""
+    """Library of the products on a CPU. In bf16 ``mkl`` stands for PyTorch's autocast."""
+    device: str = "cpu"
+    """Kind of device: cpu, cuda or mps."""
 
     def __str__(self) -> str:
-        """As in ``bf16 by oneDNN``."""
+        """For example ``bf16 by oneDNN``."""
         return f"{self.precision} by oneDNN" if self.products == "onednn" else self.precision
 
 
 def choose_arithmetic(training: TrainingConfig, device: torch.device, processor: Processor | None = None) -> Arithmetic:
-    """What ``auto`` means here for ``training.precision`` and ``training.products``: a function of the machine alone.
+    """What ``training.precision`` and ``training.products`` mean here: a function of them and the machine alone.
 
     Args:
         training: the table of the configuration.
@@ -32,7 +35,7 @@ def choose_arithmetic(training: TrainingConfig, device: torch.device, processor:
         processor: the kind of CPU; None: this one.
     """
     if device.type != "cpu" or training.compile:
-        return without_choice(training, device)
+        return default_arithmetic(training, device)
     processor = processor or this_processor()
     precision = training.precision
     if precision == "auto":
@@ -43,13 +46,38 @@ def choose_arithmetic(training: TrainingConfig, device: torch.device, processor:
     return Arithmetic(precision="fp32", products=pick_library(training.products, processor))
 
 
-def without_choice(training: TrainingConfig, device: torch.device) -> Arithmetic:
-    """The arithmetic of a run that began before this choice existed."""
-    return Arithmetic(precision=pick_precision(training.precision, device))
+def default_arithmetic(training: TrainingConfig, device: torch.device) -> Arithmetic:
+    """With PyTorch's own products. A checkpoint that names no arithmetic used this."""
+    return Arithmetic(precision=pick_precision(training.precision, device), device=device.type)
 
 
-def is_here(arithmetic: Arithmetic, device: torch.device) -> bool:
-    """Whether a run can be resumed in this arithmetic on this machine."""
+def is_available(arithmetic: Arithmetic, device: torch.device) -> bool:
+    """Whether this device can continue in the arithmetic of a checkpoint."""
+    if arithmetic.device != device.type:
+        return False
     if arithmetic.products == "onednn":
-        return device.type == "cpu" and can_multiply(arithmetic.precision)
-    return arithmetic.precision == "fp32" or device.type != "cpu"
+        return can_multiply(arithmetic.precision) and (arithmetic.precision == "fp32" or has_bf16())
+    return device.type == "cpu" or arithmetic.precision == "fp32" or pick_precision("auto", device) == "bf16"
+
+
+def change_of(stored: Arithmetic, used: Arithmetic) -> str | None:
+    """What a resumed run should say if it continues in another arithmetic than its checkpoint's."""
+    if (stored.precision, stored.products) == (used.precision, used.products):
+        return None
+    before, after = f"{stored}, which is not available here", str(used)
+    if stored.device != used.device:
+        before, after = f"{stored} on {stored.device}", f"{used} on {used.device}"
+    return (
+        f"this run was trained in {before}; it continues in {after}, "
+        "so its weights will differ a little from those of an uninterrupted run"
+    )
+
+
+def unmet_requests(training: TrainingConfig, used: Arithmetic) -> Iterator[str]:
+    """What the configuration requests and this machine lacks, or does slowly."""
+    if used.device != "cpu":
+        return
+    if training.products == "onednn" and used.products != "onednn":
+        yield "training.products is onednn, which this PyTorch does not offer here: its own products are used"
+    if used.precision == "bf16" and not has_bf16():
+        yield "this processor has no bf16 instructions (AMX or AVX512-BF16): training in bf16 is slow"

@@ -19,7 +19,7 @@ from seq2seq.model import build_model
 from seq2seq.model.products import products_by
 from seq2seq.model.transformer import padding_mask
 from seq2seq.tokenizer import PAD
-from seq2seq.training.arithmetic import Arithmetic, choose_arithmetic
+from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.averaging import Average
 from seq2seq.training.loader import Portion
 from seq2seq.training.loss import output_loss, two_masks_loss
@@ -35,8 +35,6 @@ short pass as in a long one, which takes longer than the work of a short one."""
 _WORTH_A_PASS = 100
 """Padded tokens of a side that cost a CPU more than another pass does. Only subword sampling makes so much padding, as
 its pairs are grouped by their stored lengths."""
-_AUTOCAST = Arithmetic(precision="bf16", products="mkl")
-"""Left to PyTorch, which casts as it goes."""
 _SMALL_GPU = 32 << 30
 """Bytes of memory, fewer than which a GPU is a small one."""
 
@@ -225,13 +223,13 @@ class Learner:
         return two_masks_loss(real, model.output, batch.targets, smoothing, self.training.r_drop)
 
     def _products(self) -> contextlib.AbstractContextManager[None]:
-        """Who makes an update's products."""
+        """The library of an update's matrix products."""
         if self.arithmetic.products == "mkl":
             return contextlib.nullcontext()
         return products_by(self.arithmetic.products, self.arithmetic.precision, self.model)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.arithmetic == _AUTOCAST:
+        if self.arithmetic.precision == "bf16" and self.arithmetic.products == "mkl":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from seq2seq.checkpoint import append_metrics, prune_checkpoints, save_checkpoint
 from seq2seq.config import RunConfig, TrainingConfig
 from seq2seq.errors import Interrupted, counted, duration
-from seq2seq.training.arithmetic import Arithmetic, is_here, without_choice
+from seq2seq.training.arithmetic import Arithmetic, default_arithmetic, is_available
 from seq2seq.training.budget import Budget
 from seq2seq.training.learner import Learned, Learner
 from seq2seq.training.loader import Loader, Portion
@@ -368,7 +368,7 @@ class Trainer:
             saved: its state, of which the command may have changed limits and cadences.
 
         Returns:
-            What the run began to compute in: it goes on in that, if this machine has it.
+            The checkpoint's arithmetic, which is used if it is available here.
         """
         self._saved, self.saved_seconds = replace(saved, seconds=0.0), self.seconds
         self.budget.state = self.state.budget
@@ -377,13 +377,13 @@ class Trainer:
             # from where it stands.
             at = knot_at(self.state.update, saved.config.training, saved.knot)
             self._set_knot(replace(at, falling=at.falling and self.training.schedule == "inverse_sqrt"))
-        began_in = saved.arithmetic or without_choice(self.training, self.device)
-        if is_here(began_in, self.device):
-            self.learner.arithmetic = began_in
+        stored = saved.arithmetic or default_arithmetic(self.training, self.device)
+        if is_available(stored, self.device):
+            self.learner.arithmetic = stored
         if self.state.micro_batch_tokens is not None:
             self.learner.micro_batch_tokens = self.state.micro_batch_tokens
         self.learner.load_state(tensors, self.state.n_averaged)
-        return began_in
+        return stored
 
     def load_best(self) -> bool:
         """Whether the weights of this update are the best so far; they are then ready to be committed."""

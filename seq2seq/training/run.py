@@ -29,6 +29,7 @@ from seq2seq.checkpoint import (
 from seq2seq.config import RunConfig, to_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.model.transformer import n_parameters
+from seq2seq.training.arithmetic import change_of, unmet_requests
 from seq2seq.training.budget import Budget
 from seq2seq.training.card import model_card
 from seq2seq.training.corpora import discard
@@ -85,17 +86,15 @@ class Run:
         if trainer.device.type == "cpu":
             keep_freed_memory()  # not before: what preparing has done with is not wanted again
         if checkpoint is not None:
-            began_in = trainer.load(checkpoint.tensors, TrainingState.from_json(checkpoint.state, checkpoint.path))
-            if began_in != trainer.learner.arithmetic:
-                text = (
-                    f"the run began in {began_in}, which this machine does not have; it goes on in "
-                    f"{trainer.learner.arithmetic}, and its weights will differ a little"
-                )
-                yield Notice(text, warning=True)
+            stored = trainer.load(checkpoint.tensors, TrainingState.from_json(checkpoint.state, checkpoint.path))
+            if (change := change_of(stored, trainer.learner.arithmetic)) is not None:
+                yield Notice(change, warning=True)
             in_place = self._manifest()
             # A crash may have come between the save and the commit of the best weights.
             if trainer.load_best() and (in_place is None or in_place.update < trainer.state.update):
                 self._commit_best(trainer.averaged_weights())
+        for unmet in unmet_requests(trainer.training, trainer.learner.arithmetic):
+            yield Notice(unmet, warning=True)
         update = trainer.state.update
         # A validation that was broken off is made up for, and writes its line again.
         truncate_metrics(self.folder, update - 1 if trainer.validation_is_due() else update)
@@ -218,6 +217,7 @@ class Run:
             max_updates=state.config.training.max_updates,
             patience=state.config.training.patience,
             seconds=round(self.trainer.seconds, 1),
+            arithmetic=str(self.trainer.learner.arithmetic),
             versions={"seq2seq": VERSION} | {name: version(name) for name in ("torch", "sentencepiece", "sacrebleu")},
             corpora=self.prepared.record(),
             scores=scores,

@@ -133,7 +133,7 @@ class TrainingState:
     recipe: RecipeRecord | None = None
     """By which the run is trained."""
     arithmetic: Arithmetic | None = None
-    """In which the run began; None: it was begun by a version that had no choice."""
+    """Of the last update; None: written by a version without this choice."""
     budget: BudgetState = field(default_factory=BudgetState)
     knot: Knot = field(default_factory=Knot)
 

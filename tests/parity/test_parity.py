@@ -169,11 +169,12 @@ OTHER_SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("shape", OTHER_SHAPES)
+@pytest.mark.parametrize("products", ["mkl", "onednn"])
+@pytest.mark.parametrize("shape", [{}, *OTHER_SHAPES])
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_cached_decoding_in_other_shapes(shape, attention):
+def test_cached_decoding_in_other_shapes(shape, attention, products):
     model = tiny(attention=attention, **shape).eval()
-    cached = CachedTransformer(model)
+    cached = CachedTransformer(model, products=products)
     with torch.inference_mode():
         whole = model(SRC, padding_mask(SRC, PAD), TGT)
         state = cached.start(SRC, padding_mask(SRC, PAD))
@@ -228,12 +229,13 @@ def first_logits(cached: CachedTransformer) -> Tensor:
     return cached.logits(hidden, state, 0, 3)
 
 
+@pytest.mark.parametrize("products", ["mkl", "onednn"])
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_batches_of_other_ages_take_their_steps_together(attention, positions):
+def test_batches_of_other_ages_take_their_steps_together(attention, positions, products):
     """The second batch begins when the first is at its third token, which has two beams by then."""
     model = tiny(attention=attention, positions=positions, max_positions=24).eval()
-    cached = CachedTransformer(model)
+    cached = CachedTransformer(model, products=products)
     draw = torch.Generator().manual_seed(2)
     with torch.inference_mode():
         states = [cached.start(SRC, padding_mask(SRC, PAD))]
