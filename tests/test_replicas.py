@@ -17,6 +17,7 @@ from torch import nn
 
 from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.model.attention import MultiHeadAttention
 from seq2seq.model.products import can_multiply
 from seq2seq.training.learner import Learner
 from seq2seq.training.loader import Portion
@@ -80,6 +81,16 @@ def test_in_bf16_it_is_nearly_that_of_one_replica(learner):
     for n in (1, 2):
         _, found = gradient(learner(n, precision="bf16"), random_pairs())
         assert 0 < (found - exact).norm() < 0.1 * exact.norm()
+
+
+@pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")
+def test_in_bf16_attention_stays_in_fp32(learner):
+    one, kinds = learner(1, precision="bf16"), set()
+    for module in one.model.modules():
+        if isinstance(module, MultiHeadAttention):
+            module.out_proj.register_forward_pre_hook(lambda _, args: kinds.add(args[0].dtype))
+    gradient(one, random_pairs())
+    assert kinds == {torch.float32}
 
 
 def test_replicas_see_the_weights_of_each_update(learner):
