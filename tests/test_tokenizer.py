@@ -171,7 +171,7 @@ def test_nfkc_makes_text_that_it_then_leaves_alone(models, text):
     ],
 )  # fmt: skip
 def test_what_each_normalization_does(models, kind, text, nfc, nfkc):
-    """README has this table."""
+    """docs/train.md has this table."""
     for rule, expected in (("nfc", nfc), ("nfkc", nfkc), ("identity", text)):
         tokenizer = models[kind, rule]
         assert tokenizer.decode(tokenizer.encode([text])) == [expected]

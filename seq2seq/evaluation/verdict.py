@@ -9,7 +9,7 @@ from seq2seq.lines import is_blank
 
 # The table for BLEU is Google's (Cloud Translation, "Evaluating models"), after Lavie 2010, "Evaluating
 # the Output of Machine Translation Systems". None is published for chrF: these bounds go by runs of our own between
-# German and English, in tests/benchmarks/RESULTS.md (BLEU and chrF: 31 and 53, 39 and 60, 43 and 62, 94 and 97).
+# German and English, in docs/lab-notes.md (BLEU and chrF: 31 and 53, 39 and 60, 43 and 62, 94 and 97).
 VERDICTS: tuple[tuple[float, float, str], ...] = (
     (60, 80, "very close to the references"),
     (50, 70, "very good: fluent and adequate"),

@@ -23,7 +23,7 @@ from seq2seq.model.products import Linear
 
 # Of PyTorch's kernels for NVIDIA's GPUs, cuDNN's makes a plan for each new shape, 8 ms of Python's time, and sentences
 # come in ever other shapes. FlashAttention's works on 128 places at a time, of which a sentence fills few: it took
-# three quarters of an H200's own time in greedy search. tests/benchmarks/RESULTS.md has the figures.
+# three quarters of an H200's own time in greedy search. docs/lab-notes.md has the figures.
 _FOR_SHORT_TEXTS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 

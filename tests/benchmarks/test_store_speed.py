@@ -2,7 +2,7 @@
 
     pytest -m benchmark -s tests/benchmarks/test_store_speed.py
 
-Why ``corpus/store.py`` maps the files itself: see RESULTS.md.
+Why ``corpus/store.py`` maps the files itself: see docs/lab-notes.md.
 """
 
 import random

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes run/ and the expected translations anew, which only a change of the format asks for:
+# Makes run/ and the expected translations again; needed only if the format changes:
 #   bash tests/golden/make.sh
 set -euo pipefail
 cd "$(dirname "$0")"
