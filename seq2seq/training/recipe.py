@@ -124,7 +124,7 @@ _MEDIUM = Reasons(
 _LARGE = Reasons("a large corpus and a GPU", "most words in one piece", "many pairs need little of it")
 _LARGE_ON_CPU = replace(_LARGE, model="a larger model would take weeks on a CPU")
 
-# 500, 1,000 and 30,000 pairs: measured (docs/lab-notes.md, "Recipes for small corpora"); between them
+# 500 to 7,000 and 30,000 pairs: measured (docs/lab-notes.md, "Recipes for small corpora"); 12,000
 # interpolated; from 60,000 pairs on, the field's practice.
 _SMALL_CORPORA = [
     Row("500", 0, "tiny", _tiny(1000, 512, 0.3, warmup_updates=500), _FEW, 60),
