@@ -10,7 +10,7 @@ from corpora import FORMS, write
 
 from seq2seq.config import DataConfig
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.training.corpora import CorpusRecord, read_corpora
+from seq2seq.training.ingest import CorpusRecord, read_corpora
 from seq2seq.training.progress import Notice
 
 PHRASEBOOK = Path(__file__).parent.parent / "data" / "phrasebook"

@@ -9,7 +9,7 @@ from torch import nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model.attention import (
+from seq2seq.model.transformer.attention import (
     ATTENTIONS,
     MultiHeadAttention,
     causal_mask,

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pytest
 from sacrebleu.tokenizers import tokenizer_ja_mecab
 
-from seq2seq.checkpoint import Limits
 from seq2seq.config import RunConfig, build
 from seq2seq.corpus import Pair
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import Score
+from seq2seq.runs import Limits
 from seq2seq.training.best import choose_best_metric
-from seq2seq.training.loop import Trainer
 from seq2seq.training.state import TrainingState
+from seq2seq.training.trainer import Trainer
 from seq2seq.training.validation import Scores
 
 EN = "The cat sat on the mat."

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.candidates import best_continuations, best_piece, grouped_topk
 from seq2seq.decoding.hypotheses import gapless
+from seq2seq.decoding.topk import best_continuations, best_piece, grouped_topk
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
 NEVER = [UNK, BOS, PAD]

@@ -22,9 +22,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq import checkpoint as ck
-from seq2seq.checkpoint import sealed
+from seq2seq import runs as ck
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.runs import manifest as manifest_file
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX alone")
 
@@ -128,14 +128,14 @@ JSON = st.recursive(
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text().filter(lambda key: key != "checksum"), JSON, max_size=5))
 def test_any_json_survives_its_seal(payload):
-    assert sealed.unseal(sealed.seal(payload), "where") == payload
+    assert manifest_file.load_manifest(manifest_file.dump_manifest(payload), "where") == payload
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_but_ours_are_unsealed(data):
     with refused(ExitCode.REFUSED):
-        sealed.unseal(data, "where")
+        manifest_file.load_manifest(data, "where")
 
 
 def test_nan_is_the_callers_mistake(tmp_path):
@@ -190,7 +190,7 @@ def test_every_flipped_bit_of_a_manifest_is_found(tmp_path):
             flipped = bytearray(data)
             flipped[place] ^= 1 << bit
             with pytest.raises(UserError):
-                sealed.unseal(bytes(flipped), tmp_path)
+                manifest_file.load_manifest(bytes(flipped), tmp_path)
         (tmp_path / "manifest.json").write_bytes(flipped)
         with pytest.raises(UserError) as error:
             ck.read_manifest(tmp_path)
@@ -269,7 +269,7 @@ def reseal(folder, **changes):
     payload = json.loads((folder / "manifest.json").read_bytes())
     del payload["checksum"]
     payload = {key: value for key, value in {**payload, **changes}.items() if value is not ...}
-    (folder / "manifest.json").write_bytes(sealed.seal(payload))
+    (folder / "manifest.json").write_bytes(manifest_file.dump_manifest(payload))
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
     with refused(ExitCode.REFUSED, "names no file"):
         ck.read_file(run, manifest, name)
     with refused(ExitCode.REFUSED):
-        sealed.read_hashed(run, name, hashlib.sha256(b"secret").hexdigest())
+        manifest_file.read_hashed(run, name, hashlib.sha256(b"secret").hexdigest())
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="plain file names"):
         ck.commit(run, manifest_of(), {name: b"evil"})
@@ -378,7 +378,7 @@ def test_links(tmp_path):
 
     (run / "inside").symlink_to("config.toml")
     inside = (run / "config.toml").read_bytes()
-    assert sealed.read_hashed(run, "inside", manifest.files["config.toml"]) == inside
+    assert manifest_file.read_hashed(run, "inside", manifest.files["config.toml"]) == inside
 
     # Even the right bytes: a link to a device or a pipe would not end.
     shutil.move(run / "config.toml", tmp_path / "outside.toml")
@@ -861,7 +861,7 @@ def test_tensors_that_share_memory_are_the_callers_mistake(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from seq2seq.checkpoint import RunLock
+from seq2seq.runs import RunLock
 held = RunLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

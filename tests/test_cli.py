@@ -15,13 +15,13 @@ from reversal import reversal_lines, write_reversal
 from support.cli import Cli, Outcome
 from support.clock import Clock
 
-from seq2seq.checkpoint import read_manifest
 from seq2seq.cli.answers import is_finished
 from seq2seq.cli.console import console, on_terminal
 from seq2seq.cli.layers import training_layers
 from seq2seq.config import merge
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import ROUGH_GUIDE
+from seq2seq.runs import read_manifest
 
 
 def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
@@ -133,7 +133,7 @@ class TestTrain:
     def test_a_run_ends_with_its_time(self, train, corpus, tmp_path, monkeypatch):
         """That of the layer above others, as --set is above the flags."""
         clock = Clock(0.1)
-        monkeypatch.setattr("seq2seq.training.loop.time", clock)
+        monkeypatch.setattr("seq2seq.training.trainer.time", clock)
         monkeypatch.setattr("seq2seq.training.session.time", clock)
         outcome = train("--train", corpus, "--set", "training.time_budget=10")
         assert outcome.code == 0, outcome.err
@@ -475,7 +475,7 @@ class TestResume:
     @pytest.fixture(autouse=True)
     def small_windows(self, monkeypatch):
         monkeypatch.setattr("seq2seq.cli.answers.WINDOW_LINES", self.WINDOW)
-        monkeypatch.setattr("seq2seq.lines.partial._MARK_EVERY", 0.0)
+        monkeypatch.setattr("seq2seq.text.partial._MARK_EVERY", 0.0)
 
     @pytest.fixture
     def source(self, tmp_path) -> Path:
@@ -821,11 +821,11 @@ class TestRunFolder:
         assert_refused(use(), ExitCode.REFUSED, path.name)
 
     def test_another_format(self, use, run):
-        from seq2seq.checkpoint.sealed import seal
+        from seq2seq.runs.manifest import dump_manifest
 
         manifest = json.loads((run / "manifest.json").read_text())
         del manifest["checksum"]
-        (run / "manifest.json").write_bytes(seal({**manifest, "format": 99}))
+        (run / "manifest.json").write_bytes(dump_manifest({**manifest, "format": 99}))
         assert_refused(use(), ExitCode.REFUSED, "format 99")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import PartialFile, open_output, partial_path, read_lines
+from seq2seq.text import PartialFile, open_output, partial_path, read_lines
 
 OPENERS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress, "": bytes, ".gzip": bytes}
 LINES = [f"line {i} – schön" for i in range(5000)]

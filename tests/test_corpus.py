@@ -14,8 +14,8 @@ from corpora import COMPRESSIONS, FORMS, LANGS, PARQUETS, RAW, cut_off, refusal_
 from seq2seq.config import DataConfig
 from seq2seq.corpus import READERS, CorpusCounts, Pair, find_reader, read_pairs
 from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.lines import is_blank, one_line
-from seq2seq.training.corpora import read_corpora
+from seq2seq.text import is_blank, one_line
+from seq2seq.training.ingest import read_corpora
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config import DecodingConfig, ModelConfig
-from seq2seq.decoding import STRATEGIES, Batch, Hypothesis, length_penalty, search, side_by_side
+from seq2seq.decoding import STRATEGIES, Batch, Hypothesis, length_penalty, scheduler, search
 from seq2seq.model import build_model
-from seq2seq.model.cached import CachedTransformer
-from seq2seq.model.transformer import Transformer, padding_mask
+from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.model import Transformer, padding_mask
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
 V = 8
@@ -261,7 +261,7 @@ def test_batches_side_by_side_are_as_each_alone(strategy, room):
 @pytest.mark.parametrize("room", [0, 4, 12, 10_000])
 def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
     """As on a GPU, which takes the steps of one group while the search of the other goes on."""
-    monkeypatch.setattr(side_by_side, "_is_on_cpu", lambda searches: False)
+    monkeypatch.setattr(scheduler, "_is_on_cpu", lambda searches: False)
     sources, limits = SOURCES * 4, LIMITS * 4
     alone = ask(strategy, Toy(by_chance), sources, limits, n_best=2)
     model = Toy(by_chance)

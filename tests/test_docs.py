@@ -11,11 +11,11 @@ import pytest
 import typer.main
 from test_house import HOUSE, PACKAGE, ROOT
 
-from seq2seq.checkpoint import Manifest
 from seq2seq.cli import app
 from seq2seq.config import PRESETS
 from seq2seq.config.keys import known_keys
 from seq2seq.evaluation.verdict import VERDICTS
+from seq2seq.runs import Manifest
 
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")

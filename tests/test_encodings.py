@@ -5,8 +5,8 @@ import codecs
 import pytest
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import TextCounts, read_lines
-from seq2seq.lines.encodings import guess_encoding
+from seq2seq.text import TextCounts, read_lines
+from seq2seq.text.encodings import guess_encoding
 
 TEXTS = {
     "de": ("WINDOWS-1252", "Zwei weiße Männer sind in der Nähe vieler Büsche. Süße Grüße, größte Füße."),

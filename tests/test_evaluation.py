@@ -12,9 +12,9 @@ import pytest
 import sacrebleu
 from sacrebleu.tokenizers import tokenizer_ja_mecab, tokenizer_ko_mecab
 
-from seq2seq.checkpoint import commit, read_file, read_manifest
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import METRICS, parse_metrics, score, score_file, score_run, warnings_about
+from seq2seq.runs import commit, read_file, read_manifest
 
 REFERENCES = ["The cat sat on the mat.", "It is raining today."]
 

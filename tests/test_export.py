@@ -15,15 +15,15 @@ from ctranslate2.specs.model_spec import ACCEPTED_MODEL_TYPES
 from reversal import reversal_lines
 
 from seq2seq.batching import pad
-from seq2seq.checkpoint import Manifest, commit, model_name
 from seq2seq.config import ModelConfig, RunConfig, to_toml
 from seq2seq.config.tables import DataConfig
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.export import QUANTIZATIONS, Exported, export_run
-from seq2seq.export import folder as export_folder
-from seq2seq.export.weights import to_spec
+from seq2seq.interop.ctranslate2 import QUANTIZATIONS, Exported, export_run
+from seq2seq.interop.ctranslate2 import folder as export_folder
+from seq2seq.interop.ctranslate2.weights import to_spec
 from seq2seq.model import build_model
-from seq2seq.model.transformer import Transformer, padding_mask
+from seq2seq.model.transformer.model import Transformer, padding_mask
+from seq2seq.runs import Manifest, commit, model_name
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model
 from seq2seq.translation import Translator
 

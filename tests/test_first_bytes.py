@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import LineReader, open_input, read_lines
-from seq2seq.lines.first_bytes import refuse_foreign
+from seq2seq.text import LineReader, open_input, read_lines
+from seq2seq.text.first_bytes import refuse_foreign
 
 LINES = {
     "en": "A man is walking.",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.checkpoint import load_checkpoint, read_manifest
+from seq2seq.runs import load_checkpoint, read_manifest
 from seq2seq.training import Request, train
 from seq2seq.training.progress import Finished, Started
 from seq2seq.training.state import TrainingState

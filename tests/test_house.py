@@ -18,8 +18,8 @@ PACKAGE = ROOT / "seq2seq"
 # In import order: each imports only from those before it. `seq2seq/__init__.py` hands out `Translator`
 # lazily, and is the one that may look ahead.
 HOUSE = [
-    "version", "errors", "languages", "process", "config", "lines", "corpus", "tokenizer", "transfer", "batching",
-    "model", "decoding", "checkpoint", "translation", "evaluation", "training", "export", "cli", "__main__",
+    "version", "errors", "system", "config", "text", "corpus", "tokenizer", "transfer", "batching", "model",
+    "decoding", "runs", "translation", "evaluation", "training", "interop", "cli", "__main__",
 ]  # fmt: skip
 
 # Outside library -> the modules it enters by. Numbers are every module's business from corpus on, so torch
@@ -32,9 +32,9 @@ DOORS = {
     "huggingface_hub": {"corpus.hub"},  # comes with datasets
     "pyarrow": {"corpus.store"},
     "sentencepiece": {"tokenizer"},
-    "safetensors": {"checkpoint.files"},
+    "safetensors": {"runs.files"},
     "sacrebleu": {"evaluation"},
-    "ctranslate2": {"export"},
+    "ctranslate2": {"interop"},
     "typer": {"cli"},
     "rich": {"cli"},
     "numpy": {
@@ -46,14 +46,14 @@ DOORS = {
         "training.loader",
         "training.lexicon",
     },
-    "torch": {"transfer", "batching", "model", "decoding", "checkpoint", "translation", "training", "export"},
+    "torch": {"transfer", "batching", "model", "decoding", "runs", "translation", "training", "interop"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "threading": {"process", "translation.workers"},
-    "multiprocessing": {"training.replicas", "translation.workers"},
-    "signal": {"cli.signals", "process"},
-    "fcntl": {"lines.lock"},
-    "msvcrt": {"lines.lock"},
+    "threading": {"system.processes", "translation.workers"},
+    "multiprocessing": {"training.parallel", "translation.workers"},
+    "signal": {"cli.signals", "system.processes"},
+    "fcntl": {"system.lock"},
+    "msvcrt": {"system.lock"},
 }
 # A model folder is data: what would run code from it has no door.
 NO_DOOR = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code", "runpy", "ctypes"}
@@ -119,7 +119,7 @@ def test_each_imports_only_from_those_above_it():
 
 def test_nothing_imports_in_a_circle():
     order = list(graphlib.TopologicalSorter({n: own - {n} for n, own in OWN.items() if n != "__init__"}).static_order())
-    assert order.index("errors") < order.index("lines") < order.index("corpus.readers") < order.index("cli")
+    assert order.index("errors") < order.index("text") < order.index("corpus.readers") < order.index("cli")
 
 
 def test_errors_stand_on_nothing():
@@ -191,8 +191,8 @@ def test_declared_libraries_are_those_that_enter():
 
 # The C library that runs already, and one function of it, where there is no other way to ask for it.
 C_FUNCTIONS = {
-    "training.memory": ["ctypes.CDLL", "ctypes.CDLL(None).mallopt"],
-    "process": ["ctypes.CDLL", "ctypes.CDLL(None).prctl", "ctypes.c_ulong"],
+    "system.allocator": ["ctypes.CDLL", "ctypes.CDLL(None).mallopt"],
+    "system.processes": ["ctypes.CDLL", "ctypes.CDLL(None).prctl", "ctypes.c_ulong"],
 }
 
 

@@ -6,9 +6,9 @@ from itertools import count
 import pytest
 from reversal import reversal_lines, write_reversal
 
-from seq2seq.checkpoint import load_checkpoint
 from seq2seq.config import Layer
 from seq2seq.errors import Interrupted
+from seq2seq.runs import load_checkpoint
 from seq2seq.training import Request, train
 
 

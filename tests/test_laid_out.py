@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from seq2seq.model import products
-from seq2seq.model.laid_out.linear import Norm, Reading, SideBySide
-from seq2seq.model.output import IMPOSSIBLE, OutputLayer
 from seq2seq.model.products import pack
+from seq2seq.model.transformer.fast.linear import Norm, Reading, SideBySide
+from seq2seq.model.transformer.fast.output import IMPOSSIBLE, OutputLayer
 
 D = 64
 
@@ -55,7 +55,7 @@ PACKED = [range(0), range(2, 17), range(2**31)]
 @pytest.mark.parametrize("rows", [0, 1, 2, 7, 16, 17, 70])
 @pytest.mark.parametrize("n_in", [D, 200])
 def test_outputs_are_added(rows, packed, n_in, monkeypatch):
-    monkeypatch.setattr("seq2seq.model.laid_out.linear.rows_packed", lambda *_, **__: packed)
+    monkeypatch.setattr("seq2seq.model.transformer.fast.linear.rows_packed", lambda *_, **__: packed)
     torch.manual_seed(2)
     linear, x, total = nn.Linear(n_in, 96), torch.randn(rows, n_in), torch.randn(rows, 96)
     side_by_side, expected = SideBySide([linear.weight], [linear.bias]), total + linear(x)
@@ -75,7 +75,7 @@ def test_products_without_a_norm():
 @pytest.mark.parametrize("packed", PACKED, ids=str)
 def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
     """However many rows this processor multiplies by packed weights."""
-    monkeypatch.setattr("seq2seq.model.output.rows_packed", lambda *_, **__: packed)
+    monkeypatch.setattr("seq2seq.model.transformer.fast.output.rows_packed", lambda *_, **__: packed)
     norm, linear = Norm(some_norm(kind)), some_linear(1000)
     output = OutputLayer.padded(linear, 64)
     x = torch.randn(50, D)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from seq2seq.languages import code_in_name, is_unspaced, primary, row_of, separator
+from seq2seq.text.languages import code_in_name, is_unspaced, primary, row_of, separator
 
 SPELLINGS = {
     "zh": "zh ZH zho chi cmn yue wuu lzh cn zho_Hans zho_Hant zh-Hans zh-Hant-TW zh-TW zh_CN cmn-Hans-CN yue_Hant",

@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from seq2seq.config import ModelConfig
-from seq2seq.model.layers import ACTIVATIONS, DecoderLayer, Dropout, EncoderLayer, FeedForward, Residual, build_norm
+from seq2seq.model.transformer.layers import (
+    ACTIVATIONS,
+    DecoderLayer,
+    Dropout,
+    EncoderLayer,
+    FeedForward,
+    Residual,
+    build_norm,
+)
 
 N = 1 << 18
 

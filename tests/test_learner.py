@@ -5,8 +5,8 @@ import torch
 
 from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.training.learner import Learner, _Pass
 from seq2seq.training.loader import Portion
+from seq2seq.training.step import Learner, _Pass
 
 PORTION = Portion([[7, 8, 9], [5]], [[7, 8], [9, 9, 9]])
 

@@ -12,10 +12,10 @@ import torch
 from reversal import write_reversal
 from safetensors.torch import load_file
 
-from seq2seq.checkpoint import SHORTLIST, read_file, read_manifest, read_tensors
 from seq2seq.config import Layer
 from seq2seq.corpus import IdsStore, write_ids_store
 from seq2seq.errors import Interrupted
+from seq2seq.runs import SHORTLIST, read_file, read_manifest, read_tensors
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.training import Request, lexicon, train
 from seq2seq.training import run as run_module

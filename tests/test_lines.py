@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from support.processes import asleep, until
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import (
+from seq2seq.text import (
     LineReader,
     TextCounts,
     atomic_file,
@@ -35,7 +35,7 @@ from seq2seq.lines import (
     read_lines,
     source,
 )
-from seq2seq.lines.first_bytes import refuse_foreign
+from seq2seq.text.first_bytes import refuse_foreign
 
 BOM = b"\xef\xbb\xbf"
 COMPRESSIONS = {"plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
@@ -594,7 +594,7 @@ class TestOutput:
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
     def test_full_stdout_ends_with_its_own_exit_code(self):
         program = (
-            "import sys\nfrom seq2seq.errors import UserError\nfrom seq2seq.lines import open_output\n"
+            "import sys\nfrom seq2seq.errors import UserError\nfrom seq2seq.text import open_output\n"
             "try:\n    with open_output('-') as output:\n        output.write(b'x')\n"
             "except UserError as error:\n    sys.exit(f'{int(error.code)} {error}')\n"
         )
@@ -670,7 +670,7 @@ class TestInterruptedPipe:
 def stuck_writer(path, lines):
     """A process that writes lines to a named pipe which is full, and our end of the pipe."""
     program = (
-        "import signal, sys\nfrom seq2seq.lines import open_line_output\n"
+        "import signal, sys\nfrom seq2seq.text import open_line_output\n"
         "class Interrupted(BaseException): pass\n"
         "def handle(*_): raise Interrupted\n"
         "signal.signal(signal.SIGTERM, handle)\n"

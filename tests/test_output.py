@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from seq2seq.decoding.candidates import best_piece
-from seq2seq.model.cached import CachedTransformer
-from seq2seq.model.output import IMPOSSIBLE, OutputLayer, Screen
+from seq2seq.decoding.topk import best_piece
 from seq2seq.model.products import has_bf16, pack
+from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.fast.output import IMPOSSIBLE, OutputLayer, Screen
 from seq2seq.tokenizer import EOS
 
 V, D, N_CONTROL = 1024, 64, 10
@@ -91,7 +91,7 @@ def test_where_nothing_is_left_of_the_bound():
 
 
 def test_it_is_for_processors_that_have_bf16(output, monkeypatch):
-    monkeypatch.setattr("seq2seq.model.output.has_bf16", lambda: False)
+    monkeypatch.setattr("seq2seq.model.transformer.fast.output.has_bf16", lambda: False)
     assert Screen.quicker_than(output, N_CONTROL) is None
     monkeypatch.undo()
     assert (Screen.quicker_than(output, N_CONTROL) is not None) == (has_bf16() and pack(output.weight) is not None)

@@ -13,7 +13,7 @@ from seq2seq.corpus import Pair, TextStore, text_hash, write_text_store
 from seq2seq.errors import UserError
 from seq2seq.tokenizer import train_tokenizer
 from seq2seq.training import overlap
-from seq2seq.training.corpora import CorpusRecord
+from seq2seq.training.ingest import CorpusRecord
 from seq2seq.training.overlap import Overlap, held_out_rows, n_held_out, survey
 from seq2seq.training.prepare import prepare
 from seq2seq.training.progress import Notice

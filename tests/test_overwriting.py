@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import refuse_overwriting
+from seq2seq.text import refuse_overwriting
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import PartialFile, partial, partial_path
+from seq2seq.text import PartialFile, partial, partial_path
 
 MADE_WITH = {"model": "abc", "decoding.beam_size": 4, "decoding.length_penalty": 0.6}
 ANSWERS = [b"one\n", b"two\nzwei\n", b"", "drei \u2028 三\n".encode(), b"x" * 3_000_000 + b"\n"]
@@ -364,7 +364,7 @@ class TestRefused:
 
     def test_while_another_process_writes(self, out, tmp_path):
         program = (
-            "import sys, pathlib\nfrom seq2seq.lines import PartialFile\n"
+            "import sys, pathlib\nfrom seq2seq.text import PartialFile\n"
             "file = PartialFile(pathlib.Path(sys.argv[1]), {}, resume=False)\n"
             "file.write(b'theirs\\n', lines=1, src='')\nprint('ready', flush=True)\nsys.stdin.read()\nfile.complete()\n"
         )

@@ -9,8 +9,14 @@ import torch.nn.functional as F
 from seq2seq.config import ModelConfig
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
-from seq2seq.model.positions import POSITIONS, LearnedPositions, SinusoidalPositions, rotate, sinusoidal_table
-from seq2seq.model.transformer import Transformer
+from seq2seq.model.transformer.model import Transformer
+from seq2seq.model.transformer.positions import (
+    POSITIONS,
+    LearnedPositions,
+    SinusoidalPositions,
+    rotate,
+    sinusoidal_table,
+)
 from seq2seq.tokenizer import BOS, EOS
 
 D = 16

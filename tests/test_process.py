@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from support.processes import is_running, state_of, until
 
-from seq2seq.process import Forked, signals_held_back
+from seq2seq.system.processes import Forked, signals_held_back
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
@@ -162,7 +162,7 @@ def test_one_that_waits_for_ever_ends_with_its_parent(end):
     """As one that waits for a lock whose holder was killed: it looks at nothing any more."""
     program = f"""
 import os, signal, sys, threading
-from seq2seq.process import Forked
+from seq2seq.system.processes import Forked
 one = Forked(lambda: threading.Lock().acquire() and signal.pause())
 print(one.pid, flush=True)
 {end}

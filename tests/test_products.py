@@ -10,7 +10,6 @@ from torch import nn
 
 from seq2seq.config import ModelConfig, TrainingConfig
 from seq2seq.model import products as products_file
-from seq2seq.model.layers import FeedForward
 from seq2seq.model.products import (
     MEASURED,
     Linear,
@@ -21,6 +20,7 @@ from seq2seq.model.products import (
     products_by,
     this_processor,
 )
+from seq2seq.model.transformer.layers import FeedForward
 from seq2seq.training import arithmetic
 from seq2seq.training.arithmetic import Arithmetic, change_of, choose_arithmetic, is_available, unmet_requests
 from seq2seq.training.loss import output_loss, two_masks_loss

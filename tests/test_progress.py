@@ -11,7 +11,7 @@ from support.clock import Clock
 from seq2seq.cli import progress
 from seq2seq.cli.answers import WindowSize
 from seq2seq.cli.progress import show_progress
-from seq2seq.lines import LineReader
+from seq2seq.text import LineReader
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from torch import nn
 
 from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model.attention import MultiHeadAttention
 from seq2seq.model.products import can_multiply
-from seq2seq.training.learner import Learner
+from seq2seq.model.transformer.attention import MultiHeadAttention
 from seq2seq.training.loader import Portion
-from seq2seq.training.replicas import Replicas, n_replicas
+from seq2seq.training.parallel.forked import Replicas, n_replicas
+from seq2seq.training.step import Learner
 from seq2seq.translation import cores
 
 pytestmark = pytest.mark.skipif(
@@ -312,7 +312,7 @@ def test_processes_end_with_a_parent_however_it_ends(end, code):
     program = f"""
 import os, signal, sys
 from torch import nn
-from seq2seq.training.replicas import Replicas
+from seq2seq.training.parallel.forked import Replicas
 replicas = Replicas(nn.Linear(2, 2), print, 3).__enter__()
 print(*(other.pid for other in replicas._others), flush=True)
 {end}
@@ -333,7 +333,7 @@ def test_there_is_one_replica_a_core_where_each_has_enough_to_do(two_threads, le
     assert n_replicas(CPU, 25_000) == min(cores(), 97)
     assert n_replicas(CPU, 512) == min(cores(), 2)
     asked = []
-    monkeypatch.setattr("seq2seq.training.learner.n_replicas", lambda *of: asked.append(of) or 1)
+    monkeypatch.setattr("seq2seq.training.step.n_replicas", lambda *of: asked.append(of) or 1)
     for r_drop, n_rows in ((0.0, 500), (1.0, 1000)):  # a row for each mask
         learner(1, dropout=0.1, r_drop=r_drop)
         assert asked.pop() == (CPU, n_rows)

@@ -8,15 +8,15 @@ import torch
 from reversal import reversal_lines
 from torch import Tensor
 
-from seq2seq.checkpoint import SHORTLIST
-from seq2seq.checkpoint.sealed import seal
 from seq2seq.config import DecodingConfig, ModelConfig
 from seq2seq.decoding import Batch, search
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
-from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer import padding_mask
+from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.model import padding_mask
+from seq2seq.runs import SHORTLIST
+from seq2seq.runs.manifest import dump_manifest
 from seq2seq.tokenizer import EOS, PAD
 from seq2seq.translation import Translator
 
@@ -112,7 +112,7 @@ def test_a_run_without_a_table_says_so(reverser, tmp_path):
     shutil.copytree(reverser, run)
     manifest = json.loads((run / "manifest.json").read_text())
     del manifest["checksum"], manifest["files"][SHORTLIST]
-    (run / "manifest.json").write_bytes(seal(manifest))
+    (run / "manifest.json").write_bytes(dump_manifest(manifest))
     assert Translator.load(run).translate(["a b"]) == ["b a"]
     with pytest.raises(UserError, match=r"holds no shortlist\.safetensors") as caught:
         Translator.load(run, decoding={"shortlist": 8})

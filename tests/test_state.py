@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.checkpoint import Limits
 from seq2seq.config import build
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.runs import Limits
 from seq2seq.training.progress import Report
 from seq2seq.training.state import Best, BudgetState, CorpusId, Knot, TrainingState
 

@@ -11,7 +11,7 @@ import pytest
 
 from seq2seq import cli as command_line
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import exists, is_folder, read_lines
+from seq2seq.text import exists, is_folder, read_lines
 
 LONG = "x" * 300
 
@@ -158,7 +158,7 @@ def test_an_export_that_fails_half_way_leaves_no_folder(cli, here, monkeypatch):
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("seq2seq.export.folder.readme", fail)
+    monkeypatch.setattr("seq2seq.interop.ctranslate2.folder.readme", fail)
     before = sorted(here.rglob("*"))
     assert cli("export", "run", "-o", "a/b/c").code == ExitCode.CANNOT_WRITE
     assert sorted(here.rglob("*")) == before

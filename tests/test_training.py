@@ -20,21 +20,22 @@ import torch
 from reversal import reversal_lines
 from support.clock import Clock
 
-from seq2seq.checkpoint import commit, load_checkpoint, lock, model_name, read_manifest, read_tensors
-from seq2seq.checkpoint import run as checkpoint_run
 from seq2seq.config import Layer, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.evaluation import Score
 from seq2seq.model import products
 from seq2seq.model.products import can_multiply
-from seq2seq.training import Request, learner, replicas, session, train
+from seq2seq.runs import commit, load_checkpoint, lock, model_name, read_manifest, read_tensors
+from seq2seq.runs import folder as run_folder
+from seq2seq.training import Request, session, step, train
 from seq2seq.training import run as training_run
 from seq2seq.training.arithmetic import Arithmetic
-from seq2seq.training.learner import Learner
+from seq2seq.training.parallel import forked
 from seq2seq.training.prepare import usual_sentences
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
 from seq2seq.training.run import Run
 from seq2seq.training.state import BudgetState, TrainingState
+from seq2seq.training.step import Learner
 from seq2seq.training.validation import LengthPenalty, Scores, ValidationSet
 from seq2seq.translation import Translator
 
@@ -317,14 +318,14 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, whole,
     sys.platform != "linux" or torch.accelerator.is_available(), reason="elsewhere there is one replica"
 )
 def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_path, corpora, monkeypatch):
-    forked, process = [], replicas._Process
+    started, process = [], forked._Process
 
     def fork(*args):
-        forked.append(process(*args))
-        return forked[-1]
+        started.append(process(*args))
+        return started[-1]
 
-    monkeypatch.setattr(learner, "n_replicas", lambda *_: 2)
-    monkeypatch.setattr(replicas, "_Process", fork)
+    monkeypatch.setattr(step, "n_replicas", lambda *_: 2)
+    monkeypatch.setattr(forked, "_Process", fork)
     list(train(request(tmp_path / "whole", corpora)))
     run = tmp_path / "parts"
     for asked in (5, 12):
@@ -332,8 +333,8 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
             list(train(request(run, corpora), StopAt(asked)))
     list(train(request(run, corpora)))
     assert weights_of(run) == weights_of(tmp_path / "whole")
-    assert len(forked) == 4  # and each is gone
-    for one in forked:
+    assert len(started) == 4  # and each is gone
+    for one in started:
         with pytest.raises(ProcessLookupError):
             os.kill(one.pid, 0)
 
@@ -352,13 +353,13 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
 @pytest.mark.parametrize("n", [1, 2])
 def test_an_interrupted_run_goes_on_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
     """Even where another would now be chosen."""
-    monkeypatch.setattr(learner, "n_replicas", lambda *_: n)
+    monkeypatch.setattr(step, "n_replicas", lambda *_: n)
     chosen: Layer = {"training": by}
     list(train(request(tmp_path / "whole", corpora, chosen)))
     run = tmp_path / "parts"
     with pytest.raises(Interrupted):
         list(train(request(run, corpora, chosen), StopAt(12)))
-    monkeypatch.setattr(learner, "choose_arithmetic", lambda *_: Arithmetic(precision="fp32"))
+    monkeypatch.setattr(step, "choose_arithmetic", lambda *_: Arithmetic(precision="fp32"))
     events = list(train(request(run, corpora, chosen)))
     plain: Layer = {"training": {"precision": "fp32", "products": "mkl"}}
     assert weights_of(run) == weights_of(tmp_path / "whole") != weights_of(whole(plain).folder)
@@ -371,12 +372,12 @@ def test_an_interrupted_run_goes_on_in_its_own_arithmetic(tmp_path, corpora, who
 def test_a_checkpoint_that_names_no_arithmetic_continues_with_pytorchs_own(tmp_path, corpora, monkeypatch):
     """That of an earlier version."""
     run = tmp_path / "run"
-    monkeypatch.setattr(learner, "choose_arithmetic", lambda *_: Arithmetic(precision="fp32"))
+    monkeypatch.setattr(step, "choose_arithmetic", lambda *_: Arithmetic(precision="fp32"))
     with pytest.raises(Interrupted):
         list(train(request(run, corpora), StopAt(12)))
     from_json, chosen = TrainingState.from_json, Arithmetic(precision="bf16", products="onednn")
     with monkeypatch.context() as patched:
-        patched.setattr(learner, "choose_arithmetic", lambda *_: chosen)
+        patched.setattr(step, "choose_arithmetic", lambda *_: chosen)
         patched.setattr(TrainingState, "from_json", lambda *a: replace(from_json(*a), arithmetic=None))
         (started,) = (event for event in train(request(run, corpora)) if isinstance(event, Started))
     assert started.arithmetic == "fp32"
@@ -388,7 +389,7 @@ def test_a_checkpoint_that_names_no_arithmetic_continues_with_pytorchs_own(tmp_p
 def test_a_run_whose_arithmetic_is_not_here_goes_on_in_another_and_says_so(tmp_path, corpora, monkeypatch):
     run = tmp_path / "moved"
     began_in = Arithmetic(precision="bf16", products="onednn")
-    monkeypatch.setattr(learner, "choose_arithmetic", lambda *_: began_in)
+    monkeypatch.setattr(step, "choose_arithmetic", lambda *_: began_in)
     with pytest.raises(Interrupted):
         list(train(request(run, corpora), StopAt(12)))
     assert state_of(run).arithmetic == began_in
@@ -558,7 +559,7 @@ def test_a_finished_run_was_trained_on_these_corpora_and_no_others(copied, keep,
 
 
 def test_corpora_that_nobody_has_touched_are_not_read_again_to_say_finished(copied, monkeypatch):
-    monkeypatch.setattr("seq2seq.training.corpora.read_pairs", None)
+    monkeypatch.setattr("seq2seq.training.ingest.read_pairs", None)
     assert list(train(request(Path("run"), {"data": OWN, "training": {"max_updates": 1}})))[-1].already
 
 
@@ -1159,14 +1160,14 @@ def test_no_score_of_another_length_penalty_is_kept(tmp_path, corpora, monkeypat
 def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, monkeypatch):
     """``config.toml`` neither, when a resumed run ends by another limit."""
     run, seen = tmp_path / "run", []
-    real = checkpoint_run.write_sealed
+    real = run_folder.commit_files
 
     def write(folder, files, *, old, **rest):
         assert not files.keys() & set(old)
         seen.append(sorted(name for name in files if name.endswith(".toml")))
         return real(folder, files, old=old, **rest)
 
-    monkeypatch.setattr(checkpoint_run, "write_sealed", write)
+    monkeypatch.setattr(run_folder, "commit_files", write)
     list(train(request(run, corpora)))
     list(train(request(run, corpora, {"training": {"max_updates": 30}})))
     assert seen[0] == ["config.toml"]
@@ -1228,7 +1229,7 @@ def test_passes_are_counted_in_real_updates(tmp_path, corpora):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock(0.05)
-    monkeypatch.setattr("seq2seq.training.loop.time", clock)
+    monkeypatch.setattr("seq2seq.training.trainer.time", clock)
     monkeypatch.setattr("seq2seq.training.session.time", clock)
     return clock
 
@@ -1238,7 +1239,7 @@ TIMED: Layer = {"training": {"time_budget": 40.0, "valid_every": None, "save_eve
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 1), (10.0, 0)])
 def test_a_budget_of_which_validations_take_much_says_so(tmp_path, corpora, clock, monkeypatch, share, n):
-    monkeypatch.setattr("seq2seq.training.loop._MUCH", share)
+    monkeypatch.setattr("seq2seq.training.trainer._MUCH", share)
     events = list(train(request(tmp_path / "run", corpora, TIMED)))
     told = [
         event for event in events if isinstance(event, Notice) and event.text.startswith("to validate 20 pairs takes")
@@ -1402,7 +1403,7 @@ def test_freed_memory_is_kept():
     """Large tensors come from the heap, which stays, rather than from the system each time."""
     program = """
 import torch
-from seq2seq.training.memory import keep_freed_memory
+from seq2seq.system.allocator import keep_freed_memory
 def in_heap(tensor):
     (heap,) = [line.split()[0] for line in open("/proc/self/maps") if line.rstrip().endswith("[heap]")]
     first, last = (int(end, 16) for end in heap.split("-"))

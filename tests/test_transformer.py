@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from seq2seq.config import PRESETS, ModelConfig, build
 from seq2seq.model import ARCHITECTURES, build_model
-from seq2seq.model.attention import ATTENTIONS, STACKED
-from seq2seq.model.positions import POSITIONS
-from seq2seq.model.transformer import Transformer, n_parameters, padding_mask
+from seq2seq.model.transformer.attention import ATTENTIONS, STACKED
+from seq2seq.model.transformer.model import Transformer, n_parameters, padding_mask
+from seq2seq.model.transformer.positions import POSITIONS
 from seq2seq.tokenizer import BOS, EOS, PAD
 
 V, D, FF, H = 20, 16, 24, 2

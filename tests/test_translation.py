@@ -20,13 +20,13 @@ from support.processes import children, is_running, state_of, until
 
 from seq2seq import translation
 from seq2seq.batching import pad
-from seq2seq.checkpoint import Manifest
 from seq2seq.config import DecodingConfig, ModelConfig, build
 from seq2seq.decoding import length_penalty
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
-from seq2seq.model.cached import CachedTransformer
-from seq2seq.process import Forked
+from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.runs import Manifest
+from seq2seq.system.processes import Forked
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import SegmentCounts, Translator, length_batches, load_weights, pick_device
 from seq2seq.translation.device import pick_dtype
@@ -76,7 +76,7 @@ class TestTranslate:
     @pytest.mark.parametrize(("products", "packs"), [("mkl", False), ("onednn", True)])
     def test_the_library_of_products_is_as_requested(self, reverser, monkeypatch, products, packs):
         packed = []
-        monkeypatch.setattr("seq2seq.model.laid_out.linear.pack", lambda weight: packed.append(weight))
+        monkeypatch.setattr("seq2seq.model.transformer.fast.linear.pack", lambda weight: packed.append(weight))
         opened(reverser, products=products)
         assert bool(packed) == packs
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from seq2seq.checkpoint import run_files
 from seq2seq.cli.console import print_error, print_note
 from seq2seq.cli.inputs import GivenLines, Lines
 from seq2seq.cli.signals import stopped_by
 from seq2seq.errors import ExitCode, Interrupted, UserError, counted
-from seq2seq.lines import (
+from seq2seq.runs import run_files
+from seq2seq.text import (
     ByteSource,
     LineReader,
     LineWriter,

@@ -30,7 +30,7 @@ def export_command(
 ) -> None:
     """Write a folder that ctranslate2.Translator loads, with a README that shows how."""
     from seq2seq.cli.console import print_note
-    from seq2seq.export import export_run  # keeps torch out of --help
+    from seq2seq.interop.ctranslate2 import export_run  # keeps torch out of --help
 
     exported = export_run(run, folder, quantization=quantization, overwrite=overwrite)
     if exported.aside is not None:

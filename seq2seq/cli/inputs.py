@@ -8,7 +8,7 @@ from typing import Protocol
 
 from seq2seq.cli.console import console, print_note
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import LineReader, TextCounts, open_input, shell_word
+from seq2seq.text import LineReader, TextCounts, open_input, shell_word
 
 
 class Lines(Protocol):

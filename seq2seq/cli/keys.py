@@ -20,7 +20,7 @@ from seq2seq.config import (
     toml_value,
 )
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import open_output
+from seq2seq.text import open_output
 
 _HEAD = (
     "Each key with its default, its type and its meaning. Set one with `seq2seq train --set KEY=VALUE`, or in a file "

@@ -7,7 +7,7 @@ from pathlib import Path
 from seq2seq.cli.console import print_note
 from seq2seq.config import PRESETS, SIZES, Layer, build, check_keys, merge, parse_langs, parse_set, read_toml
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import EncodingErrors as OnInvalid
+from seq2seq.text import EncodingErrors as OnInvalid
 
 
 def how_to_read(word: str | None, *, strict: bool) -> OnInvalid | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from seq2seq.cli.console import print_note, print_warning
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.evaluation import ROUGH_GUIDE, CorpusResult
-from seq2seq.lines import open_output
+from seq2seq.text import open_output
 
 
 def wrong_words(what: str) -> UserError:

@@ -5,7 +5,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from seq2seq.errors import Interrupted
-from seq2seq.process import TO_END
+from seq2seq.system.processes import TO_END
 
 _ALWAYS = (signal.SIGINT, signal.SIGTERM)
 

@@ -18,7 +18,7 @@ from seq2seq.cli.console import print_note, print_warning
 from seq2seq.cli.inputs import open_lines, refuse_texts
 from seq2seq.cli.progress import show_progress
 from seq2seq.errors import counted
-from seq2seq.lines import TextCounts
+from seq2seq.text import TextCounts
 from seq2seq.translation import SegmentCounts, Translation, Translator
 
 

@@ -3,7 +3,7 @@
 from seq2seq.cli import options
 from seq2seq.cli.layers import training_layers
 from seq2seq.cli.signals import StopFlag
-from seq2seq.lines import refuse_overwriting
+from seq2seq.text import refuse_overwriting
 
 
 def train_command(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from seq2seq.errors import UserError, counted
-from seq2seq.languages import code_of, code_of_name
+from seq2seq.text.languages import code_of, code_of_name
 
 _SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("original", "translation"))
 """Headings of source and target that do not name the languages."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from seq2seq.corpus.pairs import Pair
-from seq2seq.languages import code_of
+from seq2seq.text.languages import code_of
 
 SAMPLE = 1000
 """Pairs that are looked at."""

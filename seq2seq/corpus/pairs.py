@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from seq2seq.lines import TextCounts
+from seq2seq.text import TextCounts
 
 
 class Pair(NamedTuple):

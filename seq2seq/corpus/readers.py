@@ -13,7 +13,7 @@ from seq2seq.corpus.sides import read_prefix, read_two_files
 from seq2seq.corpus.tables import read_csv, read_tsv
 from seq2seq.corpus.unreadable import FORMATS
 from seq2seq.corpus.words import ending, side, split_columns, two_files
-from seq2seq.lines import EncodingErrors, is_blank
+from seq2seq.text import EncodingErrors, is_blank
 
 Reader = Callable[[str, tuple[str, str], EncodingErrors, CorpusCounts], Iterator[Pair]]
 """Takes CORPUS, languages, what to do with lines that are not UTF-8, and counts; yields pairs."""

@@ -10,7 +10,7 @@ from seq2seq.corpus.columns import find_columns
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.words import split_columns
 from seq2seq.errors import UserError
-from seq2seq.lines import EncodingErrors, is_blank, one_line, read_lines
+from seq2seq.text import EncodingErrors, is_blank, one_line, read_lines
 
 
 def read_jsonl(

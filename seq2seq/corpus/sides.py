@@ -7,7 +7,7 @@ from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.unreadable import refusal
 from seq2seq.corpus.words import side, two_files
 from seq2seq.errors import UserError, counted
-from seq2seq.lines import EncodingErrors, read_lines
+from seq2seq.text import EncodingErrors, read_lines
 
 
 def read_prefix(

@@ -12,8 +12,8 @@ from seq2seq.corpus.columns import find_columns, name_two_languages, place_of
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.words import ending, split_columns
 from seq2seq.errors import UserError, counted
-from seq2seq.languages import code_of, code_of_name
-from seq2seq.lines import EncodingErrors, is_blank, one_line, read_lines
+from seq2seq.text import EncodingErrors, is_blank, one_line, read_lines
+from seq2seq.text.languages import code_of, code_of_name
 
 Rows = Iterator[tuple[int, list[str]]]
 """The line on which a row begins, counted from 1, and its cells."""

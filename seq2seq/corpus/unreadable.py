@@ -12,8 +12,8 @@ from seq2seq.corpus.columns import find_columns
 from seq2seq.corpus.tables import first_row, refuse_columns
 from seq2seq.corpus.words import COMPRESSED, ending, side, split_columns, uncompressed_name
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.languages import code_of
-from seq2seq.lines import read_lines
+from seq2seq.text import read_lines
+from seq2seq.text.languages import code_of
 
 _AS_TABLE = "save it as CSV (.csv) or tab-separated text (.tsv), and name that"
 _AS_LINES = "save it as plain text, one sentence a line, and name the two files as SOURCE,TARGET"

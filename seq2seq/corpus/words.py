@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import COMPRESSED_SUFFIXES, exists
+from seq2seq.text import COMPRESSED_SUFFIXES, exists
 
 COMPRESSED = ("", *COMPRESSED_SUFFIXES)
 """What may follow the name of a file; how a file is compressed is decided by its content."""

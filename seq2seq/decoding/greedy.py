@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.candidates import best_piece
 from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, apart, gapless
+from seq2seq.decoding.topk import best_piece
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.transfer import Fetched, sent
 

@@ -12,7 +12,7 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import MAX_NGRAM_ORDER, BLEUScore
 
 from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.languages import is_unspaced, primary, row_of
+from seq2seq.text.languages import is_unspaced, primary, row_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from seq2seq.checkpoint import RecipeRecord, run_files
 from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import (
     READERS,
@@ -35,8 +34,9 @@ from seq2seq.evaluation.metrics import (
     warnings_about,
 )
 from seq2seq.evaluation.verdict import failures, verdict
-from seq2seq.languages import code_in_name
-from seq2seq.lines import EncodingErrors, is_blank, open_output, read_lines, refuse_overwriting
+from seq2seq.runs import RecipeRecord, run_files
+from seq2seq.text import EncodingErrors, is_blank, open_output, read_lines, refuse_overwriting
+from seq2seq.text.languages import code_in_name
 from seq2seq.translation import SegmentCounts, Translator, read_run
 
 

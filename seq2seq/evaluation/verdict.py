@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from seq2seq.errors import counted
 from seq2seq.evaluation.metrics import has_bleu_tokenizer
-from seq2seq.lines import is_blank
+from seq2seq.text import is_blank
 
 # The table for BLEU is Google's (Cloud Translation, "Evaluating models"), after Lavie 2010, "Evaluating
 # the Output of Machine Translation Systems". None is published for chrF: these bounds go by runs of our own between

@@ -7,7 +7,7 @@ would be further rows. What translates with one is laid out for it (``cached``),
 from collections.abc import Callable
 
 from seq2seq.config import ModelConfig
-from seq2seq.model.transformer import Transformer
+from seq2seq.model.transformer.model import Transformer
 
 ARCHITECTURES: dict[str, Callable[[ModelConfig, int], Transformer]] = {"transformer": Transformer}
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from seq2seq.checkpoint import RecipeRecord, write_atomic
 from seq2seq.config import RunConfig, parse_langs
 from seq2seq.errors import counted
 from seq2seq.evaluation import ROUGH_GUIDE
+from seq2seq.runs import RecipeRecord, write_atomic
 
 _MARK = "<!-- written by seq2seq; delete this line and it is yours: it will not be rewritten -->"
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from seq2seq.checkpoint import RecipeRecord
 from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
+from seq2seq.runs import RecipeRecord
 
 DeviceKind = Literal["cpu", "gpu"]
 """``gpu`` is CUDA. Apple's GPU counts as a CPU: its speed is nearer to that."""

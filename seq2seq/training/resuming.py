@@ -4,10 +4,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from seq2seq.checkpoint import Limits, Manifest, parse_stored
 from seq2seq.config import DataConfig, Layer, RunConfig, build, difference, merge
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.training.corpora import require_same_corpora
+from seq2seq.runs import Limits, Manifest, parse_stored
+from seq2seq.training.ingest import require_same_corpora
 from seq2seq.training.length import LIMITS
 from seq2seq.training.progress import Finished
 from seq2seq.training.run import shed

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.checkpoint import (
+from seq2seq.config import RunConfig, to_toml
+from seq2seq.errors import ExitCode, Interrupted, UserError
+from seq2seq.model.transformer.model import n_parameters
+from seq2seq.runs import (
     CONFIG,
     NEXT_CONFIG,
     SHORTLIST,
@@ -26,19 +29,16 @@ from seq2seq.checkpoint import (
     tidy_run,
     truncate_metrics,
 )
-from seq2seq.config import RunConfig, to_toml
-from seq2seq.errors import ExitCode, Interrupted, UserError
-from seq2seq.model.transformer import n_parameters
+from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.training.arithmetic import change_of, unmet_requests
 from seq2seq.training.budget import Budget
 from seq2seq.training.card import model_card
-from seq2seq.training.corpora import discard
+from seq2seq.training.ingest import discard
 from seq2seq.training.lexicon import MOST_PAIRS, build_lexicon, byte_pieces
-from seq2seq.training.loop import StopSignal, Trainer
-from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, Notice, Progress, Started
 from seq2seq.training.state import TrainingState
+from seq2seq.training.trainer import StopSignal, Trainer
 from seq2seq.training.validation import ValidationSet, n_searches
 from seq2seq.translation import load_weights
 from seq2seq.version import VERSION

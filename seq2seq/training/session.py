@@ -10,7 +10,11 @@ from pathlib import Path
 import torch
 
 from seq2seq.batching import epoch_updates
-from seq2seq.checkpoint import (
+from seq2seq.config import PRESETS, DataConfig, Layer, RunConfig, build, choose_among, merge, parse_langs
+from seq2seq.corpus import corpus_files, local_folder, own_validation, read_pairs
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.evaluation import build_metric
+from seq2seq.runs import (
     Checkpoint,
     Limits,
     Manifest,
@@ -21,15 +25,10 @@ from seq2seq.checkpoint import (
     read_file,
     read_manifest,
 )
-from seq2seq.config import PRESETS, DataConfig, Layer, RunConfig, build, choose_among, merge, parse_langs
-from seq2seq.corpus import corpus_files, local_folder, own_validation, read_pairs
-from seq2seq.errors import ExitCode, UserError
-from seq2seq.evaluation import build_metric
-from seq2seq.lines import cannot_read, refuse_overwriting
+from seq2seq.text import cannot_read, refuse_overwriting
 from seq2seq.training.best import choose_best_metric
-from seq2seq.training.corpora import discard, read_corpora
+from seq2seq.training.ingest import discard, read_corpora
 from seq2seq.training.length import LIMITS, complete, kind_of, measured_rate, one_limit
-from seq2seq.training.loop import StopSignal
 from seq2seq.training.opening import length_lines, opening_lines
 from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Notice, Progress
@@ -44,6 +43,7 @@ from seq2seq.training.resuming import (
 )
 from seq2seq.training.run import MANY_PAIRS, Run, shed
 from seq2seq.training.state import BudgetState, Cadence, TrainingState
+from seq2seq.training.trainer import StopSignal
 from seq2seq.translation import pick_device
 
 

@@ -6,10 +6,10 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from seq2seq.checkpoint import Limits, RecipeRecord, parse_stored
 from seq2seq.config import RunConfig, known_layer
 from seq2seq.config.records import Count, Flag, Real, record
 from seq2seq.errors import counted
+from seq2seq.runs import Limits, RecipeRecord, parse_stored
 from seq2seq.training.arithmetic import Arithmetic
 from seq2seq.training.progress import Report
 

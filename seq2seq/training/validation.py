@@ -15,7 +15,7 @@ from seq2seq.corpus import Pair
 from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
 from seq2seq.errors import counted
 from seq2seq.evaluation import Metric, Score, build_metric, language_row, score_with, verdict
-from seq2seq.model.transformer import Transformer, padding_mask
+from seq2seq.model.transformer.model import Transformer, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
 from seq2seq.translation import Searched, Translator, greedy_of, join_segments, length_batches
 

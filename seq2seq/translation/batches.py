@@ -12,7 +12,7 @@ from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding import Batch, Hypothesis, Model, search
 from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.model.transformer import padding_mask
+from seq2seq.model.transformer.model import padding_mask
 from seq2seq.tokenizer import EOS, PAD
 from seq2seq.transfer import sent
 from seq2seq.translation.device import is_out_of_memory

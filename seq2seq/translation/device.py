@@ -7,7 +7,7 @@ import torch
 
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.model.products import has_bf16
-from seq2seq.model.transformer import Transformer
+from seq2seq.model.transformer.model import Transformer
 
 Precision = Literal["auto", "fp32", "bf16"]
 _A_GPU = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seq2seq.checkpoint import SHORTLIST, Manifest, read_file, read_manifest, read_tensors
 from seq2seq.config import DecodingConfig, RunConfig, build, known_layer, parse_langs, parse_toml
 from seq2seq.decoding import MAX_EXACT_ALPHA
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer import Transformer
+from seq2seq.model.transformer.model import Transformer
+from seq2seq.runs import SHORTLIST, Manifest, read_file, read_manifest, read_tensors
 from seq2seq.tokenizer import Tokenizer
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from seq2seq.decoding import Hypothesis
 from seq2seq.errors import counted
-from seq2seq.languages import row_of, separator
-from seq2seq.lines import is_blank
+from seq2seq.text import is_blank
+from seq2seq.text.languages import row_of, separator
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.sentences import clause_ends, n_sentences, sentence_ends
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from seq2seq.languages import is_unspaced, row_of
+from seq2seq.text.languages import is_unspaced, row_of
 
 _STOPS = ".\u2024\u2026"
 _NEED_SPACE = "!?;\u037e"

@@ -18,10 +18,10 @@ from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig, parse_langs
 from seq2seq.decoding import Hypothesis
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.lines import is_blank, one_line
-from seq2seq.model.cached import CachedTransformer
 from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer import Transformer
+from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.model import Transformer
+from seq2seq.text import is_blank, one_line
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
 from seq2seq.translation.arguments import checked_lines
 from seq2seq.translation.batches import BATCHES_AT_ONCE, Found, SearchJob, length_batches, search_batches

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from seq2seq.decoding import Model
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.process import Forked, signals_held_back
+from seq2seq.system.processes import Forked, signals_held_back
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")

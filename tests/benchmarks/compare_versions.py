@@ -76,11 +76,11 @@ def training(corpus: str, work: Path, r_drop: float) -> dict[str, Callable[[], A
     import torch
 
     from seq2seq.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-    from seq2seq.training.corpora import read_corpora
-    from seq2seq.training.learner import Learner
+    from seq2seq.system.allocator import keep_freed_memory
+    from seq2seq.training.ingest import read_corpora
     from seq2seq.training.loader import Loader
-    from seq2seq.training.memory import keep_freed_memory
     from seq2seq.training.prepare import prepare
+    from seq2seq.training.step import Learner
 
     data = DataConfig(langs="de-en", train=(corpus,), vocab_size=8000)
     prepared = prepare(work, data, read_corpora(work, data, lambda *_: None), lambda *_: None)

@@ -24,7 +24,7 @@ from seq2seq.cli.stream import translate_stream
 from seq2seq.corpus import read_pairs
 from seq2seq.errors import UserError
 from seq2seq.evaluation import score
-from seq2seq.export import export_run
+from seq2seq.interop.ctranslate2 import export_run
 from seq2seq.translation import Translator, read_langs
 
 COPIES, SINGLES, SCANNED, LONGEST = 3, 100, 1000, 100

@@ -24,9 +24,9 @@ from train_speed import endless, prepared_corpus
 from seq2seq.config import PRESETS, RunConfig, build, merge
 from seq2seq.corpus import read_pairs
 from seq2seq.evaluation import score
-from seq2seq.export import export_run
-from seq2seq.training.learner import Learner
+from seq2seq.interop.ctranslate2 import export_run
 from seq2seq.training.loader import Loader
+from seq2seq.training.step import Learner
 from seq2seq.translation import Translator, read_langs
 
 WARM, TIMED, COPIES = 12, 40, 30

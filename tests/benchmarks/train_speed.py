@@ -25,12 +25,12 @@ from straightforward import Loop
 from seq2seq.batching import collate
 from seq2seq.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from seq2seq.model.products import Library, Products, can_multiply, has_bf16, this_processor
+from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.training.arithmetic import choose_arithmetic
-from seq2seq.training.corpora import read_corpora
-from seq2seq.training.learner import Learner
+from seq2seq.training.ingest import read_corpora
 from seq2seq.training.loader import Loader, Portion
-from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.prepare import Prepared, prepare
+from seq2seq.training.step import Learner
 
 OURS, MKL, ONEDNN, BF16 = "seq2seq", "seq2seq, fp32 by MKL", "seq2seq, fp32 by oneDNN", "seq2seq, bf16"
 LOOP, SAMPLING = "straightforward loop", "seq2seq with subword sampling"

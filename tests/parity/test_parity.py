@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.model import build_model
-from seq2seq.model.attention import ATTENTIONS, MultiHeadAttention
-from seq2seq.model.cached import CachedTransformer
-from seq2seq.model.positions import POSITIONS, sinusoidal_table
-from seq2seq.model.transformer import Transformer, padding_mask
+from seq2seq.model.transformer.attention import ATTENTIONS, MultiHeadAttention
+from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.model import Transformer, padding_mask
+from seq2seq.model.transformer.positions import POSITIONS, sinusoidal_table
 from seq2seq.tokenizer import BOS, EOS, PAD
 
 V, D, FF, H, LAYERS = 17, 16, 40, 4, 2

@@ -1,0 +1,169 @@
+"""How our weights map to those of CTranslate2's ``TransformerSpec``.
+
+Every weight goes over as it is, with three exceptions: the score of an attention becomes part of its
+W_Q, matrices that read the same input are stacked, and control symbols that no translation holds get an
+output bias from which they never come back.
+
+Shapes: D model width, H heads, K width of a head, V vocabulary.
+"""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.config import ModelConfig
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.model.transformer.attention import MultiHeadAttention
+from seq2seq.model.transformer.layers import DecoderLayer, EncoderLayer, FeedForward, Residual, build_norm
+from seq2seq.model.transformer.model import Transformer
+from seq2seq.model.transformer.positions import LearnedPositions, sinusoidal_table
+from seq2seq.tokenizer import BOS, EOS, N_CONTROL, UNK
+
+# exp of it is zero in every type of number, and it is far from the largest float16.
+_NEVER_BIAS = -1e4
+
+
+def refuse_unfit(config: ModelConfig) -> None:
+    """Refuse what CTranslate2 has no place for.
+
+    Raises:
+        UserError: a combination of options that it cannot hold (78).
+    """
+    if config.attention == "bilinear" and config.positions == "rotary":
+        raise UserError(
+            "CTranslate2 cannot hold model.attention bilinear together with model.positions rotary: the rotation "
+            "stands between W_Q and the score, and the two cannot be made one matrix",
+            mend="translate with `seq2seq translate`, or train with another attention or other positions",
+            code=ExitCode.REFUSED,
+        )
+
+
+@torch.no_grad()
+def to_spec(model: Transformer, pieces: list[str], n_positions: int, n_control: int = N_CONTROL) -> Any:
+    """The model as a ``ctranslate2.specs.TransformerSpec``.
+
+    Args:
+        model: one that ``refuse_unfit`` lets pass.
+        pieces: its vocabulary, by id. V
+        n_positions: rows of the table of positions, where the model has not one of its own.
+        n_control: pieces that are control symbols or tags, the first ones.
+    """
+    from ctranslate2.specs import TransformerSpec
+    from ctranslate2.specs.common_spec import Activation
+    from ctranslate2.specs.transformer_spec import TransformerDecoderSpec, TransformerEncoderSpec
+
+    config = model.config
+    shape: dict[str, Any] = {
+        "num_heads": config.n_heads,
+        "pre_norm": config.norm_order == "pre",
+        "activation": {"relu": Activation.RELU, "gelu": Activation.GELU, "swiglu": Activation.SWISH}[config.activation],
+        "ffn_glu": config.activation == "swiglu",
+        "rms_norm": config.norm == "rms",
+        "rotary_dim": 0 if config.positions == "rotary" else None,  # 0: all channels of a head
+        "rotary_interleave": True,  # neighbours make a pair
+        "rotary_base": 10_000.0,
+    }
+    encoder = TransformerEncoderSpec(config.encoder_layers, **shape)
+    decoder = TransformerDecoderSpec(config.decoder_layers, **shape)
+
+    encoder.embeddings[0].weight = model.src_embedding.weight
+    decoder.embeddings.weight = model.tgt_embedding.weight
+    encoder.scale_embeddings = decoder.scale_embeddings = True  # by sqrt(D)
+    if config.positions != "rotary":
+        encoder.position_encodings.encodings = _table(model.src_positions, config, n_positions)
+        decoder.position_encodings.encodings = _table(model.tgt_positions, config, n_positions)
+    # A ModuleList forgets the type of its modules.
+    for ours, theirs in zip(model.encoder, encoder.layer, strict=True):
+        _encoder_layer(theirs, cast(EncoderLayer, ours))
+    for ours, theirs in zip(model.decoder, decoder.layer, strict=True):
+        _decoder_layer(theirs, cast(DecoderLayer, ours))
+    if config.norm_order == "pre":
+        _norm(encoder.layer_norm, model.encoder_norm)
+        _norm(decoder.layer_norm, model.decoder_norm)
+    decoder.projection.weight = model.output.weight  # CTranslate2 stores equal tensors, as tied ones, once
+    decoder.projection.bias = _output_bias(model, n_control)
+
+    spec = TransformerSpec(encoder, decoder)
+    spec.register_source_vocabulary(pieces)
+    spec.register_target_vocabulary(pieces)
+    spec.config.unk_token, spec.config.bos_token, spec.config.eos_token = pieces[UNK], pieces[BOS], pieces[EOS]
+    spec.config.decoder_start_token = pieces[BOS]
+    spec.config.add_source_bos, spec.config.add_source_eos = False, True
+    spec.config.layer_norm_epsilon = build_norm(config).eps
+    return spec
+
+
+def _encoder_layer(theirs: Any, ours: EncoderLayer) -> None:
+    _self_attention(theirs.self_attention, ours.self_attention, ours.self_attention_residual)
+    _feed_forward(theirs.ffn, ours.feed_forward, ours.feed_forward_residual)
+
+
+def _decoder_layer(theirs: Any, ours: DecoderLayer) -> None:
+    _self_attention(theirs.self_attention, ours.self_attention, ours.self_attention_residual)
+    _cross_attention(theirs.attention, ours.cross_attention, ours.cross_attention_residual)
+    _feed_forward(theirs.ffn, ours.feed_forward, ours.feed_forward_residual)
+
+
+def _self_attention(theirs: Any, ours: MultiHeadAttention, residual: Residual) -> None:
+    _norm(theirs.layer_norm, residual.norm)
+    _linear(theirs.linear[0], _queries(ours), *ours.projections()[1:])
+    _linear(theirs.linear[1], _own(ours.out_proj))
+
+
+def _cross_attention(theirs: Any, ours: MultiHeadAttention, residual: Residual) -> None:
+    _norm(theirs.layer_norm, residual.norm)
+    _linear(theirs.linear[0], _queries(ours))
+    _linear(theirs.linear[1], _own(ours.kv_proj))
+    _linear(theirs.linear[2], _own(ours.out_proj))
+
+
+def _feed_forward(theirs: Any, ours: FeedForward, residual: Residual) -> None:
+    _norm(theirs.layer_norm, residual.norm)
+    _linear(theirs.linear_0, _own(ours.inner))
+    if ours.gate is not None:
+        _linear(theirs.linear_0_noact, _own(ours.gate))
+    _linear(theirs.linear_1, _own(ours.out_proj))
+
+
+def _norm(theirs: Any, ours: nn.Module) -> None:
+    theirs.gamma = ours.weight
+    if isinstance(ours, nn.LayerNorm):
+        theirs.beta = ours.bias
+
+
+def _own(linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    return linear.weight, linear.bias
+
+
+def _linear(theirs: Any, *stacked: tuple[Tensor, Tensor]) -> None:
+    """One matrix and bias of theirs from one or several of ours, one below the other."""
+    theirs.weight = torch.cat([weight for weight, _ in stacked])
+    theirs.bias = torch.cat([bias for _, bias in stacked])
+
+
+def _queries(attention: MultiHeadAttention) -> tuple[Tensor, Tensor]:
+    """W_Q and its bias with the score multiplied in. [D, D], [D]"""
+    weight, bias = attention.folded_queries()
+    scale = math.sqrt(weight.size(0) // attention.n_heads)
+    return weight * scale, bias * scale  # CTranslate2 divides by sqrt(K), whatever the score
+
+
+def _table(positions: nn.Module, config: ModelConfig, n_positions: int) -> Tensor:
+    """What is added to the embeddings at each place. [n_positions, D]"""
+    if isinstance(positions, LearnedPositions):
+        return positions.weight
+    if config.positions == "none":
+        return torch.zeros(n_positions, config.d_model)  # without a table CTranslate2 adds sinusoids
+    # Its own would begin at 1, run at other speeds, and have all sines before the cosines.
+    return sinusoidal_table(n_positions, config.d_model)
+
+
+def _output_bias(model: Transformer, n_control: int) -> Tensor:
+    """The bias of the output, with all control symbols except EOS ruled out. [V]"""
+    # Our search rules them out after the softmax, CTranslate2's not at all. Ruled out by the bias they
+    # are no part of the softmax's sum either: a score rises by what little probability they had.
+    bias = model.output.bias.clone()
+    bias[[piece for piece in range(n_control) if piece != EOS]] = _NEVER_BIAS
+    return bias

@@ -1,0 +1,219 @@
+"""Attention: each query asks all keys, and takes the mean of their values, weighted by the answers.
+
+Three steps: a **score** for each query and key; **softmax** over the keys, so that the scores become
+weights that sum to one; the **weighted sum** of the values. Where queries, keys and values come from
+makes the three kinds of the Transformer: encoder self-attention (all from the source), masked
+self-attention (all from the target, each position seeing only those to its left) and cross-attention
+(queries from the target, keys and values from ``memory``, the encoder's output).
+
+Shapes: B sentences, T queries, S keys, D model width, H heads, K = D/H width of a head.
+Masks are boolean, True = may attend, and broadcast to [B, H, T, S].
+"""
+
+import math
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from seq2seq.model.products import Linear
+from seq2seq.model.transformer.positions import rotate
+
+# Of PyTorch's kernels for NVIDIA's GPUs, cuDNN's makes a plan for each new shape, 8 ms of Python's time, and sentences
+# come in ever other shapes. FlashAttention's works on 128 places at a time, of which a sentence fills few: it took
+# three quarters of an H200's own time in greedy search. docs/lab-notes.md has the figures.
+_FOR_SHORT_TEXTS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
+    """What masked self-attention may see: itself and all to the left. [T, T]"""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def written_out_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Attention step by step: the reference of ``fused_attention``, and the one that shows its weights.
+
+    Args:
+        q: queries, already transformed by a row of ``ATTENTIONS``. [B, H, T, K]
+        k: keys. [B, H, S, K]
+        v: values. [B, H, S, K]
+        mask: True where a query may attend to a key. [B or 1, 1, T or 1, S]
+        causal: hide the keys to the right of each query as well; T = S.
+
+    Returns:
+        The weighted sums of the values [B, H, T, K], and the weights [B, H, T, S].
+    """
+    scores = q @ k.transpose(-2, -1)  # [B, H, T, S]
+    if causal:
+        seen = causal_mask(q.size(-2), q.device)
+        mask = seen if mask is None else mask & seen
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    weights = softmax(scores)
+    if mask is not None:
+        # A query that may see nothing gets zeros, as from the kernel, where 0 / 0 would be NaN.
+        weights = weights.masked_fill(~mask, 0.0)
+    return weights @ v, weights
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Positive weights over the keys that sum to one: exp(score) / sum of exp(scores). [..., S]"""
+    # The largest score is subtracted first: the result is the same, and exp cannot overflow.
+    exponentials = torch.exp(scores - scores.amax(dim=-1, keepdim=True))
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+    """The same sums in one kernel that never writes the [T, S] weights to memory. [B, H, T, K]"""
+    kernels = sdpa_kernel(_FOR_SHORT_TEXTS) if q.device.type == "cuda" else nullcontext()
+    with kernels:
+        # The score's own scale is in q already (see ATTENTIONS), so the kernel's must be one.
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
+
+
+class ScaledDot(nn.Module):
+    """score = q·k / sqrt(K). Unscaled, the variance of q·k grows with K and softmax saturates."""
+
+    def __init__(self, n_heads: int, d_head: int) -> None:
+        super().__init__()
+        self.scale = 1.0 / math.sqrt(d_head)
+
+    def forward(self, q: Tensor) -> Tensor:
+        """[B, H, T, K] -> [B, H, T, K]"""
+        return q * self.scale
+
+
+class Dot(nn.Module):
+    """score = q·k, as in Luong et al. 2015, arXiv:1508.04025."""
+
+    def __init__(self, n_heads: int, d_head: int) -> None:
+        super().__init__()
+
+    def forward(self, q: Tensor) -> Tensor:
+        """[B, H, T, K] -> [B, H, T, K]"""
+        return q
+
+
+class Bilinear(nn.Module):
+    """score = qᵀ W k with a trained W for each head (Luong's "general"): query and key may differ in kind."""
+
+    def __init__(self, n_heads: int, d_head: int) -> None:
+        super().__init__()
+        # W starts as the scaled dot product, and learns from there.
+        self.weight = nn.Parameter(torch.eye(d_head).repeat(n_heads, 1, 1) / math.sqrt(d_head))  # [H, K, K]
+
+    def forward(self, q: Tensor) -> Tensor:
+        """[B, H, T, K] -> [B, H, T, K]"""
+        return q @ self.weight
+
+
+# A score is one transform of the query in front of the same kernel: a newcomer's score is one row here.
+ATTENTIONS: dict[str, type[nn.Module]] = {
+    "scaled_dot": ScaledDot,
+    "dot": Dot,
+    "bilinear": Bilinear,
+}
+
+
+STACKED = {"in_proj": 3, "kv_proj": 2}
+"""Linear maps of ``MultiHeadAttention`` that hold so many matrices [D, D], one below the other."""
+
+
+class MultiHeadAttention(nn.Module):
+    """H attentions side by side, each in its own subspace of K channels, mixed by W_O.
+
+    Args:
+        d_model: width D; a multiple of n_heads.
+        n_heads: heads H; one head is single attention.
+        attention: row of ``ATTENTIONS``.
+        rotary: turn queries and keys by their places; for self-attention alone.
+        cross: queries come from one text, keys and values from another; else all three come from the same text.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        attention: str = "scaled_dot",
+        rotary: bool = False,
+        cross: bool = False,
+    ) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.rotary = rotary
+        self.cross = cross
+        if cross:
+            self.q_proj = Linear(d_model, d_model)
+            self.kv_proj = Linear(d_model, 2 * d_model)
+        else:
+            self.in_proj = Linear(d_model, 3 * d_model)
+        self.out_proj = Linear(d_model, d_model)  # W_O
+        self.score = ATTENTIONS[attention](n_heads, d_model // n_heads)
+
+    def projections(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Weight and bias of the queries, of the keys and of the values: views. Three of [D, D], [D]"""
+        linears = (self.q_proj, self.kv_proj) if self.cross else (self.in_proj,)
+        weights = [weight for linear in linears for weight in torch.split(linear.weight, linear.in_features)]
+        biases = [bias for linear in linears for bias in torch.split(linear.bias, linear.in_features)]
+        return tuple(zip(weights, biases, strict=True))
+
+    def folded_queries(self) -> tuple[Tensor, Tensor]:
+        """W_Q and its bias with the score multiplied in: their queries need only a dot product. [D, D], [D]
+
+        A score is a linear map of each head's queries, and so of the columns that make them.
+        """
+        weight, bias = self.projections()[0]
+        columns = torch.cat((weight.t(), bias.unsqueeze(0)))  # [D + 1, D]
+        scored = self.score(self.split_heads(columns.unsqueeze(0)))  # [1, H, D + 1, K]
+        folded = scored.transpose(1, 2).flatten(-2)[0]  # [D + 1, D]
+        return folded[:-1].t(), folded[-1]
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, H, T, K]"""
+        return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
+
+    def queries_keys_values(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries from ``x``, keys and values from ``memory``.
+
+        [B, T, D], [B, S, D] -> [B, H, T, K], two of [B, H, S, K]
+
+        Raises:
+            ValueError: ``memory`` is not ``x`` in self-attention.
+        """
+        if self.cross:
+            projected = (self.q_proj(x), *self.kv_proj(memory).chunk(2, dim=-1))
+        elif memory is x:
+            projected = self.in_proj(x).chunk(3, dim=-1)
+        else:
+            raise ValueError("self-attention takes queries, keys and values from the same text")
+        q, k, v = (self.split_heads(y) for y in projected)
+        if self.rotary:
+            q, k = rotate(q), rotate(k)
+        return self.score(q), k, v
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        """Attend, concatenate the heads and mix them by W_O.
+
+        Args:
+            x: queries come from it. [B, T, D]
+            memory: keys and values come from it; in self-attention it is ``x``. [B, S, D]
+            mask: True where a query may attend to a key. [B or 1, 1, T or 1, S]
+            causal: masked self-attention.
+
+        Returns:
+            One vector for each query. [B, T, D]
+        """
+        q, k, v = self.queries_keys_values(x, memory)
+        heads = fused_attention(q, k, v, mask, causal=causal)  # [B, H, T, K]
+        return self.out_proj(heads.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
+
+    def weights(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+        """The softmax weights that ``forward`` uses and does not keep. [B, H, T, S]"""
+        return written_out_attention(*self.queries_keys_values(x, memory), mask, causal=causal)[1]

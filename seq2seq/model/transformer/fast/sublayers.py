@@ -1,0 +1,158 @@
+"""Attention and feed-forward networks with their residuals and norms, for whole texts and for one token of each.
+
+Shapes: B sentences, N beams, S source length, T tokens, D model width, H heads, K width of a head, P slots of the log.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.model.transformer.attention import MultiHeadAttention, fused_attention
+from seq2seq.model.transformer.fast.linear import Norm, Reading, SideBySide, is_fp32_on_cpu
+from seq2seq.model.transformer.layers import FeedForward, Residual
+from seq2seq.model.transformer.positions import rotate
+
+
+class Sublayer:
+    """What attention and feed-forward network have in common: x plus what they make of it, normalised."""
+
+    def __init__(self, residual: Residual, out: nn.Linear, products: str) -> None:
+        self.norm, self.pre = Norm(residual.norm), residual.pre
+        self.out = SideBySide([out.weight], [out.bias], products)
+        self.products = products
+
+    def reading(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Reading:
+        """Linear maps of what the sublayer reads."""
+        return Reading(self.norm if self.pre else None, weights, biases, self.products)
+
+    def add_to(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """The sum ``x``, perhaps in its place, with the image of ``hidden``. [rows, D], [rows, in] -> [rows, D]"""
+        x = self.out.add_to(x, hidden)
+        return x if self.pre else self.norm(x)
+
+
+class Absorbed(NamedTuple):
+    """One sentence's keys with W_Q multiplied in and its values with W_O: cross-attention in two products.
+
+    (W_Q·x)·k is x·(W_Qᵀ·k), and W_O of a weighted sum of values is the weighted sum of W_O's values.
+    """
+
+    keys: Tensor
+    """What is multiplied with the decoder's vectors to get the scores. [D, H·S]"""
+    offsets: Tensor
+    """What the bias of W_Q adds to the scores. [H·S]"""
+    values: Tensor
+    """Of which the weighted sum over all heads and places is what the sublayer adds, W_O's bias too. [H·S, D]"""
+
+
+class CachedAttention(Sublayer):
+    """One attention sublayer's weights."""
+
+    def __init__(self, attention: MultiHeadAttention, residual: Residual, products: str) -> None:
+        super().__init__(residual, attention.out_proj, products)
+        self.n_heads = attention.n_heads
+        # A rotation stands between W_Q and the score: there the score stays a step of its own.
+        self.score = attention.score if attention.rotary else None
+        q, *keys_values = attention.projections()
+        projections = [q if attention.rotary else attention.folded_queries()]
+        if not attention.cross:
+            projections += keys_values
+        self.projections = self.reading([weight for weight, _ in projections], [bias for _, bias in projections])
+
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, and of self-attention keys and values, of all heads: [rows, D] -> [rows, D or 3·D]"""
+        return self.projections(x)
+
+    def queries(self, projected: Tensor, batch: int) -> Tensor:
+        """The heads of queries alone. [B·T, D] -> [B, H, T, K]"""
+        return projected.view(batch, -1, self.n_heads, projected.size(1) // self.n_heads).transpose(1, 2)
+
+    def heads(self, projected: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of whole texts. [B·T, 3·D] -> three of [B, H, T, K]"""
+        q, k, v = self._in_heads(projected, batch, 3).permute(2, 0, 3, 1, 4).unbind()
+        return (q, k, v) if self.score is None else (self.score(rotate(q)), rotate(k), v)
+
+    def next_heads(self, projected: Tensor, batch: int, place: int) -> tuple[Tensor, Tensor]:
+        """Queries of one new token a row, and its keys and values as they lie in the log.
+
+        Args:
+            projected: as ``project`` gives them. [B·N, 3·D]
+            batch: B
+            place: of the new tokens in their texts.
+
+        Returns:
+            [B, H, N, K], [B, N, 2, H, K]
+        """
+        width = self.out.bias.size(0)
+        q = self.queries(projected[:, :width], batch)
+        keys_values = self._in_heads(projected[:, width:], batch, 2)
+        if self.score is None:
+            return q, keys_values
+        k, v = keys_values.unbind(2)  # two of [B, N, H, K]
+        turned = rotate(k.unsqueeze(-2), place).squeeze(-2)
+        return self.score(rotate(q.unsqueeze(-2), place).squeeze(-2)), torch.stack((turned, v), dim=2)
+
+    def absorb(self, k: Tensor, v: Tensor) -> Absorbed | None:
+        """W_Q and W_O multiplied into one sentence's keys and values, which must not be padded.
+
+        Args:
+            k: [H, S, K]
+            v: [H, S, K]
+
+        Returns:
+            None where that makes nothing quicker: in bf16, on a GPU, and for S > K.
+        """
+        w_q, w_o = self.projections.linear, self.out
+        heads, length, width = k.shape
+        # Of a longer sentence the products would be larger than the weights.
+        if not is_fp32_on_cpu(k) or length > width:
+            return None
+        keys = torch.bmm(k, w_q.weight.view(-1, heads, width).permute(1, 2, 0))  # [H, S, D]
+        offsets = torch.bmm(k, w_q.bias.view(heads, width, 1)).flatten()  # [H·S]
+        values = torch.bmm(v, w_o.weight.view(heads, width, -1))  # [H, S, D]
+        values[0] += w_o.bias  # a head's weights sum to one
+        return Absorbed(keys.flatten(0, 1).t(), offsets, values.flatten(0, 1))
+
+    def add_absorbed(self, x: Tensor, absorbed: Absorbed) -> Tensor:
+        """What ``project``, ``mix`` and ``add_to`` make of rows that read one sentence, perhaps in the place of ``x``.
+
+        [N, D] -> [N, D]
+        """
+        scores = torch.addmm(absorbed.offsets, self.projections.normalised(x), absorbed.keys)  # [N, H·S]
+        weights = scores.view(len(x), self.n_heads, -1).softmax(dim=2)  # [N, H, S]
+        x = x.addmm_(weights.view(len(x), -1), absorbed.values)
+        return x if self.pre else self.norm(x)
+
+    def _in_heads(self, projected: Tensor, batch: int, n: int) -> Tensor:
+        """[B·T, n·D] -> [B, T, n, H, K]"""
+        return projected.view(batch, -1, n, self.n_heads, projected.size(1) // (n * self.n_heads))
+
+    def mix(self, q: Tensor, k_v: Sequence[Tensor], mask: Tensor | None) -> Tensor:
+        """Attend; the heads side by side. [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
+        k, v = k_v
+        return fused_attention(q, k, v, mask).transpose(1, 2).reshape(-1, self.out.bias.size(0))
+
+
+class CachedFeedForward(Sublayer):
+    """One feed-forward sublayer's weights."""
+
+    def __init__(self, feed_forward: FeedForward, residual: Residual, products: str) -> None:
+        super().__init__(residual, feed_forward.out_proj, products)
+        gate = feed_forward.gate
+        branches = [feed_forward.inner] if gate is None else [feed_forward.inner, gate]
+        self.gated = gate is not None
+        self.inner = self.reading([branch.weight for branch in branches], [branch.bias for branch in branches])
+        self.relu = feed_forward.activation is torch.relu_
+        self.activation = feed_forward.activation
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[rows, D] -> [rows, D]"""
+        hidden = self.inner(x, relu=self.relu)
+        if self.relu:
+            return self.add_to(x, hidden)
+        if self.gated:
+            inner, gate = hidden.chunk(2, dim=-1)
+            return self.add_to(x, self.activation(inner) * gate)
+        return self.add_to(x, self.activation(hidden))

@@ -1,0 +1,141 @@
+"""What the Transformer is stacked from: dropout, feed-forward network, residuals, encoder and decoder layer.
+
+Shapes: B sentences, T target length, S source length, D model width, F feed-forward width.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seq2seq.config import ModelConfig
+from seq2seq.model.products import Linear
+from seq2seq.model.transformer.attention import MultiHeadAttention
+
+
+def _draw_mask(shape: torch.Size, dtype: torch.dtype, threshold: int) -> Tensor:
+    """0 with probability threshold/256, else what scales the survivors up; drawn a byte an element.
+
+    That is several times faster than the float an element of PyTorch's own dropout on a CPU.
+    """
+    # Eight independent bytes from each 64-bit draw of the seeded default generator. The range is
+    # given in full: random_() alone leaves the sign bit zero, and every eighth byte below 128.
+    words = torch.empty((shape.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+    drawn = words.view(torch.uint8)[: shape.numel()].view(shape)
+    # As floats: products of floats and booleans take twice as long.
+    return torch.ge(drawn, threshold, out=torch.empty(shape, dtype=dtype)).mul_(256 / (256 - threshold))
+
+
+class Dropout(nn.Module):
+    """Zero a share of activations in training and scale up the rest, so that the expected sum stays.
+
+    On a CPU the share is rounded to a multiple of 1/256, and the survivors' scale is exact for the
+    rounded share; elsewhere it is PyTorch's own dropout.
+
+    Source: Srivastava et al. 2014, "Dropout".
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape; the same shape."""
+        threshold = round(self.share * 256)
+        if self.training and x.device.type == "cpu" and threshold not in (0, 256):
+            return x * _draw_mask(x.shape, x.dtype, threshold)
+        return F.dropout(x, self.share, training=self.training)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "gelu": F.gelu, "swiglu": F.silu}
+
+
+class FeedForward(nn.Module):
+    """Two linear maps around a nonlinearity, the same for every position; SwiGLU adds a gate.
+
+    Source: Vaswani et al. 2017, section 3.3; the gate: Shazeer 2020, arXiv:2002.05202.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.inner = Linear(config.d_model, config.d_ff)
+        self.gate = Linear(config.d_model, config.d_ff) if config.activation == "swiglu" else None
+        self.activation = ACTIVATIONS[config.activation]
+        self.out_proj = Linear(config.d_ff, config.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]"""
+        rows = x.flatten(0, -2)  # [B·T, D]: changing a view in place, as ReLU would, costs the way back three copies
+        # ReLU and rounding commute: the hidden layer stays as the products need it.
+        hidden = self.activation(self.inner(rows, as_operand=self.activation is torch.relu_))  # [B·T, F]
+        if self.gate is not None:
+            hidden = hidden * self.gate(rows)
+        output = self.out_proj(hidden)  # [≥B·T, D]
+        return (output if len(output) == len(rows) else output[: len(rows)]).view_as(x)  # type: ignore[no-any-return]
+
+
+def build_norm(config: ModelConfig) -> nn.Module:
+    """LayerNorm, or RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467), which leaves out the mean."""
+    return nn.LayerNorm(config.d_model) if config.norm == "layer" else nn.RMSNorm(config.d_model, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """x plus what a sublayer makes of it, normalised before the sublayer (pre) or after the sum (post).
+
+    Pre-norm keeps a straight path from loss to embeddings and trains without care; post-norm is the
+    paper's own. Source: Xiong et al. 2020, arXiv:2002.04745.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm = build_norm(config)
+        self.dropout = Dropout(config.dropout)
+        self.pre = config.norm_order == "pre"
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """[B, T, D] -> [B, T, D]"""
+        if self.pre:
+            return x + self.dropout(sublayer(self.norm(x)))  # type: ignore[no-any-return]
+        return self.norm(x + self.dropout(sublayer(x)))  # type: ignore[no-any-return]
+
+
+def _attention(config: ModelConfig, *, cross: bool) -> MultiHeadAttention:
+    # Rotary positions are distances within one text: between a target and its source there is none.
+    rotary = not cross and config.positions == "rotary"
+    return MultiHeadAttention(config.d_model, config.n_heads, attention=config.attention, rotary=rotary, cross=cross)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention over the whole source, then the feed-forward network."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attention = _attention(config, cross=False)
+        self.self_attention_residual = Residual(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(self, x: Tensor, src_mask: Tensor | None) -> Tensor:
+        """[B, S, D] -> [B, S, D]; src_mask is [B, 1, 1, S], or None where nothing is padding."""
+        x = self.self_attention_residual(x, lambda y: self.self_attention(y, y, src_mask))
+        return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention over the target so far, cross-attention to the source, feed-forward network."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attention = _attention(config, cross=False)
+        self.self_attention_residual = Residual(config)
+        self.cross_attention = _attention(config, cross=True)
+        self.cross_attention_residual = Residual(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(self, x: Tensor, memory: Tensor, src_mask: Tensor | None) -> Tensor:
+        """All target positions at once, as in training. [B, T, D] -> [B, T, D]"""
+        x = self.self_attention_residual(x, lambda y: self.self_attention(y, y, causal=True))
+        x = self.cross_attention_residual(x, lambda y: self.cross_attention(y, memory, src_mask))
+        return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]

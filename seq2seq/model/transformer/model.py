@@ -1,0 +1,160 @@
+"""The encoder-decoder Transformer of Vaswani et al. 2017, arXiv:1706.03762.
+
+Training sees all target positions at once (teacher forcing): ``forward``. Translating goes one token at
+a time over cached keys and values: ``model/cached.py``.
+
+Shapes: B sentences, S source length, T target length, D model width, H heads, K width of a head,
+V vocabulary, N beams. Masks are boolean, True = may attend.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.config import ModelConfig
+from seq2seq.model.products import Linear
+from seq2seq.model.transformer.attention import STACKED, MultiHeadAttention
+from seq2seq.model.transformer.layers import DecoderLayer, Dropout, EncoderLayer, FeedForward, build_norm
+from seq2seq.model.transformer.positions import POSITIONS
+
+
+class Transformer(nn.Module):
+    """Encoder, decoder and the embeddings they share.
+
+    Args:
+        config: the shape.
+        vocab_size: pieces of the joint vocabulary V.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.src_embedding = nn.Embedding(vocab_size, config.d_model)
+        self.tgt_embedding = self.src_embedding if config.tied_embeddings else nn.Embedding(vocab_size, config.d_model)
+        self.output = Linear(config.d_model, vocab_size)
+        if config.tied_embeddings:
+            self.output.weight = self.src_embedding.weight
+        self.src_positions = POSITIONS[config.positions](config.d_model, config.max_positions)
+        self.tgt_positions = POSITIONS[config.positions](config.d_model, config.max_positions)
+        self.dropout = Dropout(config.dropout)
+        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        # Pre-norm leaves the last sum unnormalised; post-norm has done it already.
+        pre = config.norm_order == "pre"
+        self.encoder_norm = build_norm(config) if pre else nn.Identity()
+        self.decoder_norm = build_norm(config) if pre else nn.Identity()
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Glorot for the matrices, unit variance after embedding, quiet residual branches under pre-norm."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                for matrix in module.weight.chunk(STACKED.get(name.rpartition(".")[2], 1)):
+                    nn.init.xavier_uniform_(matrix)
+                nn.init.zeros_(module.bias)
+        for embedding in (self.src_embedding, self.tgt_embedding):
+            nn.init.normal_(embedding.weight, std=self.config.d_model**-0.5)
+        if not self.config.tied_embeddings:
+            nn.init.normal_(self.output.weight, std=self.config.d_model**-0.5)
+        if self.config.norm_order == "pre":
+            # Each branch adds to the same sum: scaled so that the sum's variance does not grow with depth.
+            for layers, branches in ((self.encoder, 2), (self.decoder, 3)):
+                for module in layers.modules():
+                    if isinstance(module, MultiHeadAttention | FeedForward):
+                        with torch.no_grad():
+                            module.out_proj.weight.mul_((branches * len(layers)) ** -0.5)
+
+    def _embed(self, tokens: Tensor, embedding: nn.Module, positions: nn.Module, offset: int = 0) -> Tensor:
+        """Scaled embeddings plus positions, after dropout. [B, T] -> [B, T, D]"""
+        # The scale brings embeddings of variance 1/D, which suits them as output weights, to the
+        # size of the positions.
+        return self.dropout(positions(embedding(tokens) * math.sqrt(self.config.d_model), offset))  # type: ignore[no-any-return]
+
+    def embed_src(self, src: Tensor) -> Tensor:
+        """What the encoder starts from. [B, S] -> [B, S, D]"""
+        return self._embed(src, self.src_embedding, self.src_positions)
+
+    def embed_tgt(self, tgt: Tensor, offset: int = 0) -> Tensor:
+        """What the decoder starts from; the first token stands at place ``offset``. [B, T] -> [B, T, D]"""
+        return self._embed(tgt, self.tgt_embedding, self.tgt_positions, offset)
+
+    def encode(self, src: Tensor, src_mask: Tensor | None = None) -> Tensor:
+        """One vector for each source token, having seen the whole source.
+
+        Args:
+            src: piece ids, padded on the right. [B, S]
+            src_mask: True at real tokens, as [B, 1, 1, S]; None where nothing is padding.
+
+        Returns:
+            ``memory``. [B, S, D]
+        """
+        x = self.embed_src(src)  # [B, S, D]
+        for layer in self.encoder:
+            x = layer(x, src_mask)
+        return self.encoder_norm(x)  # type: ignore[no-any-return]
+
+    def decode(self, tgt: Tensor, memory: Tensor, src_mask: Tensor | None = None) -> Tensor:
+        """One vector for each target position, having seen the target to its left and ``memory``.
+
+        Args:
+            tgt: start symbol, then pieces, padded on the right. [B, T]
+            memory: [B, S, D]
+            src_mask: as for ``encode``.
+
+        Returns:
+            What ``logits`` are made from. [B, T, D]
+        """
+        x = self.embed_tgt(tgt)  # [B, T, D]
+        for layer in self.decoder:
+            x = layer(x, memory, src_mask)
+        return self.decoder_norm(x)  # type: ignore[no-any-return]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Unnormalised log-probabilities of the next piece. [..., D] -> [..., V]"""
+        return self.output(hidden)  # type: ignore[no-any-return]
+
+    def forward(self, src: Tensor, src_mask: Tensor | None, tgt: Tensor) -> Tensor:
+        """Logits of the piece after each target position. [B, S], [B, 1, 1, S], [B, T] -> [B, T, V]"""
+        return self.logits(self.decode(tgt, self.encode(src, src_mask), src_mask))
+
+    def cross_attention_weights(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
+        """Where each target position looks in the source, in every layer and head of the decoder.
+
+        Args:
+            src: [B, S]
+            tgt: start symbol, then pieces. [B, T]
+            src_mask: as for ``encode``.
+
+        Returns:
+            Weights that sum to one over S. [B, layers, H, T, S]
+        """
+        memory = self.encode(src, src_mask)
+        maps: list[Tensor] = []
+        # The weights are read off where the fused kernel runs, by the written-out attention beside it.
+        hooks = [
+            layer.cross_attention.register_forward_pre_hook(
+                lambda module, args: maps.append(module.weights(*args))  # a hook that returns None changes nothing
+            )
+            for layer in self._decoder_layers()
+        ]
+        try:
+            self.decode(tgt, memory, src_mask)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.stack(maps, dim=1)
+
+    def _decoder_layers(self) -> list[DecoderLayer]:
+        return list(self.decoder)  # type: ignore[arg-type]  # a ModuleList forgets the type of its modules
+
+
+def padding_mask(tokens: Tensor, pad: int) -> Tensor | None:
+    """True at real tokens, in the shape attention takes; None where nothing is padding. [B, S] -> [B, 1, 1, S]"""
+    real = tokens.ne(pad)
+    return None if bool(real.all()) else real[:, None, None, :]
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Trained numbers, tied ones counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())

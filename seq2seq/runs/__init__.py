@@ -1,0 +1,62 @@
+"""The run folder: manifest, atomic writes, checkpoints, lock.
+
+A folder is data: JSON, safetensors, TOML and text. Nothing in it is executed, and its hashes are
+checked before a byte of it is parsed. Hashes find damage and mixed-up files; they are no signature:
+whoever can write the folder can write its hashes too.
+"""
+
+from seq2seq.runs.files import empty_folders_removed, load_tensors, write_atomic
+from seq2seq.runs.lock import RunLock, lock
+from seq2seq.runs.metrics import append_metrics, truncate_metrics
+from seq2seq.runs.checkpoints import (
+    Checkpoint,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from seq2seq.runs.folder import (
+    SHORTLIST,
+    Limits,
+    Manifest,
+    RecipeRecord,
+    commit,
+    model_name,
+    move_aside,
+    parse_stored,
+    read_file,
+    read_manifest,
+    read_tensors,
+    run_files,
+    tidy_run,
+)
+from seq2seq.runs.manifest import CONFIG, FORMAT, NEXT_CONFIG
+
+__all__ = [
+    "CONFIG",
+    "FORMAT",
+    "NEXT_CONFIG",
+    "SHORTLIST",
+    "Checkpoint",
+    "Limits",
+    "Manifest",
+    "RecipeRecord",
+    "RunLock",
+    "append_metrics",
+    "commit",
+    "empty_folders_removed",
+    "load_checkpoint",
+    "load_tensors",
+    "lock",
+    "model_name",
+    "move_aside",
+    "parse_stored",
+    "prune_checkpoints",
+    "read_file",
+    "read_manifest",
+    "read_tensors",
+    "run_files",
+    "save_checkpoint",
+    "tidy_run",
+    "truncate_metrics",
+    "write_atomic",
+]

@@ -1,0 +1,243 @@
+"""Checkpoints: what training needs to go on exactly where it was.
+
+Each is a folder ``checkpoints/update-NNNNNNNN``. They are ordered by number and never by the
+clock, which may jump.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from seq2seq.runs.files import (
+    TMP,
+    Content,
+    damaged,
+    load_tensors,
+    make_folder,
+    read_regular,
+    reading,
+    writing,
+)
+from seq2seq.runs.manifest import (
+    FORMAT,
+    MANIFEST,
+    SHA256,
+    UnknownFormatError,
+    check_format,
+    read_hashed,
+    to_json,
+    load_manifest,
+    commit_files,
+)
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.text import sync_folder
+
+TENSORS, STATE = ("tensors.safetensors", "tensors-2.safetensors"), ("state.json", "state-2.json")
+"""Names of the two files; the second ones when a checkpoint of the same update is replaced."""
+_REPLACED = re.compile("|".join(map(re.escape, (*TENSORS, *STATE))))
+_NAME = re.compile(r"update-([0-9]{8,})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint as loaded."""
+
+    update: int
+    """Updates made."""
+    tensors: dict[str, Tensor]
+    """As given to ``save_checkpoint``, on the CPU."""
+    state: dict[str, Any]
+    """As given to ``save_checkpoint``, once through JSON: tuples are lists, and keys strings."""
+    path: Path
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """Checkpoints by number, newest first."""
+    checkpoints = folder / "checkpoints"
+    with reading(checkpoints):
+        if not checkpoints.is_dir():
+            return []
+        found = [(int(m[1]), path) for path in checkpoints.iterdir() if (m := _NAME.fullmatch(path.name))]
+    return sorted(found, reverse=True)
+
+
+def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+    """Save what ``load_checkpoint`` gives back; whole, or not at all.
+
+    A checkpoint of the same update is replaced. Those of later updates are deleted: training has gone back
+    behind them, which it does only if they are damaged.
+
+    Args:
+        folder: the run. The caller holds its lock.
+        update: updates made so far.
+        tensors: weights and optimizer; must not share memory.
+        state: JSON.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        UserError: a write failed (74); the checkpoints of before are whole.
+        ValueError: ``state`` is more than JSON can hold.
+    """
+    checkpoints = folder / "checkpoints"
+    path = checkpoints / f"update-{update:08d}"
+    fields = {"format": FORMAT, "update": update}
+    with writing(path):
+        make_folder(checkpoints)
+        _delete_rubbish(checkpoints)
+        old = _names(path, update)
+        if old is None:
+            _save_new(path, {TENSORS[0]: tensors, STATE[0]: to_json(state)}, fields)
+        else:
+            # Inside the old one: two folders cannot change places in one step.
+            names = [next(name for name in names if name not in old) for names in (TENSORS, STATE)]
+            files: dict[str, Content] = {names[0]: tensors, names[1]: to_json(state)}
+            commit_files(path, files, old=old, kept={}, fields=fields, replaced=_REPLACED)
+        for number, later in _numbered(folder):
+            if number > update:
+                _delete(later)
+    return path
+
+
+def _names(path: Path, update: int) -> list[str] | None:
+    """The files that a checkpoint's manifest names; None if there is no whole manifest."""
+    try:
+        return [name for name, _ in _read_manifest(path, update)]
+    except UserError as error:
+        if error.code != ExitCode.REFUSED:
+            raise
+        return None
+
+
+def _save_new(path: Path, files: Mapping[str, Content], fields: Mapping[str, Any]) -> None:
+    temporary = path.with_name(TMP + path.name)
+    try:
+        temporary.mkdir()
+        commit_files(temporary, files, old=(), kept={}, fields=fields, replaced=_REPLACED)
+        if path.exists() or path.is_symlink():
+            _delete(path)  # it is damaged
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except (OSError, UserError):
+        # A full disk needs the space.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _delete(path: Path) -> None:
+    """Out of sight first: half a checkpoint must not look like a damaged one."""
+    hidden = path.with_name(f"{TMP}deleted-{path.name}")
+    path.rename(hidden)
+    _remove(hidden)
+
+
+def _remove(path: Path) -> None:
+    # What cannot be deleted now is tried again at the next save.
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _delete_rubbish(checkpoints: Path) -> None:
+    for path in list(checkpoints.iterdir()):
+        if path.name.startswith((f"{TMP}update-", f"{TMP}deleted-")):
+            _remove(path)
+
+
+def _read_manifest(path: Path, update: int) -> list[tuple[str, str]]:
+    """Name and SHA-256 of a checkpoint's tensors and of its state.
+
+    Raises:
+        UserError: missing, damaged, or of another format (78); not readable (66).
+    """
+    where = path / MANIFEST
+    data = read_regular(path, MANIFEST)
+    if data is None:
+        raise damaged(f"{where} is missing")
+    payload = load_manifest(data, where)
+    check_format(payload, where)
+    named = payload.get("files")
+    known = named if isinstance(named, dict) else {}
+    files = [(name, str(known[name])) for names in (TENSORS, STATE) for name in names if name in known]
+    if len(files) != 2 or not all(SHA256.fullmatch(digest) for _, digest in files):
+        raise damaged(f"{where} lacks the hash of {TENSORS[0]} or of {STATE[0]}")
+    if payload.get("update") != update:
+        raise damaged(f"{path} holds update {payload.get('update')!r:.20}")
+    return files
+
+
+def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None where there is none.
+
+    Args:
+        folder: the run; may be missing.
+        warn: is told of each damaged checkpoint that is passed over.
+
+    Raises:
+        UserError: every checkpoint is damaged, or one is of another format (78); one cannot be opened
+            (66).
+    """
+    found = _numbered(folder)
+    for update, path in found:
+        try:
+            return _load(path, update)
+        except UnknownFormatError:
+            raise
+        except UserError as error:
+            if error.code != ExitCode.REFUSED:
+                raise
+            warn(f"{error.what}; going back behind update {update}")
+    if found:
+        raise damaged(
+            f"all {len(found)} checkpoints in {folder / 'checkpoints'} are damaged",
+            mend="move the run aside and start over with --overwrite",
+        )
+    return None
+
+
+def _load(path: Path, update: int) -> Checkpoint:
+    (tensors_name, tensors_digest), (state_name, state_digest) = _read_manifest(path, update)
+    try:
+        state = json.loads(read_hashed(path, state_name, state_digest))
+    except (ValueError, RecursionError):
+        raise damaged(f"{path / state_name} is not JSON") from None
+    if not isinstance(state, dict):
+        raise damaged(f"{path / state_name} is no JSON object")
+    tensors = load_tensors(read_hashed(path, tensors_name, tensors_digest), str(path / tensors_name))
+    return Checkpoint(update=update, tensors=tensors, state=state, path=path)
+
+
+def prune_checkpoints(folder: Path, keep: int, *, newest: int | None = None) -> None:
+    """Delete all checkpoints but the newest, by number, and what a crash left of others.
+
+    Args:
+        folder: the run. The caller holds its lock.
+        newest: update of the newest whole one, if later ones are damaged: these are deleted too.
+        keep: how many stay; 0 deletes all, which only a finished run can bear.
+
+    Raises:
+        UserError: one could not be deleted (74).
+        ValueError: ``keep`` is negative.
+    """
+    if keep < 0:
+        raise ValueError(f"{keep} checkpoints cannot be kept")
+    checkpoints = folder / "checkpoints"
+    found = _numbered(folder)
+    whole = [(number, path) for number, path in found if newest is None or number <= newest]
+    kept = whole[:keep]
+    for _, path in [entry for entry in found if entry not in kept]:
+        with writing(path):
+            _delete(path)
+    with writing(checkpoints):
+        if checkpoints.is_dir():
+            _delete_rubbish(checkpoints)

@@ -1,0 +1,333 @@
+"""What a run folder holds, and how it changes: one manifest, replaced by one rename."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from seq2seq.runs.files import (
+    Content,
+    damaged,
+    load_tensors,
+    make_folder,
+    read_regular,
+    reading,
+    writing,
+)
+from seq2seq.runs.lock import lock
+from seq2seq.runs.manifest import (
+    CONFIG,
+    FORMAT,
+    MANIFEST,
+    MODEL,
+    NAME,
+    NEXT_CONFIG,
+    SHA256,
+    check_format,
+    read_hashed,
+    tidy,
+    load_manifest,
+    commit_files,
+)
+from seq2seq.config.records import AtLeastOne, Count, Flag, Integer, Length, NotNegative, Real, parse_record, record
+from seq2seq.errors import ExitCode, UserError, counted
+from seq2seq.text import everything_below, sync_folder
+
+SHORTLIST = "shortlist.safetensors"
+"""File of a finished run: the target pieces that translate each source piece."""
+
+Stored = TypeVar("Stored")
+
+
+@record
+class Limits:
+    """When a run ends, as the last command with a limit asked for it; None: not asked for."""
+
+    max_updates: Count | None = None
+    max_epochs: Count | None = None
+    time_budget: Real | None = None
+    """Seconds."""
+
+
+_MAX_NAMED = 2
+"""Keys that are named in a message; more are counted."""
+
+
+@record
+class RecipeRecord:
+    """By which recipe a run was trained."""
+
+    name: str
+    hash: str
+    """Seven hexadecimal digits over all that a recipe decides but the length. Runs that share it may differ in text,
+    seed, machine and length, and in settings of reports, validation and precision."""
+    usual_passes: Real
+    """Passes over a corpus of this size that the recipe sees as usual."""
+    changed: list[str] = field(default_factory=list)
+    """Keys that the user set to other values, limits of training aside."""
+
+    def __str__(self) -> str:
+        """Name and hash, for a message."""
+        few = len(self.changed) <= _MAX_NAMED
+        own = " and ".join(self.changed) if few else counted(len(self.changed), "setting")
+        return f"{self.name} ({self.hash}{f', with your {own}' if own else ''})"
+
+
+@record
+class Manifest:
+    """What ``manifest.json`` says. A later version may add fields, each with a default."""
+
+    format: Integer = FORMAT
+    files: dict[str, str]
+    """SHA-256 in hex, by file name."""
+    update: Count
+    """Updates made when the weights were validated."""
+    finished: Flag
+    """Training ended by itself."""
+    final_update: Count | None = None
+    """Updates made when training ended; None: it has not."""
+    epochs: Count = 0
+    """Epochs finished when training ended."""
+    length_penalty: NotNegative | None = None
+    """Exponent α chosen on validation when training ended; None: not chosen, or given in the configuration."""
+    length_penalty_pairs: Count | None = None
+    """Validation pairs that it was chosen on: all, or as many as a time budget had room for."""
+    cut_off: Count = 0
+    """Translations of the validation that were cut off, because the model could not end them yet."""
+    max_src_length: Length | None = None
+    """Longest source that is translated in one piece, in tokens, EOS included; None: ``data.max_length``."""
+    max_src_sentences: AtLeastOne | None = None
+    """Max sentences of a source that is translated in one piece; None: no limit."""
+    vocab_size: Count | None = None
+    """Pieces of the joint vocabulary, language tags not counted."""
+    limits: Limits = field(default_factory=Limits)
+    max_updates: Count | None = None
+    """Updates that the limits came to; None: not known yet."""
+    patience: Count = 0
+    """``training.patience`` of the last command."""
+    seconds: Real = 0.0
+    """Training time."""
+    arithmetic: str = ""
+    """Precision of training, and the library of matrix products if it is not PyTorch's default: ``bf16 by oneDNN``."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of ``seq2seq`` and of the libraries that made the run, by name."""
+    corpora: list[dict[str, Any]] = field(default_factory=list)
+    """Each corpus with its counts and what was dropped."""
+    scores: dict[str, Any] = field(default_factory=dict)
+    """Validation scores of the committed weights; None: unknown."""
+    signatures: dict[str, str] = field(default_factory=dict)
+    """How these scores were computed, in sacreBLEU's words."""
+    recipe: RecipeRecord | None = None
+    """None: a run of a version that did not record it."""
+    verdict: str = ""
+    """The scores in plain words once the run is finished; empty: they say too little."""
+
+    @property
+    def weights(self) -> str:
+        """Name of the file of weights.
+
+        Raises:
+            UserError: there is none, or more than one (78).
+        """
+        names = [name for name in self.files if MODEL.fullmatch(name)]
+        if len(names) != 1:
+            raise damaged(f"{MANIFEST} names {len(names)} files of weights instead of one")
+        return names[0]
+
+    @property
+    def config(self) -> str:
+        """Name of the file of the configuration."""
+        return NEXT_CONFIG if NEXT_CONFIG in self.files else CONFIG
+
+
+_REPLACED = re.compile(rf"{MODEL.pattern}|{re.escape(NEXT_CONFIG)}")
+
+
+def model_name(update: int, taken: Iterable[str] = ()) -> str:
+    """File name of the weights after this many updates; another one if the first is taken."""
+    name = f"model-{update:08d}.safetensors"
+    return name if name not in taken else f"model-{update:08d}-2.safetensors"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a run's manifest.
+
+    Raises:
+        UserError: no such folder, no manifest in it, or not readable (66); damaged, or of another
+            format (78).
+    """
+    with reading(folder):
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise UserError(f"{folder} {what}", mend="name a folder written by train", code=ExitCode.NO_INPUT)
+    data = read_regular(folder, MANIFEST)
+    if data is None:
+        with reading(folder):
+            started = (folder / "checkpoints").exists() or (folder / ".lock").exists()
+        if started:
+            raise UserError(
+                f"{folder} holds no finished model yet",
+                mend="let train run until its first validation",
+                code=ExitCode.NO_INPUT,
+            )
+        raise UserError(
+            f"{folder} is not a run folder: it has no {MANIFEST}",
+            mend="name a folder written by train",
+            code=ExitCode.NO_INPUT,
+        )
+    where = folder / MANIFEST
+    payload = load_manifest(data, where)
+    check_format(payload, where)
+    return _parse(payload, where)
+
+
+def run_files(folder: Path) -> Iterator[Path]:
+    """The files that this program has put into a run folder; users may keep other files in it.
+
+    They are looked up one after the other, when they are needed.
+
+    Raises:
+        UserError: as ``read_manifest``.
+    """
+    for name in (MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"):
+        yield folder / name
+    for name in ("checkpoints", "prepared"):
+        yield from everything_below(folder / name)
+
+
+def _parse(payload: dict[str, Any], where: Path) -> Manifest:
+    manifest = parse_stored(Manifest, payload, where)
+    if not _hashes(manifest.files):
+        raise damaged(f"{where} holds an invalid file name or hash")
+    return manifest
+
+
+def parse_stored(kind: type[Stored], payload: Any, where: Path) -> Stored:
+    """A record of the run folder from its JSON.
+
+    Raises:
+        UserError: a value of the wrong type, or a key without a default is missing (78).
+    """
+    try:
+        return parse_record(kind, payload)
+    except ValueError as error:
+        what, mend = f"{where} holds what this version does not know: {error}", "use the seq2seq that wrote it"
+        raise UserError(what, mend=mend, code=ExitCode.REFUSED) from None
+
+
+def _hashes(files: object) -> bool:
+    return isinstance(files, dict) and all(
+        NAME.fullmatch(name) and name.casefold() != MANIFEST and isinstance(digest, str) and SHA256.fullmatch(digest)
+        for name, digest in files.items()
+    )
+
+
+def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """A file of a run, once its hash is known to be right.
+
+    Raises:
+        UserError: not in the manifest, missing, damaged, or outside the folder (78); not readable
+            (66); replaced by a commit since the manifest was read (75).
+    """
+    if name not in manifest.files:
+        raise damaged(f"{folder / MANIFEST} names no file {name!r:.60}")
+    try:
+        return read_hashed(folder, name, manifest.files[name])
+    except UserError as error:
+        # A training run may have committed in between, and then nothing is damaged.
+        if error.code == ExitCode.REFUSED and read_manifest(folder) != manifest:
+            raise UserError(
+                f"{folder} was replaced while it was read", mend="run the command again", code=ExitCode.TRY_LATER
+            ) from None
+        raise
+
+
+def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
+    """The tensors of a run's file: hash first, then parse.
+
+    Raises:
+        UserError: as ``read_file``, or the file holds no tensors (78).
+    """
+    return load_tensors(read_file(folder, manifest, name), str(folder / name))
+
+
+def commit(folder: Path, manifest: Manifest, files: Mapping[str, Content], keep: Iterable[str] = ()) -> Manifest:
+    """Make these files and fields the state of the run, in one step.
+
+    Whatever happens before the manifest is replaced leaves the old state, whatever happens after it
+    the new one. Files of weights that the new manifest does not name are deleted; files that are none
+    of this program's own are left alone.
+
+    Args:
+        folder: made if it is missing. The caller holds its lock.
+        manifest: the new one; its ``files`` are filled in here.
+        files: content by name; tensors are written as safetensors. Tensors must not share memory.
+        keep: names of files that stay as the manifest in place has them.
+
+    Returns:
+        The manifest in place now.
+
+    Raises:
+        UserError: a write failed (74); the manifest in place is damaged, or a file to keep is gone (78).
+        ValueError: a name that a manifest may not hold, or that the manifest in place gives to another file; a file to
+            keep that it does not name; fields that JSON cannot hold.
+    """
+    with writing(folder):
+        make_folder(folder)
+        has_old = (folder / MANIFEST).exists()
+    old = read_manifest(folder).files if has_old else {}
+    kept = {}
+    for name in keep:
+        if name not in old:
+            raise ValueError(f"keep names {name!r}, which the manifest in place does not")
+        with reading(folder / name):
+            if not (folder / name).exists():
+                raise damaged(f"{folder / name} is missing")
+        kept[name] = old[name]
+    if not _hashes(dict.fromkeys(files, "0" * 64)):
+        raise ValueError(f"not all plain file names: {sorted(files)}")
+    data = commit_files(folder, files, old=old, kept=kept, fields=asdict(manifest), replaced=_REPLACED)
+    return _parse(load_manifest(data, folder / MANIFEST), folder / MANIFEST)
+
+
+def tidy_run(folder: Path) -> None:
+    """Delete what a crash left in a run folder and its manifest does not name. The caller holds the lock.
+
+    Raises:
+        UserError: there is no manifest, or it must not be used (66, 78).
+    """
+    with writing(folder):
+        tidy(folder, read_manifest(folder).files, _REPLACED)
+
+
+def move_aside(folder: Path) -> Path:
+    """Rename a run to ``RUN.old-1``, or the first number that is free. Call it before ``lock``.
+
+    Returns:
+        Where the run is now.
+
+    Raises:
+        UserError: the run is in use (75), cannot be renamed (74), or is the current folder (2).
+    """
+    with reading(folder):
+        place = Path(os.path.realpath(folder.parent)) / folder.name
+        here = Path.cwd()
+        if not folder.name or here.is_relative_to(os.path.realpath(folder)):
+            raise UserError(
+                f"{folder} cannot be moved aside from inside",
+                mend="run the command from another folder",
+                code=ExitCode.USAGE,
+            )
+    with lock(folder), writing(folder):
+        for number in itertools.count(1):
+            target = place.with_name(f"{place.name}.old-{number}")
+            if not target.exists() and not target.is_symlink():
+                place.rename(target)
+                sync_folder(place.parent)
+                return folder.with_name(target.name)
+    raise AssertionError("itertools.count ends nowhere")

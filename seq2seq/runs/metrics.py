@@ -1,0 +1,47 @@
+"""``metrics.jsonl``: one object a line, not hashed, cut back on resume."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seq2seq.runs.files import read_regular, write_atomic, writing
+
+METRICS = "metrics.jsonl"
+
+
+def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
+    """Add one line.
+
+    Raises:
+        UserError: it could not be written (74).
+        ValueError: a value that JSON cannot hold, as NaN.
+    """
+    # Keys as given: a reader of the file meets them in the order of the reports.
+    line = json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
+    with writing(folder / METRICS), open(folder / METRICS, "ab") as file:
+        file.write(line)
+
+
+def truncate_metrics(folder: Path, update: int) -> None:
+    """Keep the records up to and including ``update``, and drop lines that are no records.
+
+    A crash may leave half a line, or after a power cut a run of zeros.
+
+    Raises:
+        UserError: the file cannot be read (66) or written (74).
+    """
+    data = read_regular(folder, METRICS)
+    if data is None:
+        return
+    kept = b"".join(line + b"\n" for line in data.split(b"\n") if _update(line) <= update)
+    if kept != data:
+        write_atomic(folder / METRICS, kept)
+
+
+def _update(line: bytes) -> float:
+    try:
+        found = json.loads(line.decode("utf-8"))["update"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return float("inf")
+    return found if type(found) is int else float("inf")

@@ -1,0 +1,1 @@
+"""What the operating system does for the other rooms: child processes, locks, freed memory."""

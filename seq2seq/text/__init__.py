@@ -1,0 +1,51 @@
+"""Bytes -> lines -> bytes: UTF-8, ``"\\n"`` alone, compression by content, hostile input.
+
+A line ends at ``"\\n"`` and nowhere else; one ``"\\r"`` before it goes too. NUL, lone ``"\\r"``, ``"\\v"``,
+``"\\f"``, U+0085, U+2028 and U+2029 are text inside a line. That is why everything here starts from bytes:
+Python's text files and its own way of splitting lines would each cut at some of these.
+"""
+
+from seq2seq.text.compression import COMPRESSED_SUFFIXES
+from seq2seq.text.encodings import EncodingErrors
+from seq2seq.text.first_bytes import shell_word
+from seq2seq.text.output import (
+    DISK_FULL,
+    LineWriter,
+    atomic_file,
+    cannot_write,
+    open_line_output,
+    open_output,
+    sync_folder,
+)
+from seq2seq.text.overwriting import refuse_overwriting
+from seq2seq.text.partial import PartialFile, partial_path
+from seq2seq.text.paths import everything_below, exists, is_folder
+from seq2seq.text.reading import LineReader, TextCounts, is_blank, one_line, read_lines
+from seq2seq.text.source import ByteSource, cannot_read, open_input
+
+__all__ = [
+    "COMPRESSED_SUFFIXES",
+    "DISK_FULL",
+    "ByteSource",
+    "EncodingErrors",
+    "LineReader",
+    "LineWriter",
+    "PartialFile",
+    "TextCounts",
+    "atomic_file",
+    "cannot_read",
+    "cannot_write",
+    "everything_below",
+    "exists",
+    "is_blank",
+    "is_folder",
+    "one_line",
+    "open_input",
+    "open_line_output",
+    "open_output",
+    "partial_path",
+    "read_lines",
+    "refuse_overwriting",
+    "shell_word",
+    "sync_folder",
+]

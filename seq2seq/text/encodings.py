@@ -1,0 +1,165 @@
+"""Lines that are not UTF-8: how many a file may hold, and which older encoding they look like.
+
+The guess is made by letters: read in the right encoding, nearly all characters beyond ASCII are small letters of one
+alphabet, or common characters of Chinese, Japanese or Korean. It is only a hint for whoever converts the file:
+encodings that differ in a few letters (Windows-1252 and -1254) cannot be distinguished by a text without these.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Literal
+
+from seq2seq.errors import UserError, counted
+from seq2seq.text.first_bytes import iconv, shell_word
+
+EncodingErrors = Literal["refuse", "replace", "strict"]
+"""What to do with lines that are not UTF-8: refuse a file with more than 1 in 100 of them and replace bytes in others,
+replace bytes always, or refuse any such line."""
+
+_MAX_SHARE = 0.01
+_EARLY = 10_000
+"""Lines after which a file is judged for the first time; the second time is at its end."""
+_SAMPLE = 1 << 15
+"""Bytes of lines that a guess is made from."""
+_MIN_SCORE = 0.5
+
+# The name of an encoding, for iconv and for Python; the letters beyond ASCII of a language.
+_CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўјљњћђџқғңһүұөә"
+_POLISH, _CZECH = "ąćęłńóśźż", "áčďéěíňóřšťúůýžäľĺŕô"
+_HUNGARIAN, _CROATIAN, _ROMANIAN = "áéíóöőúüű", "čćđšž", "ăâîşţ"
+_ALPHABETS = (
+    ("WINDOWS-1252", "äöüß"),
+    ("WINDOWS-1252", "éèêëàâçîïôùûœ"),
+    ("WINDOWS-1252", "áéíóúñü¿¡àèìòùçãõâêô"),
+    ("WINDOWS-1252", "åäöæøé"),
+    ("WINDOWS-1252", "áðéíóúýþæö"),
+    ("WINDOWS-1250", _POLISH),
+    ("WINDOWS-1250", _CZECH),
+    ("WINDOWS-1250", _HUNGARIAN),
+    ("WINDOWS-1250", _CROATIAN),
+    ("WINDOWS-1250", _ROMANIAN),
+    ("ISO-8859-2", _POLISH),
+    ("ISO-8859-2", _CZECH),
+    ("WINDOWS-1254", "çğıöşüâîû"),
+    ("WINDOWS-1257", "ąčęėįšųūž"),
+    ("WINDOWS-1257", "āčēģīķļņšūž"),
+    ("WINDOWS-1255", "אבגדהוזחטיךכלםמןנסעףפץצקרשת"),
+    ("WINDOWS-1253", "αβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώ"),
+    ("WINDOWS-1251", _CYRILLIC),
+    ("KOI8-R", _CYRILLIC),
+    ("CP866", _CYRILLIC),
+    ("WINDOWS-1256", "ءآأؤإئابةتثجحخدذرزسشصضطظعغفقكلمنهوىيپچژگکیً"),
+    ("TIS-620", "".join(map(chr, range(0x0E01, 0x0E4F)))),
+)
+_PUNCTUATION = "‘’“”„‚«»–—…·°§©®€£\xa0"
+
+
+class InvalidLines:
+    """The lines of one file that are not UTF-8."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._n_early = 0
+        self._first = 0
+        self._sample: list[bytes] = []
+        self._n_sampled = 0
+        self._n_other = 0
+
+    def add(self, number: int, raw: bytes) -> None:
+        """Count a line that is not UTF-8, the first one of a file having number 1."""
+        self.n += 1
+        self._n_early += number <= _EARLY
+        self._first = self._first or number
+        if self._n_sampled < _SAMPLE:
+            self._sample.append(raw)
+            self._n_sampled += len(raw) + 1
+
+    def meet(self, raw: bytes) -> None:
+        """Note a neighbouring line that is UTF-8."""
+        self._n_other += not raw.isascii()
+
+    def refusal(self, name: str, n_lines: int, *, at_end: bool) -> UserError | None:
+        """The error (65) if more than 1 line in 100 is not UTF-8: over the first 10,000 lines, or at the end."""
+        is_early = n_lines >= _EARLY and self._n_early > _MAX_SHARE * _EARLY
+        if not is_early and not (at_end and self.n > _MAX_SHARE * n_lines):
+            return None
+        n_all = f"the first {_EARLY:,} lines" if is_early else counted(n_lines, "line")
+        share = f"{self._n_early if is_early else self.n:,} of {n_all}"
+        verb = "is" if self.n == 1 else "are"
+        what = f"{name}: {share} {verb} not UTF-8, the first is line {self._first:,}"
+        encoding = guess_encoding(b"\n".join(self._sample))
+        if self._n_other > self.n // 10:
+            found, mend = (
+                f"mixed with UTF-8{f', looks like {encoding}' if encoding else ''}",
+                "convert only those lines",
+            )
+        elif encoding == "UTF-8":
+            found, mend = "damaged UTF-8", "correct those lines"
+        elif encoding:
+            found, mend = f"looks like {encoding}", iconv(encoding).format(file=shell_word(name))
+        else:
+            found, mend = "in an encoding that was not recognised", "convert the file to UTF-8"
+        return UserError(
+            f"{what} ({found})",
+            mend=f"{mend}, or give --set data.encoding_errors=replace (to eval: --encoding-errors replace)",
+        )
+
+
+def guess_encoding(sample: bytes) -> str:
+    """The encoding, by iconv's name, that text beyond UTF-8 looks like; empty if it looks like none."""
+    if b"\0" in sample:  # no older encoding has it
+        return "UTF-16"
+    # Damaged UTF-8: in hardly any other encoding does text hold characters of UTF-8 by chance.
+    scores = [("UTF-8", _mean(sample, "utf-8", lambda before, c: 2.0))]
+    scores += [(name, _mean(sample, python, common)) for name, python, common in _EAST_ASIAN]
+    scores += [(name, _mean(sample, name, _in_alphabet(letters))) for name, letters in _ALPHABETS]
+    best, score = max(scores, key=lambda row: row[1])  # on a tie the first
+    return best if score >= _MIN_SCORE else ""
+
+
+def _mean(sample: bytes, encoding: str, value: Callable[[str, str], float]) -> float:
+    """The mean value of the characters beyond ASCII, each with the one before it; invalid bytes count -1."""
+    text = " " + sample.decode(encoding, "replace")
+    found = [(before, c) for before, c in pairwise(text) if not c.isascii()]
+    return sum(-1.0 if c == "\ufffd" else value(before, c) for before, c in found) / max(1, len(found))
+
+
+def _in_alphabet(letters: str) -> Callable[[str, str], float]:
+    is_latin = letters[0] < "\u0250"
+
+    def value(before: str, c: str) -> float:
+        if c in _PUNCTUATION:
+            return 0.5
+        if unicodedata.category(c) == "Mn" and before not in letters:  # Thai vowels and tones stand on a letter
+            return -1.0
+        found = 1.0 if c in letters else 0.3 if c.lower() in letters else 0.0
+        # Latin words are mostly ASCII; words of other scripts hold no ASCII.
+        return found if not before.isalpha() or before.isascii() == is_latin else found / 2
+
+    return value
+
+
+def _leads(c: str, encoding: str, first: int, last: int) -> float:
+    """1 if the first byte of a character is in a range: in each of these encodings common characters come first."""
+    if "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uff5e":  # punctuation
+        return 0.5
+    try:
+        return float(first <= c.encode(encoding)[0] <= last)
+    except UnicodeEncodeError:
+        return 0.0
+
+
+def _japanese(before: str, c: str) -> float:
+    # Chinese has the other characters too, but no kana.
+    return 1.5 if "\u3040" <= c <= "\u30ff" else 0.4 * _leads(c, "shift_jis", 0x88, 0x97)
+
+
+_EAST_ASIAN: tuple[tuple[str, str, Callable[[str, str], float]], ...] = (
+    ("EUC-KR", "euc_kr", lambda before, c: float("\uac00" <= c <= "\ud7a3")),
+    ("SHIFT_JIS", "cp932", _japanese),
+    ("EUC-JP", "euc_jp", _japanese),
+    ("GB18030", "gb18030", lambda before, c: _leads(c, "gb2312", 0xB0, 0xD7)),
+    ("BIG5", "big5", lambda before, c: _leads(c, "big5", 0xA4, 0xC6)),
+)
+"""iconv's name, Python's, and how common a character is."""

@@ -1,0 +1,36 @@
+"""What is at a path that is to be read: a closed folder, a long name or a loop of links is an error, not "no"."""
+
+import os
+import stat
+from pathlib import Path
+
+from seq2seq.text.source import cannot_read
+
+
+def exists(path: str | Path) -> bool:
+    """Whether something is there.
+
+    Raises:
+        UserError: the system does not say (66), as in a folder that we may not read.
+    """
+    return _mode(path) is not None
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder is there. Errors are those of ``exists``."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def everything_below(folder: str | Path) -> list[Path]:
+    """The files and folders below a folder, but not in unreadable folders, nor what is deleted meanwhile."""
+    return [Path(at, name) for at, folders, files in os.walk(folder) for name in (*folders, *files)]
+
+
+def _mode(path: str | Path) -> int | None:
+    try:
+        return Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise cannot_read(str(path), error) from None

@@ -1,0 +1,293 @@
+"""Every CORPUS read once into text stores in ``RUN/prepared/``, counted, and recognised later by content.
+
+``corpora.json`` is written last: a run that was killed here starts here again.
+"""
+
+import hashlib
+import json
+import shutil
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from seq2seq.config import DataConfig, parse_langs
+from seq2seq.corpus import (
+    CorpusCounts,
+    Pair,
+    TextStore,
+    describe_misalignment,
+    find_misalignment,
+    read_pairs,
+    stamp,
+    write_text_store,
+)
+from seq2seq.errors import ExitCode, UserError, counted
+from seq2seq.runs import write_atomic
+from seq2seq.text import cannot_write, is_blank
+from seq2seq.training.progress import Notice
+from seq2seq.training.state import CorpusId
+
+Tell = Callable[[str | Notice], None]
+
+
+@dataclass(frozen=True)
+class CorpusRecord:
+    """What became of one CORPUS; kept in the manifest."""
+
+    corpus: str
+    role: str
+    """``train`` or ``valid``."""
+    pairs: int
+    """Pairs read."""
+    sha256: str
+    """Of the pairs, in order: it does not depend on the path."""
+    dropped_empty: int
+    """Pairs with a blank side."""
+    invalid_utf8: int
+    """Lines in which bytes were replaced."""
+    notes: list[str] = field(default_factory=list)
+    """What was decided about the form, as a header left out."""
+    misaligned_line: int | None = None
+    """The first line, counted from 1, of a stretch that does not match its translation; None: there is none."""
+    misaligned_by: int | None = None
+    """Lines by which translations come too late there; None: they are not near."""
+    stamp: list[list[int]] | None = None
+    """Sizes and times of change of its files before they were read; None if these say nothing."""
+
+    @property
+    def id(self) -> CorpusId:
+        """What the corpus is recognised by."""
+        return CorpusId(role=self.role, sha256=self.sha256, corpus=self.corpus, pairs=self.pairs, stamp=self.stamp)
+
+    def __str__(self) -> str:
+        """A line for a message, with what was dropped."""
+        empty = f", {self.dropped_empty:,} dropped: a side is blank" if self.dropped_empty else ""
+        lines = counted(self.invalid_utf8, "line")
+        invalid = f", bytes that are not UTF-8 replaced in {lines}" if self.invalid_utf8 else ""
+        return f"{self.corpus}: {counted(self.pairs, 'pair')}{empty}{invalid}"
+
+
+def read_corpora(
+    folder: Path, data: DataConfig, tell: Tell, *, expected: Sequence[CorpusId] | None = None
+) -> list[CorpusRecord]:
+    """Read every CORPUS once into text stores, so that bad data is found before training begins.
+
+    Existing stores are used again if the corpora have not changed since.
+
+    Args:
+        folder: ``RUN/prepared``, made here.
+        data: languages and corpora.
+        tell: called with what was read and dropped.
+        expected: the corpora that the run was started with; None if it starts now.
+
+    Raises:
+        UserError: a corpus is missing (66), bad (65), misaligned (65) or holds no pair (65), or not what is
+            expected (78).
+    """
+    records = _stored(folder, data)
+    if records is None:
+        # Checked before the stores are replaced: the next command may name the right corpora.
+        if expected is not None and _load_json(folder / "corpora.json") is not None:
+            _require(folder.parent, expected, [_read(role, word, data) for role, word in _words(data)])
+        records = _read_all(folder, data)
+    if expected is not None:
+        try:
+            _require(folder.parent, expected, [record.id for record in records])
+        except UserError:
+            discard(folder)
+            raise
+    for record in records:
+        tell(str(record))
+        for note in record.notes:
+            tell(f"{record.corpus}: {note}")
+        if record.misaligned_line is not None:
+            what = describe_misalignment(
+                record.corpus, parse_langs(data.langs), record.misaligned_line, record.misaligned_by
+            )
+            if data.alarms == "refuse":
+                mend = "look for missing lines, added lines or another order; --set data.alarms=warn trains anyway"
+                raise UserError(what, mend=mend)
+            tell(Notice(what, warning=True))
+    return records
+
+
+def discard(folder: Path) -> None:
+    """Delete what was prepared; the files that declare it complete are deleted first."""
+    for name in ("corpora.json", "prepared.json"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_same_corpora(run: Path, data: DataConfig, named: Collection[str], trained_on: Sequence[CorpusId]) -> None:
+    """Refuse a command that names other corpora than a finished run was trained on.
+
+    A corpus of the run is not read again if its files are unchanged, and need not exist any more.
+
+    Args:
+        run: named in errors.
+        data: languages and corpora of the command.
+        named: roles whose corpora the command names; for the others the run's own are used.
+        trained_on: corpora of the run.
+
+    Raises:
+        UserError: a corpus holds other pairs or cannot be read, or there are more or fewer (78).
+    """
+    before = [corpus for corpus in trained_on if corpus.role in named]
+    now = [_read_if_touched(role, word, data, before) for role, word in _words(data) if role in named]
+    _require(run, before, now)
+
+
+def _read_if_touched(role: str, word: str, data: DataConfig, before: Sequence[CorpusId]) -> CorpusId:
+    same = next((corpus for corpus in before if (corpus.role, corpus.corpus) == (role, word)), None)
+    if same is not None and same.stamp is not None and same.stamp == stamp(word, parse_langs(data.langs)):
+        return same
+    try:
+        return _read(role, word, data)
+    except UserError as error:
+        if error.code == ExitCode.NO_INPUT and same is not None:  # it was deleted since
+            return same
+        if error.code not in (ExitCode.NO_INPUT, ExitCode.BAD_DATA):
+            raise
+        return CorpusId(role=role, corpus=error.what, sha256="")
+
+
+def _require(run: Path, before: Sequence[CorpusId], now: Sequence[CorpusId]) -> None:
+    differences = []
+    for role in ("train", "valid"):
+        old, new = ([corpus for corpus in corpora if corpus.role == role] for corpora in (before, now))
+        if [corpus.sha256 for corpus in old] != [corpus.sha256 for corpus in new]:
+            then, instead = (", ".join(map(str, corpora)) or "pairs held out of --train" for corpora in (old, new))
+            differences.append(
+                f"--{role}: {then} -> {instead if instead != then else 'the same number of pairs, but other ones'}"
+            )
+    if differences:
+        raise UserError(
+            f"{run} was trained on other corpora: {'; '.join(differences)}",
+            mend="give the same corpora, another -o for another run, or --overwrite to start over",
+            code=ExitCode.REFUSED,
+        )
+
+
+def _words(data: DataConfig) -> list[tuple[str, str]]:
+    return [("train", word) for word in data.train] + [("valid", word) for word in data.valid]
+
+
+def _stamps(data: DataConfig) -> list[Any]:
+    return [stamp(word, parse_langs(data.langs)) for _, word in _words(data)]
+
+
+def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
+    """The records of existing stores, if these hold the requested corpora."""
+    done = _load_json(folder / "corpora.json")
+    if done is None or _how_read(data) != {name: done.get(name) for name in _how_read(data)}:
+        return None
+    records = [CorpusRecord(**record) for record in done["corpora"]]
+    words = _words(data)
+    if [role for role, _ in words] != [record.role for record in records]:
+        return None
+    try:
+        for role in {role for role, _ in words}:
+            TextStore(folder / f"{role}.text.arrow")
+    except UserError:
+        return None
+    stamps = _stamps(data)
+    for (role, word), record, now in zip(words, records, stamps, strict=True):
+        untouched = word == record.corpus and now is not None and record.stamp == now
+        if not untouched and _read(role, word, data).sha256 != record.sha256:
+            return None
+    records = [
+        replace(record, corpus=word, stamp=now) for (_, word), record, now in zip(words, records, stamps, strict=True)
+    ]
+    _write_records(folder, data, records)  # so that a moved corpus is not read through each time
+    return records
+
+
+def _how_read(data: DataConfig) -> dict[str, str]:
+    return {"langs": data.langs, "encoding_errors": data.encoding_errors}
+
+
+def _read(role: str, word: str, data: DataConfig) -> CorpusId:
+    digest, counts = hashlib.sha256(), CorpusCounts()
+    for pair in read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors, counts=counts):
+        _add(digest, pair)
+    return CorpusId(role=role, corpus=word, sha256=digest.hexdigest(), pairs=counts.pairs)
+
+
+def _add(digest: "hashlib._Hash", pair: Pair) -> None:
+    digest.update(f"{pair.src}\n{pair.tgt}\n".encode("utf-8", "surrogatepass"))
+
+
+def _read_all(folder: Path, data: DataConfig) -> list[CorpusRecord]:
+    discard(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(str(folder), error) from None
+    stamps = _stamps(data)  # taken first: what changes while it is read is read again next time
+    records: list[CorpusRecord] = []
+    for role, words in (("train", data.train), ("valid", data.valid)):
+        if words:
+            path, blank = folder / f"{role}.text.arrow", [array("Q") for _ in words]
+            of_role: list[CorpusRecord] = []
+            write_text_store(path, _counted_pairs(words, role, data, of_role, blank))
+            records += _with_alignment(TextStore(path), of_role, blank)
+    records = [replace(record, stamp=before) for record, before in zip(records, stamps, strict=True)]
+    _write_records(folder, data, records)
+    return records
+
+
+def _write_records(folder: Path, data: DataConfig, records: list[CorpusRecord]) -> None:
+    content = {**_how_read(data), "corpora": [asdict(record) for record in records]}
+    write_atomic(folder / "corpora.json", json.dumps(content).encode())
+
+
+def _counted_pairs(
+    words: tuple[str, ...], role: str, data: DataConfig, records: list[CorpusRecord], blank: list["array[int]"]
+) -> Iterator[Pair]:
+    """The pairs of all corpora with text on both sides.
+
+    When a corpus ends, its record is appended; ``blank`` then holds the places of its pairs with a blank side.
+    """
+    for word, dropped in zip(words, blank, strict=True):
+        counts = CorpusCounts()
+        digest = hashlib.sha256()
+        for pair in read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors, counts=counts):
+            _add(digest, pair)
+            if is_blank(pair.src) or is_blank(pair.tgt):
+                dropped.append(counts.pairs - 1)
+            else:
+                yield pair
+        if counts.pairs == counts.blank:
+            found = f"{counted(counts.pairs, 'pair')}, all with a blank side" if counts.pairs else "no pair"
+            raise UserError(f"{word} holds {found}", mend="give a corpus with text in both languages")
+        records.append(
+            CorpusRecord(word, role, counts.pairs, digest.hexdigest(), counts.blank, counts.invalid_utf8, counts.notes)
+        )
+
+
+def _with_alignment(text: TextStore, records: list[CorpusRecord], blank: list["array[int]"]) -> Iterator[CorpusRecord]:
+    """The records with the first misaligned line of each corpus, if there is one."""
+    lengths = [text.lengths(side) for side in (0, 1)]
+    start = 0
+    for record, dropped in zip(records, blank, strict=True):
+        stop = start + record.pairs - record.dropped_empty
+        found = find_misalignment(lengths[0][start:stop], lengths[1][start:stop])
+        start = stop
+        if found is not None:
+            line = found.start
+            for place in dropped:  # in order
+                line += place <= line
+            record = replace(record, misaligned_line=line + 1, misaligned_by=found.lag)
+        yield record
+
+
+def _load_json(path: Path) -> dict[str, Any] | None:
+    """The content of one of our own files; None if it is absent, half-written or of another form."""
+    with suppress(OSError, ValueError):
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(loaded, dict) and "corpora" in loaded:
+            return loaded
+    return None
