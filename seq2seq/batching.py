@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seq2seq.device import to_device
 from seq2seq.tokenizer import BOS, EOS, PAD
-from seq2seq.transfer import sent
 
 # Pairs are sorted by length within shuffled pools of this many: enough for tight buckets, and the
 # memory of sorting does not grow with the corpus.
@@ -59,7 +59,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        src, tgt_in, tgt_out = (sent(side, device) for side in (self.src, self.tgt_in, self.tgt_out))
+        src, tgt_in, tgt_out = (to_device(side, device) for side in (self.src, self.tgt_in, self.tgt_out))
         return Batch(src, tgt_in, tgt_out, self.n_tgt_tokens)
 
 

@@ -623,8 +623,8 @@ class TestResume:
     def test_another_arithmetic_is_refused(self, translate, stops_after, monkeypatch):
         stops_after(2)
         translate("--precision", "auto")
-        monkeypatch.setattr("seq2seq.translation.device.pick_precision", lambda wanted, device: "bf16")
-        monkeypatch.setattr("seq2seq.translation.device.has_bf16", lambda: True)
+        monkeypatch.setattr("seq2seq.device.pick_precision", lambda wanted, device: "bf16")
+        monkeypatch.setattr("seq2seq.device.has_bf16", lambda: True)
         outcome = translate("--precision", "auto", "--resume")
         assert_refused(outcome, ExitCode.REFUSED, "decoding.precision: float32 -> bfloat16", "leave --resume out")
 

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "seq2seq"
 # In import order: each imports only from those before it. `seq2seq/__init__.py` hands out `Translator`
 # lazily, and is the one that may look ahead.
 HOUSE = [
-    "version", "errors", "system", "config", "text", "corpus", "tokenizer", "transfer", "batching", "model",
+    "version", "errors", "system", "config", "text", "device", "corpus", "tokenizer", "batching", "model",
     "decoding", "runs", "translation", "evaluation", "training", "interop", "cli", "__main__",
 ]  # fmt: skip
 
@@ -46,7 +46,7 @@ DOORS = {
         "training.loader",
         "training.lexicon",
     },
-    "torch": {"transfer", "batching", "model", "decoding", "runs", "translation", "training", "interop"},
+    "torch": {"device", "batching", "model", "decoding", "runs", "translation", "training", "interop"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
     "threading": {"system.processes", "translation.workers"},

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from seq2seq.device import Processor
 from seq2seq.model import products
 from seq2seq.model.products import pack
 from seq2seq.model.transformer.fast.linear import Norm, Reading, SideBySide
@@ -104,7 +105,7 @@ def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
 )
 def test_rows_that_are_multiplied_by_packed_weights(processor, wanted, layer, output, monkeypatch):
     vendor, *instructions = processor.split()
-    monkeypatch.setattr(products, "this_processor", lambda: products.Processor(vendor, frozenset(instructions)))
+    monkeypatch.setattr(products, "this_processor", lambda: Processor(vendor, frozenset(instructions)))
     counts, weight = [1, 2, 3, 64, 300], torch.zeros(8, 8)
     assert [n for n in counts if n in products.rows_packed(weight, wanted)] == layer
     assert [n for n in counts if n in products.rows_packed(weight, wanted, of_output=True)] == output

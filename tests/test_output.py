@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from seq2seq.decoding.topk import best_piece
-from seq2seq.model.products import has_bf16, pack
+from seq2seq.device import has_bf16
+from seq2seq.model.products import pack
 from seq2seq.model.transformer.fast.decoder import CachedTransformer
 from seq2seq.model.transformer.fast.output import IMPOSSIBLE, OutputLayer, Screen
 from seq2seq.tokenizer import EOS

@@ -9,16 +9,15 @@ import torch
 from torch import nn
 
 from seq2seq.config import ModelConfig, TrainingConfig
+from seq2seq.device import Processor, has_bf16, processor_of, this_processor
 from seq2seq.model import products as products_file
 from seq2seq.model.products import (
     MEASURED,
     Linear,
-    Processor,
     can_multiply,
     nearest,
     pick_library,
     products_by,
-    this_processor,
 )
 from seq2seq.model.transformer.layers import FeedForward
 from seq2seq.training import arithmetic
@@ -107,15 +106,15 @@ flags\t\t: fpu sse4_2 {flags} xsave
     ],
 )
 def test_a_processor_is_recognised_by_what_linux_says(vendor, flags, expected):
-    assert products_file.processor_of(CPUINFO.format(vendor=vendor, flags=flags), "x86_64", {}) == expected
+    assert processor_of(CPUINFO.format(vendor=vendor, flags=flags), "x86_64", {}) == expected
 
 
 def test_elsewhere_a_processor_is_recognised_by_what_pytorch_says():
     known = {"avx2": True, "avx512_f": True, "avx512_bf16": True, "avx_vnni": False, "cpu_name": "AMD EPYC"}
     windows = "AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD"
-    assert products_file.processor_of("", windows, known) == ZEN_4
-    assert products_file.processor_of("", windows, {}) == processor("", ""), "older PyTorch: nothing is known"
-    assert products_file.processor_of("", "arm", {"sve": True}) == processor("", "")
+    assert processor_of("", windows, known) == ZEN_4
+    assert processor_of("", windows, {}) == processor("", ""), "older PyTorch: nothing is known"
+    assert processor_of("", "arm", {"sve": True}) == processor("", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
@@ -132,7 +131,7 @@ def test_this_processor_is_recognised():
     ("instructions", "expected"), [("amx", True), ("avx512_bf16", True), ("avx2 avx512 avx_vnni", False)]
 )
 def test_bf16_instructions(instructions, expected):
-    assert products_file.has_bf16(processor("Intel", instructions)) == expected
+    assert has_bf16(processor("Intel", instructions)) == expected
 
 
 @pytest.mark.parametrize(
@@ -237,7 +236,8 @@ import torch
 class None_:
     def __getattr__(self, name): raise AttributeError(name)
 torch.ops.mkldnn = None_()
-from seq2seq.model.products import HAS_ONEDNN, Linear, can_multiply, pick_library, this_processor
+from seq2seq.device import this_processor
+from seq2seq.model.products import HAS_ONEDNN, Linear, can_multiply, pick_library
 print(HAS_ONEDNN, can_multiply("fp32"), can_multiply("bf16"), pick_library("onednn", this_processor()))
 print(Linear(3, 2)(torch.ones(1, 3)).shape)
 """

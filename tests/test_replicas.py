@@ -16,13 +16,13 @@ from support.processes import is_running, until
 from torch import nn
 
 from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
+from seq2seq.device import cores
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.products import can_multiply
 from seq2seq.model.transformer.attention import MultiHeadAttention
 from seq2seq.training.loader import Portion
 from seq2seq.training.parallel.forked import Replicas, n_replicas
 from seq2seq.training.step import Learner
-from seq2seq.translation import cores
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or torch.accelerator.is_available(), reason="elsewhere there is one replica"

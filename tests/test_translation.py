@@ -22,14 +22,14 @@ from seq2seq import translation
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig, ModelConfig, build
 from seq2seq.decoding import length_penalty
+from seq2seq.device import pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.transformer.fast.decoder import CachedTransformer
 from seq2seq.runs import Manifest
 from seq2seq.system.processes import Forked
 from seq2seq.tokenizer import BOS, EOS
-from seq2seq.translation import SegmentCounts, Translator, length_batches, load_weights, pick_device
-from seq2seq.translation.device import pick_dtype
+from seq2seq.translation import SegmentCounts, Translator, length_batches, load_weights
 from seq2seq.translation.loading import decoding_config
 from seq2seq.translation.workers import _in_processes, _in_threads
 
@@ -570,7 +570,7 @@ class TestPrecision:
         assert pick_dtype("fp32", torch.device("cpu")) == torch.float32
 
     def test_bf16_is_for_processors_that_have_it(self, monkeypatch):
-        monkeypatch.setattr("seq2seq.translation.device.has_bf16", lambda: False)
+        monkeypatch.setattr("seq2seq.device.has_bf16", lambda: False)
         with pytest.raises(UserError, match="no bf16 arithmetic") as caught:
             pick_dtype("bf16", torch.device("cpu"))
         assert caught.value.code == ExitCode.REFUSED
@@ -578,7 +578,7 @@ class TestPrecision:
     @pytest.mark.parametrize("beam_size", [1, 4])
     def test_bf16_translates_as_well(self, reverser, monkeypatch, beam_size):
         """Emulated where the processor has none."""
-        monkeypatch.setattr("seq2seq.translation.device.has_bf16", lambda: True)
+        monkeypatch.setattr("seq2seq.device.has_bf16", lambda: True)
         translator = Translator.load(reverser, decoding={"precision": "bf16", "beam_size": beam_size})
         assert next(translator.model.parameters()).dtype == torch.bfloat16
         found = translator.translate(LINES)

@@ -124,7 +124,7 @@ def _is_out_of_memory(error: Exception) -> bool:
         return True
     if "torch" not in sys.modules:  # torch has errors of its own for that, and takes a second to load
         return isinstance(error, MemoryError)
-    from seq2seq.translation import is_out_of_memory
+    from seq2seq.device import is_out_of_memory
 
     return is_out_of_memory(error)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, apart, gapless, length_penalty, one_below_the_other
 from seq2seq.decoding.topk import best_continuations
+from seq2seq.device import HostCopy, to_device
 from seq2seq.tokenizer import BOS, EOS
-from seq2seq.transfer import Fetched, sent
 
 _MUCH_LIKELIER = math.log(10)
 """In nats. With a smaller lead the order of a beam says little, and CTranslate2's rule is followed to the letter."""
@@ -64,7 +64,7 @@ class _Sentence:
 class _Step(NamedTuple):
     """What one step has found for a batch."""
 
-    best: Fetched
+    best: HostCopy
     """Of the N best continuations scores, parent beams and pieces, each [B, N]; the best score that lives on [B, 1];
     and all that they go on from [B, N, T]."""
     live: Tensor
@@ -130,7 +130,7 @@ class BeamSearch:
             survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best that are not at an end
             live = scores.masked_fill(ends, -torch.inf).gather(1, survivors)  # [B, N]
             going_on = parents.gather(1, survivors), pieces.gather(1, survivors)
-        return _Step(Fetched(*best, live[:, :1], self._outputs), live, *going_on)
+        return _Step(HostCopy(*best, live[:, :1], self._outputs), live, *going_on)
 
     def advance(self, step: "_Step") -> list[tuple[int, list[Hypothesis]]]:
         """Keep what ends, and go on with what lives on."""
@@ -146,7 +146,7 @@ class BeamSearch:
             done = [(s.name, s.best()) for s, is_over in zip(self._sentences, over, strict=True) if is_over]
             staying = gapless([not is_over for is_over in over])
             self._sentences = [self._sentences[row] for row in staying]
-            rows = sent(torch.tensor(staying, dtype=torch.long), parents.device)
+            rows = to_device(torch.tensor(staying, dtype=torch.long), parents.device)
             live, parents, pieces = live[rows], parents[rows], pieces[rows]
             self._outputs, self._max_lengths = self._outputs[rows], self._max_lengths[staying]
             self._first_limit = min((s.max_length for s in self._sentences), default=0)

@@ -10,8 +10,8 @@ from torch import Tensor
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, apart, gapless
 from seq2seq.decoding.topk import best_piece
+from seq2seq.device import HostCopy, to_device
 from seq2seq.tokenizer import BOS, EOS
-from seq2seq.transfer import Fetched, sent
 
 
 class _Step(NamedTuple):
@@ -19,7 +19,7 @@ class _Step(NamedTuple):
 
     pieces: Tensor
     """The likeliest next piece of each row. [B]"""
-    best: Fetched
+    best: HostCopy
     """The same, and if they are wanted its log-probabilities. Each [B]"""
 
 
@@ -48,7 +48,7 @@ class GreedySearch:
         found = best_piece(model, hidden, searches[0].state, scored=searches[0]._scored)
         known = [values for values in found if values is not None]
         of_each = apart(known, [len(search.tokens) for search in searches])
-        return (_Step(of_one[0], Fetched(*of_one)) for of_one in of_each)
+        return (_Step(of_one[0], HostCopy(*of_one)) for of_one in of_each)
 
     def advance(self, step: _Step) -> list[tuple[int, list[Hypothesis]]]:
         """Take the next piece of each row."""
@@ -67,7 +67,7 @@ class GreedySearch:
         rows = gapless(going_on)
         self._names, self._max_lengths = [self._names[row] for row in rows], [self._max_lengths[row] for row in rows]
         self._outputs, self._sums = [self._outputs[row] for row in rows], [self._sums[row] for row in rows]
-        self.tokens = pieces[sent(torch.tensor(rows, dtype=torch.long), pieces.device)]
+        self.tokens = pieces[to_device(torch.tensor(rows, dtype=torch.long), pieces.device)]
         if rows:
             self.state = self._model.reorder(self.state, rows, pieces.new_zeros(len(rows), 1))
         return over

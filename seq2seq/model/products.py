@@ -15,68 +15,20 @@ Shapes: N rows; in and out: sizes of the linear layer.
 """
 
 import contextlib
-import functools
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seq2seq.device import Processor, this_processor
+
 Library = Literal["mkl", "onednn"]
 """``mkl``: PyTorch's own choice, which is another library on ARM and Apple."""
 
-# The processor, and what was measured on processors of its kind -------------------------------------------------
-
-_INSTRUCTIONS = {
-    "avx2": ("avx2",),
-    "avx512": ("avx512f", "avx512_f"),
-    "avx512_bf16": ("avx512_bf16",),
-    "avx_vnni": ("avx_vnni",),
-    "amx": ("amx_bf16",),
-}
-"""Those that the choice depends on, as Linux and PyTorch name them."""
-_VENDORS = {"AuthenticAMD": "AMD", "HygonGenuine": "AMD", "GenuineIntel": "Intel"}
-
-
-class Processor(NamedTuple):
-    """What the choice of a library depends on."""
-
-    vendor: str
-    """AMD or Intel; '' is any other."""
-    instructions: frozenset[str]
-    """Those of ``_INSTRUCTIONS`` that it has."""
-
-    def __str__(self) -> str:
-        return " ".join([self.vendor or "processor", *(name for name in _INSTRUCTIONS if name in self.instructions)])
-
-
-@functools.cache
-def this_processor() -> Processor:
-    """The processor that this program runs on."""
-    cpuinfo = ""
-    with contextlib.suppress(OSError):  # on Linux alone
-        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    # PyTorch has listed them since 2.11.
-    return processor_of(cpuinfo, platform.processor(), getattr(torch.cpu, "get_capabilities", dict)())
-
-
-def processor_of(cpuinfo: str, description: str, capabilities: Mapping[str, object]) -> Processor:
-    """Read what the system says about a processor.
-
-    Args:
-        cpuinfo: Linux's ``/proc/cpuinfo``; empty elsewhere.
-        description: by ``platform.processor()``.
-        capabilities: by ``torch.cpu.get_capabilities()``.
-    """
-    words = {*cpuinfo.split(), *(name for name, has in capabilities.items() if has is True)}
-    found = frozenset(name for name, any_of in _INSTRUCTIONS.items() if words & set(any_of))
-    # Without known instructions no row of the table would be near.
-    vendors = [name for word, name in _VENDORS.items() if found and word in cpuinfo + description]
-    return Processor(vendors[0] if vendors else "", found)
+# What was measured on each kind of processor ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -155,11 +107,6 @@ def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, activa
     """x·Wᵀ + b, for any strides. [N, in], [out, in], [out] -> [N, out]"""
     output: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
     return output
-
-
-def has_bf16(processor: Processor | None = None) -> bool:
-    """Whether a processor (default: this one) has bf16 instructions (AMX or AVX512-BF16)."""
-    return bool((processor or this_processor()).instructions & {"avx512_bf16", "amx"})
 
 
 def can_multiply(precision: str) -> bool:

@@ -7,8 +7,8 @@ import torch
 
 from seq2seq.config import TrainingConfig
 from seq2seq.config.records import record
-from seq2seq.model.products import Library, Processor, can_multiply, has_bf16, nearest, pick_library, this_processor
-from seq2seq.translation import pick_precision
+from seq2seq.device import Processor, has_bf16, pick_precision, this_processor
+from seq2seq.model.products import Library, can_multiply, nearest, pick_library
 
 
 @record

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from seq2seq.config import Layer, RunConfig
+from seq2seq.device import this_processor
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model.products import Products, pick_library, this_processor
+from seq2seq.model.products import Products, pick_library
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.recipe import DeviceKind
 

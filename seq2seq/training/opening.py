@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from seq2seq.config import PRESETS, SIZES, ModelConfig, RunConfig
+from seq2seq.device import cores
 from seq2seq.errors import counted, duration
 from seq2seq.training.progress import Notice
 from seq2seq.training.recipe import Recipe
-from seq2seq.translation import cores
 
 _SCHEDULES = {
     "hold_cooldown": "falling to zero over the last {cooldown:.0%} of the updates",

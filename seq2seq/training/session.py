@@ -12,6 +12,7 @@ import torch
 from seq2seq.batching import epoch_updates
 from seq2seq.config import PRESETS, DataConfig, Layer, RunConfig, build, choose_among, merge, parse_langs
 from seq2seq.corpus import corpus_files, local_folder, own_validation, read_pairs
+from seq2seq.device import pick_device
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import build_metric
 from seq2seq.runs import (
@@ -44,7 +45,6 @@ from seq2seq.training.resuming import (
 from seq2seq.training.run import MANY_PAIRS, Run, shed
 from seq2seq.training.state import BudgetState, Cadence, TrainingState
 from seq2seq.training.trainer import StopSignal
-from seq2seq.translation import pick_device
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seq2seq.batching import Batch, collate, derived_seed
 from seq2seq.config import RunConfig
+from seq2seq.device import HostCopy, is_out_of_memory, to_device
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.products import products_by
@@ -26,8 +27,6 @@ from seq2seq.training.loss import output_loss, two_masks_loss
 from seq2seq.training.optimizer import build_optimizer, learning_rate
 from seq2seq.training.parallel.forked import Replicas, n_replicas
 from seq2seq.training.state import Knot
-from seq2seq.transfer import Fetched, sent
-from seq2seq.translation import is_out_of_memory
 
 _MICRO_BATCH_TOKENS = {"cpu": 3072, "small GPU": 16_384, "GPU": 32_768}
 """What a CPU writes in one pass should still be near when the way back reads it. A GPU has to be asked for as much in a
@@ -75,9 +74,9 @@ class _Pass(NamedTuple):
         if device.type == "cpu":
             return cls(batch.src, mask, batch.tgt_in, real, targets)
         src, tgt_in, numbers, targets = (
-            sent(part, device) for part in (batch.src, batch.tgt_in, real.nonzero().squeeze(1), targets)
+            to_device(part, device) for part in (batch.src, batch.tgt_in, real.nonzero().squeeze(1), targets)
         )
-        return cls(src, None if mask is None else sent(mask, device), tgt_in, numbers, targets)
+        return cls(src, None if mask is None else to_device(mask, device), tgt_in, numbers, targets)
 
     def at_real(self, hidden: Tensor) -> Tensor:
         """What stands at real target positions. [M·B, T, D] -> [M, N, D]"""
@@ -147,7 +146,7 @@ class Learner:
         """To be entered by whoever makes many updates."""
         self.checks_late = device.type == "cuda"
         """Whether the next update is under way before anybody knows how the last one went: a GPU does not wait."""
-        self._unchecked: tuple[int, Fetched] | None = None
+        self._unchecked: tuple[int, HostCopy] | None = None
         """Number, loss and norm of the gradient of the last update, until it is known whether they are finite."""
         self.micro_batch_tokens = self.training.micro_batch_tokens or _micro_batch_tokens(device)
         """Lowered where memory runs out, and remembered: sums in other portions round otherwise."""
@@ -179,7 +178,7 @@ class Learner:
         limit = self.training.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         loss = torch.as_tensor(learned.loss_sum, device=norm.device) / learned.n_tokens
-        self._unchecked = number, Fetched(torch.stack((loss, norm)).unsqueeze(0))
+        self._unchecked = number, HostCopy(torch.stack((loss, norm)).unsqueeze(0))
         if self.checks_late:
             # The step is left out on the GPU's own account; what came of it is asked after the next update's passes.
             self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float()  # type: ignore[attr-defined]

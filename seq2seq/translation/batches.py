@@ -11,11 +11,10 @@ import torch
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding import Batch, Hypothesis, Model, search
+from seq2seq.device import is_out_of_memory, to_device
 from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.model.transformer.model import padding_mask
+from seq2seq.model.transformer.model import Transformer, padding_mask
 from seq2seq.tokenizer import EOS, PAD
-from seq2seq.transfer import sent
-from seq2seq.translation.device import is_out_of_memory
 from seq2seq.translation.segments import Ids
 
 
@@ -115,5 +114,26 @@ def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> Batch:
         limits = [min(limit, job.most) for limit in limits]
     if job.limits is not None:
         limits = [min(limit, job.limits[i]) for limit, i in zip(limits, indices, strict=True)]
-    src, mask = sent(src, job.device), None if mask is None else sent(mask, job.device)
+    src, mask = to_device(src, job.device), None if mask is None else to_device(mask, job.device)
     return Batch(src, mask, limits, names=indices)
+
+
+_BATCH_TOKENS = {"cpu": 5120, "cuda": 102_400}
+"""With one beam. CPU: activations stay in its cache. GPU: enough to keep it busy. Other devices were not measured."""
+
+
+def fitting_batch_tokens(model: Transformer, beam_size: int) -> int:
+    """The ``decoding.batch_tokens`` that is chosen if none is given, for a model on its device."""
+    weight = model.output.weight
+    # A further beam takes a fifth of what the first one and the source take.
+    wanted, least = (
+        5 * _BATCH_TOKENS.get(kind, _BATCH_TOKENS["cpu"]) // (4 + beam_size) for kind in (weight.device.type, "cpu")
+    )
+    if weight.device.type != "cuda":
+        return wanted
+    # Keys and values of the source and of as many target tokens of each beam, with room for half as many more.
+    config = model.config
+    a_token = 2 * config.decoder_layers * config.d_model * (1 + 2 * beam_size) * weight.element_size()
+    free, _ = torch.cuda.mem_get_info(weight.device)
+    free += torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
+    return max(least, min(wanted, free // 2 // a_token))

@@ -17,6 +17,7 @@ import torch
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig, parse_langs
 from seq2seq.decoding import Hypothesis
+from seq2seq.device import cores, pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer.fast.decoder import CachedTransformer
@@ -24,11 +25,17 @@ from seq2seq.model.transformer.model import Transformer
 from seq2seq.text import is_blank, one_line
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
 from seq2seq.translation.arguments import checked_lines
-from seq2seq.translation.batches import BATCHES_AT_ONCE, Found, SearchJob, length_batches, search_batches
-from seq2seq.translation.device import fitting_batch_tokens, pick_device, pick_dtype
+from seq2seq.translation.batches import (
+    BATCHES_AT_ONCE,
+    Found,
+    SearchJob,
+    fitting_batch_tokens,
+    length_batches,
+    search_batches,
+)
 from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, max_src_length, read_run
 from seq2seq.translation.segments import Divider, Ids, Searched, Segment, SegmentCounts, join_segments
-from seq2seq.translation.workers import cores, shared_out
+from seq2seq.translation.workers import shared_out
 
 
 @dataclass(frozen=True)

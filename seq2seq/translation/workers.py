@@ -196,9 +196,3 @@ class _Stoppable:
         if self._stopped():
             raise _Stopped
         return self._model.step(tokens, states)
-
-
-def cores() -> int:
-    """Cores that PyTorch would use and that this process may."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(torch.get_num_threads(), allowed)

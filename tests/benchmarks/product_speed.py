@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seq2seq.model.products import Products, can_multiply, nearest, pack, packed_linear, this_processor
+from seq2seq.device import this_processor
+from seq2seq.model.products import Products, can_multiply, nearest, pack, packed_linear
 from seq2seq.model.transformer.fast.output import OutputLayer
 
 MANY = [(3072, 128, 512), (3072, 512, 128), (3072, 256, 768), (3072, 256, 1024), (3072, 1024, 256), (256, 256, 8000)]

@@ -24,7 +24,8 @@ from straightforward import Loop
 
 from seq2seq.batching import collate
 from seq2seq.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-from seq2seq.model.products import Library, Products, can_multiply, has_bf16, this_processor
+from seq2seq.device import has_bf16, this_processor
+from seq2seq.model.products import Library, Products, can_multiply
 from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.ingest import read_corpora

@@ -20,10 +20,10 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from seq2seq.device import cores
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.system.processes import Forked
-from seq2seq.translation import cores
 
 _FEWEST_TOKENS = 256
 """Target tokens of an update for each replica: the products of fewer are slow."""

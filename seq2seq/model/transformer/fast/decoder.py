@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seq2seq.device import to_device
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer.fast import (
     Absorbed,
@@ -34,7 +35,6 @@ from seq2seq.model.transformer.fast import (
 from seq2seq.model.transformer.fast.output import IMPOSSIBLE, OutputLayer, Screen
 from seq2seq.model.transformer.model import Transformer
 from seq2seq.tokenizer import N_CONTROL
-from seq2seq.transfer import sent
 
 _MORE_STEPS = 12
 """The log of the target has room for so many more steps than the source is long, at first."""
@@ -292,7 +292,7 @@ def _move(kept: Tensor, moved: Sequence[tuple[int, int]]) -> None:
         for place, origin in moved:  # a few times as fast as an index
             kept[place].copy_(kept[origin])
         return
-    places, origins = (sent(torch.tensor(column), kept.device) for column in zip(*moved, strict=True))
+    places, origins = (to_device(torch.tensor(column), kept.device) for column in zip(*moved, strict=True))
     kept[places] = kept[origins]
 
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seq2seq.model.products import has_bf16, pack, packed_linear, rows_packed
+from seq2seq.device import has_bf16
+from seq2seq.model.products import pack, packed_linear, rows_packed
 from seq2seq.tokenizer import EOS
 
 IMPOSSIBLE = -1e30

@@ -1,17 +1,17 @@
-"""What travels to a GPU and back."""
+"""Copies to a GPU and back."""
 
 import pytest
 import torch
 
-from seq2seq import transfer
-from seq2seq.transfer import Fetched, sent
+from seq2seq import device
+from seq2seq.device import HostCopy, to_device
 
 
 @pytest.fixture(params=["here", "elsewhere"])
 def elsewhere(request, monkeypatch):
     """With tensors that are on the CPU already, and with such as travel together."""
     if request.param == "elsewhere":
-        monkeypatch.setattr(transfer, "_is_here", lambda tensor: False)
+        monkeypatch.setattr(device, "_is_on_cpu", lambda tensor: False)
 
 
 @pytest.mark.parametrize("n_tokens", [0, 1, 5])
@@ -21,7 +21,7 @@ def test_what_arrives_is_what_was_sent(elsewhere, n_tokens):
     pieces = torch.tensor([[4, 2**24], [16_777_215, 0]])
     outputs = torch.arange(2 * 3 * n_tokens).view(2, 3, n_tokens)
     flags = torch.tensor([True, False])
-    arrived = Fetched(scores, pieces, outputs, flags).values()
+    arrived = HostCopy(scores, pieces, outputs, flags).values()
     for before, after in zip((scores, pieces, outputs, flags), arrived, strict=True):
         assert (after.dtype, after.shape) == (before.dtype, before.shape)
         torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
@@ -29,7 +29,7 @@ def test_what_arrives_is_what_was_sent(elsewhere, n_tokens):
 
 def test_only_what_is_waited_for_travels_alone(monkeypatch):
     """Without an event, as on MPS, numbers must be there when the call returns."""
-    monkeypatch.setattr(transfer, "_is_here", lambda tensor: False)
+    monkeypatch.setattr(device, "_is_on_cpu", lambda tensor: False)
     real, asked = torch.Tensor.to, []
 
     def watched(tensor: torch.Tensor, *args: object, **options: object) -> torch.Tensor:
@@ -37,20 +37,20 @@ def test_only_what_is_waited_for_travels_alone(monkeypatch):
         return real(tensor, *args, **options)
 
     monkeypatch.setattr(torch.Tensor, "to", watched)
-    Fetched(torch.zeros(2, 3))
+    HostCopy(torch.zeros(2, 3))
     assert asked == [False]
 
 
 def test_parts_of_a_transposed_tensor_arrive_in_their_places(elsewhere):
     table = torch.arange(6).view(2, 3).t()
-    (arrived,) = Fetched(table).values()
+    (arrived,) = HostCopy(table).values()
     assert arrived.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
 def test_memory_is_pinned_for_cuda_alone(monkeypatch):
     """MPS has none: there it raises."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", None)
-    moved = sent(torch.zeros(2, 3), torch.device("meta"))
+    moved = to_device(torch.zeros(2, 3), torch.device("meta"))
     assert (moved.device.type, moved.shape) == ("meta", (2, 3))
 
 
@@ -74,5 +74,5 @@ def test_the_event_is_of_the_gpu_that_the_numbers_are_on(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
-    Fetched(OnAGpu())
+    HostCopy(OnAGpu())
     assert recorded == ["stream of cuda:1"]

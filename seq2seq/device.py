@@ -1,0 +1,191 @@
+"""Devices: which one computes, what it can do, and copies to and from it."""
+
+import contextlib
+import functools
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seq2seq.errors import ExitCode, UserError, counted
+
+Precision = Literal["auto", "fp32", "bf16"]
+_A_GPU = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` takes CUDA, then MPS, then the CPU; ``cuda:1`` is the second GPU.
+
+    Raises:
+        UserError: the device is not there (78), or there is none of this name (2).
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = "cuda" if _A_GPU.fullmatch(name) else name
+    if not available.get(kind, False):
+        names = [kind for kind, there in available.items() if there]
+        raise UserError(
+            f"--device {name} is {'not available here' if kind in available else 'unknown'}",
+            mend=f"choose among auto, {', '.join(names)}{' and cuda:N' if 'cuda' in names else ''}",
+            code=ExitCode.REFUSED if kind in available else ExitCode.USAGE,
+        )
+    if kind == name:
+        return torch.device(name)
+    n_gpus = torch.cuda.device_count()
+    if int(name.removeprefix("cuda:")) >= n_gpus:
+        there = "cuda:0" if n_gpus == 1 else f"cuda:0 to cuda:{n_gpus - 1}"
+        raise UserError(
+            f"--device {name} is not there: this machine has {counted(n_gpus, 'GPU')} ({there})",
+            mend="choose a device of this machine",
+            code=ExitCode.REFUSED,
+        )
+    # Where PyTorch names no GPU (pinned memory, random numbers, bf16) it uses this one from now on, and takes no
+    # memory of the others.
+    torch.cuda.set_device(name)
+    return torch.device(name)
+
+
+def pick_precision(wanted: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """``auto`` takes bf16 on GPUs of NVIDIA that have it, where matrix products gain most, and fp32 elsewhere."""
+    if wanted != "auto":
+        return wanted
+    # Older ones would emulate it, slowly.
+    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has_it else "fp32"
+
+
+def pick_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
+    """The type of the weights that translate.
+
+    Raises:
+        UserError: bf16 on a processor without it (78).
+    """
+    precision = pick_precision(wanted, device)
+    if precision == "bf16" and device.type == "cpu" and not has_bf16():
+        raise UserError(
+            "this processor has no bf16 instructions (AMX or AVX512-BF16)",
+            mend="give --precision fp32",
+            code=ExitCode.REFUSED,
+        )
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def cores() -> int:
+    """Cores that PyTorch would use and that this process may."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(torch.get_num_threads(), allowed)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch or NumPy failed for want of memory, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU's allocator, those of GPUs, C++'s own.
+    return any(words in str(error) for words in ("allocate memory", "out of memory", "bad_alloc"))
+
+
+# The processor --------------------------------------------------------------------------------------------------
+
+_INSTRUCTIONS = {
+    "avx2": ("avx2",),
+    "avx512": ("avx512f", "avx512_f"),
+    "avx512_bf16": ("avx512_bf16",),
+    "avx_vnni": ("avx_vnni",),
+    "amx": ("amx_bf16",),
+}
+"""Those that the choice depends on, as Linux and PyTorch name them."""
+_VENDORS = {"AuthenticAMD": "AMD", "HygonGenuine": "AMD", "GenuineIntel": "Intel"}
+
+
+class Processor(NamedTuple):
+    """What the choice of a library depends on."""
+
+    vendor: str
+    """AMD or Intel; '' is any other."""
+    instructions: frozenset[str]
+    """Those of ``_INSTRUCTIONS`` that it has."""
+
+    def __str__(self) -> str:
+        return " ".join([self.vendor or "processor", *(name for name in _INSTRUCTIONS if name in self.instructions)])
+
+
+@functools.cache
+def this_processor() -> Processor:
+    """The processor that this program runs on."""
+    cpuinfo = ""
+    with contextlib.suppress(OSError):  # on Linux alone
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    # PyTorch has listed them since 2.11.
+    return processor_of(cpuinfo, platform.processor(), getattr(torch.cpu, "get_capabilities", dict)())
+
+
+def processor_of(cpuinfo: str, description: str, capabilities: Mapping[str, object]) -> Processor:
+    """Read what the system says about a processor.
+
+    Args:
+        cpuinfo: Linux's ``/proc/cpuinfo``; empty elsewhere.
+        description: by ``platform.processor()``.
+        capabilities: by ``torch.cpu.get_capabilities()``.
+    """
+    words = {*cpuinfo.split(), *(name for name, has in capabilities.items() if has is True)}
+    found = frozenset(name for name, any_of in _INSTRUCTIONS.items() if words & set(any_of))
+    # Without known instructions no row of the table would be near.
+    vendors = [name for word, name in _VENDORS.items() if found and word in cpuinfo + description]
+    return Processor(vendors[0] if vendors else "", found)
+
+
+def has_bf16(processor: Processor | None = None) -> bool:
+    """Whether a processor (default: this one) has bf16 instructions (AMX or AVX512-BF16)."""
+    return bool((processor or this_processor()).instructions & {"avx512_bf16", "amx"})
+
+
+# Copies ---------------------------------------------------------------------------------------------------------
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to a device. On CUDA Python does not wait; later kernels find the copy complete."""
+    if device.type == "cuda":  # copies are asynchronous from pinned memory alone; MPS has none to pin
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+class HostCopy:
+    """A copy of several tensors on the CPU, which waits for a GPU only when its values are read.
+
+    They are copied in one transfer: latency dominates.
+
+    Args:
+        tensors: log-probabilities, and integers that fp32 holds exactly. Each [B, …]
+    """
+
+    def __init__(self, *tensors: Tensor) -> None:
+        self._tensors = tensors
+        self._copied: torch.cuda.Event | None = None
+        if _is_on_cpu(tensors[0]):
+            return
+        on_cuda = tensors[0].device.type == "cuda"
+        joined = torch.cat([t.reshape(len(t), -1).float() for t in tensors], dim=1)
+        self._joined = joined.to("cpu", non_blocking=on_cuda)  # MPS has no event to wait for
+        if on_cuda:
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+            # On the GPU of the tensors, which need not be PyTorch's current one.
+            self._copied.record(torch.cuda.current_stream(tensors[0].device))
+
+    def values(self) -> Sequence[Tensor]:
+        """The tensors on the CPU, once they are copied."""
+        if _is_on_cpu(self._tensors[0]):
+            return self._tensors
+        if self._copied is not None:
+            self._copied.synchronize()
+        parts = torch.split(self._joined, [t[0].numel() for t in self._tensors], dim=1)
+        return [part.to(t.dtype).view(t.shape) for part, t in zip(parts, self._tensors, strict=True)]
+
+
+def _is_on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
