@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.hypotheses import gapless
+from seq2seq.decoding.hypotheses import compact
 from seq2seq.decoding.topk import best_continuations, best_piece, grouped_topk
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
@@ -159,4 +159,4 @@ def test_what_cannot_come_is_eos():
     ],
 )
 def test_gaps_are_filled_from_the_end(staying, rows):
-    assert gapless(staying) == rows
+    assert compact(staying) == rows

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seq2seq.config import DecodingConfig, ModelConfig
 from seq2seq.decoding import STRATEGIES, Batch, Hypothesis, length_penalty, scheduler, search
 from seq2seq.model import build_model
-from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.fast.decoder import TransformerDecoder
 from seq2seq.model.transformer.model import Transformer, padding_mask
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
@@ -123,7 +123,7 @@ def ask(
     strategy: str, model: Toy | Transformer, sources: list[list[int]], limits: list[int], **settings: object
 ) -> list[list[Hypothesis]]:
     with torch.inference_mode():
-        laid_out = model if isinstance(model, Toy) else CachedTransformer(model)
+        laid_out = model if isinstance(model, Toy) else TransformerDecoder(model)
         config = DecodingConfig(**({"beam_size": 3} | settings))
         found = dict(search(laid_out, [batch_of(sources, limits)], config, strategy=strategy))
     assert sorted(found) == list(range(len(sources)))

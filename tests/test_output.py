@@ -6,7 +6,7 @@ import torch
 from seq2seq.decoding.topk import best_piece
 from seq2seq.device import has_bf16
 from seq2seq.model.products import pack
-from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.fast.decoder import TransformerDecoder
 from seq2seq.model.transformer.fast.output import IMPOSSIBLE, OutputLayer, Screen
 from seq2seq.tokenizer import EOS
 
@@ -133,13 +133,13 @@ def test_a_model_screens_many_rows_of_all_pieces():
     torch.manual_seed(0)
     model = build_model(ModelConfig(d_model=32, d_ff=32, n_heads=2, encoder_layers=1, decoder_layers=1), 500).eval()
     with torch.inference_mode():
-        cached = CachedTransformer(model, n_control=N_CONTROL)
+        cached = TransformerDecoder(model, n_control=N_CONTROL)
         state = cached.start(torch.full((300, 3), 20))
         hidden, (state,) = cached.step([torch.full((300,), 1)], [state])
         hidden = hidden + normal(300, 32)
         found = cached.best_columns(hidden, state)
         assert cached.best_columns(hidden[:4], state) is None
-        assert CachedTransformer(model, n_control=N_CONTROL, greedy=False).best_columns(hidden, state) is None
+        assert TransformerDecoder(model, n_control=N_CONTROL, greedy=False).best_columns(hidden, state) is None
         if not has_bf16():
             assert found is None
             return

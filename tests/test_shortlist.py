@@ -13,7 +13,7 @@ from seq2seq.decoding import Batch, search
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.fast.decoder import TransformerDecoder
 from seq2seq.model.transformer.model import padding_mask
 from seq2seq.runs import SHORTLIST
 from seq2seq.runs.manifest import dump_manifest
@@ -38,7 +38,7 @@ FREQUENT = torch.tensor([90, 91, EOS], dtype=torch.int32)
 
 def test_who_may_have_what():
     src = torch.tensor([[10, 11, EOS], [12, EOS, PAD]])
-    pieces, allowed = Shortlist(table(ROWS), FREQUENT, 2).of(src, 1)
+    pieces, allowed = Shortlist(table(ROWS), FREQUENT, 2).lookup(src, 1)
     everybody = [0, 1, 2, 3, 90, 91]
     assert sorted(pieces[allowed[0]].tolist()) == sorted([*everybody, 50, 51, 60])
     assert sorted(pieces[allowed[1]].tolist()) == sorted([*everybody, 50, 70])
@@ -46,12 +46,12 @@ def test_who_may_have_what():
 
 
 def test_what_no_training_source_held_stands_for_itself():
-    pieces, allowed = Shortlist(table(ROWS), FREQUENT, 2).of(torch.tensor([[33, EOS]]), 1)
+    pieces, allowed = Shortlist(table(ROWS), FREQUENT, 2).lookup(torch.tensor([[33, EOS]]), 1)
     assert 33 in pieces[allowed[0]].tolist()
 
 
 def test_what_fills_up_is_nobodys():
-    pieces, allowed = Shortlist(table(ROWS), FREQUENT, 3).of(torch.tensor([[10, EOS]]), 64)
+    pieces, allowed = Shortlist(table(ROWS), FREQUENT, 3).lookup(torch.tensor([[10, EOS]]), 64)
     assert pieces.shape == (64,)
     assert allowed.sum() == 9
     assert not allowed[:, 9:].any()
@@ -71,7 +71,7 @@ def model():
 SOURCES = [[10, 11, 12, 10, EOS], [11, EOS], [12, 12, 10, EOS], [10, 33, EOS], [12, EOS], [11, 12, EOS]]
 
 
-def ask(cached: CachedTransformer, sources: list[list[int]], beam_size: int) -> list[list[int]]:
+def ask(cached: TransformerDecoder, sources: list[list[int]], beam_size: int) -> list[list[int]]:
     rows = [torch.tensor(row) for row in sources]
     src = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
     config = DecodingConfig(beam_size=beam_size)
@@ -84,20 +84,20 @@ def ask(cached: CachedTransformer, sources: list[list[int]], beam_size: int) -> 
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_only_what_is_allowed_comes_whoever_the_neighbours_are(model, beam_size):
     shortlist = Shortlist(table(ROWS), FREQUENT, 2)
-    cached = CachedTransformer(model, shortlist)
+    cached = TransformerDecoder(model, shortlist)
     together = ask(cached, SOURCES, beam_size)
     assert together == [ask(cached, [source], beam_size)[0] for source in SOURCES]
     for source, tokens in zip(SOURCES, together, strict=True):
-        pieces, allowed = shortlist.of(torch.tensor([source]), 1)
+        pieces, allowed = shortlist.lookup(torch.tensor([source]), 1)
         assert set(tokens) <= set(pieces[allowed[0]].tolist())
-    assert together != ask(CachedTransformer(model), SOURCES, beam_size)
+    assert together != ask(TransformerDecoder(model), SOURCES, beam_size)
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_a_list_of_all_pieces_changes_nothing(model, beam_size):
     everything = Shortlist(table({}), torch.arange(4, V, dtype=torch.int32), 1)
-    assert ask(CachedTransformer(model, everything), SOURCES, beam_size) == ask(
-        CachedTransformer(model), SOURCES, beam_size
+    assert ask(TransformerDecoder(model, everything), SOURCES, beam_size) == ask(
+        TransformerDecoder(model), SOURCES, beam_size
     )
 
 

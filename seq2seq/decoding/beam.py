@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, apart, gapless, length_penalty, one_below_the_other
+from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, compact, concat, length_penalty, split_rows
 from seq2seq.decoding.topk import best_continuations
 from seq2seq.device import HostCopy, to_device
 from seq2seq.tokenizer import BOS, EOS
@@ -108,9 +108,9 @@ class BeamSearch:
     def choose(model: Model, hidden: Tensor, searches: Sequence["BeamSearch"]) -> "Iterator[_Step]":
         # Twice the beams, because up to N of them may end in EOS and N have to live on.
         wanted = 2 * searches[0]._config.beam_size
-        (live,) = one_below_the_other([[search._live] for search in searches])
+        (live,) = concat([[search._live] for search in searches])
         found = best_continuations(model, hidden, searches[0].state, live, wanted)  # three of [sum of B, C]
-        of_each = apart(found, [len(search._live) for search in searches])
+        of_each = split_rows(found, [len(search._live) for search in searches])
         return (search._sorted(*of_one) for search, of_one in zip(searches, of_each, strict=True))
 
     def _sorted(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> "_Step":
@@ -125,12 +125,12 @@ class BeamSearch:
         best = scores[:, :beams], parents[:, :beams], pieces[:, :beams]
         ends = pieces == EOS  # [B, C]
         if ends.device.type == "cpu" and not ends.any():  # a GPU would have to be waited for
-            live, going_on = best[0], best[1:]
+            live, continuing = best[0], best[1:]
         else:
             survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best that are not at an end
             live = scores.masked_fill(ends, -torch.inf).gather(1, survivors)  # [B, N]
-            going_on = parents.gather(1, survivors), pieces.gather(1, survivors)
-        return _Step(HostCopy(*best, live[:, :1], self._outputs), live, *going_on)
+            continuing = parents.gather(1, survivors), pieces.gather(1, survivors)
+        return _Step(HostCopy(*best, live[:, :1], self._outputs), live, *continuing)
 
     def advance(self, step: "_Step") -> list[tuple[int, list[Hypothesis]]]:
         """Keep what ends, and go on with what lives on."""
@@ -144,7 +144,7 @@ class BeamSearch:
         over = self._over(ends[:, 0], best_live[:, 0]) if at_a_limit or self._has_finished else []
         if any(over):
             done = [(s.name, s.best()) for s, is_over in zip(self._sentences, over, strict=True) if is_over]
-            staying = gapless([not is_over for is_over in over])
+            staying = compact([not is_over for is_over in over])
             self._sentences = [self._sentences[row] for row in staying]
             rows = to_device(torch.tensor(staying, dtype=torch.long), parents.device)
             live, parents, pieces = live[rows], parents[rows], pieces[rows]

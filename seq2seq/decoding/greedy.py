@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, apart, gapless
+from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, compact, split_rows
 from seq2seq.decoding.topk import best_piece
 from seq2seq.device import HostCopy, to_device
 from seq2seq.tokenizer import BOS, EOS
@@ -47,7 +47,7 @@ class GreedySearch:
     def choose(model: Model, hidden: Tensor, searches: Sequence["GreedySearch"]) -> Iterator[_Step]:
         found = best_piece(model, hidden, searches[0].state, scored=searches[0]._scored)
         known = [values for values in found if values is not None]
-        of_each = apart(known, [len(search.tokens) for search in searches])
+        of_each = split_rows(known, [len(search.tokens) for search in searches])
         return (_Step(of_one[0], HostCopy(*of_one)) for of_one in of_each)
 
     def advance(self, step: _Step) -> list[tuple[int, list[Hypothesis]]]:
@@ -56,15 +56,15 @@ class GreedySearch:
         for of_each in log_probs:
             self._sums = [total + new for total, new in zip(self._sums, of_each, strict=True)]
         pieces = step.pieces
-        going_on = []
+        continuing = []
         for output, max_length, piece in zip(self._outputs, self._max_lengths, newest, strict=True):
             output.append(piece)
-            going_on.append(piece != EOS and len(output) < max_length)
-        if all(going_on):
+            continuing.append(piece != EOS and len(output) < max_length)
+        if all(continuing):
             self.tokens = pieces
             return []
-        over = [(self._names[row], [self._finished(row)]) for row, goes_on in enumerate(going_on) if not goes_on]
-        rows = gapless(going_on)
+        over = [(self._names[row], [self._finished(row)]) for row, goes_on in enumerate(continuing) if not goes_on]
+        rows = compact(continuing)
         self._names, self._max_lengths = [self._names[row] for row in rows], [self._max_lengths[row] for row in rows]
         self._outputs, self._sums = [self._outputs[row] for row in rows], [self._sums[row] for row in rows]
         self.tokens = pieces[to_device(torch.tensor(rows, dtype=torch.long), pieces.device)]

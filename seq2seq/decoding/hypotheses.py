@@ -14,10 +14,10 @@ from seq2seq.tokenizer import EOS
 
 
 class Model(Protocol):
-    """All that decoding knows of a model; the state is the model's own business, and good for one use."""
+    """All that decoding knows of a model. A state belongs to the model, and each can be used once."""
 
     n_control: int
-    """Columns of the logits below this one are control symbols and tags, of which only EOS may come out."""
+    """Columns of the logits below this one are control symbols and tags; of these only EOS may be output."""
 
     def start(self, src: Tensor, src_mask: Tensor | None) -> Any:
         """Encode sources, one beam each. [B, S] -> state"""
@@ -25,39 +25,39 @@ class Model(Protocol):
     def step(self, tokens: Sequence[Tensor], states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
         """Read the newest token of each row of several batches.
 
-        For each batch [B·N] -> what ``logits`` takes, the batches' rows one after the other [rows, D]; states
+        For each batch [B·N] -> what ``logits`` takes, with the batches' rows one after the other [rows, D]; states
         """
 
     def output_of(self, state: Any) -> Hashable:
-        """Says which pieces may come: ``logits`` takes rows of several states for which it is the same."""
+        """Identifies the pieces that are allowed: ``logits`` takes rows of several states if it is the same for all."""
 
-    def logits(self, hidden: Tensor, state: Any, first: int, last: int) -> Tensor:
-        """Logits of the next piece for rows first to last, far below any other where none may come; the caller's
-        to change. [rows, D] -> [last - first, n]"""
+    def logits(self, hidden: Tensor, state: Any, start: int, stop: int) -> Tensor:
+        """Logits of the next piece for rows start to stop, far below all others for pieces that are not allowed. The
+        caller may change them. [rows, D] -> [stop - start, n]"""
 
     def best_columns(self, hidden: Tensor, state: Any) -> Tensor | None:
-        """The column of each row's highest logit, of those that may come; None if the model has no quicker way than all
-        logits. [rows, D] -> [rows]"""
+        """The column of each row's highest allowed logit; None if the model has no quicker way than all logits.
+        [rows, D] -> [rows]"""
 
     def pieces(self, columns: Tensor, state: Any) -> Tensor:
         """The pieces that columns of the logits stand for. Any shape; the same shape"""
 
     def reorder(self, state: Any, sentences: Sequence[int], parents: Tensor) -> Any:
-        """Go on with these sentences from these of their beams. [B'], [B', N'] -> state of B' ≤ B, N' beams"""
+        """Keep these sentences, each with these of its beams as parents. [B'], [B', N'] -> state of B' ≤ B, N' beams"""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentences to search side by side."""
+    """Sentences to search together."""
 
     src: Tensor
     """Source pieces and EOS, padded on the right. [B, S]"""
     src_mask: Tensor | None
     """Real source tokens; None where nothing is padding. [B, 1, 1, S]"""
     max_lengths: Sequence[int]
-    """Longest output of each sentence in tokens, EOS included. [B]"""
+    """Max output tokens of each sentence, EOS included. [B]"""
     names: Sequence[int]
-    """What to call the sentences by. [B]"""
+    """Identify the sentences to the caller. [B]"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Hypothesis:
     tokens: list[int]
     """Piece ids, without BOS and EOS."""
     log_probability: float
-    """Sum over the tokens, EOS included, in nats; NaN where no score was asked for."""
+    """Sum over the tokens, EOS included, in nats; NaN if no score was requested."""
     score: float
     """What hypotheses are ranked by: log_probability / length^α."""
     length: int
@@ -120,10 +120,10 @@ def length_penalty(length: int, alpha: float) -> float:
     return float(length**alpha)
 
 
-def gapless(staying: Sequence[bool]) -> list[int]:
-    """Rows to go on with so that the fewest change their place: those from the end fill the gaps.
+def compact(staying: Sequence[bool]) -> list[int]:
+    """The rows that stay, in an order that moves the fewest: rows from the end fill the gaps.
 
-    >>> gapless([True, False, True, True])
+    >>> compact([True, False, True, True])
     [0, 3, 2]
     """
     n = sum(staying)
@@ -131,13 +131,13 @@ def gapless(staying: Sequence[bool]) -> list[int]:
     return [row if staying[row] else next(from_the_end) for row in range(n)]
 
 
-def one_below_the_other(blocks: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
-    """What is known of several blocks of rows, as if they were one. For each block any number of [b, …]"""
+def concat(blocks: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+    """Several blocks of rows as one. For each block any number of [b, …]"""
     return blocks[0] if len(blocks) == 1 else [torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 
-def apart(values: Sequence[Tensor], rows: Sequence[int]) -> Iterator[Sequence[Tensor]]:
-    """What is known of some rows, divided into blocks of so many each."""
+def split_rows(values: Sequence[Tensor], rows: Sequence[int]) -> Iterator[Sequence[Tensor]]:
+    """Some rows as blocks of so many rows each."""
     if len(rows) == 1:
         return iter([values])
     return zip(*(torch.split(several, list(rows)) for several in values), strict=True)

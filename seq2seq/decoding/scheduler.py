@@ -1,7 +1,7 @@
-"""The loop of every search: batches side by side, the next one begun where others have grown small.
+"""The loop of every search: continuous batching.
 
-Sentences end one by one, and a step with few rows costs nearly as much as one with many: most of it is
-reading the weights. So what remains of several batches takes its steps together.
+Sentences end one by one, and a step with few rows costs nearly as much as one with many, because most of it is reading
+the weights. So partly finished batches are merged, and the next batch starts when the others have become small.
 """
 
 from collections import deque
@@ -35,10 +35,10 @@ class BatchSearch(Protocol):
 
     @staticmethod
     def choose(model: Model, hidden: Tensor, searches: Sequence[Any]) -> Iterator[Any]:
-        """Look for the next pieces of several searches at once: for each, what ``advance`` takes."""
+        """Choose the next pieces of several searches at once: for each, what ``advance`` takes."""
 
     def advance(self, step: Any) -> list[tuple[int, list[Hypothesis]]]:
-        """Go on with what was chosen.
+        """Continue with what was chosen.
 
         Returns:
             The names of the sentences whose search is over, each with its hypotheses, best first.
@@ -60,44 +60,43 @@ def search(
     """The best hypotheses of each sentence.
 
     Args:
-        model: laid out for translating, under ``torch.inference_mode()``.
-        batches: begun one after the other.
+        model: a decoder, under ``torch.inference_mode()``.
+        batches: started one after the other.
         config: beams, length penalty, stopping.
-        room: a batch is begun when the others are down to so many source tokens; 0: when they are over.
+        room: a batch starts when the others have no more source tokens than this left; 0: when they are finished.
         scored: whether the hypotheses' scores are wanted; greedy search is faster without.
         strategy: of ``STRATEGIES``; None: greedy with one beam, beam search with more.
 
     Yields:
         The name of a sentence and its hypotheses, best first; a sentence that ends early comes early.
     """
-    begin: Any = STRATEGIES[strategy or ("greedy" if config.beam_size == 1 else "beam")]
+    strategy_class: Any = STRATEGIES[strategy or ("greedy" if config.beam_size == 1 else "beam")]
     waiting = iter(batches)
     idle: list[BatchSearch] = []
-    asked: deque[_Asked] = deque()
+    in_flight: deque[_InFlight] = deque()
     while True:
-        while sum(one.size for one in chain(idle, *(one.searches for one in asked))) <= room:
+        while sum(one.size for one in chain(idle, *(one.searches for one in in_flight))) <= room:
             if (batch := next(waiting, None)) is None:
                 break
-            idle.append(begin(model, batch, config, scored=scored))
-        for searches in _together(idle, alone=not asked):
-            asked.append(_Asked(searches, _next_steps(model, searches, begin.choose)))
-        if not asked:
+            idle.append(strategy_class(model, batch, config, scored=scored))
+        for searches in _together(idle, alone=not in_flight):
+            in_flight.append(_InFlight(searches, _next_steps(model, searches, strategy_class.choose)))
+        if not in_flight:
             return
-        searches, steps = asked.popleft()
+        searches, steps = in_flight.popleft()
         for one, step in zip(searches, steps, strict=True):
             yield from one.advance(step)
         idle = [one for one in searches if len(one.tokens)]
 
 
 def _together(searches: list[BatchSearch], *, alone: bool) -> list[list[BatchSearch]]:
-    """Which searches take their next steps together.
+    """Group the searches that take their next step together.
 
-    On a CPU all. A GPU is asked for the steps of some while it takes those of others: while there are two batches or
-    more it need not wait for the search, nor the search for it.
+    On a CPU all do. On a GPU there are two groups: while the results of one are read, the GPU computes the other's.
 
     Args:
-        searches: that wait for their steps.
-        alone: no others are under way.
+        searches: those that wait for their next step.
+        alone: whether no others are in flight.
     """
     groups = [searches] if not alone or _is_on_cpu(searches) else [searches[0::2], searches[1::2]]
     return [group for group in groups if group]
@@ -107,8 +106,8 @@ def _is_on_cpu(searches: list[BatchSearch]) -> bool:
     return all(one.tokens.device.type == "cpu" for one in searches)
 
 
-class _Asked(NamedTuple):
-    """Searches that step together, and what has been found for each."""
+class _InFlight(NamedTuple):
+    """Searches that step together, and the results of each."""
 
     searches: list[BatchSearch]
     steps: list[Any]
@@ -119,10 +118,10 @@ def _next_steps(model: Model, searches: list[BatchSearch], choose: Callable[...,
     for one, state in zip(searches, states, strict=True):
         one.state = state
     steps: list[Any] = []
-    first = 0
+    start = 0
     for _, alike in groupby(searches, key=lambda one: (model.output_of(one.state), one.n_beams)):
         several = list(alike)
-        last = first + sum(len(one.tokens) for one in several)
-        steps += choose(model, hidden[first:last], several)
-        first = last
+        stop = start + sum(len(one.tokens) for one in several)
+        steps += choose(model, hidden[start:stop], several)
+        start = stop
     return steps

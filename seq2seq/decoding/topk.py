@@ -1,8 +1,7 @@
 """The best next pieces of each hypothesis, out of the whole vocabulary.
 
-With a small model the vocabulary is nearly half of a step's arithmetic. On a CPU the logits are therefore made and
-used a block of rows at a time, while they are in the processor's cache; and top-k runs over groups of pieces first:
-see ``grouped_topk``.
+With a small model the vocabulary is nearly half of a step's arithmetic. So on a CPU the logits are computed and used in
+blocks of rows that fit into the processor's cache, and top-k runs over groups of pieces first: see ``grouped_topk``.
 
 Shapes: B sentences, N beams, V vocabulary, G groups, C candidates; b of the rows.
 """
@@ -14,17 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.decoding.hypotheses import Model, one_below_the_other
+from seq2seq.decoding.hypotheses import Model, concat
 from seq2seq.tokenizer import EOS
 
 _ROWS = {True: 128, False: 8192}
-"""Rows of logits made at once on a CPU: enough for a matrix product to be efficient, few enough for a cache; and on a
-GPU, which wants much to do at a time."""
+"""Rows of logits computed at once: on a CPU (True) enough for an efficient matrix product and few enough for the cache;
+on a GPU many."""
 _GROUP = 64
 """Neighbouring pieces in a group."""
 _IMPOSSIBLE = -1e20
-"""No log-probability of a piece that there is, nor a sum of them, comes near this. What is not above it, as what fills
-up the vocabulary or a damaged model's NaN, cannot come: EOS stands in its place."""
+"""Far below the log-probability of any real piece, or a sum of them. What is not above it (padding of the vocabulary, a
+damaged model's NaN) is not allowed, and EOS takes its place."""
 
 
 def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tuple[Tensor, Tensor | None]:
@@ -34,7 +33,7 @@ def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tup
         model: makes the logits.
         hidden: as ``model.step`` returns it. [B, D]
         state: the same.
-        scored: whether log-probabilities are wanted: the likeliest piece is known without.
+        scored: whether log-probabilities are wanted; the likeliest piece can be found without them.
 
     Returns:
         Pieces [B], and their log-probabilities [B] or None.
@@ -54,10 +53,10 @@ def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n
         hidden: as ``model.step`` returns it. [B·N, D]
         state: the same.
         live: log-probabilities of the hypotheses so far. [B, N]
-        n: continuations wanted, C; fewer come where the vocabulary has fewer.
+        n: continuations wanted, C; there are fewer if the vocabulary has fewer.
 
     Returns:
-        Summed log-probabilities, parent beams and pieces; -inf and EOS where nothing may come. Three of [B, C]
+        Summed log-probabilities, parent beams and pieces; -inf and EOS if no piece is allowed. Three of [B, C]
     """
     log_probs, columns = _best_columns(model, hidden, state, n, live.size(1), normalised=True)  # two of [B·N, C]
     totals = (log_probs.view(*live.shape, -1) + live.unsqueeze(2)).flatten(1)  # [B, N·C]
@@ -67,14 +66,13 @@ def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n
 
 
 def grouped_topk(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """``torch.topk`` for many columns, which would be slow with all of them.
+    """``torch.topk``, quicker for many columns.
 
-    The n highest values of a row cannot lie outside the n groups of neighbours with the highest maxima: only these
-    groups are searched.
+    The n highest values of a row are in the n groups of neighbours with the highest maxima, so only these are searched.
 
     Args:
         values: [b, V]
-        n: columns wanted; fewer come if V, padded to whole groups with -inf, is smaller.
+        n: columns wanted; there are fewer if V, padded to whole groups with -inf, is smaller.
 
     Returns:
         Values and columns, best first. Two of [b, n]
@@ -92,9 +90,9 @@ def grouped_topk(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def _never(n_control: int, device: torch.device) -> Tensor:
-    """What is added to the first columns so that no control symbol except EOS comes out. [n_control]
+    """Added to the first columns, so that no control symbol except EOS is output. [n_control]
 
-    Their probability is not shared out among the rest: a score is the model's own.
+    Their probability is not divided among the others: a score is the model's own.
     """
     return torch.full((n_control,), -torch.inf).index_fill_(0, torch.tensor(EOS), 0.0).to(device)
 
@@ -117,16 +115,16 @@ def _best_columns(
     """
     rows = max(1, _ROWS[hidden.device.type == "cpu"] // beams) * beams
     found = []
-    for first in range(0, len(hidden), rows):
-        logits = model.logits(hidden, state, first, min(first + rows, len(hidden))).float()
+    for start in range(0, len(hidden), rows):
+        logits = model.logits(hidden, state, start, min(start + rows, len(hidden))).float()
         scores = logits.log_softmax(dim=1) if normalised else logits  # [rows, V]
         scores[:, : model.n_control].add_(_never(model.n_control, scores.device))
         found.append(grouped_topk(scores, n))
-    best, columns = one_below_the_other(found)
+    best, columns = concat(found)
     return best, columns
 
 
 def _only_possible(scores: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """-inf and EOS in place of what cannot come. Two of any shape; the same shape."""
+    """-inf and EOS in place of pieces that are not allowed. Two of any shape; the same shape."""
     possible = scores > _IMPOSSIBLE
     return torch.where(possible, scores, -torch.inf), torch.where(possible, columns, EOS)

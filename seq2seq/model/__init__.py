@@ -1,7 +1,7 @@
-"""The models that can be trained, and what decoding knows of them.
+"""The models that can be trained.
 
-``ARCHITECTURES`` has one row, the Transformer; the recurrent and convolutional networks it replaced
-would be further rows. What translates with one is laid out for it (``cached``), and answers to ``decoding``s calls.
+``ARCHITECTURES`` has one row, the Transformer; the recurrent and convolutional networks that it replaced would be
+further rows.
 """
 
 from collections.abc import Callable

@@ -30,7 +30,7 @@ class Shortlist:
         self._candidates[unknown, 0] = torch.arange(len(candidates))[unknown]
         self._always = torch.cat((torch.arange(n_control), frequent.long()))
 
-    def of(self, src: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
+    def lookup(self, src: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
         """The pieces that a batch may be translated with.
 
         Args:

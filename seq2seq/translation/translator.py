@@ -20,7 +20,7 @@ from seq2seq.decoding import Hypothesis
 from seq2seq.device import cores, pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.fast.decoder import TransformerDecoder
 from seq2seq.model.transformer.model import Transformer
 from seq2seq.text import is_blank, one_line
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
@@ -102,7 +102,7 @@ class Translator:
         self.max_src_sentences = max_src_sentences
         self.langs = langs
         self.identity = identity
-        self._cached = CachedTransformer(
+        self._cached = TransformerDecoder(
             model,
             shortlist,
             n_control=tokenizer.n_control,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seq2seq.config import ModelConfig
 from seq2seq.model import build_model
 from seq2seq.model.transformer.attention import ATTENTIONS, MultiHeadAttention
-from seq2seq.model.transformer.fast.decoder import CachedTransformer
+from seq2seq.model.transformer.fast.decoder import TransformerDecoder
 from seq2seq.model.transformer.model import Transformer, padding_mask
 from seq2seq.model.transformer.positions import POSITIONS, sinusoidal_table
 from seq2seq.tokenizer import BOS, EOS, PAD
@@ -141,7 +141,7 @@ REORDERS: dict[str, Plan] = {
 @pytest.mark.parametrize("plan", REORDERS)
 def test_cached_decoding_is_the_whole_computed_anew(attention, positions, plan):
     model = tiny(attention=attention, positions=positions, max_positions=24).eval()
-    cached = CachedTransformer(model)
+    cached = TransformerDecoder(model)
     draw = torch.Generator().manual_seed(1)
     with torch.inference_mode():
         state = cached.start(SRC, padding_mask(SRC, PAD))
@@ -174,7 +174,7 @@ OTHER_SHAPES = [
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_cached_decoding_in_other_shapes(shape, attention, products):
     model = tiny(attention=attention, **shape).eval()
-    cached = CachedTransformer(model, products=products)
+    cached = TransformerDecoder(model, products=products)
     with torch.inference_mode():
         whole = model(SRC, padding_mask(SRC, PAD), TGT)
         state = cached.start(SRC, padding_mask(SRC, PAD))
@@ -191,7 +191,7 @@ def test_cached_decoding_in_other_shapes(shape, attention, products):
 def test_one_sentence_alone_with_more_beams_and_beside_another(attention, positions, shape):
     """Alone it reads keys and values that have taken up the weights of cross-attention; beside another the others."""
     model = tiny(**({"n_heads": 2} | shape), attention=attention, positions=positions, max_positions=24).eval()
-    cached = CachedTransformer(model)
+    cached = TransformerDecoder(model)
     draw = torch.Generator().manual_seed(3)
     with torch.inference_mode():
         state = cached.start(SRC[:1])
@@ -214,17 +214,17 @@ def test_one_sentence_alone_with_more_beams_and_beside_another(attention, positi
 
 
 def test_keys_and_values_take_up_weights_where_that_makes_less_to_read():
-    cached = CachedTransformer(tiny().eval())
+    cached = TransformerDecoder(tiny().eval())
     with torch.inference_mode():
         assert None not in cached.start(SRC[:1, :4]).absorbed  # as long as a head is wide
         assert set(cached.start(SRC[:1, :5]).absorbed) == {None}
         assert set(cached.start(SRC[:2, :2]).absorbed) == {None}  # two sentences
         padded = SRC[1:2, :4]
         assert set(cached.start(padded, padding_mask(padded, PAD)).absorbed) == {None}
-        assert set(CachedTransformer(tiny(torch.bfloat16).eval()).start(SRC[:1, :4]).absorbed) == {None}
+        assert set(TransformerDecoder(tiny(torch.bfloat16).eval()).start(SRC[:1, :4]).absorbed) == {None}
 
 
-def first_logits(cached: CachedTransformer) -> Tensor:
+def first_logits(cached: TransformerDecoder) -> Tensor:
     hidden, (state,) = cached.step([torch.tensor([BOS] * 3)], [cached.start(SRC)])
     return cached.logits(hidden, state, 0, 3)
 
@@ -235,7 +235,7 @@ def first_logits(cached: CachedTransformer) -> Tensor:
 def test_batches_of_other_ages_take_their_steps_together(attention, positions, products):
     """The second batch begins when the first is at its third token, which has two beams by then."""
     model = tiny(attention=attention, positions=positions, max_positions=24).eval()
-    cached = CachedTransformer(model, products=products)
+    cached = TransformerDecoder(model, products=products)
     draw = torch.Generator().manual_seed(2)
     with torch.inference_mode():
         states = [cached.start(SRC, padding_mask(SRC, PAD))]
@@ -260,7 +260,7 @@ def test_batches_of_other_ages_take_their_steps_together(attention, positions, p
 
 def test_training_on_changes_nothing_for_what_is_laid_out_already():
     model = tiny().eval()
-    cached = CachedTransformer(model)
+    cached = TransformerDecoder(model)
     with torch.inference_mode():
         before = first_logits(cached)
         for name, parameter in model.named_parameters():
@@ -272,7 +272,7 @@ def test_training_on_changes_nothing_for_what_is_laid_out_already():
 
 def test_without_padding_no_mask_is_needed():
     model = tiny().eval()
-    cached = CachedTransformer(model)
+    cached = TransformerDecoder(model)
     src = SRC[:1]
     with torch.inference_mode():
         state = cached.start(src, None)

@@ -1,18 +1,17 @@
-"""The Transformer as translating uses it: encode once, then one target token at a time over cached keys and values.
+"""The Transformer as a decoder: encode once, then one target token at a time over cached keys and values.
 
-The same arithmetic as ``Transformer.forward``, which sees all target positions at once; what differs is
-what is kept and where:
+The same arithmetic as ``Transformer.forward``, which computes all target positions at once. What differs:
 
-- Keys and values of the source are made once a sentence. The beams of a sentence ask them as N queries
-  of one text, so that they are neither copied nor read N times.
-- Keys and values of the target go to a log that is only appended to: at each step one slot for every
-  beam. Which slots a beam descends from is said by a mask, and so beams that change places move no
-  cache. Sentences that leave make room for others from the end of the batch: they alone are copied.
-- Weights are laid out for products of few rows: see ``laid_out``.
+- Keys and values of the source are computed once a sentence. The beams of a sentence attend to them as N queries of
+  one text, so they are neither copied nor read N times.
+- The cache of target keys and values only grows: each step appends one entry for each beam. A mask holds which entries
+  are a beam's ancestors, so reordering beams moves no cache. If a sentence leaves, one from the end of the batch takes
+  its place, and only that one is copied.
+- Weights are fused and arranged for products of few rows.
 
 Shapes: B sentences, N beams, S source length, T target tokens so far, D model width, H heads,
-K width of a head, V vocabulary, L decoder layers, P slots (one at the first step, then N a step), n pieces
-that may come: a shortlist, or all of V.
+K width of a head, V vocabulary, L decoder layers, P entries of the cache (one at the first step, then N a step), n
+allowed pieces: a shortlist, or all of V.
 """
 
 import math
@@ -26,8 +25,8 @@ from seq2seq.device import to_device
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer.fast import (
     Absorbed,
-    CachedDecoderLayer,
-    CachedEncoderLayer,
+    FusedDecoderLayer,
+    FusedEncoderLayer,
     LayerCache,
     Norm,
     keys_values_of,
@@ -37,66 +36,68 @@ from seq2seq.model.transformer.model import Transformer
 from seq2seq.tokenizer import N_CONTROL
 
 _MORE_STEPS = 12
-"""The log of the target has room for so many more steps than the source is long, at first."""
+"""Steps beyond the source length that the cache of the target has room for at first."""
 _MIN_SCREENED_ROWS, _SCREENED_ROWS = 8, 256
-"""Rows whose best columns are found by a screen: fewer are as quick by their logits, more outgrow the cache."""
+"""Min and max rows that a screen searches at once: fewer are as quick by their logits, more outgrow the cache."""
 _PIECES_ALIGNED = 64
-"""The vocabulary's side of the output is filled up to a multiple of this with pieces that never come."""
+"""The vocabulary is padded to a multiple of this with pieces that are never output."""
 
 
 @dataclass
 class DecoderState:
-    """What decoding remembers between steps; B sentences of N beams each. A step or a reordering uses it up."""
+    """The state between steps; B sentences of N beams each. It is valid until the next step or reordering."""
 
     cross: list[Tensor]
     """Keys and values of the source. L of [B, S, 2, H, K]"""
     src_mask: Tensor | None
-    """0 at real source tokens, -inf at padding; None where nothing is padding. [B, 1, 1, S]"""
+    """0 at real source tokens, -inf at padding; None if nothing is padding. [B, 1, 1, S]"""
     absorbed: Sequence[Absorbed | None]
-    """What attention reads in place of ``cross`` where one sentence steps alone; None as ``absorb`` says. L"""
+    """Read in place of ``cross`` while one sentence steps alone; None if ``absorb`` gains nothing. L"""
     output: OutputLayer
-    """Of the pieces that may come."""
+    """The output layer of the allowed pieces."""
     pieces: Tensor | None
-    """Which pieces these are; None: all, and some that fill up. [n]"""
+    """The allowed pieces; None: all, and padding. [n]"""
     forbidden: Tensor | None
-    """0 at the pieces that a sentence may be translated with, far below 0 elsewhere; None: all may come. [B, n]"""
-    logs: list[Tensor]
-    """Keys and values of the target so far, with room for more slots than the P in use. L of [B, ≥P, 2, H, K]"""
-    descent: Tensor | None
-    """0 at the slots that a beam descends from, -inf elsewhere; None with one beam. [B, N, P]"""
-    own: Tensor
-    """0 on the diagonal, -inf off it: of the newest slots a beam sees its own. [N, N]"""
+    """0 at the pieces that are allowed for a sentence, far below 0 elsewhere; None: all are. [B, n]"""
+    kv_caches: list[Tensor]
+    """Keys and values of the target so far, with room for more than the P entries in use. L of [B, ≥P, 2, H, K]"""
+    ancestry: Tensor | None
+    """0 at a beam's ancestors, -inf elsewhere; None with one beam. [B, N, P]"""
+    diagonal: Tensor
+    """0 on the diagonal, -inf off it: of the newest entries a beam sees its own. [N, N]"""
     n_tokens: int
     """Target tokens so far, the start symbol included: T."""
-    n_slots: int
+    n_entries: int
     """P"""
     cross_read: list[Sequence[Tensor]] | None = None
-    """``cross`` as attention reads it, once it has. L of two [B, H, S, K]"""
+    """``cross`` as attention reads it, after the first step. L of two [B, H, S, K]"""
 
     @property
     def n_beams(self) -> int:
         """N"""
-        return self.own.size(0)
+        return self.diagonal.size(0)
 
     def of_layer(self, layer: int) -> LayerCache:
-        """What one layer of the decoder reads."""
-        descent = None if self.descent is None else self.descent.unsqueeze(1)  # [B, 1, N, P]
-        log = self.logs[layer][:, : self.n_slots]
+        """The cache of one decoder layer."""
+        ancestry = None if self.ancestry is None else self.ancestry.unsqueeze(1)  # [B, 1, N, P]
+        cache = self.kv_caches[layer][:, : self.n_entries]
         if self.cross_read is None:
             self.cross_read = [keys_values_of(cross) for cross in self.cross]
-        return LayerCache(self.n_tokens - 1, log, descent, self.cross_read[layer], self.src_mask, self.absorbed[layer])
+        return LayerCache(
+            self.n_tokens - 1, cache, ancestry, self.cross_read[layer], self.src_mask, self.absorbed[layer]
+        )
 
 
-class CachedTransformer:
-    """A trained model laid out for translating: the calls of ``decoding``'s ``Model``.
+class TransformerDecoder:
+    """A trained model as ``decoding``'s ``Model``.
 
-    It holds copies of the weights as they are now, except embeddings and positions: it reads these from the model.
+    It copies the weights, except embeddings and positions, which it reads from the model.
 
     Args:
         model: in evaluation mode.
-        shortlist: what a sentence may be translated with; None: every piece.
+        shortlist: the pieces that are allowed for a sentence; None: all.
         n_control: as ``decoding``'s ``Model`` has it.
-        greedy: whether ``best_columns`` will be called: its screen takes half as much memory as the output layer.
+        greedy: whether ``best_columns`` will be called; its screen takes half as much memory as the output layer.
         products: library of fp32 matrix products on a CPU: auto, mkl or onednn.
     """
 
@@ -113,18 +114,18 @@ class CachedTransformer:
         self.n_control = n_control
         self._model = model
         self._shortlist = shortlist
-        self._encoder = [CachedEncoderLayer(layer, products) for layer in model.encoder]  # type: ignore[arg-type]
-        self._decoder = [CachedDecoderLayer(layer, products) for layer in model.decoder]  # type: ignore[arg-type]
+        self._encoder = [FusedEncoderLayer(layer, products) for layer in model.encoder]  # type: ignore[arg-type]
+        self._decoder = [FusedDecoderLayer(layer, products) for layer in model.decoder]  # type: ignore[arg-type]
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
         self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED, products)
         self._screen = Screen.quicker_than(self._output, n_control) if greedy and shortlist is None else None
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
-        """Encode sentences and make ready to translate them, one beam each.
+        """Encode sentences; each has one beam.
 
         Args:
             src: piece ids, padded on the right. [B, S]
-            src_mask: True at real tokens; None where nothing is padding. [B, 1, 1, S]
+            src_mask: True at real tokens; None if nothing is padding. [B, 1, 1, S]
         """
         batch = src.size(0)
         mask = None if src_mask is None else _additive(src_mask, self._output.weight.dtype)
@@ -136,11 +137,11 @@ class CachedTransformer:
         absorbed: list[Absorbed | None] = [None] * len(cross)
         if batch == 1 and mask is None:
             absorbed = [layer.absorb(keys_values) for layer, keys_values in zip(self._decoder, cross, strict=True)]
-        log = memory.new_empty(batch, 0, *cross[0].shape[2:])
+        cache = memory.new_empty(batch, 0, *cross[0].shape[2:])
         output, pieces, forbidden = self._output, None, None
         if self._shortlist is not None:
-            pieces, allowed = self._shortlist.of(src, _PIECES_ALIGNED)
-            output = output.of(pieces)
+            pieces, allowed = self._shortlist.lookup(src, _PIECES_ALIGNED)
+            output = output.select(pieces)
             forbidden = memory.new_zeros(allowed.shape).masked_fill_(~allowed, IMPOSSIBLE)
         return DecoderState(
             cross=cross,
@@ -149,26 +150,25 @@ class CachedTransformer:
             output=output,
             pieces=pieces,
             forbidden=forbidden,
-            logs=[log] * len(cross),
-            descent=None,
-            own=memory.new_zeros(1, 1),
+            kv_caches=[cache] * len(cross),
+            ancestry=None,
+            diagonal=memory.new_zeros(1, 1),
             n_tokens=0,
-            n_slots=0,
+            n_entries=0,
         )
 
     def step(self, tokens: Sequence[Tensor], states: Sequence[DecoderState]) -> tuple[Tensor, list[DecoderState]]:
         """Read one more target token in each row of some batches.
 
         Args:
-            tokens: for each batch the newest piece of each row, the beams of a sentence side by side. Each [B·N]
-            states: everything before it; used up.
+            tokens: for each batch the newest piece of each row; the beams of a sentence are neighbours. Each [B·N]
+            states: of each batch; invalid afterwards.
 
         Returns:
-            What ``logits`` are made from, the batches' rows one after the other [rows, D], and the states with
-            the new tokens in them.
+            The input of ``logits``, with the batches' rows one after the other [rows, D], and the new states.
         """
         for state in states:
-            self._add_slots(state)
+            self._append_entries(state)
         embedded = [
             self._model.embed_tgt(newest.unsqueeze(1), state.n_tokens - 1)  # [B·N, 1, D]
             for newest, state in zip(tokens, states, strict=True)
@@ -180,29 +180,29 @@ class CachedTransformer:
         return self._decoder_norm(x), list(states)
 
     def output_of(self, state: DecoderState) -> int:
-        """Says which pieces may come: ``logits`` takes rows of several states for which it is the same."""
+        """Identifies the allowed pieces: ``logits`` takes rows of several states if it is the same for all."""
         return id(state.output)
 
-    def logits(self, hidden: Tensor, state: DecoderState, first: int, last: int) -> Tensor:
-        """Unnormalised log-probabilities of the next piece for some rows; far below any other where it must not come.
+    def logits(self, hidden: Tensor, state: DecoderState, start: int, stop: int) -> Tensor:
+        """Unnormalised log-probabilities of the next piece for some rows; far below all others if it is not allowed.
 
         Args:
-            hidden: as ``step`` returns it, of a state's rows, or of several states alike in ``output_of``. [rows, D]
-            state: that ``step`` returned; one of these.
-            first: row to begin with, the first of a sentence.
-            last: row to end before.
+            hidden: as ``step`` returns it: rows of states with the same ``output_of``. [rows, D]
+            state: one of these states.
+            start: first row, the first of a sentence.
+            stop: row after the last one.
 
         Returns:
-            [last - first, n]
+            [stop - start, n]
         """
-        logits = state.output(hidden[first:last])
+        logits = state.output(hidden[start:stop])
         if state.forbidden is not None:
             beams = state.n_beams
-            logits.view(-1, beams, logits.size(1)).add_(state.forbidden[first // beams : last // beams].unsqueeze(1))
+            logits.view(-1, beams, logits.size(1)).add_(state.forbidden[start // beams : stop // beams].unsqueeze(1))
         return logits
 
     def best_columns(self, hidden: Tensor, state: DecoderState) -> Tensor | None:
-        """The column of each row's highest logit, of those that may come; None if it is not found without all logits.
+        """The column of each row's highest allowed logit; None if it cannot be found without all logits.
 
         Args:
             hidden: as for ``logits``. [rows, D]
@@ -222,72 +222,72 @@ class CachedTransformer:
         return columns if state.pieces is None else state.pieces[columns]
 
     def reorder(self, state: DecoderState, sentences: Sequence[int], parents: Tensor) -> DecoderState:
-        """Drop sentences, let each beam go on from another, change the number of beams.
+        """Drop sentences, replace each beam by one of its sentence's beams, change the number of beams.
 
         Args:
-            state: B sentences of N beams; used up.
-            sentences: which go on, and in what order. Those that keep their place are not copied. [B']
-            parents: for each new beam, the beam of its sentence to go on from. [B', N']
+            state: B sentences of N beams; invalid afterwards.
+            sentences: those that stay, in their new order. Those that keep their place are not copied. [B']
+            parents: for each new beam, the beam of its sentence that it continues. [B', N']
 
         Returns:
             The state of B' ≤ B sentences of N' beams.
         """
         moved = [(place, sentence) for place, sentence in enumerate(sentences) if place != sentence]
         if moved:
-            used = [log[:, : state.n_slots] for log in state.logs]
-            for kept in (*state.cross, *used, state.src_mask, state.descent, state.forbidden):
+            used = [cache[:, : state.n_entries] for cache in state.kv_caches]
+            for kept in (*state.cross, *used, state.src_mask, state.ancestry, state.forbidden):
                 if kept is not None:
                     _move(kept, moved)
         n = len(sentences)
         if n < state.cross[0].size(0):
-            state.cross, state.logs = [k_v[:n] for k_v in state.cross], [k_v[:n] for k_v in state.logs]
+            state.cross, state.kv_caches = [k_v[:n] for k_v in state.cross], [k_v[:n] for k_v in state.kv_caches]
             state.cross_read = None
             state.src_mask = None if state.src_mask is None else state.src_mask[:n]
-            state.descent = None if state.descent is None else state.descent[:n]
+            state.ancestry = None if state.ancestry is None else state.ancestry[:n]
             state.forbidden = None if state.forbidden is None else state.forbidden[:n]
         beams = parents.size(1)
         if beams != state.n_beams:
-            state.own = state.own.new_full((beams, beams), -math.inf).fill_diagonal_(0.0)
-            if state.descent is None:
-                state.descent = state.own.new_zeros(n, 1, state.n_slots)
-        if state.descent is not None:
-            state.descent = state.descent.gather(1, parents.unsqueeze(2).expand(-1, -1, state.n_slots))
+            state.diagonal = state.diagonal.new_full((beams, beams), -math.inf).fill_diagonal_(0.0)
+            if state.ancestry is None:
+                state.ancestry = state.diagonal.new_zeros(n, 1, state.n_entries)
+        if state.ancestry is not None:
+            state.ancestry = state.ancestry.gather(1, parents.unsqueeze(2).expand(-1, -1, state.n_entries))
         return state
 
-    def _add_slots(self, state: DecoderState) -> None:
-        """Let the log hold one more slot for each beam, which sees itself and none of its sentence's other beams."""
-        if state.n_slots + state.n_beams > state.logs[0].size(1) > 0:
-            self._drop_dead_slots(state)
-        if state.descent is not None:
-            own = state.own.expand(state.descent.size(0), -1, -1)
-            state.descent = torch.cat((state.descent, own), dim=2)
+    def _append_entries(self, state: DecoderState) -> None:
+        """Append one entry for each beam, which sees itself and none of its sentence's other beams."""
+        if state.n_entries + state.n_beams > state.kv_caches[0].size(1) > 0:
+            self._prune(state)
+        if state.ancestry is not None:
+            own = state.diagonal.expand(state.ancestry.size(0), -1, -1)
+            state.ancestry = torch.cat((state.ancestry, own), dim=2)
         state.n_tokens += 1
-        state.n_slots += state.n_beams
-        room = state.logs[0].size(1)
-        if state.n_slots > room:
-            # How many beams there will be is known after the first step.
+        state.n_entries += state.n_beams
+        room = state.kv_caches[0].size(1)
+        if state.n_entries > room:
+            # The number of beams is known after the first step.
             steps = state.cross[0].size(1) + _MORE_STEPS if room else 1
-            size = max(steps * state.n_beams, state.n_slots, room + room // 2)
-            for i, log in enumerate(state.logs):
-                state.logs[i] = log.new_empty(log.size(0), size, *log.shape[2:])
-                state.logs[i][:, :room] = log
+            size = max(steps * state.n_beams, state.n_entries, room + room // 2)
+            for i, cache in enumerate(state.kv_caches):
+                state.kv_caches[i] = cache.new_empty(cache.size(0), size, *cache.shape[2:])
+                state.kv_caches[i][:, :room] = cache
 
-    def _drop_dead_slots(self, state: DecoderState) -> None:
-        """Move the slots that a beam descends from to the front of the log, over those that none does any more."""
-        if state.descent is None:
+    def _prune(self, state: DecoderState) -> None:
+        """Move the entries that are ancestors of any beam to the front of the cache, over those that are not."""
+        if state.ancestry is None:
             return
-        alive = state.descent.eq(0).any(dim=1)  # [B, P]
+        alive = state.ancestry.eq(0).any(dim=1)  # [B, P]
         width = int(alive.sum(dim=1).max())
         kept = alive.byte().argsort(dim=1, descending=True, stable=True)[:, :width]  # [B, W]
-        state.descent = state.descent.gather(2, kept.unsqueeze(1).expand(-1, state.n_beams, -1))
+        state.ancestry = state.ancestry.gather(2, kept.unsqueeze(1).expand(-1, state.n_beams, -1))
         rows = torch.arange(len(kept), device=kept.device).unsqueeze(1)  # [B, 1]
-        for log in state.logs:
-            log[:, :width] = log[rows, kept]
-        state.n_slots = width
+        for cache in state.kv_caches:
+            cache[:, :width] = cache[rows, kept]
+        state.n_entries = width
 
 
 def _move(kept: Tensor, moved: Sequence[tuple[int, int]]) -> None:
-    """Copy sentences to other places. [B, …]"""
+    """Copy sentences within a tensor, from (place, origin) pairs. [B, …]"""
     if kept.device.type == "cpu" and not {place for place, _ in moved} & {origin for _, origin in moved}:
         for place, origin in moved:  # a few times as fast as an index
             kept[place].copy_(kept[origin])
@@ -297,5 +297,5 @@ def _move(kept: Tensor, moved: Sequence[tuple[int, int]]) -> None:
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """True = may attend, as what is added to a score: 0, else -inf."""
+    """A boolean mask (True = may attend) as a term of the score: 0 or -inf."""
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -math.inf)

@@ -1,6 +1,6 @@
-"""The encoder's and the decoder's layers as translating uses them.
+"""The fused layers of encoder and decoder.
 
-Shapes: B sentences, N beams, S source length, D model width, H heads, K width of a head, P slots of the log.
+Shapes: B sentences, N beams, S source length, D model width, H heads, K width of a head, P entries of the cache.
 """
 
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.model.transformer.fast.linear import SideBySide
-from seq2seq.model.transformer.fast.sublayers import Absorbed, CachedAttention, CachedFeedForward
+from seq2seq.model.transformer.fast.linear import FusedLinear
+from seq2seq.model.transformer.fast.sublayers import Absorbed, FusedAttention, FusedFeedForward
 from seq2seq.model.transformer.layers import DecoderLayer, EncoderLayer
 
 
-class CachedEncoderLayer:
+class FusedEncoderLayer:
     """One layer of the encoder, as trained."""
 
     def __init__(self, layer: EncoderLayer, products: str) -> None:
-        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual, products)
-        self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual, products)
+        self.attention = FusedAttention(layer.self_attention, layer.self_attention_residual, products)
+        self.feed_forward = FusedFeedForward(layer.feed_forward, layer.feed_forward_residual, products)
 
     def __call__(self, x: Tensor, batch: int, mask: Tensor | None) -> Tensor:
         """[B·S, D] -> [B·S, D]; the mask is [B, 1, 1, S]"""
@@ -28,44 +28,44 @@ class CachedEncoderLayer:
 
 
 class LayerCache(NamedTuple):
-    """What one layer of the decoder reads beside a batch's new tokens."""
+    """What one decoder layer reads beside a batch's new tokens."""
 
-    place: int
-    """Of the new tokens in their texts."""
-    log: Tensor
-    """Keys and values of the target, the newest N slots to be filled. [B, P, 2, H, K]"""
-    descent: Tensor | None
-    """0 at the slots that a beam descends from, -inf elsewhere; None: at all. [B, 1, N, P]"""
+    position: int
+    """Of the new tokens."""
+    kv_cache: Tensor
+    """Keys and values of the target; the newest N entries are written by the layer. [B, P, 2, H, K]"""
+    ancestry: Tensor | None
+    """0 at a beam's ancestors, -inf elsewhere; None: all entries are. [B, 1, N, P]"""
     cross: Sequence[Tensor]
     """Keys and values of the source. Two of [B, H, S, K]"""
     src_mask: Tensor | None
-    """0 at real source tokens, -inf at padding; None where nothing is padded. [B, 1, 1, S]"""
+    """0 at real source tokens, -inf at padding; None if nothing is padding. [B, 1, 1, S]"""
     absorbed: Absorbed | None
-    """What is read in place of ``cross`` where the batch is alone; None: nothing."""
+    """Read in place of ``cross`` if the batch is alone; None: nothing."""
 
 
-class CachedDecoderLayer:
+class FusedDecoderLayer:
     """One layer of the decoder, as trained."""
 
     def __init__(self, layer: DecoderLayer, products: str) -> None:
-        self.attention = CachedAttention(layer.self_attention, layer.self_attention_residual, products)
-        self.cross = CachedAttention(layer.cross_attention, layer.cross_attention_residual, products)
-        self.feed_forward = CachedFeedForward(layer.feed_forward, layer.feed_forward_residual, products)
+        self.attention = FusedAttention(layer.self_attention, layer.self_attention_residual, products)
+        self.cross = FusedAttention(layer.cross_attention, layer.cross_attention_residual, products)
+        self.feed_forward = FusedFeedForward(layer.feed_forward, layer.feed_forward_residual, products)
         keys_values = layer.cross_attention.kv_proj
-        self.keys_values = SideBySide([keys_values.weight], [keys_values.bias], products)
+        self.keys_values = FusedLinear([keys_values.weight], [keys_values.bias], products)
 
     def cross_keys_values(self, memory: Tensor, batch: int) -> Tensor:
-        """What cross-attention reads of the source. [B·S, D] -> [B, S, 2, H, K]
+        """Keys and values of cross-attention. [B·S, D] -> [B, S, 2, H, K]
 
         Args:
-            memory: results of the encoder's last norm.
+            memory: the encoder's output.
             batch: B
         """
         heads = self.cross.n_heads
         return self.keys_values(memory).view(batch, -1, 2, heads, memory.size(1) // heads)
 
     def absorb(self, keys_values: Tensor) -> Absorbed | None:
-        """The weights of cross-attention multiplied into what it reads of a sentence; None where that gains nothing.
+        """W_Q and W_O of cross-attention absorbed into a sentence's keys and values; None if that gains nothing.
 
         Args:
             keys_values: as ``cross_keys_values`` gives them. [1, S, 2, H, K]
@@ -75,7 +75,7 @@ class CachedDecoderLayer:
     def __call__(self, x: Tensor, caches: Sequence[LayerCache], rows: Sequence[int]) -> Tensor:
         """One new token for each row.
 
-        Products are made of all rows; a row attends to its own batch's keys and values.
+        Matrix products take the rows of all batches; a row attends to its own batch's keys and values.
 
         Args:
             x: rows of several batches, one batch after the other. [rows, D]
@@ -88,30 +88,30 @@ class CachedDecoderLayer:
         return self.feed_forward(self.cross.add_to(x, self._read_source(x, caches, rows)))
 
     def _read_target(self, x: Tensor, caches: Sequence[LayerCache], rows: Sequence[int]) -> Tensor:
-        """The heads of self-attention side by side. [rows, D] -> [rows, D]"""
+        """The concatenated heads of self-attention. [rows, D] -> [rows, D]"""
         mixed = []
-        for cache, projected in zip(caches, _apart(self.attention.project(x), rows), strict=True):
-            q, keys_values = self.attention.next_heads(projected, cache.log.size(0), cache.place)
-            cache.log[:, -keys_values.size(1) :] = keys_values
-            mixed.append(self.attention.mix(q, keys_values_of(cache.log), cache.descent))
-        return _joined(mixed)
+        for cache, projected in zip(caches, _split_rows(self.attention.project(x), rows), strict=True):
+            q, keys_values = self.attention.next_heads(projected, cache.kv_cache.size(0), cache.position)
+            cache.kv_cache[:, -keys_values.size(1) :] = keys_values
+            mixed.append(self.attention.mix(q, keys_values_of(cache.kv_cache), cache.ancestry))
+        return _concat(mixed)
 
     def _read_source(self, x: Tensor, caches: Sequence[LayerCache], rows: Sequence[int]) -> Tensor:
-        """The heads of cross-attention side by side. [rows, D] -> [rows, D]"""
+        """The concatenated heads of cross-attention. [rows, D] -> [rows, D]"""
         mixed = []
-        for cache, projected in zip(caches, _apart(self.cross.project(x), rows), strict=True):
+        for cache, projected in zip(caches, _split_rows(self.cross.project(x), rows), strict=True):
             q = self.cross.queries(projected, cache.cross[0].size(0))  # [B, H, N, K]
             mixed.append(self.cross.mix(q, cache.cross, cache.src_mask))
-        return _joined(mixed)
+        return _concat(mixed)
 
 
-def _apart(x: Tensor, rows: Sequence[int]) -> Sequence[Tensor]:
+def _split_rows(x: Tensor, rows: Sequence[int]) -> Sequence[Tensor]:
     """The rows of each batch. [rows, D] -> each [b, D]"""
     return [x] if len(rows) == 1 else torch.split(x, list(rows))
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    """One below the other. Each [b, D] -> [rows, D]"""
+def _concat(parts: list[Tensor]) -> Tensor:
+    """Each [b, D] -> [rows, D]"""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -1,6 +1,6 @@
-"""Linear maps for few rows, and the norms in front of them.
+"""Linear layers for few rows, and the norms in front of them.
 
-Shapes: D model width; in and out: of the map.
+Shapes: D model width; in and out: sizes of the linear layer.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from seq2seq.model.products import pack, packed_linear, packed_linear_added, rows_packed
 
 
-class SideBySide:
-    """A linear map: several of ``nn.Linear`` side by side.
+class FusedLinear:
+    """One linear layer in place of several that read the same input.
 
     Args:
         weights: each [out, in]
         biases: each [out]
-        products: auto, mkl or onednn, for fp32 on a CPU.
+        products: library of fp32 products on a CPU: auto, mkl or onednn.
     """
 
     def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor], products: str = "auto") -> None:
@@ -26,7 +26,7 @@ class SideBySide:
         self.packed = pack(weight) if rows else None
         self.rows_packed = range(0) if self.packed is None else rows
         if weight.dtype != torch.bfloat16 or self.packed is None:
-            # The longer side lies in a row: with AVX2 a single row's product takes 91 µs so where it took 152.
+            # The longer side is contiguous: with AVX2 a single row's product takes 91 µs instead of 152.
             long_inputs = weight.size(1) > weight.size(0)
             self.weight = weight.contiguous().t() if long_inputs else weight.t().contiguous()  # [in, out]
 
@@ -36,18 +36,18 @@ class SideBySide:
             return packed_linear(x, self.packed, self.bias, relu=relu)
         if relu and x.device.type == "cuda":  # within the product; on a CPU it would be two passes
             return torch._addmm_activation(self.bias, x, self.weight)
-        image = torch.addmm(self.bias, x, self.weight)
-        return image.relu_() if relu else image
+        output = torch.addmm(self.bias, x, self.weight)
+        return output.relu_() if relu else output
 
     def add_to(self, total: Tensor, x: Tensor) -> Tensor:
-        """``total``, perhaps in its place, and the image of ``x``. [rows, out], [rows, in] -> [rows, out]"""
+        """The output for ``x`` added to ``total``, perhaps in place. [rows, out], [rows, in] -> [rows, out]"""
         if self.packed is not None and len(x) in self.rows_packed:
             return packed_linear_added(x, self.packed, self.bias, total)
         return total.addmm_(x, self.weight).add_(self.bias)
 
 
 class Norm:
-    """LayerNorm or RMSNorm, without the way through ``nn.Module`` that costs as much as a norm of few rows."""
+    """LayerNorm or RMSNorm without ``nn.Module``, whose call costs as much as a norm of few rows."""
 
     def __init__(self, norm: nn.Module) -> None:
         self.shape: list[int] = list(getattr(norm, "normalized_shape", ()))  # none: nn.Identity
@@ -65,30 +65,30 @@ class Norm:
 
 
 def is_fp32_on_cpu(weight: Tensor) -> bool:
-    """Whether the weight is in fp32 on a CPU: a product with another weight then changes only the last digits."""
+    """Whether a weight is in fp32 on a CPU; multiplying it with another weight then changes only the last digits."""
     return weight.dtype == torch.float32 and weight.device.type == "cpu"
 
 
-class Reading:
-    """What reads a sublayer's input: the norm, where it stands there, and several linear maps side by side.
+class NormedLinear:
+    """The norm before a sublayer, if it has one there, and the linear layers that read it, fused.
 
     Args:
-        norm: None where it stands after the sublayer.
+        norm: None if it is after the sublayer.
         weights: each [out, D]
         biases: each [out]
-        products: as of ``SideBySide``.
+        products: as of ``FusedLinear``.
     """
 
     def __init__(
         self, norm: Norm | None, weights: Sequence[Tensor], biases: Sequence[Tensor], products: str = "auto"
     ) -> None:
         self.norm = norm
-        self.linear = SideBySide(weights, biases, products)
+        self.linear = FusedLinear(weights, biases, products)
 
     def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """[rows, D] -> [rows, out]"""
         return self.linear(self.normalised(x), relu=relu)
 
     def normalised(self, x: Tensor) -> Tensor:
-        """What the linear maps read. [rows, D] -> [rows, D]"""
+        """The input of the linear layer. [rows, D] -> [rows, D]"""
         return x if self.norm is None else self.norm(x)

@@ -1,4 +1,4 @@
-"""The output layer laid out for translating: all pieces, some pieces, and a screen that rules out nearly all of them.
+"""The decoder's output layer: of all pieces, of some pieces, and a screen that rules out nearly all of them.
 
 Shapes: D model width, V vocabulary, n pieces, b rows, G groups.
 """
@@ -12,7 +12,7 @@ from seq2seq.model.products import pack, packed_linear, rows_packed
 from seq2seq.tokenizer import EOS
 
 IMPOSSIBLE = -1e30
-"""The logit of what never comes, as good as -inf, which a product may turn into NaN."""
+"""The logit of a piece that is not allowed; a product might turn -inf into NaN."""
 _FAR = 1e20
 """No real piece's bias is so far below 0."""
 _GROUP = 64
@@ -37,21 +37,21 @@ class OutputLayer:
         rows = range(0) if products is None else rows_packed(weight, products, of_output=True)
         self._packed = pack(weight) if rows else None
         self._rows_packed = range(0) if self._packed is None else rows
-        # On a CPU the bias is one more row of the weight, for one more input that is 1: adding it to so many
-        # numbers would be a pass over all of them. A GPU adds it within the product, and likes even widths.
+        # On a CPU the bias is an additional row of the weight, for an additional input of 1: adding it would be a pass
+        # over all logits. A GPU adds it within the product, and is quicker with even widths.
         self._bias_row = weight.device.type == "cpu"
         bias_row = [bias.unsqueeze(0)] if self._bias_row else []
-        self._laid_out = torch.cat((weight.t(), *bias_row))  # [D or D + 1, V]
+        self._transposed = torch.cat((weight.t(), *bias_row))  # [D or D + 1, V]
 
     @classmethod
     def padded(cls, output: nn.Linear, multiple: int, products: str = "auto") -> "OutputLayer":
-        """The output layer of a trained model, with V padded to a multiple by pieces that never come."""
+        """The output layer of a trained model, with V padded to a multiple by pieces that are never output."""
         filling = -output.weight.size(0) % multiple
         weight = F.pad(output.weight, (0, 0, 0, filling))  # [≥V, D]
         return cls(weight, F.pad(output.bias, (0, filling), value=IMPOSSIBLE), products)
 
-    def of(self, pieces: Tensor) -> "OutputLayer":
-        """That of some pieces alone. [n]"""
+    def select(self, pieces: Tensor) -> "OutputLayer":
+        """The output layer of some pieces alone. [n]"""
         return OutputLayer(self.weight.index_select(0, pieces), self.bias.index_select(0, pieces), None)
 
     def __call__(self, hidden: Tensor) -> Tensor:
@@ -59,8 +59,8 @@ class OutputLayer:
         if self._packed is not None and len(hidden) in self._rows_packed:
             return packed_linear(hidden, self._packed, self.bias)
         if self._bias_row:
-            return F.pad(hidden, (0, 1), value=1.0) @ self._laid_out
-        return torch.addmm(self.bias, hidden, self._laid_out)
+            return F.pad(hidden, (0, 1), value=1.0) @ self._transposed
+        return torch.addmm(self.bias, hidden, self._transposed)
 
 
 class Screen:

@@ -1,6 +1,6 @@
-"""Attention and feed-forward networks with their residuals and norms, for whole texts and for one token of each.
+"""Fused attention and feed-forward sublayers with their residuals and norms, for whole texts and for one token of each.
 
-Shapes: B sentences, N beams, S source length, T tokens, D model width, H heads, K width of a head, P slots of the log.
+Shapes: B sentences, N beams, S source length, T tokens, D model width, H heads, K width of a head, P cache entries.
 """
 
 from collections.abc import Sequence
@@ -10,56 +10,56 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.model.transformer.attention import MultiHeadAttention, fused_attention
-from seq2seq.model.transformer.fast.linear import Norm, Reading, SideBySide, is_fp32_on_cpu
+from seq2seq.model.transformer.fast.linear import FusedLinear, Norm, NormedLinear, is_fp32_on_cpu
 from seq2seq.model.transformer.layers import FeedForward, Residual
 from seq2seq.model.transformer.positions import rotate
 
 
 class Sublayer:
-    """What attention and feed-forward network have in common: x plus what they make of it, normalised."""
+    """What attention and feed-forward networks have in common: the residual sum and the norm."""
 
     def __init__(self, residual: Residual, out: nn.Linear, products: str) -> None:
         self.norm, self.pre = Norm(residual.norm), residual.pre
-        self.out = SideBySide([out.weight], [out.bias], products)
+        self.out = FusedLinear([out.weight], [out.bias], products)
         self.products = products
 
-    def reading(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Reading:
-        """Linear maps of what the sublayer reads."""
-        return Reading(self.norm if self.pre else None, weights, biases, self.products)
+    def normed_linear(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> NormedLinear:
+        """Linear layers that read the sublayer's input."""
+        return NormedLinear(self.norm if self.pre else None, weights, biases, self.products)
 
     def add_to(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """The sum ``x``, perhaps in its place, with the image of ``hidden``. [rows, D], [rows, in] -> [rows, D]"""
+        """The output for ``hidden`` added to ``x``, perhaps in place. [rows, D], [rows, in] -> [rows, D]"""
         x = self.out.add_to(x, hidden)
         return x if self.pre else self.norm(x)
 
 
 class Absorbed(NamedTuple):
-    """One sentence's keys with W_Q multiplied in and its values with W_O: cross-attention in two products.
+    """One sentence's keys that have absorbed W_Q, and values that have absorbed W_O: cross-attention in two products.
 
     (W_Q·x)·k is x·(W_Qᵀ·k), and W_O of a weighted sum of values is the weighted sum of W_O's values.
     """
 
     keys: Tensor
-    """What is multiplied with the decoder's vectors to get the scores. [D, H·S]"""
+    """Multiplied with the decoder's hidden vectors they give the scores. [D, H·S]"""
     offsets: Tensor
-    """What the bias of W_Q adds to the scores. [H·S]"""
+    """The bias of W_Q in the scores. [H·S]"""
     values: Tensor
-    """Of which the weighted sum over all heads and places is what the sublayer adds, W_O's bias too. [H·S, D]"""
+    """Their weighted sum over all heads and positions is the sublayer's output, with the bias of W_O. [H·S, D]"""
 
 
-class CachedAttention(Sublayer):
+class FusedAttention(Sublayer):
     """One attention sublayer's weights."""
 
     def __init__(self, attention: MultiHeadAttention, residual: Residual, products: str) -> None:
         super().__init__(residual, attention.out_proj, products)
         self.n_heads = attention.n_heads
-        # A rotation stands between W_Q and the score: there the score stays a step of its own.
+        # With rotary positions the rotation is between W_Q and the score, so the score cannot be folded into W_Q.
         self.score = attention.score if attention.rotary else None
         q, *keys_values = attention.projections()
         projections = [q if attention.rotary else attention.folded_queries()]
         if not attention.cross:
             projections += keys_values
-        self.projections = self.reading([weight for weight, _ in projections], [bias for _, bias in projections])
+        self.projections = self.normed_linear([weight for weight, _ in projections], [bias for _, bias in projections])
 
     def project(self, x: Tensor) -> Tensor:
         """Queries, and of self-attention keys and values, of all heads: [rows, D] -> [rows, D or 3·D]"""
@@ -74,13 +74,13 @@ class CachedAttention(Sublayer):
         q, k, v = self._in_heads(projected, batch, 3).permute(2, 0, 3, 1, 4).unbind()
         return (q, k, v) if self.score is None else (self.score(rotate(q)), rotate(k), v)
 
-    def next_heads(self, projected: Tensor, batch: int, place: int) -> tuple[Tensor, Tensor]:
-        """Queries of one new token a row, and its keys and values as they lie in the log.
+    def next_heads(self, projected: Tensor, batch: int, position: int) -> tuple[Tensor, Tensor]:
+        """Queries of one new token a row, and its keys and values as the cache holds them.
 
         Args:
-            projected: as ``project`` gives them. [B·N, 3·D]
+            projected: by ``project``. [B·N, 3·D]
             batch: B
-            place: of the new tokens in their texts.
+            position: of the new tokens.
 
         Returns:
             [B, H, N, K], [B, N, 2, H, K]
@@ -91,22 +91,22 @@ class CachedAttention(Sublayer):
         if self.score is None:
             return q, keys_values
         k, v = keys_values.unbind(2)  # two of [B, N, H, K]
-        turned = rotate(k.unsqueeze(-2), place).squeeze(-2)
-        return self.score(rotate(q.unsqueeze(-2), place).squeeze(-2)), torch.stack((turned, v), dim=2)
+        turned = rotate(k.unsqueeze(-2), position).squeeze(-2)
+        return self.score(rotate(q.unsqueeze(-2), position).squeeze(-2)), torch.stack((turned, v), dim=2)
 
     def absorb(self, k: Tensor, v: Tensor) -> Absorbed | None:
-        """W_Q and W_O multiplied into one sentence's keys and values, which must not be padded.
+        """Absorb W_Q and W_O into one sentence's keys and values, which must not be padded.
 
         Args:
             k: [H, S, K]
             v: [H, S, K]
 
         Returns:
-            None where that makes nothing quicker: in bf16, on a GPU, and for S > K.
+            None if that is no quicker: in bf16, on a GPU, and for S > K.
         """
         w_q, w_o = self.projections.linear, self.out
         heads, length, width = k.shape
-        # Of a longer sentence the products would be larger than the weights.
+        # For a longer sentence the results would be larger than the weights.
         if not is_fp32_on_cpu(k) or length > width:
             return None
         keys = torch.bmm(k, w_q.weight.view(-1, heads, width).permute(1, 2, 0))  # [H, S, D]
@@ -116,7 +116,7 @@ class CachedAttention(Sublayer):
         return Absorbed(keys.flatten(0, 1).t(), offsets, values.flatten(0, 1))
 
     def add_absorbed(self, x: Tensor, absorbed: Absorbed) -> Tensor:
-        """What ``project``, ``mix`` and ``add_to`` make of rows that read one sentence, perhaps in the place of ``x``.
+        """``project``, ``mix`` and ``add_to`` for rows that read one sentence; ``x`` may be changed in place.
 
         [N, D] -> [N, D]
         """
@@ -130,12 +130,12 @@ class CachedAttention(Sublayer):
         return projected.view(batch, -1, n, self.n_heads, projected.size(1) // (n * self.n_heads))
 
     def mix(self, q: Tensor, k_v: Sequence[Tensor], mask: Tensor | None) -> Tensor:
-        """Attend; the heads side by side. [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
+        """Attend, and concatenate the heads. [B, H, T, K], two of [B, H, S, K] -> [B·T, D]"""
         k, v = k_v
         return fused_attention(q, k, v, mask).transpose(1, 2).reshape(-1, self.out.bias.size(0))
 
 
-class CachedFeedForward(Sublayer):
+class FusedFeedForward(Sublayer):
     """One feed-forward sublayer's weights."""
 
     def __init__(self, feed_forward: FeedForward, residual: Residual, products: str) -> None:
@@ -143,7 +143,7 @@ class CachedFeedForward(Sublayer):
         gate = feed_forward.gate
         branches = [feed_forward.inner] if gate is None else [feed_forward.inner, gate]
         self.gated = gate is not None
-        self.inner = self.reading([branch.weight for branch in branches], [branch.bias for branch in branches])
+        self.inner = self.normed_linear([branch.weight for branch in branches], [branch.bias for branch in branches])
         self.relu = feed_forward.activation is torch.relu_
         self.activation = feed_forward.activation
 

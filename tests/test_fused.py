@@ -7,7 +7,7 @@ from torch import nn
 from seq2seq.device import Processor
 from seq2seq.model import products
 from seq2seq.model.products import pack
-from seq2seq.model.transformer.fast.linear import Norm, Reading, SideBySide
+from seq2seq.model.transformer.fast.linear import FusedLinear, Norm, NormedLinear
 from seq2seq.model.transformer.fast.output import IMPOSSIBLE, OutputLayer
 
 D = 64
@@ -37,7 +37,7 @@ def exact(norm: nn.Module, linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("offset", [0.0, 30.0])
 def test_norm_and_products_are_as_they_were(kind, offset):
     norm, several = some_norm(kind), [some_linear(96), some_linear(32)]
-    reading = Reading(Norm(norm), [one.weight for one in several], [one.bias for one in several])
+    reading = NormedLinear(Norm(norm), [one.weight for one in several], [one.bias for one in several])
     x = offset + 3 * torch.randn(200, D)
     expected = torch.cat([exact(norm, one, x) for one in several], dim=1)
     torch.testing.assert_close(reading(x), expected, rtol=1e-5, atol=1e-4)
@@ -59,7 +59,7 @@ def test_outputs_are_added(rows, packed, n_in, monkeypatch):
     monkeypatch.setattr("seq2seq.model.transformer.fast.linear.rows_packed", lambda *_, **__: packed)
     torch.manual_seed(2)
     linear, x, total = nn.Linear(n_in, 96), torch.randn(rows, n_in), torch.randn(rows, 96)
-    side_by_side, expected = SideBySide([linear.weight], [linear.bias]), total + linear(x)
+    side_by_side, expected = FusedLinear([linear.weight], [linear.bias]), total + linear(x)
     torch.testing.assert_close(side_by_side(x, relu=True), linear(x).relu(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(side_by_side(x), linear(x), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(side_by_side.add_to(total, x), expected, rtol=1e-5, atol=1e-5)
@@ -68,7 +68,7 @@ def test_outputs_are_added(rows, packed, n_in, monkeypatch):
 @torch.no_grad()
 def test_products_without_a_norm():
     linear, x = some_linear(96), torch.randn(10, D)
-    torch.testing.assert_close(Reading(None, [linear.weight], [linear.bias])(x), linear(x))
+    torch.testing.assert_close(NormedLinear(None, [linear.weight], [linear.bias])(x), linear(x))
 
 
 @torch.no_grad()
@@ -86,7 +86,7 @@ def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
     torch.testing.assert_close(logits[:, :1000], expected, rtol=1e-5, atol=1e-4)
     assert logits[:, 1000:].max() < IMPOSSIBLE / 2  # what fills up
     pieces = torch.tensor([7, 1010, 999, 0])
-    torch.testing.assert_close(output.of(pieces)(hidden), logits[:, pieces], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(output.select(pieces)(hidden), logits[:, pieces], rtol=1e-4, atol=1e-4)
     for rows in (1, 3, 16, 17):
         torch.testing.assert_close(output(hidden[:rows]), logits[:rows], rtol=1e-5, atol=1e-4)
 
@@ -122,5 +122,5 @@ def test_a_processor_without_bf16_packs_none(monkeypatch):
 def test_norm_and_products_in_bf16():
     linear, norm = some_linear(96).bfloat16(), some_norm(dtype=torch.bfloat16)
     x = torch.randn(20, D, dtype=torch.bfloat16)
-    found = Reading(Norm(norm), [linear.weight], [linear.bias])(x)
+    found = NormedLinear(Norm(norm), [linear.weight], [linear.bias])(x)
     torch.testing.assert_close(found, linear(norm(x)), rtol=0.02, atol=0.1)
