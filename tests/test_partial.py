@@ -264,7 +264,7 @@ class TestEndingEarly:
     def test_a_full_disk_keeps_what_was_answered(self, out, tmp_path, small_files):
         with small_files(2000):
             file = begin(out)
-            with pytest.raises(UserError, match=r"out cannot be written: .*; free some space") as caught:
+            with pytest.raises(UserError, match=r"out cannot be written: File too large; raise the limit") as caught:
                 write(file, [b"x" * 900 + b"\n"] * 3)
             assert file.leave()
         assert caught.value.code == ExitCode.CANNOT_WRITE

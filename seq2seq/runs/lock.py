@@ -7,8 +7,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from seq2seq.runs.files import make_folder, writing
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.runs.files import writing
+from seq2seq.system.files import make_folder
 from seq2seq.system.lock import try_lock
 
 _held: set[int] = set()

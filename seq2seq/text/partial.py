@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.system.files import CheckedFile, atomic_file, cannot_write, sync_folder
 from seq2seq.system.lock import try_lock
 from seq2seq.system.processes import signals_held_back
 from seq2seq.text.compression import compressing, is_compressed
-from seq2seq.text.output import CheckedFile, atomic_file, cannot_write, sync_folder
 
 _FORMAT = 1
 _MARK_EVERY = 1.0

@@ -26,7 +26,8 @@ from seq2seq.corpus import (
 )
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.runs import write_atomic
-from seq2seq.text import cannot_write, is_blank
+from seq2seq.system.files import cannot_write
+from seq2seq.text import is_blank
 from seq2seq.training.progress import Notice
 from seq2seq.training.state import CorpusId
 

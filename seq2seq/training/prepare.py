@@ -17,7 +17,7 @@ from seq2seq.config import DataConfig
 from seq2seq.corpus import IdsStore, Pair, TextStore, text_hash, write_ids_store
 from seq2seq.errors import UserError, counted
 from seq2seq.runs import write_atomic
-from seq2seq.text import cannot_read, cannot_write
+from seq2seq.system.files import cannot_read, cannot_write
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.training.ingest import CorpusRecord, Tell
 from seq2seq.training.overlap import Overlap, survey

@@ -18,14 +18,14 @@ from seq2seq.runs import (
     Checkpoint,
     Limits,
     Manifest,
-    empty_folders_removed,
     load_checkpoint,
     lock,
     move_aside,
     read_file,
     read_manifest,
 )
-from seq2seq.text import cannot_read, refuse_overwriting
+from seq2seq.system.files import cannot_read, empty_folders_removed
+from seq2seq.text import refuse_overwriting
 from seq2seq.training.best import choose_best_metric
 from seq2seq.training.ingest import discard, read_corpora
 from seq2seq.training.length import LIMITS, complete, kind_of, measured_rate, one_limit
