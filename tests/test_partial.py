@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.system import lock
 from seq2seq.text import PartialFile, partial, partial_path
 
 MADE_WITH = {"model": "abc", "decoding.beam_size": 4, "decoding.length_penalty": 0.6}
@@ -391,7 +392,7 @@ class TestRefused:
                 first.complete()
             return True
 
-        monkeypatch.setattr(partial, "try_lock", try_lock)
+        monkeypatch.setattr(lock, "try_lock", try_lock)
         second = begin(out)
         write(second, [b"second\n"])
         assert out.read_bytes() == b"first\n"
@@ -403,7 +404,7 @@ class TestRefused:
         def try_lock(_):
             raise OSError(errno.ENOLCK, "No locks available")
 
-        monkeypatch.setattr(partial, "try_lock", try_lock)
+        monkeypatch.setattr(lock, "try_lock", try_lock)
         file = begin(out)
         write(file, ANSWERS)
         file.complete()

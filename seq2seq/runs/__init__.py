@@ -1,4 +1,4 @@
-"""The run folder: manifest, atomic writes, checkpoints, lock.
+"""The run folder: manifest, checkpoints, lock.
 
 A folder is data: JSON, safetensors, TOML and text. Nothing in it is executed, and its hashes are
 checked before a byte of it is parsed. Hashes find damage and mixed-up files; they are no signature:
