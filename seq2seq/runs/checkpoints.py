@@ -1,4 +1,4 @@
-"""Checkpoints: what training needs to go on exactly where it was.
+"""Checkpoints: what training needs to resume exactly where it was.
 
 Each is a folder ``checkpoints/update-NNNNNNNN``. They are ordered by number and never by the
 clock, which may jump.
@@ -166,7 +166,7 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) 
 
     Args:
         folder: the run; may be missing.
-        warn: is told of each damaged checkpoint that is passed over.
+        warn: called for each damaged checkpoint that is passed over.
 
     Raises:
         UserError: every checkpoint is damaged, or one is of another format (78); one cannot be opened

@@ -24,7 +24,7 @@ from seq2seq.runs import (
     read_file,
     read_manifest,
 )
-from seq2seq.system.files import cannot_read, empty_folders_removed
+from seq2seq.system.files import empty_folders_removed, reading
 from seq2seq.text import refuse_overwriting
 from seq2seq.training.best import choose_best_metric
 from seq2seq.training.ingest import discard, read_corpora
@@ -128,10 +128,8 @@ def _load_checkpoint(folder: Path, manifest: Manifest | None, notices: list[Noti
 def _refuse_foreign_folder(folder: Path) -> None:
     """Refuse to train into a folder that holds other files."""
     if os.path.isdir(folder):
-        try:
+        with reading(folder):
             names = {path.name for path in folder.iterdir()}
-        except OSError as error:
-            raise cannot_read(str(folder), error) from None
         if names and not names & {"manifest.json", "checkpoints", "prepared", ".lock"}:
             raise UserError(
                 f"{folder} is a folder with other files in it ({sorted(names)[0]}, …)",

@@ -9,7 +9,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.interop.ctranslate2.readme import readme
 from seq2seq.interop.ctranslate2.weights import refuse_unfit, to_spec
 from seq2seq.runs import move_aside, run_files
-from seq2seq.system.files import atomic_folder, cannot_write, empty_folders_removed, writing
+from seq2seq.system.files import atomic_folder, empty_folders_removed, writing
 from seq2seq.translation.loading import load_model, max_src_length, read_run
 
 QUANTIZATIONS = (
@@ -128,10 +128,8 @@ def _refuse_place(folder: Path, run: Path, *, overwrite: bool) -> None:
 
 def _is_taken(folder: Path) -> bool:
     """Whether something is in the way; an empty folder is not, unless we stand in it."""
-    try:
+    with writing(folder):
         if not os.path.lexists(folder):
             return False
         is_ours = Path.cwd().is_relative_to(os.path.realpath(folder))
         return not os.path.isdir(folder) or any(folder.iterdir()) or is_ours
-    except OSError as error:
-        raise cannot_write(str(folder), error) from None
