@@ -675,7 +675,10 @@ def test_flushes_come_in_the_order_that_a_power_cut_asks_for(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("number", "text", "mend"),
-    [(errno.ENOSPC, "disk full", "free some space"), (errno.EACCES, "Permission denied", "make that place writable")],
+    [
+        (errno.ENOSPC, "No space left", "free some space; the same command then resumes"),
+        (errno.EACCES, "Permission denied", "make that place writable"),
+    ],
 )
 def test_a_disk_that_refuses_leaves_the_old_state_whole(fresh, monkeypatch, number, text, mend):
     def prepare(folder):
@@ -719,7 +722,7 @@ def test_a_file_size_limit_of_the_system(tmp_path):
             lambda: ck.save_checkpoint(tmp_path, 6, {}, {"x": "x" * 200_000}),
             lambda: ck.append_metrics(tmp_path, {"update": 1, "x": "x" * 200_000}),
         ):
-            with refused(ExitCode.CANNOT_WRITE, "file too large"):
+            with refused(ExitCode.CANNOT_WRITE, r"File too large; .*\(ulimit -f\); the same command then resumes"):
                 act()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -772,7 +772,7 @@ class TestResume:
         source.write_text("a b c d e f\n" * 500)
         with small_files(4096):
             outcome = translate("-b", "1")
-        assert_refused(outcome, ExitCode.CANNOT_WRITE, "out", "free some space")
+        assert_refused(outcome, ExitCode.CANNOT_WRITE, "out", "raise the limit on file sizes")
         n = (tmp_path / ".out.partial").read_bytes().count(b"\n")
         assert f"holds the answers to {n} lines" in outcome.err
         assert n > self.WINDOW

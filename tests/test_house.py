@@ -32,7 +32,7 @@ DOORS = {
     "huggingface_hub": {"corpus.hub"},  # comes with datasets
     "pyarrow": {"corpus.store"},
     "sentencepiece": {"tokenizer"},
-    "safetensors": {"runs.files"},
+    "safetensors": {"runs.tensors"},
     "sacrebleu": {"evaluation"},
     "ctranslate2": {"interop"},
     "typer": {"cli"},

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from support.processes import asleep, until
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.system.files import atomic_file
 from seq2seq.text import (
     LineReader,
     TextCounts,
-    atomic_file,
     is_blank,
     one_line,
     open_input,
@@ -549,7 +549,7 @@ class TestOutput:
 
         with (
             small_files(10_000),
-            pytest.raises(UserError, match=r"out cannot be written: .*; free some space") as caught,
+            pytest.raises(UserError, match=r"out cannot be written: File too large; raise the limit") as caught,
         ):
             fill()
         assert caught.value.code == ExitCode.CANNOT_WRITE

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.system import lock
 from seq2seq.text import PartialFile, partial, partial_path
 
 MADE_WITH = {"model": "abc", "decoding.beam_size": 4, "decoding.length_penalty": 0.6}
@@ -264,7 +265,7 @@ class TestEndingEarly:
     def test_a_full_disk_keeps_what_was_answered(self, out, tmp_path, small_files):
         with small_files(2000):
             file = begin(out)
-            with pytest.raises(UserError, match=r"out cannot be written: .*; free some space") as caught:
+            with pytest.raises(UserError, match=r"out cannot be written: File too large; raise the limit") as caught:
                 write(file, [b"x" * 900 + b"\n"] * 3)
             assert file.leave()
         assert caught.value.code == ExitCode.CANNOT_WRITE
@@ -391,7 +392,7 @@ class TestRefused:
                 first.complete()
             return True
 
-        monkeypatch.setattr(partial, "try_lock", try_lock)
+        monkeypatch.setattr(lock, "try_lock", try_lock)
         second = begin(out)
         write(second, [b"second\n"])
         assert out.read_bytes() == b"first\n"
@@ -403,7 +404,7 @@ class TestRefused:
         def try_lock(_):
             raise OSError(errno.ENOLCK, "No locks available")
 
-        monkeypatch.setattr(partial, "try_lock", try_lock)
+        monkeypatch.setattr(lock, "try_lock", try_lock)
         file = begin(out)
         write(file, ANSWERS)
         file.complete()

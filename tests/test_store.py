@@ -200,7 +200,7 @@ def test_what_is_no_store(tmp_path, kind):
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, kind, small_files):
     write, _ = kind
-    with small_files(10_000), pytest.raises(UserError, match=r"store\.arrow cannot be written: .*; free") as caught:
+    with small_files(10_000), pytest.raises(UserError, match=r"store\.arrow cannot be written: .*; raise") as caught:
         write(tmp_path / "store.arrow", 5000)
     assert caught.value.code == ExitCode.CANNOT_WRITE
     assert os.listdir(tmp_path) == []

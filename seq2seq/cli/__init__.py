@@ -18,7 +18,7 @@ from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
 from seq2seq.config import keys_named
 from seq2seq.errors import ExitCode, Interrupted, UserError
-from seq2seq.text import DISK_FULL
+from seq2seq.system.files import DISK_FULL
 from seq2seq.version import VERSION
 
 app = typer.Typer(

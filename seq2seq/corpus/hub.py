@@ -12,7 +12,8 @@ from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.rows import first_of_each, is_variable, pair_of
 from seq2seq.corpus.words import split_columns
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.text import DISK_FULL, cannot_write, exists, is_folder
+from seq2seq.system.files import DISK_FULL, cannot_write
+from seq2seq.text import exists, is_folder
 
 _BATCH = 1000
 """Rows turned into Python objects at a time."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from seq2seq.corpus.pairs import Pair
 from seq2seq.errors import UserError
-from seq2seq.text import atomic_file, cannot_read
+from seq2seq.system.files import atomic_file, cannot_read
 
 Int64s = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.uint16 | np.int32]

@@ -12,6 +12,7 @@ from seq2seq.corpus.columns import find_columns
 from seq2seq.corpus.tables import first_row, refuse_columns
 from seq2seq.corpus.words import COMPRESSED, ending, side, split_columns, uncompressed_name
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.system.files import cannot_read
 from seq2seq.text import read_lines
 from seq2seq.text.languages import code_of
 
@@ -79,7 +80,7 @@ def refusal(corpus: str, langs: tuple[str, str]) -> UserError:
         status = Path(path).stat()
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            return _missing(f"{path} cannot be read: {error.strerror}", "name an existing file that you may read")
+            return cannot_read(path, error)
         return _not_there(path, langs)
     except ValueError:  # a NUL in the name
         return _not_there(path, langs)

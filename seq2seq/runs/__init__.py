@@ -1,19 +1,17 @@
-"""The run folder: manifest, atomic writes, checkpoints, lock.
+"""The run folder: manifest, checkpoints, lock.
 
 A folder is data: JSON, safetensors, TOML and text. Nothing in it is executed, and its hashes are
 checked before a byte of it is parsed. Hashes find damage and mixed-up files; they are no signature:
 whoever can write the folder can write its hashes too.
 """
 
-from seq2seq.runs.files import empty_folders_removed, load_tensors, write_atomic
-from seq2seq.runs.lock import RunLock, lock
-from seq2seq.runs.metrics import append_metrics, truncate_metrics
 from seq2seq.runs.checkpoints import (
     Checkpoint,
     load_checkpoint,
     prune_checkpoints,
     save_checkpoint,
 )
+from seq2seq.runs.files import write_atomic
 from seq2seq.runs.folder import (
     SHORTLIST,
     Limits,
@@ -29,7 +27,10 @@ from seq2seq.runs.folder import (
     run_files,
     tidy_run,
 )
+from seq2seq.runs.lock import RunLock, lock
 from seq2seq.runs.manifest import CONFIG, FORMAT, NEXT_CONFIG
+from seq2seq.runs.metrics import append_metrics, truncate_metrics
+from seq2seq.runs.tensors import load_tensors
 
 __all__ = [
     "CONFIG",
@@ -43,7 +44,6 @@ __all__ = [
     "RunLock",
     "append_metrics",
     "commit",
-    "empty_folders_removed",
     "load_checkpoint",
     "load_tensors",
     "lock",

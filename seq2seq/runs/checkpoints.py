@@ -1,4 +1,4 @@
-"""Checkpoints: what training needs to go on exactly where it was.
+"""Checkpoints: what training needs to resume exactly where it was.
 
 Each is a folder ``checkpoints/update-NNNNNNNN``. They are ordered by number and never by the
 clock, which may jump.
@@ -15,29 +15,22 @@ from typing import Any
 
 from torch import Tensor
 
-from seq2seq.runs.files import (
-    TMP,
-    Content,
-    damaged,
-    load_tensors,
-    make_folder,
-    read_regular,
-    reading,
-    writing,
-)
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.runs.files import damaged, read_regular, writing
 from seq2seq.runs.manifest import (
     FORMAT,
     MANIFEST,
     SHA256,
+    Content,
     UnknownFormatError,
     check_format,
+    commit_files,
+    load_manifest,
     read_hashed,
     to_json,
-    load_manifest,
-    commit_files,
 )
-from seq2seq.errors import ExitCode, UserError
-from seq2seq.text import sync_folder
+from seq2seq.runs.tensors import load_tensors
+from seq2seq.system.files import TMP, atomic_folder, make_folder, reading, temporary_path
 
 TENSORS, STATE = ("tensors.safetensors", "tensors-2.safetensors"), ("state.json", "state-2.json")
 """Names of the two files; the second ones when a checkpoint of the same update is replaced."""
@@ -92,7 +85,7 @@ def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], st
     fields = {"format": FORMAT, "update": update}
     with writing(path):
         make_folder(checkpoints)
-        _delete_rubbish(checkpoints)
+        _delete_left_overs(checkpoints)
         old = _names(path, update)
         if old is None:
             _save_new(path, {TENSORS[0]: tensors, STATE[0]: to_json(state)}, fields)
@@ -118,23 +111,15 @@ def _names(path: Path, update: int) -> list[str] | None:
 
 
 def _save_new(path: Path, files: Mapping[str, Content], fields: Mapping[str, Any]) -> None:
-    temporary = path.with_name(TMP + path.name)
-    try:
-        temporary.mkdir()
+    with atomic_folder(path, one_writer=True) as temporary:
         commit_files(temporary, files, old=(), kept={}, fields=fields, replaced=_REPLACED)
         if path.exists() or path.is_symlink():
             _delete(path)  # it is damaged
-        temporary.rename(path)
-        sync_folder(path.parent)
-    except (OSError, UserError):
-        # A full disk needs the space.
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _delete(path: Path) -> None:
     """Out of sight first: half a checkpoint must not look like a damaged one."""
-    hidden = path.with_name(f"{TMP}deleted-{path.name}")
+    hidden = temporary_path(path.with_name(f"deleted-{path.name}"), one_writer=True)
     path.rename(hidden)
     _remove(hidden)
 
@@ -148,7 +133,7 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _delete_rubbish(checkpoints: Path) -> None:
+def _delete_left_overs(checkpoints: Path) -> None:
     for path in list(checkpoints.iterdir()):
         if path.name.startswith((f"{TMP}update-", f"{TMP}deleted-")):
             _remove(path)
@@ -181,7 +166,7 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) 
 
     Args:
         folder: the run; may be missing.
-        warn: is told of each damaged checkpoint that is passed over.
+        warn: called for each damaged checkpoint that is passed over.
 
     Raises:
         UserError: every checkpoint is damaged, or one is of another format (78); one cannot be opened
@@ -240,4 +225,4 @@ def prune_checkpoints(folder: Path, keep: int, *, newest: int | None = None) -> 
             _delete(path)
     with writing(checkpoints):
         if checkpoints.is_dir():
-            _delete_rubbish(checkpoints)
+            _delete_left_overs(checkpoints)

@@ -10,15 +10,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from seq2seq.runs.files import (
-    Content,
-    damaged,
-    load_tensors,
-    make_folder,
-    read_regular,
-    reading,
-    writing,
-)
+from seq2seq.config.records import AtLeastOne, Count, Flag, Integer, Length, NotNegative, Real, parse_record, record
+from seq2seq.errors import ExitCode, UserError, counted
+from seq2seq.runs.files import damaged, read_regular, writing
 from seq2seq.runs.lock import lock
 from seq2seq.runs.manifest import (
     CONFIG,
@@ -28,15 +22,16 @@ from seq2seq.runs.manifest import (
     NAME,
     NEXT_CONFIG,
     SHA256,
+    Content,
     check_format,
+    commit_files,
+    load_manifest,
     read_hashed,
     tidy,
-    load_manifest,
-    commit_files,
 )
-from seq2seq.config.records import AtLeastOne, Count, Flag, Integer, Length, NotNegative, Real, parse_record, record
-from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.text import everything_below, sync_folder
+from seq2seq.runs.tensors import load_tensors
+from seq2seq.system.files import make_folder, reading, sync_folder
+from seq2seq.text import everything_below
 
 SHORTLIST = "shortlist.safetensors"
 """File of a finished run: the target pieces that translate each source piece."""

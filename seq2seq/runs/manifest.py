@@ -12,9 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seq2seq.runs.files import TMP, Content, cannot_write, damaged, read_regular, write_flushed
+from torch import Tensor
+
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.text import sync_folder
+from seq2seq.runs.files import damaged, read_regular, write_atomic, writing
+from seq2seq.runs.tensors import LEFT_BY_SAFETENSORS, write_tensors
+from seq2seq.system.files import TMP, sync_folder, temporary_path, write_flushed
+
+Content = bytes | Mapping[str, Tensor]
 
 FORMAT = 1
 """Format of run folders and checkpoints that this program writes, and the only one it reads. Within a format keys may
@@ -28,9 +33,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names that a manifest may hold: no separators, and no leading dot."""
 MODEL = re.compile(r"model-[0-9]{8,}(-2)?\.safetensors")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-# What a crash of ours may leave behind. safetensors writes beside its target as well, under six
-# letters. Nothing else is ever deleted: people keep files of their own in run folders.
-_RUBBISH = re.compile(rf"\.tmp-{NAME.pattern}|\.tmp[A-Za-z0-9]{{6}}")
+# What a crash of ours may leave behind. Nothing else is ever deleted: people keep files of their own in run folders.
+_LEFT_OVER = re.compile(rf"{re.escape(TMP)}{NAME.pattern}|{LEFT_BY_SAFETENSORS.pattern}")
 
 
 class UnknownFormatError(UserError):
@@ -147,31 +151,35 @@ def commit_files(
     """
     if taken := files.keys() & set(old):
         raise ValueError(f"the manifest in place names {sorted(taken)}: new content needs a new name")
-    path = folder
-    try:
+    with writing(folder):
         tidy(folder, old, replaced)
         digests = dict(kept)
         for name, content in files.items():
-            path = folder / name
-            digests[name] = write_flushed(folder / (TMP + name), content)
-            (folder / (TMP + name)).replace(path)
+            digests[name] = _write(folder / name, content)
         sync_folder(folder)
-
-        path = folder / MANIFEST
         manifest = dump_manifest({**fields, "files": digests})
-        write_flushed(folder / (TMP + MANIFEST), manifest)
-        (folder / (TMP + MANIFEST)).replace(path)
-        sync_folder(folder)
+        write_atomic(folder / MANIFEST, manifest)
         tidy(folder, digests, replaced)
-    except OSError as error:
-        raise cannot_write(path, error) from error
     return manifest
+
+
+def _write(path: Path, content: Content) -> str:
+    """Write a file under its name, which is not flushed yet, and return its SHA-256."""
+    temporary = temporary_path(path, one_writer=True)
+    with writing(path):
+        if isinstance(content, bytes):
+            write_flushed(temporary, content)
+            digest = hashlib.sha256(content).hexdigest()
+        else:
+            digest = write_tensors(temporary, content)
+        temporary.replace(path)
+    return digest
 
 
 def tidy(folder: Path, named: Collection[str], replaced: re.Pattern[str]) -> None:
     """Delete what earlier commits left and the manifest in place does not name. Arguments as ``commit_files``'s."""
     for entry in list(folder.iterdir()):
-        if _RUBBISH.fullmatch(entry.name) or (replaced.fullmatch(entry.name) and entry.name not in named):
+        if _LEFT_OVER.fullmatch(entry.name) or (replaced.fullmatch(entry.name) and entry.name not in named):
             # What cannot be deleted now is tried again at the next commit.
             with suppress(OSError):
                 entry.unlink()

@@ -1,1 +1,1 @@
-"""What the operating system does for the other rooms: child processes, locks, freed memory."""
+"""What the operating system does for the other rooms: files, locks, child processes, freed memory."""

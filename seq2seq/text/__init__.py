@@ -8,33 +8,21 @@ Python's text files and its own way of splitting lines would each cut at some of
 from seq2seq.text.compression import COMPRESSED_SUFFIXES
 from seq2seq.text.encodings import EncodingErrors
 from seq2seq.text.first_bytes import shell_word
-from seq2seq.text.output import (
-    DISK_FULL,
-    LineWriter,
-    atomic_file,
-    cannot_write,
-    open_line_output,
-    open_output,
-    sync_folder,
-)
+from seq2seq.text.output import LineWriter, open_line_output, open_output
 from seq2seq.text.overwriting import refuse_overwriting
 from seq2seq.text.partial import PartialFile, partial_path
 from seq2seq.text.paths import everything_below, exists, is_folder
 from seq2seq.text.reading import LineReader, TextCounts, is_blank, one_line, read_lines
-from seq2seq.text.source import ByteSource, cannot_read, open_input
+from seq2seq.text.source import ByteSource, open_input
 
 __all__ = [
     "COMPRESSED_SUFFIXES",
-    "DISK_FULL",
     "ByteSource",
     "EncodingErrors",
     "LineReader",
     "LineWriter",
     "PartialFile",
     "TextCounts",
-    "atomic_file",
-    "cannot_read",
-    "cannot_write",
     "everything_below",
     "exists",
     "is_blank",
@@ -47,5 +35,4 @@ __all__ = [
     "read_lines",
     "refuse_overwriting",
     "shell_word",
-    "sync_folder",
 ]

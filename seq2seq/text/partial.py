@@ -6,7 +6,6 @@ A mark is written after the bytes it speaks of, and carries their checksum: afte
 that lost some of them, the last mark that holds true says where to go on.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -19,16 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.system.lock import try_lock
+from seq2seq.system.files import CheckedFile, atomic_file, open_ordinary, sync_folder, writing
+from seq2seq.system.lock import LockedFile, open_locked
 from seq2seq.system.processes import signals_held_back
 from seq2seq.text.compression import compressing, is_compressed
-from seq2seq.text.output import CheckedFile, atomic_file, cannot_write, sync_folder
 
 _FORMAT = 1
 _MARK_EVERY = 1.0
 """Seconds between marks: a stream of single lines would otherwise get a journal longer than its answers."""
-_TRIES = 100
-"""Times that another process may be just done with the file that we are about to lock."""
 _CHUNK = 1 << 20
 _LONGEST_NAME = 200
 """Bytes of a file name that leave room for what is put around it; most file systems take 255."""
@@ -89,57 +86,26 @@ class PartialFile:
         self._marked_at = -_MARK_EVERY
         self._file = self._open_locked()
         try:
-            self.found = os.fstat(self._file.fileno()).st_size > 0
-            if resume and self.found:
-                self._find_mark()
-        except OSError as error:
-            self._file.close()
-            raise cannot_write(self.name, error) from None
+            with writing(self.name):
+                self.found = os.fstat(self._file.fileno()).st_size > 0
+                if resume and self.found:
+                    self._find_mark()
         except BaseException:
             self._file.close()
             raise
 
     # Opening ----------------------------------------------------------------------------------------
 
-    def _open(self, path: Path) -> CheckedFile:
-        # In a folder that all may write to, somebody else could have put a link there.
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        try:
-            descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return CheckedFile(descriptor, "r+b", shown=self.name)
-            os.close(descriptor)
-        except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-                raise cannot_write(self.name, error) from None
-        raise UserError(
-            f"{self.name} cannot be written: {path} is in the way, and no ordinary file",
-            mend="move that aside, or name another file",
-            code=ExitCode.CANNOT_WRITE,
-        )
-
-    def _open_locked(self) -> CheckedFile:
-        for _ in range(_TRIES):
-            file = self._open(self.partial)
-            try:
-                if not _try_lock(file):
-                    file.close()
-                    break
-                if _is_at(file, self.partial):
-                    return file
-            except OSError as error:
-                file.close()
-                raise cannot_write(self.name, error) from None
-            except BaseException:
-                file.close()
-                raise
-            # Between opening and locking its writer completed it or took it away.
-            file.close()
-        raise UserError(
-            f"{self.name} is being written by another process",
-            mend="wait for it to end, or name another file",
-            code=ExitCode.TRY_LATER,
-        )
+    def _open_locked(self) -> LockedFile:
+        with writing(self.name):
+            file = open_locked(self.partial, shown=self.name, lock_required=False)
+        if file is None:
+            raise UserError(
+                f"{self.name} is being written by another process",
+                mend="wait for it to end, or name another file",
+                code=ExitCode.TRY_LATER,
+            )
+        return file
 
     def _find_mark(self) -> None:
         """Read the journal up to the last mark that holds true of the answers."""
@@ -206,21 +172,19 @@ class PartialFile:
         """Cut back to the mark what an interrupted process left."""
         if self._journal is not None:
             return
-        journal = self._open(self._journal_path)
-        try:
-            # The journal first: answers without their mark do no harm.
-            journal.truncate(self._journal_size)
-            self._file.truncate(self.mark.n_bytes)
-            self._file.seek(self.mark.n_bytes)
-            with suppress(FileNotFoundError):
-                # What takes the place of a private file is private from its first byte on.
-                self.partial.chmod(stat.S_IMODE(self._place.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
-        except OSError as error:
-            journal.close()
-            raise cannot_write(self.name, error) from None
-        except BaseException:
-            journal.close()
-            raise
+        with writing(self.name):
+            journal = CheckedFile(open_ordinary(self._journal_path, shown=self.name), "r+b", shown=self.name)
+            try:
+                # The journal first: answers without their mark do no harm.
+                journal.truncate(self._journal_size)
+                self._file.truncate(self.mark.n_bytes)
+                self._file.seek(self.mark.n_bytes)
+                with suppress(FileNotFoundError):
+                    # What takes the place of a private file is private from its first byte on.
+                    self.partial.chmod(stat.S_IMODE(self._place.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
+            except BaseException:
+                journal.close()
+                raise
         self._journal = journal
         if not self._journal_size:
             self._write_journal({"format": _FORMAT, "made_with": self._made_with})
@@ -248,7 +212,7 @@ class PartialFile:
             UserError: disk full, not permitted (74).
         """
         self._begin()
-        try:
+        with writing(self.name):
             if self._is_compressed:
                 self._compress()
                 return
@@ -262,8 +226,6 @@ class PartialFile:
                 self._close()
                 self._journal_path.unlink(missing_ok=True)
             sync_folder(self._place.parent)
-        except OSError as error:
-            raise cannot_write(self.name, error) from None
 
     def _compress(self) -> None:
         with atomic_file(self._place) as out, compressing(self.name, out) as compressed:
@@ -286,7 +248,7 @@ class PartialFile:
         kept = False
         try:
             # Not so after the last step of ``complete``: what has the name by now is not ours.
-            if not self._file.closed and _is_at(self._file, self.partial):
+            if not self._file.closed and self._file.is_in_place():
                 if self.mark.lines:
                     kept = True
                     if self._journal is not None:
@@ -307,22 +269,6 @@ class PartialFile:
             with suppress(OSError):
                 if file is not None:
                     file.close()
-
-
-def _try_lock(file: CheckedFile) -> bool:
-    try:
-        return try_lock(file.fileno())
-    except OSError as error:
-        # Some network file systems have no locks: it is the user then who must not write it twice at a time.
-        if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
-            return True
-        raise
-
-
-def _is_at(file: CheckedFile, path: Path) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat(follow_symlinks=False))
-    return False
 
 
 def _write_all(file: CheckedFile, data: bytes) -> None:

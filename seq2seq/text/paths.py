@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from seq2seq.text.source import cannot_read
+from seq2seq.system.files import cannot_read
 
 
 def exists(path: str | Path) -> bool:

@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NoReturn, Protocol
 
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import UserError
+from seq2seq.system.files import cannot_read
 from seq2seq.text.first_bytes import N_FIRST, refuse_foreign, shell_word
 
 _CHUNK = 1 << 18
@@ -173,15 +174,6 @@ class ByteSource:
 
     def _damaged(self, what: str) -> NoReturn:
         raise UserError(f"{self._name} {what}", mend="download or compress it again") from None
-
-
-def cannot_read(name: str, error: OSError | ValueError) -> UserError:
-    """The error for input that cannot be opened or read, or whose name the system does not take (exit code 66)."""
-    return UserError(
-        f"{name} cannot be read: {getattr(error, 'strerror', None) or error}",
-        mend="name an existing file that you may read",
-        code=ExitCode.NO_INPUT,
-    )
 
 
 def open_file(path: str) -> BinaryIO:

@@ -11,7 +11,7 @@ from pathlib import Path
 import sentencepiece as spm
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.text import cannot_write
+from seq2seq.system.files import cannot_write
 from seq2seq.tokenizer.model import BOS, EOS, N_CONTROL, N_TAGS, PAD, UNK
 from seq2seq.tokenizer.normalization import normalizer, with_denormalizer
 

@@ -26,7 +26,8 @@ from seq2seq.corpus import (
 )
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.runs import write_atomic
-from seq2seq.text import cannot_write, is_blank
+from seq2seq.system.files import writing
+from seq2seq.text import is_blank
 from seq2seq.training.progress import Notice
 from seq2seq.training.state import CorpusId
 
@@ -222,10 +223,8 @@ def _add(digest: "hashlib._Hash", pair: Pair) -> None:
 
 def _read_all(folder: Path, data: DataConfig) -> list[CorpusRecord]:
     discard(folder)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(str(folder), error) from None
     stamps = _stamps(data)  # taken first: what changes while it is read is read again next time
     records: list[CorpusRecord] = []
     for role, words in (("train", data.train), ("valid", data.valid)):

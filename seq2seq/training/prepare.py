@@ -17,7 +17,7 @@ from seq2seq.config import DataConfig
 from seq2seq.corpus import IdsStore, Pair, TextStore, text_hash, write_ids_store
 from seq2seq.errors import UserError, counted
 from seq2seq.runs import write_atomic
-from seq2seq.text import cannot_read, cannot_write
+from seq2seq.system.files import reading, writing
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.training.ingest import CorpusRecord, Tell
 from seq2seq.training.overlap import Overlap, survey
@@ -217,21 +217,16 @@ def _make_tokenizer(
         write_atomic(target, model)
         return Tokenizer(model, str(target))
     if data.tokenizer:
-        try:
+        with reading(data.tokenizer):
             model = Path(data.tokenizer).read_bytes()
-        except OSError as error:
-            raise cannot_read(data.tokenizer, error) from None
         tokenizer = Tokenizer(model, data.tokenizer)
         write_atomic(target, model)
         tell(f"tokenizer {data.tokenizer}: {counted(tokenizer.n_pieces, 'piece')}")
         return tokenizer
     sample = folder / "tokenizer-sample.txt"
-    try:
-        with open(sample, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            for pair in _spread(text, held_out, data.tokenizer_sample // 2):
-                file.write(f"{pair.src}\n{pair.tgt}\n")
-    except OSError as error:
-        raise cannot_write(str(sample), error) from None
+    with writing(sample), open(sample, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+        for pair in _spread(text, held_out, data.tokenizer_sample // 2):
+            file.write(f"{pair.src}\n{pair.tgt}\n")
     size = train_tokenizer(
         sample,
         target,

@@ -19,14 +19,14 @@ from seq2seq.runs import (
     Checkpoint,
     Limits,
     Manifest,
-    empty_folders_removed,
     load_checkpoint,
     lock,
     move_aside,
     read_file,
     read_manifest,
 )
-from seq2seq.text import cannot_read, refuse_overwriting
+from seq2seq.system.files import empty_folders_removed, reading
+from seq2seq.text import refuse_overwriting
 from seq2seq.training.best import choose_best_metric
 from seq2seq.training.ingest import discard, read_corpora
 from seq2seq.training.length import LIMITS, complete, kind_of, measured_rate, one_limit
@@ -128,10 +128,8 @@ def _load_checkpoint(folder: Path, manifest: Manifest | None, notices: list[Noti
 def _refuse_foreign_folder(folder: Path) -> None:
     """Refuse to train into a folder that holds other files."""
     if os.path.isdir(folder):
-        try:
+        with reading(folder):
             names = {path.name for path in folder.iterdir()}
-        except OSError as error:
-            raise cannot_read(str(folder), error) from None
         if names and not names & {"manifest.json", "checkpoints", "prepared", ".lock"}:
             raise UserError(
                 f"{folder} is a folder with other files in it ({sorted(names)[0]}, …)",

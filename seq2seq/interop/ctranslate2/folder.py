@@ -1,10 +1,6 @@
 """The exported folder: written beside its place, and named when it is whole."""
 
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +8,8 @@ from seq2seq.config import RunConfig, choose_among
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.interop.ctranslate2.readme import readme
 from seq2seq.interop.ctranslate2.weights import refuse_unfit, to_spec
-from seq2seq.runs import empty_folders_removed, move_aside, run_files
-from seq2seq.text import cannot_write, sync_folder
+from seq2seq.runs import move_aside, run_files
+from seq2seq.system.files import atomic_folder, empty_folders_removed, writing
 from seq2seq.translation.loading import load_model, max_src_length, read_run
 
 QUANTIZATIONS = (
@@ -72,7 +68,7 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
     )
     spec.validate()
     spec.optimize(quantization)
-    with empty_folders_removed(folder.parent), _whole_folder(folder) as new:
+    with writing(folder), empty_folders_removed(folder.parent), atomic_folder(folder) as new:
         spec.save(str(new))
         (new / "tokenizer.model").write_bytes(tokenizer.model)
         text = readme(
@@ -132,34 +128,8 @@ def _refuse_place(folder: Path, run: Path, *, overwrite: bool) -> None:
 
 def _is_taken(folder: Path) -> bool:
     """Whether something is in the way; an empty folder is not, unless we stand in it."""
-    try:
+    with writing(folder):
         if not os.path.lexists(folder):
             return False
         is_ours = Path.cwd().is_relative_to(os.path.realpath(folder))
         return not os.path.isdir(folder) or any(folder.iterdir()) or is_ours
-    except OSError as error:
-        raise cannot_write(str(folder), error) from None
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which gets its name once it is whole and on disk; after an exception it is gone."""
-    place = Path(os.path.realpath(folder.parent)) / folder.name
-    new = place.with_name(f".seq2seq-{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        new.mkdir()
-        yield new
-        for path in new.iterdir():
-            with open(path, "rb+") as file:  # Windows flushes only what is open for writing
-                os.fsync(file.fileno())
-        sync_folder(new)
-        if os.name == "nt" and place.is_dir():
-            place.rmdir()  # elsewhere a rename replaces an empty folder
-        new.rename(place)
-        sync_folder(place.parent)
-    except BaseException as error:
-        shutil.rmtree(new, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise cannot_write(str(folder), error) from None
-        raise

@@ -1,0 +1,69 @@
+"""Tensors of a run folder: safetensors files and nothing else."""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from seq2seq.runs.files import damaged
+from seq2seq.system.files import removed_after_error
+
+LEFT_BY_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+"""What it writes beside its target and a crash leaves behind."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write tensors to a new file and flush it; the folder's entry is not flushed.
+
+    Returns:
+        The file's SHA-256 in hex.
+
+    Raises:
+        OSError: as the system has it; what was written is gone again.
+        RuntimeError: tensors share memory, which safetensors refuses.
+    """
+    path.unlink(missing_ok=True)  # a left-over may be a link to somewhere else
+    with removed_after_error(path):
+        path.touch(exist_ok=False)
+        _save_tensors(path, tensors)
+        with open(path, "rb+") as file:  # Windows flushes only what is open for writing
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+            return digest
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Overwrite a file with tensors, from where they lie: no copy of those on the CPU is made."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        safetensors.torch.save_file({name: t.detach().contiguous() for name, t in tensors.items()}, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    # safetensors replaces the file by one that its owner alone can read.
+    path.chmod(mode)
+
+
+def load_tensors(data: bytes, where: str) -> dict[str, Tensor]:
+    """Parse a safetensors file whose hash has been checked.
+
+    Args:
+        data: the whole file.
+        where: named in errors.
+
+    Raises:
+        UserError: not safetensors, or of a type that torch does not have (78).
+    """
+    try:
+        return safetensors.torch.load(data)
+    # The loader answers malformed headers with several types.
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, RuntimeError) as error:
+        raise damaged(f"{where} holds no tensors: {error!s:.200}") from error
