@@ -63,7 +63,12 @@ MEASURED = [
     # Zen 3
     Measured(_processor("AMD", "avx2"), packed_output=range(2, _NO_LIMIT)),
     # Zen 4
-    Measured(_processor("AMD", "avx2 avx512 avx512_bf16"), bf16=True),
+    Measured(
+        _processor("AMD", "avx2 avx512 avx512_bf16"),
+        bf16=True,
+        packed=range(4, _NO_LIMIT),
+        packed_output=range(2, _NO_LIMIT),
+    ),
     # Zen 5: bf16 not measured
     Measured(
         _processor("AMD", "avx2 avx512 avx512_bf16 avx_vnni"),
