@@ -96,7 +96,7 @@ def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
     ("processor", "wanted", "layer", "output"),
     [
         ("AMD avx2", "auto", [], [2, 3, 64, 300]),
-        ("AMD avx2 avx512 avx512_bf16", "auto", [], []),
+        ("AMD avx2 avx512 avx512_bf16", "auto", [64, 300], [2, 3, 64, 300]),
         ("AMD avx2 avx512 avx512_bf16 avx_vnni", "auto", [2, 3, 64, 300], [2, 3, 64, 300]),
         ("Intel avx2 avx512 avx512_bf16 avx_vnni amx", "auto", [], []),
         ("AMD avx2", "mkl", [], []),
