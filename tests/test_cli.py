@@ -15,13 +15,13 @@ from reversal import reversal_lines, write_reversal
 from support.cli import Cli, Outcome
 from support.clock import Clock
 
-from seq2seq.cli.answers import is_finished
 from seq2seq.cli.console import console, on_terminal
 from seq2seq.cli.layers import training_layers
 from seq2seq.config import merge
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import ROUGH_GUIDE
 from seq2seq.runs import read_manifest
+from seq2seq.translation import is_finished
 
 
 def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
@@ -474,8 +474,9 @@ class TestResume:
 
     @pytest.fixture(autouse=True)
     def small_windows(self, monkeypatch):
-        monkeypatch.setattr("seq2seq.cli.answers.WINDOW_LINES", self.WINDOW)
-        monkeypatch.setattr("seq2seq.text.partial._MARK_EVERY", 0.0)
+        monkeypatch.setattr("seq2seq.translation.windows.MAX_LINES", self.WINDOW)
+        monkeypatch.setattr("seq2seq.translation.output.MAX_LINES", self.WINDOW)
+        monkeypatch.setattr("seq2seq.translation.resumable._SECONDS_PER_POSITION", 0.0)
 
     @pytest.fixture
     def source(self, tmp_path) -> Path:
@@ -490,18 +491,18 @@ class TestResume:
         from seq2seq.errors import Interrupted
         from seq2seq.translation import Translator
 
-        whole = Translator.n_best
+        whole = Translator._search
 
         def stop(n: int, error: BaseException | None = None) -> None:
             left = [n]
 
-            def n_best(self, lines, **options):
+            def search(self, units, scored):
                 left[0] -= 1
                 if left[0] < 0:
                     raise error or Interrupted(2, saved=False)
-                return whole(self, lines, **options)
+                return whole(self, units, scored)
 
-            monkeypatch.setattr(Translator, "n_best", n_best)
+            monkeypatch.setattr(Translator, "_search", search)
 
         return stop
 
@@ -750,7 +751,7 @@ class TestResume:
         """To close it again would end who writes to it."""
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / "out").write_text("c b a\n")
-        monkeypatch.setattr("seq2seq.cli.answers.open_input", None)
+        monkeypatch.setattr("seq2seq.translation.output.open_input", None)
         assert not is_finished(str(tmp_path / "pipe"), str(tmp_path / "out"), 1)
 
     @pytest.mark.parametrize("words", [[], ["-o", "-"], ["-o", "PIPE"], ["-o", "."]])
