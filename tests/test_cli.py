@@ -18,7 +18,7 @@ from support.clock import Clock
 from seq2seq.cli.console import console, on_terminal
 from seq2seq.cli.layers import training_layers
 from seq2seq.config import merge
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.evaluation import ROUGH_GUIDE
 from seq2seq.runs import read_manifest
 from seq2seq.translation import is_finished
@@ -488,7 +488,6 @@ class TestResume:
     @pytest.fixture
     def stops_after(self, monkeypatch) -> Callable[[int], None]:
         """Makes the model fail, as often as it is asked for more than this many windows."""
-        from seq2seq.errors import Interrupted
         from seq2seq.translation import Translator
 
         whole = Translator._search
@@ -581,6 +580,22 @@ class TestResume:
         stops_after(1000)
         assert "resuming after line 21" in translate("--resume").err
         assert self.files(tmp_path).keys() == {"in", "out"}
+
+    def test_an_interruption_while_something_is_drawn(self, translate, source, tmp_path, monkeypatch):
+        def interrupted(_: object) -> None:
+            raise Interrupted(2, saved=False)
+
+        source.write_text("a b c\n" * 30)
+        with monkeypatch.context() as patch:
+            patch.setattr("seq2seq.cli.progress.draw_attention", interrupted)
+            outcome = translate("--attention")
+        assert outcome.code == 130
+        assert outcome.err == (
+            f"Stopped by Ctrl-C after {self.WINDOW} lines, saved in {tmp_path}/.out.partial; "
+            "the same command with --resume continues there.\n"
+        )
+        assert translate("--resume").code == 0
+        assert (tmp_path / "out").read_text() == "c b a\n" * 30
 
     def test_an_error_in_the_input_can_be_mended(self, translate, source, tmp_path):
         good = b"a b c\n" * 30

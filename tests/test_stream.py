@@ -79,7 +79,7 @@ class TestLaziness:
         n_read = []
         stream = translator.stream(n_read.append(line) or line for line in ["a b c d e f"] * 50)
         next(stream)
-        assert len(n_read) == 4  # of 12 bytes each
+        assert len(n_read) <= 4  # of 12 bytes each
 
     def test_each_is_answered_before_the_next_comes(self, translator):
         """As a chat: the generator waits for the answer to its line."""
@@ -166,11 +166,13 @@ class TestErrors:
 
     def test_an_interrupted_wait_can_be_repeated(self, monkeypatch):
         """As after Ctrl-C in a notebook."""
-        ready = threading.Event()
+        ready, asked = threading.Event(), []
 
         def waits():
-            ready.wait(60)
-            yield "a"
+            for i in range(3):
+                asked.append(i)
+                ready.wait(60)
+                yield "a"
 
         def interrupted(timeout=None):
             raise KeyboardInterrupt
@@ -181,8 +183,11 @@ class TestErrors:
             with pytest.raises(KeyboardInterrupt):
                 reader.read_window(10, 1000)
         ready.set()
-        assert reader.read_window(10, 1000) == ["a"]
-        assert reader.read_window(10, 1000) == []
+        while not reader._lines:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        assert asked == [0]  # nobody is reading a window
+        assert [line for window in iter(lambda: reader.read_window(10, 1000), []) for line in window] == ["a"] * 3
 
 
 class TestEvents:

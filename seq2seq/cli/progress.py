@@ -127,9 +127,7 @@ class _Drawn:
         self.suspended: Suspended | None = None
         self._resume = resume
         self._attention = attention
-        self._shares_terminal = (
-            output == "-" and on_terminal() and sys.stdout is not None and sys.stdout.isatty()
-        )  # the bar and the translations
+        self._output = output
         self._pace: Pace | None = None
         self._last = 0.0  # seconds until the last line about the pace
         self._bar: Progress | None = None
@@ -140,7 +138,7 @@ class _Drawn:
             case OutputOpened():
                 _print_opened(event, resume=self._resume)
             case InputReady(n_lines, n_bytes, size):
-                if size and not self._shares_terminal:
+                if size and not self._shows_translations():
                     self._start(Pace(size, lines=n_lines, taken=n_bytes))
             case WindowProgress(n_lines, n_bytes):
                 self._move(n_lines, n_bytes)
@@ -153,6 +151,10 @@ class _Drawn:
                 self.suspended = event
             case Completed():
                 self._completed(event)
+
+    def _shows_translations(self) -> bool:
+        """Whether translations appear on the terminal that a bar would be on."""
+        return self._output == "-" and on_terminal() and sys.stdout is not None and sys.stdout.isatty()
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -194,10 +194,10 @@ class Translator:
     def stream(self, lines: Iterable[str]) -> Iterator[str]:
         """The best translation of each line, in the same order, while the lines are still coming.
 
-        Lines are translated as soon as the next one is not ready: who gives one line at a time and waits gets each
-        translation at once, and a long list is translated in windows of some thousand lines, sorted by length. Memory
-        stays the same however many lines come. Nothing is read before the first translation is requested; then up to
-        one window more than was requested. A thread iterates over ``lines``.
+        Lines are translated as soon as the next one is not ready. A generator that waits for its answer gets it at
+        once; a long list is translated in windows of some thousand lines, sorted by length. Memory stays the same
+        however many lines come. Nothing is read before the first translation is requested; then up to one window is
+        read ahead. A thread iterates over ``lines``.
 
         Args:
             lines: as ``translate``'s; the iterator may block, and never end.

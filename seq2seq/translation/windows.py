@@ -66,9 +66,9 @@ class WindowSize:
 class IterableReader:
     """Reads the lines of any iterable in windows of what is ready, as ``LineReader`` does those of a stream.
 
-    A thread iterates, so that who waits for its next line can stop waiting and translate those that are there. The
-    thread asks for a line only while a window is being read. If that line is slow to come, the thread waits for it
-    while the window is translated.
+    A thread iterates. So the wait for the next line can end, and the lines that are there are translated. The thread
+    asks for a line only while a window is being read. If that line is slow to come, the thread waits for it while the
+    window is translated.
 
     Args:
         lines: strings; see ``Translator.translate``.
