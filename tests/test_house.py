@@ -49,7 +49,7 @@ DOORS = {
     "torch": {"device", "batching", "model", "decoding", "runs", "translation", "training", "interop"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "threading": {"system.processes", "translation.workers"},
+    "threading": {"system.processes", "translation.windows", "translation.workers"},
     "multiprocessing": {"training.parallel", "translation.workers"},
     "signal": {"cli.signals", "system.processes"},
     "fcntl": {"system.lock"},
