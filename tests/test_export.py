@@ -21,8 +21,8 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.interop.ctranslate2 import QUANTIZATIONS, Exported, export_run
 from seq2seq.interop.ctranslate2 import folder as export_folder
 from seq2seq.interop.ctranslate2.weights import to_spec
-from seq2seq.model import build_model
-from seq2seq.model.transformer.model import Transformer, padding_mask
+from seq2seq.model import build_model, padding_mask
+from seq2seq.model.transformer.model import Transformer
 from seq2seq.runs import Manifest, commit, model_name
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model
 from seq2seq.translation import Translator

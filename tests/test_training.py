@@ -799,7 +799,7 @@ def test_memory_that_runs_out_is_used_more_sparingly(tmp_path, corpora, monkeypa
 
 
 def _too_big(batch):
-    mask = None if batch.src_mask is None else batch.src_mask.repeat(1, 1, 1, 100)
+    mask = None if batch.src_mask is None else batch.src_mask.repeat(1, 100)
     return batch._replace(src=batch.src.repeat(1, 100), src_mask=mask)
 
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, compact, concat, length_penalty, split_rows
+from seq2seq.decoding.hypotheses import Batch, Hypothesis, compact, concat, length_penalty, split_rows
 from seq2seq.decoding.topk import best_continuations
 from seq2seq.device import HostCopy, to_device
+from seq2seq.model import Decoder, Logits
 from seq2seq.tokenizer import BOS, EOS
 
 _MUCH_LIKELIER = math.log(10)
@@ -83,11 +84,11 @@ class BeamSearch:
     Hypotheses are ranked by their scores: these are known whether they are wanted or not.
     """
 
-    def __init__(self, model: Model, batch: Batch, config: DecodingConfig, *, scored: bool) -> None:
-        self.state = model.start(batch.src, batch.src_mask)
+    def __init__(self, decoder: Decoder, batch: Batch, config: DecodingConfig, *, n_control: int, scored: bool) -> None:
+        self.state = decoder.start(batch.src, batch.src_mask)
         n = batch.src.size(0)
         self.tokens = batch.src.new_full((n,), BOS)  # [B·N]; one beam until there is a choice
-        self._model, self._config = model, config
+        self._decoder, self._config, self._n_control = decoder, config, n_control
         self._sentences = [_Sentence(*of_one, config) for of_one in zip(batch.names, batch.max_lengths, strict=True)]
         self._max_lengths = torch.tensor(batch.max_lengths)  # [B]
         self._first_limit = min(batch.max_lengths)
@@ -97,19 +98,15 @@ class BeamSearch:
         self._src_length = batch.src.size(1)
 
     @property
-    def n_beams(self) -> int:
-        return self._live.size(1)
-
-    @property
     def size(self) -> int:
         return len(self._sentences) * self._src_length
 
     @staticmethod
-    def choose(model: Model, hidden: Tensor, searches: Sequence["BeamSearch"]) -> "Iterator[_Step]":
+    def choose(logits: Logits, searches: Sequence["BeamSearch"]) -> "Iterator[_Step]":
         # Twice the beams, because up to N of them may end in EOS and N have to live on.
         wanted = 2 * searches[0]._config.beam_size
         (live,) = concat([[search._live] for search in searches])
-        found = best_continuations(model, hidden, searches[0].state, live, wanted)  # three of [sum of B, C]
+        found = best_continuations(logits, searches[0]._n_control, live, wanted)  # three of [sum of B, C]
         of_each = split_rows(found, [len(search._live) for search in searches])
         return (search._sorted(*of_one) for search, of_one in zip(searches, of_each, strict=True))
 
@@ -153,7 +150,7 @@ class BeamSearch:
         else:
             staying = list(range(len(self._sentences)))
         if staying:
-            self.state = self._model.reorder(self.state, staying, parents)
+            self.state = self._decoder.reorder(self.state, staying, parents)
         past = self._outputs.gather(1, parents.unsqueeze(2).expand(-1, -1, self._outputs.size(2)))  # [B, N, T]
         self._outputs = torch.cat((past, pieces.unsqueeze(2)), dim=2)
         self._live, self.tokens = live, pieces.flatten()

@@ -1,49 +1,16 @@
-"""What searching works with: the model as a few calls, and hypotheses with their scores.
+"""Batches of sentences, and hypotheses with their scores.
 
-Shapes: B sentences, N beams, S source length, V vocabulary.
+Shapes: B sentences, S source length.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from seq2seq.tokenizer import EOS
-
-
-class Model(Protocol):
-    """All that decoding knows of a model. A state belongs to the model, and each can be used once."""
-
-    n_control: int
-    """Columns of the logits below this one are control symbols and tags; of these only EOS may be output."""
-
-    def start(self, src: Tensor, src_mask: Tensor | None) -> Any:
-        """Encode sources, one beam each. [B, S] -> state"""
-
-    def step(self, tokens: Sequence[Tensor], states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
-        """Read the newest token of each row of several batches.
-
-        For each batch [B·N] -> what ``logits`` takes, with the batches' rows one after the other [rows, D]; states
-        """
-
-    def output_of(self, state: Any) -> Hashable:
-        """Identifies the pieces that are allowed: ``logits`` takes rows of several states if it is the same for all."""
-
-    def logits(self, hidden: Tensor, state: Any, start: int, stop: int) -> Tensor:
-        """Logits of the next piece for rows start to stop, far below all others for pieces that are not allowed. The
-        caller may change them. [rows, D] -> [stop - start, n]"""
-
-    def best_columns(self, hidden: Tensor, state: Any) -> Tensor | None:
-        """The column of each row's highest allowed logit; None if the model has no quicker way than all logits.
-        [rows, D] -> [rows]"""
-
-    def pieces(self, columns: Tensor, state: Any) -> Tensor:
-        """The pieces that columns of the logits stand for. Any shape; the same shape"""
-
-    def reorder(self, state: Any, sentences: Sequence[int], parents: Tensor) -> Any:
-        """Keep these sentences, each with these of its beams as parents. [B'], [B', N'] -> state of B' ≤ B, N' beams"""
 
 
 @dataclass(frozen=True)
@@ -53,7 +20,7 @@ class Batch:
     src: Tensor
     """Source pieces and EOS, padded on the right. [B, S]"""
     src_mask: Tensor | None
-    """Real source tokens; None where nothing is padding. [B, 1, 1, S]"""
+    """True at real source tokens; None if nothing is padding. [B, S]"""
     max_lengths: Sequence[int]
     """Max output tokens of each sentence, EOS included. [B]"""
     names: Sequence[int]

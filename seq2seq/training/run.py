@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seq2seq.config import RunConfig, to_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
-from seq2seq.model.transformer.model import n_parameters
+from seq2seq.model import n_parameters
 from seq2seq.runs import (
     CONFIG,
     NEXT_CONFIG,

@@ -32,10 +32,15 @@ def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
-def written_out_attention(
+def key_mask(mask: Tensor | None) -> Tensor | None:
+    """A mask of the keys in the shape that attention takes; None stays None. [B, S] -> [B, 1, 1, S]"""
+    return None if mask is None else mask[:, None, None, :]
+
+
+def reference_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Attention step by step: the reference of ``fused_attention``, and the one that shows its weights.
+    """Attention step by step: the reference of ``fused_attention``, and the one that returns its weights.
 
     Args:
         q: queries, already transformed by a row of ``ATTENTIONS``. [B, H, T, K]
@@ -179,6 +184,27 @@ class MultiHeadAttention(nn.Module):
         """[B, T, D] -> [B, H, T, K]"""
         return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
 
+    def queries(self, x: Tensor) -> Tensor:
+        """Queries of cross-attention, transformed by the score. [B, T, D] -> [B, H, T, K]"""
+        return self.score(self.split_heads(self.q_proj(x)))  # type: ignore[no-any-return]
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of cross-attention. [B, S, D] -> two of [B, H, S, K]"""
+        k, v = self.kv_proj(memory).chunk(2, dim=-1)
+        return self.split_heads(k), self.split_heads(v)
+
+    def self_queries_keys_values(self, x: Tensor, offset: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, transformed by the score, keys and values of self-attention. [B, T, D] -> three of [B, H, T, K]
+
+        Args:
+            x: [B, T, D]
+            offset: position of the first token.
+        """
+        q, k, v = (self.split_heads(y) for y in self.in_proj(x).chunk(3, dim=-1))
+        if self.rotary:
+            q, k = rotate(q, offset), rotate(k, offset)
+        return self.score(q), k, v
+
     def queries_keys_values(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries from ``x``, keys and values from ``memory``.
 
@@ -188,15 +214,14 @@ class MultiHeadAttention(nn.Module):
             ValueError: ``memory`` is not ``x`` in self-attention.
         """
         if self.cross:
-            projected = (self.q_proj(x), *self.kv_proj(memory).chunk(2, dim=-1))
-        elif memory is x:
-            projected = self.in_proj(x).chunk(3, dim=-1)
-        else:
+            return self.queries(x), *self.keys_values(memory)
+        if memory is not x:
             raise ValueError("self-attention takes queries, keys and values from the same text")
-        q, k, v = (self.split_heads(y) for y in projected)
-        if self.rotary:
-            q, k = rotate(q), rotate(k)
-        return self.score(q), k, v
+        return self.self_queries_keys_values(x)
+
+    def mix_heads(self, heads: Tensor) -> Tensor:
+        """Concatenate the heads and mix them by W_O. [B, H, T, K] -> [B, T, D]"""
+        return self.out_proj(heads.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """Attend, concatenate the heads and mix them by W_O.
@@ -211,9 +236,8 @@ class MultiHeadAttention(nn.Module):
             One vector for each query. [B, T, D]
         """
         q, k, v = self.queries_keys_values(x, memory)
-        heads = fused_attention(q, k, v, mask, causal=causal)  # [B, H, T, K]
-        return self.out_proj(heads.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
+        return self.mix_heads(fused_attention(q, k, v, mask, causal=causal))
 
     def weights(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """The softmax weights that ``forward`` uses and does not keep. [B, H, T, S]"""
-        return written_out_attention(*self.queries_keys_values(x, memory), mask, causal=causal)[1]
+        return reference_attention(*self.queries_keys_values(x, memory), mask, causal=causal)[1]
