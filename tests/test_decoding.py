@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config import DecodingConfig, ModelConfig
-from seq2seq.decoding import STRATEGIES, Batch, Hypothesis, length_penalty, scheduler, search
+from seq2seq.decoding import STRATEGIES, Hypothesis, SourceBatch, length_penalty, scheduler, search
 from seq2seq.model import Logits, Seq2SeqModel, TensorLogits, build_decoder, build_model, padding_mask
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
@@ -106,8 +106,8 @@ SOURCES = [[4, 5, 6, 7, 4, 5, EOS], [6, EOS], [7, 7, 5, EOS], [EOS], [6, EOS]]
 LIMITS = [9, 3, 1, 12, 5]
 
 
-def batch_of(sources: list[list[int]], limits: list[int], first: int = 0) -> Batch:
-    return Batch(*padded(sources), limits, range(first, first + len(sources)))
+def batch_of(sources: list[list[int]], limits: list[int], first: int = 0) -> SourceBatch:
+    return SourceBatch(*padded(sources), limits, range(first, first + len(sources)))
 
 
 def ask(
@@ -232,7 +232,7 @@ def test_batches_side_by_side_are_as_each_alone(strategy, room):
     model = Toy(by_chance)
     begun = []
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[SourceBatch]:
         for first in range(0, 20, 3):
             begun.append(first)
             yield batch_of(sources[first : first + 3], limits[first : first + 3], first)
@@ -265,7 +265,7 @@ def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
     found: list[tuple[int, list[Hypothesis]]] = []
     begun = []
 
-    def drawn() -> Iterator[Batch]:
+    def drawn() -> Iterator[SourceBatch]:
         for batch in batches:
             begun.append(len(found))
             yield batch

@@ -9,7 +9,7 @@ from reversal import reversal_lines
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig, ModelConfig
-from seq2seq.decoding import Batch, search
+from seq2seq.decoding import SourceBatch, search
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import Decoder, Shortlist, build_decoder, build_model, padding_mask
 from seq2seq.model.shortlist import ShortlistDecoder
@@ -75,7 +75,7 @@ def ask(decoder: Decoder, sources: list[list[int]], beam_size: int) -> list[list
     src = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
     config = DecodingConfig(beam_size=beam_size)
     with torch.inference_mode():
-        batches = [Batch(src, padding_mask(src, PAD), [12] * len(sources), range(len(sources)))]
+        batches = [SourceBatch(src, padding_mask(src, PAD), [12] * len(sources), range(len(sources)))]
         found = dict(search(decoder, batches, config))
     return [found[i][0].tokens for i in range(len(sources))]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq.config import DecodingConfig, ModelConfig
-from seq2seq.decoding import STRATEGIES, Batch, Hypothesis, search
+from seq2seq.decoding import STRATEGIES, Hypothesis, SourceBatch, search
 from seq2seq.model import (
     ARCHITECTURES,
     Decoder,
@@ -213,7 +213,7 @@ def found_by(decoder: Decoder, src: Tensor, strategy: str) -> list[list[Hypothes
     config = DecodingConfig(beam_size=3, n_best=3)
     # Two batches, the second beside what remains of the first.
     batches = [
-        Batch(src[rows], padding_mask(src[rows], PAD), [12] * len(rows), rows) for rows in ([0, 1, 2, 3], [4, 5])
+        SourceBatch(src[rows], padding_mask(src[rows], PAD), [12] * len(rows), rows) for rows in ([0, 1, 2, 3], [4, 5])
     ]
     found = dict(search(decoder, batches, config, room=12, strategy=strategy))
     return [found[i] for i in range(len(src))]

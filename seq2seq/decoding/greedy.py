@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, compact, split_rows
+from seq2seq.decoding.hypotheses import Hypothesis, SourceBatch, compact, split_rows
 from seq2seq.decoding.topk import best_piece
 from seq2seq.device import HostCopy, to_device
 from seq2seq.model import Decoder, Logits
@@ -16,21 +16,23 @@ from seq2seq.tokenizer import BOS, EOS
 
 
 class _Step(NamedTuple):
-    """What one step has found for a batch."""
+    """The next pieces of a batch."""
 
     pieces: Tensor
     """The likeliest next piece of each row. [B]"""
     best: HostCopy
-    """The same, and if they are wanted its log-probabilities. Each [B]"""
+    """The same, and their log-probabilities if they are wanted. Each [B]"""
 
 
 class GreedySearch:
-    """One hypothesis for each sentence of a batch. All as ``BatchSearch`` says.
+    """One hypothesis for each sentence of a batch. Its methods are ``BatchSearch``'s.
 
-    Rows of finished sentences leave the batch at once.
+    A sentence leaves the batch when it is finished.
     """
 
-    def __init__(self, decoder: Decoder, batch: Batch, config: DecodingConfig, *, n_control: int, scored: bool) -> None:
+    def __init__(
+        self, decoder: Decoder, batch: SourceBatch, config: DecodingConfig, *, n_control: int, scored: bool
+    ) -> None:
         self.state = decoder.start(batch.src, batch.src_mask)
         self.tokens = batch.src.new_full((batch.src.size(0),), BOS)  # [B]
         self._decoder, self._alpha, self._n_control, self._scored = decoder, config.alpha, n_control, scored
@@ -51,7 +53,7 @@ class GreedySearch:
         return (_Step(of_one[0], HostCopy(*of_one)) for of_one in of_each)
 
     def advance(self, step: _Step) -> list[tuple[int, list[Hypothesis]]]:
-        """Take the next piece of each row."""
+        """Append the next piece of each row."""
         newest, *log_probs = (values.tolist() for values in step.best.values())
         for of_each in log_probs:
             self._sums = [total + new for total, new in zip(self._sums, of_each, strict=True)]
@@ -63,7 +65,7 @@ class GreedySearch:
         if all(continuing):
             self.tokens = pieces
             return []
-        over = [(self._names[row], [self._finished(row)]) for row, goes_on in enumerate(continuing) if not goes_on]
+        over = [(self._names[row], [self._finished(row)]) for row, continues in enumerate(continuing) if not continues]
         rows = compact(continuing)
         self._names, self._max_lengths = [self._names[row] for row in rows], [self._max_lengths[row] for row in rows]
         self._outputs, self._sums = [self._outputs[row] for row in rows], [self._sums[row] for row in rows]

@@ -14,7 +14,7 @@ from seq2seq.tokenizer import EOS
 
 
 @dataclass(frozen=True)
-class Batch:
+class SourceBatch:
     """Sentences to search together."""
 
     src: Tensor
@@ -36,7 +36,7 @@ class Hypothesis:
     log_probability: float
     """Sum over the tokens, EOS included, in nats; NaN if no score was requested."""
     score: float
-    """What hypotheses are ranked by: log_probability / length^α."""
+    """log_probability / length^α: hypotheses are ranked by it."""
     length: int
     """Tokens that log_probability sums over: EOS included, if it was not cut off at its limit."""
 
@@ -58,13 +58,13 @@ class Hypothesis:
         return cls(tokens, log_probability, log_probability / length_penalty(len(output), alpha), len(output))
 
     def score_under(self, alpha: float) -> float:
-        """What the score would be under another length penalty."""
+        """The score with another length penalty."""
         return self.log_probability / length_penalty(self.length, alpha)
 
 
 MAX_EXACT_ALPHA = 1.0
-"""Largest α that is chosen, rather than given, for ``stopping = "exact"``. Beyond 1 each token that is as likely as
-the mean raises the score, so that a search for the best one ends in loops; ``enough`` stops before that."""
+"""Largest α that is chosen automatically for ``stopping = "exact"``. Beyond 1 each token that is as likely as the mean
+raises the score, so a search for the best score ends in loops; ``enough`` stops before that."""
 
 
 def length_penalty(length: int, alpha: float) -> float:
@@ -88,7 +88,7 @@ def length_penalty(length: int, alpha: float) -> float:
 
 
 def compact(staying: Sequence[bool]) -> list[int]:
-    """The rows that stay, in an order that moves the fewest: rows from the end fill the gaps.
+    """The rows that stay, in the order that moves the fewest: rows from the end fill the gaps.
 
     >>> compact([True, False, True, True])
     [0, 3, 2]
@@ -99,12 +99,12 @@ def compact(staying: Sequence[bool]) -> list[int]:
 
 
 def concat(blocks: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
-    """Several blocks of rows as one. For each block any number of [b, …]"""
+    """Join blocks of rows. For each block any number of [b, …]"""
     return blocks[0] if len(blocks) == 1 else [torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 
 def split_rows(values: Sequence[Tensor], rows: Sequence[int]) -> Iterator[Sequence[Tensor]]:
-    """Some rows as blocks of so many rows each."""
+    """Split rows into blocks of so many rows each."""
     if len(rows) == 1:
         return iter([values])
     return zip(*(torch.split(several, list(rows)) for several in values), strict=True)

@@ -14,22 +14,22 @@ from torch import Tensor
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.beam import BeamSearch
 from seq2seq.decoding.greedy import GreedySearch
-from seq2seq.decoding.hypotheses import Batch, Hypothesis
+from seq2seq.decoding.hypotheses import Hypothesis, SourceBatch
 from seq2seq.model import Decoder, Logits
 from seq2seq.tokenizer import N_CONTROL
 
 
 class BatchSearch(Protocol):
-    """The search of one batch, a step at a time; what a row of ``STRATEGIES`` makes."""
+    """The search of one batch, one step at a time: an object of a class of ``STRATEGIES``."""
 
     state: Any
     """The decoder's."""
     tokens: Tensor
-    """The newest piece of each row, the beams of a sentence side by side; empty at the end. [B·N]"""
+    """The newest piece of each row; the beams of a sentence are neighbours. Empty at the end. [B·N]"""
 
     @property
     def size(self) -> int:
-        """Padded source tokens of the sentences that are still searched."""
+        """Source tokens, with padding, of the sentences that are still searched."""
 
     @staticmethod
     def choose(logits: Logits, searches: Sequence[Any]) -> Iterator[Any]:
@@ -39,7 +39,7 @@ class BatchSearch(Protocol):
         """
 
     def advance(self, step: Any) -> list[tuple[int, list[Hypothesis]]]:
-        """Continue with what was chosen.
+        """Continue with the chosen pieces.
 
         Returns:
             The names of the sentences whose search is over, each with its hypotheses, best first.
@@ -51,7 +51,7 @@ STRATEGIES: dict[str, type[GreedySearch] | type[BeamSearch]] = {"greedy": Greedy
 
 def search(
     decoder: Decoder,
-    batches: Iterable[Batch],
+    batches: Iterable[SourceBatch],
     config: DecodingConfig,
     *,
     n_control: int = N_CONTROL,
@@ -71,7 +71,7 @@ def search(
         strategy: of ``STRATEGIES``; None: greedy with one beam, beam search with more.
 
     Yields:
-        The name of a sentence and its hypotheses, best first; a sentence that ends early comes early.
+        The name of each sentence and its hypotheses, best first, as soon as its search is over.
     """
     strategy_class: Any = STRATEGIES[strategy or ("greedy" if config.beam_size == 1 else "beam")]
     waiting = iter(batches)
@@ -95,7 +95,7 @@ def search(
 def _together(searches: list[BatchSearch], *, alone: bool) -> list[list[BatchSearch]]:
     """Group the searches that take their next step together.
 
-    On a CPU all do. On a GPU there are two groups: while the results of one are read, the GPU computes the other's.
+    On a CPU all do. On a GPU there are two groups: it computes the step of one while the other's results are read.
 
     Args:
         searches: those that wait for their next step.

@@ -10,7 +10,7 @@ import torch
 
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding import Batch, Hypothesis, search
+from seq2seq.decoding import Hypothesis, SourceBatch, search
 from seq2seq.device import is_out_of_memory, to_device
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.model import ARCHITECTURES, Decoder, Seq2SeqModel, padding_mask
@@ -85,7 +85,7 @@ def search_batches(
     """
     under_way: dict[int, None] = {}
 
-    def begun() -> Iterator[Batch]:
+    def begun() -> Iterator[SourceBatch]:
         for indices in batches:
             under_way.update(dict.fromkeys(indices))
             yield _batch(job, units, indices)
@@ -111,7 +111,7 @@ def search_batches(
     yield from search_batches(job, units, decoder, batches)
 
 
-def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> Batch:
+def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> SourceBatch:
     src = pad([units[i] for i in indices], last=EOS)  # [B, S]
     mask = padding_mask(src, PAD)
     limits = [job.config.max_length or 2 * len(units[i]) + 50 for i in indices]
@@ -120,7 +120,7 @@ def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> Batch:
     if job.limits is not None:
         limits = [min(limit, job.limits[i]) for limit, i in zip(limits, indices, strict=True)]
     src, mask = to_device(src, job.device), None if mask is None else to_device(mask, job.device)
-    return Batch(src, mask, limits, names=indices)
+    return SourceBatch(src, mask, limits, names=indices)
 
 
 _BATCH_TOKENS = {"cpu": 5120, "cuda": 102_400}

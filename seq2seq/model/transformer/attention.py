@@ -1,10 +1,10 @@
-"""Attention: each query asks all keys, and takes the mean of their values, weighted by the answers.
+"""Attention: each query is scored against all keys, and gets the mean of their values, weighted by the scores.
 
-Three steps: a **score** for each query and key; **softmax** over the keys, so that the scores become
-weights that sum to one; the **weighted sum** of the values. Where queries, keys and values come from
-makes the three kinds of the Transformer: encoder self-attention (all from the source), masked
-self-attention (all from the target, each position seeing only those to its left) and cross-attention
-(queries from the target, keys and values from ``memory``, the encoder's output).
+Three steps: a **score** for each query and key; **softmax** over the keys, so that the scores become weights that sum
+to one; the **weighted sum** of the values. The three kinds of the Transformer differ in where queries, keys and values
+come from: in encoder self-attention all come from the source; in masked self-attention all come from the target, and
+each position sees only those to its left; in cross-attention queries come from the target, keys and values from
+``memory``, the encoder's output.
 
 Shapes: B sentences, T queries, S keys, D model width, H heads, K = D/H width of a head.
 Masks are boolean, True = may attend, and broadcast to [B, H, T, S].
@@ -21,14 +21,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.positions import rotate
 
-# Of PyTorch's kernels for NVIDIA's GPUs, cuDNN's makes a plan for each new shape, 8 ms of Python's time, and sentences
-# come in ever other shapes. FlashAttention's works on 128 places at a time, of which a sentence fills few: it took
-# three quarters of an H200's own time in greedy search. docs/lab-notes.md has the figures.
+# PyTorch has several kernels for NVIDIA's GPUs. cuDNN's makes a plan for each new shape, which takes 8 ms, and nearly
+# every batch has a new shape. FlashAttention's computes 128 positions at a time, and a sentence fills few of them: in
+# greedy search it took three quarters of an H200's own time. docs/lab-notes.md has the figures.
 _FOR_SHORT_TEXTS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
-    """What masked self-attention may see: itself and all to the left. [T, T]"""
+    """The mask of masked self-attention: each position sees itself and all to its left. [T, T]"""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
@@ -60,7 +60,7 @@ def reference_attention(
         scores = scores.masked_fill(~mask, -math.inf)
     weights = softmax(scores)
     if mask is not None:
-        # A query that may see nothing gets zeros, as from the kernel, where 0 / 0 would be NaN.
+        # A query that may see nothing would get 0 / 0 = NaN; the kernel gives it zeros.
         weights = weights.masked_fill(~mask, 0.0)
     return weights @ v, weights
 
@@ -73,7 +73,7 @@ def softmax(scores: Tensor) -> Tensor:
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
-    """The same sums in one kernel that never writes the [T, S] weights to memory. [B, H, T, K]"""
+    """The same in one kernel, which never writes the [T, S] weights to memory. [B, H, T, K]"""
     kernels = sdpa_kernel(_FOR_SHORT_TEXTS) if q.device.type == "cuda" else nullcontext()
     with kernels:
         # The score's own scale is in q already (see ATTENTIONS), so the kernel's must be one.
@@ -104,11 +104,11 @@ class Dot(nn.Module):
 
 
 class Bilinear(nn.Module):
-    """score = qᵀ W k with a trained W for each head (Luong's "general"): query and key may differ in kind."""
+    """score = qᵀ W k with a trained W for each head (Luong's "general")."""
 
     def __init__(self, n_heads: int, d_head: int) -> None:
         super().__init__()
-        # W starts as the scaled dot product, and learns from there.
+        # W starts as the scaled dot product.
         self.weight = nn.Parameter(torch.eye(d_head).repeat(n_heads, 1, 1) / math.sqrt(d_head))  # [H, K, K]
 
     def forward(self, q: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class Bilinear(nn.Module):
         return q @ self.weight
 
 
-# A score is one transform of the query in front of the same kernel: a newcomer's score is one row here.
+# A score is one transform of the query in front of the same kernel: a new score is one class and one row here.
 ATTENTIONS: dict[str, type[nn.Module]] = {
     "scaled_dot": ScaledDot,
     "dot": Dot,
@@ -125,7 +125,7 @@ ATTENTIONS: dict[str, type[nn.Module]] = {
 
 
 STACKED = {"in_proj": 3, "kv_proj": 2}
-"""Linear maps of ``MultiHeadAttention`` that hold so many matrices [D, D], one below the other."""
+"""Linear layers of ``MultiHeadAttention`` that hold so many matrices [D, D], one below the other."""
 
 
 class MultiHeadAttention(nn.Module):
@@ -135,7 +135,7 @@ class MultiHeadAttention(nn.Module):
         d_model: width D; a multiple of n_heads.
         n_heads: heads H; one head is single attention.
         attention: row of ``ATTENTIONS``.
-        rotary: turn queries and keys by their places; for self-attention alone.
+        rotary: rotate queries and keys by their positions; only for self-attention.
         cross: queries come from one text, keys and values from another; else all three come from the same text.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
@@ -172,7 +172,7 @@ class MultiHeadAttention(nn.Module):
     def folded_queries(self) -> tuple[Tensor, Tensor]:
         """W_Q and its bias with the score multiplied in: their queries need only a dot product. [D, D], [D]
 
-        A score is a linear map of each head's queries, and so of the columns that make them.
+        A score is a linear map of each head's queries, and therefore of the columns that make them.
         """
         weight, bias = self.projections()[0]
         columns = torch.cat((weight.t(), bias.unsqueeze(0)))  # [D + 1, D]

@@ -41,7 +41,7 @@ _PIECES_ALIGNED = 64
 
 
 @dataclass
-class DecoderState:
+class FastState:
     """The state between steps; B sentences of N beams each. It is valid until the next step or reordering."""
 
     cross: list[Tensor]
@@ -114,7 +114,7 @@ class FastDecoder:
         self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED, products)
         self._screen = Screen.quicker_than(self._output) if greedy and shortlist is None else None
 
-    def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
+    def start(self, src: Tensor, src_mask: Tensor | None = None) -> FastState:
         """Encode sentences. Arguments as ``Decoder``'s. [B, S], [B, S]"""
         batch = src.size(0)
         mask = _additive(key_mask(src_mask), self._output.weight.dtype)  # [B, 1, 1, S]
@@ -132,7 +132,7 @@ class FastDecoder:
             pieces, allowed = self._shortlist.lookup(src, _PIECES_ALIGNED)
             output = output.select(pieces)
             forbidden = memory.new_zeros(allowed.shape).masked_fill_(~allowed, IMPOSSIBLE)
-        return DecoderState(
+        return FastState(
             cross=cross,
             src_mask=mask,
             absorbed=absorbed,
@@ -146,9 +146,7 @@ class FastDecoder:
             n_entries=0,
         )
 
-    def step(
-        self, tokens: Sequence[Tensor], states: Sequence[DecoderState]
-    ) -> tuple[list[OutputLogits], list[DecoderState]]:
+    def step(self, tokens: Sequence[Tensor], states: Sequence[FastState]) -> tuple[list[OutputLogits], list[FastState]]:
         """One step of all batches together. Arguments as ``Decoder``'s. Each [B·N]"""
         for state in states:
             self._append_entries(state)
@@ -162,7 +160,7 @@ class FastDecoder:
             x = layer(x, [state.of_layer(i) for state in states], rows)
         return self._logits(self._decoder_norm(x), states, rows), list(states)
 
-    def _logits(self, hidden: Tensor, states: Sequence[DecoderState], rows: Sequence[int]) -> list[OutputLogits]:
+    def _logits(self, hidden: Tensor, states: Sequence[FastState], rows: Sequence[int]) -> list[OutputLogits]:
         """The logits of neighbours with the same output layer and number of beams are computed together.
 
         Args:
@@ -184,7 +182,7 @@ class FastDecoder:
             start = stop
         return logits
 
-    def reorder(self, state: DecoderState, sentences: Sequence[int], parents: Tensor) -> DecoderState:
+    def reorder(self, state: FastState, sentences: Sequence[int], parents: Tensor) -> FastState:
         """Arguments as ``Decoder``'s. Sentences that keep their place are not copied. [B'], [B', N']"""
         moved = [(place, sentence) for place, sentence in enumerate(sentences) if place != sentence]
         if moved:
@@ -208,7 +206,7 @@ class FastDecoder:
             state.ancestry = state.ancestry.gather(1, parents.unsqueeze(2).expand(-1, -1, state.n_entries))
         return state
 
-    def _append_entries(self, state: DecoderState) -> None:
+    def _append_entries(self, state: FastState) -> None:
         """Append one entry for each beam, which sees itself and none of its sentence's other beams."""
         if state.n_entries + state.n_beams > state.kv_caches[0].size(1) > 0:
             self._prune(state)
@@ -226,7 +224,7 @@ class FastDecoder:
                 state.kv_caches[i] = cache.new_empty(cache.size(0), size, *cache.shape[2:])
                 state.kv_caches[i][:, :room] = cache
 
-    def _prune(self, state: DecoderState) -> None:
+    def _prune(self, state: FastState) -> None:
         """Move the entries that are ancestors of any beam to the front of the cache, over those that are not."""
         if state.ancestry is None:
             return
