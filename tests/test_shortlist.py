@@ -1,8 +1,5 @@
 """Shortlists: what a sentence may be translated with hangs on the sentence alone."""
 
-import json
-import shutil
-
 import pytest
 import torch
 from reversal import reversal_lines
@@ -14,8 +11,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import Decoder, Shortlist, build_decoder, build_model, padding_mask
 from seq2seq.model.shortlist import ShortlistDecoder
 from seq2seq.model.transformer.decoder import TransformerDecoder
-from seq2seq.runs import SHORTLIST
-from seq2seq.runs.manifest import dump_manifest
+from seq2seq.runs import SHORTLIST, read_manifest
 from seq2seq.tokenizer import EOS, PAD
 from seq2seq.translation import Translator
 
@@ -102,18 +98,27 @@ def test_a_list_of_all_pieces_changes_nothing(model, beam_size):
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_a_trained_model_still_translates(reverser, beam_size):
-    translator = Translator.load(reverser, decoding={"shortlist": 8, "beam_size": beam_size})
+def test_a_trained_model_still_translates(reverser_with_shortlist, beam_size):
+    translator = Translator.load(reverser_with_shortlist, decoding={"shortlist": 8, "beam_size": beam_size})
     assert sum(a == b[::-1] for a, b in zip(translator.translate(LINES), LINES, strict=True)) > 0.9 * len(LINES)
 
 
-def test_a_run_without_a_table_says_so(reverser, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(reverser, run)
-    manifest = json.loads((run / "manifest.json").read_text())
-    del manifest["checksum"], manifest["files"][SHORTLIST]
-    (run / "manifest.json").write_bytes(dump_manifest(manifest))
-    assert Translator.load(run).translate(["a b"]) == ["b a"]
+def test_a_run_without_a_table_says_so(reverser):
     with pytest.raises(UserError, match=r"holds no shortlist\.safetensors") as caught:
-        Translator.load(run, decoding={"shortlist": 8})
+        Translator.load(reverser, decoding={"shortlist": 8})
     assert caught.value.code == ExitCode.REFUSED
+    assert "decoding.shortlist" in caught.value.mend
+
+
+def test_a_finished_run_learns_the_table_when_it_is_requested(reverser, reverser_with_shortlist):
+    """The same weights and length penalty; the run's own translations use the table from then on."""
+    before, after = read_manifest(reverser), read_manifest(reverser_with_shortlist)
+    assert before.files.keys() | {SHORTLIST} == after.files.keys()
+    same = (before.weights, "tokenizer.model")
+    assert [before.files[name] for name in same] == [after.files[name] for name in same]
+    assert before.length_penalty == after.length_penalty
+    assert Translator.load(reverser_with_shortlist).config.shortlist == 8
+    without = {"shortlist": 0}
+    assert Translator.load(reverser_with_shortlist, decoding=without).translate(LINES) == Translator.load(
+        reverser
+    ).translate(LINES)

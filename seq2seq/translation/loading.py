@@ -75,7 +75,7 @@ def load_shortlist(run: Path, manifest: Manifest, tokenizer: Tokenizer, n: int) 
     if SHORTLIST not in manifest.files:
         raise UserError(
             f"{run} holds no {SHORTLIST}",
-            mend="give --shortlist 0: the table is made when training finishes, and this run has not finished",
+            mend="run its train command again with --set decoding.shortlist=N to learn it, or give --shortlist 0",
             code=ExitCode.REFUSED,
         )
     table = read_tensors(run, manifest, SHORTLIST)
