@@ -24,7 +24,8 @@ from seq2seq.config import DecodingConfig, ModelConfig, build
 from seq2seq.decoding import length_penalty
 from seq2seq.device import pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model import build_model
+from seq2seq.model import architectures, build_model
+from seq2seq.model.transformer.decoder import TransformerDecoder
 from seq2seq.model.transformer.fast import FastDecoder
 from seq2seq.runs import Manifest
 from seq2seq.system.processes import Forked
@@ -79,6 +80,14 @@ class TestTranslate:
         monkeypatch.setattr("seq2seq.model.transformer.fast.linear.pack", lambda weight: packed.append(weight))
         opened(reverser, products=products)
         assert bool(packed) == packs
+
+    @pytest.mark.parametrize("beam_size", [1, 4])
+    def test_the_plain_decoder_translates_alike(self, reverser, monkeypatch, beam_size):
+        fast = opened(reverser, beam_size=beam_size)
+        monkeypatch.setattr(architectures, "_FAST_DEVICES", set())
+        plain = opened(reverser, beam_size=beam_size)
+        assert [type(one._decoder) for one in (fast, plain)] == [FastDecoder, TransformerDecoder]
+        assert plain.translate(LINES) == fast.translate(LINES)
 
     def test_blank_lines_never_reach_the_model(self, translator, monkeypatch):
         monkeypatch.setattr(FastDecoder, "start", None)
