@@ -1,4 +1,4 @@
-"""Weights laid out for translating: norms, several linear maps in one product, the output layer."""
+"""Weights arranged for decoding: norms, several linear layers in one product, the output layer."""
 
 import pytest
 import torch
@@ -6,9 +6,10 @@ from torch import nn
 
 from seq2seq.device import Processor
 from seq2seq.model import products
+from seq2seq.model.base import IMPOSSIBLE
 from seq2seq.model.products import pack
 from seq2seq.model.transformer.fast.linear import FusedLinear, Norm, NormedLinear
-from seq2seq.model.transformer.fast.output import IMPOSSIBLE, OutputLayer
+from seq2seq.model.transformer.fast.output import OutputLayer
 
 D = 64
 

@@ -8,8 +8,8 @@ results are rounded, sums within a product are in fp32.
 The choice depends on the processor and the kind of product (``MEASURED``), never on a timing at run time: two runs on
 one machine are equal to the bit.
 
-PyTorch has no public names for these calls of oneDNN; torch.compile makes them. No other file uses them. If they are
-missing (another processor, another version of PyTorch), PyTorch's own products are used.
+PyTorch has no public names for these calls of oneDNN; torch.compile makes them. No other file uses private names of
+PyTorch. If they are missing (another processor, another version of PyTorch), PyTorch's own products are used.
 
 Shapes: N rows; in and out: sizes of the linear layer.
 """
@@ -153,6 +153,13 @@ def packed_linear_added(x: Tensor, packed: Tensor, bias: Tensor, total: Tensor) 
     """
     added = torch.ops.mkldnn._linear_pointwise.binary(_pad_rows(x), _pad_rows(total), packed, bias, "add")
     return _drop_padding(added, x)
+
+
+def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """relu(x·W + b) by PyTorch's own product. [N, in], [in, out], [out] -> [N, out]"""
+    if x.device.type == "cuda":  # within the product; on a CPU it would be two passes
+        return torch._addmm_activation(bias, x, weight)
+    return torch.addmm(bias, x, weight).relu_()
 
 
 def _padded(rows: int, dtype: torch.dtype) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from seq2seq.config import TrainingConfig
 
@@ -35,7 +36,8 @@ class Average:
         # Early on the average would remember little but the initialisation: it starts short.
         decay = min(self._config.ema_decay, (1 + self._n_updates) / (10 + self._n_updates))
         # All in one call: a GPU would take longer to be asked for one after the other than to do it.
-        torch._foreach_lerp_(list(self._ema.values()), list(self._model.parameters()), 1 - decay)
+        follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+        follow(list(self._ema.values()), list(self._model.parameters()), self._n_updates)
 
     def at_validation(self, update: int) -> None:
         """Take the weights of this update into the mean of the last few; once, however often it is validated."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seq2seq.config import RunConfig, to_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
-from seq2seq.model.transformer.model import n_parameters
+from seq2seq.model import n_parameters
 from seq2seq.runs import (
     CONFIG,
     NEXT_CONFIG,
@@ -73,7 +73,7 @@ class Run:
         self.validation = validation
         budget = Budget(
             most_updates=most_updates,
-            finish=_SAVING + _LEARNING_A_PAIR * min(prepared.n_pairs, MOST_PAIRS),
+            finish=_SAVING + bool(config.decoding.shortlist) * _LEARNING_A_PAIR * min(prepared.n_pairs, MOST_PAIRS),
             # A search takes about as many greedy ones as it has beams.
             search_validations=n_searches(config.decoding) * config.decoding.beam_size,
             sets_cadence="valid_every" in state.derived,
@@ -118,7 +118,7 @@ class Run:
         assert reason is not None
         manifest = read_manifest(self.folder)
         new: dict[str, bytes | Mapping[str, Tensor]] = {}
-        if SHORTLIST not in manifest.files:
+        if trainer.config.decoding.shortlist and SHORTLIST not in manifest.files:
             if self.prepared.n_pairs > MANY_PAIRS:
                 yield Notice("learning which pieces translate which")
             tokenizer = self.prepared.tokenizer

@@ -16,9 +16,8 @@ from seq2seq.batching import Batch, collate, derived_seed
 from seq2seq.config import RunConfig
 from seq2seq.device import HostCopy, is_out_of_memory, to_device
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model import build_model
+from seq2seq.model import build_model, padding_mask
 from seq2seq.model.products import products_by
-from seq2seq.model.transformer.model import padding_mask
 from seq2seq.tokenizer import PAD
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.averaging import Average
@@ -58,7 +57,7 @@ class _Pass(NamedTuple):
     src: Tensor
     """Source pieces and EOS, padded. [B, S]"""
     src_mask: Tensor | None
-    """Real source tokens; None where nothing is padding. [B, 1, 1, S]"""
+    """True at real source tokens; None if nothing is padding. [B, S]"""
     tgt_in: Tensor
     """BOS and target pieces, padded. [B, T]"""
     real: Tensor
@@ -213,8 +212,8 @@ class Learner:
         model, n = self.model, self.n_masks
         # Dropout differs from row to row; M masks make M·B rows.
         src, tgt_in = batch.src.repeat(n, 1), batch.tgt_in.repeat(n, 1)
-        src_mask = None if batch.src_mask is None else batch.src_mask.repeat(n, 1, 1, 1)  # [M·B, 1, 1, S]
-        hidden = model.decode(tgt_in, model.encode(src, src_mask), src_mask)  # [M·B, T, D]
+        src_mask = None if batch.src_mask is None else batch.src_mask.repeat(n, 1)  # [M·B, S]
+        hidden = model.hidden(src, src_mask, tgt_in)  # [M·B, T, D]
         # The vocabulary is by far the widest layer: padding never reaches it.
         real, smoothing = batch.at_real(hidden), self.training.label_smoothing  # [M, N, D]
         if n == 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from seq2seq.batching import pad
-from seq2seq.model.transformer.model import Transformer
+from seq2seq.model import Seq2SeqModel
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
 from seq2seq.translation.segments import Ids
 
@@ -22,7 +22,7 @@ class Attention:
     """Cross-attention, mean over the decoder's layers and heads; a row sums to one. [T, S]"""
 
 
-def read_attention(model: Transformer, tokenizer: Tokenizer, src_ids: Ids, tgt_ids: Ids) -> Attention:
+def read_attention(model: Seq2SeqModel, tokenizer: Tokenizer, src_ids: Ids, tgt_ids: Ids) -> Attention:
     """Read a source and its translation, both without BOS and EOS, with the whole model at once."""
     device = model.output.weight.device
     with torch.inference_mode():

@@ -16,9 +16,7 @@ from seq2seq.config import DecodingConfig, parse_langs
 from seq2seq.decoding import Hypothesis
 from seq2seq.device import cores, pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer.fast.decoder import TransformerDecoder
-from seq2seq.model.transformer.model import Transformer
+from seq2seq.model import ARCHITECTURES, Seq2SeqModel, Shortlist, build_decoder, n_parameters
 from seq2seq.text import is_blank, one_line
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.arguments import checked_lines
@@ -70,7 +68,7 @@ class Translator:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Seq2SeqModel,
         tokenizer: Tokenizer,
         config: DecodingConfig,
         *,
@@ -89,15 +87,8 @@ class Translator:
         self.max_src_sentences = max_src_sentences
         self.langs = langs
         self.identity = identity
-        self._cached = TransformerDecoder(
-            model,
-            shortlist,
-            n_control=tokenizer.n_control,
-            greedy=config.beam_size == 1,
-            products=config.products,
-        )
-        # Tokens that there are positions for.
-        self._most = model.config.max_positions if model.config.positions == "learned" else None
+        self._decoder = build_decoder(model, shortlist, greedy=config.beam_size == 1, products=config.products)
+        self._max_tgt_length = ARCHITECTURES[model.config.architecture].limits(model.config).max_tgt
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
         self._again: Callable[[], Translator] | None = None
         self._threads = 1 if self.device.type == "cpu" else cores()  # that text becomes pieces in, and pieces text
@@ -275,19 +266,18 @@ class Translator:
         """A guess at how many lines of 15 tokens are translated in a second, before any is."""
         if self.device.type != "cpu":
             return math.inf
-        n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        return _CORE_PACE / n_parameters * self._n_workers / (1 + self.config.beam_size)
+        return _CORE_PACE / n_parameters(self.model) * self._n_workers / (1 + self.config.beam_size)
 
     def attention(self, line: str, translation: str) -> Attention | None:
         """Where the model looks while it reads ``translation`` as that of ``line``.
 
         None if a side is blank, if the line was translated in several segments, or if the translation has more tokens
-        than there are learned positions.
+        than the model can read.
         """
         segments, tgt_ids = self._segments([line], 1, SegmentCounts())[0], self.tokenizer.encode([translation])[0]
         if not tgt_ids or len(segments) != 1:
             return None
-        if self._most is not None and len(tgt_ids) >= self._most:
+        if self._max_tgt_length is not None and len(tgt_ids) >= self._max_tgt_length:
             return None
         return read_attention(self.model, self.tokenizer, segments[0].ids, tgt_ids)
 
@@ -322,8 +312,16 @@ class Translator:
         at_once = config.batch_tokens or fitting_batch_tokens(self.model, config.beam_size)
         of_a_batch = at_once // BATCHES_AT_ONCE[self.device.type == "cpu"]
         batches = list(length_batches(units, of_a_batch, shares=self._n_workers))
-        job = SearchJob(config, self.device, self._most, scored, room=at_once - of_a_batch, limits=limits)
+        job = SearchJob(
+            config,
+            self.device,
+            self._max_tgt_length,
+            scored,
+            self.tokenizer.n_control,
+            room=at_once - of_a_batch,
+            limits=limits,
+        )
         # A single batch has all cores here; several are shared out among workers of one core each.
         if self._n_workers == 1 or len(batches) < 2:
-            return search_batches(job, units, self._cached, iter(batches))
-        return shared_out(self._n_workers, partial(search_batches, job, units), self._cached, batches)
+            return search_batches(job, units, self._decoder, iter(batches))
+        return shared_out(self._n_workers, partial(search_batches, job, units), self._decoder, batches)

@@ -42,9 +42,9 @@ def main(run: str, corpus: str) -> None:
 
 def in_batches(translator: Translator, units: list[list[int]], size: int) -> Found:
     """Batch after batch, none beside another."""
-    job = SearchJob(translator.config, translator.device, None, scored=True)
+    job = SearchJob(translator.config, translator.device, None, scored=True, n_control=translator.tokenizer.n_control)
     batches = [list(range(start, min(start + size, len(units)))) for start in range(0, len(units), size)]
-    found = dict(search_batches(job, units, translator._cached, iter(batches)))
+    found = dict(search_batches(job, units, translator._decoder, iter(batches)))
     return [found[i][0] for i in range(len(units))]
 
 
