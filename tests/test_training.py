@@ -871,7 +871,7 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
     with monkeypatch.context() as patched:
         patched.setattr("seq2seq.training.run.build_lexicon", interrupt)
         with pytest.raises(Interrupted):
-            list(train(request(run, corpora)))
+            list(train(request(run, corpora, {"decoding": {"shortlist": 8}})))
     found = read_manifest(run)
     weights = read_tensors(run, found, found.weights)
     files = ("config.toml", "tokenizer.model")
