@@ -5,26 +5,26 @@ import torch
 
 from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.training.loader import Portion
-from seq2seq.training.step import Learner, _Pass
+from seq2seq.training.loader import TokenizedPairs
+from seq2seq.training.step import PassInput, TrainStep
 
-PORTION = Portion([[7, 8, 9], [5]], [[7, 8], [9, 9, 9]])
+PORTION = TokenizedPairs([[7, 8, 9], [5]], [[7, 8], [9, 9, 9]])
 
 
 @pytest.fixture
 def learner(monkeypatch):
     model = ModelConfig(d_model=16, d_ff=16, n_heads=2, encoder_layers=1, decoder_layers=1)
     config = RunConfig(model=model, training=TrainingConfig(max_updates=9, warmup_updates=1, averaging="none"))
-    one = Learner(config, 20, torch.device("cpu"))
+    one = TrainStep(config, 20, torch.device("cpu"))
     one.checks_late = True
     return one
 
 
-def weights(learner: Learner) -> torch.Tensor:
+def weights(learner: TrainStep) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in learner.model.parameters()]).clone()
 
 
-def goes_wrong(monkeypatch: pytest.MonkeyPatch, learner: Learner, factor: float) -> None:
+def goes_wrong(monkeypatch: pytest.MonkeyPatch, learner: TrainStep, factor: float) -> None:
     sum_of_losses = learner.sum_of_losses
     monkeypatch.setattr(learner, "sum_of_losses", lambda batch: factor * sum_of_losses(batch))
 
@@ -47,7 +47,7 @@ def test_weights_are_untouched_until_it_is_found_out(learner, monkeypatch, facto
 
 
 def test_checking_late_changes_nothing_that_goes_well(learner):
-    at_once = Learner(RunConfig(model=learner.model.config, training=learner.training), 20, torch.device("cpu"))
+    at_once = TrainStep(RunConfig(model=learner.model.config, training=learner.training), 20, torch.device("cpu"))
     assert not at_once.checks_late
     for number in range(1, 5):
         for one in (learner, at_once):
@@ -64,8 +64,8 @@ def test_real_positions_by_number_are_those_by_mask(n_masks):
     tgt_out = torch.tensor([[5, 6, 2], [7, 2, 3]])  # 3 is padding
     hidden = torch.arange(n_masks * 6.0).view(n_masks * 2, 3, 1)
     real = tgt_out.ne(3).flatten()
-    by_mask = _Pass(tgt_out, None, tgt_out, real, tgt_out.flatten()[real]).at_real(hidden)
-    by_number = _Pass(tgt_out, None, tgt_out, real.nonzero().squeeze(1), tgt_out.flatten()[real]).at_real(hidden)
+    by_mask = PassInput(tgt_out, None, tgt_out, real, tgt_out.flatten()[real]).at_real(hidden)
+    by_number = PassInput(tgt_out, None, tgt_out, real.nonzero().squeeze(1), tgt_out.flatten()[real]).at_real(hidden)
     assert by_mask.shape == (n_masks, 5, 1)
     assert by_mask[0].flatten().tolist() == [0, 1, 2, 3, 4]
     assert torch.equal(by_mask, by_number)

@@ -131,7 +131,7 @@ def test_leaks_and_copies_are_counted(tmp_path, train, valid, expected):
 
 
 def test_copies_are_counted_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(overlap, "_COMPARED", 3)
+    monkeypatch.setattr(overlap, "COMPARED_HASHES", 3)
     draw = random.Random(0)
     pairs = [(str(draw.randint(0, 9)), str(draw.randint(0, 9))) for _ in range(200)]
     assert counted(tmp_path, pairs, [C])[2] == 200 - len(set(pairs))

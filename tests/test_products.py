@@ -22,7 +22,7 @@ from seq2seq.model.products import (
 from seq2seq.model.transformer.layers import FeedForward
 from seq2seq.training import arithmetic
 from seq2seq.training.arithmetic import Arithmetic, change_of, choose_arithmetic, is_available, unmet_requests
-from seq2seq.training.loss import output_loss, two_masks_loss
+from seq2seq.training.loss import output_loss, r_drop_loss
 
 CPU = torch.device("cpu")
 needs_onednn = pytest.mark.skipif(not can_multiply("fp32"), reason="this PyTorch cannot be asked for oneDNN")
@@ -333,7 +333,7 @@ def test_the_loss_is_the_same_with_every_library(library, precision, n, n_masks)
     def loss_and_gradients() -> list[torch.Tensor]:
         output.zero_grad()
         h = hidden.clone().requires_grad_()
-        loss = output_loss(h[0], output, targets, 0.1) if n_masks == 1 else two_masks_loss(h, output, targets, 0.1, 5.0)
+        loss = output_loss(h[0], output, targets, 0.1) if n_masks == 1 else r_drop_loss(h, output, targets, 0.1, 5.0)
         loss.backward()
         return [loss.detach() / n, h.grad, output.weight.grad.clone(), output.bias.grad.clone()]
 

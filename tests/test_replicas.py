@@ -20,9 +20,9 @@ from seq2seq.device import cores
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.products import can_multiply
 from seq2seq.model.transformer.attention import MultiHeadAttention
-from seq2seq.training.loader import Portion
-from seq2seq.training.parallel.forked import Replicas, n_replicas
-from seq2seq.training.step import Learner
+from seq2seq.training.loader import TokenizedPairs
+from seq2seq.training.parallel.forked import ForkedReplicas, n_replicas
+from seq2seq.training.step import TrainStep
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or torch.accelerator.is_available(), reason="elsewhere there is one replica"
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 def random_pairs(n=12):
     random = np.random.default_rng(0)
     src, tgt = ([random.integers(4, 60, random.integers(1, 9)).tolist() for _ in range(n)] for _ in range(2))
-    return Portion(src, tgt)
+    return TokenizedPairs(src, tgt)
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def learner():
         def make(n, dropout=0.0, **training):
             model = ModelConfig(d_model=32, d_ff=64, encoder_layers=1, decoder_layers=1, dropout=dropout)
             config = TrainingConfig(batch_tokens=500, max_updates=9, **{"precision": "fp32", **training})
-            one = Learner(RunConfig(model=model, training=config), 60, CPU)
-            one.replicas = Replicas(one.model, one._learn, n)
+            one = TrainStep(RunConfig(model=model, training=config), 60, CPU)
+            one.replicas = ForkedReplicas(one.model, one._forward_backward, n)
             made.enter_context(one.replicas)
             assert len(one.replicas) == n
             return one
@@ -115,7 +115,7 @@ def test_a_gradient_is_of_its_own_update_alone(learner):
 
 
 def test_dropout_is_a_function_of_seed_update_and_part(learner):
-    several, same = learner(2, dropout=0.5), Portion([[7, 8, 9]] * 2, [[7, 8]] * 2)
+    several, same = learner(2, dropout=0.5), TokenizedPairs([[7, 8, 9]] * 2, [[7, 8]] * 2)
     first = gradient(several, same)[1].clone()
     alone = [
         torch.cat([gradient.flatten() for gradient in other.gradients]) for other in several.replicas._others
@@ -159,36 +159,36 @@ def doubling(model):
 @pytest.fixture
 def replicas():
     model = Weight()
-    with Replicas(model, doubling(model), 3) as made:
+    with ForkedReplicas(model, doubling(model), 3) as made:
         yield made
 
 
-def test_results_come_in_the_order_of_the_tasks(replicas):
-    assert replicas.run([1, 2, 3]) == [2, 4, 6]
+def test_results_are_added_up_as_gradients_are(replicas):
+    assert replicas.forward_backward([1, 2, 3]) == 12
     assert replicas._parameters[0].grad.tolist() == [6.0, 6.0, 6.0]
 
 
 @pytest.mark.parametrize("tasks", [[1, "memory", 3], ["memory", 2, 3]])
 def test_an_error_of_any_replica_is_raised_here_and_the_next_update_is_whole(replicas, tasks):
     with pytest.raises(MemoryError):
-        replicas.run(tasks)
+        replicas.forward_backward(tasks)
     replicas._parameters[0].grad = None
-    assert replicas.run([1, 2, 3]) == [2, 4, 6]
+    assert replicas.forward_backward([1, 2, 3]) == 12
     assert replicas._parameters[0].grad.tolist() == [6.0, 6.0, 6.0]
 
 
 def test_a_killed_process_is_told_of(replicas):
     with pytest.raises(UserError, match="a process that trains was killed") as raised:
-        replicas.run([1, "die", 3])
+        replicas.forward_backward([1, "die", 3])
     assert raised.value.code == ExitCode.TRY_LATER
 
 
 def test_who_interrupts_again_does_not_wait_for_the_others(replicas):
     others = pids(replicas)
     with pytest.raises(KeyboardInterrupt):
-        replicas.run(["interrupt", "sleep", 3])
+        replicas.forward_backward(["interrupt", "sleep", 3])
     assert not any(map(is_running, others))
-    assert replicas.run([4]) == [8]
+    assert replicas.forward_backward([4]) == 8
 
 
 def test_memory_of_a_failed_update_is_free_before_the_next():
@@ -201,10 +201,10 @@ def test_memory_of_a_failed_update_is_free_before_the_next():
             raise MemoryError
         return sum(ref() is not None for ref in held)
 
-    with Replicas(Weight(), learn, 2) as replicas:
+    with ForkedReplicas(Weight(), learn, 2) as replicas:
         with pytest.raises(MemoryError):
-            replicas.run(["fail", "fail"])
-        assert replicas.run([0, 0]) == [0, 0]
+            replicas.forward_backward(["fail", "fail"])
+        assert replicas.forward_backward([0, 0]) == 0
 
 
 def test_an_update_has_a_core_for_each_and_leaves_the_count_of_threads(two_threads, replicas):
@@ -220,13 +220,13 @@ def test_signals_are_for_the_parent(replicas):
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         for pid in pids(replicas):
             os.kill(pid, stop)
-    assert replicas.run([1, 2, 3]) == [2, 4, 6]
+    assert replicas.forward_backward([1, 2, 3]) == 12
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_memory_that_ran_out_in_one_of_them_is_made_up_for_by_smaller_passes(learner, monkeypatch):
     """In the processes forked after this, a pass of more than four pairs does not fit."""
-    portion, real = random_pairs(), Learner._sum_of_losses
+    portion, real = random_pairs(), TrainStep._sum_of_losses
 
     def picky(self, batch):
         if len(batch.src) > 4 and os.getpid() != parent:
@@ -235,7 +235,7 @@ def test_memory_that_ran_out_in_one_of_them_is_made_up_for_by_smaller_passes(lea
 
     parent = os.getpid()
     _, expected = gradient(learner(1), portion)
-    monkeypatch.setattr(Learner, "_sum_of_losses", picky)
+    monkeypatch.setattr(TrainStep, "_sum_of_losses", picky)
     several = learner(2)
     several.micro_batch_tokens = 128
     several.update(portion, 1)
@@ -261,13 +261,13 @@ def test_under_two_masks_the_gradient_is_that_of_both(learner, n):
 
 
 def test_two_masks_take_the_memory_of_one(learner, monkeypatch):
-    sizes, real = [], Learner._sum_of_losses
+    sizes, real = [], TrainStep._sum_of_losses
 
     def watched(self, batch):
         sizes.append(batch.src.numel())
         return real(self, batch)
 
-    monkeypatch.setattr(Learner, "_sum_of_losses", watched)
+    monkeypatch.setattr(TrainStep, "_sum_of_losses", watched)
     for r_drop, most in ((0.0, 40), (1.0, 20)):
         one = learner(1, dropout=0.1, r_drop=r_drop)
         one.micro_batch_tokens = 40
@@ -281,22 +281,22 @@ def test_two_masks_take_the_memory_of_one(learner, monkeypatch):
 
 def test_leaving_ends_the_processes_and_one_replica_is_left():
     model = Weight()
-    with Replicas(model, doubling(model), 3) as replicas:
+    with ForkedReplicas(model, doubling(model), 3) as replicas:
         others = pids(replicas)
         assert len(others) == 2
         assert all(map(is_running, others))
     assert not any(map(is_running, others))
-    assert replicas.run([4]) == [8]
+    assert replicas.forward_backward([4]) == 8
 
 
 def test_without_entering_there_is_one_replica():
     model = Weight()
-    assert len(Replicas(model, doubling(model), 3)) == 1
+    assert len(ForkedReplicas(model, doubling(model), 3)) == 1
 
 
 def test_forgotten_replicas_end_their_processes():
     model = Weight()
-    replicas = Replicas(model, doubling(model), 2).__enter__()
+    replicas = ForkedReplicas(model, doubling(model), 2).__enter__()
     (other,) = pids(replicas)
     assert is_running(other)
     del replicas
@@ -312,8 +312,8 @@ def test_processes_end_with_a_parent_however_it_ends(end, code):
     program = f"""
 import os, signal, sys
 from torch import nn
-from seq2seq.training.parallel.forked import Replicas
-replicas = Replicas(nn.Linear(2, 2), print, 3).__enter__()
+from seq2seq.training.parallel.forked import ForkedReplicas
+replicas = ForkedReplicas(nn.Linear(2, 2), print, 3).__enter__()
 print(*(other.pid for other in replicas._others), flush=True)
 {end}
 """
@@ -333,7 +333,7 @@ def test_there_is_one_replica_a_core_where_each_has_enough_to_do(two_threads, le
     assert n_replicas(CPU, 25_000) == min(cores(), 97)
     assert n_replicas(CPU, 512) == min(cores(), 2)
     asked = []
-    monkeypatch.setattr("seq2seq.training.step.n_replicas", lambda *of: asked.append(of) or 1)
+    monkeypatch.setattr("seq2seq.training.parallel.choose.n_replicas", lambda *of: asked.append(of) or 1)
     for r_drop, n_rows in ((0.0, 500), (1.0, 1000)):  # a row for each mask
         learner(1, dropout=0.1, r_drop=r_drop)
         assert asked.pop() == (CPU, n_rows)

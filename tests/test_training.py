@@ -30,12 +30,12 @@ from seq2seq.runs import folder as run_folder
 from seq2seq.training import Request, session, step, train
 from seq2seq.training import run as training_run
 from seq2seq.training.arithmetic import Arithmetic
-from seq2seq.training.parallel import forked
+from seq2seq.training.parallel import choose, forked
 from seq2seq.training.prepare import usual_sentences
 from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
 from seq2seq.training.run import Run
 from seq2seq.training.state import BudgetState, TrainingState
-from seq2seq.training.step import Learner
+from seq2seq.training.step import TrainStep
 from seq2seq.training.validation import LengthPenalty, Scores, ValidationSet
 from seq2seq.translation import Translator
 
@@ -324,7 +324,7 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
         started.append(process(*args))
         return started[-1]
 
-    monkeypatch.setattr(step, "n_replicas", lambda *_: 2)
+    monkeypatch.setattr(choose, "n_replicas", lambda *_: 2)
     monkeypatch.setattr(forked, "_Process", fork)
     list(train(request(tmp_path / "whole", corpora)))
     run = tmp_path / "parts"
@@ -353,7 +353,7 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
 @pytest.mark.parametrize("n", [1, 2])
 def test_an_interrupted_run_goes_on_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
     """Even where another would now be chosen."""
-    monkeypatch.setattr(step, "n_replicas", lambda *_: n)
+    monkeypatch.setattr(choose, "n_replicas", lambda *_: n)
     chosen: Layer = {"training": by}
     list(train(request(tmp_path / "whole", corpora, chosen)))
     run = tmp_path / "parts"
@@ -743,13 +743,13 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path, corpora):
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "as on CUDA"])
 def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora, monkeypatch, late):
-    real = Learner.__init__
+    real = TrainStep.__init__
 
-    def init(learner: Learner, *args: object) -> None:
+    def init(learner: TrainStep, *args: object) -> None:
         real(learner, *args)
         learner.checks_late = late
 
-    monkeypatch.setattr(Learner, "__init__", init)
+    monkeypatch.setattr(TrainStep, "__init__", init)
     run = tmp_path / "run"
     every = {"save_every": 1} if not late else {"report_every": 1, "save_every": 10}
     with pytest.raises(UserError, match="diverged at update 2") as caught:
@@ -762,7 +762,7 @@ def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora, monke
 def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, monkeypatch):
     gradients = {}
 
-    def update(learner: Learner, rows, number: int) -> None:
+    def update(learner: TrainStep, rows, number: int) -> None:
         learner.model.eval()  # without dropout the two must agree
         for most in (100_000, 40):
             learner.micro_batch_tokens = most
@@ -770,7 +770,7 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, mon
             gradients[most] = torch.cat([p.grad.flatten() for p in learner.model.parameters()])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Learner, "update", update)
+    monkeypatch.setattr(TrainStep, "update", update)
     with pytest.raises(KeyboardInterrupt):
         list(train(request(tmp_path / "run", corpora, {"training": {"precision": "fp32"}})))
     torch.testing.assert_close(gradients[40], gradients[100_000], rtol=1e-4, atol=1e-6)
@@ -779,20 +779,20 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, mon
 
 def test_memory_that_runs_out_is_used_more_sparingly(tmp_path, corpora, monkeypatch):
     sizes = []
-    sum_of_losses = Learner._sum_of_losses
+    sum_of_losses = TrainStep._sum_of_losses
 
-    def short_of_memory(learner: Learner, batch) -> torch.Tensor:
+    def short_of_memory(learner: TrainStep, batch) -> torch.Tensor:
         sizes.append(batch.src.numel())
         if batch.src.numel() > 60:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
         return sum_of_losses(learner, batch)
 
-    monkeypatch.setattr(Learner, "_sum_of_losses", short_of_memory)
+    monkeypatch.setattr(TrainStep, "_sum_of_losses", short_of_memory)
     events = list(train(request(tmp_path / "run", corpora)))
     assert isinstance(events[-1], Finished)
     assert max(sizes) > 60
 
-    monkeypatch.setattr(Learner, "_sum_of_losses", lambda learner, batch: short_of_memory(learner, _too_big(batch)))
+    monkeypatch.setattr(TrainStep, "_sum_of_losses", lambda learner, batch: short_of_memory(learner, _too_big(batch)))
     with pytest.raises(UserError, match="memory ran out on a single sentence pair") as caught:
         list(train(request(tmp_path / "run2", corpora)))
     assert caught.value.code == ExitCode.TRY_LATER
@@ -1341,14 +1341,14 @@ def test_another_time_budget_goes_on_with_the_run(tmp_path, corpora, clock):
 def rates_used(monkeypatch) -> dict[int, float]:
     """The learning rate of each update, as the optimizer took it."""
     rates: dict[int, float] = {}
-    real = Learner.update
+    real = TrainStep.update
 
     def update(self, portion, number):
         learned = real(self, portion, number)
         rates[number] = self.optimizer.param_groups[0]["lr"]
         return learned
 
-    monkeypatch.setattr(Learner, "update", update)
+    monkeypatch.setattr(TrainStep, "update", update)
     return rates
 
 

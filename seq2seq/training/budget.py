@@ -5,27 +5,19 @@ from dataclasses import dataclass, field, replace
 
 from seq2seq.config import TrainingConfig
 from seq2seq.training.state import BudgetState
-
-_FIRST, _AGAIN = 0.02, 0.04
-"""Shares of the time: what updates have taken when their number is first set, and what passes until it is set again."""
-_FEW = 3
-"""Updates whose speed says something."""
-_WARMING_UP = 2
-"""Updates that are not counted, because they are slower than all others."""
-_SLOW = 0.2
-"""Share of the time that fewer updates have taken if their speed must do."""
-_VALIDATING = 0.05
-"""Share of the time that validations may take, if that is more than two of them."""
-_MOST = 20
-"""Validations of a run."""
-_UNTIL_MEASURED = 0.2
-"""Share of the updates until the first validation: what one takes is only estimated before."""
-_SEARCHING = 0.1
-"""Share of the time that is kept for choosing the length penalty: more pairs than that allows are not searched."""
-_FOR_THEM = 0.8
-"""Share of the time that is left beyond which validations but the last one are given up."""
-_ENDING = 0.5
-"""Share of the time that is kept for the end at most: validations that take longer than that break any budget."""
+from seq2seq.training.tuning import (
+    BUDGET_VALIDATIONS,
+    FIRST_SET,
+    FIRST_VALIDATION,
+    MAX_END_SHARE,
+    MAX_VALIDATION_SHARE,
+    MIN_TIMED,
+    SEARCH_SHARE,
+    SET_AGAIN,
+    SLOW_UPDATES,
+    VALIDATION_SHARE,
+    WARM_UP_UPDATES,
+)
 
 
 @dataclass
@@ -50,7 +42,7 @@ class Budget:
     """Seconds of a validation, as a part of one has shown, until a whole one is measured."""
     last_set_at: int | None = None
     """Update after which this command last set the number of updates."""
-    _warming_up: int = _WARMING_UP
+    _warming_up: int = WARM_UP_UPDATES
     _slow: tuple[int, float] = (0, 0.0)
     """The updates that are not counted, and their seconds."""
     _last: float = 0.0
@@ -125,12 +117,12 @@ class Budget:
 
     def seconds_to_search(self, total: float, elapsed: float) -> float:
         """Seconds for choosing the length penalty: what is left, or a little of the time if nothing is."""
-        return max(total - elapsed, _SEARCHING / 2 * total)
+        return max(total - elapsed, SEARCH_SHARE / 2 * total)
 
     def _end(self, validation: float, total: float) -> float:
         """Seconds from the last update to the end of the run."""
-        search = min(self.search_validations * validation, _SEARCHING * total)
-        return min(validation + search + self.finish, _ENDING * total)
+        search = min(self.search_validations * validation, SEARCH_SHARE * total)
+        return min(validation + search + self.finish, MAX_END_SHARE * total)
 
     def _with_own_validations(
         self, update: int, since: int, left: float, seconds: float, validation: float, most: int
@@ -147,16 +139,18 @@ class Budget:
         """
         n_updates = min(most, int(left / seconds))
         span = since + n_updates  # from the last validation to the end
-        affordable = _VALIDATING * left * span / max(1, n_updates) / max(validation, 1e-9)
-        n_validations = max(1, min(round(affordable), math.ceil(_MOST * span / max(1, update + n_updates))))
+        affordable = VALIDATION_SHARE * left * span / max(1, n_updates) / max(validation, 1e-9)
+        n_validations = max(
+            1, min(round(affordable), math.ceil(BUDGET_VALIDATIONS * span / max(1, update + n_updates)))
+        )
         if self.state.validation is None:
             n_validations = max(2, n_validations)
-        while n_validations > 1 and (n_validations - 1) * validation > _FOR_THEM * left:
+        while n_validations > 1 and (n_validations - 1) * validation > MAX_VALIDATION_SHARE * left:
             n_validations -= 1
         n_updates = min(most, max(0, int((left - (n_validations - 1) * validation) / seconds)))
         valid_every = -(-(since + n_updates) // n_validations)
         if self.state.validation is None and n_validations > 1:
-            valid_every = min(valid_every, math.ceil(_UNTIL_MEASURED * (update + n_updates)))
+            valid_every = min(valid_every, math.ceil(FIRST_VALIDATION * (update + n_updates)))
         return n_updates, max(1, valid_every)
 
     def _is_due(self, training: TrainingConfig, update: int, elapsed: float) -> bool:
@@ -164,10 +158,10 @@ class Budget:
         if not update or (training.max_updates is not None and update >= training.max_updates):
             return False
         seconds = self.state.seconds + self._slow[1]
-        known = self.state.updates >= _FEW or seconds >= _SLOW * training.time_budget
+        known = self.state.updates >= MIN_TIMED or seconds >= SLOW_UPDATES * training.time_budget
         if self.state.times_set:
-            return known and elapsed - self.state.set_at >= _AGAIN * training.time_budget
-        some = seconds >= _FIRST * training.time_budget or update >= _FIRST * self.most_updates
+            return known and elapsed - self.state.set_at >= SET_AGAIN * training.time_budget
+        some = seconds >= FIRST_SET * training.time_budget or update >= FIRST_SET * self.most_updates
         return (known and some) or elapsed >= training.time_budget
 
 

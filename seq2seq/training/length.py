@@ -13,18 +13,17 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.products import Products, pick_library
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.recipe import DeviceKind
+from seq2seq.training.tuning import (
+    BF16_SPEEDUP,
+    MATMUL_ROUNDS,
+    MATMUL_SHARE,
+    MAX_VALID_EVERY,
+    MAX_VALIDATIONS,
+    MIN_VALID_EVERY,
+)
 
 LIMITS = ("max_updates", "max_epochs", "time_budget")
 """Keys of ``training`` that say when a run ends."""
-
-_SHARE = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}
-"""Of the rate of a large matrix product that training reaches; on a CPU, of one in fp32."""
-_BF16 = 1.4
-"""By how much bf16 makes training quicker on a CPU."""
-_PRODUCTS = 10
-"""Measured; the quickest counts, as others may be working on the machine."""
-_MIN_UPDATES, _MAX_UPDATES, _MAX_VALIDATIONS = 100, 2000, 40
-"""Fewest and most updates between validations, and validations in all if there may be so many updates between them."""
 
 
 def one_limit(layers: Sequence[Layer]) -> list[Layer]:
@@ -71,7 +70,7 @@ def complete(config: RunConfig, usual_passes: float, updates_an_epoch: int) -> R
         return config
     limits = [training.max_updates, training.max_epochs and training.max_epochs * updates_an_epoch]
     max_updates = min((n for n in limits if n), default=max(1, round(usual_passes * updates_an_epoch)))
-    usual = min(max(updates_an_epoch, _MIN_UPDATES, max_updates // _MAX_VALIDATIONS), _MAX_UPDATES, max_updates)
+    usual = min(max(updates_an_epoch, MIN_VALID_EVERY, max_updates // MAX_VALIDATIONS), MAX_VALID_EVERY, max_updates)
     valid_every = training.valid_every or usual
     save_every = training.save_every or valid_every
     completed = replace(training, max_updates=max_updates, valid_every=valid_every, save_every=save_every)
@@ -91,8 +90,8 @@ def measured_rate(config: RunConfig, device: torch.device) -> float:
     a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if bf16 and not on_cpu else torch.float32)
     products = Products(a, pick_library("auto", this_processor()) if on_cpu else "mkl")  # of fp32, also for bf16
     seconds = []
-    for _ in range(_PRODUCTS):
+    for _ in range(MATMUL_ROUNDS):
         began = time.perf_counter()
         float(products.grad_input(a, size)[0, 0])  # which waits for a GPU
         seconds.append(time.perf_counter() - began)
-    return _SHARE[device.type] * (_BF16 if bf16 and on_cpu else 1.0) * 2 * size**3 / min(seconds)
+    return MATMUL_SHARE[device.type] * (BF16_SPEEDUP if bf16 and on_cpu else 1.0) * 2 * size**3 / min(seconds)

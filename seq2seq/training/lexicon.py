@@ -23,21 +23,18 @@ from torch import Tensor
 
 from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import BOS, EOS, N_CONTROL, Tokenizer
+from seq2seq.training.tuning import (
+    LEXICON_LINKS,
+    LEXICON_ROWS,
+    MAX_LEXICON_PAIRS,
+    MAX_LINKED_LENGTH,
+    MAX_LINKS,
+    MIN_PROBABILITY,
+)
 
 Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-MOST_PAIRS: Final = 200_000
-"""Of a larger corpus a part is learnt from, spread evenly over it."""
-_MOST_LINKS: Final = 1 << 26
-"""What bounds memory, at 8 bytes a link and half as much again while it is counted, and time."""
-_LONGEST: Final = 64
-"""Longer pairs, in pieces, say little about which piece translates which, and take many links to say it."""
-_LEAST: Final = 1e-4
-"""A less likely piece is no candidate."""
-_ROWS: Final = 4096
-_BLOCK: Final = 1 << 22
-"""Links looked at together."""
 _EMPTY_WORD: Final = BOS  # which no text is encoded to
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
@@ -96,10 +93,10 @@ def _sample(ids: IdsStore) -> Int64s:
     tgt = ids.tgt_lengths.astype(np.int64)
     longer = np.maximum(src, tgt)
     # Of a corpus of paragraphs the shorter half is learnt from.
-    limit = max(_LONGEST, int(np.median(longer))) if len(longer) else _LONGEST
+    limit = max(MAX_LINKED_LENGTH, int(np.median(longer))) if len(longer) else MAX_LINKED_LENGTH
     usable = np.flatnonzero(longer <= limit)
     n_links = int(((src + 1) * tgt)[usable].sum())
-    n = min(len(usable), MOST_PAIRS, len(usable) * _MOST_LINKS // max(1, n_links))
+    n = min(len(usable), MAX_LEXICON_PAIRS, len(usable) * MAX_LINKS // max(1, n_links))
     chosen: Int64s = usable[np.arange(n) * len(usable) // max(1, n)]
     return chosen
 
@@ -122,9 +119,9 @@ def _links(
     seen = np.zeros(vocab_size, np.bool_)
     counts = np.zeros(vocab_size, np.int64)
     n_done = n_tgt_done = 0
-    for start in range(0, len(rows), _ROWS):
+    for start in range(0, len(rows), LEXICON_ROWS):
         check()
-        sources, targets = ids.take(rows[start : start + _ROWS])
+        sources, targets = ids.take(rows[start : start + LEXICON_ROWS])
         empty = np.array([_EMPTY_WORD])
         src = np.concatenate([part for source in sources for part in (empty, source)]).astype(np.int64)
         tgt = np.concatenate(targets).astype(np.int64)
@@ -192,17 +189,17 @@ def _expectation_maximisation(
 def _starts(links: Int64s, bits: int, check: Callable[[], None]) -> Int64s:
     """Where each pair of pieces begins among the sorted links, and where the last one ends. [P+1]"""
     found = [np.zeros(min(1, len(links)), np.int64)]
-    for start in range(1, len(links), _BLOCK):
+    for start in range(1, len(links), LEXICON_LINKS):
         check()
-        keys = links[start - 1 : start + _BLOCK] >> bits
+        keys = links[start - 1 : start + LEXICON_LINKS] >> bits
         found.append(np.flatnonzero(keys[1:] != keys[:-1]) + start)
     return np.concatenate([*found, [len(links)]])
 
 
 def _blocks(starts: Int64s) -> Iterator[tuple[int, int]]:
-    """Neighbouring pairs of pieces with about ``_BLOCK`` links together, as the first and one past the last."""
+    """Neighbouring pairs of pieces with about ``LEXICON_LINKS`` links together, as the first and one past the last."""
     n = len(starts) - 1
-    bounds = np.searchsorted(starts[:-1], np.arange(0, max(1, starts[-1]), _BLOCK)).tolist()
+    bounds = np.searchsorted(starts[:-1], np.arange(0, max(1, starts[-1]), LEXICON_LINKS)).tolist()
     for a, b in zip(bounds, [*bounds[1:], n], strict=True):
         if a < b:
             yield a, b
@@ -227,11 +224,11 @@ def _best(
     table = np.full((vocab_size, width), EOS, np.int32)
     bounds = np.searchsorted(keys, np.arange(vocab_size + 1) * vocab_size).tolist()
     for src in range(N_CONTROL, vocab_size):
-        if src % _ROWS == 0:
+        if src % LEXICON_ROWS == 0:
             check()
         a, b = bounds[src], bounds[src + 1]
         tgt = keys[a:b] - src * vocab_size
-        likely = np.flatnonzero((p[a:b] >= _LEAST) & (tgt >= N_CONTROL))
+        likely = np.flatnonzero((p[a:b] >= MIN_PROBABILITY) & (tgt >= N_CONTROL))
         order = likely[np.lexsort((-p[a:b][likely], is_frequent[tgt[likely]]))[:width]]
         row: list[Any] = tgt[order].tolist()
         # Names and numbers are copied, and a rare one has met too few pairs to show it.

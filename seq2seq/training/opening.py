@@ -8,15 +8,12 @@ from seq2seq.device import cores
 from seq2seq.errors import counted, duration
 from seq2seq.training.progress import Notice
 from seq2seq.training.recipe import Recipe
+from seq2seq.training.tuning import LONG_RUN, ROUGH_SHARE
 
 _SCHEDULES = {
     "hold_cooldown": "falling to zero over the last {cooldown:.0%} of the updates",
     "inverse_sqrt": "falling with the inverse square root of the update",
 }
-_ROUGH = 1 / 6
-"""Share of the usual passes below which translations will be rough."""
-_LONG = 6 * 3600.0
-"""Seconds on a CPU from which on alternatives are named."""
 _SHORTER = (
     "To shorten it use a GPU (minutes to hours), give --time-budget 8h, or train on fewer pairs: the cleanest, or "
     "those that are most like what you will translate."
@@ -115,7 +112,7 @@ def length_lines(
         f"training: about {duration(seconds)} here: {_passes(passes)} over the corpus, {updates} of "
         f"{training.batch_tokens:,} target tokens; {rate}"
     )
-    if training.time_budget is not None and passes < _ROUGH * usual.usual_passes:
+    if training.time_budget is not None and passes < ROUGH_SHARE * usual.usual_passes:
         its_time = duration(usual.usual_passes * seconds_a_pass(usual.config))
         usually = f"{usual.usual_passes:,.0f}, about {its_time} here"
         yield Notice(
@@ -123,7 +120,7 @@ def length_lines(
             "Expect rough translations.",
             warning=True,
         )
-    elif device == "cpu" and training.time_budget is None and seconds > _LONG:
+    elif device == "cpu" and training.time_budget is None and seconds > LONG_RUN:
         recipe_chose = found.name.startswith("auto")
         yield Notice(
             f"about {duration(seconds)} on this CPU. {_SHORTER if recipe_chose else _SMALLER}",

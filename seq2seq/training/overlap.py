@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.corpus import Pair, TextStore, text_hash
+from seq2seq.training.tuning import COMPARED_HASHES, MAX_HELD_OUT_BLOCK
 
 Hashes = npt.NDArray[np.int64]
 
 # Pairs are held out with this seed, not the run's own: two runs on one corpus are validated on the same pairs.
 _SEED = 20_170_612
-_MAX_BLOCK = 20
-_COMPARED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
     wanted = n_held_out(len(text))
     level, of_level = _rarest(sources, wanted)
     left = of_level
-    size = min(_MAX_BLOCK, max(1, wanted // 10))
+    size = min(MAX_HELD_OUT_BLOCK, max(1, wanted // 10))
     blocks = np.random.default_rng(_SEED).permutation(-(-len(text) // size))
     rows: list[int] = []
     chosen: set[int] = set()  # of the sources that come ``level`` times: whole ones, so that others lose nothing
@@ -105,8 +104,8 @@ def _hashes(text: TextStore) -> tuple[Hashes, int]:
     pairs += sources
     pairs.sort()
     sources.sort()
-    starts = range(0, len(pairs) - 1, _COMPARED)
-    return sources, sum(int((pairs[i + 1 :][:_COMPARED] == pairs[i:-1][:_COMPARED]).sum()) for i in starts)
+    starts = range(0, len(pairs) - 1, COMPARED_HASHES)
+    return sources, sum(int((pairs[i + 1 :][:COMPARED_HASHES] == pairs[i:-1][:COMPARED_HASHES]).sum()) for i in starts)
 
 
 def _occurrences(in_order: Hashes, hashes: "npt.NDArray[Any]") -> "npt.NDArray[np.int64]":

@@ -22,9 +22,8 @@ from seq2seq.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.training.ingest import CorpusRecord, Tell
 from seq2seq.training.overlap import Overlap, survey
 from seq2seq.training.progress import Notice
+from seq2seq.training.tuning import PREPARE_PAIRS
 from seq2seq.translation import n_sentences
-
-_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -247,8 +246,8 @@ def _spread(text: TextStore, left_out: set[int], most: int) -> Iterator[Pair]:
     """Up to ``most`` pairs, spread evenly over the text."""
     step = max(1.0, len(text) / most)
     taken = 0
-    for start in range(0, len(text), _BLOCK):
-        pairs = text.slice(start, min(start + _BLOCK, len(text)))
+    for start in range(0, len(text), PREPARE_PAIRS):
+        pairs = text.slice(start, min(start + PREPARE_PAIRS, len(text)))
         for i, pair in enumerate(pairs, start):
             if i >= taken * step and taken < most and i not in left_out:
                 taken += 1
@@ -265,8 +264,8 @@ def _encoded(
     sentences: "Counter[int]",
 ) -> Iterator[tuple[list[int], list[int]]]:
     """The ids of every pair to train on; counts what is dropped and why, and the sentences of sources."""
-    for start in range(0, len(text), _BLOCK):
-        pairs = text.slice(start, min(start + _BLOCK, len(text)))
+    for start in range(0, len(text), PREPARE_PAIRS):
+        pairs = text.slice(start, min(start + PREPARE_PAIRS, len(text)))
         src_ids = tokenizer.encode([pair.src for pair in pairs])
         tgt_ids = tokenizer.encode([pair.tgt for pair in pairs])
         learnt = tokenizer.decode(tgt_ids)

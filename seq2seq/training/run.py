@@ -34,11 +34,12 @@ from seq2seq.training.arithmetic import change_of, unmet_requests
 from seq2seq.training.budget import Budget
 from seq2seq.training.card import model_card
 from seq2seq.training.ingest import discard
-from seq2seq.training.lexicon import MOST_PAIRS, build_lexicon, byte_pieces
+from seq2seq.training.lexicon import build_lexicon, byte_pieces
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, Notice, Progress, Started
 from seq2seq.training.state import TrainingState
 from seq2seq.training.trainer import StopSignal, Trainer
+from seq2seq.training.tuning import MAX_LEXICON_PAIRS
 from seq2seq.training.validation import ValidationSet, n_searches
 from seq2seq.translation import load_weights
 from seq2seq.version import VERSION
@@ -73,7 +74,7 @@ class Run:
         self.validation = validation
         budget = Budget(
             most_updates=most_updates,
-            finish=_SAVING + _LEARNING_A_PAIR * min(prepared.n_pairs, MOST_PAIRS),
+            finish=_SAVING + _LEARNING_A_PAIR * min(prepared.n_pairs, MAX_LEXICON_PAIRS),
             # A search takes about as many greedy ones as it has beams.
             search_validations=n_searches(config.decoding) * config.decoding.beam_size,
             sets_cadence="valid_every" in state.derived,
@@ -87,25 +88,25 @@ class Run:
             keep_freed_memory()  # not before: what preparing has done with is not wanted again
         if checkpoint is not None:
             stored = trainer.load(checkpoint.tensors, TrainingState.from_json(checkpoint.state, checkpoint.path))
-            if (change := change_of(stored, trainer.learner.arithmetic)) is not None:
+            if (change := change_of(stored, trainer.step.arithmetic)) is not None:
                 yield Notice(change, warning=True)
             in_place = self._manifest()
             # A crash may have come between the save and the commit of the best weights.
             if trainer.load_best() and (in_place is None or in_place.update < trainer.state.update):
                 self._commit_best(trainer.averaged_weights())
-        for unmet in unmet_requests(trainer.training, trainer.learner.arithmetic):
+        for unmet in unmet_requests(trainer.training, trainer.step.arithmetic):
             yield Notice(unmet, warning=True)
         update = trainer.state.update
         # A validation that was broken off is made up for, and writes its line again.
         truncate_metrics(self.folder, update - 1 if trainer.validation_is_due() else update)
         yield Started(
             config=trainer.config,
-            device=str(trainer.learner.device),
-            arithmetic=str(trainer.learner.arithmetic),
+            device=str(trainer.step.device),
+            arithmetic=str(trainer.step.arithmetic),
             n_pairs=self.prepared.n_pairs,
             n_tgt_tokens=self.prepared.n_tgt_tokens,
             vocab_size=self.prepared.tokenizer.n_pieces,
-            n_parameters=n_parameters(trainer.learner.model),
+            n_parameters=n_parameters(trainer.step.model),
             update=update,
         )
         yield from trainer.train()
@@ -217,7 +218,7 @@ class Run:
             max_updates=state.config.training.max_updates,
             patience=state.config.training.patience,
             seconds=round(self.trainer.seconds, 1),
-            arithmetic=str(self.trainer.learner.arithmetic),
+            arithmetic=str(self.trainer.step.arithmetic),
             versions={"seq2seq": VERSION} | {name: version(name) for name in ("torch", "sentencepiece", "sacrebleu")},
             corpora=self.prepared.record(),
             scores=scores,

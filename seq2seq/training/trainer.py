@@ -15,12 +15,12 @@ from seq2seq.errors import Interrupted, counted, duration
 from seq2seq.runs import append_metrics, prune_checkpoints, save_checkpoint
 from seq2seq.training.arithmetic import Arithmetic, default_arithmetic, is_available
 from seq2seq.training.budget import Budget
-from seq2seq.training.loader import Loader, Portion
+from seq2seq.training.loader import Loader, TokenizedPairs
 from seq2seq.training.optimizer import knot_at, learning_rate
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Notice, Progress, Report, Sample, Saved, Settled, Validation
 from seq2seq.training.state import Best, Knot, TrainingState
-from seq2seq.training.step import Learned, Learner
+from seq2seq.training.step import StepStats, TrainStep
 from seq2seq.training.validation import Scores, Stopped, ValidationSet
 
 _SAVING = 300.0
@@ -38,7 +38,7 @@ StopSignal = Callable[[], int | None]
 class _SinceReport:
     """What updates added up to since the last report."""
 
-    learned: Learned
+    learned: StepStats
     seconds: float = 0.0
     """Spent in updates."""
 
@@ -79,11 +79,11 @@ class Trainer:
         self.stop = stop
         self.commit = commit
         self.budget = budget
-        self.learner = Learner(state.config, len(prepared.tokenizer), device)
-        self.learner.knot = state.knot
+        self.step = TrainStep(state.config, len(prepared.tokenizer), device)
+        self.step.knot = state.knot
         self._reported_updates = state.config.training.max_updates
         """The number of updates that was last reported."""
-        self.best_model = copy.deepcopy(self.learner.model).eval()
+        self.best_model = copy.deepcopy(self.step.model).eval()
         """What validation runs: the averaged weights are copied in."""
         self._saved: TrainingState | None = None
         """What the newest checkpoint says, without its time."""
@@ -127,7 +127,7 @@ class Trainer:
         # The order is the same each time: what was done before an interruption is passed over.
         updates = self.loader.updates(self.state.epoch, self.state.updates_in_epoch)
         self.budget.begin(self.seconds)
-        with self.learner.replicas, contextlib.closing(updates):
+        with self.step.replicas, contextlib.closing(updates):
             while self.reason_to_end() is None:
                 portion, epoch, updates_in_epoch = next(updates)
                 self._learn(portion)
@@ -147,9 +147,9 @@ class Trainer:
             return f"no better {self.best_metric} in {counted(self.state.bad_validations, 'validation')}"
         return None
 
-    def _learn(self, portion: Portion) -> None:
+    def _learn(self, portion: TokenizedPairs) -> None:
         began = time.monotonic()
-        self._since_report.learned += self.learner.update(portion, self.state.update + 1)
+        self._since_report.learned += self.step.update(portion, self.state.update + 1)
         self._since_report.seconds += time.monotonic() - began
 
     def _keep_to_budget(self) -> Settled | None:
@@ -158,8 +158,8 @@ class Trainer:
         settled = self.budget.settle(self.training, update, self.seconds, self.state.validated_update)
         if settled is None:
             return None
-        self._set_knot(knot_at(update, self.training, self.learner.knot))
-        self.learner.training = settled
+        self._set_knot(knot_at(update, self.training, self.step.knot))
+        self.step.training = settled
         self.state = replace(self.state, config=replace(self.config, training=settled), budget=self.budget.state)
         assert settled.max_updates is not None
         assert settled.time_budget is not None
@@ -188,7 +188,7 @@ class Trainer:
 
     def _set_knot(self, knot: Knot) -> None:
         """Continue the learning rate from here."""
-        self.learner.knot = knot
+        self.step.knot = knot
         self.state = replace(self.state, knot=knot)
 
     # ------------------------------------------------------------------ what is due after an update
@@ -247,10 +247,10 @@ class Trainer:
 
     def _nothing(self) -> _SinceReport:
         # The sum of losses stays on a GPU: fetching it would wait for the GPU.
-        return _SinceReport(Learned(torch.zeros((), device=self.device), 0, 0, 0))
+        return _SinceReport(StepStats(torch.zeros((), device=self.device), 0, 0, 0))
 
     def _report(self) -> Report:
-        self.learner.check_finite()
+        self.step.check_finite()
         report = self._current_report()
         self.state = replace(self.state, last_report=report)
         if not self.validation_is_due():  # which adds its scores to the same line
@@ -277,7 +277,7 @@ class Trainer:
             update=self.state.update,
             epoch=self.state.epoch,
             loss=float(learned.loss_sum) / max(1, learned.n_tokens),
-            lr=learning_rate(max(1, self.state.update), self.training, self.learner.knot),
+            lr=learning_rate(max(1, self.state.update), self.training, self.step.knot),
             tgt_tokens_per_second=learned.n_tokens / seconds if seconds else 0.0,
             seconds=self.seconds,
             padding=learned.n_padding / max(1, learned.n_positions),
@@ -285,9 +285,9 @@ class Trainer:
 
     @torch.no_grad()
     def _load_average(self) -> None:
-        self.learner.check_finite()
-        self.learner.average.at_validation(self.state.update)
-        weights = self.learner.average.weights()
+        self.step.check_finite()
+        self.step.average.at_validation(self.state.update)
+        weights = self.step.average.weights()
         for name, parameter in self.best_model.named_parameters():
             parameter.copy_(weights[name])
 
@@ -343,11 +343,11 @@ class Trainer:
 
     def save(self) -> Saved | None:
         """Write a checkpoint: all that the next update depends on. None if the newest one says so, or none was made."""
-        tensors, n_averaged = self.learner.state()
+        tensors, n_averaged = self.step.state()
         self.state = replace(
             self.state,
-            micro_batch_tokens=self.learner.micro_batch_tokens,
-            arithmetic=self.learner.arithmetic,
+            micro_batch_tokens=self.step.micro_batch_tokens,
+            arithmetic=self.step.arithmetic,
             n_averaged=n_averaged,
             seconds=self.seconds,
             budget=self.budget.state,
@@ -379,10 +379,10 @@ class Trainer:
             self._set_knot(replace(at, falling=at.falling and self.training.schedule == "inverse_sqrt"))
         stored = saved.arithmetic or default_arithmetic(self.training, self.device)
         if is_available(stored, self.device):
-            self.learner.arithmetic = stored
+            self.step.arithmetic = stored
         if self.state.micro_batch_tokens is not None:
-            self.learner.micro_batch_tokens = self.state.micro_batch_tokens
-        self.learner.load_state(tensors, self.state.n_averaged)
+            self.step.micro_batch_tokens = self.state.micro_batch_tokens
+        self.step.load_state(tensors, self.state.n_averaged)
         return stored
 
     def load_best(self) -> bool:

@@ -17,20 +17,11 @@ from seq2seq.errors import counted
 from seq2seq.evaluation import Metric, Score, build_metric, language_row, score_with, verdict
 from seq2seq.model.transformer.model import Transformer, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
+from seq2seq.training.tuning import ENDLESS_SHARE, LENGTH_BOUND, LOSS_BATCH_TOKENS, SAMPLE_PAIRS, STOP_CHECK_SENTENCES
 from seq2seq.translation import Searched, Translator, greedy_of, join_segments, length_batches
 
 # Length penalties that are tried: beyond these, hypotheses are too short or too long on any data.
 ALPHAS = [round(0.2 * i, 1) for i in range(2, 11)]
-
-_BLOCK = {True: 256, False: 2048}
-"""Sentences translated between two checks for a stop signal: on a CPU, and elsewhere."""
-
-_BOUND = 1.5, 10
-"""A first search ends at this factor of the reference's length and so many tokens more."""
-_ENDLESS = 0.2
-"""Share of the pairs; if the first search cuts off more, the model cannot end its translations yet."""
-_SAMPLE = {True: 64, False: 512}
-"""Pairs that show how long a search takes: on a CPU, and elsewhere."""
 
 
 class Stopped(Exception):  # noqa: N818  # it is no error
@@ -88,7 +79,7 @@ class ValidationSet:
 
     def sample(self, device: torch.device) -> "ValidationSet":
         """Some of the pairs, of all lengths: enough to show how long all of them take."""
-        size = _SAMPLE[device.type == "cpu"]
+        size = SAMPLE_PAIRS[device.type == "cpu"]
         return replace(self, pairs=[self.pairs[i] for i in self._by_length()[:: -(-len(self.pairs) // size)]])
 
     def run(self, model: Transformer, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
@@ -107,12 +98,12 @@ class ValidationSet:
         src, tgt = self._encoded()
         loss = self._loss(model, src, tgt, check)
         translator = self._translator(model, greedy_of(decoding))
-        factor, more = _BOUND
+        factor, more = LENGTH_BOUND
         limits = [int(factor * len(ids)) + more for ids in tgt]
         order = self._by_length()
         found = self._search(translator, order, check, limits, scored=False)
         endless = [i for i in order if any(_ran_into(limits[i], s) for s in found[i])]
-        is_bounded = len(endless) > _ENDLESS * len(self.pairs)
+        is_bounded = len(endless) > ENDLESS_SHARE * len(self.pairs)
         if not is_bounded:
             found |= self._search(translator, endless, check, scored=False)
         hypotheses = translator.best_texts([found[i] for i in range(len(self.pairs))])
@@ -163,7 +154,7 @@ class ValidationSet:
         device = next(model.parameters()).device
         usable = self._with_loss(src, tgt)
         total, n_tokens = 0.0, 0
-        for indices in length_batches([tgt[i] for i in usable], 2048):
+        for indices in length_batches([tgt[i] for i in usable], LOSS_BATCH_TOKENS):
             check()
             rows = [usable[i] for i in indices]
             batch = collate([src[i] for i in rows], [tgt[i] for i in rows]).to(device)
@@ -228,7 +219,7 @@ class ValidationSet:
     ) -> tuple[list[int], dict[int, list[Searched]]]:
         """As many pairs, of all lengths, as can be searched in some seconds, and what was found for them."""
         rows = self._by_length()
-        size = _SAMPLE[translator.device.type == "cpu"]
+        size = SAMPLE_PAIRS[translator.device.type == "cpu"]
         if seconds == math.inf or len(rows) <= size:
             return rows, self._search(translator, rows, check)
         began = time.monotonic()
@@ -292,7 +283,7 @@ def n_searches(decoding: DecodingConfig) -> int:
 
 
 def _blocks(order: Sequence[int], translator: Translator) -> Iterator[Sequence[int]]:
-    size = _BLOCK[translator.device.type == "cpu"]
+    size = STOP_CHECK_SENTENCES[translator.device.type == "cpu"]
     return (order[start : start + size] for start in range(0, len(order), size))
 
 
