@@ -17,8 +17,7 @@ from seq2seq.corpus import IdsStore, write_ids_store
 from seq2seq.errors import Interrupted
 from seq2seq.runs import SHORTLIST, read_file, read_manifest, read_tensors
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
-from seq2seq.training import Request, lexicon, train
-from seq2seq.training import run as run_module
+from seq2seq.training import Request, ending, lexicon, train
 from seq2seq.training.lexicon import build_lexicon, byte_pieces
 from seq2seq.training.progress import Finished, Notice
 
@@ -277,7 +276,7 @@ def test_a_run_interrupted_while_it_learns_the_table_is_finished_by_the_same_com
         signals.append(15)
         return build_lexicon(*args, **given)
 
-    monkeypatch.setattr(run_module, "build_lexicon", interrupted)
+    monkeypatch.setattr(ending, "build_lexicon", interrupted)
     again = Request(tiny.run, tiny.layers, device="cpu", overwrite=True)
     events = []
     with pytest.raises(Interrupted):
@@ -308,5 +307,5 @@ def test_only_a_large_corpus_makes_it_worth_telling(tiny, monkeypatch):
         return any(isinstance(event, Notice) and "which pieces" in event.text for event in train(request))
 
     assert not told()
-    monkeypatch.setattr(run_module, "MANY_PAIRS", 19)
+    monkeypatch.setattr(ending, "MANY_PAIRS", 19)
     assert told()

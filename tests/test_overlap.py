@@ -228,7 +228,7 @@ def test_what_is_held_out_is_remembered(prepared, tmp_path):
 @pytest.mark.parametrize(
     ("train", "valid", "what", "mend"),
     [
-        ([("a", "b")], None, "one pair is not enough", "--valid"),
+        ([("a", "b")], None, "one pair is not enough", "`data.valid`"),
         ([("word " * 300, "b")] * 3, [("x", "y")], "of 3, 3 longer than 256 tokens", "raise data.max_length"),
         ([("\u200b", "b")] * 3, [("x", "y")], "of 3, 3 empty after normalisation", "data.normalization=identity"),
         (

@@ -27,13 +27,12 @@ from seq2seq.model import products
 from seq2seq.model.products import can_multiply
 from seq2seq.runs import commit, load_checkpoint, lock, model_name, read_manifest, read_tensors
 from seq2seq.runs import folder as run_folder
-from seq2seq.training import Request, session, step, train
-from seq2seq.training import run as training_run
+from seq2seq.training import Request, run_writer, session, step, train
 from seq2seq.training.arithmetic import Arithmetic
 from seq2seq.training.parallel import choose, forked
 from seq2seq.training.prepare import usual_sentences
-from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
-from seq2seq.training.run import Run
+from seq2seq.training.progress import Finished, LengthSet, Notice, Report, Saved, Started, Validation
+from seq2seq.training.run_writer import RunWriter
 from seq2seq.training.state import BudgetState, TrainingState
 from seq2seq.training.step import TrainStep
 from seq2seq.training.validation import LengthPenalty, Scores, ValidationSet
@@ -175,7 +174,7 @@ def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora,
         if isinstance(event, Started):
             break
     config = event.config
-    assert (config.n_masks, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
+    assert (config.n_forward_passes, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
     line = next(line for line in told if "dropout" in line)
     assert ("R-Drop 5, " in line, "no R-Drop: " in line) == (kept, not kept)
     assert any(line.endswith(")") and f"auto-500{'' if kept else '-one-mask'} (" in line for line in told)
@@ -186,11 +185,11 @@ def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora,
 @pytest.mark.parametrize("rate", [1e8, 1e11, 1e14])
 def test_the_recipe_does_not_follow_from_the_measured_speed(tmp_path, corpora, monkeypatch, rate):
     """Two machines of one kind with one time budget train the same."""
-    monkeypatch.setattr("seq2seq.training.session.measured_rate", lambda *_: rate)
+    monkeypatch.setattr("seq2seq.training.starting.measured_rate", lambda *_: rate)
     layers = [{"data": TINY["data"]}, corpora, {"training": {"time_budget": 600.0}}]
     events = train(Request(tmp_path / "run", layers, device="cpu"))
-    started = next(event for event in events if isinstance(event, Started))
-    assert (started.config.n_masks, started.config.model.d_model, started.config.training.batch_tokens) == (2, 128, 512)
+    config = next(event for event in events if isinstance(event, Started)).config
+    assert (config.n_forward_passes, config.model.d_model, config.training.batch_tokens) == (2, 128, 512)
 
 
 def test_metrics_hold_the_promised_names(whole):
@@ -526,15 +525,15 @@ def as_table(name: str) -> None:
         (
             lambda: rename("other", "train"),
             OWN,
-            "--train: train (60 pairs) -> the same number of pairs, but other ones",
+            "`data.train`: train (60 pairs) -> the same number of pairs, but other ones",
         ),
-        (lambda: rename("more", "train"), OWN, "--train: train (60 pairs) -> train (61 pairs)"),
-        (lambda: rename("other", "valid"), OWN, "--valid: valid (20 pairs) -> valid (60 pairs)"),
-        (lambda: None, OWN | {"train": ["other"]}, "--train: train (60 pairs) -> other (60 pairs)"),
-        (lambda: None, OWN | {"valid": ["other"]}, "--valid: valid (20 pairs) -> other (60 pairs)"),
-        (lambda: None, OWN | {"train": ["none"]}, "--train: train (60 pairs) -> none.de and none.en not found"),
-        (lambda: None, OWN | {"valid": ["none"]}, "--valid: valid (20 pairs) -> none.de and none.en not found"),
-        (lambda: None, OWN | {"valid": []}, "--valid: valid (20 pairs) -> pairs held out of --train"),
+        (lambda: rename("more", "train"), OWN, "`data.train`: train (60 pairs) -> train (61 pairs)"),
+        (lambda: rename("other", "valid"), OWN, "`data.valid`: valid (20 pairs) -> valid (60 pairs)"),
+        (lambda: None, OWN | {"train": ["other"]}, "`data.train`: train (60 pairs) -> other (60 pairs)"),
+        (lambda: None, OWN | {"valid": ["other"]}, "`data.valid`: valid (20 pairs) -> other (60 pairs)"),
+        (lambda: None, OWN | {"train": ["none"]}, "`data.train`: train (60 pairs) -> none.de and none.en not found"),
+        (lambda: None, OWN | {"valid": ["none"]}, "`data.valid`: valid (20 pairs) -> none.de and none.en not found"),
+        (lambda: None, OWN | {"valid": []}, "`data.valid`: valid (20 pairs) -> pairs held out of `data.train`"),
         (lambda: None, {"train": ["train", "other"]}, "-> train (60 pairs), other (60 pairs)"),
         (lambda: None, {"train": ["valid"], "valid": ["train"]}, "(20 pairs); --valid: valid (20 pairs) -> train ("),
         (lambda: Path("train.de").write_text("rot\n"), OWN, "-> train.de has 1 line but train.en has 60"),
@@ -554,7 +553,7 @@ def test_a_finished_run_was_trained_on_these_corpora_and_no_others(copied, keep,
         list(train(request(run, layer)))
     assert difference in caught.value.what
     assert caught.value.code == ExitCode.REFUSED
-    assert "another -o for another run, or --overwrite" in caught.value.mend
+    assert "another folder with `run`, or `overwrite`" in caught.value.mend
     assert sorted(path.name for path in run.rglob("*")) == before
 
 
@@ -567,7 +566,8 @@ def test_a_run_with_held_out_pairs_is_not_one_with_a_validation_corpus(copied):
     layer: Layer = {"data": {"train": ["train"]}, "training": {"max_updates": 1}}
     list(train(request(Path("held"), layer)))
     assert list(train(request(Path("held"), layer)))[-1].trained_on.endswith("validated on pairs held out of it")
-    with pytest.raises(UserError, match=r"--valid: pairs held out of --train -> valid \(20 pairs\)") as caught:
+    refused = r"`data.valid`: pairs held out of `data.train` -> valid \(20 pairs\)"
+    with pytest.raises(UserError, match=refused) as caught:
         list(train(request(Path("held"), layer, {"data": {"valid": ["valid"]}})))
     assert caught.value.code == ExitCode.REFUSED
 
@@ -869,7 +869,7 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
         raise Interrupted(15, saved=True)
 
     with monkeypatch.context() as patched:
-        patched.setattr("seq2seq.training.run.build_lexicon", interrupt)
+        patched.setattr("seq2seq.training.ending.build_lexicon", interrupt)
         with pytest.raises(Interrupted):
             list(train(request(run, corpora)))
     found = read_manifest(run)
@@ -1020,19 +1020,19 @@ def test_a_finished_run_sheds_its_checkpoint_when_it_is_told_to(tmp_path, corpor
 
 def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, corpora, whole, monkeypatch):
     """Whatever the update, the run folder ends as if there had been none."""
-    commit_best = Run._commit_best
+    commit_best = RunWriter.commit_best
     for nth in range(3):
         run = tmp_path / f"crash{nth}"
         commits = []
 
-        def crash(self, weights, commits=commits, nth=nth):
-            commits.append(self.trainer.state.update)
+        def crash(self, state, weights, commits=commits, nth=nth):
+            commits.append(state.update)
             if len(commits) == nth + 1:
                 raise KeyboardInterrupt
-            return commit_best(self, weights)
+            return commit_best(self, state, weights)
 
         with monkeypatch.context() as patched:
-            patched.setattr(Run, "_commit_best", crash)
+            patched.setattr(RunWriter, "commit_best", crash)
             try:
                 list(train(request(run, corpora)))
             except KeyboardInterrupt:
@@ -1183,7 +1183,7 @@ def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, m
 def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, whole, monkeypatch, longer):
     """The run can be used under the other name, and the same command finishes it, as does another one."""
     run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 30}}
-    real, commits = training_run.commit, []
+    real, commits = run_writer.commit, []
 
     def crash(folder, said, files, keep):
         if "config.toml" in files:
@@ -1192,7 +1192,7 @@ def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, whole, m
         return real(folder, said, files, keep)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training_run, "commit", crash)
+        patched.setattr(run_writer, "commit", crash)
         with pytest.raises(KeyboardInterrupt):
             list(train(request(run, corpora, more)))
     assert read_manifest(run).config == "config-next.toml"
@@ -1239,27 +1239,27 @@ TIMED: Layer = {"training": {"time_budget": 40.0, "valid_every": None, "save_eve
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 1), (10.0, 0)])
 def test_a_budget_of_which_validations_take_much_says_so(tmp_path, corpora, clock, monkeypatch, share, n):
-    monkeypatch.setattr("seq2seq.training.trainer._MUCH", share)
+    monkeypatch.setattr("seq2seq.training.trainer.SLOW_VALIDATION", share)
     events = list(train(request(tmp_path / "run", corpora, TIMED)))
     told = [
         event for event in events if isinstance(event, Notice) and event.text.startswith("to validate 20 pairs takes")
     ]
-    assert [(event.warning, "--valid" in event.text) for event in told] == [(True, True)] * n
+    assert [(event.warning, "`data.valid`" in event.text) for event in told] == [(True, True)] * n
 
 
-def until_settled(asked: Request, times: int) -> list[Settled]:
+def until_length_set(asked: Request, times: int) -> list[LengthSet]:
     """Train until the number of updates has been settled so many times, and interrupt."""
-    settled: list[Settled] = []
+    settled: list[LengthSet] = []
     events = train(asked, lambda: 15 if len(settled) == times else None)
     with pytest.raises(Interrupted):
-        settled.extend(event for event in events if isinstance(event, Settled))
+        settled.extend(event for event in events if isinstance(event, LengthSet))
     return settled
 
 
 def test_a_run_with_a_time_budget_ends_when_it_is_over(tmp_path, corpora, clock):
     run = tmp_path / "run"
     events = list(train(request(run, corpora, TIMED)))
-    first, *_, last = [e for e in events if isinstance(e, Settled)]
+    first, *_, last = [e for e in events if isinstance(e, LengthSet)]
     (started,) = [e for e in events if isinstance(e, Started)]
     assert started.config.training.max_updates is None
     assert first.update < 0.15 * first.max_updates
@@ -1288,7 +1288,7 @@ def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corp
     list(train(request(tmp_path / "whole", corpora, TIMED)))
     run = tmp_path / "parts"
     clock.now = 0.0
-    until_settled(request(run, corpora, TIMED), 2)
+    until_length_set(request(run, corpora, TIMED), 2)
     list(train(request(run, corpora, TIMED)))
     assert weights_of(run) == weights_of(tmp_path / "whole")
     validated = [
@@ -1305,13 +1305,13 @@ def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corp
 
 def test_a_resumed_run_keeps_what_its_time_was_set_to_until_some_of_it_has_passed(tmp_path, corpora, clock):
     run = tmp_path / "run"
-    (first,) = until_settled(request(run, corpora, TIMED), 1)
+    (first,) = until_length_set(request(run, corpora, TIMED), 1)
     clock.now += 1e6  # nobody counts the time in between
     events = list(train(request(run, corpora, TIMED)))
     (started,) = [e for e in events if isinstance(e, Started)]
     assert started.config.training.max_updates == first.max_updates
     assert started.update == first.update
-    again = [e for e in events if isinstance(e, Settled)]
+    again = [e for e in events if isinstance(e, LengthSet)]
     assert again[0].update - first.update > 3
     assert again[0].max_updates == pytest.approx(first.max_updates, rel=0.2)
 
@@ -1321,8 +1321,8 @@ def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, co
     with pytest.raises(Interrupted):
         list(train(request(run, corpora, TIMED), StopAt(2)))
     events = list(train(request(run, corpora, TIMED)))
-    found = [type(e) for e in events if isinstance(e, Settled | Finished)]
-    assert found == [Settled] * (len(found) - 1) + [Finished]
+    found = [type(e) for e in events if isinstance(e, LengthSet | Finished)]
+    assert found == [LengthSet] * (len(found) - 1) + [Finished]
     assert 1 < len(found) < 30
 
 
@@ -1363,7 +1363,7 @@ def test_the_rate_of_a_time_budget_never_jumps(tmp_path, corpora, clock, rates_u
     shape: Layer = {"training": {"schedule": schedule, "warmup_updates": 1000, "report_every": 1}}
     run = tmp_path / "run"
     for times in (1, 3):
-        until_settled(request(run, corpora, TIMED, shape), times)
+        until_length_set(request(run, corpora, TIMED, shape), times)
     list(train(request(run, corpora, TIMED, shape)))
     used = [rates_used[number] for number in sorted(rates_used)]
     assert len(used) == load_checkpoint(run).update > 100

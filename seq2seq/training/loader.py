@@ -1,4 +1,4 @@
-"""The pairs of each update: their stored ids, or ids that are sampled anew each epoch (subword sampling)."""
+"""The pairs of each update: their stored ids, or ids that are sampled again in each epoch (subword sampling)."""
 
 import math
 import time

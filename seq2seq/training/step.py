@@ -13,55 +13,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.batching import Batch, collate, derived_seed
+from seq2seq.batching import collate, derived_seed
 from seq2seq.config import RunConfig
-from seq2seq.device import HostCopy, is_out_of_memory, to_device
+from seq2seq.device import HostCopy, is_out_of_memory
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.products import products_by
-from seq2seq.model.transformer.model import padding_mask
-from seq2seq.tokenizer import PAD
+from seq2seq.model.transformer.model import Transformer
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.averaging import Average
 from seq2seq.training.loader import TokenizedPairs
 from seq2seq.training.loss import output_loss, r_drop_loss
-from seq2seq.training.optimizer import build_optimizer, learning_rate
+from seq2seq.training.optimizer import build_optimizer
 from seq2seq.training.parallel import Replicas, build_replicas
+from seq2seq.training.pass_input import PassInput
+from seq2seq.training.schedule import learning_rate
 from seq2seq.training.state import Knot
 from seq2seq.training.tuning import MICRO_BATCH_TOKENS, MIN_PADDING_SAVED, SMALL_GPU
-
-
-class PassInput(NamedTuple):
-    """What one forward pass reads, on the model's device."""
-
-    src: Tensor
-    """Source pieces and EOS, padded. [B, S]"""
-    src_mask: Tensor | None
-    """Real source tokens; None if nothing is padding. [B, 1, 1, S]"""
-    tgt_in: Tensor
-    """BOS and target pieces, padded. [B, T]"""
-    real: Tensor
-    """Real target positions: on a CPU a mask [B·T], elsewhere their indices [N]."""
-    targets: Tensor
-    """Target pieces and EOS at these. [N]"""
-
-    @classmethod
-    def from_batch(cls, batch: Batch, device: torch.device) -> "PassInput":
-        """Prepare a padded batch and copy it to the model's device."""
-        # Whatever depends on the number of padded positions is computed here: a GPU would have to be waited for.
-        real = batch.tgt_out.ne(PAD).flatten()
-        targets, mask = batch.tgt_out.flatten()[real], padding_mask(batch.src, PAD)
-        if device.type == "cpu":
-            return cls(batch.src, mask, batch.tgt_in, real, targets)
-        src, tgt_in, indices, targets = (
-            to_device(part, device) for part in (batch.src, batch.tgt_in, real.nonzero().squeeze(1), targets)
-        )
-        return cls(src, None if mask is None else to_device(mask, device), tgt_in, indices, targets)
-
-    def at_real(self, hidden: Tensor) -> Tensor:
-        """Hidden states at real target positions. [M·B, T, D] -> [M, N, D]"""
-        rows = hidden.view(-1, self.tgt_in.numel(), hidden.size(-1))  # [M, B·T, D]
-        return rows[:, self.real] if self.real.dtype == torch.bool else rows.index_select(1, self.real)
 
 
 class _Shard(NamedTuple):
@@ -111,7 +79,7 @@ class TrainStep:
         self.training = config.training
         self.knot = Knot()
         """From where the learning rate continues."""
-        self.n_passes = config.n_masks
+        self.n_passes = config.n_forward_passes
         """Forward passes of each pair: 2 with R-Drop."""
         self.device = device
         torch.manual_seed(self.training.seed)
@@ -186,7 +154,7 @@ class TrainStep:
         if not math.isfinite(loss + norm):
             raise UserError(
                 f"training diverged at update {number}: loss {loss:.4g}, gradient norm {norm:.4g}",
-                mend="lower training.learning_rate or raise training.warmup_updates, and start over with --overwrite",
+                mend="lower training.learning_rate or raise training.warmup_updates, and start over with `overwrite`",
                 code=ExitCode.DIVERGED,
             )
 
@@ -268,7 +236,24 @@ class TrainStep:
             )
         self.micro_batch_tokens //= 2
 
-    # ------------------------------------------------------------------ checkpoints
+    # ------------------------------------------------------------------ weights and checkpoints
+
+    @torch.no_grad()
+    def copy_average(self, model: Transformer, update: int) -> None:
+        """Copy the averaged weights into another model, which is validated then.
+
+        Args:
+            model: of the same shape.
+            update: the last one made.
+
+        Raises:
+            UserError: as ``check_finite``.
+        """
+        self.check_finite()
+        self.average.at_validation(update)
+        weights = self.average.weights()
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
 
     def state(self) -> tuple[dict[str, Tensor], int]:
         """All tensors that the next update depends on, and the number of averaged updates.
