@@ -535,7 +535,7 @@ def as_table(name: str) -> None:
         (lambda: None, OWN | {"valid": ["none"]}, "`data.valid`: valid (20 pairs) -> none.de and none.en not found"),
         (lambda: None, OWN | {"valid": []}, "`data.valid`: valid (20 pairs) -> pairs held out of `data.train`"),
         (lambda: None, {"train": ["train", "other"]}, "-> train (60 pairs), other (60 pairs)"),
-        (lambda: None, {"train": ["valid"], "valid": ["train"]}, "(20 pairs); `data.valid`: valid (20 pairs) -> train ("),
+        (lambda: None, {"train": ["valid"], "valid": ["train"]}, "; `data.valid`: valid (20 pairs) -> train ("),
         (lambda: Path("train.de").write_text("rot\n"), OWN, "-> train.de has 1 line but train.en has 60"),
     ],
 )
@@ -661,8 +661,8 @@ def test_the_validation_split_of_a_data_set_is_used(tmp_path, data_set):
     layer: Layer = {"data": {"train": [data_set]}, "training": {"max_updates": 1}}
     notices = [event.text for event in train(request(run, layer)) if isinstance(event, Notice)]
     assert (
-        f"{data_set}:validation is used for validation: a split of the same data set (`data.valid` names another corpus)"
-        in notices
+        f"{data_set}:validation is used for validation: a split of the same data set "
+        "(`data.valid` names another corpus)" in notices
     )
     assert not [notice for notice in notices if "held out" in notice]
     valid, corpora = [f"{data_set}:validation"], read_manifest(run).corpora
