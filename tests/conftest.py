@@ -3,6 +3,7 @@
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -129,6 +130,19 @@ def reverser(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for _ in train(Request(folder / "run", [reversal_recipe(folder)], device="cpu")):
                 pass
             (folder / "done").touch()
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def reverser_with_shortlist(reverser: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the reverser's run that has learnt a shortlist after it was finished; read it only."""
+    from seq2seq.training import Request, train
+
+    folder = tmp_path_factory.mktemp("shortlist")
+    shutil.copytree(reverser, folder / "run")
+    request = Request(folder / "run", [reversal_recipe(folder), {"decoding": {"shortlist": 8}}], device="cpu")
+    for _ in train(request):
+        pass
     return folder / "run"
 
 

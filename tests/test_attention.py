@@ -14,8 +14,8 @@ from seq2seq.model.transformer.attention import (
     MultiHeadAttention,
     causal_mask,
     fused_attention,
+    reference_attention,
     softmax,
-    written_out_attention,
 )
 
 B, T, S, D, H = 3, 5, 7, 12, 3
@@ -69,7 +69,7 @@ def test_fused_and_written_out_agree(score, case):
         return torch.autograd.grad((out * upstream).sum(), [q, k, v, *module.parameters()])
 
     fused = fused_attention(module(q), k, v, mask, causal=causal)
-    written, _ = written_out_attention(module(q), k, v, mask, causal=causal)
+    written, _ = reference_attention(module(q), k, v, mask, causal=causal)
     torch.testing.assert_close(fused, written)
     for of_fused, of_written in zip(gradients(fused), gradients(written), strict=True):
         torch.testing.assert_close(of_fused, of_written)
@@ -172,7 +172,7 @@ def test_a_query_that_may_see_nothing_gets_zeros(score):
     mask = PADDING.clone()
     mask[1] = False
     module = build(score).score
-    for attend in (fused_attention, lambda *args: written_out_attention(*args)[0]):
+    for attend in (fused_attention, lambda *args: reference_attention(*args)[0]):
         q, k, v = leaves((B, H, T, K), (B, H, S, K), (B, H, S, K))
         out = attend(module(q), k, v, mask)
         assert (out[1] == 0).all()

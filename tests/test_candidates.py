@@ -4,30 +4,34 @@ import pytest
 import torch
 from torch import Tensor
 
+from seq2seq.decoding import topk
 from seq2seq.decoding.hypotheses import compact
-from seq2seq.decoding.topk import best_continuations, best_piece, grouped_topk
+from seq2seq.decoding.topk import grouped_topk
+from seq2seq.model import TensorLogits
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
+N_CONTROL = 4
 NEVER = [UNK, BOS, PAD]
 
 
-class Given:
-    """A model whose logits are what it is given."""
+class Given(TensorLogits):
+    """Given logits, which count the rows of each reading."""
 
-    n_control = 4
-
-    def __init__(self) -> None:
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(logits.clone())
         self.blocks: list[int] = []
 
-    def best_columns(self, hidden: Tensor, state: object) -> None:
-        """There is no quicker way than all logits."""
+    def rows(self, start: int, stop: int) -> Tensor:
+        self.blocks.append(stop - start)
+        return super().rows(start, stop)
 
-    def logits(self, hidden: Tensor, state: object, first: int, last: int) -> Tensor:
-        self.blocks.append(last - first)
-        return hidden[first:last].clone()
 
-    def pieces(self, columns: Tensor, state: object) -> Tensor:
-        return columns
+def best_piece(logits: Tensor, *, scored: bool) -> tuple[Tensor, Tensor | None]:
+    return topk.best_piece(Given(logits), N_CONTROL, scored=scored)
+
+
+def best_continuations(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    return topk.best_continuations(Given(logits), N_CONTROL, live, n)
 
 
 def some_logits(rows: int, vocabulary: int, scale: float = 3.0, shift: float = 0.0) -> Tensor:
@@ -52,11 +56,11 @@ SIZES = [(3.0, 0.0), (30.0, 300.0), (0.1, -400.0)]
 @pytest.mark.parametrize(("scale", "shift"), SIZES)
 def test_the_likeliest_piece(rows, vocabulary, scale, shift):
     logits = some_logits(rows, vocabulary, scale, shift)
-    pieces, log_probs = best_piece(Given(), logits, None, scored=True)
+    pieces, log_probs = best_piece(logits, scored=True)
     expected, places = log_probabilities(logits).max(dim=1)
     assert torch.equal(pieces, places)
     torch.testing.assert_close(log_probs.double(), expected, rtol=1e-5, atol=1e-4)
-    pieces, nothing = best_piece(Given(), logits, None, scored=False)
+    pieces, nothing = best_piece(logits, scored=False)
     assert torch.equal(pieces, places)
     assert nothing is None
 
@@ -68,7 +72,7 @@ def test_the_likeliest_continuations(rows, vocabulary, scale, shift, beams):
     logits = some_logits(rows * beams, vocabulary, scale, shift)
     live = -torch.rand(rows, beams, generator=torch.Generator().manual_seed(1)).cumsum(1)
     n = 2 * beams
-    scores, parents, pieces = best_continuations(Given(), logits, None, live, n)
+    scores, parents, pieces = best_continuations(logits, live, n)
     totals = (live.double().unsqueeze(2) + log_probabilities(logits).view(rows, beams, -1)).flatten(1)
     expected, places = totals.topk(min(n, totals.size(1)), dim=1)
     possible = expected > -torch.inf
@@ -87,27 +91,22 @@ def test_a_sentence_alone_gets_the_same_numbers(scale, shift, beams):
     """To the last bit: a line must not hang on how many others are searched beside it."""
     logits = some_logits(40 * beams, 640, scale, shift)
     live = -torch.rand(40, beams, generator=torch.Generator().manual_seed(1)).cumsum(1)
-    together = best_continuations(Given(), logits, None, live, 2 * beams)
-    alone = [
-        best_continuations(Given(), logits[i * beams : (i + 1) * beams], None, live[i : i + 1], 2 * beams)
-        for i in range(40)
-    ]
+    together = best_continuations(logits, live, 2 * beams)
+    alone = [best_continuations(logits[i * beams : (i + 1) * beams], live[i : i + 1], 2 * beams) for i in range(40)]
     for found, of_each in zip(together, zip(*alone, strict=True), strict=True):
         assert torch.equal(found, torch.cat(of_each))
-    together, _ = best_piece(Given(), logits, None, scored=False)
-    assert torch.equal(
-        together, torch.cat([best_piece(Given(), row, None, scored=False)[0] for row in logits.split(1)])
-    )
+    together, _ = best_piece(logits, scored=False)
+    assert torch.equal(together, torch.cat([best_piece(row, scored=False)[0] for row in logits.split(1)]))
 
 
 @pytest.mark.parametrize("beams", [1, 3, 4, 200])
 @pytest.mark.parametrize("rows", [1, 31, 33, 129])
 def test_blocks_hold_whole_sentences(rows, beams):
-    model = Given()
-    best_continuations(model, torch.zeros(rows * beams, 7), None, torch.zeros(rows, beams), 2)
-    assert sum(model.blocks) == rows * beams
-    assert max(model.blocks) <= max(128, beams)
-    assert all(block % beams == 0 for block in model.blocks)
+    logits = Given(torch.zeros(rows * beams, 7))
+    topk.best_continuations(logits, N_CONTROL, torch.zeros(rows, beams), 2)
+    assert sum(logits.blocks) == rows * beams
+    assert max(logits.blocks) <= max(128, beams)
+    assert all(block % beams == 0 for block in logits.blocks)
 
 
 @pytest.mark.parametrize("n", [1, 5, 64])
@@ -123,28 +122,26 @@ def test_all_of_the_best_may_be_neighbours():
     """In one group, or in as many as there are continuations."""
     logits = torch.zeros(1, 1000)
     logits[0, 128:134] = torch.arange(6.0, 0.0, -1.0)
-    assert best_continuations(Given(), logits, None, torch.zeros(1, 1), 6)[2].tolist() == [
-        [128, 129, 130, 131, 132, 133]
-    ]
+    assert best_continuations(logits, torch.zeros(1, 1), 6)[2].tolist() == [[128, 129, 130, 131, 132, 133]]
     logits = torch.zeros(1, 1000)
     logits[0, 64:1000:150] = torch.arange(7.0, 0.0, -1.0)
-    assert best_continuations(Given(), logits, None, torch.zeros(1, 1), 4)[2].tolist() == [[64, 214, 364, 514]]
+    assert best_continuations(logits, torch.zeros(1, 1), 4)[2].tolist() == [[64, 214, 364, 514]]
 
 
 def test_what_cannot_come_is_eos():
     """More are wanted than there are; or the model's numbers are damaged. No piece lies beyond the vocabulary."""
-    scores, _, pieces = best_continuations(Given(), torch.zeros(2, 7), None, torch.zeros(2, 1), 8)
+    scores, _, pieces = best_continuations(torch.zeros(2, 7), torch.zeros(2, 1), 8)
     assert (scores > -torch.inf).sum(dim=1).tolist() == [4, 4]
     assert pieces[scores == -torch.inf].eq(EOS).all()
     damaged = torch.full((2, 100), torch.nan)
-    assert best_continuations(Given(), damaged, None, torch.zeros(2, 1), 4)[2].eq(EOS).all()
+    assert best_continuations(damaged, torch.zeros(2, 1), 4)[2].eq(EOS).all()
     for nothing in (damaged, torch.full((9, 128), torch.nan)):  # few rows and more
         for scored in (True, False):
-            assert best_piece(Given(), nothing, None, scored=scored)[0].eq(EOS).all()
-    assert best_piece(Given(), damaged, None, scored=True)[1].eq(-torch.inf).all()
+            assert best_piece(nothing, scored=scored)[0].eq(EOS).all()
+    assert best_piece(damaged, scored=True)[1].eq(-torch.inf).all()
     padding = torch.full((9, 128), -1e30)  # every row holds only pieces that fill up the vocabulary
     padding[:, EOS] *= 2
-    assert best_piece(Given(), padding, None, scored=False)[0].eq(EOS).all()
+    assert best_piece(padding, scored=False)[0].eq(EOS).all()
 
 
 @pytest.mark.parametrize(

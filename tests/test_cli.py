@@ -15,13 +15,13 @@ from reversal import reversal_lines, write_reversal
 from support.cli import Cli, Outcome
 from support.clock import Clock
 
-from seq2seq.cli.answers import is_finished
 from seq2seq.cli.console import console, on_terminal
 from seq2seq.cli.layers import training_layers
 from seq2seq.config import merge
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.evaluation import ROUGH_GUIDE
 from seq2seq.runs import read_manifest
+from seq2seq.translation import is_finished
 
 
 def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
@@ -474,8 +474,9 @@ class TestResume:
 
     @pytest.fixture(autouse=True)
     def small_windows(self, monkeypatch):
-        monkeypatch.setattr("seq2seq.cli.answers.WINDOW_LINES", self.WINDOW)
-        monkeypatch.setattr("seq2seq.text.partial._MARK_EVERY", 0.0)
+        monkeypatch.setattr("seq2seq.translation.windows.MAX_LINES", self.WINDOW)
+        monkeypatch.setattr("seq2seq.translation.output.MAX_LINES", self.WINDOW)
+        monkeypatch.setattr("seq2seq.translation.resumable._SECONDS_PER_POSITION", 0.0)
 
     @pytest.fixture
     def source(self, tmp_path) -> Path:
@@ -487,21 +488,20 @@ class TestResume:
     @pytest.fixture
     def stops_after(self, monkeypatch) -> Callable[[int], None]:
         """Makes the model fail, as often as it is asked for more than this many windows."""
-        from seq2seq.errors import Interrupted
         from seq2seq.translation import Translator
 
-        whole = Translator.n_best
+        whole = Translator._search
 
         def stop(n: int, error: BaseException | None = None) -> None:
             left = [n]
 
-            def n_best(self, lines, **options):
+            def search(self, units, scored):
                 left[0] -= 1
                 if left[0] < 0:
                     raise error or Interrupted(2, saved=False)
-                return whole(self, lines, **options)
+                return whole(self, units, scored)
 
-            monkeypatch.setattr(Translator, "n_best", n_best)
+            monkeypatch.setattr(Translator, "_search", search)
 
         return stop
 
@@ -580,6 +580,22 @@ class TestResume:
         stops_after(1000)
         assert "resuming after line 21" in translate("--resume").err
         assert self.files(tmp_path).keys() == {"in", "out"}
+
+    def test_an_interruption_while_something_is_drawn(self, translate, source, tmp_path, monkeypatch):
+        def interrupted(_: object) -> None:
+            raise Interrupted(2, saved=False)
+
+        source.write_text("a b c\n" * 30)
+        with monkeypatch.context() as patch:
+            patch.setattr("seq2seq.cli.progress.draw_attention", interrupted)
+            outcome = translate("--attention")
+        assert outcome.code == 130
+        assert outcome.err == (
+            f"Stopped by Ctrl-C after {self.WINDOW} lines, saved in {tmp_path}/.out.partial; "
+            "the same command with --resume continues there.\n"
+        )
+        assert translate("--resume").code == 0
+        assert (tmp_path / "out").read_text() == "c b a\n" * 30
 
     def test_an_error_in_the_input_can_be_mended(self, translate, source, tmp_path):
         good = b"a b c\n" * 30
@@ -750,7 +766,7 @@ class TestResume:
         """To close it again would end who writes to it."""
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / "out").write_text("c b a\n")
-        monkeypatch.setattr("seq2seq.cli.answers.open_input", None)
+        monkeypatch.setattr("seq2seq.translation.output.open_input", None)
         assert not is_finished(str(tmp_path / "pipe"), str(tmp_path / "out"), 1)
 
     @pytest.mark.parametrize("words", [[], ["-o", "-"], ["-o", "PIPE"], ["-o", "."]])

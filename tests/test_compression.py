@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.text import PartialFile, open_output, partial_path, read_lines
+from seq2seq.text import open_output, read_lines
+from seq2seq.translation.resumable import ResumableFile, partial_path
 
 OPENERS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress, "": bytes, ".gzip": bytes}
 LINES = [f"line {i} – schön" for i in range(5000)]
@@ -37,28 +38,28 @@ def test_a_whole_file(tmp_path, ending, decompress):
 def test_answers_that_are_resumed(tmp_path, ending, decompress):
     path = tmp_path / f"out{ending}"
     half = len(b"".join(TEXT.splitlines(keepends=True)[:2500]))
-    first = PartialFile(path, {}, resume=False)
+    first = ResumableFile(path, {}, resume=False)
     first.write(TEXT[:half], lines=2500, src="a")
-    assert first.leave()
+    assert first.suspend()
     assert partial_path(path).read_bytes() == TEXT[:half], "plain as long as it grows"
-    second = PartialFile(path, {}, resume=True)
-    assert second.mark.lines == 2500
+    second = ResumableFile(path, {}, resume=True)
+    assert second.position.lines == 2500
     second.write(TEXT[half:], lines=5000, src="b")
     second.complete()
-    assert not second.leave()
+    assert not second.suspend()
     assert decompress(path.read_bytes()) == TEXT
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_answers_outlive_a_disk_that_is_full_when_they_are_compressed(tmp_path, small_files):
     path = tmp_path / "out.gz"
-    partial = PartialFile(path, {}, resume=False)
+    partial = ResumableFile(path, {}, resume=False)
     partial.write(TEXT, lines=5000, src="a")
     with small_files(100), pytest.raises(UserError, match="cannot be written"):
         partial.complete()
-    assert partial.leave()
-    again = PartialFile(path, {}, resume=True)
-    assert again.mark.lines == 5000
+    assert partial.suspend()
+    again = ResumableFile(path, {}, resume=True)
+    assert again.position.lines == 5000
     again.complete()
     assert gzip.decompress(path.read_bytes()) == TEXT
     assert list(tmp_path.iterdir()) == [path]

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config import DecodingConfig, ModelConfig
-from seq2seq.decoding import STRATEGIES, Batch, Hypothesis, length_penalty, scheduler, search
-from seq2seq.model import build_model
-from seq2seq.model.transformer.fast.decoder import TransformerDecoder
-from seq2seq.model.transformer.model import Transformer, padding_mask
+from seq2seq.decoding import STRATEGIES, Hypothesis, SourceBatch, length_penalty, scheduler, search
+from seq2seq.model import Logits, Seq2SeqModel, TensorLogits, build_decoder, build_model, padding_mask
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
 V = 8
@@ -29,20 +27,19 @@ State = list[list[tuple[Row, Row]]]
 
 @dataclass
 class Toy:
-    """A model whose every answer is looked up."""
+    """A decoder whose logits are looked up."""
 
     next_logits: NextLogits
-    n_control: int = 4
     rows_read: int = 0
     steps: int = 0
     n_running: list[int] = field(default_factory=list)
     """Sentences that took part in each step."""
 
     def start(self, src: Tensor, src_mask: Tensor | None) -> State:
-        real = torch.ones_like(src, dtype=torch.bool) if src_mask is None else src_mask[:, 0, 0]
+        real = torch.ones_like(src, dtype=torch.bool) if src_mask is None else src_mask
         return [[(tuple(row[keep].tolist()), ())] for row, keep in zip(src, real, strict=True)]
 
-    def step(self, tokens: Sequence[Tensor], states: Sequence[State]) -> tuple[Tensor, list[State]]:
+    def step(self, tokens: Sequence[Tensor], states: Sequence[State]) -> tuple[list[Logits], list[State]]:
         self.steps += 1
         self.n_running.append(sum(len(state) for state in states))
         read = []
@@ -57,19 +54,13 @@ class Toy:
         rows = [row for state in read for beams in state for row in beams]
         self.rows_read += len(rows)
         assert all(past[0] == BOS for _, past in rows)
-        return torch.tensor([self.next_logits(src, past[1:]) for src, past in rows]), read
-
-    def best_columns(self, hidden: Tensor, state: State) -> None:
-        """There is no quicker way than all logits."""
-
-    def output_of(self, state: State) -> str:
-        return "all pieces"
-
-    def logits(self, hidden: Tensor, state: State, first: int, last: int) -> Tensor:
-        return hidden[first:last].clone()
-
-    def pieces(self, columns: Tensor, state: State) -> Tensor:
-        return columns
+        logits = torch.tensor([self.next_logits(src, past[1:]) for src, past in rows])
+        # One for neighbours with as many beams each.
+        n_rows = [
+            sum(len(state) * n_beams for state in alike)
+            for n_beams, alike in itertools.groupby(read, key=lambda state: len(state[0]))
+        ]
+        return [TensorLogits(of_some) for of_some in logits.split(n_rows)], read
 
     def reorder(self, state: State, sentences: Sequence[int], parents: Tensor) -> State:
         assert len(sentences) == len(parents)
@@ -115,17 +106,22 @@ SOURCES = [[4, 5, 6, 7, 4, 5, EOS], [6, EOS], [7, 7, 5, EOS], [EOS], [6, EOS]]
 LIMITS = [9, 3, 1, 12, 5]
 
 
-def batch_of(sources: list[list[int]], limits: list[int], first: int = 0) -> Batch:
-    return Batch(*padded(sources), limits, range(first, first + len(sources)))
+def batch_of(sources: list[list[int]], limits: list[int], first: int = 0) -> SourceBatch:
+    return SourceBatch(*padded(sources), limits, range(first, first + len(sources)))
 
 
 def ask(
-    strategy: str, model: Toy | Transformer, sources: list[list[int]], limits: list[int], **settings: object
+    strategy: str,
+    model: Toy | Seq2SeqModel,
+    sources: list[list[int]],
+    limits: list[int],
+    n_control: int = 4,
+    **settings: object,
 ) -> list[list[Hypothesis]]:
     with torch.inference_mode():
-        laid_out = model if isinstance(model, Toy) else TransformerDecoder(model)
+        decoder = model if isinstance(model, Toy) else build_decoder(model)
         config = DecodingConfig(**({"beam_size": 3} | settings))
-        found = dict(search(laid_out, [batch_of(sources, limits)], config, strategy=strategy))
+        found = dict(search(decoder, [batch_of(sources, limits)], config, n_control=n_control, strategy=strategy))
     assert sorted(found) == list(range(len(sources)))
     return [found[i] for i in range(len(sources))]
 
@@ -193,7 +189,7 @@ def test_tags_never_come_out(strategy):
     """Of a vocabulary that keeps ids for them, behind the control symbols."""
     n_control = PIECES[1]
     assert n_control > 4
-    found = ask(strategy, Toy(by_chance, n_control), SOURCES, LIMITS, n_best=3)
+    found = ask(strategy, Toy(by_chance), SOURCES, LIMITS, n_control, n_best=3)
     assert {token for best in found for h in best for token in h.tokens} == set(PIECES[1:])
     assert PIECES[0] in {t for best in ask(strategy, Toy(by_chance), SOURCES, LIMITS) for h in best for t in h.tokens}
 
@@ -236,7 +232,7 @@ def test_batches_side_by_side_are_as_each_alone(strategy, room):
     model = Toy(by_chance)
     begun = []
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[SourceBatch]:
         for first in range(0, 20, 3):
             begun.append(first)
             yield batch_of(sources[first : first + 3], limits[first : first + 3], first)
@@ -269,7 +265,7 @@ def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
     found: list[tuple[int, list[Hypothesis]]] = []
     begun = []
 
-    def drawn() -> Iterator[Batch]:
+    def drawn() -> Iterator[SourceBatch]:
         for batch in batches:
             begun.append(len(found))
             yield batch
@@ -402,7 +398,7 @@ def test_length_penalty():
 
 
 @pytest.fixture(scope="module")
-def transformer() -> Transformer:
+def transformer() -> Seq2SeqModel:
     """Small, untrained, and lively enough that sources matter and some outputs end by EOS."""
     torch.manual_seed(3)
     shape = {"d_model": 16, "d_ff": 32, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0}

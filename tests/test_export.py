@@ -20,9 +20,9 @@ from seq2seq.config.tables import DataConfig
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.interop.ctranslate2 import QUANTIZATIONS, Exported, export_run
 from seq2seq.interop.ctranslate2 import folder as export_folder
-from seq2seq.interop.ctranslate2.weights import to_spec
-from seq2seq.model import build_model
-from seq2seq.model.transformer.model import Transformer, padding_mask
+from seq2seq.interop.ctranslate2.weights import refuse_unfit, to_spec
+from seq2seq.model import build_model, padding_mask
+from seq2seq.model.transformer.model import Transformer
 from seq2seq.runs import Manifest, commit, model_name
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model
 from seq2seq.translation import Translator
@@ -334,6 +334,13 @@ class TestCommand:
         assert refused.code == ExitCode.REFUSED
         assert "bilinear together with model.positions rotary: the rotation stands between" in refused.err
         assert not (tmp_path / "ct2").exists()
+
+    def test_another_architecture(self):
+        config = ModelConfig()
+        object.__setattr__(config, "architecture", "rnn")
+        with pytest.raises(UserError, match=r"cannot hold model\.architecture rnn") as refused:
+            refuse_unfit(config)
+        assert refused.value.code == ExitCode.REFUSED
 
     @pytest.mark.parametrize("installed", [None, "broken"])
     def test_without_ctranslate2(self, cli, reverser, tmp_path, monkeypatch, installed):

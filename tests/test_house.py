@@ -49,7 +49,7 @@ DOORS = {
     "torch": {"device", "batching", "model", "decoding", "runs", "translation", "training", "interop"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "threading": {"system.processes", "translation.workers"},
+    "threading": {"system.processes", "translation.windows", "translation.workers"},
     "multiprocessing": {"training.parallel", "translation.workers"},
     "signal": {"cli.signals", "system.processes"},
     "fcntl": {"system.lock"},
@@ -125,6 +125,37 @@ def test_nothing_imports_in_a_circle():
 def test_errors_stand_on_nothing():
     assert OWN["errors"] == set()
     assert set(imports_of(TREES["errors"])) <= {"enum.IntEnum"}
+
+
+# The waist ------------------------------------------------------------------------------------------
+
+
+def test_decoding_knows_a_model_by_its_decoder():
+    known = {
+        word.removeprefix("seq2seq.model.")
+        for name, tree in TREES.items()
+        for word in imports_of(tree)
+        if is_within(name, "decoding") and word.startswith("seq2seq.model")
+    }
+    assert known == {"Decoder", "Logits"}
+
+
+def test_nothing_outside_the_model_names_an_architecture():
+    """Except exports to the format of one."""
+    outside = {name for name in TREES if not is_within(name, "model") and not is_within(name, "interop.ctranslate2")}
+    named = [f"{name} imports {o}" for name in outside for o in OWN[name] if is_within(o, "model.transformer")]
+    assert not named
+
+
+def test_one_file_uses_private_names_of_pytorch():
+    private = re.compile(r"torch(\.\w+)*\._[a-z]\w*")
+    users = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and private.fullmatch(ast.unparse(node))
+    }
+    assert users == {"model.products"}
 
 
 # Doors ----------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_an_interrupted_text_leaves_nothing(cli, reverser, tmp_path, monkeypatch
     def fail(*_, **__):
         raise Interrupted(2, saved=False)
 
-    monkeypatch.setattr("seq2seq.cli.stream.draw_attention", fail)  # after the answer
+    monkeypatch.setattr("seq2seq.cli.progress.draw_attention", fail)  # after the answer
     (tmp_path / "out").write_text("old")
     outcome = cli("translate", reverser, "a b", "--attention", "-o", tmp_path / "out")
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "")

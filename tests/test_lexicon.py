@@ -226,11 +226,13 @@ def test_bytes_are_found(reverser):
     assert len(tokenizer) > first + 256
 
 
-def test_a_finished_run_holds_the_table(reverser):
-    manifest = read_manifest(reverser)
+def test_a_finished_run_holds_the_table_if_it_was_requested(reverser, reverser_with_shortlist):
+    assert SHORTLIST not in read_manifest(reverser).files
+    run = reverser_with_shortlist
+    manifest = read_manifest(run)
     assert set(manifest.files) == {"config.toml", "tokenizer.model", manifest.weights, SHORTLIST}
-    tables = read_tensors(reverser, manifest, SHORTLIST)  # whose hash is the manifest's
-    tokenizer = Tokenizer(read_file(reverser, manifest, "tokenizer.model"))
+    tables = read_tensors(run, manifest, SHORTLIST)  # whose hash is the manifest's
+    tokenizer = Tokenizer(read_file(run, manifest, "tokenizer.model"))
     assert tables["candidates"].shape == (len(tokenizer), 64)
     assert tables["frequent"].shape == (128,)
     assert {tables["candidates"].dtype, tables["frequent"].dtype} == {torch.int32}
@@ -246,6 +248,7 @@ TINY: Layer = {
     "data": {"langs": "ab-ba", "vocab_size": 300},
     "model": {"d_model": 16, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1},
     "training": {"batch_tokens": 100, "max_updates": 2, "valid_every": 2},
+    "decoding": {"shortlist": 8},
 }
 
 

@@ -1,17 +1,25 @@
 """How far the translation of a file has come, by the numbers and as it is shown."""
 
-import io
 import math
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 from support.clock import Clock
 
 from seq2seq.cli import progress
-from seq2seq.cli.answers import WindowSize
-from seq2seq.cli.progress import show_progress
-from seq2seq.text import LineReader
+from seq2seq.cli.progress import show_translating
+from seq2seq.translation import SegmentCounts
+from seq2seq.translation.events import Completed, InputReady, WindowProgress, WindowTranslated
+from seq2seq.translation.windows import WindowSize
+
+COMPLETED = Completed(100, SegmentCounts(), 0)
+
+
+def window(n_lines: int) -> WindowTranslated:
+    """A window that ends with this line."""
+    return WindowTranslated([], [], n_lines, 5 * n_lines)
 
 
 @pytest.fixture
@@ -72,9 +80,9 @@ class TestWindowSize:
             assert WindowSize(pace).lines == lines
         size = WindowSize(100.0)
         for lines, seconds, expected in ((512, 76.8, 100), (100, 1.0, 1500), (1000, 0.1, 8192), (64, 640.0, 64)):
-            size.took(lines, seconds)
+            size.update(lines, seconds)
             assert size.lines == expected
-        size.took(1, 0.0)
+        size.update(1, 0.0)
         assert size.lines == 8192
 
     def test_a_gpu_has_larger_ones(self):
@@ -83,36 +91,37 @@ class TestWindowSize:
 
 class TestOffATerminal:
     @pytest.fixture
-    def reader(self, tmp_path):
-        path = tmp_path / "file"
-        path.write_bytes(b"four\n" * 100)
-        with path.open("rb", buffering=0) as stream:
-            yield LineReader(stream, "file")
+    def show(self, clock, capfd) -> Callable[..., list[str]]:
+        """Draws events at their times, after ``InputReady`` of an input of 500 bytes, five a line."""
 
-    def test_now_and_then_a_line(self, clock, reader, capfd):
-        with show_progress(reader, 0, "out") as reached:
-            for done in range(10, 101, 10):
-                reader.read_window(10, 1000)
-                clock.now += 12
-                reached(done)
-        out, err = capfd.readouterr()
-        assert out == ""
-        assert err.splitlines() == [
+        def show(*timed: tuple[float, object], n_lines: int = 0, size: int | None = 500, output: str = "out"):
+            def events():
+                yield InputReady(n_lines, 5 * n_lines, size)
+                for seconds, event in timed:
+                    clock.now += seconds
+                    if isinstance(event, BaseException):
+                        raise event
+                    yield event
+
+            show_translating(events(), output, resume=False)
+            out, err = capfd.readouterr()
+            assert out == ""
+            return err.splitlines()
+
+        return show
+
+    def test_now_and_then_a_line(self, show):
+        windows = [(12, window(done)) for done in range(10, 101, 10)]
+        assert show(*windows, (0, COMPLETED)) == [
             "30 lines, 30%, 0.8 lines/s, eta 0:01:24",
             "60 lines, 60%, 0.8 lines/s, eta 0:00:48",
             "90 lines, 90%, 0.8 lines/s, eta 0:00:12",
             "100 lines in 0:02:00, 0.8 lines/s",
         ]
 
-    def test_within_a_window(self, clock, reader, capfd):
-        with show_progress(reader, 0, "out") as reached:
-            for done in (0, 50):
-                reader.read_window(50, 1000)
-                for share in (0.4, 0.8):
-                    clock.now += 30
-                    reached(done, 50, share)
-                reached(done + 50)
-        assert capfd.readouterr().err.splitlines() == [
+    def test_within_a_window(self, show):
+        within = [(30, WindowProgress(done, 5 * done)) for done in (20, 40, 70, 90)]
+        assert show(*within[:2], (0, window(50)), *within[2:], (0, window(100)), (0, COMPLETED)) == [
             "20 lines, 20%, 0.7 lines/s, eta 0:02:00",
             "40 lines, 40%, 0.7 lines/s, eta 0:01:30",
             "70 lines, 70%, 0.8 lines/s, eta 0:00:39",
@@ -120,44 +129,22 @@ class TestOffATerminal:
             "100 lines in 0:02:00, 0.8 lines/s",
         ]
 
-    def test_what_went_on_counts_its_own_lines(self, clock, reader, capfd):
-        reader.read_window(60, 1000)
-        with show_progress(reader, 60, "out") as reached:
-            reader.read_window(40, 1000)
-            clock.now += 40
-            reached(100)
-        assert capfd.readouterr().err == "40 lines in 0:00:40, 1.0 lines/s\n"
+    def test_a_resumed_translation_counts_its_own_lines(self, show):
+        assert show((40, window(100)), (0, COMPLETED), n_lines=60) == ["40 lines in 0:00:40, 1.0 lines/s"]
 
-    def test_what_is_quick_is_silent(self, clock, reader, capfd):
-        with show_progress(reader, 0, "-") as reached:
-            clock.now += 29
-            reader.read_window(100, 1000)
-            reached(100)
-        assert capfd.readouterr() == ("", "")
+    def test_what_is_quick_is_silent(self, show):
+        assert show((29, window(100)), (0, COMPLETED)) == []
 
-    def test_a_failure_has_no_closing_line(self, clock, reader, capfd):
-        def fail():
-            with show_progress(reader, 0, "-"):
-                clock.now += 100
-                raise KeyboardInterrupt
-
+    def test_a_failure_has_no_closing_line(self, show, capfd):
         with pytest.raises(KeyboardInterrupt):
-            fail()
+            show((100, KeyboardInterrupt()))
         assert capfd.readouterr() == ("", "")
 
-    def test_a_stream_has_none(self, clock, capfd):
-        with show_progress(LineReader(io.BytesIO(b"x\n" * 10), "stdin"), 0, "-") as reached:
-            clock.now += 100
-            reached(10)
-        assert capfd.readouterr() == ("", "")
+    def test_a_stream_has_none(self, show):
+        assert show((100, window(10)), (0, COMPLETED), size=None) == []
 
     @pytest.mark.parametrize(("output", "drawn"), [("-", False), ("out", True)])
-    def test_on_the_terminal_that_shows_the_translations_there_is_none(
-        self, clock, reader, capfd, monkeypatch, output, drawn
-    ):
+    def test_on_the_terminal_that_shows_the_translations_there_is_none(self, show, monkeypatch, output, drawn):
         monkeypatch.setattr(progress, "on_terminal", lambda: True)
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-        with show_progress(reader, 0, output) as reached:
-            clock.now += 100
-            reached(10)
-        assert bool(capfd.readouterr().err) == drawn
+        assert bool(show((100, window(10)), (0, COMPLETED), output=output)) == drawn

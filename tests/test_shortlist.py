@@ -1,22 +1,17 @@
 """Shortlists: what a sentence may be translated with hangs on the sentence alone."""
 
-import json
-import shutil
-
 import pytest
 import torch
 from reversal import reversal_lines
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig, ModelConfig
-from seq2seq.decoding import Batch, search
+from seq2seq.decoding import SourceBatch, search
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model import build_model
-from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer.fast.decoder import TransformerDecoder
-from seq2seq.model.transformer.model import padding_mask
-from seq2seq.runs import SHORTLIST
-from seq2seq.runs.manifest import dump_manifest
+from seq2seq.model import Decoder, Shortlist, build_decoder, build_model, padding_mask
+from seq2seq.model.shortlist import ShortlistDecoder
+from seq2seq.model.transformer.decoder import TransformerDecoder
+from seq2seq.runs import SHORTLIST, read_manifest
 from seq2seq.tokenizer import EOS, PAD
 from seq2seq.translation import Translator
 
@@ -71,49 +66,59 @@ def model():
 SOURCES = [[10, 11, 12, 10, EOS], [11, EOS], [12, 12, 10, EOS], [10, 33, EOS], [12, EOS], [11, 12, EOS]]
 
 
-def ask(cached: TransformerDecoder, sources: list[list[int]], beam_size: int) -> list[list[int]]:
+def ask(decoder: Decoder, sources: list[list[int]], beam_size: int) -> list[list[int]]:
     rows = [torch.tensor(row) for row in sources]
     src = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
     config = DecodingConfig(beam_size=beam_size)
     with torch.inference_mode():
-        batches = [Batch(src, padding_mask(src, PAD), [12] * len(sources), range(len(sources)))]
-        found = dict(search(cached, batches, config))
+        batches = [SourceBatch(src, padding_mask(src, PAD), [12] * len(sources), range(len(sources)))]
+        found = dict(search(decoder, batches, config))
     return [found[i][0].tokens for i in range(len(sources))]
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_only_what_is_allowed_comes_whoever_the_neighbours_are(model, beam_size):
     shortlist = Shortlist(table(ROWS), FREQUENT, 2)
-    cached = TransformerDecoder(model, shortlist)
-    together = ask(cached, SOURCES, beam_size)
-    assert together == [ask(cached, [source], beam_size)[0] for source in SOURCES]
+    decoder = build_decoder(model, shortlist)
+    together = ask(decoder, SOURCES, beam_size)
+    assert together == [ask(decoder, [source], beam_size)[0] for source in SOURCES]
     for source, tokens in zip(SOURCES, together, strict=True):
         pieces, allowed = shortlist.lookup(torch.tensor([source]), 1)
         assert set(tokens) <= set(pieces[allowed[0]].tolist())
-    assert together != ask(TransformerDecoder(model), SOURCES, beam_size)
+    assert together != ask(build_decoder(model), SOURCES, beam_size)
+    assert together == ask(ShortlistDecoder(TransformerDecoder(model), shortlist), SOURCES, beam_size)
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_a_list_of_all_pieces_changes_nothing(model, beam_size):
     everything = Shortlist(table({}), torch.arange(4, V, dtype=torch.int32), 1)
-    assert ask(TransformerDecoder(model, everything), SOURCES, beam_size) == ask(
-        TransformerDecoder(model), SOURCES, beam_size
-    )
+    without = ask(build_decoder(model), SOURCES, beam_size)
+    assert ask(build_decoder(model, everything), SOURCES, beam_size) == without
+    assert ask(ShortlistDecoder(TransformerDecoder(model), everything), SOURCES, beam_size) == without
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_a_trained_model_still_translates(reverser, beam_size):
-    translator = Translator.load(reverser, decoding={"shortlist": 8, "beam_size": beam_size})
+def test_a_trained_model_still_translates(reverser_with_shortlist, beam_size):
+    translator = Translator.load(reverser_with_shortlist, decoding={"shortlist": 8, "beam_size": beam_size})
     assert sum(a == b[::-1] for a, b in zip(translator.translate(LINES), LINES, strict=True)) > 0.9 * len(LINES)
 
 
-def test_a_run_without_a_table_says_so(reverser, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(reverser, run)
-    manifest = json.loads((run / "manifest.json").read_text())
-    del manifest["checksum"], manifest["files"][SHORTLIST]
-    (run / "manifest.json").write_bytes(dump_manifest(manifest))
-    assert Translator.load(run).translate(["a b"]) == ["b a"]
+def test_a_run_without_a_table_says_so(reverser):
     with pytest.raises(UserError, match=r"holds no shortlist\.safetensors") as caught:
-        Translator.load(run, decoding={"shortlist": 8})
+        Translator.load(reverser, decoding={"shortlist": 8})
     assert caught.value.code == ExitCode.REFUSED
+    assert "decoding.shortlist" in caught.value.mend
+
+
+def test_a_finished_run_learns_the_table_when_it_is_requested(reverser, reverser_with_shortlist):
+    """The same weights and length penalty; the run's own translations use the table from then on."""
+    before, after = read_manifest(reverser), read_manifest(reverser_with_shortlist)
+    assert before.files.keys() | {SHORTLIST} == after.files.keys()
+    same = (before.weights, "tokenizer.model")
+    assert [before.files[name] for name in same] == [after.files[name] for name in same]
+    assert before.length_penalty == after.length_penalty
+    assert Translator.load(reverser_with_shortlist).config.shortlist == 8
+    without = {"shortlist": 0}
+    assert Translator.load(reverser_with_shortlist, decoding=without).translate(LINES) == Translator.load(
+        reverser
+    ).translate(LINES)

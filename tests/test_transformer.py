@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.config import PRESETS, ModelConfig, build
-from seq2seq.model import ARCHITECTURES, build_model
+from seq2seq.model import ARCHITECTURES, build_model, n_parameters, padding_mask
 from seq2seq.model.transformer.attention import ATTENTIONS, STACKED
-from seq2seq.model.transformer.model import Transformer, n_parameters, padding_mask
+from seq2seq.model.transformer.model import Transformer
 from seq2seq.model.transformer.positions import POSITIONS
 from seq2seq.tokenizer import BOS, EOS, PAD
 
@@ -118,7 +118,7 @@ def test_memory_has_one_vector_a_source_token():
 
 def test_padding_mask():
     assert padding_mask(torch.tensor([[5, EOS], [6, EOS]]), PAD) is None
-    assert padding_mask(torch.tensor([[5, EOS], [EOS, PAD]]), PAD).tolist() == [[[[True, True]]], [[[True, False]]]]
+    assert padding_mask(torch.tensor([[5, EOS], [EOS, PAD]]), PAD).tolist() == [[True, True], [True, False]]
 
 
 def by_hand(**changes: object) -> int:

@@ -24,8 +24,9 @@ from seq2seq.config import DecodingConfig, ModelConfig, build
 from seq2seq.decoding import length_penalty
 from seq2seq.device import pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model import build_model
-from seq2seq.model.transformer.fast.decoder import TransformerDecoder
+from seq2seq.model import architectures, build_model
+from seq2seq.model.transformer.decoder import TransformerDecoder
+from seq2seq.model.transformer.fast import FastDecoder
 from seq2seq.runs import Manifest
 from seq2seq.system.processes import Forked
 from seq2seq.tokenizer import BOS, EOS
@@ -80,8 +81,16 @@ class TestTranslate:
         opened(reverser, products=products)
         assert bool(packed) == packs
 
+    @pytest.mark.parametrize("beam_size", [1, 4])
+    def test_the_plain_decoder_translates_alike(self, reverser, monkeypatch, beam_size):
+        fast = opened(reverser, beam_size=beam_size)
+        monkeypatch.setattr(architectures, "_FAST_DEVICES", set())
+        plain = opened(reverser, beam_size=beam_size)
+        assert [type(one._decoder) for one in (fast, plain)] == [FastDecoder, TransformerDecoder]
+        assert plain.translate(LINES) == fast.translate(LINES)
+
     def test_blank_lines_never_reach_the_model(self, translator, monkeypatch):
-        monkeypatch.setattr(TransformerDecoder, "start", None)
+        monkeypatch.setattr(FastDecoder, "start", None)
         assert translator.translate(["", " \t", "\u3000\x85"]) == ["", "", ""]
 
     def test_no_lines(self, translator):
@@ -224,7 +233,7 @@ class TestBatches:
     def test_memory_that_runs_out_halves_the_batch(self, reverser, monkeypatch):
         translator = Translator.load(reverser, workers=1)
         sizes: list[int] = []
-        start = TransformerDecoder.start
+        start = FastDecoder.start
 
         def small(model, src, mask=None):
             sizes.append(src.size(0))
@@ -233,7 +242,7 @@ class TestBatches:
             return start(model, src, mask)
 
         expected = translator.translate(LINES[:10])
-        monkeypatch.setattr(TransformerDecoder, "start", small)
+        monkeypatch.setattr(FastDecoder, "start", small)
         assert translator.translate(LINES[:10]) == expected
         assert max(sizes) > 3
 
@@ -241,7 +250,7 @@ class TestBatches:
         def never(*_: object) -> None:
             raise torch.OutOfMemoryError("out of memory")
 
-        monkeypatch.setattr(TransformerDecoder, "start", never)
+        monkeypatch.setattr(FastDecoder, "start", never)
         with pytest.raises(UserError, match="memory ran out on a source of 2 tokens") as caught:
             translator.translate(["a b", "c d"])
         assert caught.value.code == ExitCode.TRY_LATER
@@ -250,7 +259,7 @@ class TestBatches:
         def broken(*_: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(TransformerDecoder, "start", broken)
+        monkeypatch.setattr(FastDecoder, "start", broken)
         with pytest.raises(RuntimeError, match="a bug"):
             translator.translate(["a b", "c d"])
 
@@ -381,17 +390,16 @@ def forked() -> list[int]:
 
 
 class Given:
-    """As much of a model as a worker asks for: each step takes a while."""
+    """A decoder whose steps take a while, and do nothing."""
 
-    start = reorder = output_of = logits = best_columns = pieces = None
-    n_control = 4
+    start = reorder = None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
     def step(self, tokens, states):
         time.sleep(self.seconds)
-        return None, []
+        return [], []
 
 
 def squares(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:

@@ -1,24 +1,19 @@
-"""Where the lines of ``translate`` come from: a file or a pipe, a keyboard, or the command line itself."""
+"""What ``translate`` reads and writes: checks of its words, and a file, a pipe, a keyboard or TEXTs as lines."""
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from itertools import chain
+from pathlib import Path
 
 from seq2seq.cli.console import console, print_note
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.text import LineReader, TextCounts, open_input, shell_word
-
-
-class Lines(Protocol):
-    """Lines in windows of what is ready; a ``LineReader`` is one."""
-
-    size: int | None
-
-    @property
-    def n_bytes_taken(self) -> int: ...
-    def read_window(self, max_lines: int, max_bytes: int) -> list[str]: ...
+from seq2seq.runs import run_files
+from seq2seq.text import LineReader, TextCounts, open_input, refuse_overwriting, shell_word
+from seq2seq.translation.output import can_be_resumed
+from seq2seq.translation.resumable import partial_path
+from seq2seq.translation.windows import Lines
 
 
 class GivenLines:
@@ -27,7 +22,8 @@ class GivenLines:
     size: int | None = None
     n_bytes_taken = 0
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: list[str], counts: TextCounts) -> None:
+        self.counts = counts
         self._lines = lines
 
     def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
@@ -43,6 +39,7 @@ class TypedLines:
     n_bytes_taken = 0
 
     def __init__(self, reader: LineReader) -> None:
+        self.counts = reader.counts
         self._reader = reader
         print_note("Type a sentence and press Enter to translate it; Ctrl-D ends.")
 
@@ -59,23 +56,23 @@ class TypedLines:
 
 
 @contextmanager
-def open_lines(source: str, texts: Sequence[str], *, strict: bool, counts: TextCounts) -> Iterator[Lines]:
+def open_lines(source: str, texts: Sequence[str], *, strict: bool) -> Iterator[Lines]:
     """Open what is to be translated.
 
     Args:
         source: path, or - for stdin.
         texts: from the command line; if there are any, nothing else is read.
         strict: refuse what is not UTF-8.
-        counts: added to on the way.
 
     Raises:
         UserError: a TEXT is not UTF-8, and ``strict`` (65); the source cannot be opened (66).
     """
     if texts:
-        yield GivenLines([_decoded(number, text, strict, counts) for number, text in enumerate(texts, start=1)])
+        counts = TextCounts()
+        yield GivenLines([_decoded(number, text, strict, counts) for number, text in enumerate(texts, start=1)], counts)
         return
     with open_input(source) as stream:
-        reader = LineReader(stream, "stdin" if source == "-" else source, strict=strict, counts=counts)
+        reader = LineReader(stream, "stdin" if source == "-" else source, strict=strict)
         is_typed = source == "-" and sys.stdin is not None and sys.stdin.isatty() and console.file.isatty()
         yield TypedLines(reader) if is_typed else reader
 
@@ -119,3 +116,26 @@ def refuse_texts(texts: Sequence[str], source: str | None, *, resume: bool) -> N
             mend="give either" if source is not None else "leave --resume out",
             code=ExitCode.USAGE,
         )
+
+
+def refuse_output(output: str, source: str, run: Path, *, resume: bool) -> None:
+    """Refuse an output that cannot be resumed, or that is, itself or its ``.FILE.partial``, the input or a run's file.
+
+    Args:
+        output: path, or - for stdout.
+        source: path, or - for stdin.
+        run: its folder.
+        resume: whether ``--resume`` was given.
+
+    Raises:
+        UserError: it is one (2), or there is no run (66).
+    """
+    if resume and not can_be_resumed(output):
+        what = "stdout" if output == "-" else output
+        raise UserError(
+            f"--resume needs a file as output, but the output is {what}",
+            mend="name a file with -o",
+            code=ExitCode.USAGE,
+        )
+    for place in (output, partial_path(Path(output))):
+        refuse_overwriting(place, chain([source], run_files(run)))

@@ -47,7 +47,8 @@ ShortlistSize = Annotated[
     typer.Option(
         "--shortlist", metavar="N", rich_help_panel=MORE,
         help="Write only the N likeliest pieces for each source piece, and frequent ones: faster, but some "
-        "translations differ. Default: the run's, usually 0: all pieces.",
+        "translations differ. The run must have learnt them: train --set decoding.shortlist=N. Default: the run's, "
+        "usually 0: all pieces.",
     ),
 ]  # fmt: skip
 Precision = Annotated[

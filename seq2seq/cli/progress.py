@@ -1,23 +1,31 @@
-"""How far the translation of a file has come: a bar on a terminal, now and then a line elsewhere."""
+"""Translating as a person watches it: a bar on a terminal, a line now and then elsewhere, and what is kept."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable
+from contextlib import suppress
 
+from rich.progress import Progress
+
+from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.bar import eta, make_bar
-from seq2seq.cli.console import clock, on_terminal, print_note
-from seq2seq.cli.inputs import Lines
-from seq2seq.errors import counted
+from seq2seq.cli.console import clock, on_terminal, print_error, print_note, print_warning
+from seq2seq.cli.signals import stopped_by
+from seq2seq.errors import Interrupted, counted
+from seq2seq.translation import Attention, TranslationEvent
+from seq2seq.translation.events import (
+    Completed,
+    InputReady,
+    LineDivided,
+    OutputOpened,
+    Suspended,
+    WindowProgress,
+    WindowTranslated,
+)
+from seq2seq.translation.streaming import Events
 
 _EVERY = 30.0
 """Seconds between lines off a terminal. What takes less time needs none."""
-
-
-class Reached(Protocol):
-    def __call__(self, lines: int, under_way: int = 0, share: float = 0.0) -> None:
-        """So far have answers come."""
 
 
 class Pace:
@@ -74,43 +82,138 @@ class Pace:
         return ", ".join(self.facts())
 
 
-@contextmanager
-def show_progress(reader: Lines, lines: int, output: str) -> Iterator[Reached]:
-    """Draw how far the lines handed out by a reader have come, where its input is a file.
-
-    A reader of which nobody knows how much is to come, and a terminal on which the translations
-    themselves appear, get nothing.
+def show_translating(
+    events: Events, output: str, *, resume: bool, attention: Callable[[str, str], Attention | None] | None = None
+) -> None:
+    """Draw what ``translate_lines`` yields until it ends.
 
     Args:
-        reader: after the lines that are answered already.
-        lines: their number.
+        events: of ``translate_lines``.
         output: path, or - for stdout.
-
-    Yields:
-        What to call with the number of lines answered so far, and where the next window is being answered
-        already, with its number of lines and the share of them that is done.
+        resume: whether ``--resume`` was given.
+        attention: reads the attention of a line and its translation, to be drawn; None: not wanted.
     """
-    if not reader.size or (on_terminal() and output == "-" and sys.stdout is not None and sys.stdout.isatty()):
-        yield lambda lines, under_way=0, share=0.0: None
-        return
-    pace = Pace(reader.size, lines=lines, taken=reader.n_bytes_taken)
-    bar = make_bar(lambda task: (clock(pace.seconds), pace.facts()), transient=True)
-    task = bar.add_task("translate", total=pace.size, completed=pace.taken)
-    last, answered = 0.0, pace.taken
+    drawn = _Drawn(output, resume=resume, attention=attention)
+    try:
+        for event in events:
+            drawn.draw(event)
+    except BaseException as error:
+        drawn.stop()
+        if suspended := drawn.suspended or _suspend(events, error):
+            _print_suspended(suspended, error, output)
+        raise
+    finally:
+        drawn.stop()
 
-    def reached(lines: int, under_way: int = 0, share: float = 0.0) -> None:
-        nonlocal last, answered
-        taken = reader.n_bytes_taken  # those of the window that is under way among them
-        if not under_way:
-            answered = taken
-        pace.reach(lines + round(share * under_way), answered + round(share * (taken - answered)))
+
+def _suspend(events: Events, error: BaseException) -> Suspended | None:
+    """End translating by an error that came while an event was drawn; None if nothing is kept, or it has ended."""
+    with suppress(BaseException):
+        event = events.throw(error)
+        events.close()
+        return event if isinstance(event, Suspended) else None
+    return None
+
+
+class _Drawn:
+    """What is on the screen.
+
+    There is no bar for an input of unknown size, nor on a terminal that shows the translations themselves.
+    """
+
+    def __init__(
+        self, output: str, *, resume: bool, attention: Callable[[str, str], Attention | None] | None = None
+    ) -> None:
+        self.suspended: Suspended | None = None
+        self._resume = resume
+        self._attention = attention
+        self._output = output
+        self._pace: Pace | None = None
+        self._last = 0.0  # seconds until the last line about the pace
+        self._bar: Progress | None = None
+
+    def draw(self, event: TranslationEvent) -> None:
+        """Show one event."""
+        match event:
+            case OutputOpened():
+                _print_opened(event, resume=self._resume)
+            case InputReady(n_lines, n_bytes, size):
+                if size and not self._shows_translations():
+                    self._start(Pace(size, lines=n_lines, taken=n_bytes))
+            case WindowProgress(n_lines, n_bytes):
+                self._move(n_lines, n_bytes)
+            case LineDivided(message):
+                print_warning(message)
+            case WindowTranslated():
+                self._move(event.n_lines, event.n_bytes)
+                self._draw_attention(event)
+            case Suspended():
+                self.suspended = event
+            case Completed():
+                self._completed(event)
+
+    def _shows_translations(self) -> bool:
+        """Whether translations appear on the terminal that a bar would be on."""
+        return self._output == "-" and on_terminal() and sys.stdout is not None and sys.stdout.isatty()
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _start(self, pace: Pace) -> None:
+        self._pace = pace
+        self._bar = make_bar(lambda _: (clock(pace.seconds), pace.facts()), transient=True)
+        self._bar.add_task("translate", total=pace.size, completed=pace.taken)
+        self._bar.start()
+
+    def _move(self, n_lines: int, n_bytes: int) -> None:
+        pace, bar = self._pace, self._bar
+        if pace is None or bar is None:
+            return
+        pace.reach(n_lines, n_bytes)
         if on_terminal():
-            bar.update(task, completed=pace.taken)
-        elif pace.seconds - last >= _EVERY and pace.taken < pace.size:
-            last = pace.seconds
+            bar.update(bar.task_ids[0], completed=pace.taken)
+        elif pace.seconds - self._last >= _EVERY and pace.taken < pace.size:
+            self._last = pace.seconds
             print_note(str(pace))
 
-    with bar:
-        yield reached
-    if pace.seconds >= _EVERY:
-        print_note(f"{counted(pace.new_lines, 'line')} in {clock(pace.seconds)}, {pace.lines_per_second:,.1f} lines/s")
+    def _draw_attention(self, event: WindowTranslated) -> None:
+        if self._attention is not None:
+            for line, best in zip(event.lines, event.translations, strict=True):
+                if picture := self._attention(line, best[0].text):
+                    draw_attention(picture)
+
+    def _completed(self, event: Completed) -> None:
+        self.stop()
+        pace = self._pace
+        if pace is not None and pace.seconds >= _EVERY:
+            lines = counted(pace.new_lines, "line")
+            print_note(f"{lines} in {clock(pace.seconds)}, {pace.lines_per_second:,.1f} lines/s")
+        if event.segments.n > 1:  # a single one has been reported
+            print_warning(event.segments.total())
+        if event.n_invalid_utf8:
+            lines = counted(event.n_invalid_utf8, "line")
+            print_warning(f"{lines} held bytes that are not UTF-8; they were replaced by U+FFFD")
+
+
+def _print_opened(event: OutputOpened, *, resume: bool) -> None:
+    if resume and event.n_lines:
+        print_note(f"resuming after line {event.n_lines:,}")
+    elif resume:
+        what = f"{event.partial} holds nothing to resume" if event.has_leftover else "there is nothing to resume"
+        print_error(what, "starting at the first line", kind="note")
+    elif event.has_leftover:
+        what = f"{event.partial}, left by an interrupted translation, is overwritten"
+        print_error(what, "--resume would go on with it", kind="note")
+
+
+def _print_suspended(event: Suspended, error: BaseException, output: str) -> None:
+    lines = counted(event.n_lines, "line")
+    if isinstance(error, Interrupted):
+        where = f"after {lines}, saved in {event.partial}"
+        print_note(f"{stopped_by(error)} {where}; the same command with --resume continues there.")
+    else:
+        what = f"{output} is not complete: {event.partial} holds the answers to {lines}"
+        print_error(what, "the same command with --resume continues there", kind="note")

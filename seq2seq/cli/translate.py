@@ -1,6 +1,7 @@
 """``seq2seq translate``: lines in, lines out."""
 
 from seq2seq.cli import options
+from seq2seq.cli.console import print_note
 
 
 def translate_command(
@@ -25,14 +26,24 @@ def translate_command(
     strict: options.Strict = False,
 ) -> None:
     """Translate sentences, a file, or stdin: one line in, one line out."""
-    from seq2seq.cli.stream import translate_with  # keeps torch out of --help
+    from seq2seq.cli.inputs import open_lines, refuse_output, refuse_texts
+    from seq2seq.cli.progress import show_translating
+    from seq2seq.translation import Translator, is_finished, translate_lines  # keeps torch out of --help
 
+    refuse_texts(texts or [], source, resume=resume)
+    source = source or "-"
+    refuse_output(output, source, run, resume=resume)
+    if resume and is_finished(source, output, n_best or 1):
+        print_note(f"{output} is finished already; leave --resume out to translate it again")
+        return
     decoding: dict[str, object] = {
         "beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "max_length": max_length,
         "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision, "products": products,
         "shortlist": shortlist,
     }  # fmt: skip
-    translate_with(
-        run, texts or [], source, output, decoding=decoding, device=device, workers=workers, ranked=n_best is not None,
-        scores=scores, attention=attention, strict=strict, resume=resume,
-    )  # fmt: skip
+    translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
+    form = "n-best" if n_best is not None else "scores" if scores else "text"
+    with open_lines(source, texts or [], strict=strict) as reader:
+        # What is typed on a command line is not worth a file that can be resumed.
+        events = translate_lines(translator, reader, output, form=form, resumable=not texts, resume=resume)
+        show_translating(events, output, resume=resume, attention=translator.attention if attention else None)

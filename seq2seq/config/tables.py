@@ -228,7 +228,7 @@ class DecodingConfig:
     the device, its memory and the number of beams."""
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     """Likeliest translations of each source piece that a translation may be made of, beside the most frequent pieces.
-    Faster, but some translations differ. 0: all pieces."""
+    Faster, but some translations differ. Training learns the table of them only if it is not 0. 0: all pieces."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of translating. auto: bf16 on a CUDA GPU that has it, fp32 elsewhere. bf16 on a CPU needs one that has
     it."""

@@ -1,6 +1,6 @@
-"""How a translation is searched for, knowing a model only by a few calls: ``hypotheses.Model``."""
+"""Search for translations. It knows a model only as a ``Decoder``: ``start``, ``step``, ``reorder``."""
 
-from seq2seq.decoding.hypotheses import MAX_EXACT_ALPHA, Batch, Hypothesis, Model, length_penalty
+from seq2seq.decoding.hypotheses import MAX_EXACT_ALPHA, Hypothesis, SourceBatch, length_penalty
 from seq2seq.decoding.scheduler import STRATEGIES, search
 
-__all__ = ["MAX_EXACT_ALPHA", "STRATEGIES", "Batch", "Hypothesis", "Model", "length_penalty", "search"]
+__all__ = ["MAX_EXACT_ALPHA", "STRATEGIES", "Hypothesis", "SourceBatch", "length_penalty", "search"]

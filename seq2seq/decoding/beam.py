@@ -12,22 +12,23 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, compact, concat, length_penalty, split_rows
+from seq2seq.decoding.hypotheses import Hypothesis, SourceBatch, compact, concat, length_penalty, split_rows
 from seq2seq.decoding.topk import best_continuations
 from seq2seq.device import HostCopy, to_device
+from seq2seq.model import Decoder, Logits
 from seq2seq.tokenizer import BOS, EOS
 
 _MUCH_LIKELIER = math.log(10)
-"""In nats. With a smaller lead the order of a beam says little, and CTranslate2's rule is followed to the letter."""
+"""In nats. With a smaller lead the order of a beam says little, and the search stops as CTranslate2's does."""
 
 
 @dataclass
 class _Sentence:
-    """What has been found for one sentence."""
+    """The hypotheses of one sentence."""
 
     name: int
     max_length: int
-    """Tokens at most, EOS included."""
+    """Max output tokens, EOS included."""
     config: DecodingConfig
     finished: list[Hypothesis] = field(default_factory=list)
 
@@ -36,7 +37,7 @@ class _Sentence:
         return sorted(self.finished, key=lambda h: -h.score)[: self.config.n_best]
 
     def is_over(self, length: int, top_finished: bool, best_live: float) -> bool:
-        """Whether nothing is left to find.
+        """Whether the search of the sentence is over.
 
         Args:
             length: tokens so far.
@@ -47,93 +48,91 @@ class _Sentence:
         if length >= self.max_length:
             return True
         if config.stopping == "enough":
-            # As CTranslate2 ends a search. Without a length penalty a finished top cannot be beaten, and
-            # nothing else can end it: every longer hypothesis only loses probability.
+            # As CTranslate2 does. Without a length penalty nothing can beat a finished hypothesis that is the
+            # likeliest: every longer one only loses probability.
             if config.alpha == 0:
                 return best_live == -torch.inf or (top_finished and len(self.finished) >= config.n_best)
             if len(self.finished) < config.beam_size:
                 return False
-            # But not while one lives that is much likelier than all that have finished: a model that is sure
-            # of itself leaves the other beams to nonsense, which ends before the right output does.
+            # But the search continues while an unfinished hypothesis is much likelier than all finished ones. If a
+            # model is very sure, the other beams hold nonsense, which ends before the right output does.
             return best_live <= max(h.log_probability for h in self.finished) + _MUCH_LIKELIER
-        # A log-probability only falls from here on, and the largest divisor is that of the longest output.
+        # A log-probability can only fall, and the largest divisor is that of the longest output.
         best_possible = best_live / length_penalty(self.max_length, config.alpha)
         return len(self.finished) >= config.n_best and self.best()[-1].score >= best_possible
 
 
 class _Step(NamedTuple):
-    """What one step has found for a batch."""
+    """The continuations of a batch."""
 
     best: HostCopy
-    """Of the N best continuations scores, parent beams and pieces, each [B, N]; the best score that lives on [B, 1];
-    and all that they go on from [B, N, T]."""
+    """Scores, parent beams and pieces of the N best continuations, each [B, N]; the best score of an unfinished one
+    [B, 1]; and the outputs that all of them continue [B, N, T]."""
     live: Tensor
-    """Log-probabilities of the beams that live on. [B, N]"""
+    """Log-probabilities of the N best unfinished continuations: the new beams. [B, N]"""
     parents: Tensor
-    """Which beam each goes on from. [B, N]"""
+    """The beam that each of them continues. [B, N]"""
     pieces: Tensor
     """Their newest tokens. [B, N]"""
 
 
 class BeamSearch:
-    """The ``config.n_best`` best hypotheses a sentence, fewer where fewer exist. All as ``BatchSearch`` says.
+    """The ``config.n_best`` best hypotheses of each sentence; fewer if fewer exist. Its methods are ``BatchSearch``'s.
 
-    A hypothesis is finished when EOS is among the N best continuations, or when the longest output is reached; its
-    beam goes to the next best continuation, so that N stay alive. Sentences whose search is over leave the batch.
-    Hypotheses are ranked by their scores: these are known whether they are wanted or not.
+    A hypothesis is finished if EOS is among the N best continuations, or if it has reached its limit. Its beam goes to
+    the next best continuation, so that N beams stay unfinished. A sentence leaves the batch when its search is over.
+    Hypotheses are ranked by their scores, so these are always known.
     """
 
-    def __init__(self, model: Model, batch: Batch, config: DecodingConfig, *, scored: bool) -> None:
-        self.state = model.start(batch.src, batch.src_mask)
+    def __init__(
+        self, decoder: Decoder, batch: SourceBatch, config: DecodingConfig, *, n_control: int, scored: bool
+    ) -> None:
+        self.state = decoder.start(batch.src, batch.src_mask)
         n = batch.src.size(0)
         self.tokens = batch.src.new_full((n,), BOS)  # [B·N]; one beam until there is a choice
-        self._model, self._config = model, config
+        self._decoder, self._config, self._n_control = decoder, config, n_control
         self._sentences = [_Sentence(*of_one, config) for of_one in zip(batch.names, batch.max_lengths, strict=True)]
         self._max_lengths = torch.tensor(batch.max_lengths)  # [B]
         self._first_limit = min(batch.max_lengths)
-        self._has_finished = False  # anything, for any sentence
+        self._has_finished = False  # any hypothesis of any sentence
         self._live = torch.zeros(n, 1, device=batch.src.device)  # [B, N] summed log-probabilities
         self._outputs = batch.src.new_empty(n, 1, 0)  # [B, N, T]
         self._src_length = batch.src.size(1)
-
-    @property
-    def n_beams(self) -> int:
-        return self._live.size(1)
 
     @property
     def size(self) -> int:
         return len(self._sentences) * self._src_length
 
     @staticmethod
-    def choose(model: Model, hidden: Tensor, searches: Sequence["BeamSearch"]) -> "Iterator[_Step]":
-        # Twice the beams, because up to N of them may end in EOS and N have to live on.
+    def choose(logits: Logits, searches: Sequence["BeamSearch"]) -> "Iterator[_Step]":
+        # Twice as many as beams: up to N of them may end in EOS, and N must stay unfinished.
         wanted = 2 * searches[0]._config.beam_size
         (live,) = concat([[search._live] for search in searches])
-        found = best_continuations(model, hidden, searches[0].state, live, wanted)  # three of [sum of B, C]
+        found = best_continuations(logits, searches[0]._n_control, live, wanted)  # three of [sum of B, C]
         of_each = split_rows(found, [len(search._live) for search in searches])
         return (search._sorted(*of_one) for search, of_one in zip(searches, of_each, strict=True))
 
     def _sorted(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> "_Step":
-        """Sort the best continuations into those that end and those that live on.
+        """Separate the best continuations that end from those that do not.
 
         Args:
-            scores: log-probabilities, best first; -inf where none is left. [B, C]
-            parents: which beam each goes on from. [B, C]
+            scores: log-probabilities, best first; -inf if no more are possible. [B, C]
+            parents: the beam that each continues. [B, C]
             pieces: the newest token of each. [B, C]
         """
         beams = self._config.beam_size
         best = scores[:, :beams], parents[:, :beams], pieces[:, :beams]
         ends = pieces == EOS  # [B, C]
-        if ends.device.type == "cpu" and not ends.any():  # a GPU would have to be waited for
+        if ends.device.type == "cpu" and not ends.any():  # on a GPU the question would wait for its answer
             live, continuing = best[0], best[1:]
         else:
-            survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best that are not at an end
+            survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best that do not end
             live = scores.masked_fill(ends, -torch.inf).gather(1, survivors)  # [B, N]
             continuing = parents.gather(1, survivors), pieces.gather(1, survivors)
         return _Step(HostCopy(*best, live[:, :1], self._outputs), live, *continuing)
 
     def advance(self, step: "_Step") -> list[tuple[int, list[Hypothesis]]]:
-        """Keep what ends, and go on with what lives on."""
+        """Keep the finished hypotheses and continue the others."""
         live, parents, pieces = step.live, step.parents, step.pieces
         scores, from_beams, newest, best_live, outputs = step.best.values()
         done = []
@@ -153,14 +152,14 @@ class BeamSearch:
         else:
             staying = list(range(len(self._sentences)))
         if staying:
-            self.state = self._model.reorder(self.state, staying, parents)
+            self.state = self._decoder.reorder(self.state, staying, parents)
         past = self._outputs.gather(1, parents.unsqueeze(2).expand(-1, -1, self._outputs.size(2)))  # [B, N, T]
         self._outputs = torch.cat((past, pieces.unsqueeze(2)), dim=2)
         self._live, self.tokens = live, pieces.flatten()
         return done
 
     def _finish(self, scores: Tensor, parents: Tensor, pieces: Tensor, outputs: Tensor) -> None:
-        """Keep those of the N best continuations that are at an end. Three of [B, N], what they go on from [B, N, T]"""
+        """Keep those of the N best continuations that are finished. Three of [B, N], the outputs before [B, N, T]"""
         length = outputs.size(2) + 1
         at_limit = self._max_lengths <= length  # [B]
         at_end = ((pieces == EOS) | at_limit.unsqueeze(1)) & (scores > -torch.inf)  # [B, N]
@@ -175,10 +174,10 @@ class BeamSearch:
             self._sentences[row].finished.append(found)
 
     def _over(self, top_finished: Tensor, best_live: Tensor) -> list[bool]:
-        """Whether nothing is left to find for each sentence. Two of [B]"""
+        """Whether the search of each sentence is over. Two of [B]"""
         length = self._outputs.size(2) + 1
         return [
-            # Most sentences have nothing finished yet, and are left alone.
+            # Most sentences have no finished hypothesis yet: this is quick for them.
             (bool(sentence.finished) or length >= sentence.max_length) and sentence.is_over(length, *step)
             for sentence, *step in zip(self._sentences, top_finished.tolist(), best_live.tolist(), strict=True)
         ]

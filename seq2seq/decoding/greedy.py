@@ -1,4 +1,4 @@
-"""Greedy search: at each step the likeliest piece, and no second thoughts."""
+"""Greedy search: at each step the likeliest piece, which is never revised."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,32 +8,34 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model, compact, split_rows
+from seq2seq.decoding.hypotheses import Hypothesis, SourceBatch, compact, split_rows
 from seq2seq.decoding.topk import best_piece
 from seq2seq.device import HostCopy, to_device
+from seq2seq.model import Decoder, Logits
 from seq2seq.tokenizer import BOS, EOS
 
 
 class _Step(NamedTuple):
-    """What one step has found for a batch."""
+    """The next pieces of a batch."""
 
     pieces: Tensor
     """The likeliest next piece of each row. [B]"""
     best: HostCopy
-    """The same, and if they are wanted its log-probabilities. Each [B]"""
+    """The same, and their log-probabilities if they are wanted. Each [B]"""
 
 
 class GreedySearch:
-    """One hypothesis for each sentence of a batch. All as ``BatchSearch`` says.
+    """One hypothesis for each sentence of a batch. Its methods are ``BatchSearch``'s.
 
-    Rows of finished sentences leave the batch at once.
+    A sentence leaves the batch when it is finished.
     """
 
-    def __init__(self, model: Model, batch: Batch, config: DecodingConfig, *, scored: bool) -> None:
-        self.state = model.start(batch.src, batch.src_mask)
+    def __init__(
+        self, decoder: Decoder, batch: SourceBatch, config: DecodingConfig, *, n_control: int, scored: bool
+    ) -> None:
+        self.state = decoder.start(batch.src, batch.src_mask)
         self.tokens = batch.src.new_full((batch.src.size(0),), BOS)  # [B]
-        self.n_beams = 1
-        self._model, self._alpha, self._scored = model, config.alpha, scored
+        self._decoder, self._alpha, self._n_control, self._scored = decoder, config.alpha, n_control, scored
         self._names, self._max_lengths = list(batch.names), list(batch.max_lengths)
         self._outputs: list[list[int]] = [[] for _ in self._names]
         self._sums = [0.0 if scored else math.nan] * len(self._names)
@@ -44,14 +46,14 @@ class GreedySearch:
         return len(self._names) * self._src_length
 
     @staticmethod
-    def choose(model: Model, hidden: Tensor, searches: Sequence["GreedySearch"]) -> Iterator[_Step]:
-        found = best_piece(model, hidden, searches[0].state, scored=searches[0]._scored)
+    def choose(logits: Logits, searches: Sequence["GreedySearch"]) -> Iterator[_Step]:
+        found = best_piece(logits, searches[0]._n_control, scored=searches[0]._scored)
         known = [values for values in found if values is not None]
         of_each = split_rows(known, [len(search.tokens) for search in searches])
         return (_Step(of_one[0], HostCopy(*of_one)) for of_one in of_each)
 
     def advance(self, step: _Step) -> list[tuple[int, list[Hypothesis]]]:
-        """Take the next piece of each row."""
+        """Append the next piece of each row."""
         newest, *log_probs = (values.tolist() for values in step.best.values())
         for of_each in log_probs:
             self._sums = [total + new for total, new in zip(self._sums, of_each, strict=True)]
@@ -63,13 +65,13 @@ class GreedySearch:
         if all(continuing):
             self.tokens = pieces
             return []
-        over = [(self._names[row], [self._finished(row)]) for row, goes_on in enumerate(continuing) if not goes_on]
+        over = [(self._names[row], [self._finished(row)]) for row, continues in enumerate(continuing) if not continues]
         rows = compact(continuing)
         self._names, self._max_lengths = [self._names[row] for row in rows], [self._max_lengths[row] for row in rows]
         self._outputs, self._sums = [self._outputs[row] for row in rows], [self._sums[row] for row in rows]
         self.tokens = pieces[to_device(torch.tensor(rows, dtype=torch.long), pieces.device)]
         if rows:
-            self.state = self._model.reorder(self.state, rows, pieces.new_zeros(len(rows), 1))
+            self.state = self._decoder.reorder(self.state, rows, pieces.new_zeros(len(rows), 1))
         return over
 
     def _finished(self, row: int) -> Hypothesis:

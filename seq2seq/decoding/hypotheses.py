@@ -1,11 +1,11 @@
-"""What searching works with: the model as a few calls, and hypotheses with their scores.
+"""Batches of sentences, and hypotheses with their scores.
 
-Shapes: B sentences, N beams, S source length, V vocabulary.
+Shapes: B sentences, S source length.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -13,47 +13,14 @@ from torch import Tensor
 from seq2seq.tokenizer import EOS
 
 
-class Model(Protocol):
-    """All that decoding knows of a model. A state belongs to the model, and each can be used once."""
-
-    n_control: int
-    """Columns of the logits below this one are control symbols and tags; of these only EOS may be output."""
-
-    def start(self, src: Tensor, src_mask: Tensor | None) -> Any:
-        """Encode sources, one beam each. [B, S] -> state"""
-
-    def step(self, tokens: Sequence[Tensor], states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
-        """Read the newest token of each row of several batches.
-
-        For each batch [B·N] -> what ``logits`` takes, with the batches' rows one after the other [rows, D]; states
-        """
-
-    def output_of(self, state: Any) -> Hashable:
-        """Identifies the pieces that are allowed: ``logits`` takes rows of several states if it is the same for all."""
-
-    def logits(self, hidden: Tensor, state: Any, start: int, stop: int) -> Tensor:
-        """Logits of the next piece for rows start to stop, far below all others for pieces that are not allowed. The
-        caller may change them. [rows, D] -> [stop - start, n]"""
-
-    def best_columns(self, hidden: Tensor, state: Any) -> Tensor | None:
-        """The column of each row's highest allowed logit; None if the model has no quicker way than all logits.
-        [rows, D] -> [rows]"""
-
-    def pieces(self, columns: Tensor, state: Any) -> Tensor:
-        """The pieces that columns of the logits stand for. Any shape; the same shape"""
-
-    def reorder(self, state: Any, sentences: Sequence[int], parents: Tensor) -> Any:
-        """Keep these sentences, each with these of its beams as parents. [B'], [B', N'] -> state of B' ≤ B, N' beams"""
-
-
 @dataclass(frozen=True)
-class Batch:
+class SourceBatch:
     """Sentences to search together."""
 
     src: Tensor
     """Source pieces and EOS, padded on the right. [B, S]"""
     src_mask: Tensor | None
-    """Real source tokens; None where nothing is padding. [B, 1, 1, S]"""
+    """True at real source tokens; None if nothing is padding. [B, S]"""
     max_lengths: Sequence[int]
     """Max output tokens of each sentence, EOS included. [B]"""
     names: Sequence[int]
@@ -69,7 +36,7 @@ class Hypothesis:
     log_probability: float
     """Sum over the tokens, EOS included, in nats; NaN if no score was requested."""
     score: float
-    """What hypotheses are ranked by: log_probability / length^α."""
+    """log_probability / length^α: hypotheses are ranked by it."""
     length: int
     """Tokens that log_probability sums over: EOS included, if it was not cut off at its limit."""
 
@@ -91,13 +58,13 @@ class Hypothesis:
         return cls(tokens, log_probability, log_probability / length_penalty(len(output), alpha), len(output))
 
     def score_under(self, alpha: float) -> float:
-        """What the score would be under another length penalty."""
+        """The score with another length penalty."""
         return self.log_probability / length_penalty(self.length, alpha)
 
 
 MAX_EXACT_ALPHA = 1.0
-"""Largest α that is chosen, rather than given, for ``stopping = "exact"``. Beyond 1 each token that is as likely as
-the mean raises the score, so that a search for the best one ends in loops; ``enough`` stops before that."""
+"""Largest α that is chosen automatically for ``stopping = "exact"``. Beyond 1 each token that is as likely as the mean
+raises the score, so a search for the best score ends in loops; ``enough`` stops before that."""
 
 
 def length_penalty(length: int, alpha: float) -> float:
@@ -121,7 +88,7 @@ def length_penalty(length: int, alpha: float) -> float:
 
 
 def compact(staying: Sequence[bool]) -> list[int]:
-    """The rows that stay, in an order that moves the fewest: rows from the end fill the gaps.
+    """The rows that stay, in the order that moves the fewest: rows from the end fill the gaps.
 
     >>> compact([True, False, True, True])
     [0, 3, 2]
@@ -132,12 +99,12 @@ def compact(staying: Sequence[bool]) -> list[int]:
 
 
 def concat(blocks: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
-    """Several blocks of rows as one. For each block any number of [b, …]"""
+    """Join blocks of rows. For each block any number of [b, …]"""
     return blocks[0] if len(blocks) == 1 else [torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 
 def split_rows(values: Sequence[Tensor], rows: Sequence[int]) -> Iterator[Sequence[Tensor]]:
-    """Some rows as blocks of so many rows each."""
+    """Split rows into blocks of so many rows each."""
     if len(rows) == 1:
         return iter([values])
     return zip(*(torch.split(several, list(rows)) for several in values), strict=True)

@@ -6,7 +6,7 @@ the weights. So partly finished batches are merged, and the next batch starts wh
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -14,31 +14,32 @@ from torch import Tensor
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.beam import BeamSearch
 from seq2seq.decoding.greedy import GreedySearch
-from seq2seq.decoding.hypotheses import Batch, Hypothesis, Model
+from seq2seq.decoding.hypotheses import Hypothesis, SourceBatch
+from seq2seq.model import Decoder, Logits
+from seq2seq.tokenizer import N_CONTROL
 
 
 class BatchSearch(Protocol):
-    """The search of one batch, a step at a time; what a row of ``STRATEGIES`` makes."""
+    """The search of one batch, one step at a time: an object of a class of ``STRATEGIES``."""
 
     state: Any
-    """The model's."""
+    """The decoder's."""
     tokens: Tensor
-    """The newest piece of each row, the beams of a sentence side by side; empty at the end. [B·N]"""
-
-    @property
-    def n_beams(self) -> int:
-        """N"""
+    """The newest piece of each row; the beams of a sentence are neighbours. Empty at the end. [B·N]"""
 
     @property
     def size(self) -> int:
-        """Padded source tokens of the sentences that are still searched."""
+        """Source tokens, with padding, of the sentences that are still searched."""
 
     @staticmethod
-    def choose(model: Model, hidden: Tensor, searches: Sequence[Any]) -> Iterator[Any]:
-        """Choose the next pieces of several searches at once: for each, what ``advance`` takes."""
+    def choose(logits: Logits, searches: Sequence[Any]) -> Iterator[Any]:
+        """Choose the next pieces of several searches with the same number of beams: for each, what ``advance`` takes.
+
+        The logits have the rows of one search after the other.
+        """
 
     def advance(self, step: Any) -> list[tuple[int, list[Hypothesis]]]:
-        """Continue with what was chosen.
+        """Continue with the chosen pieces.
 
         Returns:
             The names of the sentences whose search is over, each with its hypotheses, best first.
@@ -49,10 +50,11 @@ STRATEGIES: dict[str, type[GreedySearch] | type[BeamSearch]] = {"greedy": Greedy
 
 
 def search(
-    model: Model,
-    batches: Iterable[Batch],
+    decoder: Decoder,
+    batches: Iterable[SourceBatch],
     config: DecodingConfig,
     *,
+    n_control: int = N_CONTROL,
     room: int = 0,
     scored: bool = True,
     strategy: str | None = None,
@@ -60,15 +62,16 @@ def search(
     """The best hypotheses of each sentence.
 
     Args:
-        model: a decoder, under ``torch.inference_mode()``.
+        decoder: of a trained model, under ``torch.inference_mode()``.
         batches: started one after the other.
         config: beams, length penalty, stopping.
+        n_control: pieces below this one are control symbols and tags; of these only EOS may be output.
         room: a batch starts when the others have no more source tokens than this left; 0: when they are finished.
         scored: whether the hypotheses' scores are wanted; greedy search is faster without.
         strategy: of ``STRATEGIES``; None: greedy with one beam, beam search with more.
 
     Yields:
-        The name of a sentence and its hypotheses, best first; a sentence that ends early comes early.
+        The name of each sentence and its hypotheses, best first, as soon as its search is over.
     """
     strategy_class: Any = STRATEGIES[strategy or ("greedy" if config.beam_size == 1 else "beam")]
     waiting = iter(batches)
@@ -78,9 +81,9 @@ def search(
         while sum(one.size for one in chain(idle, *(one.searches for one in in_flight))) <= room:
             if (batch := next(waiting, None)) is None:
                 break
-            idle.append(strategy_class(model, batch, config, scored=scored))
+            idle.append(strategy_class(decoder, batch, config, n_control=n_control, scored=scored))
         for searches in _together(idle, alone=not in_flight):
-            in_flight.append(_InFlight(searches, _next_steps(model, searches, strategy_class.choose)))
+            in_flight.append(_InFlight(searches, _next_steps(decoder, searches, strategy_class.choose)))
         if not in_flight:
             return
         searches, steps = in_flight.popleft()
@@ -92,7 +95,7 @@ def search(
 def _together(searches: list[BatchSearch], *, alone: bool) -> list[list[BatchSearch]]:
     """Group the searches that take their next step together.
 
-    On a CPU all do. On a GPU there are two groups: while the results of one are read, the GPU computes the other's.
+    On a CPU all do. On a GPU there are two groups: it computes the step of one while the other's results are read.
 
     Args:
         searches: those that wait for their next step.
@@ -113,15 +116,17 @@ class _InFlight(NamedTuple):
     steps: list[Any]
 
 
-def _next_steps(model: Model, searches: list[BatchSearch], choose: Callable[..., Iterator[Any]]) -> list[Any]:
-    hidden, states = model.step([one.tokens for one in searches], [one.state for one in searches])
+def _next_steps(decoder: Decoder, searches: list[BatchSearch], choose: Callable[..., Iterator[Any]]) -> list[Any]:
+    logits, states = decoder.step([one.tokens for one in searches], [one.state for one in searches])
     for one, state in zip(searches, states, strict=True):
         one.state = state
     steps: list[Any] = []
-    start = 0
-    for _, alike in groupby(searches, key=lambda one: (model.output_of(one.state), one.n_beams)):
-        several = list(alike)
-        stop = start + sum(len(one.tokens) for one in several)
-        steps += choose(model, hidden[start:stop], several)
-        start = stop
+    waiting = iter(searches)
+    for of_some in logits:
+        several: list[BatchSearch] = []
+        n_rows = 0
+        while n_rows < len(of_some):
+            several.append(next(waiting))
+            n_rows += len(several[-1].tokens)
+        steps += choose(of_some, several)
     return steps

@@ -1,23 +1,23 @@
 """The best next pieces of each hypothesis, out of the whole vocabulary.
 
-With a small model the vocabulary is nearly half of a step's arithmetic. So on a CPU the logits are computed and used in
-blocks of rows that fit into the processor's cache, and top-k runs over groups of pieces first: see ``grouped_topk``.
+With a small model the vocabulary is nearly half of a step's arithmetic. So on a CPU the logits are read in blocks of
+rows that fit into the processor's cache, and top-k runs over groups of pieces first: see ``grouped_topk``.
 
 Shapes: B sentences, N beams, V vocabulary, G groups, C candidates; b of the rows.
 """
 
 from functools import cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.decoding.hypotheses import Model, concat
+from seq2seq.decoding.hypotheses import concat
+from seq2seq.model import Logits
 from seq2seq.tokenizer import EOS
 
 _ROWS = {True: 128, False: 8192}
-"""Rows of logits computed at once: on a CPU (True) enough for an efficient matrix product and few enough for the cache;
+"""Rows of logits read at once: on a CPU (True) enough for an efficient matrix product and few enough for the cache;
 on a GPU many."""
 _GROUP = 64
 """Neighbouring pieces in a group."""
@@ -26,43 +26,43 @@ _IMPOSSIBLE = -1e20
 damaged model's NaN) is not allowed, and EOS takes its place."""
 
 
-def best_piece(model: Model, hidden: Tensor, state: Any, *, scored: bool) -> tuple[Tensor, Tensor | None]:
+def best_piece(logits: Logits, n_control: int, *, scored: bool) -> tuple[Tensor, Tensor | None]:
     """The likeliest next piece of each row.
 
     Args:
-        model: makes the logits.
-        hidden: as ``model.step`` returns it. [B, D]
-        state: the same.
+        logits: of the rows of a step. [B]
+        n_control: pieces below this one are control symbols and tags; of these only EOS may be output.
         scored: whether log-probabilities are wanted; the likeliest piece can be found without them.
 
     Returns:
         Pieces [B], and their log-probabilities [B] or None.
     """
-    if not scored and (found := model.best_columns(hidden, state)) is not None:
-        return model.pieces(found, state), None
-    best, columns = _best_columns(model, hidden, state, 1, 1, normalised=scored)  # two of [B, 1]
+    if not scored and (found := logits.best()) is not None:
+        is_forbidden = (found < n_control) & (found != EOS)
+        if not bool(is_forbidden.any()):
+            return found, None
+    best, columns = _best_columns(logits, n_control, 1, 1, normalised=scored)  # two of [B, 1]
     best, columns = _only_possible(best, columns)
-    return model.pieces(columns.squeeze(1), state), best.squeeze(1) if scored else None
+    return logits.pieces(columns.squeeze(1)), best.squeeze(1) if scored else None
 
 
-def best_continuations(model: Model, hidden: Tensor, state: Any, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+def best_continuations(logits: Logits, n_control: int, live: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
     """The likeliest continuations of each sentence's hypotheses, best first.
 
     Args:
-        model: makes the logits.
-        hidden: as ``model.step`` returns it. [B·N, D]
-        state: the same.
+        logits: of the rows of a step. [B·N]
+        n_control: pieces below this one are control symbols and tags; of these only EOS may be output.
         live: log-probabilities of the hypotheses so far. [B, N]
         n: continuations wanted, C; there are fewer if the vocabulary has fewer.
 
     Returns:
         Summed log-probabilities, parent beams and pieces; -inf and EOS if no piece is allowed. Three of [B, C]
     """
-    log_probs, columns = _best_columns(model, hidden, state, n, live.size(1), normalised=True)  # two of [B·N, C]
+    log_probs, columns = _best_columns(logits, n_control, n, live.size(1), normalised=True)  # two of [B·N, C]
     totals = (log_probs.view(*live.shape, -1) + live.unsqueeze(2)).flatten(1)  # [B, N·C]
     scores, places = totals.topk(min(n, totals.size(1)), dim=1)  # two of [B, C]
     scores, columns = _only_possible(scores, columns.view(len(live), -1).gather(1, places))
-    return scores, places // log_probs.size(1), model.pieces(columns, state)
+    return scores, places // log_probs.size(1), logits.pieces(columns)
 
 
 def grouped_topk(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -97,15 +97,12 @@ def _never(n_control: int, device: torch.device) -> Tensor:
     return torch.full((n_control,), -torch.inf).index_fill_(0, torch.tensor(EOS), 0.0).to(device)
 
 
-def _best_columns(
-    model: Model, hidden: Tensor, state: Any, n: int, beams: int, *, normalised: bool
-) -> tuple[Tensor, Tensor]:
+def _best_columns(logits: Logits, n_control: int, n: int, beams: int, *, normalised: bool) -> tuple[Tensor, Tensor]:
     """The n highest columns of each row, best first, without control symbols except EOS.
 
     Args:
-        model: makes the logits.
-        hidden: as ``model.step`` returns it. [b, D]
-        state: the same.
+        logits: of b rows.
+        n_control: the first columns, of control symbols and tags.
         n: columns wanted, C.
         beams: rows of a sentence, N; a block holds whole sentences.
         normalised: return log-probabilities; else logits.
@@ -113,12 +110,12 @@ def _best_columns(
     Returns:
         Log-probabilities or logits, and columns. Two of [b, C]
     """
-    rows = max(1, _ROWS[hidden.device.type == "cpu"] // beams) * beams
+    rows = max(1, _ROWS[logits.device.type == "cpu"] // beams) * beams
     found = []
-    for start in range(0, len(hidden), rows):
-        logits = model.logits(hidden, state, start, min(start + rows, len(hidden))).float()
-        scores = logits.log_softmax(dim=1) if normalised else logits  # [rows, V]
-        scores[:, : model.n_control].add_(_never(model.n_control, scores.device))
+    for start in range(0, len(logits), rows):
+        block = logits.rows(start, min(start + rows, len(logits))).float()
+        scores = block.log_softmax(dim=1) if normalised else block  # [rows, V]
+        scores[:, :n_control].add_(_never(n_control, scores.device))
         found.append(grouped_topk(scores, n))
     best, columns = concat(found)
     return best, columns

@@ -1,22 +1,30 @@
-"""The models that can be trained.
+"""The models that can be trained, and their decoders: one row of ``ARCHITECTURES`` each."""
 
-``ARCHITECTURES`` has one row, the Transformer; the recurrent and convolutional networks that it replaced would be
-further rows.
-"""
+from seq2seq.model.architectures import ARCHITECTURES, Architecture, build_decoder, build_model
+from seq2seq.model.base import (
+    Decoder,
+    Limits,
+    Logits,
+    PerToken,
+    Seq2SeqModel,
+    TensorLogits,
+    n_parameters,
+    padding_mask,
+)
+from seq2seq.model.shortlist import Shortlist
 
-from collections.abc import Callable
-
-from seq2seq.config import ModelConfig
-from seq2seq.model.transformer.model import Transformer
-
-ARCHITECTURES: dict[str, Callable[[ModelConfig, int], Transformer]] = {"transformer": Transformer}
-
-
-def build_model(config: ModelConfig, vocab_size: int) -> Transformer:
-    """A freshly initialised model.
-
-    Args:
-        config: its shape; ``config.architecture`` names a row of ``ARCHITECTURES``.
-        vocab_size: pieces of the joint vocabulary.
-    """
-    return ARCHITECTURES[config.architecture](config, vocab_size)
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "Decoder",
+    "Limits",
+    "Logits",
+    "PerToken",
+    "Seq2SeqModel",
+    "Shortlist",
+    "TensorLogits",
+    "build_decoder",
+    "build_model",
+    "n_parameters",
+    "padding_mask",
+]

@@ -8,8 +8,8 @@ results are rounded, sums within a product are in fp32.
 The choice depends on the processor and the kind of product (``MEASURED``), never on a timing at run time: two runs on
 one machine are equal to the bit.
 
-PyTorch has no public names for these calls of oneDNN; torch.compile makes them. No other file uses them. If they are
-missing (another processor, another version of PyTorch), PyTorch's own products are used.
+PyTorch has no public names for these calls of oneDNN; torch.compile makes them. No other file uses private names of
+PyTorch. If they are missing (another processor, another version of PyTorch), PyTorch's own products are used.
 
 Shapes: N rows; in and out: sizes of the linear layer.
 """
@@ -142,7 +142,8 @@ def rows_packed(weight: Tensor, wanted: str, *, of_output: bool = False) -> rang
 
 def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
     """[N, in], [out, in], [out] -> [N, out]"""
-    return _onednn_linear(_pad_rows(x), packed, bias, "relu" if relu else "none")[: len(x)]
+    output = _onednn_linear(_pad_rows(x), packed, bias, "relu" if relu else "none")
+    return _drop_padding(output, x)
 
 
 def packed_linear_added(x: Tensor, packed: Tensor, bias: Tensor, total: Tensor) -> Tensor:
@@ -151,7 +152,14 @@ def packed_linear_added(x: Tensor, packed: Tensor, bias: Tensor, total: Tensor) 
     [N, in], [out, in], [out], [N, out] -> [N, out]
     """
     added = torch.ops.mkldnn._linear_pointwise.binary(_pad_rows(x), _pad_rows(total), packed, bias, "add")
-    return added[: len(x)]  # type: ignore[no-any-return]
+    return _drop_padding(added, x)
+
+
+def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """relu(x·W + b) by PyTorch's own product. [N, in], [in, out], [out] -> [N, out]"""
+    if x.device.type == "cuda":  # within the product; on a CPU it would be two passes
+        return torch._addmm_activation(bias, x, weight)
+    return torch.addmm(bias, x, weight).relu_()
 
 
 def _padded(rows: int, dtype: torch.dtype) -> int:
@@ -162,8 +170,12 @@ def _padded(rows: int, dtype: torch.dtype) -> int:
 
 
 def _pad_rows(x: Tensor) -> Tensor:
-    padding = _padded(len(x), x.dtype) - len(x)
+    padding = _padded(x.size(0), x.dtype) - x.size(0)
     return F.pad(x, (0, 0, 0, padding)) if padding else x
+
+
+def _drop_padding(output: Tensor, x: Tensor) -> Tensor:
+    return output if output.size(0) == x.size(0) else output[: x.size(0)]
 
 
 # Training -------------------------------------------------------------------------------------------------------

@@ -1,15 +1,21 @@
-"""A sentence needs few of the pieces that a model knows: those that translate one of its own, and the frequent ones.
+"""Shortlists: only some pieces are allowed in the translation of a sentence.
 
-With fewer pieces to score, the output layer, nearly half of a small model's arithmetic, all but goes
-away. What a sentence may be translated with hangs on the sentence alone, never on its neighbours.
+These are the likely translations of its own pieces, and the frequent pieces. With fewer pieces to score, the output
+layer, nearly half of a small model's arithmetic, becomes small. The pieces depend only on the sentence, never on its
+neighbours in a batch.
 
-Shapes: B sentences, S source length, V vocabulary, n pieces of a batch.
+Shapes: B sentences, N beams, S source length, V vocabulary, n pieces of a batch.
 Source: Jean et al. 2015, arXiv:1412.2007.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from seq2seq.model.base import IMPOSSIBLE, Decoder, Logits
 from seq2seq.tokenizer import EOS, N_CONTROL
 
 
@@ -17,8 +23,8 @@ class Shortlist:
     """Which target pieces translate which source pieces.
 
     Args:
-        candidates: the likeliest translations of each piece, best first, EOS where there are no more. [V, any]
-        frequent: pieces that any sentence may be translated with. [any]
+        candidates: the likeliest translations of each piece, best first; EOS fills up the row. [V, any]
+        frequent: pieces that are allowed in every translation. [any]
         n: candidates taken for each source piece.
         n_control: control symbols and tags, the first pieces of every shortlist.
     """
@@ -30,12 +36,12 @@ class Shortlist:
         self._candidates[unknown, 0] = torch.arange(len(candidates))[unknown]
         self._always = torch.cat((torch.arange(n_control), frequent.long()))
 
-    def lookup(self, src: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
-        """The pieces that a batch may be translated with.
+    def lookup(self, src: Tensor, multiple: int = 1) -> tuple[Tensor, Tensor]:
+        """The pieces that are allowed in a batch.
 
         Args:
             src: [B, S]
-            multiple: of which n has to be one; EOS fills up, allowed to nobody.
+            multiple: n is rounded up to a multiple of it with EOS, in columns that are allowed for no sentence.
 
         Returns:
             Pieces in ascending order, the control symbols among them [n], and which sentence may have which [B, n].
@@ -48,3 +54,72 @@ class Shortlist:
         filling = -len(pieces) % multiple
         pieces = torch.nn.functional.pad(pieces, (0, filling), value=EOS)
         return pieces.to(src.device), torch.nn.functional.pad(allowed, (0, filling)).to(src.device)
+
+
+@dataclass(frozen=True)
+class _State:
+    """A decoder's state, and the pieces that are allowed in its batch."""
+
+    inner: Any
+    pieces: Tensor
+    """[n]"""
+    forbidden: Tensor
+    """0 at the pieces that are allowed for a sentence, far below 0 elsewhere. [B, n]"""
+    n_beams: int = 1
+
+
+class ShortlistDecoder:
+    """Any decoder with a shortlist around its output layer.
+
+    It computes the logits of all pieces, and hands on those that are allowed: right, but not faster. A fast decoder
+    computes only the allowed ones.
+    """
+
+    def __init__(self, decoder: Decoder, shortlist: Shortlist) -> None:
+        self._decoder = decoder
+        self._shortlist = shortlist
+
+    def start(self, src: Tensor, src_mask: Tensor | None = None) -> _State:
+        """As ``Decoder``'s."""
+        pieces, allowed = self._shortlist.lookup(src)
+        forbidden = torch.zeros(allowed.shape, device=src.device).masked_fill_(~allowed, IMPOSSIBLE)
+        return _State(self._decoder.start(src, src_mask), pieces, forbidden)
+
+    def step(self, tokens: Sequence[Tensor], states: Sequence[_State]) -> tuple[list[Logits], list[_State]]:
+        """As ``Decoder``'s. Each batch has columns of its own, and so its own logits."""
+        logits: list[Logits] = []
+        new = []
+        for newest, state in zip(tokens, states, strict=True):
+            (of_batch,), (inner,) = self._decoder.step([newest], [state.inner])
+            logits.append(_AllowedLogits(of_batch, state))
+            new.append(replace(state, inner=inner))
+        return logits, new
+
+    def reorder(self, state: _State, sentences: Sequence[int], parents: Tensor) -> _State:
+        """As ``Decoder``'s."""
+        inner = self._decoder.reorder(state.inner, sentences, parents)
+        return _State(inner, state.pieces, state.forbidden[list(sentences)], parents.size(1))
+
+
+class _AllowedLogits:
+    """The logits of a batch at the pieces of its shortlist."""
+
+    def __init__(self, logits: Logits, state: _State) -> None:
+        self._logits, self._state = logits, state
+        self.device = logits.device
+
+    def __len__(self) -> int:
+        return len(self._logits)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """[stop - start, n]"""
+        beams = self._state.n_beams
+        logits = self._logits.rows(start, stop).index_select(1, self._state.pieces)
+        return logits + self._state.forbidden[start // beams : stop // beams].repeat_interleave(beams, dim=0)
+
+    def best(self) -> None:
+        """There is no quicker way than all logits."""
+
+    def pieces(self, columns: Tensor) -> Tensor:
+        """[any] -> [any]"""
+        return self._state.pieces[columns]

@@ -10,7 +10,6 @@ from seq2seq.text.encodings import EncodingErrors
 from seq2seq.text.first_bytes import shell_word
 from seq2seq.text.output import LineWriter, open_line_output, open_output
 from seq2seq.text.overwriting import refuse_overwriting
-from seq2seq.text.partial import PartialFile, partial_path
 from seq2seq.text.paths import everything_below, exists, is_folder
 from seq2seq.text.reading import LineReader, TextCounts, is_blank, one_line, read_lines
 from seq2seq.text.source import ByteSource, open_input
@@ -21,7 +20,6 @@ __all__ = [
     "EncodingErrors",
     "LineReader",
     "LineWriter",
-    "PartialFile",
     "TextCounts",
     "everything_below",
     "exists",
@@ -31,7 +29,6 @@ __all__ = [
     "open_input",
     "open_line_output",
     "open_output",
-    "partial_path",
     "read_lines",
     "refuse_overwriting",
     "shell_word",

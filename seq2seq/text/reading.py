@@ -148,7 +148,8 @@ class LineReader:
 
     def __init__(self, stream: BinaryIO, name: str, *, strict: bool = False, counts: TextCounts | None = None) -> None:
         self._source = ByteSource(stream, name)
-        self._cutter = _Cutter(name, "strict" if strict else "replace", counts)
+        self.counts = TextCounts() if counts is None else counts
+        self._cutter = _Cutter(name, "strict" if strict else "replace", self.counts)
         self._lines: deque[tuple[str, int]] = deque()  # read, but not handed out: line, size in bytes
         self._n_bytes = 0
         self._n_bytes_given = 0

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from seq2seq.config import TrainingConfig
 
@@ -35,7 +36,8 @@ class Average:
         # The first averages are short: long ones would hold little more than the initialisation.
         decay = min(self._config.ema_decay, (1 + self._n_updates) / (10 + self._n_updates))
         # All in one call: on a GPU, launching a kernel for each would take longer than the work.
-        torch._foreach_lerp_(list(self._ema.values()), list(self._model.parameters()), 1 - decay)
+        follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+        follow(list(self._ema.values()), list(self._model.parameters()), self._n_updates)
 
     def at_validation(self, update: int) -> None:
         """Add the weights of this update to the mean of the last few; once, even if it is validated twice."""

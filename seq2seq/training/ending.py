@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from seq2seq.config import RunConfig
-from seq2seq.model.transformer.model import Transformer
+from seq2seq.model import Seq2SeqModel
 from seq2seq.runs import SHORTLIST, Manifest, read_tensors
 from seq2seq.training.lexicon import build_lexicon, byte_pieces
 from seq2seq.training.prepare import Prepared
@@ -27,7 +27,7 @@ class Ending(NamedTuple):
     length_penalty_pairs: int | None
     """Validation pairs that it was chosen on."""
     shortlist: dict[str, Tensor] | None
-    """None: the folder has one already."""
+    """None: it is not requested, or the folder has one."""
 
 
 def find_ending(
@@ -36,11 +36,11 @@ def find_ending(
     config: RunConfig,
     prepared: Prepared,
     validation: ValidationSet,
-    model: Transformer,
+    model: Seq2SeqModel,
     check: Callable[[], None],
     seconds_left: Callable[[], float],
 ) -> Generator[Notice, None, Ending]:
-    """Learn the shortlist if there is none, and choose the length penalty unless it is given.
+    """Learn the shortlist if it is requested and missing, and choose the length penalty unless it is given.
 
     Args:
         folder: of the run.
@@ -53,7 +53,7 @@ def find_ending(
         seconds_left: time for choosing the length penalty, from the moment when it is called.
     """
     shortlist = None
-    if SHORTLIST not in manifest.files:
+    if config.decoding.shortlist and SHORTLIST not in manifest.files:
         if prepared.n_pairs > MANY_PAIRS:
             yield Notice("learning which pieces translate which")
         tokenizer = prepared.tokenizer

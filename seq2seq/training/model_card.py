@@ -6,6 +6,7 @@ from typing import Any
 from seq2seq.config import RunConfig, parse_langs
 from seq2seq.errors import counted
 from seq2seq.evaluation import ROUGH_GUIDE
+from seq2seq.model import ARCHITECTURES
 from seq2seq.runs import RecipeRecord, write_atomic
 
 _MARK = "<!-- written by seq2seq; delete this line and it is yours: it will not be rewritten -->"
@@ -29,7 +30,7 @@ def write_model_card(
     if path.exists() and _MARK not in path.read_text(encoding="utf-8", errors="replace"):
         return
     src, tgt = parse_langs(config.data.langs)
-    model = config.model
+    architecture = ARCHITECTURES[config.model.architecture]
     named = "\n".join(
         f"- `{c['corpus']}` ({c['role']}): {counted(c['pairs'], 'pair')}" for c in corpora if "pairs" in c
     )
@@ -45,8 +46,8 @@ def write_model_card(
         f"""{_MARK}
 # {src} → {tgt}
 
-A Transformer with {model.encoder_layers} encoder and {counted(model.decoder_layers, "decoder layer")} of width
-{model.d_model}, trained with seq2seq. This folder holds all that is needed to translate:
+This is {architecture.name} with {architecture.shape(config.model)}, trained with seq2seq. This folder holds all that is
+needed to translate:
 
 ```
 seq2seq translate . < text.{src} > text.{tgt}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from seq2seq.config import PRESETS, SIZES, ModelConfig, RunConfig
 from seq2seq.device import cores
 from seq2seq.errors import counted, duration
+from seq2seq.model import ARCHITECTURES
 from seq2seq.training.progress import Notice
 from seq2seq.training.recipe import Recipe
 from seq2seq.training.tuning import LONG_RUN, ROUGH_SHARE
@@ -41,7 +42,7 @@ def opening_lines(
     has_its_size = all(getattr(model, key) == getattr(advised.model, key) for key in SIZES)
     preset = f"preset {_with_own_sizes(recipe)}, " if has_its_size else ""
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary: {counted(vocab_size, 'piece')}"
-    layers = f"{model.encoder_layers} encoder and {counted(model.decoder_layers, 'decoder layer')}"
+    shape = ARCHITECTURES[model.architecture].shape(model)
     r_drop = f", R-Drop {training.r_drop:g}" if config.n_forward_passes == 2 else ""
     sampling = f", subword sampling {data.subword_sampling:g}" if data.subword_sampling else ""
     why = recipe.reasons
@@ -52,7 +53,7 @@ def opening_lines(
     return [
         f"{counted(n_pairs, 'pair')} on {where}: recipe {label}",
         _line(
-            f"model: {preset}{layers} of width {model.d_model}",
+            f"model: {preset}{shape}",
             "" if own_model else why.model,
         ),
         _line(tokenizer, "" if own_vocabulary else why.vocabulary),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seq2seq.batching import Batch
 from seq2seq.device import to_device
-from seq2seq.model.transformer.model import padding_mask
+from seq2seq.model import padding_mask
 from seq2seq.tokenizer import PAD
 
 
@@ -21,7 +21,7 @@ class PassInput(NamedTuple):
     src: Tensor
     """Source pieces and EOS, padded. [B, S]"""
     src_mask: Tensor | None
-    """Real source tokens; None if nothing is padding. [B, 1, 1, S]"""
+    """True at real source tokens; None if nothing is padding. [B, S]"""
     tgt_in: Tensor
     """BOS and target pieces, padded. [B, T]"""
     real: Tensor

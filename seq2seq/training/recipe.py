@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
+from seq2seq.model import ARCHITECTURES
 from seq2seq.runs import RecipeRecord
 
 DeviceKind = Literal["cpu", "gpu"]
@@ -299,15 +300,13 @@ def speed(config: RunConfig, corpus: Statistics, vocab_size: int, kind: DeviceKi
         kind: of device.
         rate: floating-point operations per second.
     """
-    m = config.model
-    feed_forward = (3 if m.activation == "swiglu" else 2) * m.d_model * m.d_ff
-    encoder = m.encoder_layers * (4 * m.d_model**2 + feed_forward)
-    decoder = m.decoder_layers * (8 * m.d_model**2 + feed_forward)
-    weights = encoder * corpus.n_src_tokens / corpus.n_tgt_tokens + decoder + m.d_model * vocab_size
-    tokens = rate / (6 * config.n_forward_passes * weights)  # forward 2 operations a weight, backward 4
+    architecture = ARCHITECTURES[config.model.architecture]
+    per_src_token, per_tgt_token = architecture.multiply_adds(config.model, vocab_size)
+    multiply_adds = per_src_token * corpus.n_src_tokens / corpus.n_tgt_tokens + per_tgt_token
+    tokens = rate / (6 * config.n_forward_passes * multiply_adds)  # forward 2 operations each, backward 4
     if kind == "cpu":
         return tokens
-    return min(tokens, config.training.batch_tokens / (SECONDS_A_LAYER * (m.encoder_layers + m.decoder_layers)))
+    return min(tokens, config.training.batch_tokens / (SECONDS_A_LAYER * architecture.n_layers(config.model)))
 
 
 # What may differ between two runs of one recipe: paths, the random seed, how the run is reported and computed, and when

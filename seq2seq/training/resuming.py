@@ -7,7 +7,7 @@ from typing import Any
 
 from seq2seq.config import DataConfig, Layer, RunConfig, build, difference, merge
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.runs import Checkpoint, Limits, Manifest, parse_stored, read_file
+from seq2seq.runs import SHORTLIST, Checkpoint, Limits, Manifest, parse_stored, read_file
 from seq2seq.training.best import choose_best_metric
 from seq2seq.training.ingest import CorpusRecord, require_same_corpora
 from seq2seq.training.length import LIMITS, complete
@@ -21,12 +21,14 @@ from seq2seq.translation import read_config
 
 _USUAL_EPOCHS = 40.0
 """Of a run whose recipe was not recorded."""
-# When to stop, how often to report, where the corpora are now. (That they are the same corpora is compared by content.)
+# When to stop, how often to report, whether to learn a shortlist, where the corpora are now. (That they are the same
+# corpora is compared by content.)
 _MAY_CHANGE = {
     "data.train",
     "data.valid",
     "data.encoding_errors",
     "data.alarms",
+    "decoding.shortlist",
     *(
         f"training.{name}"
         for name in (
@@ -163,7 +165,8 @@ def resumed_config(run: Path, given: Layer, stored: RunConfig, before: Limits) -
     else:
         in_force = asdict(limits)
     training = replace(config.training, **in_force)
-    return replace(stored, data=config.data, training=training), limits
+    decoding = replace(stored.decoding, shortlist=config.decoding.shortlist)
+    return replace(stored, data=config.data, training=training, decoding=decoding), limits
 
 
 def open_cadences(config: RunConfig, given: Layer, state: TrainingState) -> RunConfig:
@@ -188,6 +191,8 @@ def is_finished(manifest: Manifest, update: int, config: RunConfig, limits: Limi
     """
     final = manifest.final_update
     if not manifest.finished or final is None or update > final:  # resumed since then, and interrupted
+        return False
+    if config.decoding.shortlist and SHORTLIST not in manifest.files:
         return False
     training, planned = config.training, max(final, manifest.max_updates or 0)
     reached = [

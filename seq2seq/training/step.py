@@ -17,9 +17,8 @@ from seq2seq.batching import collate, derived_seed
 from seq2seq.config import RunConfig
 from seq2seq.device import HostCopy, is_out_of_memory
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model import build_model
+from seq2seq.model import Seq2SeqModel, build_model
 from seq2seq.model.products import products_by
-from seq2seq.model.transformer.model import Transformer
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.averaging import Average
 from seq2seq.training.loader import TokenizedPairs
@@ -199,8 +198,8 @@ class TrainStep:
         model, n = self.model, self.n_passes
         # Dropout differs from row to row, so that copies of the rows are forward passes of their own.
         src, tgt_in = batch.src.repeat(n, 1), batch.tgt_in.repeat(n, 1)  # [M·B, S], [M·B, T]
-        src_mask = None if batch.src_mask is None else batch.src_mask.repeat(n, 1, 1, 1)  # [M·B, 1, 1, S]
-        hidden = model.decode(tgt_in, model.encode(src, src_mask), src_mask)  # [M·B, T, D]
+        src_mask = None if batch.src_mask is None else batch.src_mask.repeat(n, 1)  # [M·B, S]
+        hidden = model.hidden(src, src_mask, tgt_in)  # [M·B, T, D]
         # The vocabulary is by far the widest layer: padding never reaches it.
         real, smoothing = batch.at_real(hidden), self.training.label_smoothing  # [M, N, D]
         if n == 1:
@@ -239,7 +238,7 @@ class TrainStep:
     # ------------------------------------------------------------------ weights and checkpoints
 
     @torch.no_grad()
-    def copy_average(self, model: Transformer, update: int) -> None:
+    def copy_average(self, model: Seq2SeqModel, update: int) -> None:
         """Copy the averaged weights into another model, which is validated then.
 
         Args:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seq2seq.config import RunConfig, TrainingConfig
 from seq2seq.errors import Interrupted, counted, duration
-from seq2seq.model.transformer.model import n_parameters
+from seq2seq.model import n_parameters
 from seq2seq.runs import Checkpoint, read_manifest
 from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.training.arithmetic import change_of, default_arithmetic, is_available, unmet_requests
@@ -74,7 +74,8 @@ class Trainer:
         decoding = self.config.decoding
         self.budget = Budget(
             max_useful_updates=setup.max_useful_updates,
-            finish=FINISH_SECONDS + FINISH_SECONDS_A_PAIR * min(prepared.n_pairs, MAX_LEXICON_PAIRS),
+            finish=FINISH_SECONDS
+            + bool(decoding.shortlist) * FINISH_SECONDS_A_PAIR * min(prepared.n_pairs, MAX_LEXICON_PAIRS),
             # A search takes about as long as one greedy search for each of its beams.
             search_validations=n_searches(decoding) * decoding.beam_size,
             sets_cadence="valid_every" in self.state.derived,

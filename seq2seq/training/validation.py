@@ -15,7 +15,7 @@ from seq2seq.corpus import Pair
 from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
 from seq2seq.errors import counted
 from seq2seq.evaluation import Metric, Score, build_metric, language_row, score_with, verdict
-from seq2seq.model.transformer.model import Transformer, padding_mask
+from seq2seq.model import Seq2SeqModel, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
 from seq2seq.training.progress import Sample
 from seq2seq.training.tuning import ENDLESS_SHARE, LENGTH_BOUND, LOSS_BATCH_TOKENS, SAMPLE_PAIRS, STOP_CHECK_SENTENCES
@@ -83,7 +83,7 @@ class ValidationSet:
         size = SAMPLE_PAIRS[device.type == "cpu"]
         return replace(self, pairs=[self.pairs[i] for i in self._by_length()[:: -(-len(self.pairs) // size)]])
 
-    def run(self, model: Transformer, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
+    def run(self, model: Seq2SeqModel, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
         """Loss, and BLEU and chrF of greedy translations, which are those of ``translate -b 1``.
 
         A model that knows little repeats itself up to the limit of the search, which takes ten times as long as real
@@ -156,7 +156,7 @@ class ValidationSet:
 
     @torch.inference_mode()
     def _loss(
-        self, model: Transformer, src: list[list[int]], tgt: list[list[int]], check: Callable[[], None]
+        self, model: Seq2SeqModel, src: list[list[int]], tgt: list[list[int]], check: Callable[[], None]
     ) -> float | None:
         device = next(model.parameters()).device
         usable = self._with_loss(src, tgt)
@@ -176,7 +176,7 @@ class ValidationSet:
 
     def choose_alpha(
         self,
-        model: Transformer,
+        model: Seq2SeqModel,
         decoding: DecodingConfig,
         best_metric: str,
         check: Callable[[], None],
@@ -267,7 +267,7 @@ class ValidationSet:
             found |= zip(rows, searched, strict=True)
         return found
 
-    def _translator(self, model: Transformer, decoding: DecodingConfig) -> Translator:
+    def _translator(self, model: Seq2SeqModel, decoding: DecodingConfig) -> Translator:
         return Translator(
             model,
             self.tokenizer,

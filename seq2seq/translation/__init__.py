@@ -1,18 +1,24 @@
 """From lines to translated lines, with a model out of a run folder."""
 
+from seq2seq.translation.attention import Attention
 from seq2seq.translation.batches import length_batches
+from seq2seq.translation.events import Translation, TranslationEvent
 from seq2seq.translation.loading import greedy_of, load_weights, read_config, read_langs, read_run
+from seq2seq.translation.output import is_finished
 from seq2seq.translation.segments import Searched, SegmentCounts, join_segments
 from seq2seq.translation.sentences import n_sentences
-from seq2seq.translation.translator import Attention, Translation, Translator
+from seq2seq.translation.streaming import translate_file, translate_lines
+from seq2seq.translation.translator import Translator
 
 __all__ = [
     "Attention",
     "Searched",
     "SegmentCounts",
     "Translation",
+    "TranslationEvent",
     "Translator",
     "greedy_of",
+    "is_finished",
     "join_segments",
     "length_batches",
     "load_weights",
@@ -20,4 +26,6 @@ __all__ = [
     "read_config",
     "read_langs",
     "read_run",
+    "translate_file",
+    "translate_lines",
 ]

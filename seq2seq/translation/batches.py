@@ -10,10 +10,10 @@ import torch
 
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding import Batch, Hypothesis, Model, search
+from seq2seq.decoding import Hypothesis, SourceBatch, search
 from seq2seq.device import is_out_of_memory, to_device
 from seq2seq.errors import ExitCode, UserError, counted
-from seq2seq.model.transformer.model import Transformer, padding_mask
+from seq2seq.model import ARCHITECTURES, Decoder, Seq2SeqModel, padding_mask
 from seq2seq.tokenizer import EOS, PAD
 from seq2seq.translation.segments import Ids
 
@@ -53,6 +53,7 @@ class SearchJob:
         device: that holds the model.
         most: longest output that the model can make, in tokens; None: no limit.
         scored: whether scores are wanted.
+        n_control: control symbols and tags of the vocabulary.
         room: a batch is begun beside others that are down to so many tokens.
         limits: longest output of each unit, in tokens; None: that of ``config``.
     """
@@ -61,6 +62,7 @@ class SearchJob:
     device: torch.device
     most: int | None
     scored: bool
+    n_control: int
     room: int = 0
     limits: Sequence[int] | None = None
 
@@ -70,7 +72,9 @@ Found = tuple[int, list[Hypothesis]]
 
 
 @torch.inference_mode()  # while it runs, and not while its results are looked at
-def search_batches(job: SearchJob, units: Sequence[Ids], model: Model, batches: Iterator[list[int]]) -> Iterator[Found]:
+def search_batches(
+    job: SearchJob, units: Sequence[Ids], decoder: Decoder, batches: Iterator[list[int]]
+) -> Iterator[Found]:
     """Search batches of units, given by their indices; where memory runs out, what was under way anew by halves.
 
     Yields:
@@ -81,13 +85,14 @@ def search_batches(job: SearchJob, units: Sequence[Ids], model: Model, batches: 
     """
     under_way: dict[int, None] = {}
 
-    def begun() -> Iterator[Batch]:
+    def begun() -> Iterator[SourceBatch]:
         for indices in batches:
             under_way.update(dict.fromkeys(indices))
             yield _batch(job, units, indices)
 
     try:
-        for index, hypotheses in search(model, begun(), job.config, room=job.room, scored=job.scored):
+        found = search(decoder, begun(), job.config, n_control=job.n_control, room=job.room, scored=job.scored)
+        for index, hypotheses in found:
             del under_way[index]
             yield index, hypotheses
         return
@@ -102,11 +107,11 @@ def search_batches(job: SearchJob, units: Sequence[Ids], model: Model, batches: 
             code=ExitCode.TRY_LATER,
         )
     half = len(left) // 2
-    yield from search_batches(replace(job, room=0), units, model, iter([left[:half], left[half:]]))
-    yield from search_batches(job, units, model, batches)
+    yield from search_batches(replace(job, room=0), units, decoder, iter([left[:half], left[half:]]))
+    yield from search_batches(job, units, decoder, batches)
 
 
-def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> Batch:
+def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> SourceBatch:
     src = pad([units[i] for i in indices], last=EOS)  # [B, S]
     mask = padding_mask(src, PAD)
     limits = [job.config.max_length or 2 * len(units[i]) + 50 for i in indices]
@@ -115,14 +120,14 @@ def _batch(job: SearchJob, units: Sequence[Ids], indices: list[int]) -> Batch:
     if job.limits is not None:
         limits = [min(limit, job.limits[i]) for limit, i in zip(limits, indices, strict=True)]
     src, mask = to_device(src, job.device), None if mask is None else to_device(mask, job.device)
-    return Batch(src, mask, limits, names=indices)
+    return SourceBatch(src, mask, limits, names=indices)
 
 
 _BATCH_TOKENS = {"cpu": 5120, "cuda": 102_400}
 """With one beam. CPU: activations stay in its cache. GPU: enough to keep it busy. Other devices were not measured."""
 
 
-def fitting_batch_tokens(model: Transformer, beam_size: int) -> int:
+def fitting_batch_tokens(model: Seq2SeqModel, beam_size: int) -> int:
     """The ``decoding.batch_tokens`` that is chosen if none is given, for a model on its device."""
     weight = model.output.weight
     # A further beam takes a fifth of what the first one and the source take.
@@ -131,9 +136,9 @@ def fitting_batch_tokens(model: Transformer, beam_size: int) -> int:
     )
     if weight.device.type != "cuda":
         return wanted
-    # Keys and values of the source and of as many target tokens of each beam, with room for half as many more.
-    config = model.config
-    a_token = 2 * config.decoder_layers * config.d_model * (1 + 2 * beam_size) * weight.element_size()
+    # The state for the source and for as many target tokens of each beam, with as much room again for these.
+    per_src_token, per_tgt_token = ARCHITECTURES[model.config.architecture].state_size(model.config)
+    a_token = (per_src_token + 2 * beam_size * per_tgt_token) * weight.element_size()
     free, _ = torch.cuda.mem_get_info(weight.device)
     free += torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
     return max(least, min(wanted, free // 2 // a_token))

@@ -10,9 +10,7 @@ from torch import Tensor
 from seq2seq.config import DecodingConfig, RunConfig, build, known_layer, parse_langs, parse_toml
 from seq2seq.decoding import MAX_EXACT_ALPHA
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model import build_model
-from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer.model import Transformer
+from seq2seq.model import Seq2SeqModel, Shortlist, build_model
 from seq2seq.runs import SHORTLIST, Manifest, read_file, read_manifest, read_tensors
 from seq2seq.tokenizer import Tokenizer
 
@@ -52,7 +50,7 @@ def read_langs(run: Path) -> tuple[str, str]:
     return parse_langs(read_run(run)[1].data.langs)
 
 
-def load_model(run: Path, manifest: Manifest, config: RunConfig, tokenizer: Tokenizer) -> Transformer:
+def load_model(run: Path, manifest: Manifest, config: RunConfig, tokenizer: Tokenizer) -> Seq2SeqModel:
     """The model of a run, in evaluation mode, after its shapes have been compared with the configuration's."""
     where = run / manifest.weights
     weights = read_tensors(run, manifest, manifest.weights)
@@ -77,7 +75,7 @@ def load_shortlist(run: Path, manifest: Manifest, tokenizer: Tokenizer, n: int) 
     if SHORTLIST not in manifest.files:
         raise UserError(
             f"{run} holds no {SHORTLIST}",
-            mend="give --shortlist 0: the table is made when training finishes, and this run has not finished",
+            mend="run its train command again with --set decoding.shortlist=N to learn it, or give --shortlist 0",
             code=ExitCode.REFUSED,
         )
     table = read_tensors(run, manifest, SHORTLIST)
@@ -85,7 +83,7 @@ def load_shortlist(run: Path, manifest: Manifest, tokenizer: Tokenizer, n: int) 
 
 
 @torch.no_grad()
-def load_weights(model: Transformer, weights: Mapping[str, Tensor]) -> None:
+def load_weights(model: Seq2SeqModel, weights: Mapping[str, Tensor]) -> None:
     """Copy weights into a model; tied ones are there under their first name alone.
 
     Raises:

@@ -3,9 +3,9 @@
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import NamedTuple
 
 from seq2seq.decoding import Hypothesis
@@ -120,6 +120,22 @@ class Divider:
                     yield Segment(ids, ends)
             else:
                 yield from self._cut(piece, min(level + 1, _LAST), ends_sentence=ends)
+
+
+def ids_of(segments: list[list[Segment]]) -> list[Ids]:
+    """The ids of each segment of each line, one after the other."""
+    return [segment.ids for line in segments for segment in line]
+
+
+def searched_lines(segments: list[list[Segment]], found: Mapping[int, list[Hypothesis]]) -> list[list[Searched]]:
+    """The segments of each line with what was found for them.
+
+    Args:
+        segments: of each line.
+        found: hypotheses of each segment, by its index in ``ids_of``.
+    """
+    indices = count()
+    return [[Searched(found[next(indices)], segment.ends_sentence) for segment in line] for line in segments]
 
 
 def join_segments(texts: Sequence[str], searched: Sequence[Searched], language: str) -> str:

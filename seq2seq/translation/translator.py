@@ -6,25 +6,21 @@ model; a line that is longer than the model is used to is translated in segments
 """
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
-from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig, parse_langs
 from seq2seq.decoding import Hypothesis
 from seq2seq.device import cores, pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer.fast.decoder import TransformerDecoder
-from seq2seq.model.transformer.model import Transformer
+from seq2seq.model import ARCHITECTURES, Seq2SeqModel, Shortlist, build_decoder, n_parameters
 from seq2seq.text import is_blank, one_line
-from seq2seq.tokenizer import BOS, EOS, Tokenizer
+from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.arguments import checked_lines
+from seq2seq.translation.attention import Attention, read_attention
 from seq2seq.translation.batches import (
     BATCHES_AT_ONCE,
     Found,
@@ -33,31 +29,20 @@ from seq2seq.translation.batches import (
     length_batches,
     search_batches,
 )
+from seq2seq.translation.events import LineDivided, Translation, WindowEvent, WindowProgress, WindowTranslated
 from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, max_src_length, read_run
-from seq2seq.translation.segments import Divider, Ids, Searched, Segment, SegmentCounts, join_segments
+from seq2seq.translation.segments import (
+    Divider,
+    Ids,
+    Searched,
+    Segment,
+    SegmentCounts,
+    ids_of,
+    join_segments,
+    searched_lines,
+)
+from seq2seq.translation.windows import MAX_BYTES, IterableReader, Lines, WindowSize
 from seq2seq.translation.workers import shared_out
-
-
-@dataclass(frozen=True)
-class Translation:
-    """One translation of a line."""
-
-    text: str
-    score: float
-    """log-probability / length^α in nats; the mean over the segments of a line."""
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Where each piece of a translation looked in its source."""
-
-    src_pieces: list[str]
-    """S pieces, EOS last."""
-    tgt_pieces: list[str]
-    """T pieces, EOS last."""
-    weights: list[list[float]]
-    """Cross-attention, mean over the decoder's layers and heads; a row sums to one. [T, S]"""
-
 
 _CORE_PACE = 5e9
 """Lines a second of a core, times parameters, times beams and one: 50 to 100 GFLOP/s."""
@@ -83,7 +68,7 @@ class Translator:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Seq2SeqModel,
         tokenizer: Tokenizer,
         config: DecodingConfig,
         *,
@@ -102,15 +87,8 @@ class Translator:
         self.max_src_sentences = max_src_sentences
         self.langs = langs
         self.identity = identity
-        self._cached = TransformerDecoder(
-            model,
-            shortlist,
-            n_control=tokenizer.n_control,
-            greedy=config.beam_size == 1,
-            products=config.products,
-        )
-        # Tokens that there are positions for.
-        self._most = model.config.max_positions if model.config.positions == "learned" else None
+        self._decoder = build_decoder(model, shortlist, greedy=config.beam_size == 1, products=config.products)
+        self._max_tgt_length = ARCHITECTURES[model.config.architecture].limits(model.config).max_tgt
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
         self._again: Callable[[], Translator] | None = None
         self._threads = 1 if self.device.type == "cpu" else cores()  # that text becomes pieces in, and pieces text
@@ -193,7 +171,6 @@ class Translator:
         first_line: int = 1,
         counts: SegmentCounts | None = None,
         scored: bool = True,
-        tell: Callable[[float], None] | None = None,
     ) -> list[list[Translation]]:
         """Exactly ``config.n_best`` translations of each line, best first.
 
@@ -202,11 +179,68 @@ class Translator:
             first_line: number of the first of them, for ``counts``.
             counts: lines that are translated in segments are added.
             scored: whether the scores are wanted; greedy search is faster without.
-            tell: called now and then with the share of the lines that is done.
         """
-        found = self.hypotheses(lines, first_line=first_line, counts=counts, scored=scored, tell=tell)
-        ranked = [self._ranked(found, rank) for rank in range(self.config.n_best)]
-        return [list(of_line) for of_line in zip(*ranked, strict=True)]
+        return self._n_best(self.hypotheses(lines, first_line=first_line, counts=counts, scored=scored))
+
+    def stream(self, lines: Iterable[str]) -> Iterator[str]:
+        """The best translation of each line, in the same order, while the lines are still coming.
+
+        Lines are translated as soon as the next one is not ready. A generator that waits for its answer gets it at
+        once; a long list is translated in windows of some thousand lines, sorted by length. Memory stays the same
+        however many lines come. Nothing is read before the first translation is requested; then up to one window is
+        read ahead. A thread iterates over ``lines``.
+
+        Args:
+            lines: as ``translate``'s; the iterator may block, and never end.
+
+        Raises:
+            TypeError: a single string (at once), or a line that is not a string.
+            ValueError: a string that UTF-8 cannot hold.
+            Exception: whatever ``lines`` raises. These come after the translations of the lines before.
+        """
+        return self._texts(IterableReader(lines))
+
+    def _texts(self, reader: IterableReader) -> Iterator[str]:
+        try:
+            for event in self.translate_windows(reader, scored=False):
+                if isinstance(event, WindowTranslated):
+                    yield from (best[0].text for best in event.translations)
+        finally:
+            reader.close()
+
+    def translate_windows(
+        self, reader: Lines, *, n_lines: int = 0, counts: SegmentCounts | None = None, scored: bool = True
+    ) -> Iterator[WindowEvent]:
+        """Translate all lines of a reader, in windows of what is ready.
+
+        Args:
+            reader: at the next line to translate.
+            n_lines: lines before it.
+            counts: as ``n_best``'s.
+            scored: as ``n_best``'s.
+
+        Yields:
+            How far a window is, now and then; then the window and its translations.
+        """
+        counts = counts or SegmentCounts()
+        size = WindowSize(self.expected_pace(), on_gpu=self.device.type != "cpu")
+        n_bytes = reader.n_bytes_taken
+        while window := reader.read_window(size.lines, MAX_BYTES):
+            began, was_divided = time.monotonic(), bool(counts.first)
+            n_new_bytes = reader.n_bytes_taken - n_bytes
+            segments = self._segments(window, n_lines + 1, counts)
+            if counts.first and not was_divided:
+                yield LineDivided(counts.first)
+            found: dict[int, list[Hypothesis]] = {}
+            units = ids_of(segments)
+            for i, hypotheses in self._search(units, scored):
+                found[i] = hypotheses
+                share = len(found) / len(units)
+                yield WindowProgress(n_lines + round(share * len(window)), n_bytes + round(share * n_new_bytes))
+            n_lines, n_bytes = n_lines + len(window), n_bytes + n_new_bytes
+            translations = self._n_best(searched_lines(segments, found))
+            size.update(len(window), time.monotonic() - began)
+            yield WindowTranslated(window, translations, n_lines, n_bytes)
 
     def hypotheses(
         self,
@@ -215,7 +249,6 @@ class Translator:
         first_line: int = 1,
         counts: SegmentCounts | None = None,
         scored: bool = True,
-        tell: Callable[[float], None] | None = None,
         limits: Sequence[int] | None = None,
     ) -> list[list[Searched]]:
         """What the search found for the segments of each line: none if it is blank. Arguments as ``n_best``'s, and:
@@ -227,44 +260,37 @@ class Translator:
         of_units = None
         if limits is not None:
             of_units = [limit for line, limit in zip(segments, limits, strict=True) for _ in line]
-        units = [segment.ids for line in segments for segment in line]
-        found = iter(self._search_all(units, scored, tell, of_units))
-        return [[Searched(next(found), segment.ends_sentence) for segment in line] for line in segments]
+        return searched_lines(segments, dict(self._search(ids_of(segments), scored, of_units)))
 
     def expected_pace(self) -> float:
         """A guess at how many lines of 15 tokens are translated in a second, before any is."""
         if self.device.type != "cpu":
             return math.inf
-        n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        return _CORE_PACE / n_parameters * self._n_workers / (1 + self.config.beam_size)
+        return _CORE_PACE / n_parameters(self.model) * self._n_workers / (1 + self.config.beam_size)
 
     def attention(self, line: str, translation: str) -> Attention | None:
         """Where the model looks while it reads ``translation`` as that of ``line``.
 
         None if a side is blank, if the line was translated in several segments, or if the translation has more tokens
-        than there are learned positions.
+        than the model can read.
         """
         segments, tgt_ids = self._segments([line], 1, SegmentCounts())[0], self.tokenizer.encode([translation])[0]
         if not tgt_ids or len(segments) != 1:
             return None
-        src_ids = segments[0].ids
-        if self._most is not None and len(tgt_ids) >= self._most:
+        if self._max_tgt_length is not None and len(tgt_ids) >= self._max_tgt_length:
             return None
-        with torch.inference_mode():
-            weights = self.model.cross_attention_weights(
-                pad([src_ids], last=EOS).to(self.device), pad([tgt_ids], first=BOS).to(self.device)
-            )  # [1, layers, H, T, S]
-        return Attention(
-            src_pieces=self.tokenizer.pieces([*src_ids, EOS]),
-            tgt_pieces=self.tokenizer.pieces([*tgt_ids, EOS]),
-            weights=weights[0].mean(dim=(0, 1)).tolist(),
-        )
+        return read_attention(self.model, self.tokenizer, segments[0].ids, tgt_ids)
 
     def _segments(self, lines: Sequence[str], first_line: int, counts: SegmentCounts) -> list[list[Segment]]:
         encoded = self.tokenizer.encode(["" if is_blank(line) else line for line in lines], threads=self._threads)
         divider = Divider(self.tokenizer, self.max_src_length - 1, self.max_src_sentences)
         numbered = enumerate(zip(lines, encoded, strict=True), start=first_line)
         return [divider.divide(line, ids, number, counts) for number, (line, ids) in numbered]
+
+    def _n_best(self, found: list[list[Searched]]) -> list[list[Translation]]:
+        """The n best translations of each line, from what was found for its segments."""
+        ranked = [self._ranked(found, rank) for rank in range(self.config.n_best)]
+        return [list(of_line) for of_line in zip(*ranked, strict=True)]
 
     def _ranked(self, found: list[list[Searched]], rank: int) -> list[Translation]:
         """The translation of each line that is made of the rank-th best of its segments; blank without any."""
@@ -280,28 +306,22 @@ class Translator:
             translations.append(Translation(one_line(text), sum(h.score for h in best) / max(1, len(best))))
         return translations
 
-    def _search_all(
-        self,
-        units: Sequence[Ids],
-        scored: bool,
-        tell: Callable[[float], None] | None,
-        limits: Sequence[int] | None,
-    ) -> list[list[Hypothesis]]:
-        """Search every unit, those of similar length together; results in the order of the units."""
+    def _search(self, units: Sequence[Ids], scored: bool, limits: Sequence[int] | None = None) -> Iterator[Found]:
+        """Search every unit, those of similar length together; in the order in which searches end."""
         config = self.config
         at_once = config.batch_tokens or fitting_batch_tokens(self.model, config.beam_size)
         of_a_batch = at_once // BATCHES_AT_ONCE[self.device.type == "cpu"]
         batches = list(length_batches(units, of_a_batch, shares=self._n_workers))
-        job = SearchJob(config, self.device, self._most, scored, room=at_once - of_a_batch, limits=limits)
-        results: list[list[Hypothesis]] = [[] for _ in units]
-        for n, (i, hypotheses) in enumerate(self._search(job, units, batches), start=1):
-            results[i] = hypotheses
-            if tell is not None:
-                tell(n / len(units))
-        return results
-
-    def _search(self, job: SearchJob, units: Sequence[Ids], batches: list[list[int]]) -> Iterator[Found]:
+        job = SearchJob(
+            config,
+            self.device,
+            self._max_tgt_length,
+            scored,
+            self.tokenizer.n_control,
+            room=at_once - of_a_batch,
+            limits=limits,
+        )
         # A single batch has all cores here; several are shared out among workers of one core each.
         if self._n_workers == 1 or len(batches) < 2:
-            return search_batches(job, units, self._cached, iter(batches))
-        return shared_out(self._n_workers, partial(search_batches, job, units), self._cached, batches)
+            return search_batches(job, units, self._decoder, iter(batches))
+        return shared_out(self._n_workers, partial(search_batches, job, units), self._decoder, batches)

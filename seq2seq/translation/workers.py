@@ -22,13 +22,13 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from seq2seq.decoding import Model
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.model import Decoder, Logits
 from seq2seq.system.processes import Forked, signals_held_back
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
-Search = Callable[[Model, Iterator[Work]], Iterator[Result]]
+Search = Callable[[Decoder, Iterator[Work]], Iterator[Result]]
 
 
 def _use_one_thread() -> None:
@@ -51,13 +51,13 @@ class _Message(NamedTuple):
     ended: bool = False
 
 
-def shared_out(n: int, search: Search[Work, Result], model: Model, work: Sequence[Work]) -> Iterator[Result]:
+def shared_out(n: int, search: Search[Work, Result], decoder: Decoder, work: Sequence[Work]) -> Iterator[Result]:
     """What ``search`` yields for all work, in the order in which it is found.
 
     Args:
         n: workers.
-        search: called once in each, with the model and an iterator over what falls to it.
-        model: to search with.
+        search: called once in each worker, with the decoder and an iterator over its work.
+        decoder: to search with.
         work: begun in order, each piece by the next worker that is free.
 
     Raises:
@@ -65,10 +65,10 @@ def shared_out(n: int, search: Search[Work, Result], model: Model, work: Sequenc
     """
     # Elsewhere fork is missing, or what PyTorch builds on does not bear it.
     run = _in_processes if sys.platform == "linux" else _in_threads
-    return run(n, search, model, work)
+    return run(n, search, decoder, work)
 
 
-def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequence[Work]) -> Iterator[Result]:
+def _in_processes(n: int, search: Search[Work, Result], decoder: Decoder, work: Sequence[Work]) -> Iterator[Result]:
     context = multiprocessing.get_context("fork")
     workers: dict[Any, Forked] = {}  # the process behind each connection
 
@@ -89,10 +89,10 @@ def _in_processes(n: int, search: Search[Work, Result], model: Model, work: Sequ
                 with signals_held_back():
                     ours, theirs = context.Pipe(duplex=False)
                     inherited = [*workers, ours]
-                    workers[ours] = Forked(partial(_process, inherited, theirs.send, search, model, taken(n_taken)))
+                    workers[ours] = Forked(partial(_process, inherited, theirs.send, search, decoder, taken(n_taken)))
                     theirs.close()
         if not workers:
-            yield from _in_threads(n, search, model, work)
+            yield from _in_threads(n, search, decoder, work)
         while workers:
             for connection in wait(list(workers)):
                 message = _received(connection)
@@ -125,7 +125,7 @@ def _received(connection: Any) -> _Message:
     return message
 
 
-def _in_threads(n: int, search: Search[Work, Result], model: Model, work: Sequence[Work]) -> Iterator[Result]:
+def _in_threads(n: int, search: Search[Work, Result], decoder: Decoder, work: Sequence[Work]) -> Iterator[Result]:
     messages: SimpleQueue[_Message] = SimpleQueue()
     waiting, lock, stopped = iter(work), threading.Lock(), threading.Event()
 
@@ -138,7 +138,7 @@ def _in_threads(n: int, search: Search[Work, Result], model: Model, work: Sequen
                     return
             yield one
 
-    stoppable = _Stoppable(model, stopped.is_set)
+    stoppable = _Stoppable(decoder, stopped.is_set)
     threads = [threading.Thread(target=_worker, args=(messages.put, search, stoppable, taken())) for _ in range(n)]
     cores = torch.get_num_threads()
     # Some of PyTorch's libraries have one count for all threads of a process, not one for each.
@@ -159,14 +159,16 @@ def _in_threads(n: int, search: Search[Work, Result], model: Model, work: Sequen
         torch.set_num_threads(cores)
 
 
-def _worker(send: Callable[[_Message], None], search: Search[Work, Result], model: Model, work: Iterator[Work]) -> None:
+def _worker(
+    send: Callable[[_Message], None], search: Search[Work, Result], decoder: Decoder, work: Iterator[Work]
+) -> None:
     """What a worker does."""
     torch.set_num_threads(1)
     results: list[Result] = []
     last = time.monotonic()
     with suppress(_Stopped, BrokenPipeError):  # a parent that is gone hears nothing any more
         try:
-            for result in search(model, work):
+            for result in search(decoder, work):
                 results.append(result)
                 if time.monotonic() - last > _EVERY:
                     send(_Message(results))
@@ -181,18 +183,15 @@ class _Stopped(BaseException):  # it is no error
 
 
 class _Stoppable:
-    """A model whose next step never comes once its work is not wanted any more."""
+    """A decoder whose next step fails if its work is not wanted any more."""
 
-    def __init__(self, model: Model, stopped: Callable[[], bool]) -> None:
-        self._model = model
+    def __init__(self, decoder: Decoder, stopped: Callable[[], bool]) -> None:
+        self._decoder = decoder
         self._stopped = stopped
-        self.n_control = model.n_control
-        self.start, self.reorder = model.start, model.reorder
-        self.output_of, self.logits, self.pieces = model.output_of, model.logits, model.pieces
-        self.best_columns = model.best_columns
+        self.start, self.reorder = decoder.start, decoder.reorder
 
-    def step(self, tokens: Sequence[Tensor], states: Sequence[Any]) -> tuple[Tensor, list[Any]]:
-        """As the model's."""
+    def step(self, tokens: Sequence[Tensor], states: Sequence[Any]) -> tuple[Sequence[Logits], Sequence[Any]]:
+        """As the decoder's."""
         if self._stopped():
             raise _Stopped
-        return self._model.step(tokens, states)
+        return self._decoder.step(tokens, states)

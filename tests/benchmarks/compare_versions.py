@@ -47,18 +47,25 @@ class Version:
 
 
 def translating(corpus: str, run: str, work: Path) -> dict[str, Callable[[], Any]]:
-    from seq2seq.cli.stream import translate_stream
+    import seq2seq.translation
     from seq2seq.corpus import read_pairs
     from seq2seq.translation import Translator
 
     lines = [pair.src for pair in read_pairs(corpus, ("de", "en"))]
     source = work / "source"
     source.write_text("".join(f"{line}\n" for line in lines * 2), encoding="utf-8")
+    if hasattr(seq2seq.translation, "translate_file"):
+
+        def translate(translator: Translator, source: str, output: str) -> None:
+            for _ in seq2seq.translation.translate_file(translator, source, output):
+                pass
+    else:  # a version that drew while it translated
+        from seq2seq.cli.stream import translate_stream as translate
     by_beam = {beams: Translator.load(run, decoding={"beam_size": beams}, device="cpu") for beams in (1, 4)}
 
     def file(beams: int) -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # its progress
-        translate_stream(by_beam[beams], str(source), str(work / f"out{beams}"))
+        translate(by_beam[beams], str(source), str(work / f"out{beams}"))
 
     def singles(beams: int) -> None:
         for line in lines[:SINGLES]:

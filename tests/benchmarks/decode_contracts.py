@@ -35,15 +35,16 @@ def main(run: str, corpus: str) -> None:
         cut = [h for start in range(0, len(units), 100) for h in search(units[start : start + 37], 64)]
         kept = [alone[i] for start in range(0, len(units), 100) for i in range(start, min(start + 37, len(units)))]
         compare("every first 37 of 100, batches of 64", kept, cut)
-        compare("as `translate` does it, all workers", alone, [h[0] for h in translator._search_all(units, True)])
+        together = dict(translator._search(units, scored=True))
+        compare("as `translate` does it, all workers", alone, [together[i][0] for i in range(len(units))])
         forced(translator, units, alone)
 
 
 def in_batches(translator: Translator, units: list[list[int]], size: int) -> Found:
     """Batch after batch, none beside another."""
-    job = SearchJob(translator.config, translator.device, None, scored=True)
+    job = SearchJob(translator.config, translator.device, None, scored=True, n_control=translator.tokenizer.n_control)
     batches = [list(range(start, min(start + size, len(units)))) for start in range(0, len(units), size)]
-    found = dict(search_batches(job, units, translator._cached, iter(batches)))
+    found = dict(search_batches(job, units, translator._decoder, iter(batches)))
     return [found[i][0] for i in range(len(units))]
 
 

@@ -20,12 +20,11 @@ import ctranslate2
 import sentencepiece
 import torch
 
-from seq2seq.cli.stream import translate_stream
 from seq2seq.corpus import read_pairs
 from seq2seq.errors import UserError
 from seq2seq.evaluation import score
 from seq2seq.interop.ctranslate2 import export_run
-from seq2seq.translation import Translator, read_langs
+from seq2seq.translation import Translator, read_langs, translate_file
 
 COPIES, SINGLES, SCANNED, LONGEST = 3, 100, 1000, 100
 _REST = 0.5
@@ -65,7 +64,8 @@ class Ours(Timed):
         return self.translator.config.alpha
 
     def translate_file(self, source: Path, output: Path) -> None:
-        translate_stream(self.translator, str(source), str(output))
+        for _ in translate_file(self.translator, str(source), str(output)):
+            pass
 
     def one(self, line: str) -> str:
         return self.translator.translate([line])[0]

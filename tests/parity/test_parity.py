@@ -1,16 +1,18 @@
-"""The model against PyTorch's own, and its cached decoding against the whole computed anew."""
+"""The model against PyTorch's own, and its decoders against the whole model, which has no cache."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
-from seq2seq.model import build_model
+from seq2seq.model import Logits, build_model, padding_mask
 from seq2seq.model.transformer.attention import ATTENTIONS, MultiHeadAttention
-from seq2seq.model.transformer.fast.decoder import TransformerDecoder
-from seq2seq.model.transformer.model import Transformer, padding_mask
+from seq2seq.model.transformer.decoder import TransformerDecoder
+from seq2seq.model.transformer.fast import FastDecoder
+from seq2seq.model.transformer.model import Transformer
 from seq2seq.model.transformer.positions import POSITIONS, sinusoidal_table
 from seq2seq.tokenizer import BOS, EOS, PAD
 
@@ -136,25 +138,31 @@ REORDERS: dict[str, Plan] = {
 }
 
 
+def all_rows(logits: Sequence[Logits]) -> Tensor:
+    """What one step gives, with the rows of all batches."""
+    return torch.cat([of_some.rows(0, len(of_some)) for of_some in logits])
+
+
+@pytest.mark.parametrize("kind", [TransformerDecoder, FastDecoder])
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("plan", REORDERS)
-def test_cached_decoding_is_the_whole_computed_anew(attention, positions, plan):
+def test_decoding_with_a_cache_gives_what_the_whole_model_gives(kind, attention, positions, plan):
     model = tiny(attention=attention, positions=positions, max_positions=24).eval()
-    cached = TransformerDecoder(model)
+    decoder = kind(model)
     draw = torch.Generator().manual_seed(1)
     with torch.inference_mode():
-        state = cached.start(SRC, padding_mask(SRC, PAD))
+        state = decoder.start(SRC, padding_mask(SRC, PAD))
         rows = [(sentence, [BOS]) for sentence in range(3)]
         beams = 1
         for reorder in REORDERS[plan]:
-            hidden, (state,) = cached.step([torch.tensor([tokens[-1] for _, tokens in rows])], [state])
-            logits = cached.logits(hidden, state, 0, len(hidden))
+            found, (state,) = decoder.step([torch.tensor([tokens[-1] for _, tokens in rows])], [state])
+            logits = all_rows(found)
             torch.testing.assert_close(logits[:, :V], recomputed(model, rows), rtol=1e-4, atol=2e-5)
             assert (logits[:, V:] < -1e20).all()
             if reorder is not None:
                 sentences, parents = reorder
-                state = cached.reorder(state, sentences, torch.tensor(parents))
+                state = decoder.reorder(state, sentences, torch.tensor(parents))
                 rows = [rows[s * beams + p] for s, row in zip(sentences, parents, strict=True) for p in row]
                 beams = len(parents[0])
             # Different tokens in each row, so that rows that went astray are seen.
@@ -172,17 +180,15 @@ OTHER_SHAPES = [
 @pytest.mark.parametrize("products", ["mkl", "onednn"])
 @pytest.mark.parametrize("shape", [{}, *OTHER_SHAPES])
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_cached_decoding_in_other_shapes(shape, attention, products):
+def test_fast_decoding_in_other_shapes(shape, attention, products):
     model = tiny(attention=attention, **shape).eval()
-    cached = TransformerDecoder(model, products=products)
+    decoder = FastDecoder(model, products=products)
     with torch.inference_mode():
         whole = model(SRC, padding_mask(SRC, PAD), TGT)
-        state = cached.start(SRC, padding_mask(SRC, PAD))
+        state = decoder.start(SRC, padding_mask(SRC, PAD))
         for place in range(TGT.size(1)):
-            hidden, (state,) = cached.step([TGT[:, place]], [state])
-            torch.testing.assert_close(
-                cached.logits(hidden, state, 0, len(hidden))[:, :V], whole[:, place], rtol=1e-4, atol=2e-5
-            )
+            logits, (state,) = decoder.step([TGT[:, place]], [state])
+            torch.testing.assert_close(all_rows(logits)[:, :V], whole[:, place], rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("shape", [{}, *OTHER_SHAPES])
@@ -191,10 +197,10 @@ def test_cached_decoding_in_other_shapes(shape, attention, products):
 def test_one_sentence_alone_with_more_beams_and_beside_another(attention, positions, shape):
     """Alone it reads keys and values that have taken up the weights of cross-attention; beside another the others."""
     model = tiny(**({"n_heads": 2} | shape), attention=attention, positions=positions, max_positions=24).eval()
-    cached = TransformerDecoder(model)
+    decoder = FastDecoder(model)
     draw = torch.Generator().manual_seed(3)
     with torch.inference_mode():
-        state = cached.start(SRC[:1])
+        state = decoder.start(SRC[:1])
         assert None not in state.absorbed
         rows = [(0, [BOS])]
         for step in range(8):
@@ -202,31 +208,30 @@ def test_one_sentence_alone_with_more_beams_and_beside_another(attention, positi
             others = [(sentence, [BOS]) for sentence in range(3)] if step == 4 else []
             if others:
                 newest.append(torch.tensor([BOS] * 3))
-                states.append(cached.start(SRC, padding_mask(SRC, PAD)))
-            hidden, (state, *_) = cached.step(newest, states)
-            logits = cached.logits(hidden, state, 0, len(hidden))
+                states.append(decoder.start(SRC, padding_mask(SRC, PAD)))
+            found, (state, *_) = decoder.step(newest, states)
+            logits = all_rows(found)
             torch.testing.assert_close(logits[:, :V], recomputed(model, [*rows, *others]), rtol=1e-4, atol=2e-5)
             if step in (1, 2, 5):
                 parents = [0] if step == 5 else [0, 0, len(rows) - 1]
-                state = cached.reorder(state, [0], torch.tensor([parents]))
+                state = decoder.reorder(state, [0], torch.tensor([parents]))
                 rows = [rows[parent] for parent in parents]
             rows = [(0, [*tokens, int(torch.randint(4, V, (), generator=draw))]) for _, tokens in rows]
 
 
 def test_keys_and_values_take_up_weights_where_that_makes_less_to_read():
-    cached = TransformerDecoder(tiny().eval())
+    decoder = FastDecoder(tiny().eval())
     with torch.inference_mode():
-        assert None not in cached.start(SRC[:1, :4]).absorbed  # as long as a head is wide
-        assert set(cached.start(SRC[:1, :5]).absorbed) == {None}
-        assert set(cached.start(SRC[:2, :2]).absorbed) == {None}  # two sentences
+        assert None not in decoder.start(SRC[:1, :4]).absorbed  # as long as a head is wide
+        assert set(decoder.start(SRC[:1, :5]).absorbed) == {None}
+        assert set(decoder.start(SRC[:2, :2]).absorbed) == {None}  # two sentences
         padded = SRC[1:2, :4]
-        assert set(cached.start(padded, padding_mask(padded, PAD)).absorbed) == {None}
-        assert set(TransformerDecoder(tiny(torch.bfloat16).eval()).start(SRC[:1, :4]).absorbed) == {None}
+        assert set(decoder.start(padded, padding_mask(padded, PAD)).absorbed) == {None}
+        assert set(FastDecoder(tiny(torch.bfloat16).eval()).start(SRC[:1, :4]).absorbed) == {None}
 
 
-def first_logits(cached: TransformerDecoder) -> Tensor:
-    hidden, (state,) = cached.step([torch.tensor([BOS] * 3)], [cached.start(SRC)])
-    return cached.logits(hidden, state, 0, 3)
+def first_logits(decoder: FastDecoder) -> Tensor:
+    return all_rows(decoder.step([torch.tensor([BOS] * 3)], [decoder.start(SRC)])[0])
 
 
 @pytest.mark.parametrize("products", ["mkl", "onednn"])
@@ -235,22 +240,22 @@ def first_logits(cached: TransformerDecoder) -> Tensor:
 def test_batches_of_other_ages_take_their_steps_together(attention, positions, products):
     """The second batch begins when the first is at its third token, which has two beams by then."""
     model = tiny(attention=attention, positions=positions, max_positions=24).eval()
-    cached = TransformerDecoder(model, products=products)
+    decoder = FastDecoder(model, products=products)
     draw = torch.Generator().manual_seed(2)
     with torch.inference_mode():
-        states = [cached.start(SRC, padding_mask(SRC, PAD))]
+        states = [decoder.start(SRC, padding_mask(SRC, PAD))]
         rows = [[(sentence, [BOS]) for sentence in range(3)]]
         for step in range(9):
             newest = [torch.tensor([tokens[-1] for _, tokens in of_batch]) for of_batch in rows]
-            hidden, states = cached.step(newest, states)
-            assert len({cached.output_of(state) for state in states}) == 1
-            logits = cached.logits(hidden, states[-1], 0, len(hidden))
+            found, states = decoder.step(newest, states)
+            assert len(found) == len({state.n_beams for state in states})  # those of as many beams in one
+            logits = all_rows(found)
             everyone = [row for of_batch in rows for row in of_batch]
             torch.testing.assert_close(logits[:, :V], recomputed(model, everyone), rtol=1e-4, atol=2e-5)
             if step == 1:
-                states[0] = cached.reorder(states[0], [0, 2], torch.tensor([[0, 0], [0, 0]]))
+                states[0] = decoder.reorder(states[0], [0, 2], torch.tensor([[0, 0], [0, 0]]))
                 rows[0] = [rows[0][s] for s in (0, 0, 2, 2)]
-                states.append(cached.start(SRC[1:2], padding_mask(SRC[1:2], PAD)))
+                states.append(decoder.start(SRC[1:2], padding_mask(SRC[1:2], PAD)))
                 rows.append([(1, [])])
             rows = [
                 [(s, [*t, int(torch.randint(4, V, (), generator=draw)) if t else BOS]) for s, t in of_batch]
@@ -258,26 +263,26 @@ def test_batches_of_other_ages_take_their_steps_together(attention, positions, p
             ]
 
 
-def test_training_on_changes_nothing_for_what_is_laid_out_already():
+def test_further_training_changes_nothing_in_a_decoder():
     model = tiny().eval()
-    cached = TransformerDecoder(model)
+    decoder = FastDecoder(model)
     with torch.inference_mode():
-        before = first_logits(cached)
+        before = first_logits(decoder)
         for name, parameter in model.named_parameters():
             if "embedding" not in name:  # these two are looked up where they are
                 parameter.add_(1.0)
-        after = first_logits(cached)
+        after = first_logits(decoder)
     assert torch.equal(before, after)
 
 
 def test_without_padding_no_mask_is_needed():
     model = tiny().eval()
-    cached = TransformerDecoder(model)
+    decoder = FastDecoder(model)
     src = SRC[:1]
     with torch.inference_mode():
-        state = cached.start(src, None)
+        state = decoder.start(src, None)
         for place in range(3):
-            hidden, (state,) = cached.step([TGT[:1, place]], [state])
+            logits, (state,) = decoder.step([TGT[:1, place]], [state])
             whole = model(src, None, TGT[:1])[:, place]
-            torch.testing.assert_close(cached.logits(hidden, state, 0, len(hidden))[:, :V], whole, rtol=1e-4, atol=2e-5)
-            state = cached.reorder(state, [0], torch.tensor([[0]]))
+            torch.testing.assert_close(all_rows(logits)[:, :V], whole, rtol=1e-4, atol=2e-5)
+            state = decoder.reorder(state, [0], torch.tensor([[0]]))

@@ -8,6 +8,7 @@ from seq2seq.config import RunConfig, choose_among
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.interop.ctranslate2.readme import readme
 from seq2seq.interop.ctranslate2.weights import refuse_unfit, to_spec
+from seq2seq.model.transformer.model import Transformer
 from seq2seq.runs import move_aside, run_files
 from seq2seq.system.files import atomic_folder, empty_folders_removed, writing
 from seq2seq.translation.loading import load_model, max_src_length, read_run
@@ -60,8 +61,10 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
     longest_src = max_src_length(manifest, config)
     n_positions = _n_positions(config, longest_src)
 
+    model = load_model(run, manifest, config, tokenizer)
+    assert isinstance(model, Transformer)  # refuse_unfit refuses others
     spec = to_spec(
-        load_model(run, manifest, config, tokenizer),
+        model,
         tokenizer.pieces(range(len(tokenizer))),
         n_positions or 0,
         tokenizer.n_control,

@@ -29,8 +29,14 @@ def refuse_unfit(config: ModelConfig) -> None:
     """Refuse what CTranslate2 has no place for.
 
     Raises:
-        UserError: a combination of options that it cannot hold (78).
+        UserError: an architecture or a combination of options that it cannot hold (78).
     """
+    if config.architecture != "transformer":
+        raise UserError(
+            f"CTranslate2 cannot hold model.architecture {config.architecture}",
+            mend="translate with `seq2seq translate`, or train a transformer",
+            code=ExitCode.REFUSED,
+        )
     if config.attention == "bilinear" and config.positions == "rotary":
         raise UserError(
             "CTranslate2 cannot hold model.attention bilinear together with model.positions rotary: the rotation "

@@ -1,1 +1,1 @@
-"""The Transformer: attention, positions, layers, the model; ``fast/`` is the same model arranged for decoding."""
+"""The Transformer: attention, positions, layers, the model and its plain decoder; ``fast/`` is the fast decoder."""

@@ -1,10 +1,10 @@
-"""Attention: each query asks all keys, and takes the mean of their values, weighted by the answers.
+"""Attention: each query is scored against all keys, and gets the mean of their values, weighted by the scores.
 
-Three steps: a **score** for each query and key; **softmax** over the keys, so that the scores become
-weights that sum to one; the **weighted sum** of the values. Where queries, keys and values come from
-makes the three kinds of the Transformer: encoder self-attention (all from the source), masked
-self-attention (all from the target, each position seeing only those to its left) and cross-attention
-(queries from the target, keys and values from ``memory``, the encoder's output).
+Three steps: a **score** for each query and key; **softmax** over the keys, so that the scores become weights that sum
+to one; the **weighted sum** of the values. The three kinds of the Transformer differ in where queries, keys and values
+come from: in encoder self-attention all come from the source; in masked self-attention all come from the target, and
+each position sees only those to its left; in cross-attention queries come from the target, keys and values from
+``memory``, the encoder's output.
 
 Shapes: B sentences, T queries, S keys, D model width, H heads, K = D/H width of a head.
 Masks are boolean, True = may attend, and broadcast to [B, H, T, S].
@@ -21,21 +21,26 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.positions import rotate
 
-# Of PyTorch's kernels for NVIDIA's GPUs, cuDNN's makes a plan for each new shape, 8 ms of Python's time, and sentences
-# come in ever other shapes. FlashAttention's works on 128 places at a time, of which a sentence fills few: it took
-# three quarters of an H200's own time in greedy search. docs/lab-notes.md has the figures.
+# PyTorch has several kernels for NVIDIA's GPUs. cuDNN's makes a plan for each new shape, which takes 8 ms, and nearly
+# every batch has a new shape. FlashAttention's computes 128 positions at a time, and a sentence fills few of them: in
+# greedy search it took three quarters of an H200's own time. docs/lab-notes.md has the figures.
 _FOR_SHORT_TEXTS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
-    """What masked self-attention may see: itself and all to the left. [T, T]"""
+    """The mask of masked self-attention: each position sees itself and all to its left. [T, T]"""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
-def written_out_attention(
+def key_mask(mask: Tensor | None) -> Tensor | None:
+    """A mask of the keys in the shape that attention takes; None stays None. [B, S] -> [B, 1, 1, S]"""
+    return None if mask is None else mask[:, None, None, :]
+
+
+def reference_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Attention step by step: the reference of ``fused_attention``, and the one that shows its weights.
+    """Attention step by step: the reference of ``fused_attention``, and the one that returns its weights.
 
     Args:
         q: queries, already transformed by a row of ``ATTENTIONS``. [B, H, T, K]
@@ -55,7 +60,7 @@ def written_out_attention(
         scores = scores.masked_fill(~mask, -math.inf)
     weights = softmax(scores)
     if mask is not None:
-        # A query that may see nothing gets zeros, as from the kernel, where 0 / 0 would be NaN.
+        # A query that may see nothing would get 0 / 0 = NaN; the kernel gives it zeros.
         weights = weights.masked_fill(~mask, 0.0)
     return weights @ v, weights
 
@@ -68,7 +73,7 @@ def softmax(scores: Tensor) -> Tensor:
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
-    """The same sums in one kernel that never writes the [T, S] weights to memory. [B, H, T, K]"""
+    """The same in one kernel, which never writes the [T, S] weights to memory. [B, H, T, K]"""
     kernels = sdpa_kernel(_FOR_SHORT_TEXTS) if q.device.type == "cuda" else nullcontext()
     with kernels:
         # The score's own scale is in q already (see ATTENTIONS), so the kernel's must be one.
@@ -99,11 +104,11 @@ class Dot(nn.Module):
 
 
 class Bilinear(nn.Module):
-    """score = qᵀ W k with a trained W for each head (Luong's "general"): query and key may differ in kind."""
+    """score = qᵀ W k with a trained W for each head (Luong's "general")."""
 
     def __init__(self, n_heads: int, d_head: int) -> None:
         super().__init__()
-        # W starts as the scaled dot product, and learns from there.
+        # W starts as the scaled dot product.
         self.weight = nn.Parameter(torch.eye(d_head).repeat(n_heads, 1, 1) / math.sqrt(d_head))  # [H, K, K]
 
     def forward(self, q: Tensor) -> Tensor:
@@ -111,7 +116,7 @@ class Bilinear(nn.Module):
         return q @ self.weight
 
 
-# A score is one transform of the query in front of the same kernel: a newcomer's score is one row here.
+# A score is one transform of the query in front of the same kernel: a new score is one class and one row here.
 ATTENTIONS: dict[str, type[nn.Module]] = {
     "scaled_dot": ScaledDot,
     "dot": Dot,
@@ -120,7 +125,7 @@ ATTENTIONS: dict[str, type[nn.Module]] = {
 
 
 STACKED = {"in_proj": 3, "kv_proj": 2}
-"""Linear maps of ``MultiHeadAttention`` that hold so many matrices [D, D], one below the other."""
+"""Linear layers of ``MultiHeadAttention`` that hold so many matrices [D, D], one below the other."""
 
 
 class MultiHeadAttention(nn.Module):
@@ -130,7 +135,7 @@ class MultiHeadAttention(nn.Module):
         d_model: width D; a multiple of n_heads.
         n_heads: heads H; one head is single attention.
         attention: row of ``ATTENTIONS``.
-        rotary: turn queries and keys by their places; for self-attention alone.
+        rotary: rotate queries and keys by their positions; only for self-attention.
         cross: queries come from one text, keys and values from another; else all three come from the same text.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
@@ -167,7 +172,7 @@ class MultiHeadAttention(nn.Module):
     def folded_queries(self) -> tuple[Tensor, Tensor]:
         """W_Q and its bias with the score multiplied in: their queries need only a dot product. [D, D], [D]
 
-        A score is a linear map of each head's queries, and so of the columns that make them.
+        A score is a linear map of each head's queries, and therefore of the columns that make them.
         """
         weight, bias = self.projections()[0]
         columns = torch.cat((weight.t(), bias.unsqueeze(0)))  # [D + 1, D]
@@ -179,6 +184,27 @@ class MultiHeadAttention(nn.Module):
         """[B, T, D] -> [B, H, T, K]"""
         return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
 
+    def queries(self, x: Tensor) -> Tensor:
+        """Queries of cross-attention, transformed by the score. [B, T, D] -> [B, H, T, K]"""
+        return self.score(self.split_heads(self.q_proj(x)))  # type: ignore[no-any-return]
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of cross-attention. [B, S, D] -> two of [B, H, S, K]"""
+        k, v = self.kv_proj(memory).chunk(2, dim=-1)
+        return self.split_heads(k), self.split_heads(v)
+
+    def self_queries_keys_values(self, x: Tensor, offset: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, transformed by the score, keys and values of self-attention. [B, T, D] -> three of [B, H, T, K]
+
+        Args:
+            x: [B, T, D]
+            offset: position of the first token.
+        """
+        q, k, v = (self.split_heads(y) for y in self.in_proj(x).chunk(3, dim=-1))
+        if self.rotary:
+            q, k = rotate(q, offset), rotate(k, offset)
+        return self.score(q), k, v
+
     def queries_keys_values(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries from ``x``, keys and values from ``memory``.
 
@@ -188,15 +214,14 @@ class MultiHeadAttention(nn.Module):
             ValueError: ``memory`` is not ``x`` in self-attention.
         """
         if self.cross:
-            projected = (self.q_proj(x), *self.kv_proj(memory).chunk(2, dim=-1))
-        elif memory is x:
-            projected = self.in_proj(x).chunk(3, dim=-1)
-        else:
+            return self.queries(x), *self.keys_values(memory)
+        if memory is not x:
             raise ValueError("self-attention takes queries, keys and values from the same text")
-        q, k, v = (self.split_heads(y) for y in projected)
-        if self.rotary:
-            q, k = rotate(q), rotate(k)
-        return self.score(q), k, v
+        return self.self_queries_keys_values(x)
+
+    def mix_heads(self, heads: Tensor) -> Tensor:
+        """Concatenate the heads and mix them by W_O. [B, H, T, K] -> [B, T, D]"""
+        return self.out_proj(heads.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """Attend, concatenate the heads and mix them by W_O.
@@ -211,9 +236,8 @@ class MultiHeadAttention(nn.Module):
             One vector for each query. [B, T, D]
         """
         q, k, v = self.queries_keys_values(x, memory)
-        heads = fused_attention(q, k, v, mask, causal=causal)  # [B, H, T, K]
-        return self.out_proj(heads.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
+        return self.mix_heads(fused_attention(q, k, v, mask, causal=causal))
 
     def weights(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """The softmax weights that ``forward`` uses and does not keep. [B, H, T, S]"""
-        return written_out_attention(*self.queries_keys_values(x, memory), mask, causal=causal)[1]
+        return reference_attention(*self.queries_keys_values(x, memory), mask, causal=causal)[1]

@@ -1,4 +1,4 @@
-"""What the Transformer is stacked from: dropout, feed-forward network, residuals, encoder and decoder layer.
+"""The parts of the Transformer: dropout, feed-forward network, residuals, encoder and decoder layer.
 
 Shapes: B sentences, T target length, S source length, D model width, F feed-forward width.
 """
@@ -15,44 +15,45 @@ from seq2seq.model.transformer.attention import MultiHeadAttention
 
 
 def _draw_mask(shape: torch.Size, dtype: torch.dtype, threshold: int) -> Tensor:
-    """0 with probability threshold/256, else what scales the survivors up; drawn a byte an element.
+    """A dropout mask: 0 with probability threshold/256, else the factor that scales the survivors up.
 
-    That is several times faster than the float an element of PyTorch's own dropout on a CPU.
+    One random byte is drawn for each element. On a CPU that is several times faster than PyTorch's own dropout, which
+    draws a float.
     """
-    # Eight independent bytes from each 64-bit draw of the seeded default generator. The range is
-    # given in full: random_() alone leaves the sign bit zero, and every eighth byte below 128.
+    # Eight independent bytes from each 64-bit draw of the seeded default generator. The range is given in full:
+    # random_() alone leaves the sign bit zero, and every eighth byte below 128.
     words = torch.empty((shape.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     drawn = words.view(torch.uint8)[: shape.numel()].view(shape)
-    # As floats: products of floats and booleans take twice as long.
+    # As floats: products of floats with booleans take twice as long.
     return torch.ge(drawn, threshold, out=torch.empty(shape, dtype=dtype)).mul_(256 / (256 - threshold))
 
 
 class Dropout(nn.Module):
-    """Zero a share of activations in training and scale up the rest, so that the expected sum stays.
+    """Set activations to zero with probability p in training, and scale up the rest so that the expected sum stays.
 
-    On a CPU the share is rounded to a multiple of 1/256, and the survivors' scale is exact for the
-    rounded share; elsewhere it is PyTorch's own dropout.
+    On a CPU p is rounded to a multiple of 1/256, and the scale is exact for the rounded p. Elsewhere it is PyTorch's
+    own dropout.
 
     Source: Srivastava et al. 2014, "Dropout".
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, p: float) -> None:
         super().__init__()
-        self.share = share
+        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; the same shape."""
-        threshold = round(self.share * 256)
+        threshold = round(self.p * 256)
         if self.training and x.device.type == "cpu" and threshold not in (0, 256):
             return x * _draw_mask(x.shape, x.dtype, threshold)
-        return F.dropout(x, self.share, training=self.training)
+        return F.dropout(x, self.p, training=self.training)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "gelu": F.gelu, "swiglu": F.silu}
 
 
 class FeedForward(nn.Module):
-    """Two linear maps around a nonlinearity, the same for every position; SwiGLU adds a gate.
+    """Two linear layers around a nonlinearity, the same for every position; SwiGLU adds a gate.
 
     Source: Vaswani et al. 2017, section 3.3; the gate: Shazeer 2020, arXiv:2002.05202.
     """
@@ -66,8 +67,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]"""
-        rows = x.flatten(0, -2)  # [B·T, D]: changing a view in place, as ReLU would, costs the way back three copies
-        # ReLU and rounding commute: the hidden layer stays as the products need it.
+        # ReLU works in place; on a view that would cost the backward pass three copies.
+        rows = x.flatten(0, -2)  # [B·T, D]
+        # ReLU and rounding commute, so the hidden layer may stay an operand.
         hidden = self.activation(self.inner(rows, as_operand=self.activation is torch.relu_))  # [B·T, F]
         if self.gate is not None:
             hidden = hidden * self.gate(rows)
@@ -76,15 +78,15 @@ class FeedForward(nn.Module):
 
 
 def build_norm(config: ModelConfig) -> nn.Module:
-    """LayerNorm, or RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467), which leaves out the mean."""
+    """LayerNorm, or RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467), which does not subtract the mean."""
     return nn.LayerNorm(config.d_model) if config.norm == "layer" else nn.RMSNorm(config.d_model, eps=1e-6)
 
 
 class Residual(nn.Module):
-    """x plus what a sublayer makes of it, normalised before the sublayer (pre) or after the sum (post).
+    """x plus a sublayer's output, normalised before the sublayer (pre) or after the sum (post).
 
-    Pre-norm keeps a straight path from loss to embeddings and trains without care; post-norm is the
-    paper's own. Source: Xiong et al. 2020, arXiv:2002.04745.
+    Pre-norm keeps a direct path from the loss to the embeddings and trains easily; post-norm is the first paper's.
+    Source: Xiong et al. 2020, arXiv:2002.04745.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -101,7 +103,7 @@ class Residual(nn.Module):
 
 
 def _attention(config: ModelConfig, *, cross: bool) -> MultiHeadAttention:
-    # Rotary positions are distances within one text: between a target and its source there is none.
+    # Rotary positions are distances within one text; between a target and its source there is no distance.
     rotary = not cross and config.positions == "rotary"
     return MultiHeadAttention(config.d_model, config.n_heads, attention=config.attention, rotary=rotary, cross=cross)
 
@@ -117,7 +119,7 @@ class EncoderLayer(nn.Module):
         self.feed_forward_residual = Residual(config)
 
     def forward(self, x: Tensor, src_mask: Tensor | None) -> Tensor:
-        """[B, S, D] -> [B, S, D]; src_mask is [B, 1, 1, S], or None where nothing is padding."""
+        """[B, S, D] -> [B, S, D]; src_mask is [B, 1, 1, S], or None if nothing is padding."""
         x = self.self_attention_residual(x, lambda y: self.self_attention(y, y, src_mask))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
 

@@ -1,10 +1,10 @@
 """The encoder-decoder Transformer of Vaswani et al. 2017, arXiv:1706.03762.
 
-Training sees all target positions at once (teacher forcing): ``forward``. Translating goes one token at
-a time over cached keys and values: ``model/cached.py``.
+Training sees all target positions at once (teacher forcing). Translating goes one token at a time over cached keys and
+values: ``decoder.py``.
 
-Shapes: B sentences, S source length, T target length, D model width, H heads, K width of a head,
-V vocabulary, N beams. Masks are boolean, True = may attend.
+Shapes: B sentences, S source length, T target length, D model width, H heads, V vocabulary. Masks are boolean, True =
+may attend.
 """
 
 import math
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
+from seq2seq.model.base import Seq2SeqModel
 from seq2seq.model.products import Linear
-from seq2seq.model.transformer.attention import STACKED, MultiHeadAttention
+from seq2seq.model.transformer.attention import STACKED, MultiHeadAttention, key_mask
 from seq2seq.model.transformer.layers import DecoderLayer, Dropout, EncoderLayer, FeedForward, build_norm
 from seq2seq.model.transformer.positions import POSITIONS
 
 
-class Transformer(nn.Module):
+class Transformer(Seq2SeqModel):
     """Encoder, decoder and the embeddings they share.
 
     Args:
@@ -40,7 +41,7 @@ class Transformer(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
-        # Pre-norm leaves the last sum unnormalised; post-norm has done it already.
+        # With pre-norm the last sum is not normalised yet; with post-norm it is.
         pre = config.norm_order == "pre"
         self.encoder_norm = build_norm(config) if pre else nn.Identity()
         self.decoder_norm = build_norm(config) if pre else nn.Identity()
@@ -58,7 +59,7 @@ class Transformer(nn.Module):
         if not self.config.tied_embeddings:
             nn.init.normal_(self.output.weight, std=self.config.d_model**-0.5)
         if self.config.norm_order == "pre":
-            # Each branch adds to the same sum: scaled so that the sum's variance does not grow with depth.
+            # All branches add to one sum: they are scaled so that its variance does not grow with depth.
             for layers, branches in ((self.encoder, 2), (self.decoder, 3)):
                 for module in layers.modules():
                     if isinstance(module, MultiHeadAttention | FeedForward):
@@ -67,16 +68,16 @@ class Transformer(nn.Module):
 
     def _embed(self, tokens: Tensor, embedding: nn.Module, positions: nn.Module, offset: int = 0) -> Tensor:
         """Scaled embeddings plus positions, after dropout. [B, T] -> [B, T, D]"""
-        # The scale brings embeddings of variance 1/D, which suits them as output weights, to the
-        # size of the positions.
+        # Embeddings have a variance of 1/D, which is right for output weights; the scale brings them to the size of the
+        # positions.
         return self.dropout(positions(embedding(tokens) * math.sqrt(self.config.d_model), offset))  # type: ignore[no-any-return]
 
     def embed_src(self, src: Tensor) -> Tensor:
-        """What the encoder starts from. [B, S] -> [B, S, D]"""
+        """The input of the encoder. [B, S] -> [B, S, D]"""
         return self._embed(src, self.src_embedding, self.src_positions)
 
     def embed_tgt(self, tgt: Tensor, offset: int = 0) -> Tensor:
-        """What the decoder starts from; the first token stands at place ``offset``. [B, T] -> [B, T, D]"""
+        """The input of the decoder; the first token is at position ``offset``. [B, T] -> [B, T, D]"""
         return self._embed(tgt, self.tgt_embedding, self.tgt_positions, offset)
 
     def encode(self, src: Tensor, src_mask: Tensor | None = None) -> Tensor:
@@ -84,14 +85,15 @@ class Transformer(nn.Module):
 
         Args:
             src: piece ids, padded on the right. [B, S]
-            src_mask: True at real tokens, as [B, 1, 1, S]; None where nothing is padding.
+            src_mask: True at real tokens; None if nothing is padding. [B, S]
 
         Returns:
             ``memory``. [B, S, D]
         """
         x = self.embed_src(src)  # [B, S, D]
+        mask = key_mask(src_mask)
         for layer in self.encoder:
-            x = layer(x, src_mask)
+            x = layer(x, mask)
         return self.encoder_norm(x)  # type: ignore[no-any-return]
 
     def decode(self, tgt: Tensor, memory: Tensor, src_mask: Tensor | None = None) -> Tensor:
@@ -103,20 +105,17 @@ class Transformer(nn.Module):
             src_mask: as for ``encode``.
 
         Returns:
-            What ``logits`` are made from. [B, T, D]
+            The input of the output layer. [B, T, D]
         """
         x = self.embed_tgt(tgt)  # [B, T, D]
+        mask = key_mask(src_mask)
         for layer in self.decoder:
-            x = layer(x, memory, src_mask)
+            x = layer(x, memory, mask)
         return self.decoder_norm(x)  # type: ignore[no-any-return]
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Unnormalised log-probabilities of the next piece. [..., D] -> [..., V]"""
-        return self.output(hidden)  # type: ignore[no-any-return]
-
-    def forward(self, src: Tensor, src_mask: Tensor | None, tgt: Tensor) -> Tensor:
-        """Logits of the piece after each target position. [B, S], [B, 1, 1, S], [B, T] -> [B, T, V]"""
-        return self.logits(self.decode(tgt, self.encode(src, src_mask), src_mask))
+    def hidden(self, src: Tensor, src_mask: Tensor | None, tgt: Tensor) -> Tensor:
+        """As ``Seq2SeqModel``'s. [B, T, D]"""
+        return self.decode(tgt, self.encode(src, src_mask), src_mask)
 
     def cross_attention_weights(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
         """Where each target position looks in the source, in every layer and head of the decoder.
@@ -131,12 +130,12 @@ class Transformer(nn.Module):
         """
         memory = self.encode(src, src_mask)
         maps: list[Tensor] = []
-        # The weights are read off where the fused kernel runs, by the written-out attention beside it.
+        # Where the fused kernel runs, the reference attention beside it gives the weights.
         hooks = [
             layer.cross_attention.register_forward_pre_hook(
                 lambda module, args: maps.append(module.weights(*args))  # a hook that returns None changes nothing
             )
-            for layer in self._decoder_layers()
+            for layer in self.decoder_layers
         ]
         try:
             self.decode(tgt, memory, src_mask)
@@ -145,16 +144,7 @@ class Transformer(nn.Module):
                 hook.remove()
         return torch.stack(maps, dim=1)
 
-    def _decoder_layers(self) -> list[DecoderLayer]:
+    @property
+    def decoder_layers(self) -> list[DecoderLayer]:
+        """The layers of ``decoder``."""
         return list(self.decoder)  # type: ignore[arg-type]  # a ModuleList forgets the type of its modules
-
-
-def padding_mask(tokens: Tensor, pad: int) -> Tensor | None:
-    """True at real tokens, in the shape attention takes; None where nothing is padding. [B, S] -> [B, 1, 1, S]"""
-    real = tokens.ne(pad)
-    return None if bool(real.all()) else real[:, None, None, :]
-
-
-def n_parameters(model: nn.Module) -> int:
-    """Trained numbers, tied ones counted once."""
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""How tokens know their place. Without positions attention is blind to order: it sums over a set.
+"""How tokens know their positions. Without them attention is blind to order: it sums over a set.
 
 Shapes: B sentences, T tokens, D model width, H heads, K width of a head.
 """
@@ -13,14 +13,14 @@ def sinusoidal_table(length: int, d_model: int) -> Tensor:
     """Positions made by hand, not learned: each pair of channels is a clock hand of its own speed.
 
     PE(pos, 2i) = sin(pos / 10000^(2i/D)) and PE(pos, 2i+1) = cos of the same angle: a shift by a
-    fixed distance is a rotation of every pair, whatever the position it starts from.
+    fixed distance is a rotation of every pair, whatever its first position is.
 
     Args:
         length: positions, counted from 0.
         d_model: width; even.
 
     Returns:
-        One row a position. [length, D]
+        One row for each position. [length, D]
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
     """
@@ -38,7 +38,7 @@ class SinusoidalPositions(nn.Module):
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
         self.d_model = d_model
-        # Not a weight: it is never saved, and is made anew wherever the model is loaded.
+        # It is not a weight: it is not saved, but computed again when a model is loaded.
         self.register_buffer("table", sinusoidal_table(max_positions, d_model), persistent=False)
         self.table: Tensor
 
@@ -51,7 +51,7 @@ class SinusoidalPositions(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """Adds one trained vector a position; texts longer than the table are a caller's mistake."""
+    """Adds a trained vector for each position; a text longer than the table is a caller's mistake."""
 
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class LearnedPositions(nn.Module):
 
 
 class NoPositions(nn.Module):
-    """Adds nothing: for ``none``, and for ``rotary``, which turns queries and keys instead."""
+    """Adds nothing: for ``none``, and for ``rotary``, which rotates queries and keys instead."""
 
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
@@ -90,22 +90,22 @@ POSITIONS: dict[str, type[nn.Module]] = {
 
 
 def rotate(x: Tensor, offset: int = 0) -> Tensor:
-    """Rotary positions: turn each pair of channels of a query or key by an angle that is its place.
+    """Rotary positions: rotate each pair of channels of a query or key by an angle in proportion to its position.
 
-    The dot product of two rotated vectors depends on their distance alone.
+    The dot product of two rotated vectors depends only on the distance of their positions.
 
     Args:
         x: queries or keys of self-attention; K even. [..., T, K]
-        offset: place of the first of them.
+        offset: position of the first of them.
 
     Returns:
-        The same, turned. [B, H, T, K]
+        The same, rotated. [..., T, K]
 
     Source: Su et al. 2021, arXiv:2104.09864, section 3.4.
     """
     length, width = x.size(-2), x.size(-1)
-    place = torch.arange(offset, offset + length, dtype=torch.float32, device=x.device).unsqueeze(1)  # [T, 1]
+    position = torch.arange(offset, offset + length, dtype=torch.float32, device=x.device).unsqueeze(1)  # [T, 1]
     speed = 10_000.0 ** (-torch.arange(0, width, 2, dtype=torch.float32, device=x.device) / width)  # [K/2]
-    cos, sin = torch.cos(place * speed).to(x.dtype), torch.sin(place * speed).to(x.dtype)  # [T, K/2]
+    cos, sin = torch.cos(position * speed).to(x.dtype), torch.sin(position * speed).to(x.dtype)  # [T, K/2]
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)

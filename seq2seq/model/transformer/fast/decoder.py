@@ -1,6 +1,6 @@
-"""The Transformer as a decoder: encode once, then one target token at a time over cached keys and values.
+"""The fast decoder of the Transformer.
 
-The same arithmetic as ``Transformer.forward``, which computes all target positions at once. What differs:
+It gives the logits of the plain one (``TransformerDecoder``). What differs:
 
 - Keys and values of the source are computed once a sentence. The beams of a sentence attend to them as N queries of
   one text, so they are neither copied nor read N times.
@@ -8,6 +8,8 @@ The same arithmetic as ``Transformer.forward``, which computes all target positi
   are a beam's ancestors, so reordering beams moves no cache. If a sentence leaves, one from the end of the batch takes
   its place, and only that one is copied.
 - Weights are fused and arranged for products of few rows.
+- Matrix products take the rows of several batches together.
+- Logits are computed when a search reads them, in blocks that fit into a processor's cache.
 
 Shapes: B sentences, N beams, S source length, T target tokens so far, D model width, H heads,
 K width of a head, V vocabulary, L decoder layers, P entries of the cache (one at the first step, then N a step), n
@@ -17,34 +19,29 @@ allowed pieces: a shortlist, or all of V.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from seq2seq.device import to_device
+from seq2seq.model.base import IMPOSSIBLE
 from seq2seq.model.shortlist import Shortlist
-from seq2seq.model.transformer.fast import (
-    Absorbed,
-    FusedDecoderLayer,
-    FusedEncoderLayer,
-    LayerCache,
-    Norm,
-    keys_values_of,
-)
-from seq2seq.model.transformer.fast.output import IMPOSSIBLE, OutputLayer, Screen
+from seq2seq.model.transformer.attention import key_mask
+from seq2seq.model.transformer.fast.layers import FusedDecoderLayer, FusedEncoderLayer, LayerCache, keys_values_of
+from seq2seq.model.transformer.fast.linear import Norm
+from seq2seq.model.transformer.fast.output import OutputLayer, OutputLogits, Screen
+from seq2seq.model.transformer.fast.sublayers import Absorbed
 from seq2seq.model.transformer.model import Transformer
-from seq2seq.tokenizer import N_CONTROL
 
 _MORE_STEPS = 12
 """Steps beyond the source length that the cache of the target has room for at first."""
-_MIN_SCREENED_ROWS, _SCREENED_ROWS = 8, 256
-"""Min and max rows that a screen searches at once: fewer are as quick by their logits, more outgrow the cache."""
 _PIECES_ALIGNED = 64
 """The vocabulary is padded to a multiple of this with pieces that are never output."""
 
 
 @dataclass
-class DecoderState:
+class FastState:
     """The state between steps; B sentences of N beams each. It is valid until the next step or reordering."""
 
     cross: list[Tensor]
@@ -88,16 +85,15 @@ class DecoderState:
         )
 
 
-class TransformerDecoder:
-    """A trained model as ``decoding``'s ``Model``.
+class FastDecoder:
+    """A trained Transformer as ``Decoder``.
 
     It copies the weights, except embeddings and positions, which it reads from the model.
 
     Args:
         model: in evaluation mode.
         shortlist: the pieces that are allowed for a sentence; None: all.
-        n_control: as ``decoding``'s ``Model`` has it.
-        greedy: whether ``best_columns`` will be called; its screen takes half as much memory as the output layer.
+        greedy: whether the search reads ``Logits.best``; its screen takes half as much memory as the output layer.
         products: library of fp32 matrix products on a CPU: auto, mkl or onednn.
     """
 
@@ -107,28 +103,21 @@ class TransformerDecoder:
         model: Transformer,
         shortlist: Shortlist | None = None,
         *,
-        n_control: int = N_CONTROL,
         greedy: bool = True,
         products: str = "auto",
     ) -> None:
-        self.n_control = n_control
         self._model = model
         self._shortlist = shortlist
         self._encoder = [FusedEncoderLayer(layer, products) for layer in model.encoder]  # type: ignore[arg-type]
         self._decoder = [FusedDecoderLayer(layer, products) for layer in model.decoder]  # type: ignore[arg-type]
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
         self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED, products)
-        self._screen = Screen.quicker_than(self._output, n_control) if greedy and shortlist is None else None
+        self._screen = Screen.quicker_than(self._output) if greedy and shortlist is None else None
 
-    def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
-        """Encode sentences; each has one beam.
-
-        Args:
-            src: piece ids, padded on the right. [B, S]
-            src_mask: True at real tokens; None if nothing is padding. [B, 1, 1, S]
-        """
+    def start(self, src: Tensor, src_mask: Tensor | None = None) -> FastState:
+        """Encode sentences. Arguments as ``Decoder``'s. [B, S], [B, S]"""
         batch = src.size(0)
-        mask = None if src_mask is None else _additive(src_mask, self._output.weight.dtype)
+        mask = _additive(key_mask(src_mask), self._output.weight.dtype)  # [B, 1, 1, S]
         x = self._model.embed_src(src).flatten(0, 1)  # [B·S, D]
         for layer in self._encoder:
             x = layer(x, batch, mask)
@@ -143,7 +132,7 @@ class TransformerDecoder:
             pieces, allowed = self._shortlist.lookup(src, _PIECES_ALIGNED)
             output = output.select(pieces)
             forbidden = memory.new_zeros(allowed.shape).masked_fill_(~allowed, IMPOSSIBLE)
-        return DecoderState(
+        return FastState(
             cross=cross,
             src_mask=mask,
             absorbed=absorbed,
@@ -157,16 +146,8 @@ class TransformerDecoder:
             n_entries=0,
         )
 
-    def step(self, tokens: Sequence[Tensor], states: Sequence[DecoderState]) -> tuple[Tensor, list[DecoderState]]:
-        """Read one more target token in each row of some batches.
-
-        Args:
-            tokens: for each batch the newest piece of each row; the beams of a sentence are neighbours. Each [B·N]
-            states: of each batch; invalid afterwards.
-
-        Returns:
-            The input of ``logits``, with the batches' rows one after the other [rows, D], and the new states.
-        """
+    def step(self, tokens: Sequence[Tensor], states: Sequence[FastState]) -> tuple[list[OutputLogits], list[FastState]]:
+        """One step of all batches together. Arguments as ``Decoder``'s. Each [B·N]"""
         for state in states:
             self._append_entries(state)
         embedded = [
@@ -177,61 +158,32 @@ class TransformerDecoder:
         rows = [len(newest) for newest in tokens]
         for i, layer in enumerate(self._decoder):
             x = layer(x, [state.of_layer(i) for state in states], rows)
-        return self._decoder_norm(x), list(states)
+        return self._logits(self._decoder_norm(x), states, rows), list(states)
 
-    def output_of(self, state: DecoderState) -> int:
-        """Identifies the allowed pieces: ``logits`` takes rows of several states if it is the same for all."""
-        return id(state.output)
-
-    def logits(self, hidden: Tensor, state: DecoderState, start: int, stop: int) -> Tensor:
-        """Unnormalised log-probabilities of the next piece for some rows; far below all others if it is not allowed.
+    def _logits(self, hidden: Tensor, states: Sequence[FastState], rows: Sequence[int]) -> list[OutputLogits]:
+        """The logits of neighbours with the same output layer and number of beams are computed together.
 
         Args:
-            hidden: as ``step`` returns it: rows of states with the same ``output_of``. [rows, D]
-            state: one of these states.
-            start: first row, the first of a sentence.
-            stop: row after the last one.
-
-        Returns:
-            [stop - start, n]
+            hidden: the batches' rows one after the other. [rows, D]
+            states: of each batch.
+            rows: B·N of each batch.
         """
-        logits = state.output(hidden[start:stop])
-        if state.forbidden is not None:
-            beams = state.n_beams
-            logits.view(-1, beams, logits.size(1)).add_(state.forbidden[start // beams : stop // beams].unsqueeze(1))
+        logits = []
+        start = 0
+        alike = groupby(zip(states, rows, strict=True), key=lambda batch: (id(batch[0].output), batch[0].n_beams))
+        for _, batches in alike:
+            (state, n), *others = batches
+            stop = start + n + sum(n for _, n in others)
+            logits.append(
+                OutputLogits(
+                    hidden[start:stop], state.output, state.n_beams, state.pieces, state.forbidden, self._screen
+                )
+            )
+            start = stop
         return logits
 
-    def best_columns(self, hidden: Tensor, state: DecoderState) -> Tensor | None:
-        """The column of each row's highest allowed logit; None if it cannot be found without all logits.
-
-        Args:
-            hidden: as for ``logits``. [rows, D]
-            state: as for ``logits``.
-
-        Returns:
-            [rows]
-        """
-        if self._screen is None or len(hidden) < _MIN_SCREENED_ROWS:
-            return None
-        found = [self._screen.best(block) for block in torch.split(hidden, _SCREENED_ROWS)]
-        known = [columns for columns in found if columns is not None]
-        return torch.cat(known) if len(known) == len(found) else None
-
-    def pieces(self, columns: Tensor, state: DecoderState) -> Tensor:
-        """The pieces that columns of the logits stand for. Any shape; the same shape."""
-        return columns if state.pieces is None else state.pieces[columns]
-
-    def reorder(self, state: DecoderState, sentences: Sequence[int], parents: Tensor) -> DecoderState:
-        """Drop sentences, replace each beam by one of its sentence's beams, change the number of beams.
-
-        Args:
-            state: B sentences of N beams; invalid afterwards.
-            sentences: those that stay, in their new order. Those that keep their place are not copied. [B']
-            parents: for each new beam, the beam of its sentence that it continues. [B', N']
-
-        Returns:
-            The state of B' ≤ B sentences of N' beams.
-        """
+    def reorder(self, state: FastState, sentences: Sequence[int], parents: Tensor) -> FastState:
+        """Arguments as ``Decoder``'s. Sentences that keep their place are not copied. [B'], [B', N']"""
         moved = [(place, sentence) for place, sentence in enumerate(sentences) if place != sentence]
         if moved:
             used = [cache[:, : state.n_entries] for cache in state.kv_caches]
@@ -254,7 +206,7 @@ class TransformerDecoder:
             state.ancestry = state.ancestry.gather(1, parents.unsqueeze(2).expand(-1, -1, state.n_entries))
         return state
 
-    def _append_entries(self, state: DecoderState) -> None:
+    def _append_entries(self, state: FastState) -> None:
         """Append one entry for each beam, which sees itself and none of its sentence's other beams."""
         if state.n_entries + state.n_beams > state.kv_caches[0].size(1) > 0:
             self._prune(state)
@@ -272,7 +224,7 @@ class TransformerDecoder:
                 state.kv_caches[i] = cache.new_empty(cache.size(0), size, *cache.shape[2:])
                 state.kv_caches[i][:, :room] = cache
 
-    def _prune(self, state: DecoderState) -> None:
+    def _prune(self, state: FastState) -> None:
         """Move the entries that are ancestors of any beam to the front of the cache, over those that are not."""
         if state.ancestry is None:
             return
@@ -296,6 +248,10 @@ def _move(kept: Tensor, moved: Sequence[tuple[int, int]]) -> None:
     kept[places] = kept[origins]
 
 
-def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """A boolean mask (True = may attend) as a term of the score: 0 or -inf."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -math.inf)
+    return (
+        None
+        if mask is None
+        else torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -math.inf)
+    )

@@ -1,6 +1,9 @@
-"""The decoder's output layer: of all pieces, of some pieces, and a screen that rules out nearly all of them.
+"""The output layer of the fast decoder: logits that are computed when a search reads them.
 
-Shapes: D model width, V vocabulary, n pieces, b rows, G groups.
+They are those of all pieces, or of a shortlist. A screen finds the best piece of each row without the exact logits of
+most pieces.
+
+Shapes: B sentences, N beams, D model width, V vocabulary, n pieces, b rows, G groups.
 """
 
 import torch
@@ -8,17 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.device import has_bf16
+from seq2seq.model.base import IMPOSSIBLE
 from seq2seq.model.products import pack, packed_linear, rows_packed
-from seq2seq.tokenizer import EOS
 
-IMPOSSIBLE = -1e30
-"""The logit of a piece that is not allowed; a product might turn -inf into NaN."""
 _FAR = 1e20
 """No real piece's bias is so far below 0."""
 _GROUP = 64
 """Columns of a group: G groups have V / G each."""
 _MAX_RIVALS = 16
 """Pieces of a row that a screen leaves, on average; with more of them all logits are as quick."""
+_MIN_SCREENED_ROWS, _SCREENED_ROWS = 8, 256
+"""Min and max rows that a screen searches at once: fewer are as quick by their logits, more outgrow the cache."""
 _EPS = torch.finfo(torch.bfloat16).eps
 """Twice what rounding to bf16 changes a number by at most, as a part of it."""
 
@@ -66,17 +69,15 @@ class OutputLayer:
 class Screen:
     """The best column of each row by logits in bf16, a quarter of the work of fp32 on processors that have bf16.
 
-    Columns whose rounded logits are further below the best one than the errors of both cannot win. Mostly one is left;
-    the logits of all that are left are made exactly.
+    A column cannot win if its rounded logit is further below the best one than the errors of both. Mostly one column is
+    left. The exact logits of those that are left decide.
 
     Args:
-        output: in fp32 on a CPU, of real and filling pieces.
-        n_control: columns below this one never win, except EOS.
+        output: in fp32 on a CPU, of all pieces and padding.
     """
 
-    def __init__(self, output: OutputLayer, n_control: int) -> None:
+    def __init__(self, output: OutputLayer) -> None:
         self._weight, self._bias = output.weight, output.bias.clone()
-        self._bias[[column for column in range(n_control) if column != EOS]] = -torch.inf
         self._packed, self._rounded_bias = pack(output.weight.bfloat16()), self._bias.bfloat16()
         # h·w, both rounded, is off by at most eps/2 · (2 + eps/2) · |h| · |w| (Cauchy-Schwarz). A hundredth more is far
         # above what the sum's order makes of it.
@@ -84,11 +85,11 @@ class Screen:
         self._error_of_bias = _EPS / 2 * float(self._bias[self._bias > -_FAR].abs().max())
 
     @classmethod
-    def quicker_than(cls, output: OutputLayer, n_control: int) -> "Screen | None":
+    def quicker_than(cls, output: OutputLayer) -> "Screen | None":
         """One for an output layer in fp32; None if bf16 would gain nothing."""
         if output.weight.dtype != torch.float32 or output.weight.device.type != "cpu" or not has_bf16():
             return None
-        screen = cls(output, n_control)
+        screen = cls(output)
         return None if screen._packed is None else screen
 
     def best(self, hidden: Tensor) -> Tensor | None:
@@ -116,3 +117,54 @@ class Screen:
         nothing = len(self._weight)
         found = columns.new_full((len(hidden),), nothing).scatter_reduce(0, rows[won], columns[won], "amin")
         return None if bool((found == nothing).any()) else found
+
+
+class OutputLogits:
+    """The logits of one step as ``Logits``.
+
+    Args:
+        hidden: of the rows of one batch, or of several with the same output layer and number of beams. [b, D]
+        output: of the allowed pieces.
+        n_beams: N
+        pieces: the allowed pieces; None: all. [n]
+        forbidden: 0 at the pieces that are allowed for a sentence, far below 0 elsewhere; None: all are. [B, n]
+        screen: that finds the best pieces; None: there is none.
+    """
+
+    def __init__(
+        self,
+        hidden: Tensor,
+        output: OutputLayer,
+        n_beams: int,
+        pieces: Tensor | None = None,
+        forbidden: Tensor | None = None,
+        screen: Screen | None = None,
+    ) -> None:
+        self.device = hidden.device
+        self._hidden, self._output, self._screen = hidden, output, screen
+        self._n_beams, self._pieces, self._forbidden = n_beams, pieces, forbidden
+
+    def __len__(self) -> int:
+        """b"""
+        return len(self._hidden)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """[stop - start, n]"""
+        logits = self._output(self._hidden[start:stop])
+        if self._forbidden is not None:
+            beams = self._n_beams
+            forbidden = self._forbidden[start // beams : stop // beams]
+            logits.view(-1, beams, logits.size(1)).add_(forbidden.unsqueeze(1))
+        return logits
+
+    def best(self) -> Tensor | None:
+        """[b]"""
+        if self._screen is None or len(self) < _MIN_SCREENED_ROWS:
+            return None
+        found = [self._screen.best(block) for block in torch.split(self._hidden, _SCREENED_ROWS)]
+        known = [columns for columns in found if columns is not None]
+        return torch.cat(known) if len(known) == len(found) else None
+
+    def pieces(self, columns: Tensor) -> Tensor:
+        """Any shape; the same shape"""
+        return columns if self._pieces is None else self._pieces[columns]

@@ -1,9 +1,9 @@
-"""Answers to lines, kept under a temporary name until they are complete, and resumed after an interruption.
+"""An output file that has a temporary name until it is complete, and that is resumed after an interruption.
 
-Beside ``FILE`` stand ``.FILE.partial``, the answers, and ``.FILE.partial.jsonl``, the journal: a first line
-that says what the answers depend on, then marks, one JSON object a line, that say how far they have come.
-A mark is written after the bytes it speaks of, and carries their checksum: after a kill, or a power cut
-that lost some of them, the last mark that holds true says where to go on.
+Two files stand beside ``FILE``: ``.FILE.partial`` holds the translations, and ``.FILE.partial.jsonl`` is a journal. The
+journal's first line records the settings that the translations depend on. Each further line is a position: how far the
+translations have come, and their checksum. A position is written after the bytes that it describes. After a kill, or a
+power cut that lost some bytes, translating resumes at the last position whose checksum is right.
 """
 
 import hashlib
@@ -24,72 +24,72 @@ from seq2seq.system.processes import signals_held_back
 from seq2seq.text.compression import compressing, is_compressed
 
 _FORMAT = 1
-_MARK_EVERY = 1.0
-"""Seconds between marks: a stream of single lines would otherwise get a journal longer than its answers."""
+_SECONDS_PER_POSITION = 1.0
+"""Between two positions in the journal. One for each line would make the journal longer than the translations."""
 _CHUNK = 1 << 20
-_LONGEST_NAME = 200
-"""Bytes of a file name that leave room for what is put around it; most file systems take 255."""
+_MAX_NAME = 200
+"""Bytes of a file name that leave room for the prefix and suffix; most file systems take 255."""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """How far the answers have come."""
+class Position:
+    """How far the translations have come. The names are those of the journal."""
 
     lines: int = 0
-    """Lines of the input that are answered in full."""
+    """Lines of the input that are translated."""
     n_bytes: int = 0
-    """Length of these answers."""
+    """Length of their translations."""
     src: str = ""
-    """Checksum of these lines of the input, as the caller makes it."""
+    """Checksum of these lines of the input, made by the caller."""
     answers: str = ""
-    """SHA-256 of these answers."""
+    """SHA-256 of their translations."""
 
 
 def partial_path(path: Path) -> Path:
-    """Where the answers stand that will be ``path``: beside it, or beside what it links to."""
+    """The temporary name of ``path``: beside it, or beside the file that it links to."""
     place = Path(os.path.realpath(path))
     name = os.fsencode(place.name)
-    return place.with_name(f".{place.name if len(name) <= _LONGEST_NAME else hashlib.sha256(name).hexdigest()}.partial")
+    return place.with_name(f".{place.name if len(name) <= _MAX_NAME else hashlib.sha256(name).hexdigest()}.partial")
 
 
-class PartialFile:
-    """A file that is written under a temporary name by one process at a time.
+class ResumableFile:
+    """A file that one process at a time writes under a temporary name.
 
-    What an interrupted process left is changed by the first ``write`` (or by ``complete``), not earlier:
-    if it turns out then that it must not be resumed, nothing is lost.
+    The first ``write`` (or ``complete``) changes the leftover of an interrupted process, and nothing does so earlier:
+    if it must not be resumed, nothing is lost.
 
     Args:
-        path: where it will appear.
-        made_with: what the answers depend on; numbers, texts and None by name.
-        resume: continue what an interrupted process left. If false, it is overwritten.
+        path: the final name.
+        settings: what the translations depend on: numbers, strings and None by name.
+        resume: continue the leftover of an interrupted process. If false, it is overwritten.
 
     Raises:
-        UserError: another process writes it (75), it is not to be gone on with as ``made_with`` is
-            another (78), it cannot be written (74).
+        UserError: another process writes it (75), its leftover was made with other settings (78), it cannot be
+            written (74).
     """
 
-    def __init__(self, path: Path, made_with: dict[str, object], *, resume: bool) -> None:
+    def __init__(self, path: Path, settings: dict[str, object], *, resume: bool) -> None:
         self.name = str(path)
         self._is_compressed = is_compressed(self.name)
         self.partial = partial_path(path)
-        self.mark = Mark()
-        """What is answered so far, by an interrupted process at first."""
-        self.found = False
-        """Whether an interrupted process left something, good or not."""
+        self.position = Position()
+        """How far the translations have come; at first those of an interrupted process."""
+        self.has_leftover = False
+        """Whether an interrupted process left something, usable or not."""
         self._place = Path(os.path.realpath(path))
         self._journal_path = self.partial.with_name(f"{self.partial.name}.jsonl")
-        self._made_with = json.loads(json.dumps(made_with))
+        self._settings = json.loads(json.dumps(settings))
         self._sha = hashlib.sha256()
         self._journal: CheckedFile | None = None  # open once writing has begun
-        self._journal_size = 0  # bytes of it to go on after
-        self._marked = Mark()  # the last one in the journal
-        self._marked_at = -_MARK_EVERY
+        self._journal_size = 0  # bytes of it that are kept
+        self._recorded = Position()  # the last one in the journal
+        self._recorded_at = -_SECONDS_PER_POSITION
         self._file = self._open_locked()
         try:
             with writing(self.name):
-                self.found = os.fstat(self._file.fileno()).st_size > 0
-                if resume and self.found:
-                    self._find_mark()
+                self.has_leftover = os.fstat(self._file.fileno()).st_size > 0
+                if resume and self.has_leftover:
+                    self._find_position()
         except BaseException:
             self._file.close()
             raise
@@ -107,8 +107,8 @@ class PartialFile:
             )
         return file
 
-    def _find_mark(self) -> None:
-        """Read the journal up to the last mark that holds true of the answers."""
+    def _find_position(self) -> None:
+        """Read the journal up to the last position whose checksum is right."""
         try:
             lines = self._journal_path.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
@@ -119,14 +119,14 @@ class PartialFile:
         self._refuse_other(header["made_with"])
         size = len(lines[0])
         for line in lines[1:]:
-            mark = _mark(_parsed(line))
-            if mark is None or mark.lines < self.mark.lines or not self._holds(mark):
+            position = _position(_parsed(line))
+            if position is None or position.lines < self.position.lines or not self._is_right(position):
                 break
             size += len(line)
-            self.mark, self._marked, self._journal_size = mark, mark, size
+            self.position, self._recorded, self._journal_size = position, position, size
 
     def _refuse_other(self, before: dict[str, Any]) -> None:
-        now = self._made_with
+        now = self._settings
         names = [name for name in (*now, *(before.keys() - now.keys())) if now.get(name) != before.get(name)]
         if names:
             changes = ", ".join(f"{name}: {before.get(name)} -> {now.get(name)}" for name in names)
@@ -136,75 +136,75 @@ class PartialFile:
                 code=ExitCode.REFUSED,
             )
 
-    def _holds(self, mark: Mark) -> bool:
-        """Whether the answers up to a mark are those it was made for; called with one mark after the other."""
-        missing = mark.n_bytes - self.mark.n_bytes
+    def _is_right(self, position: Position) -> bool:
+        """Whether the translations up to a position have its checksum; called with one position after the other."""
+        missing = position.n_bytes - self.position.n_bytes
         sha = self._sha.copy()
         while missing > 0 and (chunk := self._file.read(min(missing, _CHUNK))):
             sha.update(chunk)
             missing -= len(chunk)
-        if missing or sha.hexdigest() != mark.answers:
+        if missing or sha.hexdigest() != position.answers:
             return False
         self._sha = sha
         return True
 
     # Writing ----------------------------------------------------------------------------------------
 
-    def write(self, answers: bytes, *, lines: int, src: str) -> None:
-        """Append whole answers.
+    def write(self, translations: bytes, *, lines: int, src: str) -> None:
+        """Append whole translations.
 
         Args:
-            answers: to the lines of the input after those answered so far.
-            lines: of the input that are answered with these.
+            translations: of the next lines of the input.
+            lines: of the input that are translated with these.
             src: checksum of them all.
 
         Raises:
             UserError: disk full (74).
         """
         self._begin()
-        _write_all(self._file, answers)
-        self._sha.update(answers)
-        self.mark = Mark(lines, self.mark.n_bytes + len(answers), src, self._sha.hexdigest())
-        if time.monotonic() - self._marked_at >= _MARK_EVERY:
-            self._write_mark()
+        _write_all(self._file, translations)
+        self._sha.update(translations)
+        self.position = Position(lines, self.position.n_bytes + len(translations), src, self._sha.hexdigest())
+        if time.monotonic() - self._recorded_at >= _SECONDS_PER_POSITION:
+            self._write_position()
 
     def _begin(self) -> None:
-        """Cut back to the mark what an interrupted process left."""
+        """Cut the leftover of an interrupted process back to the position."""
         if self._journal is not None:
             return
         with writing(self.name):
             journal = CheckedFile(open_ordinary(self._journal_path, shown=self.name), "r+b", shown=self.name)
             try:
-                # The journal first: answers without their mark do no harm.
+                # The journal first: translations without their position do no harm.
                 journal.truncate(self._journal_size)
-                self._file.truncate(self.mark.n_bytes)
-                self._file.seek(self.mark.n_bytes)
+                self._file.truncate(self.position.n_bytes)
+                self._file.seek(self.position.n_bytes)
                 with suppress(FileNotFoundError):
-                    # What takes the place of a private file is private from its first byte on.
+                    # A file that replaces a private one is private from its first byte.
                     self.partial.chmod(stat.S_IMODE(self._place.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
             except BaseException:
                 journal.close()
                 raise
         self._journal = journal
         if not self._journal_size:
-            self._write_journal({"format": _FORMAT, "made_with": self._made_with})
+            self._write_journal({"format": _FORMAT, "made_with": self._settings})
 
-    def _write_mark(self) -> None:
-        mark = self.mark
-        self._write_journal(asdict(mark))
-        self._marked, self._marked_at = mark, time.monotonic()
+    def _write_position(self) -> None:
+        position = self.position
+        self._write_journal(asdict(position))
+        self._recorded, self._recorded_at = position, time.monotonic()
 
     def _write_journal(self, record: dict[str, object]) -> None:
         assert self._journal is not None
         line = json.dumps(record).encode("ascii") + b"\n"
-        self._journal.seek(self._journal_size)  # over what a full disk took of the one before
+        self._journal.seek(self._journal_size)  # over the part of the line before that a full disk took
         _write_all(self._journal, line)
         self._journal_size += len(line)
 
     # Ending -----------------------------------------------------------------------------------------
 
     def complete(self) -> None:
-        """Flush to disk and give it its name; the mode of a file replaced is kept.
+        """Flush the file to disk and give it its final name; it takes over the mode of a file that it replaces.
 
         If the name ends in .gz, .bz2 or .xz, the file is compressed.
 
@@ -221,7 +221,7 @@ class PartialFile:
                 self.partial.chmod(stat.S_IMODE(self._place.stat().st_mode))
             if os.name == "nt":  # which renames no open file
                 self._file.close()
-            with signals_held_back():  # a journal without its answers would be nobody's
+            with signals_held_back():  # nobody would delete a journal without its file
                 self.partial.replace(self._place)
                 self._close()
                 self._journal_path.unlink(missing_ok=True)
@@ -231,35 +231,35 @@ class PartialFile:
         with atomic_file(self._place) as out, compressing(self.name, out) as compressed:
             self._file.seek(0)
             shutil.copyfileobj(self._file, compressed, _CHUNK)
-        # Deleted only now: until here the answers could be compressed again.
+        # Deleted only now: until here the translations could be compressed again.
         with signals_held_back():
             self.partial.unlink()
             self._close()
             self._journal_path.unlink(missing_ok=True)
 
-    def leave(self) -> bool:
-        """End early: keep the whole answers for a later process to go on with; without any, leave nothing.
+    def suspend(self) -> bool:
+        """Stop early: keep whole translations for a later process to resume; if there are none, leave nothing.
 
-        What an interrupted process left is kept as it was where nothing has been written since.
+        The leftover of an interrupted process is kept as it was if nothing has been written since.
 
         Returns:
-            Whether there is something to go on with at ``mark``.
+            Whether there is something to resume at ``position``.
         """
         kept = False
         try:
-            # Not so after the last step of ``complete``: what has the name by now is not ours.
+            # After the last step of ``complete`` the temporary name may be another process's.
             if not self._file.closed and self._file.is_in_place():
-                if self.mark.lines:
+                if self.position.lines:
                     kept = True
                     if self._journal is not None:
-                        self._file.truncate(self.mark.n_bytes)
-                        if self.mark != self._marked:
-                            self._write_mark()
-                elif self._journal is not None or not self.found:
+                        self._file.truncate(self.position.n_bytes)
+                        if self.position != self._recorded:
+                            self._write_position()
+                elif self._journal is not None or not self.has_leftover:
                     self.partial.unlink()
                     self._journal_path.unlink(missing_ok=True)
         except (OSError, UserError):
-            pass  # the journal says how far it can be trusted
+            pass  # the journal tells how much of the file is right
         finally:
             self._close()
         return kept
@@ -278,7 +278,7 @@ def _write_all(file: CheckedFile, data: bytes) -> None:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """A line of the journal; empty where it is torn."""
+    """A line of the journal; empty if it is torn."""
     with suppress(ValueError, RecursionError):
         record = json.loads(line)
         if line.endswith(b"\n") and isinstance(record, dict):
@@ -286,8 +286,8 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return {}
 
 
-def _mark(record: dict[str, Any]) -> Mark | None:
+def _position(record: dict[str, Any]) -> Position | None:
     kinds = {"lines": int, "n_bytes": int, "src": str, "answers": str}
     if record.keys() != kinds.keys() or any(type(record[name]) is not kind for name, kind in kinds.items()):
         return None
-    return Mark(**record)
+    return Position(**record)

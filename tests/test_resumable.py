@@ -1,4 +1,4 @@
-"""Answers that outlive an interruption: what is kept, what is gone on with, what must not be."""
+"""An output file that outlives an interruption: what is kept, what is resumed, what must not be."""
 
 import errno
 import hashlib
@@ -15,9 +15,10 @@ import pytest
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system import lock
-from seq2seq.text import PartialFile, partial, partial_path
+from seq2seq.translation import resumable
+from seq2seq.translation.resumable import ResumableFile, partial_path
 
-MADE_WITH = {"model": "abc", "decoding.beam_size": 4, "decoding.length_penalty": 0.6}
+SETTINGS = {"model": "abc", "decoding.beam_size": 4, "decoding.length_penalty": 0.6}
 ANSWERS = [b"one\n", b"two\nzwei\n", b"", "drei \u2028 三\n".encode(), b"x" * 3_000_000 + b"\n"]
 
 
@@ -25,21 +26,21 @@ def src_of(n: int) -> str:
     return f"checksum of {n} lines"
 
 
-def begin(path: Path, *, resume: bool = False, made_with: dict[str, object] | None = None) -> PartialFile:
-    return PartialFile(path, MADE_WITH if made_with is None else made_with, resume=resume)
+def begin(path: Path, *, resume: bool = False, settings: dict[str, object] | None = None) -> ResumableFile:
+    return ResumableFile(path, SETTINGS if settings is None else settings, resume=resume)
 
 
-def write(file: PartialFile, answers: list[bytes]) -> None:
+def write(file: ResumableFile, answers: list[bytes]) -> None:
     for answer in answers:
-        n = file.mark.lines + 1
+        n = file.position.lines + 1
         file.write(answer, lines=n, src=src_of(n))
 
 
 def end_of(path: Path) -> int:
     """Lines after which one would go on."""
     file = begin(path, resume=True)
-    file.leave()
-    return file.mark.lines
+    file.suspend()
+    return file.position.lines
 
 
 def names(folder: Path) -> set[str]:
@@ -47,9 +48,9 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def every_mark(monkeypatch):
-    """Marks are not spared here."""
-    monkeypatch.setattr(partial, "_MARK_EVERY", 0.0)
+def every_position(monkeypatch):
+    """Every position is written to the journal."""
+    monkeypatch.setattr(resumable, "_SECONDS_PER_POSITION", 0.0)
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ class TestComplete:
         monkeypatch.setattr(Path, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
             file.complete()
-        file.leave()
+        file.suspend()
         assert names(tmp_path) == {"out"}
         assert out.read_bytes() == b"".join(ANSWERS)
 
@@ -124,10 +125,10 @@ class TestGoingOn:
     def test_where_it_ended(self, out, tmp_path, n):
         first = begin(out)
         write(first, ANSWERS[:n])
-        assert first.leave()
+        assert first.suspend()
         assert not out.exists()
         again = begin(out, resume=True)
-        assert (again.found, again.mark.lines, again.mark.src) == (True, n, src_of(n))
+        assert (again.has_leftover, again.position.lines, again.position.src) == (True, n, src_of(n))
         write(again, ANSWERS[n:])
         again.complete()
         assert out.read_bytes() == b"".join(ANSWERS)
@@ -136,9 +137,9 @@ class TestGoingOn:
     def test_again_and_again(self, out):
         for n, answer in enumerate(ANSWERS):
             file = begin(out, resume=True)
-            assert file.mark.lines == n
+            assert file.position.lines == n
             write(file, [answer])
-            file.leave()
+            file.suspend()
         begin(out, resume=True).complete()
         assert out.read_bytes() == b"".join(ANSWERS)
 
@@ -147,14 +148,14 @@ class TestGoingOn:
         write(file, ANSWERS[:2])
         with partial_path(out).open("ab") as stream:
             stream.write(b"half an ans")
-        file.leave()
+        file.suspend()
         assert partial_path(out).read_bytes() == b"".join(ANSWERS[:2])
 
     def test_killed_anywhere(self, out, tmp_path):
         """Whatever prefix of the journal, and whatever of the answers, is on the disk after a kill or a power cut."""
         file = begin(out)
         write(file, ANSWERS[:4])
-        file.leave()
+        file.suspend()
         answers, journal = partial_path(out), tmp_path / ".out.partial.jsonl"
         whole, marks = answers.read_bytes(), journal.read_bytes()
         draw = random.Random(1)
@@ -164,7 +165,7 @@ class TestGoingOn:
             cut = min(len(whole), draw.randint(0, 2 * len(whole)))
             answers.write_bytes(whole[:cut] + draw.choice([b"", b"\0" * (len(whole) - cut), b"half"]))
             file = begin(out, resume=True)
-            n = file.mark.lines
+            n = file.position.lines
             went_on_at.add(n)
             write(file, ANSWERS[n:])
             file.complete()
@@ -175,12 +176,12 @@ class TestGoingOn:
     def test_a_kill_while_it_goes_on(self, out, tmp_path):
         first = begin(out)
         write(first, ANSWERS[:2])
-        first.leave()
+        first.suspend()
         with (tmp_path / ".out.partial.jsonl").open("ab") as journal:
             journal.write(b'{"lines": 3, "n_by')  # torn
         second = begin(out, resume=True)
         write(second, ANSWERS[2:4])  # its marks must not be lost behind the torn one
-        second.leave()
+        second.suspend()
         assert end_of(out) == 4
 
     @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ class TestGoingOn:
         partial_path(out).write_bytes(b"one\n")
         (tmp_path / ".out.partial.jsonl").write_bytes(journal)
         file = begin(out, resume=True)
-        assert (file.found, file.mark.lines) == (True, 0)
+        assert (file.has_leftover, file.position.lines) == (True, 0)
         write(file, ANSWERS)
         file.complete()
         assert out.read_bytes() == b"".join(ANSWERS)
@@ -205,7 +206,7 @@ class TestGoingOn:
     def test_a_mark_that_is_none(self, out, tmp_path, change):
         file = begin(out)
         write(file, ANSWERS[:1])
-        file.leave()
+        file.suspend()
         path = tmp_path / ".out.partial.jsonl"
         header, mark = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(header + json.dumps({**json.loads(mark), **change}).encode() + b"\n")
@@ -214,48 +215,48 @@ class TestGoingOn:
     def test_answers_that_somebody_changed(self, out):
         file = begin(out)
         write(file, ANSWERS[:4])
-        file.leave()
+        file.suspend()
         data = bytearray(partial_path(out).read_bytes())
         data[5] ^= 1  # within the second
         partial_path(out).write_bytes(data)
         assert end_of(out) == 1
 
     def test_few_marks_for_a_stream_of_lines(self, out, tmp_path, monkeypatch):
-        monkeypatch.setattr(partial, "_MARK_EVERY", 1000.0)
+        monkeypatch.setattr(resumable, "_SECONDS_PER_POSITION", 1000.0)
         file = begin(out)
         write(file, [b"x\n"] * 500)
         assert (tmp_path / ".out.partial.jsonl").read_bytes().count(b"\n") == 2
-        file.leave()
+        file.suspend()
         again = begin(out, resume=True)
-        assert again.mark.lines == 500  # an orderly end leaves a last one
-        again.leave()
-        assert again.mark.answers == hashlib.sha256(b"x\n" * 500).hexdigest()
+        assert again.position.lines == 500  # an orderly end leaves a last one
+        again.suspend()
+        assert again.position.answers == hashlib.sha256(b"x\n" * 500).hexdigest()
 
 
 class TestEndingEarly:
     def test_without_an_answer_nothing_is_left(self, out, tmp_path):
-        assert not begin(out).leave()
+        assert not begin(out).suspend()
         assert names(tmp_path) == set()
 
     def test_what_is_not_touched_is_kept(self, out, tmp_path):
         """Whoever forgets --resume, and stops it before the first answer, has lost nothing."""
         first = begin(out)
         write(first, ANSWERS[:3])
-        first.leave()
+        first.suspend()
         before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
         second = begin(out)
-        assert second.found
-        assert not second.leave()
+        assert second.has_leftover
+        assert not second.suspend()
         third = begin(out, resume=True)
-        assert third.leave()
+        assert third.suspend()
         assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 
     def test_without_resume_it_is_overwritten(self, out):
         first = begin(out)
         write(first, ANSWERS)
-        first.leave()
+        first.suspend()
         second = begin(out)
-        assert second.mark.lines == 0
+        assert second.position.lines == 0
         write(second, [b"new\n"])
         journal = partial_path(out).with_name(".out.partial.jsonl")
         assert journal.read_bytes().count(b"\n") == 2  # nothing of the first one's
@@ -267,7 +268,7 @@ class TestEndingEarly:
             file = begin(out)
             with pytest.raises(UserError, match=r"out cannot be written: File too large; raise the limit") as caught:
                 write(file, [b"x" * 900 + b"\n"] * 3)
-            assert file.leave()
+            assert file.suspend()
         assert caught.value.code == ExitCode.CANNOT_WRITE
         assert partial_path(out).read_bytes() == (b"x" * 900 + b"\n") * 2
         assert end_of(out) == 2
@@ -277,24 +278,24 @@ class TestEndingEarly:
             file = begin(out)
             with pytest.raises(UserError):
                 write(file, [b"x" * 2000])
-            assert not file.leave()
+            assert not file.suspend()
         assert names(tmp_path) == set()
 
     def test_a_journal_that_the_disk_cuts_short(self, out, tmp_path, small_files):
         first = begin(out)
         write(first, [b"\n"])
-        first.leave()
+        first.suspend()
         per_mark = len((tmp_path / ".out.partial.jsonl").read_bytes().splitlines(keepends=True)[1])
         file = begin(tmp_path / "other")
         with small_files(4 * per_mark):
             with pytest.raises(UserError):
                 write(file, [b"x\n"] * 100)
-            n = file.mark.lines
-            file.leave()
+            n = file.position.lines
+            file.suspend()
         again = begin(tmp_path / "other", resume=True)
-        assert 2 <= again.mark.lines < n + 1
-        write(again, [b"x\n"] * (100 - again.mark.lines))
-        again.leave()
+        assert 2 <= again.position.lines < n + 1
+        write(again, [b"x\n"] * (100 - again.position.lines))
+        again.suspend()
         assert end_of(tmp_path / "other") == 100
 
     @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -308,7 +309,7 @@ class TestEndingEarly:
             patch.setattr(os if step == "fsync" else Path, step, fail)
             with pytest.raises(UserError, match="free some space") as caught:
                 file.complete()
-        assert file.leave()
+        assert file.suspend()
         assert caught.value.code == ExitCode.CANNOT_WRITE
         begin(out, resume=True).complete()
         assert out.read_bytes() == b"".join(ANSWERS)
@@ -319,10 +320,10 @@ class TestEndingEarly:
 
         file = begin(out)
         write(file, ANSWERS)
-        monkeypatch.setattr(partial, "sync_folder", fail)
+        monkeypatch.setattr(resumable, "sync_folder", fail)
         with pytest.raises(UserError, match="Input/output error"):
             file.complete()
-        assert not file.leave()
+        assert not file.suspend()
         assert out.read_bytes() == b"".join(ANSWERS)
 
     def test_what_another_process_began_after_the_last_step_is_its_own(self, out, monkeypatch):
@@ -338,7 +339,7 @@ class TestEndingEarly:
         monkeypatch.setattr(Path, "replace", replace)
         with pytest.raises(KeyboardInterrupt):
             file.complete()
-        assert not file.leave()
+        assert not file.suspend()
         assert (out.read_bytes(), partial_path(out).read_bytes()) == (b"ours\n", b"theirs")
 
 
@@ -354,10 +355,10 @@ class TestRefused:
     def test_answers_that_were_made_otherwise(self, out, tmp_path, change, says):
         file = begin(out)
         write(file, ANSWERS[:2])
-        file.leave()
+        file.suspend()
         before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
         with pytest.raises(UserError, match=says) as caught:
-            begin(out, resume=True, made_with={**MADE_WITH, **change})
+            begin(out, resume=True, settings={**SETTINGS, **change})
         assert caught.value.code == ExitCode.REFUSED
         assert "leave --resume out" in caught.value.mend
         assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
@@ -365,8 +366,8 @@ class TestRefused:
 
     def test_while_another_process_writes(self, out, tmp_path):
         program = (
-            "import sys, pathlib\nfrom seq2seq.text import PartialFile\n"
-            "file = PartialFile(pathlib.Path(sys.argv[1]), {}, resume=False)\n"
+            "import sys, pathlib\nfrom seq2seq.translation.resumable import ResumableFile\n"
+            "file = ResumableFile(pathlib.Path(sys.argv[1]), {}, resume=False)\n"
             "file.write(b'theirs\\n', lines=1, src='')\nprint('ready', flush=True)\nsys.stdin.read()\nfile.complete()\n"
         )
         words = [sys.executable, "-c", program, str(out)]
@@ -429,7 +430,7 @@ class TestRefused:
             try:
                 write(file, ANSWERS)
             finally:
-                file.leave()
+                file.suspend()
 
         with pytest.raises(UserError, match=f"{name} is in the way") as caught:
             use()

@@ -1,0 +1,95 @@
+"""What translating yields: translations, and events that the command line draws and tests read.
+
+``n_lines`` counts lines of the input from its first line, those of an interrupted translation included; ``n_bytes`` is
+about how many bytes of the input they take up, compressed as they are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from seq2seq.translation.segments import SegmentCounts
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One translation of a line."""
+
+    text: str
+    score: float
+    """log-probability / length^α in nats; the mean over the segments of a line."""
+
+
+@dataclass(frozen=True)
+class OutputOpened:
+    """The output is open and nothing is written yet."""
+
+    partial: Path | None
+    """Its temporary name; None if it cannot be resumed."""
+    has_leftover: bool
+    """Whether an interrupted translation left something under that name, usable or not."""
+    n_lines: int
+    """Lines that an interrupted translation translated: more than 0 if it is resumed."""
+
+
+@dataclass(frozen=True)
+class InputReady:
+    """Lines that are translated already have been skipped, and the first window comes next."""
+
+    n_lines: int
+    n_bytes: int
+    size: int | None
+    """Bytes of the input; None if it is not an ordinary file."""
+
+
+@dataclass(frozen=True)
+class WindowProgress:
+    """A part of a window is translated: how far that is, by the share of its segments."""
+
+    n_lines: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class LineDivided:
+    """The first line that is translated in several segments."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class WindowTranslated:
+    """A window is translated, and has been written if there is an output."""
+
+    lines: list[str]
+    """Of the window."""
+    translations: list[list[Translation]]
+    """The n best of each line, best first."""
+    n_lines: int
+    """Up to the end of the window."""
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Suspended:
+    """Translating ends early, and its output can be resumed; the exception that ends it follows."""
+
+    n_lines: int
+    """Lines whose translations are kept."""
+    partial: Path
+    """Where they are."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """All lines are translated, and the output is complete."""
+
+    n_lines: int
+    segments: SegmentCounts
+    """Lines that were translated in several segments by this process."""
+    n_invalid_utf8: int
+    """Lines in which bytes that are not UTF-8 were replaced."""
+
+
+TranslationEvent = OutputOpened | InputReady | WindowProgress | LineDivided | WindowTranslated | Suspended | Completed
+WindowEvent = WindowProgress | LineDivided | WindowTranslated
+"""What comes of the windows alone."""

@@ -1,0 +1,226 @@
+"""Where translations go: straight to a stream, or to a file that appears when it is complete and can be resumed."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from seq2seq.errors import ExitCode, UserError, counted
+from seq2seq.text import ByteSource, LineReader, LineWriter, open_input, open_line_output, open_output
+from seq2seq.translation.events import Translation
+from seq2seq.translation.resumable import ResumableFile, partial_path
+from seq2seq.translation.translator import Translator
+from seq2seq.translation.windows import MAX_BYTES, MAX_LINES, Lines
+
+_SPEED_ONLY = {"batch_tokens"}
+"""Decoding settings that change the time that translating takes, and nothing else."""
+
+
+def _text(index: int, best: list[Translation]) -> str:
+    return f"{best[0].text}\n"
+
+
+def _with_score(index: int, best: list[Translation]) -> str:
+    return f"{best[0].score:.4f}\t{best[0].text}\n"
+
+
+def _n_best(index: int, best: list[Translation]) -> str:
+    return "".join(f"{index} ||| {t.text} ||| {t.score:.4f}\n" for t in best)
+
+
+FORMATS: dict[str, Callable[[int, list[Translation]], str]] = {
+    "text": _text,
+    "scores": _with_score,
+    "n-best": _n_best,
+}
+"""What is written for a line of the input, by its index, counted from 0, and its n best translations."""
+
+
+class Output(Protocol):
+    """Takes translations, window by window."""
+
+    n_lines: int
+    """Lines of the input that are translated."""
+    partial: Path | None
+    """Temporary name of the file; None if it cannot be resumed."""
+    has_leftover: bool
+    """Whether an interrupted translation left something under that name."""
+    is_suspended: bool
+    """Whether the file ended early, and can be resumed after ``n_lines``."""
+
+    def skip_translated(self, reader: Lines) -> None:
+        """Read the lines whose translations are here already.
+
+        Raises:
+            UserError: they are not the same as then (65).
+        """
+
+    def write(self, lines: list[str], translations: bytes) -> None:
+        """Write the translations of a window; when this returns, a reader at the other end has them."""
+
+
+class StreamOutput:
+    """Translations that leave at once."""
+
+    has_leftover = is_suspended = False
+
+    def __init__(self, out: LineWriter) -> None:
+        self.n_lines = 0
+        self.partial: Path | None = None
+        self._out = out
+
+    def skip_translated(self, reader: Lines) -> None:
+        """Nothing is here yet."""
+
+    def write(self, lines: list[str], translations: bytes) -> None:
+        """As ``Output.write``."""
+        self._out.write(translations)
+        self.n_lines += len(lines)
+
+
+class ResumableOutput:
+    """Translations in a file that can be resumed."""
+
+    def __init__(self, file: ResumableFile) -> None:
+        self.n_lines = file.position.lines
+        self.partial: Path | None = file.partial
+        self.has_leftover = file.has_leftover
+        self.is_suspended = False
+        self._file = file
+        self._src = hashlib.sha256()
+        self._is_at_its_place = False  # the input: after the lines that are translated
+
+    def skip_translated(self, reader: Lines) -> None:
+        """As ``Output.skip_translated``."""
+        position = self._file.position
+        n_read = 0
+        while n_read < position.lines:
+            lines = reader.read_window(min(MAX_LINES, position.lines - n_read), MAX_BYTES)
+            if not lines:
+                break
+            self._add_to_checksum(lines)
+            n_read += len(lines)
+        if position.lines and (n_read, self._src.hexdigest()) != (position.lines, position.src):
+            raise UserError(
+                f"{self._file.partial} answers {counted(position.lines, 'line')} of another input",
+                mend="give the input of the translation that was interrupted, or leave --resume out to start over",
+            )
+        self._is_at_its_place = True
+
+    def write(self, lines: list[str], translations: bytes) -> None:
+        """As ``Output.write``."""
+        self._add_to_checksum(lines)
+        self._file.write(translations, lines=self.n_lines + len(lines), src=self._src.hexdigest())
+        self.n_lines = self._file.position.lines
+
+    def complete(self) -> None:
+        """Give the file its name."""
+        self._file.complete()
+
+    def suspend(self) -> None:
+        """End early."""
+        self.is_suspended = self._file.suspend() and self._is_at_its_place
+        self.n_lines = self._file.position.lines
+
+    def _add_to_checksum(self, lines: list[str]) -> None:
+        self._src.update("".join(f"{line}\n" for line in lines).encode("utf-8"))
+
+
+@contextmanager
+def open_translations(
+    output: str, translator: Translator, form: str, *, resumable: bool = True, resume: bool = False
+) -> Iterator[Output]:
+    """Open an output for translations; after an exception it is suspended, else it is complete.
+
+    Args:
+        output: path, or - for stdout.
+        translator: that will translate.
+        form: row of ``FORMATS``.
+        resumable: whether a file is kept after an interruption.
+        resume: continue what an interrupted translation left.
+
+    Raises:
+        UserError: not the name of a file, cannot be written (74), or as ``ResumableFile``.
+    """
+    if output != "-" and os.path.isdir(output or "."):
+        raise UserError(
+            f"the output '{output}' is not the name of a file", mend="name a file after -o", code=ExitCode.CANNOT_WRITE
+        )
+    if not can_be_resumed(output):
+        with open_line_output(output) as out:
+            yield StreamOutput(out)
+        return
+    if not resumable:
+        with open_output(output) as file:
+            yield StreamOutput(LineWriter(file))
+        return
+    resumed = ResumableOutput(ResumableFile(Path(output), _settings(translator, form), resume=resume))
+    try:
+        yield resumed
+        resumed.complete()
+    except BaseException:
+        resumed.suspend()
+        raise
+
+
+def can_be_resumed(output: str) -> bool:
+    """Whether the output is a file that appears when it is complete: neither stdout nor, say, a named pipe."""
+    return output != "-" and (os.path.isfile(output) or not os.path.exists(output))
+
+
+def _settings(translator: Translator, form: str) -> dict[str, object]:
+    """What a translation depends on, besides its line."""
+    decoding = {
+        f"decoding.{field.name}": getattr(translator.config, field.name)
+        for field in dataclasses.fields(translator.config)
+        if field.name not in _SPEED_ONLY
+    }
+    # What `auto` stands for here: a file may be resumed on a machine where it stands for the same.
+    decoding["decoding.precision"] = str(translator.dtype).removeprefix("torch.")
+    return {"model": translator.identity[:16], "answer": form, **decoding}
+
+
+def is_finished(source: str, output: str, lines_each: int) -> bool:
+    """Whether an output needs no translating: nobody writes it, it is as new as its input, and as long as it should be.
+
+    By its look alone: nothing in a finished file records which model made it.
+
+    Args:
+        source: path, or - for stdin; what is not an ordinary file never counts as translated.
+        output: path.
+        lines_each: lines of output for one line of input.
+    """
+    path = Path(output)
+    if not os.path.isfile(path) or os.path.exists(partial_path(path)):
+        return False
+    if source != "-" and not os.path.isfile(source):  # to open and close a named pipe would end its writer
+        return False
+    with open_input(source) as stream:
+        reader = LineReader(stream, "stdin" if source == "-" else source)
+        if reader.size is None:
+            return False
+        start = stream.tell()
+        try:
+            as_new = os.fstat(stream.fileno()).st_mtime <= path.stat().st_mtime
+            return as_new and _n_lines(reader) * lines_each == _n_newlines(path)
+        finally:
+            stream.seek(start)
+
+
+def _n_lines(reader: LineReader) -> int:
+    n = 0
+    while window := reader.read_window(MAX_LINES, MAX_BYTES):
+        n += len(window)
+    return n
+
+
+def _n_newlines(path: Path) -> int:
+    n = 0
+    with open_input(str(path)) as stream:
+        source = ByteSource(stream, str(path))
+        while chunk := source.read():
+            n += chunk.count(b"\n")
+    return n

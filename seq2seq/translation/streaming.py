@@ -1,0 +1,101 @@
+"""From an input stream through a translator to an output, as events.
+
+The whole of a sentence's way is here: a reader gives windows of lines that are ready, a translator translates each
+window, and an output takes the translations.
+"""
+
+from collections.abc import Generator
+
+from seq2seq.text import LineReader, open_input
+from seq2seq.translation.events import (
+    Completed,
+    InputReady,
+    OutputOpened,
+    Suspended,
+    TranslationEvent,
+    WindowTranslated,
+)
+from seq2seq.translation.output import FORMATS, Output, open_translations
+from seq2seq.translation.segments import SegmentCounts
+from seq2seq.translation.translator import Translator
+from seq2seq.translation.windows import Lines
+
+Events = Generator[TranslationEvent, None, None]
+
+
+def translate_file(
+    translator: Translator, source: str, output: str, *, form: str = "text", strict: bool = False, resume: bool = False
+) -> Events:
+    """Translate every line of a file, one line in, one line out; nothing happens until the events are read.
+
+    Args:
+        translator: ready.
+        source: path, plain or compressed, or - for stdin.
+        output: as ``translate_lines``'s.
+        form: as ``translate_lines``'s.
+        strict: refuse input that is not UTF-8 (65).
+        resume: as ``translate_lines``'s.
+
+    Yields:
+        As ``translate_lines``.
+
+    Raises:
+        UserError: the source cannot be opened (66), or as ``translate_lines``.
+    """
+    with open_input(source) as stream:
+        reader = LineReader(stream, "stdin" if source == "-" else source, strict=strict)
+        yield from translate_lines(translator, reader, output, form=form, resume=resume)
+
+
+def translate_lines(
+    translator: Translator,
+    reader: Lines,
+    output: str,
+    *,
+    form: str = "text",
+    resumable: bool = True,
+    resume: bool = False,
+) -> Events:
+    """Translate every line of a reader; each window is written before its event comes.
+
+    An exception ends it early, and so does whoever stops reading the events. A resumable output is then kept for
+    ``resume``.
+
+    Args:
+        translator: ready.
+        reader: at the first line of the input.
+        output: path, or - for stdout. A file appears when it is complete, compressed if its name ends in .gz, .bz2 or
+            .xz.
+        form: row of ``FORMATS``.
+        resumable: whether a file is kept after an interruption.
+        resume: continue an interrupted translation to this path.
+
+    Yields:
+        ``OutputOpened`` and ``InputReady``; for each window ``WindowProgress`` and ``WindowTranslated``; ``Completed``,
+        or ``Suspended`` before an exception if the output can be resumed.
+
+    Raises:
+        UserError: the input is not that of the interrupted translation, or is not text (65); the output cannot be
+            written (74), is being written by another process (75), or was begun with another model or other
+            settings (78).
+    """
+    counts, write = SegmentCounts(), FORMATS[form]
+    out: Output | None = None
+    try:
+        with open_translations(output, translator, form, resumable=resumable, resume=resume) as out:
+            yield OutputOpened(out.partial, out.has_leftover, out.n_lines)
+            out.skip_translated(reader)
+            yield InputReady(out.n_lines, reader.n_bytes_taken, reader.size)
+            windows = translator.translate_windows(reader, n_lines=out.n_lines, counts=counts, scored=form != "text")
+            for event in windows:
+                if isinstance(event, WindowTranslated):
+                    texts = (write(index, best) for index, best in enumerate(event.translations, start=out.n_lines))
+                    out.write(event.lines, "".join(texts).encode("utf-8"))
+                yield event
+    except GeneratorExit:  # nobody reads events any more
+        raise
+    except BaseException:
+        if out is not None and out.is_suspended and out.partial is not None:
+            yield Suspended(out.n_lines, out.partial)
+        raise
+    yield Completed(out.n_lines, counts, reader.counts.invalid_utf8)

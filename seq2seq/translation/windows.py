@@ -1,0 +1,174 @@
+"""Windows: the lines that are translated together, as many as are ready and as a few seconds have room for."""
+
+import contextvars
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from seq2seq.text import TextCounts
+from seq2seq.translation.arguments import checked_iterable, checked_line
+
+MAX_LINES, MAX_LINES_ON_GPU = 8192, 65_536
+MAX_BYTES = 4 << 20
+"""Limits of a window: large enough to profit from sorting by length, small enough that memory stays the same however
+long the input is. A GPU is idle between two windows."""
+_MIN_LINES = 64
+_FIRST_SECONDS = 5.0
+_WINDOW_SECONDS = 15.0
+"""What an interruption may cost; less for the first window, whose speed is a guess."""
+
+_QUIET = 0.01
+"""Seconds without a line after which an iterable counts as waiting for its answers."""
+_MAX_WAIT = 0.1
+"""Seconds that a window with a line in it may wait for slow ones, in all."""
+_SLOW = 1000.0
+"""Lines a second; an iterable that gives fewer is slow."""
+
+
+class Lines(Protocol):
+    """Lines in windows of what is ready; a ``LineReader`` is one."""
+
+    size: int | None
+    """Bytes of the input; None if it is not an ordinary file."""
+    counts: TextCounts
+    """What was met while reading."""
+
+    @property
+    def n_bytes_taken(self) -> int:
+        """About how many bytes of the input the lines read so far take up."""
+
+    def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
+        """The next lines, one at least; none at the end."""
+
+
+class WindowSize:
+    """How many lines to translate together: as many as take some seconds, by the speed of the window before.
+
+    Args:
+        lines_per_second: a guess, for the first window.
+        on_gpu: whether a GPU translates.
+    """
+
+    def __init__(self, lines_per_second: float, *, on_gpu: bool = False) -> None:
+        self._max_lines = MAX_LINES_ON_GPU if on_gpu else MAX_LINES
+        self.lines = self._within_limits(_FIRST_SECONDS * lines_per_second)
+
+    def update(self, lines: int, seconds: float) -> None:
+        """Set the size of the next window, after one of so many lines took so long."""
+        self.lines = self._within_limits(_WINDOW_SECONDS * lines / max(seconds, 1e-3))
+
+    def _within_limits(self, lines: float) -> int:
+        return int(min(max(lines, _MIN_LINES), self._max_lines))
+
+
+class IterableReader:
+    """Reads the lines of any iterable in windows of what is ready, as ``LineReader`` does those of a stream.
+
+    A thread iterates. So the wait for the next line can end, and the lines that are there are translated. The thread
+    asks for a line only while a window is being read. If that line is slow to come, the thread waits for it while the
+    window is translated.
+
+    Args:
+        lines: strings; see ``Translator.translate``.
+
+    Raises:
+        TypeError: a single string, or a mapping.
+    """
+
+    size: int | None = None
+    n_bytes_taken = 0
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.counts = TextCounts()
+        self._iterable = checked_iterable(lines)
+        self._changed = threading.Condition()  # guards all below
+        self._lines: deque[str] = deque()  # read, but not handed out
+        self._n_bytes = 0
+        self._max_lines = self._max_bytes = 0  # of the window that is being read; 0: none is
+        self._at_end = self._closed = False
+        self._failure: BaseException | None = None
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._iterate,), daemon=True)
+
+    def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
+        """Wait for a line, then take all further ones that are ready, up to the limits.
+
+        Args:
+            max_lines: at least 1.
+            max_bytes: newlines included; the line that exceeds it is the last one.
+
+        Returns:
+            At least one line; none at the end.
+
+        Raises:
+            TypeError: a line that is not a string.
+            ValueError: a string that UTF-8 cannot hold.
+            BaseException: whatever the iterable raised. Each of these comes after the lines before it.
+        """
+        with self._changed:
+            self._max_lines, self._max_bytes = max_lines, max_bytes
+            self._changed.notify()
+            if not self._thread.ident:
+                self._thread.start()
+            try:
+                self._wait()
+            finally:
+                self._max_lines = self._max_bytes = 0
+            window = list(self._lines)
+            self._lines.clear()
+            self._n_bytes = 0
+            if self._failure and not window:
+                raise self._failure
+        return window
+
+    def close(self) -> None:
+        """Ask for no further line. A thread that waits for one ends when it comes."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _wait(self) -> None:
+        """Wait until the window is full, or the iterable is quiet or slow."""
+        left = _MAX_WAIT
+        while left > 0 and not self._at_end and not self._is_full():
+            n = len(self._lines)
+            if not n:
+                self._changed.wait()
+                continue
+            began = time.monotonic()
+            self._changed.wait(_QUIET)
+            seconds, n_new = time.monotonic() - began, len(self._lines) - n
+            if not n_new:
+                break
+            if n_new < _SLOW * seconds:
+                left -= seconds
+
+    def _is_full(self) -> bool:
+        return len(self._lines) >= self._max_lines or self._n_bytes >= self._max_bytes
+
+    # In the thread ----------------------------------------------------------------------------------
+
+    def _iterate(self) -> None:
+        try:
+            for index, line in enumerate(self._iterable):
+                self._add(checked_line(index, line))
+                if self._closed:
+                    break
+        except BaseException as error:
+            self._failure = error
+        finally:
+            with self._changed:
+                self._at_end = True
+                self._changed.notify()
+
+    def _add(self, line: str) -> None:
+        """Add a line, then wait until there is room for another."""
+        with self._changed:
+            self._lines.append(line)
+            self._n_bytes += len(line.encode()) + 1
+            if len(self._lines) == 1 or self._is_full():
+                self._changed.notify()
+            while self._is_full() and not self._closed:
+                self._changed.wait()
