@@ -869,7 +869,7 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
         raise Interrupted(15, saved=True)
 
     with monkeypatch.context() as patched:
-        patched.setattr("seq2seq.training.ending.build_lexicon", interrupt)
+        patched.setattr(ValidationSet, "choose_alpha", interrupt)
         with pytest.raises(Interrupted):
             list(train(request(run, corpora)))
     found = read_manifest(run)
