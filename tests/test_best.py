@@ -6,14 +6,13 @@ from types import SimpleNamespace
 import pytest
 from sacrebleu.tokenizers import tokenizer_ja_mecab
 
-from seq2seq.config import RunConfig, build
+from seq2seq.config import RunConfig, TrainingConfig, build
 from seq2seq.corpus import Pair
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import Score
 from seq2seq.runs import Limits
-from seq2seq.training.best import choose_best_metric
+from seq2seq.training.best import after_validation, choose_best_metric
 from seq2seq.training.state import TrainingState
-from seq2seq.training.trainer import Trainer
 from seq2seq.training.validation import Scores
 
 EN = "The cat sat on the mat."
@@ -98,17 +97,14 @@ def test_a_loss_that_no_pair_counts_for():
 
 def best_of(best_metric, *validations):
     """The number of the validation whose weights are kept."""
-    standing = SimpleNamespace(
-        best_metric=best_metric,
-        state=TrainingState(config=RunConfig(), limits=Limits(), corpora=(), tokenizer_sha256=""),
-    )
+    config = RunConfig(training=TrainingConfig(best_metric=best_metric))
+    state = TrainingState(config=config, limits=Limits(), corpora=(), tokenizer_sha256="")
     for update, (bleu, proven, chrf, loss) in enumerate(validations, start=1):
-        standing.state = replace(standing.state, update=update)
         scores = Scores(loss, Score("BLEU", bleu, "", proven), Score("chrF2", chrf, "", chrf), [])
-        is_best = Trainer._note_validation(standing, scores)
-        assert is_best == (standing.state.best.update == update)
-        assert standing.state.bad_validations == update - standing.state.best.update
-    return standing.state.best.update
+        state = after_validation(replace(state, update=update), scores)
+        assert state.validated_update == update
+        assert state.bad_validations == update - state.best.update
+    return state.best.update
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from seq2seq.config import TrainingConfig
 from seq2seq.training.budget import Budget
-from seq2seq.training.optimizer import knot_at, learning_rate
+from seq2seq.training.schedule import knot_at, learning_rate
 from seq2seq.training.state import BudgetState, Knot
 
 TOTAL = 1000.0
@@ -15,7 +15,7 @@ BASE = TrainingConfig(time_budget=TOTAL)
 
 
 def budget(**settings: object) -> Budget:
-    return Budget(**({"most_updates": 10**6, "expected_validation": 3.0, "finish": 4.0} | settings))  # type: ignore[arg-type]
+    return Budget(**({"max_useful_updates": 10**6, "expected_validation": 3.0, "finish": 4.0} | settings))  # type: ignore[arg-type]
 
 
 @dataclass
@@ -45,11 +45,11 @@ def simulated(
 ) -> Simulated:
     """A run, with updates and validations that take what two functions of the update say."""
     run, now, update, validated, knot = Simulated(training), prepared, 0, 0, Knot()
-    keeper.begin(now)
+    keeper.start(now)
 
     def settle():
         nonlocal knot
-        found = keeper.settle(run.training, update, now, validated)
+        found = keeper.set_length(run.training, update, now, validated)
         if found is not None:
             knot = knot_at(update, run.training, knot) if last_knot else knot
             run.training = found
@@ -64,12 +64,12 @@ def simulated(
         now += seconds_an_update(update)
         update += 1
         run.rates.append(learning_rate(update, run.training, knot))
-        keeper.learned(now)
+        keeper.after_update(now)
         if not is_due():
             settle()
         if is_due():
             now += validation(update)
-            keeper.validated(validation(update))
+            keeper.after_validation(validation(update))
             run.validated.append(update)
             validated = update
             settle()
@@ -195,7 +195,7 @@ def test_validations_at_a_given_cadence_are_reckoned_at_once(valid_every, valida
 @pytest.mark.parametrize("most", [50, 300, 1500])
 def test_no_more_updates_are_made_than_are_useful(most):
     """Nor fewer validations, and the rate falls as it would have."""
-    run = simulated(BASE, budget(most_updates=most), lambda _: 0.5)
+    run = simulated(BASE, budget(max_useful_updates=most), lambda _: 0.5)
     assert run.updates == most
     assert {found.max_updates for _, _, found in run.settled} == {most}
     assert run.end < 1000 * (most + 300) / 1500
@@ -212,32 +212,32 @@ def test_time_that_is_over_before_the_first_update_still_leaves_a_model():
 def test_without_a_budget_nothing_is_set():
     keeper = budget()
     for update in range(1, 100):
-        keeper.learned(update * 0.5)
-        assert keeper.settle(TrainingConfig(), update, update * 0.5) is None
+        keeper.after_update(update * 0.5)
+        assert keeper.set_length(TrainingConfig(), update, update * 0.5) is None
     assert keeper.state.times_set == 0
 
 
 def test_less_than_an_update_that_was_timed_has_its_own_duration():
     """Half of one in 200 seconds: 400 seconds each."""
     keeper = budget(state=BudgetState(times_set=1, set_at=0.0, updates=0.5, seconds=200.0, validation=0.0))
-    keeper.begin(400.0)
-    found = keeper.settle(replace(BASE, max_updates=9, valid_every=100), 5, 400.0, 5)
+    keeper.start(400.0)
+    found = keeper.set_length(replace(BASE, max_updates=9, valid_every=100), 5, 400.0, 5)
     assert found.max_updates - 5 == 1
 
 
 def test_a_resumed_run_continues_with_what_was_set_and_measured():
     """It does not set the number again until some time has passed."""
     first = budget()
-    first.begin(10.0)
+    first.start(10.0)
     for update in range(1, 81):
-        first.learned(10.0 + update * 0.5)
-    found = first.settle(BASE, 80, 50.0)
-    first.validated(7.0)
+        first.after_update(10.0 + update * 0.5)
+    found = first.set_length(BASE, 80, 50.0)
+    first.after_validation(7.0)
     again = budget(state=first.state, expected_validation=0.0)
-    again.begin(60.0)
+    again.start(60.0)
     assert again.state.validation == 7.0
     for update in range(81, 110):
-        again.learned(60.0 + (update - 80) / 2)
-        assert again.settle(found, update, 60.0 + (update - 80) / 2, 80) is None
-    later = again.settle(found, 110, 91.0, 80)
+        again.after_update(60.0 + (update - 80) / 2)
+        assert again.set_length(found, update, 60.0 + (update - 80) / 2, 80) is None
+    later = again.set_length(found, 110, 91.0, 80)
     assert later.max_updates == pytest.approx(found.max_updates, rel=0.1)

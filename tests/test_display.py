@@ -13,7 +13,7 @@ from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.config import build
 from seq2seq.errors import Interrupted, UserError
 from seq2seq.evaluation import ROUGH_GUIDE
-from seq2seq.training.progress import Finished, Notice, Report, Sample, Settled, Started, Validation
+from seq2seq.training.progress import Finished, LengthSet, Notice, Report, Sample, Started, Validation
 from seq2seq.translation import SegmentCounts
 
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -26,8 +26,8 @@ EVENTS = [
     Notice("a note"),
     Notice("take care", warning=True),
     STARTED,
-    Settled(1, 1, 1.0),
-    Settled(1, 2, 1.0),
+    LengthSet(1, 1, 1.0),
+    LengthSet(1, 2, 1.0),
     Report(1, 1, 1.0, 0.001, 1.0, 1.0, 0.0),
     Validation(1, 1, None, 1.0, 1.0, 0, 1.0, True, [SAMPLE]),
     FINISHED,

@@ -17,8 +17,7 @@ from seq2seq.corpus import IdsStore, write_ids_store
 from seq2seq.errors import Interrupted
 from seq2seq.runs import SHORTLIST, read_file, read_manifest, read_tensors
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
-from seq2seq.training import Request, lexicon, train
-from seq2seq.training import run as run_module
+from seq2seq.training import Request, ending, lexicon, train
 from seq2seq.training.lexicon import build_lexicon, byte_pieces
 from seq2seq.training.progress import Finished, Notice
 
@@ -97,8 +96,8 @@ def test_the_probabilities_are_those_of_the_textbook(store):
 def test_the_same_pairs_give_the_same_table_whatever_the_blocks(store, monkeypatch):
     ids = store(toy_pairs())
     once, again = (build_lexicon(ids, V, frequent=5) for _ in range(2))
-    monkeypatch.setattr(lexicon, "_BLOCK", 50)
-    monkeypatch.setattr(lexicon, "_ROWS", 7)
+    monkeypatch.setattr(lexicon, "LEXICON_LINKS", 50)
+    monkeypatch.setattr(lexicon, "LEXICON_ROWS", 7)
     for other in (again, build_lexicon(ids, V, frequent=5)):
         assert all(torch.equal(once[name], other[name]) for name in ("candidates", "frequent"))
 
@@ -128,7 +127,7 @@ def test_a_piece_that_was_never_seen_has_no_candidate(store):
 
 def test_an_unlikely_piece_is_no_candidate(store, monkeypatch):
     ids = store(toy_pairs())
-    monkeypatch.setattr(lexicon, "_LEAST", 0.3)
+    monkeypatch.setattr(lexicon, "MIN_PROBABILITY", 0.3)
     table = build_lexicon(ids, V, frequent=0)["candidates"]
     assert [pieces_of(table[word]) for word in WORDS] == [[word + 30] for word in WORDS]
 
@@ -170,9 +169,9 @@ def test_pairs_are_taken_from_all_over_the_corpus(store, monkeypatch):
     ids = store([([7] * 3, [8])] * 1000)
     rows = lexicon._sample(ids)
     assert rows.tolist() == list(range(1000))
-    monkeypatch.setattr(lexicon, "MOST_PAIRS", 100)
+    monkeypatch.setattr(lexicon, "MAX_LEXICON_PAIRS", 100)
     assert lexicon._sample(ids).tolist() == list(range(0, 1000, 10))
-    monkeypatch.setattr(lexicon, "_MOST_LINKS", 40)  # 4 a pair, with the empty word
+    monkeypatch.setattr(lexicon, "MAX_LINKS", 40)  # 4 a pair, with the empty word
     assert lexicon._sample(ids).tolist() == list(range(0, 1000, 100))
 
 
@@ -189,8 +188,8 @@ def test_no_pair_at_all(store):
 
 
 def test_it_can_be_interrupted_between_any_two_blocks(store, monkeypatch):
-    monkeypatch.setattr(lexicon, "_BLOCK", 2000)
-    monkeypatch.setattr(lexicon, "_ROWS", 100)
+    monkeypatch.setattr(lexicon, "LEXICON_LINKS", 2000)
+    monkeypatch.setattr(lexicon, "LEXICON_ROWS", 100)
     ids = store(toy_pairs())
     asked = 0
 
@@ -280,7 +279,7 @@ def test_a_run_interrupted_while_it_learns_the_table_is_finished_by_the_same_com
         signals.append(15)
         return build_lexicon(*args, **given)
 
-    monkeypatch.setattr(run_module, "build_lexicon", interrupted)
+    monkeypatch.setattr(ending, "build_lexicon", interrupted)
     again = Request(tiny.run, tiny.layers, device="cpu", overwrite=True)
     events = []
     with pytest.raises(Interrupted):
@@ -311,5 +310,5 @@ def test_only_a_large_corpus_makes_it_worth_telling(tiny, monkeypatch):
         return any(isinstance(event, Notice) and "which pieces" in event.text for event in train(request))
 
     assert not told()
-    monkeypatch.setattr(run_module, "MANY_PAIRS", 19)
+    monkeypatch.setattr(ending, "MANY_PAIRS", 19)
     assert told()

@@ -15,7 +15,7 @@ import sentencepiece
 from seq2seq.config import DataConfig, RunConfig, TrainingConfig
 from seq2seq.corpus import IdsStore, write_ids_store
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model
-from seq2seq.training.loader import Loader, Portion
+from seq2seq.training.loader import Loader, TokenizedPairs
 
 FOLDER = Path(__file__).parent.parent / "data" / "phrasebook"
 PAIRS = list(
@@ -48,8 +48,8 @@ def epoch_of(loader, epoch, done=0):
     portions, is_last = [], False
     updates = loader.updates(epoch, done)
     while not is_last:
-        portion, _, then = next(updates)
-        portions.append(portion)
+        pairs, _, then = next(updates)
+        portions.append(pairs)
         is_last = then == 0
     updates.close()
     return portions
@@ -78,7 +78,7 @@ def test_an_epoch_is_taken_up_in_the_middle(ids, tokenizer, alpha):
     for more in (0, 2):
         assert listed(epoch_of(loader(ids, tokenizer, alpha), 3, len(whole) + more)) == following[more:]
     endless = loader(ids, tokenizer, alpha).updates(3)
-    assert listed(portion for portion, *_ in islice(endless, len(whole) + 5)) == whole + following[:5]
+    assert listed(pairs for pairs, *_ in islice(endless, len(whole) + 5)) == whole + following[:5]
     endless.close()
 
 
@@ -97,7 +97,7 @@ def test_a_text_is_divided_differently_each_epoch_and_with_each_seed(ids, tokeni
 def test_updates_hold_the_same_pairs_however_they_are_divided(ids, tokenizer):
     """So an epoch has as many updates, and a resumed run reads each pair once."""
     likeliest, some, many = (
-        [sorted(texts(tokenizer, [portion])) for portion in epoch_of(loader(ids, tokenizer, alpha), 2)]
+        [sorted(texts(tokenizer, [pairs])) for pairs in epoch_of(loader(ids, tokenizer, alpha), 2)]
         for alpha in (0.0, 0.5, 0.1)
     )
     assert likeliest == some == many
@@ -112,8 +112,8 @@ def test_a_pair_has_the_same_pieces_in_whatever_update_it_comes(ids, tokenizer):
 
 
 def test_pairs_of_an_update_lie_by_their_new_lengths(ids, tokenizer):
-    for portion in epoch_of(loader(ids, tokenizer, 0.2), 0):
-        lengths = [max(len(src), len(tgt)) for src, tgt in zip(portion.src, portion.tgt, strict=True)]
+    for pairs in epoch_of(loader(ids, tokenizer, 0.2), 0):
+        lengths = [max(len(src), len(tgt)) for src, tgt in zip(pairs.src, pairs.tgt, strict=True)]
         assert lengths == sorted(lengths)
 
 
@@ -129,9 +129,9 @@ config = RunConfig(data=DataConfig(subword_sampling=0.3), training=TrainingConfi
 loader = Loader(IdsStore(folder / "ids.arrow"), Tokenizer((folder / "tokenizer.model").read_bytes()), config)
 updates, then = loader.updates(1, done), None
 while then != 0:
-    portion, epoch, then = next(updates)
+    pairs, epoch, then = next(updates)
     for n in (1, 2):
-        for share in portion.shares(n):
+        for share in pairs.shards(n):
             print(epoch, then, [row.tolist() for row in share.src], [row.tolist() for row in share.tgt])
 updates.close()
 """
@@ -146,9 +146,9 @@ def test_another_process_resumes_an_epoch_with_the_pairs_and_pieces_that_are_lef
     environment = {"PYTHONPATH": str(FOLDER.parent.parent)}
     resumed = subprocess.run(program, capture_output=True, text=True, check=True, env=environment).stdout
     expected = []
-    for nth, portion in enumerate(whole[done:], done + 1):
+    for nth, pairs in enumerate(whole[done:], done + 1):
         then = "2 0" if nth == len(whole) else f"1 {nth}"
-        shares = [*portion.shares(1), *portion.shares(2)]
+        shares = [*pairs.shards(1), *pairs.shards(2)]
         expected += [f"{then} {[r.tolist() for r in share.src]} {[r.tolist() for r in share.tgt]}" for share in shares]
     assert resumed.split("\n") == [*expected, ""]
 
@@ -164,9 +164,9 @@ def test_no_text_is_divided_into_more_pieces_than_the_model_holds(ids, tokenizer
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 def test_pools_of_an_epoch_follow_each_other(ids, tokenizer, alpha, monkeypatch):
     monkeypatch.setattr("seq2seq.batching.POOL", 120)
-    monkeypatch.setattr("seq2seq.training.loader._DRAWN_AT_ONCE", 50)
+    monkeypatch.setattr("seq2seq.training.loader.MIN_PAIRS_DRAWN", 50)
     whole = listed(epoch_of(loader(ids, tokenizer, alpha), 0))
-    assert len([pair for portion in whole for pair in portion]) == len(PAIRS)
+    assert len([pair for pairs in whole for pair in pairs]) == len(PAIRS)
     for done in (1, len(whole) // 2, len(whole) - 1):
         assert listed(epoch_of(loader(ids, tokenizer, alpha), 0, done)) == whole[done:]
 
@@ -213,8 +213,8 @@ def test_a_character_that_is_unknown_stays_unknown(tmp_path):
 def test_parts_of_a_portion_hold_all_of_it(most):
     rng = np.random.default_rng(0)
     src, tgt = ([[4] * int(n) for n in rng.integers(1, 30, 50)] for _ in range(2))
-    whole = Portion(src, tgt)
-    parts = list(whole.parts(most=most))
+    whole = TokenizedPairs(src, tgt)
+    parts = list(whole.micro_batches(max_tokens=most))
     assert [row for part in parts for row in part.src] == src
     assert [row for part in parts for row in part.tgt] == tgt
     assert sum(part.n_tgt_tokens for part in parts) == whole.n_tgt_tokens == sum(map(len, tgt)) + 50
@@ -227,13 +227,13 @@ def test_parts_of_a_portion_hold_all_of_it(most):
 def test_parts_are_divided_again_where_that_saves_padding(saved):
     """For text divided at random, whose pairs are put together by other lengths."""
     lengths = sorted(np.random.default_rng(0).integers(1, 60, 80).tolist())
-    whole = Portion([[4] * n for n in lengths], [[4] * max(1, n - 3) for n in lengths])
-    parts = list(whole.parts(most=10_000, saved=saved))
+    whole = TokenizedPairs([[4] * n for n in lengths], [[4] * max(1, n - 3) for n in lengths])
+    parts = list(whole.micro_batches(max_tokens=10_000, min_saved=saved))
     assert [row for part in parts for row in part.src] == whole.src
     assert [row for part in parts for row in part.tgt] == whole.tgt
 
     def padded(portions):
-        return sum(len(portion) * (1 + max(map(len, portion.src))) for portion in portions)
+        return sum(len(pairs) * (1 + max(map(len, pairs.src))) for pairs in portions)
 
     assert padded(parts) + (len(parts) - 1) * (saved if len(parts) > 1 else 0) <= padded([whole])
     assert (len(parts) == 1) == (saved == math.inf)

@@ -9,7 +9,7 @@ from torch import nn
 
 from seq2seq.model.products import Linear
 from seq2seq.training import loss
-from seq2seq.training.loss import output_loss, smoothed_cross_entropy, two_masks_loss
+from seq2seq.training.loss import output_loss, r_drop_loss, smoothed_cross_entropy
 
 B, T, V, PAD = 3, 5, 11, 3
 
@@ -121,7 +121,7 @@ class TestTwoMasks:
             p, q = (output(hidden[k, at]).softmax(-1).tolist() for k in (0, 1))
             expected -= (math.log(p[target]) + math.log(q[target])) / 2
             expected += 5 / 4 * sum(a * math.log(a / b) + b * math.log(b / a) for a, b in zip(p, q, strict=True))
-        assert two_masks_loss(hidden, output, targets, 0.0, 5.0).item() == pytest.approx(expected, rel=1e-5)
+        assert r_drop_loss(hidden, output, targets, 0.0, 5.0).item() == pytest.approx(expected, rel=1e-5)
 
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
     @pytest.mark.parametrize("scale", [1.0, 40.0], ids=["small", "too large for exp"])
@@ -132,10 +132,10 @@ class TestTwoMasks:
         nn.init.normal_(output.bias)
         hidden, targets = (scale * torch.randn(2, n, 16)).requires_grad_(), torch.randint(0, 50, (n,))
         by = (hidden, output.weight, output.bias)
-        ours = two_masks_loss(hidden, output, targets, smoothing, 3.0)
+        ours = r_drop_loss(hidden, output, targets, smoothing, 3.0)
         found = torch.autograd.grad(ours / 7, by)
-        monkeypatch.setattr(loss, "_by_hand", lambda hidden: False)
-        theirs = two_masks_loss(hidden, output, targets, smoothing, 3.0)
+        monkeypatch.setattr(loss, "_gradients_by_hand", lambda hidden: False)
+        theirs = r_drop_loss(hidden, output, targets, smoothing, 3.0)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
         for one, other in zip(found, torch.autograd.grad(theirs / 7, by), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * scale)
@@ -144,7 +144,7 @@ class TestTwoMasks:
         torch.manual_seed(0)
         output = Linear(16, 50)
         hidden, targets = torch.randn(30, 16, requires_grad=True), torch.randint(0, 50, (30,))
-        twice = two_masks_loss(hidden.expand(2, -1, -1), output, targets, 0.1, 5.0)
+        twice = r_drop_loss(hidden.expand(2, -1, -1), output, targets, 0.1, 5.0)
         once = output_loss(hidden, output, targets, 0.1)
         torch.testing.assert_close(twice, once)
         (found,), (expected,) = torch.autograd.grad(twice, hidden), torch.autograd.grad(once, hidden)
@@ -152,7 +152,7 @@ class TestTwoMasks:
 
     def test_nothing_of_the_divergence_is_kept_for_the_way_back(self, monkeypatch):
         """Where PyTorch finds the gradients: one number for each logit, as of one mask, whatever is made of them."""
-        monkeypatch.setattr(loss, "_by_hand", lambda hidden: False)
+        monkeypatch.setattr(loss, "_gradients_by_hand", lambda hidden: False)
         output, targets = Linear(4, 500), torch.randint(0, 500, (40,))
         hidden = torch.randn(2, 40, 4, requires_grad=True)
         kept: dict[int, int] = {}
@@ -162,5 +162,5 @@ class TestTwoMasks:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            two_masks_loss(hidden, output, targets, 0.1, 5.0)
+            r_drop_loss(hidden, output, targets, 0.1, 5.0)
         assert 1 <= sum(kept.values()) / (2 * 40 * 500) < 1.1

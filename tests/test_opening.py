@@ -20,14 +20,14 @@ def length_of(n_pairs: int, kind: str = "cpu", **training: object) -> list[str]:
     preset = training.pop("preset", "auto")
     found: Recipe = recipe(corpus, kind, {"preset": preset, "training": training})
     an_epoch = corpus.n_tgt_tokens // found.config.training.batch_tokens
-    config: RunConfig = complete(found.config, found.usual_passes, an_epoch)
+    config: RunConfig = complete(found.config, found.usual_epochs, an_epoch)
     usual = recipe(corpus, kind, {})
     device = {"cpu": "cpu", "gpu": "cuda"}[kind]
 
-    def seconds_a_pass(config: RunConfig) -> float:
+    def seconds_an_epoch(config: RunConfig) -> float:
         return corpus.n_tgt_tokens / assumed_speed(config, corpus, kind)
 
-    notices = list(length_lines(found, usual, config, an_epoch, seconds_a_pass, device))
+    notices = list(length_lines(found, usual, config, an_epoch, seconds_an_epoch, device))
     assert [notice.warning for notice in notices] == [False, True][: len(notices)]
     return [notice.text for notice in notices]
 
@@ -91,11 +91,11 @@ def test_a_budget_far_below_the_usual_says_so():
 def test_a_cpu_asked_for_millions_of_pairs_says_what_to_do_instead():
     _, warning = length_of(2_000_000)
     assert warning.startswith("about 16.0 h on this CPU. To shorten it use a GPU ")
-    assert "--time-budget 8h" in warning
+    assert "`training.time_budget=28800`" in warning
     (line,) = length_of(2_000_000, time_budget=10 * 3600.0)
     assert line.startswith("training: about "), "whoever gave a budget knows"
     (line,) = length_of(29_000, preset="base", time_budget=10 * 3600.0)
     assert line.startswith("training: about 10.0 h here: "), "whoever gave a budget knows"
     (_, warning) = length_of(2_000_000, preset="big")
-    assert "leave --preset out" in warning
+    assert "leave `preset` out" in warning
     assert len(length_of(2_000_000, kind="gpu")) == 1

@@ -8,7 +8,8 @@ import torch
 
 from seq2seq.config import ModelConfig, TrainingConfig
 from seq2seq.model import build_model
-from seq2seq.training.optimizer import build_optimizer, knot_at, learning_rate
+from seq2seq.training.optimizer import build_optimizer
+from seq2seq.training.schedule import knot_at, learning_rate
 from seq2seq.training.state import Knot
 
 

@@ -131,7 +131,7 @@ def test_leaks_and_copies_are_counted(tmp_path, train, valid, expected):
 
 
 def test_copies_are_counted_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(overlap, "_COMPARED", 3)
+    monkeypatch.setattr(overlap, "COMPARED_HASHES", 3)
     draw = random.Random(0)
     pairs = [(str(draw.randint(0, 9)), str(draw.randint(0, 9))) for _ in range(200)]
     assert counted(tmp_path, pairs, [C])[2] == 200 - len(set(pairs))
@@ -228,7 +228,7 @@ def test_what_is_held_out_is_remembered(prepared, tmp_path):
 @pytest.mark.parametrize(
     ("train", "valid", "what", "mend"),
     [
-        ([("a", "b")], None, "one pair is not enough", "--valid"),
+        ([("a", "b")], None, "one pair is not enough", "`data.valid`"),
         ([("word " * 300, "b")] * 3, [("x", "y")], "of 3, 3 longer than 256 tokens", "raise data.max_length"),
         ([("\u200b", "b")] * 3, [("x", "y")], "of 3, 3 empty after normalisation", "data.normalization=identity"),
         (

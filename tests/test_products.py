@@ -22,7 +22,7 @@ from seq2seq.model.products import (
 from seq2seq.model.transformer.layers import FeedForward
 from seq2seq.training import arithmetic
 from seq2seq.training.arithmetic import Arithmetic, change_of, choose_arithmetic, is_available, unmet_requests
-from seq2seq.training.loss import output_loss, two_masks_loss
+from seq2seq.training.loss import output_loss, r_drop_loss
 
 CPU = torch.device("cpu")
 needs_onednn = pytest.mark.skipif(not can_multiply("fp32"), reason="this PyTorch cannot be asked for oneDNN")
@@ -324,8 +324,8 @@ def test_a_feed_forward_network_is_the_same_with_every_library(library, precisio
 
 @pytest.mark.parametrize(("library", "precision"), BY)
 @pytest.mark.parametrize("n", [1, 255, 600])
-@pytest.mark.parametrize("n_masks", [1, 2])
-def test_the_loss_is_the_same_with_every_library(library, precision, n, n_masks):
+@pytest.mark.parametrize("n_passes", [1, 2])
+def test_the_loss_is_the_same_with_every_library(library, precision, n, n_passes):
     torch.manual_seed(1)
     output, targets = Linear(16, 300), torch.randint(0, 300, (n,))
     hidden = torch.randn(2, n, 16)
@@ -333,7 +333,7 @@ def test_the_loss_is_the_same_with_every_library(library, precision, n, n_masks)
     def loss_and_gradients() -> list[torch.Tensor]:
         output.zero_grad()
         h = hidden.clone().requires_grad_()
-        loss = output_loss(h[0], output, targets, 0.1) if n_masks == 1 else two_masks_loss(h, output, targets, 0.1, 5.0)
+        loss = output_loss(h[0], output, targets, 0.1) if n_passes == 1 else r_drop_loss(h, output, targets, 0.1, 5.0)
         loss.backward()
         return [loss.detach() / n, h.grad, output.weight.grad.clone(), output.bias.grad.clone()]
 

@@ -57,7 +57,7 @@ def test_small_corpora_get_thousands_of_updates_in_less_than_45_minutes():
             corpus = Statistics(n_pairs, tokens * n_pairs, tokens * n_pairs)
             found = recipe(corpus, "cpu", {})
             assert assumed_hours(found, corpus, "cpu") < 0.75
-            updates = found.usual_passes * corpus.n_tgt_tokens / found.config.training.batch_tokens
+            updates = found.usual_epochs * corpus.n_tgt_tokens / found.config.training.batch_tokens
             assert updates * found.config.training.batch_tokens > 1e6 or updates > 2000
 
 
@@ -76,19 +76,19 @@ def test_there_is_no_cliff_at_the_edge_of_a_row(kind):
 def test_few_pairs_are_not_read_thousands_of_times_for_the_sake_of_large_updates(own):
     for tokens in (1, 14, 40):
         corpus = Statistics(500, 500 * tokens, 500 * tokens)
-        assert recipe(corpus, "cpu", own).usual_passes <= 500
+        assert recipe(corpus, "cpu", own).usual_epochs <= 500
 
 
 def test_an_update_a_pass_at_least():
     """However few pairs there are: three updates are three passes, not hundreds."""
     found = recipe(Statistics(1, 5, 5), "cpu", {"training": {"max_updates": 3}})
-    assert found.config.n_masks == 1
+    assert found.config.n_forward_passes == 1
 
 
 def test_a_time_budget_makes_no_more_than_the_usual_passes():
     """Which are too few for two masks over so many pairs; any amount of time does not change that."""
     without = of(9000)
-    assert without.config.n_masks == 1
+    assert without.config.n_forward_passes == 1
     assert of(9000, time_budget=1e6).name == without.name
 
 
@@ -98,8 +98,8 @@ def test_a_large_model_of_the_users_gets_passes_that_make_something_of_it(own, k
     for n_pairs in (1000, 7000, 29_000, 59_999):
         corpus = Statistics.guess(n_pairs)
         found, plain = recipe(corpus, kind, own), recipe(corpus, kind, {})
-        assert found.usual_passes >= 0.6 * plain.usual_passes
-        assert found.usual_passes * corpus.n_tgt_tokens / found.config.training.batch_tokens >= 250
+        assert found.usual_epochs >= 0.6 * plain.usual_epochs
+        assert found.usual_epochs * corpus.n_tgt_tokens / found.config.training.batch_tokens >= 250
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,10 +114,10 @@ def test_the_vocabulary_follows_from_the_pairs_alone(kind):
 
 
 def test_usual_passes_are_between_those_of_the_sizes_beside():
-    passes = [of(n, "gpu").usual_passes for n in (400_000, 600_000, 1_000_000)]
-    assert passes[0] > passes[1] > passes[2]
-    assert of(50_000_000, "gpu").usual_passes == of(900_000_000, "gpu").usual_passes
-    assert of(1).usual_passes >= 1
+    epochs = [of(n, "gpu").usual_epochs for n in (400_000, 600_000, 1_000_000)]
+    assert epochs[0] > epochs[1] > epochs[2]
+    assert of(50_000_000, "gpu").usual_epochs == of(900_000_000, "gpu").usual_epochs
+    assert of(1).usual_epochs >= 1
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_usual_passes_are_between_those_of_the_sizes_beside():
 @pytest.mark.parametrize("n_pairs", [1000, 29_000, 40_000])
 def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
     usual, found = of(n_pairs), of(n_pairs, **length)
-    assert found.config.n_masks == (2 if two_masks else 1)
+    assert found.config.n_forward_passes == (2 if two_masks else 1)
     factor = 1 if two_masks else 2
     assert found.config.training.batch_tokens == factor * usual.config.training.batch_tokens
     assert (found.config.model, found.config.data) == (usual.config.model, usual.config.data)
@@ -145,7 +145,7 @@ def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
 
 
 @pytest.mark.parametrize(
-    ("own", "n_masks", "factor"),
+    ("own", "n_forward_passes", "factor"),
     [
         ({"training": {"r_drop": 3.0}}, 2, 1),
         ({"training": {"r_drop": 0.0}}, 1, 2),
@@ -153,10 +153,10 @@ def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
     ],
 )
 @pytest.mark.parametrize("epochs", [2, 70])
-def test_what_the_user_says_of_masks_counts(own, n_masks, factor, epochs):
+def test_what_the_user_says_of_masks_counts(own, n_forward_passes, factor, epochs):
     usual = of(29_000)
     found = recipe(Statistics.guess(29_000), "cpu", merge([own, {"training": {"max_epochs": epochs}}]))
-    assert found.config.n_masks == n_masks
+    assert found.config.n_forward_passes == n_forward_passes
     assert found.config.training.batch_tokens == factor * usual.config.training.batch_tokens
     assert found.config.training.r_drop == own.get("training", {}).get("r_drop", 0.0)
 
@@ -293,5 +293,5 @@ def test_long_sentences_have_no_cliff_either():
 
 def test_few_passes_over_long_sentences_are_made_under_one_mask():
     """6,853 verses: at equal time, 38 passes under one mask were far better than 19 under two."""
-    assert recipe(Statistics(6853, 190_000, 224_000), "cpu", {}).config.n_masks == 1
-    assert recipe(Statistics(7000, 90_000, 98_000), "cpu", {}).config.n_masks == 2, "captions"
+    assert recipe(Statistics(6853, 190_000, 224_000), "cpu", {}).config.n_forward_passes == 1
+    assert recipe(Statistics(7000, 90_000, 98_000), "cpu", {}).config.n_forward_passes == 2, "captions"

@@ -20,9 +20,10 @@ from seq2seq.device import cores
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.products import can_multiply
 from seq2seq.model.transformer.attention import MultiHeadAttention
-from seq2seq.training.loader import Portion
-from seq2seq.training.parallel.forked import Replicas, n_replicas
-from seq2seq.training.step import Learner
+from seq2seq.training.loader import TokenizedPairs
+from seq2seq.training.parallel import PARALLEL
+from seq2seq.training.parallel.forked import ForkedReplicas, n_replicas
+from seq2seq.training.step import TrainStep
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or torch.accelerator.is_available(), reason="elsewhere there is one replica"
@@ -33,19 +34,19 @@ CPU = torch.device("cpu")
 def random_pairs(n=12):
     random = np.random.default_rng(0)
     src, tgt = ([random.integers(4, 60, random.integers(1, 9)).tolist() for _ in range(n)] for _ in range(2))
-    return Portion(src, tgt)
+    return TokenizedPairs(src, tgt)
 
 
 @pytest.fixture
-def learner():
-    """Makes learners with n replicas, and closes them."""
+def step():
+    """Makes steps with n replicas, and closes them."""
     with contextlib.ExitStack() as made:
 
         def make(n, dropout=0.0, **training):
             model = ModelConfig(d_model=32, d_ff=64, encoder_layers=1, decoder_layers=1, dropout=dropout)
             config = TrainingConfig(batch_tokens=500, max_updates=9, **{"precision": "fp32", **training})
-            one = Learner(RunConfig(model=model, training=config), 60, CPU)
-            one.replicas = Replicas(one.model, one._learn, n)
+            one = TrainStep(RunConfig(model=model, training=config), 60, CPU)
+            one.replicas = ForkedReplicas(one.model, one._forward_backward, n)
             made.enter_context(one.replicas)
             assert len(one.replicas) == n
             return one
@@ -53,10 +54,10 @@ def learner():
         yield make
 
 
-def gradient(learner, portion, number=1):
-    """What an update has learnt, and the gradient it would follow."""
-    learned = learner._gradient(portion, number)
-    return learned, torch.cat([parameter.grad.flatten() for parameter in learner.model.parameters()])
+def gradient(step, pairs, number=1):
+    """The stats of an update, and its gradient."""
+    stats = step._gradient(pairs, number)
+    return stats, torch.cat([parameter.grad.flatten() for parameter in step.model.parameters()])
 
 
 def pids(replicas):
@@ -67,25 +68,25 @@ def pids(replicas):
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_the_gradient_is_that_of_one_replica(learner, n):
-    one, expected = gradient(learner(1), random_pairs())
-    several, found = gradient(learner(n), random_pairs())
+def test_the_gradient_is_that_of_one_replica(step, n):
+    one, expected = gradient(step(1), random_pairs())
+    several, found = gradient(step(n), random_pairs())
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
     assert several.loss_sum == pytest.approx(one.loss_sum, rel=1e-6)
     assert several.n_tokens == one.n_tokens
 
 
 @pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")
-def test_in_bf16_it_is_nearly_that_of_one_replica(learner):
-    _, exact = gradient(learner(1), random_pairs())
+def test_in_bf16_it_is_nearly_that_of_one_replica(step):
+    _, exact = gradient(step(1), random_pairs())
     for n in (1, 2):
-        _, found = gradient(learner(n, precision="bf16"), random_pairs())
+        _, found = gradient(step(n, precision="bf16"), random_pairs())
         assert 0 < (found - exact).norm() < 0.1 * exact.norm()
 
 
 @pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")
-def test_in_bf16_attention_stays_in_fp32(learner):
-    one, kinds = learner(1, precision="bf16"), set()
+def test_in_bf16_attention_stays_in_fp32(step):
+    one, kinds = step(1, precision="bf16"), set()
     for module in one.model.modules():
         if isinstance(module, MultiHeadAttention):
             module.out_proj.register_forward_pre_hook(lambda _, args: kinds.add(args[0].dtype))
@@ -93,29 +94,29 @@ def test_in_bf16_attention_stays_in_fp32(learner):
     assert kinds == {torch.float32}
 
 
-def test_replicas_see_the_weights_of_each_update(learner):
+def test_replicas_see_the_weights_of_each_update(step):
     losses = []
     for n in (1, 2):
-        each = learner(n)
+        each = step(n)
         losses.append([each.update(random_pairs(), number).loss_sum for number in (1, 2, 3)])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[0][2] < losses[0][1] * (1 - 1e-3)  # and they changed
 
 
-def test_fewer_pairs_than_replicas_are_learnt_too(learner):
-    _, expected = gradient(learner(1), random_pairs(2))
-    _, found = gradient(learner(3), random_pairs(2))
+def test_fewer_pairs_than_replicas_are_learnt_too(step):
+    _, expected = gradient(step(1), random_pairs(2))
+    _, found = gradient(step(3), random_pairs(2))
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_gradient_is_of_its_own_update_alone(learner):
-    several = learner(2)
+def test_a_gradient_is_of_its_own_update_alone(step):
+    several = step(2)
     first = gradient(several, random_pairs())[1].clone()
     assert torch.equal(gradient(several, random_pairs())[1], first)
 
 
-def test_dropout_is_a_function_of_seed_update_and_part(learner):
-    several, same = learner(2, dropout=0.5), Portion([[7, 8, 9]] * 2, [[7, 8]] * 2)
+def test_dropout_is_a_function_of_seed_update_and_part(step):
+    several, same = step(2, dropout=0.5), TokenizedPairs([[7, 8, 9]] * 2, [[7, 8]] * 2)
     first = gradient(several, same)[1].clone()
     alone = [
         torch.cat([gradient.flatten() for gradient in other.gradients]) for other in several.replicas._others
@@ -124,7 +125,7 @@ def test_dropout_is_a_function_of_seed_update_and_part(learner):
     assert not torch.equal(gradient(several, same, number=2)[1], first)
     torch.manual_seed(5)  # what else was drawn changes nothing
     assert torch.equal(gradient(several, same)[1], first)
-    other = learner(2, dropout=0.5, seed=2)
+    other = step(2, dropout=0.5, seed=2)
     with torch.no_grad():
         for parameter, same_weights in zip(other.model.parameters(), several.model.parameters(), strict=True):
             parameter.copy_(same_weights)
@@ -159,36 +160,58 @@ def doubling(model):
 @pytest.fixture
 def replicas():
     model = Weight()
-    with Replicas(model, doubling(model), 3) as made:
+    with ForkedReplicas(model, doubling(model), 3) as made:
         yield made
 
 
-def test_results_come_in_the_order_of_the_tasks(replicas):
-    assert replicas.run([1, 2, 3]) == [2, 4, 6]
+@pytest.mark.parametrize("name", PARALLEL)
+def test_each_row_sums_results_and_gradients_of_its_shards(name):
+    model = Weight()
+    n = 1 if name == "single" else 2
+    shards = [3, 4][:n]
+    with PARALLEL[name](model, doubling(model), n) as made:
+        assert len(made) == n
+        for _ in range(2):
+            model.zero_grad()
+            with made.one_core_each():
+                assert made.forward_backward(shards) == 2 * sum(shards)
+            assert model.value.grad.tolist() == [sum(shards)] * 3
+        with pytest.raises(MemoryError):
+            made.forward_backward([*shards[:-1], "memory"])
+    assert len(made) == 1
+
+
+def test_a_single_process_is_not_several():
+    with pytest.raises(ValueError, match="2 replicas need more than one process"):
+        PARALLEL["single"](Weight(), print, 2)
+
+
+def test_results_are_added_up_as_gradients_are(replicas):
+    assert replicas.forward_backward([1, 2, 3]) == 12
     assert replicas._parameters[0].grad.tolist() == [6.0, 6.0, 6.0]
 
 
 @pytest.mark.parametrize("tasks", [[1, "memory", 3], ["memory", 2, 3]])
 def test_an_error_of_any_replica_is_raised_here_and_the_next_update_is_whole(replicas, tasks):
     with pytest.raises(MemoryError):
-        replicas.run(tasks)
+        replicas.forward_backward(tasks)
     replicas._parameters[0].grad = None
-    assert replicas.run([1, 2, 3]) == [2, 4, 6]
+    assert replicas.forward_backward([1, 2, 3]) == 12
     assert replicas._parameters[0].grad.tolist() == [6.0, 6.0, 6.0]
 
 
 def test_a_killed_process_is_told_of(replicas):
     with pytest.raises(UserError, match="a process that trains was killed") as raised:
-        replicas.run([1, "die", 3])
+        replicas.forward_backward([1, "die", 3])
     assert raised.value.code == ExitCode.TRY_LATER
 
 
 def test_who_interrupts_again_does_not_wait_for_the_others(replicas):
     others = pids(replicas)
     with pytest.raises(KeyboardInterrupt):
-        replicas.run(["interrupt", "sleep", 3])
+        replicas.forward_backward(["interrupt", "sleep", 3])
     assert not any(map(is_running, others))
-    assert replicas.run([4]) == [8]
+    assert replicas.forward_backward([4]) == 8
 
 
 def test_memory_of_a_failed_update_is_free_before_the_next():
@@ -201,10 +224,10 @@ def test_memory_of_a_failed_update_is_free_before_the_next():
             raise MemoryError
         return sum(ref() is not None for ref in held)
 
-    with Replicas(Weight(), learn, 2) as replicas:
+    with ForkedReplicas(Weight(), learn, 2) as replicas:
         with pytest.raises(MemoryError):
-            replicas.run(["fail", "fail"])
-        assert replicas.run([0, 0]) == [0, 0]
+            replicas.forward_backward(["fail", "fail"])
+        assert replicas.forward_backward([0, 0]) == 0
 
 
 def test_an_update_has_a_core_for_each_and_leaves_the_count_of_threads(two_threads, replicas):
@@ -220,13 +243,13 @@ def test_signals_are_for_the_parent(replicas):
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         for pid in pids(replicas):
             os.kill(pid, stop)
-    assert replicas.run([1, 2, 3]) == [2, 4, 6]
+    assert replicas.forward_backward([1, 2, 3]) == 12
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
-def test_memory_that_ran_out_in_one_of_them_is_made_up_for_by_smaller_passes(learner, monkeypatch):
+def test_memory_that_ran_out_in_one_of_them_is_made_up_for_by_smaller_passes(step, monkeypatch):
     """In the processes forked after this, a pass of more than four pairs does not fit."""
-    portion, real = random_pairs(), Learner._sum_of_losses
+    portion, real = random_pairs(), TrainStep._sum_of_losses
 
     def picky(self, batch):
         if len(batch.src) > 4 and os.getpid() != parent:
@@ -234,42 +257,42 @@ def test_memory_that_ran_out_in_one_of_them_is_made_up_for_by_smaller_passes(lea
         return real(self, batch)
 
     parent = os.getpid()
-    _, expected = gradient(learner(1), portion)
-    monkeypatch.setattr(Learner, "_sum_of_losses", picky)
-    several = learner(2)
+    _, expected = gradient(step(1), portion)
+    monkeypatch.setattr(TrainStep, "_sum_of_losses", picky)
+    several = step(2)
     several.micro_batch_tokens = 128
     several.update(portion, 1)
     assert len(several.replicas) == 2
     assert several.micro_batch_tokens < 128
-    several = learner(2)
+    several = step(2)
     several.micro_batch_tokens = 20
     assert torch.allclose(gradient(several, portion)[1], expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_under_two_masks_the_gradient_is_that_of_both(learner, n):
+def test_under_two_masks_the_gradient_is_that_of_both(step, n):
     """Where nothing is dropped they are the same mask, and the gradient is that of one."""
     portion = random_pairs()
-    one, expected = gradient(learner(n), portion)
-    two, found = gradient(learner(n, dropout=1e-9, r_drop=5.0), portion)
+    one, expected = gradient(step(n), portion)
+    two, found = gradient(step(n, dropout=1e-9, r_drop=5.0), portion)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert two.loss_sum == pytest.approx(one.loss_sum, rel=1e-5)
     assert (two.n_tokens, two.n_positions) == (one.n_tokens, one.n_positions)
-    apart, _ = gradient(learner(n, dropout=0.5, r_drop=5.0), portion)
-    together, _ = gradient(learner(n, dropout=0.5, r_drop=1e-9), portion)
+    apart, _ = gradient(step(n, dropout=0.5, r_drop=5.0), portion)
+    together, _ = gradient(step(n, dropout=0.5, r_drop=1e-9), portion)
     assert apart.loss_sum > together.loss_sum + 1  # the same masks, which do not agree
 
 
-def test_two_masks_take_the_memory_of_one(learner, monkeypatch):
-    sizes, real = [], Learner._sum_of_losses
+def test_two_masks_take_the_memory_of_one(step, monkeypatch):
+    sizes, real = [], TrainStep._sum_of_losses
 
     def watched(self, batch):
         sizes.append(batch.src.numel())
         return real(self, batch)
 
-    monkeypatch.setattr(Learner, "_sum_of_losses", watched)
+    monkeypatch.setattr(TrainStep, "_sum_of_losses", watched)
     for r_drop, most in ((0.0, 40), (1.0, 20)):
-        one = learner(1, dropout=0.1, r_drop=r_drop)
+        one = step(1, dropout=0.1, r_drop=r_drop)
         one.micro_batch_tokens = 40
         sizes.clear()
         one.update(random_pairs(), 1)
@@ -281,22 +304,22 @@ def test_two_masks_take_the_memory_of_one(learner, monkeypatch):
 
 def test_leaving_ends_the_processes_and_one_replica_is_left():
     model = Weight()
-    with Replicas(model, doubling(model), 3) as replicas:
+    with ForkedReplicas(model, doubling(model), 3) as replicas:
         others = pids(replicas)
         assert len(others) == 2
         assert all(map(is_running, others))
     assert not any(map(is_running, others))
-    assert replicas.run([4]) == [8]
+    assert replicas.forward_backward([4]) == 8
 
 
 def test_without_entering_there_is_one_replica():
     model = Weight()
-    assert len(Replicas(model, doubling(model), 3)) == 1
+    assert len(ForkedReplicas(model, doubling(model), 3)) == 1
 
 
 def test_forgotten_replicas_end_their_processes():
     model = Weight()
-    replicas = Replicas(model, doubling(model), 2).__enter__()
+    replicas = ForkedReplicas(model, doubling(model), 2).__enter__()
     (other,) = pids(replicas)
     assert is_running(other)
     del replicas
@@ -312,8 +335,8 @@ def test_processes_end_with_a_parent_however_it_ends(end, code):
     program = f"""
 import os, signal, sys
 from torch import nn
-from seq2seq.training.parallel.forked import Replicas
-replicas = Replicas(nn.Linear(2, 2), print, 3).__enter__()
+from seq2seq.training.parallel.forked import ForkedReplicas
+replicas = ForkedReplicas(nn.Linear(2, 2), print, 3).__enter__()
 print(*(other.pid for other in replicas._others), flush=True)
 {end}
 """
@@ -327,15 +350,15 @@ print(*(other.pid for other in replicas._others), flush=True)
 # How many -------------------------------------------------------------------------------------------
 
 
-def test_there_is_one_replica_a_core_where_each_has_enough_to_do(two_threads, learner, monkeypatch):
+def test_there_is_one_replica_a_core_where_each_has_enough_to_do(two_threads, step, monkeypatch):
     assert n_replicas(torch.device("cuda"), 25_000) == 1
     assert n_replicas(CPU, 500) == 1
     assert n_replicas(CPU, 25_000) == min(cores(), 97)
     assert n_replicas(CPU, 512) == min(cores(), 2)
     asked = []
-    monkeypatch.setattr("seq2seq.training.step.n_replicas", lambda *of: asked.append(of) or 1)
+    monkeypatch.setattr("seq2seq.training.parallel.choose.n_replicas", lambda *of: asked.append(of) or 1)
     for r_drop, n_rows in ((0.0, 500), (1.0, 1000)):  # a row for each mask
-        learner(1, dropout=0.1, r_drop=r_drop)
+        step(1, dropout=0.1, r_drop=r_drop)
         assert asked.pop() == (CPU, n_rows)
     torch.set_num_threads(1)
     assert n_replicas(CPU, 25_000) == 1

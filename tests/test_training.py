@@ -27,15 +27,14 @@ from seq2seq.model import products
 from seq2seq.model.products import can_multiply
 from seq2seq.runs import commit, load_checkpoint, lock, model_name, read_manifest, read_tensors
 from seq2seq.runs import folder as run_folder
-from seq2seq.training import Request, session, step, train
-from seq2seq.training import run as training_run
+from seq2seq.training import Request, run_writer, session, step, train
 from seq2seq.training.arithmetic import Arithmetic
-from seq2seq.training.parallel import forked
+from seq2seq.training.parallel import choose, forked
 from seq2seq.training.prepare import usual_sentences
-from seq2seq.training.progress import Finished, Notice, Report, Saved, Settled, Started, Validation
-from seq2seq.training.run import Run
+from seq2seq.training.progress import Finished, LengthSet, Notice, Report, Saved, Started, Validation
+from seq2seq.training.run_writer import RunWriter
 from seq2seq.training.state import BudgetState, TrainingState
-from seq2seq.training.step import Learner
+from seq2seq.training.step import TrainStep
 from seq2seq.training.validation import LengthPenalty, Scores, ValidationSet
 from seq2seq.translation import Translator
 
@@ -175,7 +174,7 @@ def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora,
         if isinstance(event, Started):
             break
     config = event.config
-    assert (config.n_masks, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
+    assert (config.n_forward_passes, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
     line = next(line for line in told if "dropout" in line)
     assert ("R-Drop 5, " in line, "no R-Drop: " in line) == (kept, not kept)
     assert any(line.endswith(")") and f"auto-500{'' if kept else '-one-mask'} (" in line for line in told)
@@ -186,11 +185,11 @@ def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora,
 @pytest.mark.parametrize("rate", [1e8, 1e11, 1e14])
 def test_the_recipe_does_not_follow_from_the_measured_speed(tmp_path, corpora, monkeypatch, rate):
     """Two machines of one kind with one time budget train the same."""
-    monkeypatch.setattr("seq2seq.training.session.measured_rate", lambda *_: rate)
+    monkeypatch.setattr("seq2seq.training.starting.measured_rate", lambda *_: rate)
     layers = [{"data": TINY["data"]}, corpora, {"training": {"time_budget": 600.0}}]
     events = train(Request(tmp_path / "run", layers, device="cpu"))
-    started = next(event for event in events if isinstance(event, Started))
-    assert (started.config.n_masks, started.config.model.d_model, started.config.training.batch_tokens) == (2, 128, 512)
+    config = next(event for event in events if isinstance(event, Started)).config
+    assert (config.n_forward_passes, config.model.d_model, config.training.batch_tokens) == (2, 128, 512)
 
 
 def test_metrics_hold_the_promised_names(whole):
@@ -324,7 +323,7 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
         started.append(process(*args))
         return started[-1]
 
-    monkeypatch.setattr(step, "n_replicas", lambda *_: 2)
+    monkeypatch.setattr(choose, "n_replicas", lambda *_: 2)
     monkeypatch.setattr(forked, "_Process", fork)
     list(train(request(tmp_path / "whole", corpora)))
     run = tmp_path / "parts"
@@ -353,7 +352,7 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
 @pytest.mark.parametrize("n", [1, 2])
 def test_an_interrupted_run_goes_on_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
     """Even where another would now be chosen."""
-    monkeypatch.setattr(step, "n_replicas", lambda *_: n)
+    monkeypatch.setattr(choose, "n_replicas", lambda *_: n)
     chosen: Layer = {"training": by}
     list(train(request(tmp_path / "whole", corpora, chosen)))
     run = tmp_path / "parts"
@@ -470,7 +469,7 @@ def test_other_corpora_are_refused(tmp_path, corpora):
     with pytest.raises(Interrupted):
         list(train(request(run, corpora), StopAt(9)))
     other: Layer = {"data": {"train": [write_corpus(tmp_path / "other", 200, 3)]}}
-    says = r"run was trained on other corpora: --train: \S*/train \(300 pairs\) -> \S*/other \(200 pairs\); give"
+    says = r"run was trained on other corpora: `data.train`: \S*/train \(300 pairs\) -> \S*/other \(200 pairs\); give"
     with pytest.raises(UserError, match=says) as caught:
         list(train(request(run, corpora, other)))
     assert caught.value.code == ExitCode.REFUSED
@@ -526,17 +525,17 @@ def as_table(name: str) -> None:
         (
             lambda: rename("other", "train"),
             OWN,
-            "--train: train (60 pairs) -> the same number of pairs, but other ones",
+            "`data.train`: train (60 pairs) -> the same number of pairs, but other ones",
         ),
-        (lambda: rename("more", "train"), OWN, "--train: train (60 pairs) -> train (61 pairs)"),
-        (lambda: rename("other", "valid"), OWN, "--valid: valid (20 pairs) -> valid (60 pairs)"),
-        (lambda: None, OWN | {"train": ["other"]}, "--train: train (60 pairs) -> other (60 pairs)"),
-        (lambda: None, OWN | {"valid": ["other"]}, "--valid: valid (20 pairs) -> other (60 pairs)"),
-        (lambda: None, OWN | {"train": ["none"]}, "--train: train (60 pairs) -> none.de and none.en not found"),
-        (lambda: None, OWN | {"valid": ["none"]}, "--valid: valid (20 pairs) -> none.de and none.en not found"),
-        (lambda: None, OWN | {"valid": []}, "--valid: valid (20 pairs) -> pairs held out of --train"),
+        (lambda: rename("more", "train"), OWN, "`data.train`: train (60 pairs) -> train (61 pairs)"),
+        (lambda: rename("other", "valid"), OWN, "`data.valid`: valid (20 pairs) -> valid (60 pairs)"),
+        (lambda: None, OWN | {"train": ["other"]}, "`data.train`: train (60 pairs) -> other (60 pairs)"),
+        (lambda: None, OWN | {"valid": ["other"]}, "`data.valid`: valid (20 pairs) -> other (60 pairs)"),
+        (lambda: None, OWN | {"train": ["none"]}, "`data.train`: train (60 pairs) -> none.de and none.en not found"),
+        (lambda: None, OWN | {"valid": ["none"]}, "`data.valid`: valid (20 pairs) -> none.de and none.en not found"),
+        (lambda: None, OWN | {"valid": []}, "`data.valid`: valid (20 pairs) -> pairs held out of `data.train`"),
         (lambda: None, {"train": ["train", "other"]}, "-> train (60 pairs), other (60 pairs)"),
-        (lambda: None, {"train": ["valid"], "valid": ["train"]}, "(20 pairs); --valid: valid (20 pairs) -> train ("),
+        (lambda: None, {"train": ["valid"], "valid": ["train"]}, "; `data.valid`: valid (20 pairs) -> train ("),
         (lambda: Path("train.de").write_text("rot\n"), OWN, "-> train.de has 1 line but train.en has 60"),
     ],
 )
@@ -554,7 +553,7 @@ def test_a_finished_run_was_trained_on_these_corpora_and_no_others(copied, keep,
         list(train(request(run, layer)))
     assert difference in caught.value.what
     assert caught.value.code == ExitCode.REFUSED
-    assert "another -o for another run, or --overwrite" in caught.value.mend
+    assert "another folder with `run`, or `overwrite`" in caught.value.mend
     assert sorted(path.name for path in run.rglob("*")) == before
 
 
@@ -567,7 +566,8 @@ def test_a_run_with_held_out_pairs_is_not_one_with_a_validation_corpus(copied):
     layer: Layer = {"data": {"train": ["train"]}, "training": {"max_updates": 1}}
     list(train(request(Path("held"), layer)))
     assert list(train(request(Path("held"), layer)))[-1].trained_on.endswith("validated on pairs held out of it")
-    with pytest.raises(UserError, match=r"--valid: pairs held out of --train -> valid \(20 pairs\)") as caught:
+    refused = r"`data.valid`: pairs held out of `data.train` -> valid \(20 pairs\)"
+    with pytest.raises(UserError, match=refused) as caught:
         list(train(request(Path("held"), layer, {"data": {"valid": ["valid"]}})))
     assert caught.value.code == ExitCode.REFUSED
 
@@ -661,8 +661,8 @@ def test_the_validation_split_of_a_data_set_is_used(tmp_path, data_set):
     layer: Layer = {"data": {"train": [data_set]}, "training": {"max_updates": 1}}
     notices = [event.text for event in train(request(run, layer)) if isinstance(event, Notice)]
     assert (
-        f"{data_set}:validation is used for validation: a split of the same data set (--valid names another corpus)"
-        in notices
+        f"{data_set}:validation is used for validation: a split of the same data set "
+        "(`data.valid` names another corpus)" in notices
     )
     assert not [notice for notice in notices if "held out" in notice]
     valid, corpora = [f"{data_set}:validation"], read_manifest(run).corpora
@@ -743,13 +743,13 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path, corpora):
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "as on CUDA"])
 def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora, monkeypatch, late):
-    real = Learner.__init__
+    real = TrainStep.__init__
 
-    def init(learner: Learner, *args: object) -> None:
+    def init(learner: TrainStep, *args: object) -> None:
         real(learner, *args)
         learner.checks_late = late
 
-    monkeypatch.setattr(Learner, "__init__", init)
+    monkeypatch.setattr(TrainStep, "__init__", init)
     run = tmp_path / "run"
     every = {"save_every": 1} if not late else {"report_every": 1, "save_every": 10}
     with pytest.raises(UserError, match="diverged at update 2") as caught:
@@ -762,7 +762,7 @@ def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora, monke
 def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, monkeypatch):
     gradients = {}
 
-    def update(learner: Learner, rows, number: int) -> None:
+    def update(learner: TrainStep, rows, number: int) -> None:
         learner.model.eval()  # without dropout the two must agree
         for most in (100_000, 40):
             learner.micro_batch_tokens = most
@@ -770,7 +770,7 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, mon
             gradients[most] = torch.cat([p.grad.flatten() for p in learner.model.parameters()])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Learner, "update", update)
+    monkeypatch.setattr(TrainStep, "update", update)
     with pytest.raises(KeyboardInterrupt):
         list(train(request(tmp_path / "run", corpora, {"training": {"precision": "fp32"}})))
     torch.testing.assert_close(gradients[40], gradients[100_000], rtol=1e-4, atol=1e-6)
@@ -779,20 +779,20 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, mon
 
 def test_memory_that_runs_out_is_used_more_sparingly(tmp_path, corpora, monkeypatch):
     sizes = []
-    sum_of_losses = Learner._sum_of_losses
+    sum_of_losses = TrainStep._sum_of_losses
 
-    def short_of_memory(learner: Learner, batch) -> torch.Tensor:
+    def short_of_memory(learner: TrainStep, batch) -> torch.Tensor:
         sizes.append(batch.src.numel())
         if batch.src.numel() > 60:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
         return sum_of_losses(learner, batch)
 
-    monkeypatch.setattr(Learner, "_sum_of_losses", short_of_memory)
+    monkeypatch.setattr(TrainStep, "_sum_of_losses", short_of_memory)
     events = list(train(request(tmp_path / "run", corpora)))
     assert isinstance(events[-1], Finished)
     assert max(sizes) > 60
 
-    monkeypatch.setattr(Learner, "_sum_of_losses", lambda learner, batch: short_of_memory(learner, _too_big(batch)))
+    monkeypatch.setattr(TrainStep, "_sum_of_losses", lambda learner, batch: short_of_memory(learner, _too_big(batch)))
     with pytest.raises(UserError, match="memory ran out on a single sentence pair") as caught:
         list(train(request(tmp_path / "run2", corpora)))
     assert caught.value.code == ExitCode.TRY_LATER
@@ -869,7 +869,7 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
         raise Interrupted(15, saved=True)
 
     with monkeypatch.context() as patched:
-        patched.setattr("seq2seq.training.run.build_lexicon", interrupt)
+        patched.setattr(ValidationSet, "choose_alpha", interrupt)
         with pytest.raises(Interrupted):
             list(train(request(run, corpora, {"decoding": {"shortlist": 8}})))
     found = read_manifest(run)
@@ -1020,19 +1020,19 @@ def test_a_finished_run_sheds_its_checkpoint_when_it_is_told_to(tmp_path, corpor
 
 def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, corpora, whole, monkeypatch):
     """Whatever the update, the run folder ends as if there had been none."""
-    commit_best = Run._commit_best
+    commit_best = RunWriter.commit_best
     for nth in range(3):
         run = tmp_path / f"crash{nth}"
         commits = []
 
-        def crash(self, weights, commits=commits, nth=nth):
-            commits.append(self.trainer.state.update)
+        def crash(self, state, weights, commits=commits, nth=nth):
+            commits.append(state.update)
             if len(commits) == nth + 1:
                 raise KeyboardInterrupt
-            return commit_best(self, weights)
+            return commit_best(self, state, weights)
 
         with monkeypatch.context() as patched:
-            patched.setattr(Run, "_commit_best", crash)
+            patched.setattr(RunWriter, "commit_best", crash)
             try:
                 list(train(request(run, corpora)))
             except KeyboardInterrupt:
@@ -1181,7 +1181,7 @@ def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, m
 def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, whole, monkeypatch, longer):
     """The run can be used under the other name, and the same command finishes it, as does another one."""
     run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 30}}
-    real, commits = training_run.commit, []
+    real, commits = run_writer.commit, []
 
     def crash(folder, said, files, keep):
         if "config.toml" in files:
@@ -1190,7 +1190,7 @@ def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, whole, m
         return real(folder, said, files, keep)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training_run, "commit", crash)
+        patched.setattr(run_writer, "commit", crash)
         with pytest.raises(KeyboardInterrupt):
             list(train(request(run, corpora, more)))
     assert read_manifest(run).config == "config-next.toml"
@@ -1237,27 +1237,27 @@ TIMED: Layer = {"training": {"time_budget": 40.0, "valid_every": None, "save_eve
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 1), (10.0, 0)])
 def test_a_budget_of_which_validations_take_much_says_so(tmp_path, corpora, clock, monkeypatch, share, n):
-    monkeypatch.setattr("seq2seq.training.trainer._MUCH", share)
+    monkeypatch.setattr("seq2seq.training.trainer.SLOW_VALIDATION", share)
     events = list(train(request(tmp_path / "run", corpora, TIMED)))
     told = [
         event for event in events if isinstance(event, Notice) and event.text.startswith("to validate 20 pairs takes")
     ]
-    assert [(event.warning, "--valid" in event.text) for event in told] == [(True, True)] * n
+    assert [(event.warning, "`data.valid`" in event.text) for event in told] == [(True, True)] * n
 
 
-def until_settled(asked: Request, times: int) -> list[Settled]:
+def until_length_set(asked: Request, times: int) -> list[LengthSet]:
     """Train until the number of updates has been settled so many times, and interrupt."""
-    settled: list[Settled] = []
+    settled: list[LengthSet] = []
     events = train(asked, lambda: 15 if len(settled) == times else None)
     with pytest.raises(Interrupted):
-        settled.extend(event for event in events if isinstance(event, Settled))
+        settled.extend(event for event in events if isinstance(event, LengthSet))
     return settled
 
 
 def test_a_run_with_a_time_budget_ends_when_it_is_over(tmp_path, corpora, clock):
     run = tmp_path / "run"
     events = list(train(request(run, corpora, TIMED)))
-    first, *_, last = [e for e in events if isinstance(e, Settled)]
+    first, *_, last = [e for e in events if isinstance(e, LengthSet)]
     (started,) = [e for e in events if isinstance(e, Started)]
     assert started.config.training.max_updates is None
     assert first.update < 0.15 * first.max_updates
@@ -1286,7 +1286,7 @@ def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corp
     list(train(request(tmp_path / "whole", corpora, TIMED)))
     run = tmp_path / "parts"
     clock.now = 0.0
-    until_settled(request(run, corpora, TIMED), 2)
+    until_length_set(request(run, corpora, TIMED), 2)
     list(train(request(run, corpora, TIMED)))
     assert weights_of(run) == weights_of(tmp_path / "whole")
     validated = [
@@ -1303,13 +1303,13 @@ def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corp
 
 def test_a_resumed_run_keeps_what_its_time_was_set_to_until_some_of_it_has_passed(tmp_path, corpora, clock):
     run = tmp_path / "run"
-    (first,) = until_settled(request(run, corpora, TIMED), 1)
+    (first,) = until_length_set(request(run, corpora, TIMED), 1)
     clock.now += 1e6  # nobody counts the time in between
     events = list(train(request(run, corpora, TIMED)))
     (started,) = [e for e in events if isinstance(e, Started)]
     assert started.config.training.max_updates == first.max_updates
     assert started.update == first.update
-    again = [e for e in events if isinstance(e, Settled)]
+    again = [e for e in events if isinstance(e, LengthSet)]
     assert again[0].update - first.update > 3
     assert again[0].max_updates == pytest.approx(first.max_updates, rel=0.2)
 
@@ -1319,8 +1319,8 @@ def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, co
     with pytest.raises(Interrupted):
         list(train(request(run, corpora, TIMED), StopAt(2)))
     events = list(train(request(run, corpora, TIMED)))
-    found = [type(e) for e in events if isinstance(e, Settled | Finished)]
-    assert found == [Settled] * (len(found) - 1) + [Finished]
+    found = [type(e) for e in events if isinstance(e, LengthSet | Finished)]
+    assert found == [LengthSet] * (len(found) - 1) + [Finished]
     assert 1 < len(found) < 30
 
 
@@ -1339,14 +1339,14 @@ def test_another_time_budget_goes_on_with_the_run(tmp_path, corpora, clock):
 def rates_used(monkeypatch) -> dict[int, float]:
     """The learning rate of each update, as the optimizer took it."""
     rates: dict[int, float] = {}
-    real = Learner.update
+    real = TrainStep.update
 
     def update(self, portion, number):
         learned = real(self, portion, number)
         rates[number] = self.optimizer.param_groups[0]["lr"]
         return learned
 
-    monkeypatch.setattr(Learner, "update", update)
+    monkeypatch.setattr(TrainStep, "update", update)
     return rates
 
 
@@ -1361,7 +1361,7 @@ def test_the_rate_of_a_time_budget_never_jumps(tmp_path, corpora, clock, rates_u
     shape: Layer = {"training": {"schedule": schedule, "warmup_updates": 1000, "report_every": 1}}
     run = tmp_path / "run"
     for times in (1, 3):
-        until_settled(request(run, corpora, TIMED, shape), times)
+        until_length_set(request(run, corpora, TIMED, shape), times)
     list(train(request(run, corpora, TIMED, shape)))
     used = [rates_used[number] for number in sorted(rates_used)]
     assert len(used) == load_checkpoint(run).update > 100

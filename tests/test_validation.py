@@ -156,7 +156,7 @@ def test_the_scores_of_a_model_that_ends_most_of_its_translations_are_as_without
     endless(share)
     scores = validated(translator, PAIRS)
     assert scores.cut_off == 0
-    monkeypatch.setattr("seq2seq.training.validation._BOUND", (1.0, 10**6))
+    monkeypatch.setattr("seq2seq.training.validation.LENGTH_BOUND", (1.0, 10**6))
     assert validated(translator, PAIRS) == scores
     lengths = sorted(len(translator.tokenizer.encode([text])[0]) for text in scores.hypotheses)
     assert (lengths[-1] > 50) == (share > 0), "what does not end is searched to the limit"
@@ -165,12 +165,12 @@ def test_the_scores_of_a_model_that_ends_most_of_its_translations_are_as_without
 def test_references_far_shorter_than_translations_change_no_score(translator, endless, monkeypatch):
     """A translation that is cut off beside a blank reference is searched again."""
     endless(0.0)
-    monkeypatch.setattr("seq2seq.training.validation._BOUND", (1.5, 3))
+    monkeypatch.setattr("seq2seq.training.validation.LENGTH_BOUND", (1.5, 3))
     pairs = [*PAIRS[:50], Pair("a b c d e f g h a b c d e f g h a b c d e f g h", "")]
     scores = validated(translator, pairs)
     assert scores.cut_off == 0
     assert len(translator.tokenizer.encode([scores.hypotheses[-1]])[0]) > 3
-    monkeypatch.setattr("seq2seq.training.validation._BOUND", (1.0, 10**6))
+    monkeypatch.setattr("seq2seq.training.validation.LENGTH_BOUND", (1.0, 10**6))
     assert validated(translator, pairs) == scores
 
 
@@ -210,7 +210,7 @@ def test_only_as_many_pairs_as_there_is_time_for_choose_the_length_penalty(
     translator, monkeypatch, seconds, n, stopping
 ):
     """Never fewer than a sample, of all lengths."""
-    monkeypatch.setattr("seq2seq.training.validation._SAMPLE", {True: 64, False: 64})
+    monkeypatch.setattr("seq2seq.training.validation.SAMPLE_PAIRS", {True: 64, False: 64})
     validation = ValidationSet(PAIRS, translator.tokenizer, 256, 256, BLEU)
     decoding = DecodingConfig(stopping=stopping)
     found = validation.choose_alpha(translator.model, decoding, "bleu", lambda: None, seconds)

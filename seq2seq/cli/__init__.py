@@ -13,6 +13,7 @@ from seq2seq.cli.config import config_command
 from seq2seq.cli.console import debugging, print_error, print_note
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
+from seq2seq.cli.flags import with_flags
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
@@ -84,7 +85,7 @@ def _run() -> int:
     except UserError as error:
         if debugging.on:
             traceback.print_exc()
-        print_error(error.what, error.mend)
+        print_error(with_flags(error.what), with_flags(error.mend))
         return error.code
     except Interrupted as error:
         if error.saved:

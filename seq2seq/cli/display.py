@@ -9,11 +9,12 @@ from rich.text import Text
 
 from seq2seq.cli.bar import eta, make_bar
 from seq2seq.cli.console import clock, on_terminal, print_line, print_note, print_warning, shown
+from seq2seq.cli.flags import with_flags
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import Interrupted, counted, duration
 from seq2seq.evaluation import ROUGH_GUIDE
-from seq2seq.training.progress import Finished, Notice, Progress, Report, Saved, Settled, Started, Validation
+from seq2seq.training.progress import Finished, LengthSet, Notice, Progress, Report, Saved, Started, Validation
 
 _LONGEST_SAMPLE = 200
 """Characters of a sample translation that are shown."""
@@ -59,11 +60,11 @@ class _Drawn:
         """Show one event."""
         match event:
             case Notice(text, warning):
-                (print_warning if warning else print_note)(text)
+                (print_warning if warning else print_note)(with_flags(text))
             case Started():
                 self._started(event)
-            case Settled():
-                self._settled(event)
+            case LengthSet():
+                self._length_set(event)
             case Report():
                 self._report(event)
             case Validation():
@@ -95,7 +96,7 @@ class _Drawn:
     def _most(self) -> str:
         return f"{self.max_updates:,}" if self.max_updates else "?"
 
-    def _settled(self, event: Settled) -> None:
+    def _length_set(self, event: LengthSet) -> None:
         self.max_updates = event.max_updates
         if event.is_news:
             more, left = event.max_updates - event.update, duration(max(0.0, event.seconds_left))

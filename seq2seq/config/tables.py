@@ -271,8 +271,8 @@ class RunConfig:
             )
 
     @property
-    def n_masks(self) -> int:
-        """Dropout masks under which training reads each pair at once: without dropout all would be the same."""
+    def n_forward_passes(self) -> int:
+        """Forward passes of each pair in training: two with R-Drop, unless there is no dropout to differ in."""
         return 2 if self.training.r_drop and self.model.dropout else 1
 
 

@@ -1,4 +1,4 @@
-"""Averaged weights: smoother than the trained ones, and what validation and translation use."""
+"""Averaged weights, which validation and translation use: they are smoother than the trained ones."""
 
 from collections.abc import Mapping
 
@@ -33,14 +33,14 @@ class Average:
         if self._config.averaging != "ema":
             return
         self._n_updates += 1
-        # Early on the average would remember little but the initialisation: it starts short.
+        # The first averages are short: long ones would hold little more than the initialisation.
         decay = min(self._config.ema_decay, (1 + self._n_updates) / (10 + self._n_updates))
-        # All in one call: a GPU would take longer to be asked for one after the other than to do it.
+        # All in one call: on a GPU, launching a kernel for each would take longer than the work.
         follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
         follow(list(self._ema.values()), list(self._model.parameters()), self._n_updates)
 
     def at_validation(self, update: int) -> None:
-        """Take the weights of this update into the mean of the last few; once, however often it is validated."""
+        """Add the weights of this update to the mean of the last few; once, even if it is validated twice."""
         if self._config.averaging == "last":
             self._last[update] = _copy(self._model)
             for old in sorted(self._last)[: -self._config.average_last]:
@@ -48,7 +48,7 @@ class Average:
 
     @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
-        """The averaged weights by parameter name; they must not be written to."""
+        """The averaged weights by parameter name; do not write to them."""
         if self._config.averaging == "ema":
             return self._ema
         if self._config.averaging == "last" and self._last:
@@ -59,7 +59,7 @@ class Average:
         return dict(self._model.named_parameters())
 
     def state(self) -> tuple[dict[str, Tensor], int]:
-        """Tensors and the count that resuming needs."""
+        """What resuming needs: tensors, and the number of averaged updates."""
         tensors = {f"ema.{name}": tensor for name, tensor in self._ema.items()}
         for update, snapshot in self._last.items():
             tensors.update({f"last.{update}.{name}": tensor for name, tensor in snapshot.items()})
@@ -67,7 +67,7 @@ class Average:
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor], n_updates: int) -> None:
-        """Go on from ``state()``."""
+        """Resume from what ``state`` returned."""
         self._n_updates = n_updates
         device = next(self._model.parameters()).device
         for name in self._ema:

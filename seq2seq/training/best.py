@@ -1,4 +1,4 @@
-"""The metric that chooses the best weights: BLEU, chrF or the loss, set once the validation pairs are known."""
+"""The best weights: the metric that chooses them (BLEU, chrF or the loss), and whether a validation is the best one."""
 
 from dataclasses import replace
 
@@ -7,11 +7,12 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation import bleu_says_little, build_metric, character_bleu, holds_4_gram, language_row
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Notice
-from seq2seq.training.validation import ValidationSet
+from seq2seq.training.state import Best, TrainingState
+from seq2seq.training.validation import Scores, ValidationSet
 
 
 def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig, ValidationSet, list[Notice]]:
-    """Set ``training.best_metric`` if the user left it open.
+    """Set ``training.best_metric`` if it is unset, once the validation pairs are known.
 
     Args:
         config: with every layer applied.
@@ -65,3 +66,24 @@ def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig
 
 
 _NAMES = {"bleu": "BLEU", "chrf": "chrF"}
+
+
+def after_validation(state: TrainingState, scores: Scores) -> TrainingState:
+    """The state after a validation of its weights; its ``best`` is that validation if it is the best so far.
+
+    Args:
+        state: before it; its ``training.best_metric`` is set.
+        scores: of the validation.
+    """
+    loss = None if scores.loss is None else -scores.loss
+    metric = {"bleu": scores.bleu.proven, "chrf": scores.chrf.value, "loss": loss}[
+        state.config.training.best_metric or "bleu"
+    ]
+    new = Best(update=state.update, metric=metric, scores=scores.figures(), cut_off=scores.cut_off)
+    is_best = state.best is None or new.rank() > state.best.rank()
+    return replace(
+        state,
+        validated_update=state.update,
+        best=new if is_best else state.best,
+        bad_validations=0 if is_best else state.bad_validations + 1,
+    )

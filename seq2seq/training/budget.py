@@ -1,67 +1,59 @@
-"""How many updates there is time for, if a run has been given a time to end."""
+"""A time budget: sets the number of updates by their measured speed."""
 
 import math
 from dataclasses import dataclass, field, replace
 
 from seq2seq.config import TrainingConfig
 from seq2seq.training.state import BudgetState
-
-_FIRST, _AGAIN = 0.02, 0.04
-"""Shares of the time: what updates have taken when their number is first set, and what passes until it is set again."""
-_FEW = 3
-"""Updates whose speed says something."""
-_WARMING_UP = 2
-"""Updates that are not counted, because they are slower than all others."""
-_SLOW = 0.2
-"""Share of the time that fewer updates have taken if their speed must do."""
-_VALIDATING = 0.05
-"""Share of the time that validations may take, if that is more than two of them."""
-_MOST = 20
-"""Validations of a run."""
-_UNTIL_MEASURED = 0.2
-"""Share of the updates until the first validation: what one takes is only estimated before."""
-_SEARCHING = 0.1
-"""Share of the time that is kept for choosing the length penalty: more pairs than that allows are not searched."""
-_FOR_THEM = 0.8
-"""Share of the time that is left beyond which validations but the last one are given up."""
-_ENDING = 0.5
-"""Share of the time that is kept for the end at most: validations that take longer than that break any budget."""
+from seq2seq.training.tuning import (
+    BUDGET_VALIDATIONS,
+    FIRST_SET,
+    FIRST_VALIDATION,
+    MAX_END_SHARE,
+    MAX_VALIDATION_SHARE,
+    MIN_TIMED,
+    SEARCH_SHARE,
+    SET_AGAIN,
+    SLOW_UPDATES,
+    VALIDATION_SHARE,
+    WARM_UP_UPDATES,
+)
 
 
 @dataclass
 class Budget:
-    """Sets the number of updates by the speed that is measured: early in a run, and again as time passes.
+    """Sets the number of updates by their measured speed: early in a run, and again as time passes.
 
-    The learning rate continues without a jump each time, so it costs nothing to follow a machine that becomes slower
-    or faster. What was set goes into the checkpoint; a resumed run continues with it.
+    The learning rate never jumps, so it costs nothing to follow a machine that becomes slower or faster. The number is
+    saved in the checkpoint, and a resumed run keeps it.
     """
 
-    most_updates: int
-    """Beyond these training is not useful."""
+    max_useful_updates: int
+    """More updates would hardly help."""
     finish: float
-    """Seconds that the end takes apart from validating and searching."""
+    """Seconds that the end takes, validation and search not counted."""
     search_validations: float = 4.0
-    """Validations that take as long as choosing the length penalty on all pairs; 0 if it is given."""
+    """Time for choosing the length penalty on all pairs, as a number of validations; 0 if it is given."""
     sets_cadence: bool = True
-    """Whether ``valid_every`` is set here too; otherwise it is the user's."""
+    """Whether ``valid_every`` is set here too; otherwise the user has set it."""
     state: BudgetState = field(default_factory=BudgetState)
     """What a resumed run needs."""
     expected_validation: float = 0.0
-    """Seconds of a validation, as a part of one has shown, until a whole one is measured."""
+    """Seconds of a validation, estimated from a part of one until a whole one is measured."""
     last_set_at: int | None = None
     """Update after which this command last set the number of updates."""
-    _warming_up: int = _WARMING_UP
+    _warming_up: int = WARM_UP_UPDATES
     _slow: tuple[int, float] = (0, 0.0)
-    """The updates that are not counted, and their seconds."""
+    """The warm-up updates, which are not counted, and their seconds."""
     _last: float = 0.0
-    """When the last update had been made, or a validation after it."""
+    """When the last update ended, or the validation after it."""
 
-    def begin(self, elapsed: float) -> None:
-        """The next update begins now, in seconds of the run."""
+    def start(self, elapsed: float) -> None:
+        """The next update starts now, in seconds of the run."""
         self._last = elapsed
 
-    def learned(self, elapsed: float) -> None:
-        """An update has been made by now, in seconds of the run."""
+    def after_update(self, elapsed: float) -> None:
+        """An update ended now, in seconds of the run."""
         seconds, self._last = elapsed - self._last, elapsed
         if self._warming_up:
             self._warming_up -= 1
@@ -70,24 +62,24 @@ class Budget:
             state = self.state
             self.state = replace(state, updates=state.updates + 1, seconds=state.seconds + seconds)
 
-    def validated(self, seconds: float) -> None:
-        """A validation took so long."""
+    def after_validation(self, seconds: float) -> None:
+        """A validation ended that took so many seconds."""
         self.state = replace(self.state, validation=seconds)
         self._last += seconds
 
-    def settle(
+    def set_length(
         self, training: TrainingConfig, update: int, elapsed: float, validated_update: int = 0
     ) -> TrainingConfig | None:
         """Set ``max_updates`` and the cadences, if it is time to.
 
         Args:
-            training: as it is.
-            update: the last one made.
+            training: the current configuration.
+            update: updates made.
             elapsed: seconds of the run.
-            validated_update: the last one that was validated.
+            validated_update: update of the last validation.
 
         Returns:
-            The configuration from here on; None if it stays.
+            The new configuration; None if it stays.
         """
         if training.time_budget is None or not self._is_due(training, update, elapsed):
             return None
@@ -96,7 +88,7 @@ class Budget:
         measured = self.state.validation
         validation = self.expected_validation if measured is None else measured
         left = training.time_budget - elapsed - self._end(validation, training.time_budget)
-        # The machine may become faster or slower: what was measured lately counts more.
+        # The machine may become faster or slower: recent updates count more.
         self.state = BudgetState(
             times_set=self.state.times_set + 1,
             set_at=elapsed,
@@ -105,15 +97,15 @@ class Budget:
             validation=measured,
         )
         self.last_set_at = update
-        most = max(0, self.most_updates - update)
+        max_left = max(0, self.max_useful_updates - update)
         if left <= 0 or not seconds:
             n_updates, valid_every = 0, training.valid_every
         elif self.sets_cadence or training.valid_every is None:
             since = update - validated_update
-            n_updates, valid_every = self._with_own_validations(update, since, left, seconds, validation, most)
+            n_updates, valid_every = self._with_own_validations(update, since, left, seconds, validation, max_left)
         else:
             valid_every = training.valid_every
-            n_updates = min(most, _between_validations(left, seconds, validation, valid_every, update))
+            n_updates = min(max_left, _between_validations(left, seconds, validation, valid_every, update))
         max_updates = max(1, update + n_updates)
         valid_every = valid_every or max_updates
         return replace(
@@ -125,38 +117,40 @@ class Budget:
 
     def seconds_to_search(self, total: float, elapsed: float) -> float:
         """Seconds for choosing the length penalty: what is left, or a little of the time if nothing is."""
-        return max(total - elapsed, _SEARCHING / 2 * total)
+        return max(total - elapsed, SEARCH_SHARE / 2 * total)
 
     def _end(self, validation: float, total: float) -> float:
         """Seconds from the last update to the end of the run."""
-        search = min(self.search_validations * validation, _SEARCHING * total)
-        return min(validation + search + self.finish, _ENDING * total)
+        search = min(self.search_validations * validation, SEARCH_SHARE * total)
+        return min(validation + search + self.finish, MAX_END_SHARE * total)
 
     def _with_own_validations(
-        self, update: int, since: int, left: float, seconds: float, validation: float, most: int
+        self, update: int, since: int, left: float, seconds: float, validation: float, max_left: int
     ) -> tuple[int, int]:
-        """How many updates there are still, and after how many a validation is due; the last one ends the run.
+        """The number of updates that are left, and of those between validations; the last validation ends the run.
 
         Args:
-            update: the last one made.
+            update: updates made.
             since: updates made since the last validation.
             left: seconds for updates and for all validations but the last.
             seconds: of an update.
-            validation: seconds of one.
-            most: useful updates.
+            validation: seconds of a validation.
+            max_left: useful updates that are left.
         """
-        n_updates = min(most, int(left / seconds))
+        n_updates = min(max_left, int(left / seconds))
         span = since + n_updates  # from the last validation to the end
-        affordable = _VALIDATING * left * span / max(1, n_updates) / max(validation, 1e-9)
-        n_validations = max(1, min(round(affordable), math.ceil(_MOST * span / max(1, update + n_updates))))
+        affordable = VALIDATION_SHARE * left * span / max(1, n_updates) / max(validation, 1e-9)
+        n_validations = max(
+            1, min(round(affordable), math.ceil(BUDGET_VALIDATIONS * span / max(1, update + n_updates)))
+        )
         if self.state.validation is None:
             n_validations = max(2, n_validations)
-        while n_validations > 1 and (n_validations - 1) * validation > _FOR_THEM * left:
+        while n_validations > 1 and (n_validations - 1) * validation > MAX_VALIDATION_SHARE * left:
             n_validations -= 1
-        n_updates = min(most, max(0, int((left - (n_validations - 1) * validation) / seconds)))
+        n_updates = min(max_left, max(0, int((left - (n_validations - 1) * validation) / seconds)))
         valid_every = -(-(since + n_updates) // n_validations)
         if self.state.validation is None and n_validations > 1:
-            valid_every = min(valid_every, math.ceil(_UNTIL_MEASURED * (update + n_updates)))
+            valid_every = min(valid_every, math.ceil(FIRST_VALIDATION * (update + n_updates)))
         return n_updates, max(1, valid_every)
 
     def _is_due(self, training: TrainingConfig, update: int, elapsed: float) -> bool:
@@ -164,15 +158,15 @@ class Budget:
         if not update or (training.max_updates is not None and update >= training.max_updates):
             return False
         seconds = self.state.seconds + self._slow[1]
-        known = self.state.updates >= _FEW or seconds >= _SLOW * training.time_budget
+        is_known = self.state.updates >= MIN_TIMED or seconds >= SLOW_UPDATES * training.time_budget
         if self.state.times_set:
-            return known and elapsed - self.state.set_at >= _AGAIN * training.time_budget
-        some = seconds >= _FIRST * training.time_budget or update >= _FIRST * self.most_updates
-        return (known and some) or elapsed >= training.time_budget
+            return is_known and elapsed - self.state.set_at >= SET_AGAIN * training.time_budget
+        is_enough = seconds >= FIRST_SET * training.time_budget or update >= FIRST_SET * self.max_useful_updates
+        return (is_known and is_enough) or elapsed >= training.time_budget
 
 
 def _between_validations(left: float, seconds: float, validation: float, valid_every: int, update: int) -> int:
-    """Updates that fit into the time beside a validation at each multiple of ``valid_every`` before the last update.
+    """Updates for which there is time, with a validation at each multiple of ``valid_every`` before the last update.
 
     Arguments as for ``Budget._with_own_validations``.
     """
@@ -181,8 +175,8 @@ def _between_validations(left: float, seconds: float, validation: float, valid_e
     if left <= 0:
         return until_next + math.floor(left / seconds)
     n_updates = until_next
-    round_of_both = valid_every * seconds + validation
-    n_rounds = int(left / round_of_both)
+    round_seconds = valid_every * seconds + validation
+    n_rounds = int(left / round_seconds)
     n_updates += n_rounds * valid_every
-    left -= n_rounds * round_of_both + validation
+    left -= n_rounds * round_seconds + validation
     return n_updates + max(0, min(valid_every, int(left / seconds)))

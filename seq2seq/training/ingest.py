@@ -1,6 +1,6 @@
-"""Every CORPUS read once into text stores in ``RUN/prepared/``, counted, and recognised later by content.
+"""Reads every CORPUS once into text stores in ``RUN/prepared/``, counts it, and recognises it later by its content.
 
-``corpora.json`` is written last: a run that was killed here starts here again.
+``corpora.json`` is written last: if the command is killed here, the next one starts here again.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ from seq2seq.text import is_blank
 from seq2seq.training.progress import Notice
 from seq2seq.training.state import CorpusId
 
-Tell = Callable[[str | Notice], None]
+Notify = Callable[[str | Notice], None]
 
 
 @dataclass(frozen=True)
 class CorpusRecord:
-    """What became of one CORPUS; kept in the manifest."""
+    """One CORPUS with its counts; kept in the manifest."""
 
     corpus: str
     role: str
@@ -44,27 +44,27 @@ class CorpusRecord:
     pairs: int
     """Pairs read."""
     sha256: str
-    """Of the pairs, in order: it does not depend on the path."""
+    """Hash of the pairs, in order; it does not depend on the path."""
     dropped_empty: int
     """Pairs with a blank side."""
     invalid_utf8: int
     """Lines in which bytes were replaced."""
     notes: list[str] = field(default_factory=list)
-    """What was decided about the form, as a header left out."""
+    """Decisions about its form, for example that a header was left out."""
     misaligned_line: int | None = None
-    """The first line, counted from 1, of a stretch that does not match its translation; None: there is none."""
+    """The first line, counted from 1, of a section that does not match its translation; None: there is none."""
     misaligned_by: int | None = None
-    """Lines by which translations come too late there; None: they are not near."""
+    """How many lines too late the translations come there; None: they are not near."""
     stamp: list[list[int]] | None = None
-    """Sizes and times of change of its files before they were read; None if these say nothing."""
+    """Sizes and modification times of its files before they were read; None if files cannot show a change."""
 
     @property
     def id(self) -> CorpusId:
-        """What the corpus is recognised by."""
+        """What recognises the corpus."""
         return CorpusId(role=self.role, sha256=self.sha256, corpus=self.corpus, pairs=self.pairs, stamp=self.stamp)
 
     def __str__(self) -> str:
-        """A line for a message, with what was dropped."""
+        """A line for a message, with the number of dropped pairs."""
         empty = f", {self.dropped_empty:,} dropped: a side is blank" if self.dropped_empty else ""
         lines = counted(self.invalid_utf8, "line")
         invalid = f", bytes that are not UTF-8 replaced in {lines}" if self.invalid_utf8 else ""
@@ -72,21 +72,21 @@ class CorpusRecord:
 
 
 def read_corpora(
-    folder: Path, data: DataConfig, tell: Tell, *, expected: Sequence[CorpusId] | None = None
+    folder: Path, data: DataConfig, notify: Notify, *, expected: Sequence[CorpusId] | None = None
 ) -> list[CorpusRecord]:
-    """Read every CORPUS once into text stores, so that bad data is found before training begins.
+    """Read every CORPUS once into text stores, so that bad data is found before training.
 
-    Existing stores are used again if the corpora have not changed since.
+    Existing stores are used again if the corpora have not changed.
 
     Args:
         folder: ``RUN/prepared``, made here.
         data: languages and corpora.
-        tell: called with what was read and dropped.
+        notify: called with what was read and dropped.
         expected: the corpora that the run was started with; None if it starts now.
 
     Raises:
-        UserError: a corpus is missing (66), bad (65), misaligned (65) or holds no pair (65), or not what is
-            expected (78).
+        UserError: a corpus is missing (66), bad (65), misaligned (65), has no pair (65), or is not the expected one
+            (78).
     """
     records = _stored(folder, data)
     if records is None:
@@ -101,17 +101,17 @@ def read_corpora(
             discard(folder)
             raise
     for record in records:
-        tell(str(record))
+        notify(str(record))
         for note in record.notes:
-            tell(f"{record.corpus}: {note}")
+            notify(f"{record.corpus}: {note}")
         if record.misaligned_line is not None:
             what = describe_misalignment(
                 record.corpus, parse_langs(data.langs), record.misaligned_line, record.misaligned_by
             )
             if data.alarms == "refuse":
-                mend = "look for missing lines, added lines or another order; --set data.alarms=warn trains anyway"
+                mend = "look for missing lines, added lines or another order; `data.alarms=warn` trains anyway"
                 raise UserError(what, mend=mend)
-            tell(Notice(what, warning=True))
+            notify(Notice(what, warning=True))
     return records
 
 
@@ -125,7 +125,7 @@ def discard(folder: Path) -> None:
 def require_same_corpora(run: Path, data: DataConfig, named: Collection[str], trained_on: Sequence[CorpusId]) -> None:
     """Refuse a command that names other corpora than a finished run was trained on.
 
-    A corpus of the run is not read again if its files are unchanged, and need not exist any more.
+    If the files of a corpus are unchanged, it is not read again. It need not exist any more.
 
     Args:
         run: named in errors.
@@ -160,14 +160,14 @@ def _require(run: Path, before: Sequence[CorpusId], now: Sequence[CorpusId]) -> 
     for role in ("train", "valid"):
         old, new = ([corpus for corpus in corpora if corpus.role == role] for corpora in (before, now))
         if [corpus.sha256 for corpus in old] != [corpus.sha256 for corpus in new]:
-            then, instead = (", ".join(map(str, corpora)) or "pairs held out of --train" for corpora in (old, new))
+            then, instead = (", ".join(map(str, corpora)) or "pairs held out of `data.train`" for corpora in (old, new))
             differences.append(
-                f"--{role}: {then} -> {instead if instead != then else 'the same number of pairs, but other ones'}"
+                f"`data.{role}`: {then} -> {instead if instead != then else 'the same number of pairs, but other ones'}"
             )
     if differences:
         raise UserError(
             f"{run} was trained on other corpora: {'; '.join(differences)}",
-            mend="give the same corpora, another -o for another run, or --overwrite to start over",
+            mend="give the same corpora, another folder with `run`, or `overwrite` to start over",
             code=ExitCode.REFUSED,
         )
 
@@ -181,7 +181,7 @@ def _stamps(data: DataConfig) -> list[Any]:
 
 
 def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
-    """The records of existing stores, if these hold the requested corpora."""
+    """The records of existing stores, if they hold the requested corpora."""
     done = _load_json(folder / "corpora.json")
     if done is None or _how_read(data) != {name: done.get(name) for name in _how_read(data)}:
         return None
@@ -202,7 +202,7 @@ def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
     records = [
         replace(record, corpus=word, stamp=now) for (_, word), record, now in zip(words, records, stamps, strict=True)
     ]
-    _write_records(folder, data, records)  # so that a moved corpus is not read through each time
+    _write_records(folder, data, records)  # so that a moved corpus is not read again each time
     return records
 
 
@@ -225,7 +225,7 @@ def _read_all(folder: Path, data: DataConfig) -> list[CorpusRecord]:
     discard(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    stamps = _stamps(data)  # taken first: what changes while it is read is read again next time
+    stamps = _stamps(data)  # before reading: a file that changes meanwhile is read again next time
     records: list[CorpusRecord] = []
     for role, words in (("train", data.train), ("valid", data.valid)):
         if words:
@@ -248,7 +248,7 @@ def _counted_pairs(
 ) -> Iterator[Pair]:
     """The pairs of all corpora with text on both sides.
 
-    When a corpus ends, its record is appended; ``blank`` then holds the places of its pairs with a blank side.
+    At the end of each corpus its record is appended, and ``blank`` holds the positions of its pairs with a blank side.
     """
     for word, dropped in zip(words, blank, strict=True):
         counts = CorpusCounts()
@@ -284,7 +284,7 @@ def _with_alignment(text: TextStore, records: list[CorpusRecord], blank: list["a
 
 
 def _load_json(path: Path) -> dict[str, Any] | None:
-    """The content of one of our own files; None if it is absent, half-written or of another form."""
+    """The content of one of our own files; None if it is missing, incomplete or of another form."""
     with suppress(OSError, ValueError):
         loaded = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(loaded, dict) and "corpora" in loaded:

@@ -1,4 +1,4 @@
-"""How long training is: in passes, in updates, and in time on this machine."""
+"""The length of training: in epochs, in updates, and in time on this machine."""
 
 import time
 from collections.abc import Sequence
@@ -13,25 +13,24 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.model.products import Products, pick_library
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.recipe import DeviceKind
+from seq2seq.training.tuning import (
+    BF16_SPEEDUP,
+    MATMUL_ROUNDS,
+    MATMUL_SHARE,
+    MAX_VALID_EVERY,
+    MAX_VALIDATIONS,
+    MIN_VALID_EVERY,
+)
 
 LIMITS = ("max_updates", "max_epochs", "time_budget")
 """Keys of ``training`` that say when a run ends."""
 
-_SHARE = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}
-"""Of the rate of a large matrix product that training reaches; on a CPU, of one in fp32."""
-_BF16 = 1.4
-"""By how much bf16 makes training quicker on a CPU."""
-_PRODUCTS = 10
-"""Measured; the quickest counts, as others may be working on the machine."""
-_MIN_UPDATES, _MAX_UPDATES, _MAX_VALIDATIONS = 100, 2000, 40
-"""Fewest and most updates between validations, and validations in all if there may be so many updates between them."""
-
 
 def one_limit(layers: Sequence[Layer]) -> list[Layer]:
-    """A time to end takes the place of other limits in the layers below it, and they of it.
+    """A time budget replaces other limits of the layers below it, and they replace it.
 
     Raises:
-        UserError: both are asked for in one layer (2).
+        UserError: both are requested in one layer (2).
     """
     timed = counted = False
     kept: list[Layer] = []
@@ -54,24 +53,24 @@ def one_limit(layers: Sequence[Layer]) -> list[Layer]:
     return kept[::-1]
 
 
-def complete(config: RunConfig, usual_passes: float, updates_an_epoch: int) -> RunConfig:
-    """Set the length of training and its cadences if the user left them open.
+def complete(config: RunConfig, usual_epochs: float, updates_an_epoch: int) -> RunConfig:
+    """Set the length of training and its cadences if they are unset.
 
     Args:
         config: with every layer applied.
-        usual_passes: of the recipe; they count if there is no limit.
-        updates_an_epoch: updates of one pass over the corpus; other passes differ by one or two.
+        usual_epochs: epochs of the recipe, for a run without a limit.
+        updates_an_epoch: updates of the first epoch; other epochs differ by one or two.
 
     Returns:
         The configuration with ``max_updates``, ``valid_every`` and ``save_every`` set; with a time budget
-        they stay open until the speed is known.
+        they stay unset until the speed is known.
     """
     training = config.training
     if training.time_budget is not None and training.max_updates is None:
         return config
     limits = [training.max_updates, training.max_epochs and training.max_epochs * updates_an_epoch]
-    max_updates = min((n for n in limits if n), default=max(1, round(usual_passes * updates_an_epoch)))
-    usual = min(max(updates_an_epoch, _MIN_UPDATES, max_updates // _MAX_VALIDATIONS), _MAX_UPDATES, max_updates)
+    max_updates = min((n for n in limits if n), default=max(1, round(usual_epochs * updates_an_epoch)))
+    usual = min(max(updates_an_epoch, MIN_VALID_EVERY, max_updates // MAX_VALIDATIONS), MAX_VALID_EVERY, max_updates)
     valid_every = training.valid_every or usual
     save_every = training.save_every or valid_every
     completed = replace(training, max_updates=max_updates, valid_every=valid_every, save_every=save_every)
@@ -79,20 +78,20 @@ def complete(config: RunConfig, usual_passes: float, updates_an_epoch: int) -> R
 
 
 def kind_of(device: torch.device) -> DeviceKind:
-    """The kind of device that recipes tell apart."""
+    """The kind of device, as recipes distinguish them."""
     return "gpu" if device.type == "cuda" else "cpu"
 
 
 def measured_rate(config: RunConfig, device: torch.device) -> float:
-    """A guess at the floating-point operations a second that training reaches on this machine at this moment."""
+    """An estimate of the floating-point operations per second that training will reach on this machine now."""
     arithmetic = choose_arithmetic(config.training, device)
     on_cpu, bf16 = device.type == "cpu", arithmetic.precision == "bf16"
     size = 1024 if on_cpu else 4096
     a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if bf16 and not on_cpu else torch.float32)
     products = Products(a, pick_library("auto", this_processor()) if on_cpu else "mkl")  # of fp32, also for bf16
     seconds = []
-    for _ in range(_PRODUCTS):
+    for _ in range(MATMUL_ROUNDS):
         began = time.perf_counter()
-        float(products.grad_input(a, size)[0, 0])  # which waits for a GPU
+        float(products.grad_input(a, size)[0, 0])  # waits for a GPU
         seconds.append(time.perf_counter() - began)
-    return _SHARE[device.type] * (_BF16 if bf16 and on_cpu else 1.0) * 2 * size**3 / min(seconds)
+    return MATMUL_SHARE[device.type] * (BF16_SPEEDUP if bf16 and on_cpu else 1.0) * 2 * size**3 / min(seconds)

@@ -1,14 +1,14 @@
-"""Which pieces translate which: the table from which decoding draws its shortlist of target pieces.
+"""Learns the shortlist of target pieces: which pieces translate which.
 
-A sentence needs few of the pieces that a model knows. For each source piece the table names the target
-pieces that most likely translate it, by IBM model 1 over the training pairs; with those that occur
-nearly everywhere they are all that the output layer has to score.
+A sentence needs few of the pieces that a model knows. For each source piece the table has the target
+pieces that most likely translate it, by IBM model 1 over the training pairs. Decoding scores only these
+and the most frequent pieces.
 
 Source: Brown et al. 1993, "The Mathematics of Statistical Machine Translation", model 1; shortlists:
 Jean et al. 2015, arXiv:1412.2007.
 
 A link is one target position together with one source position of the same pair, or with the empty word
-that stands in front of every source. Words: V vocabulary, C candidates, F frequent pieces, L links,
+in front of every source. Shapes: V vocabulary, C candidates, F frequent pieces, L links,
 P different pairs of a source and a target piece, J target positions.
 """
 
@@ -23,27 +23,24 @@ from torch import Tensor
 
 from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import BOS, EOS, N_CONTROL, Tokenizer
+from seq2seq.training.tuning import (
+    LEXICON_LINKS,
+    LEXICON_ROWS,
+    MAX_LEXICON_PAIRS,
+    MAX_LINKED_LENGTH,
+    MAX_LINKS,
+    MIN_PROBABILITY,
+)
 
 Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-MOST_PAIRS: Final = 200_000
-"""Of a larger corpus a part is learnt from, spread evenly over it."""
-_MOST_LINKS: Final = 1 << 26
-"""What bounds memory, at 8 bytes a link and half as much again while it is counted, and time."""
-_LONGEST: Final = 64
-"""Longer pairs, in pieces, say little about which piece translates which, and take many links to say it."""
-_LEAST: Final = 1e-4
-"""A less likely piece is no candidate."""
-_ROWS: Final = 4096
-_BLOCK: Final = 1 << 22
-"""Links looked at together."""
 _EMPTY_WORD: Final = BOS  # which no text is encoded to
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def byte_pieces(tokenizer: Tokenizer) -> list[int]:
-    """Ids of the pieces that spell bytes: they stand for characters so rare that they are mostly copied."""
+    """Ids of the pieces that are bytes: they spell rare characters, which are mostly copied."""
     pieces = tokenizer.pieces(range(len(tokenizer)))
     return [i for i, piece in enumerate(pieces) if _BYTE.fullmatch(piece)]
 
@@ -63,20 +60,20 @@ def build_lexicon(
     Args:
         ids: the pairs to learn from. A large corpus is sampled: memory does not grow with it.
         vocab_size: pieces of the joint vocabulary.
-        copied: pieces that come first among their own candidates, whether they occur or not.
-        candidates: most target pieces for each source piece.
-        frequent: most frequent target pieces to name.
+        copied: pieces that are the first of their own candidates, whether they occur or not.
+        candidates: max target pieces for each source piece.
+        frequent: number of frequent target pieces.
         iterations: of expectation maximisation; at least 1.
-        check: called between blocks of work, each well under a second but for one sort of all links; what
-            it raises ends the learning.
+        check: called between blocks of work; each takes well under a second, except one sort of all links.
+            An exception of it ends the work.
 
     Returns:
-        ``candidates``, int32: for each source piece its target pieces, the likeliest first, but behind all
-        others those in ``frequent``, which decoding has anyway. A piece that occurs on both sides is the
-        second at the latest among its own. [V, C]
+        ``candidates``, int32: for each source piece its target pieces, the likeliest first; those in
+        ``frequent`` come after all others, because decoding has them anyway. A piece that occurs on both sides
+        is the first or second of its own candidates. [V, C]
         ``frequent``, int32: target pieces, the most frequent first. [F]
-        Control symbols are in neither; where there are too few pieces, rows end in EOS. The row of a piece
-        that occurs in no source is nothing else, unless it is in ``copied``.
+        Control symbols are in neither. If there are too few pieces, rows end in EOS. The row of a piece that
+        occurs in no source has only EOS, unless it is in ``copied``.
     """
     rows = _sample(ids)
     links, n_tgt, seen, counts = _links(ids, rows, vocab_size, check)
@@ -91,15 +88,15 @@ def build_lexicon(
 
 
 def _sample(ids: IdsStore) -> Int64s:
-    """Rows to learn from, in order and evenly spread."""
+    """Rows to learn from, in order and spread evenly."""
     src = ids.src_lengths.astype(np.int64)
     tgt = ids.tgt_lengths.astype(np.int64)
     longer = np.maximum(src, tgt)
-    # Of a corpus of paragraphs the shorter half is learnt from.
-    limit = max(_LONGEST, int(np.median(longer))) if len(longer) else _LONGEST
+    # In a corpus of paragraphs, the shorter half is used.
+    limit = max(MAX_LINKED_LENGTH, int(np.median(longer))) if len(longer) else MAX_LINKED_LENGTH
     usable = np.flatnonzero(longer <= limit)
     n_links = int(((src + 1) * tgt)[usable].sum())
-    n = min(len(usable), MOST_PAIRS, len(usable) * _MOST_LINKS // max(1, n_links))
+    n = min(len(usable), MAX_LEXICON_PAIRS, len(usable) * MAX_LINKS // max(1, n_links))
     chosen: Int64s = usable[np.arange(n) * len(usable) // max(1, n)]
     return chosen
 
@@ -122,9 +119,9 @@ def _links(
     seen = np.zeros(vocab_size, np.bool_)
     counts = np.zeros(vocab_size, np.int64)
     n_done = n_tgt_done = 0
-    for start in range(0, len(rows), _ROWS):
+    for start in range(0, len(rows), LEXICON_ROWS):
         check()
-        sources, targets = ids.take(rows[start : start + _ROWS])
+        sources, targets = ids.take(rows[start : start + LEXICON_ROWS])
         empty = np.array([_EMPTY_WORD])
         src = np.concatenate([part for source in sources for part in (empty, source)]).astype(np.int64)
         tgt = np.concatenate(targets).astype(np.int64)
@@ -132,7 +129,7 @@ def _links(
         counts += np.bincount(tgt, minlength=vocab_size)
         src_lengths = np.array([len(source) + 1 for source in sources])
         tgt_lengths = np.array([len(target) for target in targets])
-        # Each source position meets all target positions of its own pair, which are neighbours.
+        # Each source position is linked with all target positions of its own pair, which are neighbours.
         met = np.repeat(tgt_lengths, src_lengths)
         first = np.repeat(np.cumsum(tgt_lengths) - tgt_lengths, src_lengths)
         position = np.arange(met.sum()) + np.repeat(first - (np.cumsum(met) - met), met)
@@ -174,7 +171,7 @@ def _expectation_maximisation(
     p = np.ones(len(keys))
     expected = np.empty(len(keys))
     for _ in range(iterations):
-        # What each target position is shared out by: the sum over the sources it is linked with.
+        # The normaliser of each target position: the sum over the source positions it is linked with.
         total = np.zeros(n_tgt)  # [J]
         for a, b in _blocks(starts):
             check()
@@ -190,19 +187,19 @@ def _expectation_maximisation(
 
 
 def _starts(links: Int64s, bits: int, check: Callable[[], None]) -> Int64s:
-    """Where each pair of pieces begins among the sorted links, and where the last one ends. [P+1]"""
+    """Where each pair of pieces starts in the sorted links, and where the last one stops. [P+1]"""
     found = [np.zeros(min(1, len(links)), np.int64)]
-    for start in range(1, len(links), _BLOCK):
+    for start in range(1, len(links), LEXICON_LINKS):
         check()
-        keys = links[start - 1 : start + _BLOCK] >> bits
+        keys = links[start - 1 : start + LEXICON_LINKS] >> bits
         found.append(np.flatnonzero(keys[1:] != keys[:-1]) + start)
     return np.concatenate([*found, [len(links)]])
 
 
 def _blocks(starts: Int64s) -> Iterator[tuple[int, int]]:
-    """Neighbouring pairs of pieces with about ``_BLOCK`` links together, as the first and one past the last."""
+    """Neighbouring pairs of pieces with about ``LEXICON_LINKS`` links together, as start and stop."""
     n = len(starts) - 1
-    bounds = np.searchsorted(starts[:-1], np.arange(0, max(1, starts[-1]), _BLOCK)).tolist()
+    bounds = np.searchsorted(starts[:-1], np.arange(0, max(1, starts[-1]), LEXICON_LINKS)).tolist()
     for a, b in zip(bounds, [*bounds[1:], n], strict=True):
         if a < b:
             yield a, b
@@ -215,26 +212,26 @@ def _best(
 
     Args:
         keys, p: from ``_expectation_maximisation``. [P] each
-        own: the last place that each piece may have among its own candidates, from 1; 0: none is kept. [V]
-        is_frequent: which pieces come behind all others. [V]
+        own: the max rank of each piece among its own candidates, from 1; 0: it has none. [V]
+        is_frequent: which pieces come after all others. [V]
         width: C.
         check: called now and then.
 
     Returns:
-        Target pieces, the likeliest first; of equals the one with the lower id. [V, C]
+        Target pieces, the likeliest first; ties by the lower id. [V, C]
     """
     vocab_size = len(own)
     table = np.full((vocab_size, width), EOS, np.int32)
     bounds = np.searchsorted(keys, np.arange(vocab_size + 1) * vocab_size).tolist()
     for src in range(N_CONTROL, vocab_size):
-        if src % _ROWS == 0:
+        if src % LEXICON_ROWS == 0:
             check()
         a, b = bounds[src], bounds[src + 1]
         tgt = keys[a:b] - src * vocab_size
-        likely = np.flatnonzero((p[a:b] >= _LEAST) & (tgt >= N_CONTROL))
+        likely = np.flatnonzero((p[a:b] >= MIN_PROBABILITY) & (tgt >= N_CONTROL))
         order = likely[np.lexsort((-p[a:b][likely], is_frequent[tgt[likely]]))[:width]]
         row: list[Any] = tgt[order].tolist()
-        # Names and numbers are copied, and a rare one has met too few pairs to show it.
+        # Names and numbers are copied, but rare ones occur in too few pairs to show it.
         place = int(own[src])
         if place and src not in row[:place]:
             row = [piece for piece in row if piece != src]
@@ -244,7 +241,7 @@ def _best(
 
 
 def _most_frequent(counts: Int64s, n: int) -> NDArray[np.int32]:
-    """The pieces that occur most often, of equals the one with the lower id; EOS where no more occur. [F]"""
+    """The pieces that occur most often, ties by the lower id; EOS if there are too few. [F]"""
     order = np.argsort(-counts[N_CONTROL:], kind="stable")[:n] + N_CONTROL
     order = order[counts[order] > 0]
     found = np.full(n, EOS, np.int32)

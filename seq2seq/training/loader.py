@@ -1,4 +1,4 @@
-"""What each update learns from: pairs as the store has their ids, or other divisions of their text."""
+"""The pairs of each update: their stored ids, or ids that are sampled again in each epoch (subword sampling)."""
 
 import math
 import time
@@ -14,14 +14,12 @@ from seq2seq.batching import Ids, Rows, epoch_pools, less_padded, micro_batches
 from seq2seq.config import RunConfig
 from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import Sampler, Tokenizer, row_keys
-
-_DRAWN_AT_ONCE = 1024
-"""Minimum number of pairs whose divisions are drawn together: each call has its cost."""
+from seq2seq.training.tuning import MIN_PAIRS_DRAWN
 
 
 @dataclass(frozen=True)
-class Portion:
-    """The pairs of one update, as piece ids without BOS and EOS."""
+class TokenizedPairs:
+    """Some pairs as piece ids, without BOS and EOS: those of an update, of a shard or of a micro-batch."""
 
     src: Sequence[Ids]
     tgt: Sequence[Ids]
@@ -35,21 +33,24 @@ class Portion:
         """Target tokens, EOS included."""
         return sum(map(len, self.tgt)) + len(self.tgt)
 
-    def parts(self, *, most: int, saved: float = math.inf) -> "Iterator[Portion]":
-        """The same in parts whose padded side holds at most ``most`` tokens, one pair at least.
+    def micro_batches(self, *, max_tokens: int, min_saved: float = math.inf) -> "Iterator[TokenizedPairs]":
+        """Divide the pairs for forward passes of limited size.
 
         Args:
-            most: padded tokens of a side.
-            saved: padded tokens of a side that must be saved to make another part.
+            max_tokens: of the padded side of a micro-batch; one pair may have more.
+            min_saved: padded tokens of a side that one more micro-batch must save.
         """
         src, tgt = (np.fromiter(map(len, side), np.int32, len(self)) for side in (self.src, self.tgt))
-        for rows in micro_batches(np.arange(len(self), dtype=np.uint32), src, tgt, most=most):
-            for part in less_padded(rows, np.maximum(src, tgt).astype(np.int64) + 1, saved=saved):
-                yield Portion([self.src[i] for i in part], [self.tgt[i] for i in part])
+        for rows in micro_batches(np.arange(len(self), dtype=np.uint32), src, tgt, most=max_tokens):
+            for part in less_padded(rows, np.maximum(src, tgt).astype(np.int64) + 1, saved=min_saved):
+                yield TokenizedPairs([self.src[i] for i in part], [self.tgt[i] for i in part])
 
-    def shares(self, n: int) -> "list[Portion]":
-        """Every n-th pair each, so that they have similar lengths; fewer shares if there are fewer pairs."""
-        return [Portion(self.src[i::n], self.tgt[i::n]) for i in range(min(n, len(self)))]
+    def shards(self, n: int) -> "list[TokenizedPairs]":
+        """Divide the pairs among ``n`` replicas: every n-th pair, so that shards have similar lengths.
+
+        There are fewer shards if there are fewer pairs.
+        """
+        return [TokenizedPairs(self.src[i::n], self.tgt[i::n]) for i in range(min(n, len(self)))]
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,22 @@ class _Update:
     rows: Rows
     """Of the corpus."""
     then: tuple[int, int]
-    """The epoch and the updates done in it once this one is made."""
+    """The epoch and the number of updates done in it, after this one."""
 
 
 class Loader:
     """Reads updates, epoch after epoch.
 
-    What an update holds is a function of the run's seed, its epoch and its number in it. Which pairs these are follows
-    from their likeliest pieces, whatever divisions are drawn; drawing is done a little ahead of learning.
+    What an update holds is a function of the run's seed, the epoch and the number of the update in it. Its pairs are
+    chosen by their stored ids, whatever subwords are sampled. A thread samples a little ahead of training.
 
     Args:
         ids: the corpus.
-        tokenizer: that made the ids.
-        config: how many tokens an update holds, and whether divisions are drawn (``data.subword_sampling``).
+        tokenizer: the one that made the ids.
+        config: how many tokens an update holds, and whether subwords are sampled (``data.subword_sampling``).
 
     Raises:
-        UserError: divisions are to be drawn, but the tokenizer is deterministic (78).
+        UserError: subwords are to be sampled, but the tokenizer is deterministic (78).
     """
 
     def __init__(self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig) -> None:
@@ -84,9 +85,9 @@ class Loader:
         alpha = self._data.subword_sampling
         self._sampler = Sampler(tokenizer, alpha) if alpha else None
         self.seconds_waited = 0.0
-        """Time spent waiting for divisions that were not drawn yet when their update was due."""
+        """Time that training waited for subwords that were not sampled yet."""
 
-    def updates(self, epoch: int, done: int = 0) -> Generator[tuple[Portion, int, int], None, None]:
+    def updates(self, epoch: int, done: int = 0) -> Generator[tuple[TokenizedPairs, int, int], None, None]:
         """The updates from an epoch on, without end.
 
         Args:
@@ -94,22 +95,22 @@ class Loader:
             done: updates of it that are skipped; those of later epochs too, if it has fewer.
 
         Yields:
-            What an update is made from, and the epoch and the updates done in it by then.
+            The pairs of an update; the epoch and the number of updates done in it, after this one.
         """
         places = self._places(epoch, done)
         if self._sampler is None:
             for update in places:
-                yield Portion(*self._ids.take(update.rows)), *update.then
+                yield TokenizedPairs(*self._ids.take(update.rows)), *update.then
             return
         with ThreadPoolExecutor(1, "reader") as reader:
             blocks = _blocks(places)
-            ahead = reader.submit(self._drawn, next(blocks), self._sampler)
+            ahead = reader.submit(self._sampled, next(blocks), self._sampler)
             for block in blocks:
                 began = time.monotonic()
-                drawn = ahead.result()
+                sampled = ahead.result()
                 self.seconds_waited += time.monotonic() - began
-                ahead = reader.submit(self._drawn, block, self._sampler)
-                yield from drawn
+                ahead = reader.submit(self._sampled, block, self._sampler)
+                yield from sampled
 
     def _places(self, epoch: int, done: int) -> Iterator[_Update]:
         """The requested updates."""
@@ -130,34 +131,34 @@ class Loader:
                 before += len(pool.order)
             done = max(0, done - before)
 
-    def _drawn(self, block: Sequence[_Update], sampler: Sampler) -> list[tuple[Portion, int, int]]:
-        """Some updates, with divisions drawn for their text."""
+    def _sampled(self, block: Sequence[_Update], sampler: Sampler) -> list[tuple[TokenizedPairs, int, int]]:
+        """Some updates, with sampled subwords."""
         stored = self._ids.take(np.concatenate([update.rows for update in block]))
-        src, tgt = (self._divided(rows, block, side, sampler) for side, rows in enumerate(stored))
-        portions, start = [], 0
+        src, tgt = (self._sample_side(rows, block, side, sampler) for side, rows in enumerate(stored))
+        updates, start = [], 0
         for update in block:
             pairs = zip(src[start : start + len(update.rows)], tgt[start : start + len(update.rows)], strict=True)
-            # By length again: an update holds pairs of similar stored length, and the lengths differ now.
+            # Sorted again: the pairs of an update have similar stored lengths, but other lengths now.
             by_length = sorted(pairs, key=lambda pair: max(map(len, pair)))
-            portions.append((Portion(*zip(*by_length, strict=True)), *update.then))
+            updates.append((TokenizedPairs(*zip(*by_length, strict=True)), *update.then))
             start += len(update.rows)
-        return portions
+        return updates
 
-    def _divided(
+    def _sample_side(
         self, stored: Sequence[NDArray[np.integer]], block: Sequence[_Update], side: int, sampler: Sampler
     ) -> list[Ids]:
-        """Sources (side 0) or targets (1) of some updates in pieces that depend on seed, epoch and row only."""
+        """Sources (side 0) or targets (1) of some updates, in pieces that depend only on seed, epoch and row."""
         keys = [row_keys(self._training.seed, update.epoch, update.rows, side) for update in block]
-        drawn = sampler.draw(stored, np.concatenate(keys))
-        # A text in too many pieces stays as it was: a model may have no room for more.
-        return [new if len(new) < self._data.max_length else old for old, new in zip(stored, drawn, strict=True)]
+        sampled = sampler.draw(stored, np.concatenate(keys))
+        # A text that is too long now keeps its stored pieces: the model may have no positions for more.
+        return [new if len(new) < self._data.max_length else old for old, new in zip(stored, sampled, strict=True)]
 
 
 def _blocks(updates: Iterator[_Update]) -> Iterator[list[_Update]]:
-    """Neighbouring updates, with so many pairs together that drawing costs little for each."""
+    """Neighbouring updates with enough pairs for one call of the sampler."""
     block: list[_Update] = []
     for update in updates:
         block.append(update)
-        if sum(len(one.rows) for one in block) >= _DRAWN_AT_ONCE:
+        if sum(len(one.rows) for one in block) >= MIN_PAIRS_DRAWN:
             yield block
             block = []

@@ -1,6 +1,6 @@
-"""Label-smoothed cross-entropy, and the divergence between two dropout masks: what training makes small.
+"""The training loss: label-smoothed cross-entropy, and with R-Drop the divergence of two forward passes.
 
-Shapes: N target positions, D model width, V vocabulary, n rows of a block.
+Shapes: N target positions, D model width, V vocabulary, n positions of a block.
 """
 
 import torch
@@ -9,11 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from seq2seq.model.products import Linear, Products
-
-_ROWS = 256
-"""Logits that are made at once: enough for the products to be efficient, few enough for a processor's cache."""
-_SAFE = 60.0
-"""exp of numbers this large, and sums of them, neither overflow nor lose precision."""
+from seq2seq.training.tuning import LOSS_ROWS, SAFE_EXPONENT
 
 
 def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -33,7 +29,7 @@ def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) ->
 
 
 def output_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: float) -> Tensor:
-    """``smoothed_cross_entropy`` of the output layer's logits, which on a CPU never stand in memory all at once.
+    """``smoothed_cross_entropy`` of the output layer's logits; on a CPU they are never all in memory at once.
 
     Args:
         hidden: what the logits are made from. [N, D]
@@ -44,20 +40,20 @@ def output_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: floa
     Returns:
         The sum over the positions, in nats.
     """
-    if _by_hand(hidden):
+    if _gradients_by_hand(hidden):
         by = (hidden, output.weight, output.bias, output.products_or_own)
         return _OutputLoss.apply(*by, targets, smoothing)  # type: ignore[no-any-return,no-untyped-call]
     return smoothed_cross_entropy(output(hidden), targets, smoothing)
 
 
-def two_masks_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: float, r_drop: float) -> Tensor:
-    """The loss of positions that went through the model twice, under two dropout masks: R-Drop.
+def r_drop_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: float, r_drop: float) -> Tensor:
+    """R-Drop: the loss of positions that went through the model twice, with different dropout.
 
-    Mean of both cross-entropies, and what one mask's prediction diverges from the other's: r_drop / 4 · (KL(p, q) +
-    KL(q, p)). A model whose predictions do not hang on which of its units were dropped overfits less.
+    The mean of both cross-entropies, plus the divergence of the two predictions p and q: r_drop / 4 · (KL(p, q) +
+    KL(q, p)). If predictions do not depend on which units were dropped, the model overfits less.
 
     Args:
-        hidden: of both. [2, N, D]
+        hidden: of both forward passes. [2, N, D]
         output: weight [V, D] and bias [V].
         targets: [N]
         smoothing: as above.
@@ -68,13 +64,13 @@ def two_masks_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: f
 
     Source: Liang et al. 2021, arXiv:2106.14448, section 2.
     """
-    if _by_hand(hidden):
+    if _gradients_by_hand(hidden):
         by = (hidden, output.weight, output.bias, output.products_or_own)
-        return _TwoMasksLoss.apply(*by, targets, smoothing, r_drop)  # type: ignore[no-any-return,no-untyped-call]
+        return _RDropLoss.apply(*by, targets, smoothing, r_drop)  # type: ignore[no-any-return,no-untyped-call]
     log_probs = output(hidden).float().log_softmax(dim=-1)  # [2, N, V]
     of_targets = log_probs.gather(2, targets.expand(2, -1).unsqueeze(2)).sum()
     cross_entropy = (smoothing - 1) * of_targets - smoothing * log_probs.mean(dim=2).sum()
-    # Made anew on the way back: kept, it would be three times the logits.
+    # Computed again in the backward pass: it would hold three times as much memory as the logits.
     divergence: Tensor = checkpoint(_divergence, *log_probs, use_reentrant=False)
     loss: Tensor = cross_entropy / 2 + r_drop / 4 * divergence
     return loss
@@ -85,17 +81,17 @@ def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
 
 
-def _by_hand(hidden: Tensor) -> bool:
+def _gradients_by_hand(hidden: Tensor) -> bool:
     fp32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return hidden.device.type == "cpu" and fp32 and torch.is_grad_enabled()
 
 
 class _OutputLoss(torch.autograd.Function):
-    """Loss and gradients of one block of positions after the other, each while its logits are in the cache.
+    """Loss and gradients, block by block: each block of positions is finished while its logits are in the cache.
 
     With logits z, p = softmax(z) and smoothing ε, the loss of a position is logsumexp(z) - (1-ε)·z[target] -
     ε·mean(z), and its gradient by z is p - (1-ε)·onehot(target) - ε/V. Means over the vocabulary are linear in the
-    hidden state, and so their part needs no pass over the logits; nor does dividing by sum exp(z), which is left to
+    hidden state, so they need no pass over the logits. The division by sum exp(z) needs none either: it is applied to
     the narrow side of each product.
     """
 
@@ -114,9 +110,9 @@ class _OutputLoss(torch.autograd.Function):
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)  # [V, D], [V]
         log_sums, of_target = hidden.new_empty(n), hidden.new_empty(n)  # [N]
         safe = _exp_is_safe(hidden, weight, bias)
-        logits = hidden.new_empty(min(_ROWS, n), vocabulary)
-        for first in range(0, n, _ROWS):
-            block = slice(first, min(first + _ROWS, n))
+        logits = hidden.new_empty(min(LOSS_ROWS, n), vocabulary)
+        for start in range(0, n, LOSS_ROWS):
+            block = slice(start, min(start + LOSS_ROWS, n))
             x, target = hidden[block], targets[block].unsqueeze(1)  # [n, D], [n, 1]
             z = products.output(products.operand(x), bias, len(x), out=logits[: len(x)])  # [n, V]
             of_target[block] = z.gather(1, target).squeeze(1)
@@ -124,7 +120,7 @@ class _OutputLoss(torch.autograd.Function):
             exponentials = (z if safe else z.sub_(highest)).exp_()  # [n, V]
             sums = exponentials.sum(dim=1, keepdim=True)  # [n, 1]
             log_sums[block] = (sums.log() + highest).squeeze(1)
-            # From here on: sums times the gradient by z, but for the ε/V of every piece.
+            # From here on: sums times the gradient by z, except for the ε/V of every piece.
             exponentials.scatter_add_(1, target, (smoothing - 1) * sums)
             by_logits = products.operand(exponentials)
             products.add_grad_weight(grad_weight, by_logits, products.operand(x / sums))
@@ -145,13 +141,13 @@ class _OutputLoss(torch.autograd.Function):
 
 
 def _exp_is_safe(hidden: Tensor, weight: Tensor, bias: Tensor) -> bool:
-    """Whether no logit can be so large that its highest must be taken off first."""
+    """Whether no logit can be so large that the row's maximum must be subtracted before exp."""
     largest = hidden.norm(dim=-1).max() * weight.norm(dim=1).max() + bias.abs().max()  # Cauchy-Schwarz
-    return bool(largest < _SAFE)
+    return bool(largest < SAFE_EXPONENT)
 
 
-class _TwoMasksLoss(torch.autograd.Function):
-    """As ``_OutputLoss``, with two rows for each position, whose logits are in the cache side by side.
+class _RDropLoss(torch.autograd.Function):
+    """As ``_OutputLoss``, with two rows for each position; the logits of both are in the cache together.
 
     With logits z and y, p = softmax(z), q = softmax(y) and d = log p - log q, the divergence is Σ p·d - Σ q·d, and its
     gradient by z is p·(d - Σ p·d) + p - q. By y it is the same with p and q exchanged and the sign of d turned.
@@ -178,12 +174,12 @@ class _TwoMasksLoss(torch.autograd.Function):
         log_sums, of_target = hidden.new_empty(2, n, 1), hidden.new_empty(2, n, 1)
         divergence = hidden.new_zeros(())
         safe = _exp_is_safe(hidden, weight, bias)
-        rows = min(_ROWS // 2, n)
+        rows = min(LOSS_ROWS // 2, n)
         of_logits, of_gradients = hidden.new_empty(2 * rows * vocabulary), hidden.new_empty(2 * rows * vocabulary)
         of_differences = hidden.new_empty(rows, vocabulary)
-        for first in range(0, n, rows):
-            block = slice(first, min(first + rows, n))
-            x = hidden[:, block].flatten(0, 1)  # [2n, D]: n rows under one mask, then n under the other
+        for start in range(0, n, rows):
+            block = slice(start, min(start + rows, n))
+            x = hidden[:, block].flatten(0, 1)  # [2n, D]: n rows of one forward pass, then n of the other
             target = targets[block].repeat(2).unsqueeze(1)  # [2n, 1]
             operand = products.operand(x)
             out = of_logits[: len(x) * vocabulary].view(len(x), vocabulary)

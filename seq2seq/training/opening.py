@@ -1,4 +1,4 @@
-"""What a person reads before training: what was chosen, why, and how long it will take."""
+"""The opening lines of a training: what was chosen, why, and how long it will take."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,26 +9,25 @@ from seq2seq.errors import counted, duration
 from seq2seq.model import ARCHITECTURES
 from seq2seq.training.progress import Notice
 from seq2seq.training.recipe import Recipe
+from seq2seq.training.tuning import LONG_RUN, ROUGH_SHARE
 
 _SCHEDULES = {
     "hold_cooldown": "falling to zero over the last {cooldown:.0%} of the updates",
     "inverse_sqrt": "falling with the inverse square root of the update",
 }
-_ROUGH = 1 / 6
-"""Share of the usual passes below which translations will be rough."""
-_LONG = 6 * 3600.0
-"""Seconds on a CPU from which on alternatives are named."""
 _SHORTER = (
-    "To shorten it use a GPU (minutes to hours), give --time-budget 8h, or train on fewer pairs: the cleanest, or "
-    "those that are most like what you will translate."
+    "To shorten it use a GPU (minutes to hours), give `training.time_budget=28800`, or train on fewer pairs: the "
+    "cleanest, or those that are most like what you will translate."
 )
-_SMALLER = "To shorten it leave --preset out, which gives a smaller model, give --time-budget 8h, or use a GPU."
+_SMALLER = (
+    "To shorten it leave `preset` out, which gives a smaller model, give `training.time_budget=28800`, or use a GPU."
+)
 
 
 def opening_lines(
     recipe: Recipe, label: str, config: RunConfig, n_pairs: int, vocab_size: int, device: str
 ) -> list[str]:
-    """What will be trained, in four lines; why, where the recipe chose it.
+    """What will be trained, in four lines; and the reason, if the recipe chose it.
 
     Args:
         recipe: of the run.
@@ -44,7 +43,7 @@ def opening_lines(
     preset = f"preset {_with_own_sizes(recipe)}, " if has_its_size else ""
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary: {counted(vocab_size, 'piece')}"
     shape = ARCHITECTURES[model.architecture].shape(model)
-    masks = f", R-Drop {training.r_drop:g}" if config.n_masks == 2 else ""
+    r_drop = f", R-Drop {training.r_drop:g}" if config.n_forward_passes == 2 else ""
     sampling = f", subword sampling {data.subword_sampling:g}" if data.subword_sampling else ""
     why = recipe.reasons
     own_model = replace(model, dropout=0.0) != replace(advised.model, dropout=0.0)
@@ -59,7 +58,7 @@ def opening_lines(
         ),
         _line(tokenizer, "" if own_vocabulary else why.vocabulary),
         _line(
-            f"against overfitting: dropout {model.dropout:g}{masks}, "
+            f"against overfitting: dropout {model.dropout:g}{r_drop}, "
             f"label smoothing {training.label_smoothing:g}{sampling}",
             "" if own_rates else why.regularization,
         ),
@@ -87,17 +86,17 @@ def length_lines(
     usual: Recipe,
     config: RunConfig,
     updates_an_epoch: int,
-    seconds_a_pass: Callable[[RunConfig], float],
+    seconds_an_epoch: Callable[[RunConfig], float],
     device: str,
 ) -> Iterator[Notice]:
-    """The fifth line, how long training will be; and what to do if that is much too long or too short.
+    """The fifth line, how long training will take; and what to do if that is much too long or too short.
 
     Args:
         found: recipe of the run.
         usual: what it would be without the user's limits.
         config: of the run; complete, unless there is a time budget.
         updates_an_epoch: updates of one pass over the corpus.
-        seconds_a_pass: a guess, for any configuration.
+        seconds_an_epoch: estimates the time of one epoch, for any configuration.
         device: type of device.
     """
     training = config.training
@@ -106,25 +105,25 @@ def length_lines(
     )
     if training.max_updates is None:
         assert training.time_budget is not None
-        passes = min(found.usual_passes, training.time_budget / seconds_a_pass(config))
+        epochs = min(found.usual_epochs, training.time_budget / seconds_an_epoch(config))
         updates = "as many updates as there is time for, each"
     else:
-        passes = training.max_updates / updates_an_epoch
+        epochs = training.max_updates / updates_an_epoch
         updates = f"{counted(training.max_updates, 'update')}"
-    seconds = passes * seconds_a_pass(config)
+    seconds = epochs * seconds_an_epoch(config)
     yield Notice(
-        f"training: about {duration(seconds)} here: {_passes(passes)} over the corpus, {updates} of "
+        f"training: about {duration(seconds)} here: {_in_epochs(epochs)} over the corpus, {updates} of "
         f"{training.batch_tokens:,} target tokens; {rate}"
     )
-    if training.time_budget is not None and passes < _ROUGH * usual.usual_passes:
-        its_time = duration(usual.usual_passes * seconds_a_pass(usual.config))
-        usually = f"{usual.usual_passes:,.0f}, about {its_time} here"
+    if training.time_budget is not None and epochs < ROUGH_SHARE * usual.usual_epochs:
+        its_time = duration(usual.usual_epochs * seconds_an_epoch(usual.config))
+        usually = f"{usual.usual_epochs:,.0f}, about {its_time} here"
         yield Notice(
-            f"{duration(training.time_budget)}: about {_passes(passes)}; a corpus of this size usually gets {usually}. "
-            "Expect rough translations.",
+            f"{duration(training.time_budget)}: about {_in_epochs(epochs)}; a corpus of this size usually gets "
+            f"{usually}. Expect rough translations.",
             warning=True,
         )
-    elif device == "cpu" and training.time_budget is None and seconds > _LONG:
+    elif device == "cpu" and training.time_budget is None and seconds > LONG_RUN:
         recipe_chose = found.name.startswith("auto")
         yield Notice(
             f"about {duration(seconds)} on this CPU. {_SHORTER if recipe_chose else _SMALLER}",
@@ -132,8 +131,8 @@ def length_lines(
         )
 
 
-def _passes(passes: float) -> str:
-    if passes < 0.95:
-        return f"{passes:.1g} of a pass"
-    rounded = f"{passes:,.0f}" if passes >= 9.5 else f"{passes:.2g}"
+def _in_epochs(epochs: float) -> str:
+    if epochs < 0.95:
+        return f"{epochs:.1g} of a pass"
+    rounded = f"{epochs:,.0f}" if epochs >= 9.5 else f"{epochs:.2g}"
     return f"{rounded} {'pass' if rounded == '1' else 'passes'}"

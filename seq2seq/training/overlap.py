@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.corpus import Pair, TextStore, text_hash
+from seq2seq.training.tuning import COMPARED_HASHES, MAX_HELD_OUT_BLOCK
 
 Hashes = npt.NDArray[np.int64]
 
 # Pairs are held out with this seed, not the run's own: two runs on one corpus are validated on the same pairs.
 _SEED = 20_170_612
-_MAX_BLOCK = 20
-_COMPARED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,12 @@ class Overlap:
 
 
 def survey(text: TextStore, valid: list[Pair] | None, *, drop: bool) -> Overlap:
-    """Count copies and leaks; without validation pairs, choose those to hold out.
+    """Count copies and leaks; if there are no validation pairs, choose pairs to hold out.
 
     Args:
         text: training pairs, two or more if ``valid`` is None.
         valid: the validation pairs; None: hold some out.
-        drop: leaks are dropped, unless fewer than half of the pairs would remain.
+        drop: whether leaks are dropped, unless fewer than half of the pairs would remain.
     """
     sources, copies = _hashes(text)
     rows = [] if valid is not None else held_out_rows(text, sources)
@@ -55,9 +54,9 @@ def n_held_out(n_pairs: int) -> int:
 
 
 def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
-    """Rows to hold out, the same ones each time: those of sources that occur once, or else least often.
+    """Rows to hold out, the same ones each time: those whose sources occur once, or least often.
 
-    They come in blocks of neighbours, as neighbours resemble each other: a document that is half held out leaks.
+    They come in blocks of neighbours, because neighbours are similar: a document of which half is held out leaks.
 
     Args:
         text: the training pairs.
@@ -65,11 +64,11 @@ def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
     """
     wanted = n_held_out(len(text))
     level, of_level = _rarest(sources, wanted)
-    left = of_level
-    size = min(_MAX_BLOCK, max(1, wanted // 10))
+    n_left = of_level
+    size = min(MAX_HELD_OUT_BLOCK, max(1, wanted // 10))
     blocks = np.random.default_rng(_SEED).permutation(-(-len(text) // size))
     rows: list[int] = []
-    chosen: set[int] = set()  # of the sources that come ``level`` times: whole ones, so that others lose nothing
+    chosen: set[int] = set()  # of the sources that occur ``level`` times: all their rows, so that no leak remains
     for block in blocks:
         start = int(block) * size
         hashes = [text_hash(pair.src) for pair in text.slice(start, start + size)]
@@ -78,16 +77,16 @@ def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
                 chosen.add(source)
             if n < level:
                 rows.append(row)
-            elif source in chosen and left:
+            elif source in chosen and n_left:
                 rows.append(row)
-                left -= 1
+                n_left -= 1
         if len(rows) == wanted:
             break
     return sorted(rows)
 
 
 def _rarest(sources: Hashes, wanted: int) -> tuple[int, int]:
-    """How often a source that is held out may occur, and how many rows are held out of sources that occur so often."""
+    """How often a held-out source may occur, and how many rows are held out of the sources that occur so often."""
     is_first = np.append(True, sources[1:] != sources[:-1])
     if np.count_nonzero(is_first & np.append(is_first[1:], True)) >= wanted:
         return 1, wanted
@@ -101,12 +100,12 @@ def _rarest(sources: Hashes, wanted: int) -> tuple[int, int]:
 def _hashes(text: TextStore) -> tuple[Hashes, int]:
     """The hashes of all sources, sorted, and how many pairs are copies of others."""
     sources, pairs = text.hashes(0), text.hashes(1)
-    pairs *= 6_364_136_223_846_793_005  # odd, so that no two hashes become one; what overflows is lost
+    pairs *= 6_364_136_223_846_793_005  # odd, so that different hashes stay different when the product overflows
     pairs += sources
     pairs.sort()
     sources.sort()
-    starts = range(0, len(pairs) - 1, _COMPARED)
-    return sources, sum(int((pairs[i + 1 :][:_COMPARED] == pairs[i:-1][:_COMPARED]).sum()) for i in starts)
+    starts = range(0, len(pairs) - 1, COMPARED_HASHES)
+    return sources, sum(int((pairs[i + 1 :][:COMPARED_HASHES] == pairs[i:-1][:COMPARED_HASHES]).sum()) for i in starts)
 
 
 def _occurrences(in_order: Hashes, hashes: "npt.NDArray[Any]") -> "npt.NDArray[np.int64]":

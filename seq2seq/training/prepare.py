@@ -1,7 +1,7 @@
-"""From pairs on disk to what training reads: validation pairs held out, a tokenizer, ids on disk.
+"""Tokenizes the corpus: validation pairs are held out, the tokenizer is trained, ids are written to disk.
 
-Everything is in ``RUN/prepared/`` and is described by ``prepared.json``, which is written last: a
-run that was killed here starts here again. The memory that is used does not grow with the corpus.
+Everything is in ``RUN/prepared/``. ``prepared.json`` describes it and is written last: if the command is killed here,
+the next one starts here again. Memory use does not grow with the corpus.
 """
 
 import hashlib
@@ -19,17 +19,16 @@ from seq2seq.errors import UserError, counted
 from seq2seq.runs import write_atomic
 from seq2seq.system.files import reading, writing
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
-from seq2seq.training.ingest import CorpusRecord, Tell
+from seq2seq.training.ingest import CorpusRecord, Notify
 from seq2seq.training.overlap import Overlap, survey
 from seq2seq.training.progress import Notice
+from seq2seq.training.tuning import PREPARE_PAIRS
 from seq2seq.translation import n_sentences
-
-_BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus ready to train on."""
+    """A tokenized corpus."""
 
     tokenizer: Tokenizer
     ids: IdsStore
@@ -41,17 +40,17 @@ class Prepared:
     dropped_nothing_left: int
     """Pairs with a side that is empty after normalisation, as control characters are."""
     respelt_targets: int
-    """Targets to train on that normalisation changes (not only their spaces): translations will be spelt so too."""
+    """Targets to train on that normalisation changes (not only their spaces): translations are changed too."""
     n_tgt_tokens: int
     """Target tokens to train on, EOS included."""
     max_src_length: int
-    """Longest source that is translated in one piece, in tokens, EOS included: a little more than in training."""
+    """Longest source that is translated as one segment, in tokens, EOS included: a little longer than in training."""
     max_src_sentences: int
-    """Max sentences that are translated in one piece."""
+    """Max sentences of one segment."""
 
     @property
     def tokenizer_sha256(self) -> str:
-        """The hash that says which tokenizer belongs to the weights."""
+        """The hash by which weights name their tokenizer."""
         return hashlib.sha256(self.tokenizer.model).hexdigest()
 
     @property
@@ -83,7 +82,7 @@ def prepare(
     folder: Path,
     data: DataConfig,
     corpora: list[CorpusRecord],
-    tell: Tell,
+    notify: Notify,
     *,
     may_grow: bool = False,
     model: bytes | None = None,
@@ -94,9 +93,9 @@ def prepare(
         folder: ``RUN/prepared``, with the text stores in it.
         data: with every layer of the configuration applied.
         corpora: from ``read_corpora``.
-        tell: called with what was chosen and dropped.
-        may_grow: whether the vocabulary, whose size is not given, grows if the text has more characters.
-        model: the tokenizer of a resumed run: its weights need the same one.
+        notify: called with what was chosen and dropped.
+        may_grow: the user gave no size of the vocabulary, so it may grow if the text has more characters.
+        model: the tokenizer of a resumed run, whose weights need the same one.
 
     Raises:
         UserError: no pair is left (65), or the given tokenizer must not be used (66, 78).
@@ -105,7 +104,7 @@ def prepare(
     if len(text) < 2 and not data.valid:
         raise UserError(
             "one pair is not enough to train on and to validate with",
-            mend="give more pairs, or validation pairs with --valid",
+            mend="give more pairs, or validation pairs with `data.valid`",
         )
     valid = TextStore(folder / "valid.text.arrow").slice(0, None) if data.valid else None
 
@@ -116,31 +115,31 @@ def prepare(
         key["tokenizer_sha256"] = data.tokenizer and hashlib.sha256(Path(data.tokenizer).read_bytes()).hexdigest()
     encoded = _encoded_before(folder, key, model)
     if encoded is None:
-        encoded = _encode_all(folder, text, valid, data, key, tell, may_grow, model)
-    said, tokenizer, ids = encoded
-    overlap = Overlap(**said["overlap"])
+        encoded = _encode_all(folder, text, valid, data, key, notify, may_grow, model)
+    record, tokenizer, ids = encoded
+    overlap = Overlap(**record["overlap"])
     prepared = Prepared(
         tokenizer=tokenizer,
         ids=ids,
         valid=text.take(overlap.held_out) if valid is None else valid,
         corpora=corpora,
         overlap=overlap,
-        dropped_too_long=said["too_long"],
-        dropped_nothing_left=said["nothing_left"],
-        respelt_targets=said["respelt"],
-        n_tgt_tokens=said["tgt_tokens"],
-        # A model translates badly what is much longer than its training text; one token more is no reason to cut.
-        max_src_length=min(data.max_length, said["longest_src"] * 5 // 4),
-        max_src_sentences=said["max_src_sentences"],
+        dropped_too_long=record["too_long"],
+        dropped_nothing_left=record["nothing_left"],
+        respelt_targets=record["respelt"],
+        n_tgt_tokens=record["tgt_tokens"],
+        # A model translates texts badly that are much longer than its training text; a few tokens more do no harm.
+        max_src_length=min(data.max_length, record["longest_src"] * 5 // 4),
+        max_src_sentences=record["max_src_sentences"],
     )
-    _tell_what_is_dropped(prepared, data, tell)
+    _report_dropped(prepared, data, notify)
     if not prepared.n_pairs:
         too_long = prepared.dropped_too_long > prepared.dropped_nothing_left
         raise UserError(
-            f"no pair is left to train on: of {len(text):,}, {_found(prepared, data)}",
+            f"no pair is left to train on: of {len(text):,}, {_why_dropped(prepared, data)}",
             mend="cut the text into sentences, or raise data.max_length"
             if too_long
-            else "give text with letters, or --set data.normalization=identity",
+            else "give text with letters, or `data.normalization=identity`",
         )
     return prepared
 
@@ -151,14 +150,14 @@ def _encode_all(
     valid: list[Pair] | None,
     data: DataConfig,
     key: dict[str, Any],
-    tell: Tell,
+    notify: Notify,
     may_grow: bool,
     model: bytes | None,
 ) -> tuple[dict[str, Any], Tokenizer, IdsStore]:
-    """Hold pairs out, make the tokenizer and write the ids; then ``prepared.json``, under a key that finds it again."""
+    """Hold pairs out, make the tokenizer and write the ids; then ``prepared.json``, with a key that finds it again."""
     overlap = survey(text, valid, drop=data.leaks == "drop")
     left_out = set(overlap.held_out)
-    tokenizer = _make_tokenizer(folder, text, left_out, data, tell, may_grow, model)
+    tokenizer = _make_tokenizer(folder, text, left_out, data, notify, may_grow, model)
     validated = text.take(overlap.held_out) if valid is None else valid
     leaks = {text_hash(pair.src) for pair in validated} if overlap.dropped_leaks else set()
     counts = dict.fromkeys(("too_long", "nothing_left", "respelt", "tgt_tokens", "longest_src"), 0)
@@ -167,14 +166,14 @@ def _encode_all(
     write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
     if not data.tokenizer:  # the run's configuration holds this size from now on
         key = key | {"vocab_size": max(data.vocab_size, tokenizer.n_pieces)}
-    said = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
-    said |= {"max_src_sentences": usual_sentences(sentences), "overlap": asdict(overlap)}
-    write_atomic(folder / "prepared.json", json.dumps(said).encode())
-    return said, tokenizer, IdsStore(folder / "train.ids.arrow")
+    record = {"key": key, "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(), **counts}
+    record |= {"max_src_sentences": usual_sentences(sentences), "overlap": asdict(overlap)}
+    write_atomic(folder / "prepared.json", json.dumps(record).encode())
+    return record, tokenizer, IdsStore(folder / "train.ids.arrow")
 
 
-def _found(prepared: Prepared, data: DataConfig) -> str:
-    """What became of the pairs that are not trained on."""
+def _why_dropped(prepared: Prepared, data: DataConfig) -> str:
+    """The reasons why pairs are not trained on, with their numbers."""
     overlap = prepared.overlap
     counts = {
         "held out for validation": len(overlap.held_out),
@@ -185,31 +184,37 @@ def _found(prepared: Prepared, data: DataConfig) -> str:
     return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
 
 
-def _tell_what_is_dropped(prepared: Prepared, data: DataConfig, tell: Tell) -> None:
+def _report_dropped(prepared: Prepared, data: DataConfig, notify: Notify) -> None:
     overlap = prepared.overlap
     if overlap.held_out:
-        tell(f"{counted(len(overlap.held_out), 'pair')} held out for validation, the same each time")
+        notify(f"{counted(len(overlap.held_out), 'pair')} held out for validation, the same each time")
     if prepared.dropped_too_long:
         tokens = counted(data.max_length, "token")
-        tell(f"{counted(prepared.dropped_too_long, 'pair')} dropped: a side is longer than {tokens}")
+        notify(f"{counted(prepared.dropped_too_long, 'pair')} dropped: a side is longer than {tokens}")
     if prepared.dropped_nothing_left:
-        tell(f"{counted(prepared.dropped_nothing_left, 'pair')} dropped: a side is empty after normalisation")
+        notify(f"{counted(prepared.dropped_nothing_left, 'pair')} dropped: a side is empty after normalisation")
     if prepared.respelt_targets:
         rule = f"the rules of {data.tokenizer}" if data.tokenizer else f"data.normalization {data.normalization}"
         targets = counted(prepared.respelt_targets, "target")
-        tell(f"{targets} spelt differently after {rule}: translations will be spelt so too")
+        notify(f"{targets} spelt differently after {rule}: translations will be spelt so too")
     if overlap.dropped_leaks:
-        tell(f"{counted(overlap.dropped_leaks, 'pair')} dropped: the source is also in the validation pairs")
+        notify(f"{counted(overlap.dropped_leaks, 'pair')} dropped: the source is also in the validation pairs")
     if overlap.kept_leaks:
         kept = f"kept: {counted(overlap.kept_leaks, 'training pair')} whose source is also in the validation pairs"
         much = "; too few pairs would remain without them, and validation scores say little"
-        tell(Notice(kept + much, warning=True) if data.leaks == "drop" else f"{kept} (data.leaks = keep)")
+        notify(Notice(kept + much, warning=True) if data.leaks == "drop" else f"{kept} (data.leaks = keep)")
     if overlap.copies:
-        tell(f"copies among the training pairs: {overlap.copies:,}, all kept")
+        notify(f"copies among the training pairs: {overlap.copies:,}, all kept")
 
 
 def _make_tokenizer(
-    folder: Path, text: TextStore, held_out: set[int], data: DataConfig, tell: Tell, may_grow: bool, model: bytes | None
+    folder: Path,
+    text: TextStore,
+    held_out: set[int],
+    data: DataConfig,
+    notify: Notify,
+    may_grow: bool,
+    model: bytes | None,
 ) -> Tokenizer:
     """Train the tokenizer on a sample of the text, or take the given one."""
     target = folder / "tokenizer.model"
@@ -221,7 +226,7 @@ def _make_tokenizer(
             model = Path(data.tokenizer).read_bytes()
         tokenizer = Tokenizer(model, data.tokenizer)
         write_atomic(target, model)
-        tell(f"tokenizer {data.tokenizer}: {counted(tokenizer.n_pieces, 'piece')}")
+        notify(f"tokenizer {data.tokenizer}: {counted(tokenizer.n_pieces, 'piece')}")
         return tokenizer
     sample = folder / "tokenizer-sample.txt"
     with writing(sample), open(sample, "w", encoding="utf-8", errors="replace", newline="\n") as file:
@@ -237,20 +242,20 @@ def _make_tokenizer(
     )
     sample.unlink()
     if size > data.vocab_size:
-        tell(f"vocabulary raised from {data.vocab_size:,} to {counted(size, 'piece')}: the text has more characters")
+        notify(f"vocabulary raised from {data.vocab_size:,} to {counted(size, 'piece')}: the text has more characters")
     if size < data.vocab_size:
-        tell(f"vocabulary lowered from {data.vocab_size:,} to {counted(size, 'piece')}: the text holds no more")
+        notify(f"vocabulary lowered from {data.vocab_size:,} to {counted(size, 'piece')}: the text holds no more")
     return Tokenizer(target.read_bytes(), str(target))
 
 
-def _spread(text: TextStore, left_out: set[int], most: int) -> Iterator[Pair]:
-    """Up to ``most`` pairs, spread evenly over the text."""
-    step = max(1.0, len(text) / most)
+def _spread(text: TextStore, left_out: set[int], max_pairs: int) -> Iterator[Pair]:
+    """Up to ``max_pairs`` pairs, spread evenly over the text."""
+    step = max(1.0, len(text) / max_pairs)
     taken = 0
-    for start in range(0, len(text), _BLOCK):
-        pairs = text.slice(start, min(start + _BLOCK, len(text)))
+    for start in range(0, len(text), PREPARE_PAIRS):
+        pairs = text.slice(start, min(start + PREPARE_PAIRS, len(text)))
         for i, pair in enumerate(pairs, start):
-            if i >= taken * step and taken < most and i not in left_out:
+            if i >= taken * step and taken < max_pairs and i not in left_out:
                 taken += 1
                 yield pair
 
@@ -265,12 +270,12 @@ def _encoded(
     sentences: "Counter[int]",
 ) -> Iterator[tuple[list[int], list[int]]]:
     """The ids of every pair to train on; counts what is dropped and why, and the sentences of sources."""
-    for start in range(0, len(text), _BLOCK):
-        pairs = text.slice(start, min(start + _BLOCK, len(text)))
+    for start in range(0, len(text), PREPARE_PAIRS):
+        pairs = text.slice(start, min(start + PREPARE_PAIRS, len(text)))
         src_ids = tokenizer.encode([pair.src for pair in pairs])
         tgt_ids = tokenizer.encode([pair.tgt for pair in pairs])
-        learnt = tokenizer.decode(tgt_ids)
-        for i, (pair, src, tgt, spelt) in enumerate(zip(pairs, src_ids, tgt_ids, learnt, strict=True), start):
+        decoded_tgt = tokenizer.decode(tgt_ids)
+        for i, (pair, src, tgt, decoded) in enumerate(zip(pairs, src_ids, tgt_ids, decoded_tgt, strict=True), start):
             if i in held_out or (leaks and text_hash(pair.src) in leaks):
                 continue
             if not src or not tgt:
@@ -280,7 +285,7 @@ def _encoded(
             else:
                 counts["tgt_tokens"] += len(tgt) + 1
                 counts["longest_src"] = max(counts["longest_src"], len(src) + 1)
-                counts["respelt"] += _words(spelt) != _words(pair.tgt)
+                counts["respelt"] += _words(decoded) != _words(pair.tgt)
                 sentences[n_sentences(pair.src)] += 1
                 yield src, tgt
 
@@ -290,15 +295,15 @@ def _words(text: str) -> list[str]:
 
 
 def usual_sentences(counts: "Counter[int]") -> int:
-    """The largest n such that 1 in 100 sources has n sentences or more: what a model learns to translate at once.
+    """The largest n such that 1 in 100 sources has n sentences or more: a model learns to translate so many at once.
 
     Args:
         counts: sources by their number of sentences.
     """
-    so_many = counts.total()
+    n_more = counts.total()
     for n in sorted(counts):
-        so_many -= counts[n]
-        if 100 * so_many < counts.total():  # have more than n
+        n_more -= counts[n]
+        if 100 * n_more < counts.total():  # have more than n
             return n
     return 1
 
@@ -306,11 +311,11 @@ def usual_sentences(counts: "Counter[int]") -> int:
 def _encoded_before(
     folder: Path, key: dict[str, Any], model: bytes | None
 ) -> tuple[dict[str, Any], Tokenizer, IdsStore] | None:
-    """What an earlier command has prepared: its counts, tokenizer and ids, if they are complete and fit."""
+    """The counts, tokenizer and ids of an earlier command, if they are complete and fit this one."""
     with suppress(OSError, ValueError, KeyError, UserError):
-        said = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
         stored = (folder / "tokenizer.model").read_bytes()
         same = model is None or model == stored
-        if said["key"] == key and said["tokenizer"] == hashlib.sha256(stored).hexdigest() and same:
-            return said, Tokenizer(stored, str(folder / "tokenizer.model")), IdsStore(folder / "train.ids.arrow")
+        if record["key"] == key and record["tokenizer"] == hashlib.sha256(stored).hexdigest() and same:
+            return record, Tokenizer(stored, str(folder / "tokenizer.model")), IdsStore(folder / "train.ids.arrow")
     return None

@@ -1,4 +1,4 @@
-"""What training says while it runs: records that the command line draws and tests read."""
+"""Events of training: records that the command line draws and that tests read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from seq2seq.config import RunConfig
 
 @dataclass(frozen=True)
 class Notice:
-    """Something a person should know once."""
+    """A message for the user."""
 
     text: str
     warning: bool = False
@@ -16,12 +16,12 @@ class Notice:
 
 @dataclass(frozen=True)
 class Started:
-    """All is ready and the first update comes next."""
+    """Everything is ready; the first update is next."""
 
     config: RunConfig
     device: str
     arithmetic: str
-    """Precision, and the library that makes products if it is not PyTorch's own choice."""
+    """Precision, and the library of matrix products if it is not PyTorch's default."""
     n_pairs: int
     n_tgt_tokens: int
     vocab_size: int
@@ -31,16 +31,16 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """How many updates a time budget has room for."""
+class LengthSet:
+    """The number of updates was set by the time budget."""
 
     update: int
-    """The last one made."""
+    """Updates made."""
     max_updates: int
     seconds_left: float
     """Of the time budget."""
     is_news: bool = True
-    """It is the first number, or one that differs by a tenth from the last that was news."""
+    """It is the first number, or it differs by a tenth from the last one that was news."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class Report:
     epoch: int
     """Passes over the corpus finished."""
     loss: float
-    """What is made small: label-smoothed cross-entropy, with R-Drop the divergence too, in nats a target token."""
+    """The training loss: label-smoothed cross-entropy, with R-Drop the divergence too, in nats per target token."""
     lr: float
     tgt_tokens_per_second: float
     """Real target tokens, padding not counted, while updating."""
     seconds: float
-    """Since the run began, all its parts together, where it was interrupted."""
+    """Training time, all parts of an interrupted run together."""
     padding: float
-    """Share of positions that held no token."""
+    """Share of the positions that hold no token."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A validation sentence with its translation of the moment."""
+    """A validation sentence with its current translation."""
 
     src: str
     hypothesis: str
@@ -72,7 +72,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Validation:
-    """How good the averaged weights are on the validation pairs."""
+    """Scores of the averaged weights on the validation pairs."""
 
     update: int
     epoch: int
@@ -83,14 +83,14 @@ class Validation:
     cut_off: int
     """Translations that were cut off near the lengths of their references: the model cannot end them yet."""
     seconds: float
-    """This validation took."""
+    """Duration of this validation."""
     is_best: bool
     samples: list[Sample]
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint is on disk: the run can be resumed from here whatever happens."""
+    """A checkpoint is on disk: the run can be resumed from here."""
 
     update: int
     path: Path
@@ -110,7 +110,7 @@ class Finished:
     verdict: str = ""
     """The scores in plain words; empty if they say too little."""
     already: bool = False
-    """It was finished before this command."""
+    """Whether it was finished before this command."""
 
 
-Progress = Notice | Started | Settled | Report | Validation | Saved | Finished
+Progress = Notice | Started | LengthSet | Report | Validation | Saved | Finished

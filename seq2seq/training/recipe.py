@@ -1,7 +1,7 @@
 """The recipe of a run: a pure function of the corpus, the kind of device, and the user's wishes.
 
-Nothing here is measured, so every machine of one kind trains the same recipe. The measured speed (``length.py``)
-sets how many updates a time budget has room for, and nothing else.
+Nothing is measured here, so that every machine of one kind trains the same recipe. The measured speed (``length.py``)
+only sets how many updates fit into a time budget.
 """
 
 import hashlib
@@ -20,25 +20,25 @@ DeviceKind = Literal["cpu", "gpu"]
 """``gpu`` is CUDA. Apple's GPU counts as a CPU: its speed is nearer to that."""
 
 _RATE: dict[DeviceKind, float] = {"cpu": 80e9, "gpu": 40e12}
-"""Floating-point operations a second that training reaches, as recipes assume: two cores, or one GPU of a server."""
+"""Assumed floating-point operations per second of training: of two cores, or of one GPU of a server."""
 SECONDS_A_LAYER = 0.004
-"""Shortest time of an update on a GPU, for each layer: Python needs so long to launch its kernels."""
+"""Min time of an update on a GPU, for each layer: Python needs so long to launch its kernels."""
 _TOKENS_A_SIDE = 20
-"""Of a pair, EOS included, before the corpus is tokenized."""
-_ONE_MASK = 2 / 3
-"""Usual passes under one dropout mask, in proportion to those of two: it overfits sooner."""
+"""Assumed length of a side, EOS included, before the corpus is tokenized."""
+_WITHOUT_R_DROP = 2 / 3
+"""Usual epochs without R-Drop, as a share of those with it: training overfits earlier."""
 _MIN_UPDATES = 4000
-"""Of a usual run, however small the corpus: as many are needed to learn anything."""
+"""Of a usual run, even on a tiny corpus: with fewer it would learn nothing."""
 _MAX_FLOOR = 2.0
-"""Passes for the sake of these updates, in proportion to the usual ones."""
+"""Max epochs for the sake of these updates, as a multiple of the usual ones."""
 _MAX_SECONDS, _IN_PAIRS = 2400.0, 8000
-"""Longest run over up to so many pairs, in seconds of the machine that recipes assume; over more pairs, in proportion,
-longer. On a CPU it limits the passes of most corpora from 3,000 pairs on."""
+"""Max time of a run on up to so many pairs, in seconds of the assumed machine; with more pairs it grows in proportion.
+On a CPU it limits the epochs of most corpora from 3,000 pairs on."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a recipe needs to know of a corpus."""
+    """What a recipe needs to know about a corpus."""
 
     n_pairs: int
     n_src_tokens: int
@@ -47,7 +47,7 @@ class Statistics:
 
     @classmethod
     def guess(cls, n_pairs: int) -> "Statistics":
-        """Of a corpus that is not tokenized yet."""
+        """An estimate for a corpus that is not tokenized yet."""
         return cls(n_pairs, _TOKENS_A_SIDE * n_pairs, _TOKENS_A_SIDE * n_pairs)
 
 
@@ -68,16 +68,16 @@ class Row:
     min_pairs: int
     preset: str
     layer: Layer
-    """What suits corpora of this size better than the preset's values."""
+    """Values that suit corpora of this size better than those of the preset."""
     reasons: Reasons
-    min_passes: float = 3
-    """With fewer passes another recipe is better: one dropout mask reads twice as much in the same time, and so does a
-    smaller model."""
+    min_epochs: float = 3
+    """With fewer epochs another recipe is better: without R-Drop, or with a smaller model, training reads twice as much
+    in the same time."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained, and why."""
+    """A configuration with its reasons."""
 
     name: str
     preset: str
@@ -85,9 +85,9 @@ class Recipe:
     """Without the user's wishes."""
     config: RunConfig
     """With them."""
-    usual_passes: float
-    """Over a corpus of this size. Training ends with them unless the user sets a limit; a time budget has room for no
-    more of them, as more would hardly help."""
+    usual_epochs: float
+    """Epochs over a corpus of this size. Training ends after them unless the user sets a limit. A time budget is not
+    used for more, because more would hardly help."""
     reasons: Reasons
 
 
@@ -117,7 +117,7 @@ def _larger(vocab_size: int, batch_tokens: int, dropout: float) -> Layer:
 _FEW = Reasons(
     "a small model learns more from few pairs",
     "few, so that the model meets each of them often",
-    "R-Drop: two dropout masks must agree, so that the model memorizes less",
+    "R-Drop: predictions with two dropout masks must agree, so that the model memorizes less",
 )
 _MEDIUM = Reasons(
     "enough pairs for a larger model", "most words in one or two pieces", "a larger corpus is overfitted later"
@@ -151,9 +151,9 @@ ROWS: dict[DeviceKind, list[Row]] = {
     ],
 }
 """By the number of pairs, ascending."""
-_IN_SHORT_TIME: dict[DeviceKind, tuple[str, int]] = {"cpu": ("tiny", 4096), "gpu": ("small", 25_000)}
-"""Preset and target tokens of an update for much less time than is usual."""
-_PASSES: dict[DeviceKind, dict[int, float]] = {
+_SHORT_RECIPES: dict[DeviceKind, tuple[str, int]] = {"cpu": ("tiny", 4096), "gpu": ("small", 25_000)}
+"""Preset and target tokens of an update, if there is much less time than usual."""
+_EPOCHS: dict[DeviceKind, dict[int, float]] = {
     "cpu": {
         500: 250, 1000: 250, 3000: 150, 7000: 100, 30_000: 60, 60_000: 26, 100_000: 14, 400_000: 5,
         2_000_000: 2, 20_000_000: 1,
@@ -163,7 +163,7 @@ _PASSES: dict[DeviceKind, dict[int, float]] = {
         20_000_000: 8, 50_000_000: 5,
     },
 }  # fmt: skip
-"""Usual passes by the number of pairs; between two of these, a straight line of both logarithms."""
+"""Usual epochs by the number of pairs; in between, interpolated on a straight line of both logarithms."""
 
 
 def recipe(corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
@@ -172,7 +172,7 @@ def recipe(corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
     Args:
         corpus: its statistics. The vocabulary follows from the number of pairs alone.
         kind: of device.
-        wished: what the user asks for, limits of training among it.
+        wished: what the user requests, limits of training included.
     """
     preset = wished.get("preset", "auto")
     if preset != "auto":
@@ -180,10 +180,10 @@ def recipe(corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
     row = max((row for row in ROWS[kind] if row.min_pairs <= corpus.n_pairs), key=lambda row: row.min_pairs)
     found = _with_wishes(row, f"auto-{row.name}", corpus, kind, wished)
     for suffix, other in _in_less_time(row, kind):
-        if _is_long_enough(found, row.min_passes, corpus, kind, wished):
+        if _is_long_enough(found, row.min_epochs, corpus, kind, wished):
             break
         found = _with_wishes(other, f"auto-{row.name}-{suffix}", corpus, kind, wished)
-    if found.advised.n_masks == 1 and (
+    if found.advised.n_forward_passes == 1 and (
         wished.get("training", {}).get("r_drop") is not None or not found.config.model.dropout
     ):
         found = replace(found, reasons=replace(found.reasons, regularization=""))  # the user's
@@ -194,122 +194,122 @@ def _with_wishes(row: Row, name: str, corpus: Statistics, kind: DeviceKind, wish
     below = [PRESETS[row.preset], row.layer]
     advised = build(merge(below), where="the recipe")
     config = build(merge([*below, wished]), where="the configuration")
-    # Who asks for a preset gets the passes that make something of it; the opening lines say how long they take.
-    passes = usual_passes(config, corpus, kind, limited_as=advised if name.startswith("auto") else None)
-    return Recipe(name, row.preset, advised, config, passes, row.reasons)
+    # A preset gets the epochs that it needs; the opening lines report how long they take.
+    epochs = usual_epochs(config, corpus, kind, limited_as=advised if name.startswith("auto") else None)
+    return Recipe(name, row.preset, advised, config, epochs, row.reasons)
 
 
 def _in_less_time(row: Row, kind: DeviceKind) -> Iterator[tuple[str, Row]]:
-    """What suits a corpus if there is much less time than is usual, the best first; with a suffix of its name."""
+    """Recipes for much less time than usual, the best first; each with a suffix of its name."""
     if "r_drop" in row.layer["training"]:
-        one_mask: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * row.layer["training"]["batch_tokens"]}}
+        without_r_drop: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * row.layer["training"]["batch_tokens"]}}
         reasons = replace(
-            row.reasons, regularization=f"no R-Drop: with it fewer than {row.min_passes:g} passes would fit"
+            row.reasons, regularization=f"no R-Drop: with it fewer than {row.min_epochs:g} passes would fit"
         )
-        yield "one-mask", replace(row, layer=merge([row.layer, one_mask]), reasons=reasons)
-    preset, batch_tokens = _IN_SHORT_TIME[kind]
+        yield "one-mask", replace(row, layer=merge([row.layer, without_r_drop]), reasons=reasons)
+    preset, batch_tokens = _SHORT_RECIPES[kind]
     if PRESETS[preset]["model"]["d_model"] < PRESETS[row.preset]["model"]["d_model"]:
         reasons = replace(row.reasons, model="in little time a small model reads more of so many pairs")
         layer = _larger(row.layer["data"]["vocab_size"], batch_tokens, 0.1)
         yield "short", replace(row, preset=preset, layer=layer, reasons=reasons)
 
 
-def _is_long_enough(found: Recipe, min_passes: float, corpus: Statistics, kind: DeviceKind, wished: Layer) -> bool:
-    """Whether a run makes the passes that the recipe needs to be the best."""
-    passes = _planned_passes(found, corpus, kind)
-    if found.advised.n_masks == 1:
-        return passes >= min(min_passes, found.usual_passes)
+def _is_long_enough(found: Recipe, min_epochs: float, corpus: Statistics, kind: DeviceKind, wished: Layer) -> bool:
+    """Whether a run has the epochs that the recipe needs to be the best one."""
+    epochs = _planned_epochs(found, corpus, kind)
+    if found.advised.n_forward_passes == 1:
+        return epochs >= min(min_epochs, found.usual_epochs)
     if wished.get("training", {}).get("r_drop"):  # the user has decided
         return True
-    return found.config.n_masks == 2 and passes >= min_passes
+    return found.config.n_forward_passes == 2 and epochs >= min_epochs
 
 
 def with_vocabulary(found: Recipe, size: int, why: str) -> Recipe:
-    """The recipe with another vocabulary than that which follows from the number of pairs; a user's own stays."""
+    """The recipe with another size of the vocabulary, unless the user has set it."""
     own = found.config.data.vocab_size != found.advised.data.vocab_size
     advised = replace(found.advised, data=replace(found.advised.data, vocab_size=size))
     config = found.config if own else replace(found.config, data=replace(found.config.data, vocab_size=size))
     return replace(found, advised=advised, config=config, reasons=replace(found.reasons, vocabulary=why))
 
 
-def _planned_passes(found: Recipe, corpus: Statistics, kind: DeviceKind) -> float:
-    """Passes within the user's limits; the usual ones if there are none."""
+def _planned_epochs(found: Recipe, corpus: Statistics, kind: DeviceKind) -> float:
+    """Epochs within the user's limits; the usual ones if there are no limits."""
     training = found.config.training
     limits = [
         training.max_epochs,
-        training.max_updates and training.max_updates * training.batch_tokens / _tokens_of_a_pass(found.config, corpus),
-        training.time_budget and min(_passes_in(training.time_budget, found.config, corpus, kind), found.usual_passes),
+        training.max_updates and training.max_updates * training.batch_tokens / _tokens_an_epoch(found.config, corpus),
+        training.time_budget and min(_epochs_in(training.time_budget, found.config, corpus, kind), found.usual_epochs),
     ]
-    return min((limit for limit in limits if limit), default=found.usual_passes)
+    return min((limit for limit in limits if limit), default=found.usual_epochs)
 
 
-def _passes_in(seconds: float, config: RunConfig, corpus: Statistics, kind: DeviceKind) -> float:
+def _epochs_in(seconds: float, config: RunConfig, corpus: Statistics, kind: DeviceKind) -> float:
     return seconds * assumed_speed(config, corpus, kind) / corpus.n_tgt_tokens
 
 
-def _tokens_of_a_pass(config: RunConfig, corpus: Statistics) -> int:
-    """Target tokens, or as many as an update may have: a pass takes one update at least."""
+def _tokens_an_epoch(config: RunConfig, corpus: Statistics) -> int:
+    """Target tokens of an epoch, and at least those of one update."""
     return max(corpus.n_tgt_tokens, config.training.batch_tokens)
 
 
-def usual_passes(
+def usual_epochs(
     config: RunConfig, corpus: Statistics, kind: DeviceKind, *, limited_as: RunConfig | None = None
 ) -> float:
-    """Passes after which more would hardly help.
+    """Epochs after which more would hardly help.
 
     Args:
         config: of model and training.
         corpus: its statistics.
         kind: of device.
-        limited_as: over a small corpus, no more passes than this configuration makes in the time that it may take.
+        limited_as: on a small corpus, no more epochs than this configuration makes in the max time.
     """
-    pairs = [math.log(n) for n in _PASSES[kind]]
-    passes = [math.log(n) for n in _PASSES[kind].values()]
+    pairs = [math.log(n) for n in _EPOCHS[kind]]
+    epochs = [math.log(n) for n in _EPOCHS[kind].values()]
     at = min(max(math.log(max(1, corpus.n_pairs)), pairs[0]), pairs[-1])
     right = min(max(bisect_right(pairs, at), 1), len(pairs) - 1)
     share = (at - pairs[right - 1]) / (pairs[right] - pairs[right - 1])
-    usual = math.exp(passes[right - 1] * (1 - share) + passes[right] * share)
+    usual = math.exp(epochs[right - 1] * (1 - share) + epochs[right] * share)
     is_small = corpus.n_pairs < ROWS[kind][len(_SMALL_CORPORA)].min_pairs
-    if is_small and config.n_masks == 1:
-        usual *= _ONE_MASK
-    floor = _MIN_UPDATES * config.training.batch_tokens / _tokens_of_a_pass(config, corpus)
-    usual = max(usual, min(floor, _MAX_FLOOR * usual))  # of large updates nobody wants so many
+    if is_small and config.n_forward_passes == 1:
+        usual *= _WITHOUT_R_DROP
+    floor = _MIN_UPDATES * config.training.batch_tokens / _tokens_an_epoch(config, corpus)
+    usual = max(usual, min(floor, _MAX_FLOOR * usual))  # nobody wants so many large updates
     if is_small and limited_as:
         seconds = _MAX_SECONDS * max(1.0, corpus.n_pairs / _IN_PAIRS)
-        usual = min(usual, _passes_in(seconds, limited_as, corpus, kind))
+        usual = min(usual, _epochs_in(seconds, limited_as, corpus, kind))
     return max(1.0, float(f"{usual:.2g}"))
 
 
 def assumed_hours(found: Recipe, corpus: Statistics, kind: DeviceKind) -> float:
-    """What the usual passes take on the machine that recipes assume."""
-    return found.usual_passes * corpus.n_tgt_tokens / assumed_speed(found.config, corpus, kind) / 3600
+    """Duration of the usual epochs on the assumed machine."""
+    return found.usual_epochs * corpus.n_tgt_tokens / assumed_speed(found.config, corpus, kind) / 3600
 
 
 def assumed_speed(config: RunConfig, corpus: Statistics, kind: DeviceKind) -> float:
-    """Target tokens a second on the machine that recipes assume."""
+    """Target tokens per second on the assumed machine."""
     return speed(config, corpus, config.data.vocab_size, kind, _RATE[kind])
 
 
 def speed(config: RunConfig, corpus: Statistics, vocab_size: int, kind: DeviceKind, rate: float) -> float:
-    """Target tokens a second, from the arithmetic of a token.
+    """Target tokens per second, from the arithmetic of a token.
 
     Args:
         config: of model and training.
-        corpus: for the source tokens that a target token comes with.
+        corpus: gives the number of source tokens for each target token.
         vocab_size: rows of the output layer.
         kind: of device.
-        rate: floating-point operations a second.
+        rate: floating-point operations per second.
     """
     architecture = ARCHITECTURES[config.model.architecture]
     per_src_token, per_tgt_token = architecture.multiply_adds(config.model, vocab_size)
     multiply_adds = per_src_token * corpus.n_src_tokens / corpus.n_tgt_tokens + per_tgt_token
-    tokens = rate / (6 * config.n_masks * multiply_adds)  # forward 2 operations each, backward 4
+    tokens = rate / (6 * config.n_forward_passes * multiply_adds)  # forward 2 operations each, backward 4
     if kind == "cpu":
         return tokens
     return min(tokens, config.training.batch_tokens / (SECONDS_A_LAYER * architecture.n_layers(config.model)))
 
 
-# What two runs of one recipe may differ in: where text lies, the random seed, how it is reported and computed, and when
+# What may differ between two runs of one recipe: paths, the random seed, how the run is reported and computed, and when
 # it ends.
 _NOT_OF_THE_RECIPE = {
     "data": {"langs", "train", "valid", "tokenizer", "encoding_errors", "alarms"},
@@ -321,22 +321,22 @@ _NOT_OF_THE_RECIPE = {
 
 
 def record_of(found: Recipe, config: RunConfig, tokenizer: str = "") -> RecipeRecord:
-    """What the manifest keeps of a recipe. The hash is the same for two runs of one recipe, on any text and machine.
+    """The record of a recipe in the manifest. Two runs of one recipe have the same hash, on any text and machine.
 
     Args:
         found: by ``recipe``.
         config: of the run.
-        tokenizer: hash of the user's own; empty: there is none.
+        tokenizer: hash of the user's own tokenizer; empty: there is none.
     """
     advised, trained = _flat(found.advised), _flat(config)
     changed = [key for key in trained if trained[key] != advised[key]] + ["data.tokenizer"] * bool(tokenizer)
     text = json.dumps([trained, tokenizer], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:7]
-    return RecipeRecord(name=found.name, hash=digest, usual_passes=found.usual_passes, changed=changed)
+    return RecipeRecord(name=found.name, hash=digest, usual_passes=found.usual_epochs, changed=changed)
 
 
 def _flat(config: RunConfig) -> dict[str, Any]:
-    """What makes a recipe, by key."""
+    """The values that make a recipe, by key."""
     return {
         f"{table}.{key}": value
         for table in ("data", "model", "training")

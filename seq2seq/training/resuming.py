@@ -1,19 +1,26 @@
-"""What a command may change when it resumes a run, and whether the run is finished."""
+"""What a resumed run trains, what its command may change, and whether the run is finished."""
 
-from dataclasses import asdict, replace
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from seq2seq.config import DataConfig, Layer, RunConfig, build, difference, merge
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.runs import SHORTLIST, Limits, Manifest, parse_stored
-from seq2seq.training.ingest import require_same_corpora
-from seq2seq.training.length import LIMITS
-from seq2seq.training.progress import Finished
-from seq2seq.training.run import shed
-from seq2seq.training.state import CorpusId, TrainingState
+from seq2seq.runs import SHORTLIST, Checkpoint, Limits, Manifest, parse_stored, read_file
+from seq2seq.training.best import choose_best_metric
+from seq2seq.training.ingest import CorpusRecord, require_same_corpora
+from seq2seq.training.length import LIMITS, complete
+from seq2seq.training.plan import Setup
+from seq2seq.training.prepare import Prepared
+from seq2seq.training.progress import Finished, Notice
+from seq2seq.training.run_writer import delete_left_overs
+from seq2seq.training.starting import own_validation_splits, updates_an_epoch
+from seq2seq.training.state import BudgetState, CorpusId, TrainingState
 from seq2seq.translation import read_config
 
+_USUAL_EPOCHS = 40.0
+"""Of a run whose recipe was not recorded."""
 # When to stop, how often to report, whether to learn a shortlist, where the corpora are now. (That they are the same
 # corpora is compared by content.)
 _MAY_CHANGE = {
@@ -30,6 +37,104 @@ _MAY_CHANGE = {
         )
     ),
 }
+
+
+@dataclass(frozen=True)
+class ResumedRun:
+    """A ``Plan`` for a run that has a checkpoint: settings that the command does not give are the run's."""
+
+    folder: Path
+    given: Layer
+    """What the command requests."""
+    config: RunConfig
+    """The run's, with what the command changes."""
+    limits: Limits
+    state: TrainingState
+    """Of the checkpoint."""
+    tokenizer: bytes | None
+    may_grow: bool = False
+
+    @property
+    def data(self) -> DataConfig:
+        """Of the configuration."""
+        return self.config.data
+
+    @property
+    def expected(self) -> Sequence[CorpusId]:
+        """Those of the checkpoint."""
+        return self.state.corpora
+
+    def tokenized(self, corpora: Sequence[CorpusRecord]) -> Generator[Notice, None, DataConfig]:
+        """As before."""
+        yield from ()
+        return self.config.data
+
+    def setup(self, prepared: Prepared) -> Generator[Notice, None, Setup]:
+        """The checkpoint's state, with what the command changes.
+
+        Raises:
+            UserError: the text was tokenized by another tokenizer (78).
+        """
+        state = self.state
+        if prepared.tokenizer_sha256 != state.tokenizer_sha256:
+            now = self.config.data.tokenizer or "its text makes now"
+            raise UserError(
+                f"{self.folder} was trained with another tokenizer than {now}",
+                mend="restore that tokenizer, or give `overwrite` to start over",
+                code=ExitCode.REFUSED,
+            )
+        an_epoch = updates_an_epoch(self.config, prepared)
+        usual_epochs = state.recipe.usual_passes if state.recipe else _USUAL_EPOCHS
+        config = complete(self.config, usual_epochs, an_epoch)
+        config, validation, notices = choose_best_metric(config, prepared)
+        yield from notices
+        # With a new limit the number of updates is unknown again.
+        is_open = config.training.max_updates is None and state.budget.times_set
+        state = replace(
+            state,
+            config=config,
+            limits=self.limits,
+            derived=tuple(key for key in state.derived if self.given.get("training", {}).get(key) is None),
+            budget=BudgetState() if is_open else state.budget,
+            corpora=tuple(corpus.id for corpus in prepared.corpora),
+            order="by_similar_length",
+        )
+        return Setup(state, validation, round(usual_epochs * an_epoch))
+
+
+def plan_resumed_run(
+    folder: Path, given: Layer, checkpoint: Checkpoint, manifest: Manifest | None
+) -> Generator[Finished, None, ResumedRun | None]:
+    """Check what the command changes. If the run is finished, report that; there is no plan then.
+
+    Args:
+        folder: of the run.
+        given: the command's configuration.
+        checkpoint: to resume from.
+        manifest: of the run; None before its first validation.
+
+    Raises:
+        UserError: the command changes what may not change (78).
+    """
+    state = TrainingState.from_json(checkpoint.state, checkpoint.path)
+    config, limits = resumed_config(folder, given, state.config, state.limits)
+    config = open_cadences(config, given, state)
+    if manifest is not None and is_finished(manifest, state.update, config, limits):
+        refuse_other_corpora(folder, given, config.data, manifest)
+        delete_left_overs(folder, config.training.keep_checkpoints, state.update)
+        yield finished_already(manifest)
+        return None
+    if _validates_on_own_splits(state.config.data) and (own := own_validation_splits(config.data, given)):
+        config = replace(config, data=replace(config.data, valid=own))  # the data set may have moved
+    # A run that has been validated once has its tokenizer.
+    tokenizer = None if manifest is None else read_file(folder, manifest, "tokenizer.model")
+    return ResumedRun(folder, given, config, limits, state, tokenizer)
+
+
+def _validates_on_own_splits(data: DataConfig) -> bool:
+    """Whether the validation corpora are splits of the data sets that are trained on."""
+    names = {word.removesuffix(":train") for word in data.train}
+    return bool(data.valid) and all(word.startswith("hf:") and word.rpartition(":")[0] in names for word in data.valid)
 
 
 def resumed_config(run: Path, given: Layer, stored: RunConfig, before: Limits) -> tuple[RunConfig, Limits]:
@@ -51,7 +156,7 @@ def resumed_config(run: Path, given: Layer, stored: RunConfig, before: Limits) -
     if changed:
         raise UserError(
             f"{run} was trained with another configuration: {', '.join(changed)}",
-            mend="give the same command to resume, another -o for another run, or --overwrite to start over",
+            mend="give the same command to resume, another folder with `run`, or `overwrite` to start over",
             code=ExitCode.REFUSED,
         )
     limits = Limits(**{name: given.get("training", {}).get(name) for name in LIMITS})
@@ -105,7 +210,7 @@ def without_checkpoint(run: Path, given: Layer, manifest: Manifest) -> Finished:
     Raises:
         UserError: the command requests more training, or another configuration (78).
     """
-    mend = "give another -o for another run, or --overwrite to move this one aside"
+    mend = "give another folder with `run`, or `overwrite` to move this one aside"
     if not manifest.finished:
         what = f"{run} holds a model, but no checkpoint to resume training from"
         raise UserError(what, mend=mend, code=ExitCode.REFUSED)
@@ -121,7 +226,7 @@ def without_checkpoint(run: Path, given: Layer, manifest: Manifest) -> Finished:
             code=ExitCode.REFUSED,
         )
     refuse_other_corpora(run, given, config.data, manifest)
-    shed(run, keep_checkpoints=0)
+    delete_left_overs(run, keep_checkpoints=0)
     return finished_already(manifest)
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says in JSON: where a run stands, and what the next command must know of it."""
+"""What a checkpoint holds in JSON: the state of a run, and what the next command must know about it."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from seq2seq.training.arithmetic import Arithmetic
 from seq2seq.training.progress import Report
 
 Cadence = Literal["valid_every", "save_every"]
-"""Keys of ``training`` that follow from the length of training if they are left open."""
+"""Keys of ``training`` that follow from the length of training if they are unset."""
 
 
 @record
@@ -30,10 +30,10 @@ class Best:
     """Translations that were cut off near the lengths of their references, because the model cannot end them yet."""
 
     def rank(self) -> tuple[bool, float, float, float]:
-        """What decides between two validations: whether translations end, the metric, then chrF, then the loss.
+        """The order of validations: first whether translations end, then the metric, then chrF, then the loss.
 
-        Cutting off endless translations raises scores, so a model that needs it is never better than one that does not;
-        between two that need it the loss decides, as what they repeat scores by chance.
+        Cutting off endless translations raises scores, so a model that needs it never ranks above one that does not.
+        Between two that need it the loss decides, because their repetitions score by chance.
         """
         loss = self.scores.get("valid_loss")
         of_loss = _or_worst(None if loss is None else -loss)
@@ -50,41 +50,41 @@ class BudgetState:
     """How far a time budget has been turned into a number of updates."""
 
     times_set: Count = 0
-    """How often the number of updates has been set: early in the run, and again now and then."""
+    """How often the number of updates has been set: early in the run, and again as time passes."""
     set_at: Real = 0.0
     """Seconds of the run when it was last set."""
     updates: Real = 0.0
-    """Updates timed; those before the number was set count half, each time it is set."""
+    """Timed updates; each time the number is set, those before count half."""
     seconds: Real = 0.0
-    """Duration of these, validations not counted."""
+    """Duration of these, without validations."""
     validation: Real | None = None
-    """Duration of the last validation; None: there was none yet."""
+    """Duration of the last validation; None: there was none."""
 
 
 @record
 class Knot:
-    """Where the learning rate stood when the number of updates was set or changed: it continues from there."""
+    """The learning rate when the number of updates was set or changed: it continues from there."""
 
     update: Count = 0
     share: Real = 0.0
-    """Of the peak rate, at that update."""
+    """The rate at that update, as a share of the peak rate."""
     falling: Flag = False
-    """Whether the rate had begun to fall; it does not rise again."""
+    """Whether the rate had started to fall; it does not rise again."""
 
 
 @record
 class CorpusId:
-    """A corpus that the run reads, wherever it lies."""
+    """A corpus of the run, recognised by its content."""
 
     role: str
     """``train`` or ``valid``."""
     sha256: str
-    """Of its pairs, in order."""
+    """Hash of its pairs, in order."""
     corpus: str = ""
     """The CORPUS word when the run last read it."""
     pairs: Count | None = None
     stamp: list[list[int]] | None = None
-    """Sizes and times of change of its files then; None if these say nothing."""
+    """Sizes and modification times of its files then; None if files cannot show a change."""
 
     def __str__(self) -> str:
         """Name and size, for a message."""
@@ -93,24 +93,23 @@ class CorpusId:
 
 @record
 class TrainingState:
-    """One run between two updates. Its tensors (weights, averages, optimizer) lie beside it in the checkpoint.
+    """One run between two updates. Its tensors (weights, averages, optimizer) are beside it in the checkpoint.
 
-    No state of a random generator is in it: what is drawn at random follows from the seed, the update and the part of
-    the update.
+    It has no state of a random generator: random numbers follow from the seed, the update and the part of the update.
     """
 
     config: RunConfig
-    """With every key that was left open filled in, as far as it is known."""
+    """Keys that were unset are filled in as soon as they are known."""
     limits: Limits
     derived: tuple[Cadence, ...] = ()
-    """Which of these keys were left open."""
+    """Those of these keys that were unset."""
     corpora: tuple[CorpusId, ...]
     tokenizer_sha256: str
     order: Literal["by_similar_length", "by_length"] = "by_similar_length"
-    """How an epoch is ordered: pairs of similar length share an update, others in each epoch; updates are shuffled.
+    """The order of an epoch: pairs of similar length share an update, other pairs in each epoch; updates are shuffled.
 
-    ``by_length`` is what earlier versions did. Such a run is resumed in the new order: in the epoch that was
-    interrupted, some pairs come twice and others not at all.
+    Earlier versions had ``by_length``. Such a run is resumed in the new order: in the epoch that was interrupted, some
+    pairs come twice and others not at all.
     """
     update: Count = 0
     """Updates made."""
@@ -124,16 +123,16 @@ class TrainingState:
     bad_validations: Count = 0
     """Validations since the best one."""
     micro_batch_tokens: Count | None = None
-    """Padded tokens in one forward pass, lowered when memory ran out; None: not chosen yet."""
+    """Max padded tokens of a forward pass, lowered when memory ran out; None: not chosen yet."""
     n_averaged: Count = 0
     """Updates in the average of the weights."""
     seconds: Real = 0.0
     """Training time, all parts of an interrupted run together."""
     last_report: Report | None = None
     recipe: RecipeRecord | None = None
-    """By which the run is trained."""
+    """The recipe of the run."""
     arithmetic: Arithmetic | None = None
-    """Of the last update; None: written by a version without this choice."""
+    """Of the last update; None: saved by a version without this choice."""
     budget: BudgetState = field(default_factory=BudgetState)
     knot: Knot = field(default_factory=Knot)
 
@@ -143,7 +142,7 @@ class TrainingState:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any], where: Path) -> Self:
-        """Read what ``to_json`` gave, by this version or another one of the same format.
+        """Read what ``to_json`` returned, in this version or in another one of the same format.
 
         Args:
             stored: parsed JSON.

@@ -1,6 +1,7 @@
-"""One update: the gradient of many pairs, and a step of the weights along it.
+"""One update: forward passes, loss, backward passes, and a step of the optimizer.
 
-Shapes: B sentences, S source length, T target length, N real target positions, V vocabulary.
+Shapes: B sentences, S source length, T target length, M forward passes of each pair (R-Drop: 2), N real target
+positions, D model width, V vocabulary.
 """
 
 import contextlib
@@ -12,95 +13,42 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.batching import Batch, collate, derived_seed
+from seq2seq.batching import collate, derived_seed
 from seq2seq.config import RunConfig
-from seq2seq.device import HostCopy, is_out_of_memory, to_device
+from seq2seq.device import HostCopy, is_out_of_memory
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model import build_model, padding_mask
+from seq2seq.model import Seq2SeqModel, build_model
 from seq2seq.model.products import products_by
-from seq2seq.tokenizer import PAD
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.averaging import Average
-from seq2seq.training.loader import Portion
-from seq2seq.training.loss import output_loss, two_masks_loss
-from seq2seq.training.optimizer import build_optimizer, learning_rate
-from seq2seq.training.parallel.forked import Replicas, n_replicas
+from seq2seq.training.loader import TokenizedPairs
+from seq2seq.training.loss import output_loss, r_drop_loss
+from seq2seq.training.optimizer import build_optimizer
+from seq2seq.training.parallel import Replicas, build_replicas
+from seq2seq.training.pass_input import PassInput
+from seq2seq.training.schedule import learning_rate
 from seq2seq.training.state import Knot
-
-_MICRO_BATCH_TOKENS = {"cpu": 3072, "small GPU": 16_384, "GPU": 32_768}
-"""What a CPU writes in one pass should still be near when the way back reads it. A GPU has to be asked for as much in a
-short pass as in a long one, which takes longer than the work of a short one."""
-_WORTH_A_PASS = 100
-"""Padded tokens of a side that cost a CPU more than another pass does. Only subword sampling makes so much padding, as
-its pairs are grouped by their stored lengths."""
-_SMALL_GPU = 32 << 30
-"""Bytes of memory, fewer than which a GPU is a small one."""
+from seq2seq.training.tuning import MICRO_BATCH_TOKENS, MIN_PADDING_SAVED, SMALL_GPU
 
 
-def _micro_batch_tokens(device: torch.device) -> int:
-    if device.type == "cpu":
-        return _MICRO_BATCH_TOKENS["cpu"]
-    large = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= _SMALL_GPU
-    return _MICRO_BATCH_TOKENS["GPU" if large else "small GPU"]
+class _Shard(NamedTuple):
+    """One replica's part of an update."""
 
-
-def _seed_generator(device: torch.device, seed: int) -> None:
-    """Seed the generator that dropout on this device draws from."""
-    # torch.manual_seed would queue a call for each kind of accelerator that is not in use, every time.
-    generator = torch.default_generator if device.type == "cpu" else torch.get_device_module(device)
-    generator.manual_seed(seed)
-
-
-class _Pass(NamedTuple):
-    """What one pass through the model reads, where the model is."""
-
-    src: Tensor
-    """Source pieces and EOS, padded. [B, S]"""
-    src_mask: Tensor | None
-    """True at real source tokens; None if nothing is padding. [B, S]"""
-    tgt_in: Tensor
-    """BOS and target pieces, padded. [B, T]"""
-    real: Tensor
-    """Which target positions are real, row by row: on a CPU as a mask [B·T], elsewhere as their numbers [N]."""
-    targets: Tensor
-    """Target pieces and EOS at these. [N]"""
-
-    @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> "_Pass":
-        # All that hangs on what is padding is found out here: a GPU would have to be waited for.
-        real = batch.tgt_out.ne(PAD).flatten()
-        targets, mask = batch.tgt_out.flatten()[real], padding_mask(batch.src, PAD)
-        if device.type == "cpu":
-            return cls(batch.src, mask, batch.tgt_in, real, targets)
-        src, tgt_in, numbers, targets = (
-            to_device(part, device) for part in (batch.src, batch.tgt_in, real.nonzero().squeeze(1), targets)
-        )
-        return cls(src, None if mask is None else to_device(mask, device), tgt_in, numbers, targets)
-
-    def at_real(self, hidden: Tensor) -> Tensor:
-        """What stands at real target positions. [M·B, T, D] -> [M, N, D]"""
-        rows = hidden.view(-1, self.tgt_in.numel(), hidden.size(-1))  # [M, B·T, D]
-        return rows[:, self.real] if self.real.dtype == torch.bool else rows.index_select(1, self.real)
-
-
-class _Task(NamedTuple):
-    """What one replica does for an update."""
-
-    parts: list[Portion]
-    """One forward pass each."""
+    micro_batches: list[TokenizedPairs]
+    """One forward and backward pass each."""
     n_tokens: int
     """Target tokens of the whole update."""
     seeds: list[int]
-    """Of the dropout masks of each part."""
+    """Of dropout, for each micro-batch."""
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What one update was made of."""
+class StepStats:
+    """Loss and sizes of one update, or of several together."""
 
     loss_sum: Tensor | float
-    """Label-smoothed cross-entropy, with R-Drop the divergence too, summed over target tokens, in nats; left on a
-    GPU. []"""
+    """Label-smoothed cross-entropy, with R-Drop the divergence too, summed over target tokens, in nats; stays on a GPU.
+    []"""
     n_tokens: int
     """Target tokens, EOS included."""
     n_padding: int
@@ -108,8 +56,8 @@ class Learned:
     n_positions: int
     """Positions of both sides."""
 
-    def __add__(self, other: "Learned") -> "Learned":
-        return Learned(
+    def __add__(self, other: "StepStats") -> "StepStats":
+        return StepStats(
             self.loss_sum + other.loss_sum,
             self.n_tokens + other.n_tokens,
             self.n_padding + other.n_padding,
@@ -117,69 +65,71 @@ class Learned:
         )
 
 
-class Learner:
-    """The model while it learns, with all that an update depends on.
+class TrainStep:
+    """Makes updates: the model, the optimizer, and all else that the next update depends on.
 
     Args:
         config: complete.
         vocab_size: pieces of the joint vocabulary.
-        device: where the model lives.
+        device: where the model is.
     """
 
     def __init__(self, config: RunConfig, vocab_size: int, device: torch.device) -> None:
         self.training = config.training
         self.knot = Knot()
         """From where the learning rate continues."""
-        self.n_masks = config.n_masks
+        self.n_passes = config.n_forward_passes
+        """Forward passes of each pair: 2 with R-Drop."""
         self.device = device
         torch.manual_seed(self.training.seed)
         self.model = build_model(config.model, vocab_size).to(device).train()
         self.optimizer = build_optimizer(self.model, self.training)
         self.average = Average(self.model, self.training)
         self.arithmetic = choose_arithmetic(self.training, device)
-        n = 1 if self.training.compile else n_replicas(device, self.n_masks * self.training.batch_tokens)
-        self.sum_of_losses = (
-            torch.compile(self._sum_of_losses, dynamic=True) if self.training.compile else self._sum_of_losses
+        compiled = self.training.compile
+        self.sum_of_losses = torch.compile(self._sum_of_losses, dynamic=True) if compiled else self._sum_of_losses
+        n_rows = self.n_passes * self.training.batch_tokens
+        self.replicas: Replicas[_Shard, StepStats] = build_replicas(
+            self.model, self._forward_backward, device, n_rows, compiled=compiled
         )
-        self.replicas = Replicas(self.model, self._learn, n)
-        """To be entered by whoever makes many updates."""
+        """Enter it before many updates."""
         self.checks_late = device.type == "cuda"
-        """Whether the next update is under way before anybody knows how the last one went: a GPU does not wait."""
+        """Whether an update is checked while the next one is under way: the CPU does not wait for a GPU."""
         self._unchecked: tuple[int, HostCopy] | None = None
-        """Number, loss and norm of the gradient of the last update, until it is known whether they are finite."""
+        """Number, loss and gradient norm of the last update, until they have been checked."""
         self.micro_batch_tokens = self.training.micro_batch_tokens or _micro_batch_tokens(device)
-        """Lowered where memory runs out, and remembered: sums in other portions round otherwise."""
-        is_ragged = bool(config.data.subword_sampling) and device.type == "cpu"
-        self._worth_a_pass = _WORTH_A_PASS if is_ragged else math.inf
+        """Lowered if memory runs out, and saved: other micro-batches give sums that are rounded differently."""
+        samples_on_cpu = bool(config.data.subword_sampling) and device.type == "cpu"
+        self._min_padding_saved = MIN_PADDING_SAVED if samples_on_cpu else math.inf
 
-    def update(self, portion: Portion, number: int) -> Learned:
-        """Make the ``number``-th update, counted from 1, from some pairs.
+    def update(self, pairs: TokenizedPairs, number: int) -> StepStats:
+        """Make the ``number``-th update, counted from 1.
 
         Raises:
             UserError: loss or gradient is not finite (79), with ``checks_late`` those of the update before; or memory
                 is out (75). The weights are untouched.
         """
-        # The step too: waking other threads for it would cost small models more than they save large ones.
+        # The optimizer's step too: to wake other threads for it costs small models more than it saves large ones.
         with self.replicas.one_core_each():
-            return self._update(portion, number)
+            return self._update(pairs, number)
 
-    def _update(self, portion: Portion, number: int) -> Learned:
+    def _update(self, pairs: TokenizedPairs, number: int) -> StepStats:
         while True:
             try:
-                learned = self._gradient(portion, number)
+                stats = self._gradient(pairs, number)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._use_less_memory(portion)
-        self.check_finite()  # of the update before: this one's passes are under way already
+                self._use_less_memory(pairs)
+        self.check_finite()  # of the update before: the passes of this one are under way already
         parameters = list(self.model.parameters())
         limit = self.training.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        loss = torch.as_tensor(learned.loss_sum, device=norm.device) / learned.n_tokens
+        loss = torch.as_tensor(stats.loss_sum, device=norm.device) / stats.n_tokens
         self._unchecked = number, HostCopy(torch.stack((loss, norm)).unsqueeze(0))
         if self.checks_late:
-            # The step is left out on the GPU's own account; what came of it is asked after the next update's passes.
+            # The GPU itself skips the step; the result is read after the passes of the next update.
             self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float()  # type: ignore[attr-defined]
         else:
             self.check_finite()
@@ -188,10 +138,10 @@ class Learner:
             group["lr"] = rate
         self.optimizer.step()
         self.average.after_update()
-        return learned
+        return stats
 
     def check_finite(self) -> None:
-        """Wait for the last update, of which nobody knows yet whether it went well.
+        """Wait for the last update, and check it if it has not been checked.
 
         Raises:
             UserError: loss or gradient was not finite (79); the weights are as they were before it.
@@ -203,22 +153,58 @@ class Learner:
         if not math.isfinite(loss + norm):
             raise UserError(
                 f"training diverged at update {number}: loss {loss:.4g}, gradient norm {norm:.4g}",
-                mend="lower training.learning_rate or raise training.warmup_updates, and start over with --overwrite",
+                mend="lower training.learning_rate or raise training.warmup_updates, and start over with `overwrite`",
                 code=ExitCode.DIVERGED,
             )
 
-    def _sum_of_losses(self, batch: _Pass) -> Tensor:
-        """Teacher forcing: every target position is predicted at once from the real tokens to its left."""
-        model, n = self.model, self.n_masks
-        # Dropout differs from row to row; M masks make M·B rows.
-        src, tgt_in = batch.src.repeat(n, 1), batch.tgt_in.repeat(n, 1)
+    # ------------------------------------------------------------------ forward and backward passes
+
+    def _gradient(self, pairs: TokenizedPairs, number: int) -> StepStats:
+        """Accumulate the gradient of the mean loss over an update's target tokens."""
+        self.optimizer.zero_grad(set_to_none=True)
+        shards = []
+        for nth, shard in enumerate(pairs.shards(len(self.replicas))):
+            micro_batches = self._micro_batches(shard)
+            # Dropout depends on nothing that came before: a resumed run needs no generator's state.
+            seeds = [derived_seed(self.training.seed, number, nth, part) for part in range(len(micro_batches))]
+            shards.append(_Shard(micro_batches, pairs.n_tgt_tokens, seeds))
+        return self.replicas.forward_backward(shards)
+
+    def _micro_batches(self, shard: TokenizedPairs) -> list[TokenizedPairs]:
+        max_tokens = max(1, self.micro_batch_tokens // self.n_passes)
+        min_saved = self._min_padding_saved / self.n_passes
+        return list(shard.micro_batches(max_tokens=max_tokens, min_saved=min_saved))
+
+    def _forward_backward(self, shard: _Shard) -> StepStats:
+        """Make the passes of a shard: adds to the gradients."""
+        stats = StepStats(0.0, 0, 0, 0)
+        with self._products():
+            for pairs, seed in zip(shard.micro_batches, shard.seeds, strict=True):
+                batch = collate(pairs.src, pairs.tgt)
+                _seed_generator(self.device, seed)
+                with self._autocast():
+                    loss_sum = self.sum_of_losses(PassInput.from_batch(batch, self.device))
+                # Divide by the tokens of the whole update: averaging each micro-batch first would make a
+                # token weigh more where its micro-batch is small.
+                (loss_sum / shard.n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+                n_positions = batch.src.numel() + batch.tgt_out.numel()
+                loss_sum = loss_sum.detach()
+                known = float(loss_sum) if self.device.type == "cpu" else loss_sum
+                stats += StepStats(known, batch.n_tgt_tokens, batch.n_padding, n_positions)
+        return stats
+
+    def _sum_of_losses(self, batch: PassInput) -> Tensor:
+        """Teacher forcing: every target position is predicted at once from the real tokens to its left. []"""
+        model, n = self.model, self.n_passes
+        # Dropout differs from row to row, so that copies of the rows are forward passes of their own.
+        src, tgt_in = batch.src.repeat(n, 1), batch.tgt_in.repeat(n, 1)  # [M·B, S], [M·B, T]
         src_mask = None if batch.src_mask is None else batch.src_mask.repeat(n, 1)  # [M·B, S]
         hidden = model.hidden(src, src_mask, tgt_in)  # [M·B, T, D]
         # The vocabulary is by far the widest layer: padding never reaches it.
         real, smoothing = batch.at_real(hidden), self.training.label_smoothing  # [M, N, D]
         if n == 1:
             return output_loss(real[0], model.output, batch.targets, smoothing)
-        return two_masks_loss(real, model.output, batch.targets, smoothing, self.training.r_drop)
+        return r_drop_loss(real, model.output, batch.targets, smoothing, self.training.r_drop)
 
     def _products(self) -> contextlib.AbstractContextManager[None]:
         """The library of an update's matrix products."""
@@ -231,48 +217,17 @@ class Learner:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
-    def _gradient(self, portion: Portion, number: int) -> Learned:
-        """Accumulate the gradient of the mean loss over an update's target tokens."""
-        self.optimizer.zero_grad(set_to_none=True)
-        tasks = []
-        for nth, share in enumerate(portion.shares(len(self.replicas))):
-            parts = self._passes(share)
-            # Dropout depends on nothing that came before: a resumed run needs no generator's state.
-            seeds = [derived_seed(self.training.seed, number, nth, part) for part in range(len(parts))]
-            tasks.append(_Task(parts, portion.n_tgt_tokens, seeds))
-        learned = self.replicas.run(tasks)
-        return sum(learned[1:], learned[0])
+    def _use_less_memory(self, pairs: TokenizedPairs) -> None:
+        """After memory ran out: halve the micro-batches.
 
-    def _passes(self, share: Portion) -> list[Portion]:
-        most = max(1, self.micro_batch_tokens // self.n_masks)
-        return list(share.parts(most=most, saved=self._worth_a_pass / self.n_masks))
-
-    def _learn(self, task: _Task) -> Learned:
-        with self._products():
-            return self._learn_parts(task)
-
-    def _learn_parts(self, task: _Task) -> Learned:
-        learned = Learned(0.0, 0, 0, 0)
-        for part, seed in zip(task.parts, task.seeds, strict=True):
-            batch = collate(part.src, part.tgt)
-            _seed_generator(self.device, seed)
-            with self._autocast():
-                loss_sum = self.sum_of_losses(_Pass.of(batch, self.device))
-            # Divide by the tokens of the whole update: averaging each micro-batch first would make a
-            # token weigh more where its micro-batch is small.
-            (loss_sum / task.n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
-            n_positions = batch.src.numel() + batch.tgt_out.numel()
-            loss_sum = loss_sum.detach()
-            known = float(loss_sum) if self.device.type == "cpu" else loss_sum
-            learned += Learned(known, batch.n_tgt_tokens, batch.n_padding, n_positions)
-        return learned
-
-    def _use_less_memory(self, portion: Portion) -> None:
+        Raises:
+            UserError: they hold one pair each already (75).
+        """
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        shares = portion.shares(len(self.replicas))
-        if len(portion) == sum(len(self._passes(share)) for share in shares):
+        shards = pairs.shards(len(self.replicas))
+        if len(pairs) == sum(len(self._micro_batches(shard)) for shard in shards):
             raise UserError(
                 "memory ran out on a single sentence pair",
                 mend="free memory, or lower data.max_length or the size of the model",
@@ -280,8 +235,27 @@ class Learner:
             )
         self.micro_batch_tokens //= 2
 
+    # ------------------------------------------------------------------ weights and checkpoints
+
+    @torch.no_grad()
+    def copy_average(self, model: Seq2SeqModel, update: int) -> None:
+        """Copy the averaged weights into another model, which is validated then.
+
+        Args:
+            model: of the same shape.
+            update: the last one made.
+
+        Raises:
+            UserError: as ``check_finite``.
+        """
+        self.check_finite()
+        self.average.at_validation(update)
+        weights = self.average.weights()
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+
     def state(self) -> tuple[dict[str, Tensor], int]:
-        """All tensors that the next update depends on, and how much is averaged.
+        """All tensors that the next update depends on, and the number of averaged updates.
 
         Returns:
             Tensors by name, and a count for ``load_state``.
@@ -298,7 +272,7 @@ class Learner:
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor], n_averaged: int) -> None:
-        """Take over what ``state`` returned."""
+        """Resume from what ``state`` returned."""
         for name, parameter in self.model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
             # AdamW makes its moments with the first update; here they are made by hand.
@@ -312,3 +286,17 @@ class Learner:
                 }
         average = {key.removeprefix("average."): t for key, t in tensors.items() if key.startswith("average.")}
         self.average.load_state(average, n_averaged)
+
+
+def _micro_batch_tokens(device: torch.device) -> int:
+    if device.type == "cpu":
+        return MICRO_BATCH_TOKENS["cpu"]
+    large = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= SMALL_GPU
+    return MICRO_BATCH_TOKENS["GPU" if large else "small GPU"]
+
+
+def _seed_generator(device: torch.device, seed: int) -> None:
+    """Seed the generator that dropout on this device uses."""
+    # torch.manual_seed would queue a call for each kind of accelerator that is not in use, every time.
+    generator = torch.default_generator if device.type == "cpu" else torch.get_device_module(device)
+    generator.manual_seed(seed)

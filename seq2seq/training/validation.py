@@ -1,4 +1,4 @@
-"""How good a model is on validation pairs: its loss, and real translations scored."""
+"""Validation: the loss, and the scores of real translations."""
 
 import math
 import time
@@ -17,24 +17,16 @@ from seq2seq.errors import counted
 from seq2seq.evaluation import Metric, Score, build_metric, language_row, score_with, verdict
 from seq2seq.model import Seq2SeqModel, padding_mask
 from seq2seq.tokenizer import PAD, Tokenizer
+from seq2seq.training.progress import Sample
+from seq2seq.training.tuning import ENDLESS_SHARE, LENGTH_BOUND, LOSS_BATCH_TOKENS, SAMPLE_PAIRS, STOP_CHECK_SENTENCES
 from seq2seq.translation import Searched, Translator, greedy_of, join_segments, length_batches
 
-# Length penalties that are tried: beyond these, hypotheses are too short or too long on any data.
 ALPHAS = [round(0.2 * i, 1) for i in range(2, 11)]
-
-_BLOCK = {True: 256, False: 2048}
-"""Sentences translated between two checks for a stop signal: on a CPU, and elsewhere."""
-
-_BOUND = 1.5, 10
-"""A first search ends at this factor of the reference's length and so many tokens more."""
-_ENDLESS = 0.2
-"""Share of the pairs; if the first search cuts off more, the model cannot end its translations yet."""
-_SAMPLE = {True: 64, False: 512}
-"""Pairs that show how long a search takes: on a CPU, and elsewhere."""
+"""Length penalties that are tried. With others, hypotheses are too short or too long on any data."""
 
 
-class Stopped(Exception):  # noqa: N818  # it is no error
-    """A signal arrived in the middle of a validation, whose result is not needed any more."""
+class Stopped(Exception):  # noqa: N818  # it is not an error
+    """A signal interrupted a validation, whose result is no longer needed."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +39,8 @@ class Scores:
     chrf: Score
     hypotheses: list[str]
     cut_off: int = 0
-    """Translations that were cut off near the length of their reference, as the model cannot end them yet; 0: none was,
-    and the scores are those of what ``translate`` gives."""
+    """Translations that were cut off near the length of their reference, because the model cannot end them yet. 0: none
+    was, and the scores are those of what ``translate`` returns."""
 
     def figures(self) -> dict[str, float | None]:
         """By the names of ``metrics.jsonl``."""
@@ -56,21 +48,21 @@ class Scores:
 
 
 class LengthPenalty(NamedTuple):
-    """What ``choose_alpha`` chose, and by what."""
+    """The choice of ``choose_alpha``."""
 
     alpha: float
     bleu: float
     """Of the pairs that were searched."""
     n_pairs: int
-    """How many these are."""
+    """The number of these pairs."""
 
 
 @dataclass(frozen=True)
 class ValidationSet:
     """Validation pairs, as text and as ids.
 
-    Pairs longer than ``max_length`` are translated in segments, but their loss is left out: the model
-    was never shown such a length.
+    Pairs longer than ``max_length`` are translated in segments, but they do not count for the loss: the model was not
+    trained on such lengths.
     """
 
     pairs: Sequence[Pair]
@@ -87,17 +79,17 @@ class ValidationSet:
     chrf: Metric = field(default_factory=lambda: build_metric("chrf"))
 
     def sample(self, device: torch.device) -> "ValidationSet":
-        """Some of the pairs, of all lengths: enough to show how long all of them take."""
-        size = _SAMPLE[device.type == "cpu"]
+        """Some of the pairs, of all lengths: enough to estimate the time for all of them."""
+        size = SAMPLE_PAIRS[device.type == "cpu"]
         return replace(self, pairs=[self.pairs[i] for i in self._by_length()[:: -(-len(self.pairs) // size)]])
 
     def run(self, model: Seq2SeqModel, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
-        """Loss, and BLEU and chrF of greedy translations: what ``translate -b 1`` would give.
+        """Loss, and BLEU and chrF of greedy translations, which are those of ``translate -b 1``.
 
         A model that knows little repeats itself up to the limit of the search, which takes ten times as long as real
-        translations. So each search first ends near the length of its reference. What was cut off is searched again
-        without that bound; but if this is much of all, the model is of no use yet, and its scores are those with the
-        bound.
+        translations. So each search first ends near the length of its reference. Translations that were cut off are
+        searched again without that bound. But if they are many, the model is of no use yet, and the scores are those
+        with the bound.
 
         Args:
             model: in evaluation mode.
@@ -107,12 +99,12 @@ class ValidationSet:
         src, tgt = self._encoded()
         loss = self._loss(model, src, tgt, check)
         translator = self._translator(model, greedy_of(decoding))
-        factor, more = _BOUND
-        limits = [int(factor * len(ids)) + more for ids in tgt]
+        factor, extra = LENGTH_BOUND
+        limits = [int(factor * len(ids)) + extra for ids in tgt]
         order = self._by_length()
         found = self._search(translator, order, check, limits, scored=False)
-        endless = [i for i in order if any(_ran_into(limits[i], s) for s in found[i])]
-        is_bounded = len(endless) > _ENDLESS * len(self.pairs)
+        endless = [i for i in order if any(_reached_limit(limits[i], s) for s in found[i])]
+        is_bounded = len(endless) > ENDLESS_SHARE * len(self.pairs)
         if not is_bounded:
             found |= self._search(translator, endless, check, scored=False)
         hypotheses = translator.best_texts([found[i] for i in range(len(self.pairs))])
@@ -125,13 +117,19 @@ class ValidationSet:
             cut_off=len(endless) if is_bounded else 0,
         )
 
+    def samples(self, scores: Scores, n: int) -> list[Sample]:
+        """Up to ``n`` pairs with their translations, spread evenly."""
+        n = min(n, len(self.pairs))
+        rows = [i * len(self.pairs) // n for i in range(n)]
+        return [Sample(self.pairs[i].src, scores.hypotheses[i], self.pairs[i].tgt) for i in rows]
+
     def signatures(self) -> dict[str, str]:
         """How BLEU and chrF are computed, in sacreBLEU's words."""
         metrics = {"bleu": self.bleu, "chrf": self.chrf}
         return {name: score_with(metric, [""], [""]).signature for name, metric in metrics.items()}
 
     def verdict(self, scores: Mapping[str, float | None], cut_off: int) -> str:
-        """Scores in plain words; empty if they say too little.
+        """Scores in plain words; empty if they mean too little.
 
         Args:
             scores: by the names of ``metrics.jsonl``, and ``bleu_beam`` once the length penalty is chosen.
@@ -163,7 +161,7 @@ class ValidationSet:
         device = next(model.parameters()).device
         usable = self._with_loss(src, tgt)
         total, n_tokens = 0.0, 0
-        for indices in length_batches([tgt[i] for i in usable], 2048):
+        for indices in length_batches([tgt[i] for i in usable], LOSS_BATCH_TOKENS):
             check()
             rows = [usable[i] for i in indices]
             batch = collate([src[i] for i in rows], [tgt[i] for i in rows]).to(device)
@@ -186,16 +184,16 @@ class ValidationSet:
     ) -> LengthPenalty:
         """The length penalty with the best translations.
 
-        A positive α does not change which hypotheses a search finishes, only their ranking. So one search
-        serves every α; only ``stopping = "exact"`` needs one for each.
+        A positive α does not change which hypotheses a search finishes, only their ranking. So one search is enough for
+        every α; only ``stopping = "exact"`` needs one for each.
 
         Args:
             model: in evaluation mode.
             decoding: settings other than the length penalty.
-            best_metric: the metric that chooses, before chrF; BLEU in place of the loss, which does not depend on α.
+            best_metric: chooses, and chrF if scores are equal; for the loss, which does not depend on α, BLEU chooses.
             check: called between batches; may raise ``Stopped``.
-            seconds: that searching may take; if all pairs would take longer, only as many of them choose, of all
-                lengths, but never fewer than a sample.
+            seconds: time for the search. If all pairs would take longer, fewer of them are searched, of all lengths,
+                and at least a sample.
         """
         exact = decoding.stopping == "exact"
         alphas = [alpha for alpha in ALPHAS if alpha <= MAX_EXACT_ALPHA] if exact else ALPHAS
@@ -226,9 +224,9 @@ class ValidationSet:
     def _search_within(
         self, seconds: float, translator: Translator, check: Callable[[], None]
     ) -> tuple[list[int], dict[int, list[Searched]]]:
-        """As many pairs, of all lengths, as can be searched in some seconds, and what was found for them."""
+        """The pairs, of all lengths, for which there was time, and their hypotheses."""
         rows = self._by_length()
-        size = _SAMPLE[translator.device.type == "cpu"]
+        size = SAMPLE_PAIRS[translator.device.type == "cpu"]
         if seconds == math.inf or len(rows) <= size:
             return rows, self._search(translator, rows, check)
         began = time.monotonic()
@@ -249,13 +247,13 @@ class ValidationSet:
         *,
         scored: bool = True,
     ) -> dict[int, list[Searched]]:
-        """What is found for each segment of some pairs' sources, by row.
+        """The hypotheses of each segment of some pairs' sources, by row.
 
         Args:
-            translator: that searches.
-            order: the rows of the pairs, those of similar length together.
+            translator: makes the search.
+            order: rows of the pairs; neighbours have similar lengths.
             check: called between batches; may raise ``Stopped``.
-            limits: longest translation of each pair's segments, in tokens; by row.
+            limits: max tokens of a translation, by row; for each of the pair's segments.
             scored: whether the hypotheses' scores are needed.
         """
         found: dict[int, list[Searched]] = {}
@@ -280,30 +278,30 @@ class ValidationSet:
         )
 
     def _by_length(self) -> list[int]:
-        """Rows by length: blocks of similar lengths have little padding, and a signal is noticed soon."""
+        """Rows by length: blocks of similar lengths have little padding, and a signal is noticed early."""
         return sorted(range(len(self.pairs)), key=lambda i: len(self.pairs[i].src))
 
 
 def n_searches(decoding: DecodingConfig) -> int:
-    """Searches that choosing the length penalty takes: none if it is given."""
+    """Searches for choosing the length penalty; none if it is given."""
     if decoding.length_penalty is not None:
         return 0
     return sum(alpha <= MAX_EXACT_ALPHA for alpha in ALPHAS) if decoding.stopping == "exact" else 1
 
 
 def _blocks(order: Sequence[int], translator: Translator) -> Iterator[Sequence[int]]:
-    size = _BLOCK[translator.device.type == "cpu"]
+    size = STOP_CHECK_SENTENCES[translator.device.type == "cpu"]
     return (order[start : start + size] for start in range(0, len(order), size))
 
 
 def _best(hypotheses: list[Hypothesis], alpha: float) -> list[int]:
-    """The pieces of the hypothesis that ranks first under a length penalty."""
+    """The pieces of the hypothesis that ranks first with a length penalty."""
     if not hypotheses:
         return []
     return max(hypotheses, key=lambda h: h.score_under(alpha)).tokens
 
 
-def _ran_into(limit: int, segment: Searched) -> bool:
-    """Whether the best translation of a segment was cut off at this limit, not at the search's own."""
+def _reached_limit(limit: int, segment: Searched) -> bool:
+    """Whether the best translation of a segment was cut off at this limit, and not at the search's own."""
     best = segment.hypotheses[0] if segment.hypotheses else None
     return best is not None and best.is_cut_off and best.length >= limit

@@ -84,10 +84,10 @@ def training(corpus: str, work: Path, r_drop: float) -> dict[str, Callable[[], A
 
     from seq2seq.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
     from seq2seq.system.allocator import keep_freed_memory
+    from seq2seq.training import step
     from seq2seq.training.ingest import read_corpora
     from seq2seq.training.loader import Loader
     from seq2seq.training.prepare import prepare
-    from seq2seq.training.step import Learner
 
     data = DataConfig(langs="de-en", train=(corpus,), vocab_size=8000)
     prepared = prepare(work, data, read_corpora(work, data, lambda *_: None), lambda *_: None)
@@ -96,14 +96,15 @@ def training(corpus: str, work: Path, r_drop: float) -> dict[str, Callable[[], A
         training=TrainingConfig(batch_tokens=3200, max_updates=100_000, r_drop=r_drop),
     )
     keep_freed_memory()  # as `seq2seq train` does
-    learner = Learner(config, len(prepared.tokenizer), torch.device("cpu"))
-    learner.replicas.__enter__()  # until the process ends
+    make_step = getattr(step, "TrainStep", None) or step.Learner  # its name in older versions
+    train_step = make_step(config, len(prepared.tokenizer), torch.device("cpu"))
+    train_step.replicas.__enter__()  # until the process ends
     updates = Loader(prepared.ids, prepared.tokenizer, config).updates(0)
     numbers = iter(range(1, 100_000))
 
     def some() -> None:
-        for portion, *_ in islice(updates, UPDATES):
-            learner.update(portion, next(numbers))
+        for pairs, *_ in islice(updates, UPDATES):
+            train_step.update(pairs, next(numbers))
 
     return {f"{UPDATES} updates": some}
 

@@ -26,7 +26,7 @@ from seq2seq.corpus import read_pairs
 from seq2seq.evaluation import score
 from seq2seq.interop.ctranslate2 import export_run
 from seq2seq.training.loader import Loader
-from seq2seq.training.step import Learner
+from seq2seq.training.step import TrainStep
 from seq2seq.translation import Translator, read_langs
 
 WARM, TIMED, COPIES = 12, 40, 30
@@ -70,19 +70,19 @@ def learn(work: Path, name: str, corpus: str, langs: str, compiled: bool, profil
     config = replace(config, training=replace(config.training, compile=compiled))
     prepared = prepared_corpus(work / str(size), corpus, langs, size)
     loader = Loader(prepared.ids, prepared.tokenizer, config)
-    learner = Learner(config, size, torch.device("cuda"))
+    step = TrainStep(config, size, torch.device("cuda"))
     updates = enumerate(endless(loader), start=1)
     began = time.perf_counter()
-    for number, portion in islice(updates, WARM):
-        learner.update(portion, number)
+    for number, pairs in islice(updates, WARM):
+        step.update(pairs, number)
     torch.cuda.synchronize()
     warm = time.perf_counter() - began
     if profile_it:
-        profiled(lambda: [learner.update(portion, number) for number, portion in islice(updates, 4)])
+        profiled(lambda: [step.update(pairs, number) for number, pairs in islice(updates, 4)])
     began, n_tokens = time.perf_counter(), 0
-    for number, portion in islice(updates, TIMED):
-        learner.update(portion, number)
-        n_tokens += portion.n_tgt_tokens
+    for number, pairs in islice(updates, TIMED):
+        step.update(pairs, number)
+        n_tokens += pairs.n_tgt_tokens
     torch.cuda.synchronize()
     seconds = time.perf_counter() - began
     src_a_tgt = (float(prepared.ids.src_lengths.sum(dtype="int64")) + len(prepared.ids)) / prepared.n_tgt_tokens

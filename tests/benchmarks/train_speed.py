@@ -1,7 +1,7 @@
 """How fast we train: python tests/benchmarks/train_speed.py CORPUS LANGS [ROUNDS [TOKENS]].
 
 Model R (3+3 layers, width 256, 1024, vocabulary 8,000, dropout 0.3) takes the same updates of TOKENS (3,200) target
-tokens by our learner, in the arithmetic that it chooses and in fp32 by each library, and by the straightforward loop
+tokens by our step, in the arithmetic that it chooses and in fp32 by each library, and by the straightforward loop
 beside this file, in turns of a few updates, ROUNDS times (9), each in a process of its own.
 Beside the median of target tokens a second stands its share of the matmul rate of the same moments: of a 1024 x 1024
 fp32 product by the library that is quicker at it.
@@ -29,9 +29,9 @@ from seq2seq.model.products import Library, Products, can_multiply
 from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.ingest import read_corpora
-from seq2seq.training.loader import Loader, Portion
+from seq2seq.training.loader import Loader, TokenizedPairs
 from seq2seq.training.prepare import Prepared, prepare
-from seq2seq.training.step import Learner
+from seq2seq.training.step import TrainStep
 
 OURS, MKL, ONEDNN, BF16 = "seq2seq", "seq2seq, fp32 by MKL", "seq2seq, fp32 by oneDNN", "seq2seq, bf16"
 LOOP, SAMPLING = "straightforward loop", "seq2seq with subword sampling"
@@ -52,8 +52,8 @@ def prepared_corpus(folder: Path, corpus: str, langs: str, vocab_size: int) -> P
     return prepare(folder, data, records, lambda *_: None)
 
 
-def endless(loader: Loader) -> Iterator[Portion]:
-    return (portion for portion, *_ in loader.updates(0))
+def endless(loader: Loader) -> Iterator[TokenizedPairs]:
+    return (pairs for pairs, *_ in loader.updates(0))
 
 
 def matmul_rate() -> float:
@@ -84,19 +84,19 @@ def learn(tool: str, folder: Path, corpus: str, langs: str, tokens: int, pipe: C
         loop = Loop(len(prepared.tokenizer))
     else:
         keep_freed_memory()  # as `seq2seq train` does
-        learner = Learner(config, len(prepared.tokenizer), torch.device("cpu"))
-        learner.replicas.__enter__()  # until the process ends
+        step = TrainStep(config, len(prepared.tokenizer), torch.device("cpu"))
+        step.replicas.__enter__()  # until the process ends
     updates, number = endless(loader), 0
     pipe.send((len(prepared.tokenizer), padding(Loader(prepared.ids, prepared.tokenizer, config))))
     while n := pipe.recv():
         began, n_tokens = time.perf_counter(), 0
-        for portion in islice(updates, n):
+        for pairs in islice(updates, n):
             number += 1
-            n_tokens += portion.n_tgt_tokens
+            n_tokens += pairs.n_tgt_tokens
             if tool == LOOP:
-                loop.update(*([np.asarray(row).tolist() for row in side] for side in (portion.src, portion.tgt)))
+                loop.update(*([np.asarray(row).tolist() for row in side] for side in (pairs.src, pairs.tgt)))
             else:
-                learner.update(portion, number)
+                step.update(pairs, number)
         pipe.send((n_tokens, time.perf_counter() - began, loader.seconds_waited))
 
 
@@ -161,7 +161,7 @@ def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> No
 
 def padding(loader: Loader) -> float:
     """Share of the positions of 200 updates."""
-    batches = [collate(portion.src, portion.tgt) for portion in islice(endless(loader), 200)]
+    batches = [collate(pairs.src, pairs.tgt) for pairs in islice(endless(loader), 200)]
     return sum(b.n_padding for b in batches) / sum(b.src.numel() + b.tgt_out.numel() for b in batches)
 
 

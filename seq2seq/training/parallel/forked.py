@@ -1,8 +1,8 @@
-"""An update's pairs learnt by several processes at once: data parallelism on one machine's cores.
+"""Several forked processes share an update: data parallelism over the cores of one machine.
 
-Splitting every operation among the cores makes them wait for each other thousands of times an update, and leaves all
-but one idle in what cannot be split. Here each core works alone, on pairs of its own, and they meet once an update, to
-add up their gradients.
+If threads share every operation, they wait for each other thousands of times an update, and all but one are idle in
+what cannot be split. Here each core makes the passes of its own pairs, and they meet once an update, to sum their
+gradients in shared memory.
 """
 
 import contextlib
@@ -11,11 +11,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, reduce
 from mmap import mmap
 from multiprocessing.connection import Connection, Pipe
+from operator import add
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic
 
 import torch
 from torch import Tensor, nn
@@ -24,58 +25,50 @@ from seq2seq.device import cores
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.system.processes import Forked
-
-_FEWEST_TOKENS = 256
-"""Target tokens of an update for each replica: the products of fewer are slow."""
-_ALIGNED = 64
-"""Bytes: where vector instructions like their numbers to begin."""
-_PATIENCE = 0.5
-"""Seconds of asking for a message before sleeping until it comes."""
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+from seq2seq.training.parallel.base import Result, Shard
+from seq2seq.training.tuning import ALIGNMENT, MIN_REPLICA_TOKENS, SPIN_SECONDS
 
 
 def n_replicas(device: torch.device, n_rows: int) -> int:
     """How many replicas an update is worth: one a core on a CPU, if each has enough to do; elsewhere one.
 
     Args:
-        device: that learns.
-        n_rows: target tokens of an update, under each mask.
+        device: where the model is.
+        n_rows: target tokens of an update, times the forward passes of each.
     """
-    # Processes that PyTorch works in can be forked on Linux alone, and not where it holds an accelerator.
+    # A process in which PyTorch works can be forked on Linux only, and only if it holds no accelerator.
     if device.type != "cpu" or sys.platform != "linux" or torch.accelerator.is_available():
         return 1
-    return max(1, min(cores(), n_rows // _FEWEST_TOKENS))
+    return max(1, min(cores(), n_rows // MIN_REPLICA_TOKENS))
 
 
-class Replicas(Generic[Task, Result]):
+class ForkedReplicas(Generic[Shard, Result]):
     """A model in this process, and in others that see its weights and have gradients of their own.
 
-    Entering the context forks them, leaving it ends them, as does the end of the thread that entered. Outside of it
-    there is one, and inside, too, where the system has no room for more.
+    Entering the context forks them. Leaving it ends them, and so does the end of the thread that entered. Outside of
+    it there is one replica, and inside too if the system has no room for more.
 
     Args:
         model: on a CPU if ``n`` is more than 1. Its weights are moved to memory that processes share, where they must
             stay: change them in place.
-        learn: adds to the gradients of ``model``. Other processes know what it knew when they were forked. Tasks and
-            results should hold no tensors, each of which would be laid in a file of its own.
-        n: how many in all.
+        forward_backward: makes the passes of a shard, and adds to the gradients of ``model``. Other processes know what
+            it knew when they were forked. Shards and results should hold no tensors: each would be sent as a file.
+        n: how many replicas in all.
     """
 
-    def __init__(self, model: nn.Module, learn: Callable[[Task], Result], n: int) -> None:
+    def __init__(self, model: nn.Module, forward_backward: Callable[[Shard], Result], n: int) -> None:
         self._parameters = list(model.parameters())
-        self._learn = learn
+        self._forward_backward = forward_backward
         self._n = n
-        self._others: list[_Process[Task, Result]] = []
+        self._others: list[_Process[Shard, Result]] = []
 
-    def __enter__(self) -> "Replicas[Task, Result]":
+    def __enter__(self) -> "ForkedReplicas[Shard, Result]":
         with contextlib.suppress(OSError):
             if self._n > 1:
                 for parameter, shared in zip(self._parameters, _shared_like(self._parameters), strict=True):
                     parameter.data = shared.copy_(parameter.data)
             while len(self) < self._n:
-                self._others.append(_Process(self._parameters, self._learn, self._others))
+                self._others.append(_Process(self._parameters, self._forward_backward, self._others))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -91,7 +84,7 @@ class Replicas(Generic[Task, Result]):
 
     @contextlib.contextmanager
     def one_core_each(self) -> Iterator[None]:
-        """While it lasts, this process uses one core, as the others always do; all of them if there is no other."""
+        """A context in which this process uses one core, as the others always do; all cores if there is no other."""
         if not self._others:
             yield
             return
@@ -102,24 +95,27 @@ class Replicas(Generic[Task, Result]):
         finally:
             torch.set_num_threads(n_threads)
 
-    def run(self, tasks: Sequence[Task]) -> list[Result]:
-        """Have each task learnt by another replica, all at once, and add their gradients to the model's own.
+    def forward_backward(self, shards: Sequence[Shard]) -> Result:
+        """Give each replica a shard, and add the gradients of all to the model's own.
 
         Args:
-            tasks: as many as there are replicas, or fewer.
+            shards: up to as many as there are replicas.
+
+        Returns:
+            The sum of the results.
 
         Raises:
             UserError: a process was killed (75); one replica is left.
-            Exception: what ``learn`` raised in the first of them that failed, once all are done.
+            Exception: what ``forward_backward`` raised in the first replica that failed, once all are done.
         """
-        if len(tasks) == 1:
-            return [self._learn(tasks[0])]
-        busy = self._others[: len(tasks) - 1]
+        if len(shards) == 1:
+            return self._forward_backward(shards[0])
+        busy = self._others[: len(shards) - 1]
         try:
-            for other, task in zip(busy, tasks[1:], strict=True):
-                other.begin(task)
-            mine = _attempt(self._learn, tasks[0])
-            answers = [mine, *(other.answer() for other in busy)]
+            for other, shard in zip(busy, shards[1:], strict=True):
+                other.send(shard)
+            own = _attempt(self._forward_backward, shards[0])
+            answers = [own, *(other.receive() for other in busy)]
         except BaseException:
             self.close()  # their answers would be taken for those to the next update
             raise
@@ -131,40 +127,40 @@ class Replicas(Generic[Task, Result]):
         for other in busy:
             for parameter, gradient in zip(self._parameters, other.gradients, strict=True):
                 parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad.add_(gradient)
-        return results
+        return reduce(add, results)
 
 
-class _Process(Generic[Task, Result]):
-    """A replica in a process of its own."""
+class _Process(Generic[Shard, Result]):
+    """A replica in another process."""
 
     def __init__(
         self,
         parameters: Sequence[nn.Parameter],
-        learn: Callable[[Task], Result],
-        elder: "Sequence[_Process[Task, Result]]",
+        forward_backward: Callable[[Shard], Result],
+        earlier: "Sequence[_Process[Shard, Result]]",
     ) -> None:
         self.gradients = _shared_like(parameters)
         self._connection, theirs = Pipe()
-        # While the child itself has our ends, it would never see that its parent is gone.
-        ours = [*(other._connection for other in elder), self._connection]
-        # It is the parent that decides when to stop, and needs the answer of this update until then.
-        self._process = Forked(partial(_serve, theirs, ours, parameters, self.gradients, learn))
+        # The child closes our ends: while it holds them, it would not notice that its parent is gone.
+        ours = [*(other._connection for other in earlier), self._connection]
+        # The parent decides when to stop, and needs the answer of this update until then.
+        self._process = Forked(partial(_serve, theirs, ours, parameters, self.gradients, forward_backward))
         self.pid, self.end = self._process.pid, self._process.end
         theirs.close()
 
-    def begin(self, task: Task) -> None:
-        """Set it to work."""
-        with contextlib.suppress(OSError):  # found out when no answer comes
-            self._connection.send(task)
+    def send(self, shard: Shard) -> None:
+        """Start the passes of a shard."""
+        with contextlib.suppress(OSError):  # noticed when no answer comes
+            self._connection.send(shard)
 
-    def answer(self) -> Result | Exception:
-        """What came of it: a result, or an error.
+    def receive(self) -> Result | Exception:
+        """Wait for the result, or the error.
 
         Raises:
             UserError: it was killed (75).
         """
         try:
-            answer: Result | Exception = _awake(self._connection).recv()
+            answer: Result | Exception = _wait(self._connection).recv()
         except (EOFError, OSError):
             what = "a process that trains was killed"
             mend = "free memory, or set OMP_NUM_THREADS=1 to train in one, and give the same command again"
@@ -177,7 +173,7 @@ def _serve(
     ours: Sequence[Connection],
     parameters: Sequence[nn.Parameter],
     gradients: Sequence[Tensor],
-    learn: Callable[[Task], Result],
+    forward_backward: Callable[[Shard], Result],
 ) -> None:
     """What the process does until its parent closes the connection."""
     for other in ours:
@@ -188,27 +184,30 @@ def _serve(
         parameter.grad = gradient
     with contextlib.suppress(EOFError, OSError):
         while True:
-            task = _awake(connection).recv()
+            shard = _wait(connection).recv()
             for gradient in gradients:
                 gradient.zero_()
-            connection.send(_attempt(learn, task))
+            connection.send(_attempt(forward_backward, shard))
 
 
-def _attempt(learn: Callable[[Task], Result], task: Task) -> Result | Exception:
-    """What comes of a task; of an error without what it held, which may be all that memory ran out for."""
+def _attempt(forward_backward: Callable[[Shard], Result], shard: Shard) -> Result | Exception:
+    """The result of a shard, or its error.
+
+    The error holds no frame of the failed call, so that its tensors are freed: memory may have run out.
+    """
     try:
-        return learn(task)
+        return forward_backward(shard)
     except Exception as error:
         error.add_note(traceback.format_exc())
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)
 
 
-def _awake(connection: Connection) -> Connection:
-    """Wait for a message without going to sleep, unless it takes long: waking up a core can cost more than waiting."""
-    patience = time.monotonic() + _PATIENCE
-    while not connection.poll(0) and time.monotonic() < patience:
-        os.sched_yield()  # whoever has work to do goes first
+def _wait(connection: Connection) -> Connection:
+    """Wait for a message, at first without sleeping: to wake up a core can cost more than to wait."""
+    deadline = time.monotonic() + SPIN_SECONDS
+    while not connection.poll(0) and time.monotonic() < deadline:
+        os.sched_yield()  # a process that has work to do goes first
     return connection
 
 
@@ -217,7 +216,7 @@ def _shared_like(parameters: Sequence[Tensor]) -> list[Tensor]:
     starts, size = [], 0
     for parameter in parameters:
         starts.append(size)
-        size += -(-parameter.nbytes // _ALIGNED) * _ALIGNED
+        size += -(-parameter.nbytes // ALIGNMENT) * ALIGNMENT
     memory = mmap(-1, size)
     return [
         torch.frombuffer(memory, dtype=p.dtype, count=p.numel(), offset=start).view(p.shape)

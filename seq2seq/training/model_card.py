@@ -1,4 +1,4 @@
-"""The model card: what whoever is handed the run folder should know of it."""
+"""The model card: a README for people who are given the run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from seq2seq.runs import RecipeRecord, write_atomic
 _MARK = "<!-- written by seq2seq; delete this line and it is yours: it will not be rewritten -->"
 
 
-def model_card(
+def write_model_card(
     path: Path,
     config: RunConfig,
     scores: dict[str, float | None],
@@ -22,7 +22,7 @@ def model_card(
     *,
     verdict: str,
 ) -> None:
-    """Write the card, unless a person has made it theirs.
+    """Write the card, unless somebody has taken it over by deleting its first line.
 
     Raises:
         UserError: it could not be written (74).

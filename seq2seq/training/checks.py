@@ -1,0 +1,83 @@
+"""What a ``train`` command is refused for before anything is read or written."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from seq2seq.config import PRESETS, DataConfig, RunConfig, choose_among, parse_langs
+from seq2seq.corpus import corpus_files, local_folder, read_pairs
+from seq2seq.errors import ExitCode, UserError
+from seq2seq.system.files import reading
+from seq2seq.text import refuse_overwriting
+
+
+def refuse_unknown_preset(config: RunConfig) -> None:
+    """Refuse a preset that is not in the table."""
+    if config.preset != "auto" and config.preset not in PRESETS:
+        raise UserError(
+            f"preset {config.preset} is unknown",
+            mend=choose_among(config.preset, ["auto", *PRESETS]),
+            code=ExitCode.USAGE,
+        )
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Refuse to train into a folder that holds other files."""
+    if os.path.isdir(folder):
+        with reading(folder):
+            names = {path.name for path in folder.iterdir()}
+        if names and not names & {"manifest.json", "checkpoints", "prepared", ".lock"}:
+            raise UserError(
+                f"{folder} is a folder with other files in it ({sorted(names)[0]}, …)",
+                mend="name a new folder with `run`",
+                code=ExitCode.REFUSED,
+            )
+
+
+def refuse_inputs(folder: Path, data: DataConfig, *, overwrite: bool) -> None:
+    """Refuse a run folder that is one of the inputs, and to move an input aside with the old run.
+
+    Args:
+        folder: of the run.
+        data: names the inputs.
+        overwrite: the old run will be moved aside.
+    """
+    words = (*data.train, *data.valid) if data.langs else ()
+    inputs = [Path(data.tokenizer)] if data.tokenizer else []
+    run = Path(os.path.realpath(folder))
+    for word in words:
+        data_set = None
+        with suppress(UserError):  # what is wrong with a corpus is reported when it is read
+            data_set = local_folder(word)
+            inputs += [data_set] if data_set else corpus_files(word, parse_langs(data.langs))
+        if data_set and run.is_relative_to(os.path.realpath(data_set)):
+            raise UserError(
+                f"the run folder {folder} is inside the data set {word}, all of whose files are read",
+                mend="give `run` a folder elsewhere",
+                code=ExitCode.USAGE,
+            )
+    refuse_overwriting(folder, inputs)
+    for path in inputs:
+        if overwrite and Path(os.path.realpath(path)).is_relative_to(run):
+            raise UserError(
+                f"`overwrite` would move {path} aside with {folder}, but this command reads it",
+                mend="move that file elsewhere, or give `run` another folder",
+                code=ExitCode.USAGE,
+            )
+
+
+def require_data(config: RunConfig) -> None:
+    """Refuse a new run without languages or a corpus."""
+    if not config.data.langs:
+        raise UserError(
+            "no languages are given", mend="name them with `data.langs`, as in `data.langs=de-en`", code=ExitCode.USAGE
+        )
+    parse_langs(config.data.langs)
+    if not config.data.train:
+        raise UserError("no corpus is given", mend="name one with `data.train`", code=ExitCode.USAGE)
+
+
+def require_readable_corpora(data: DataConfig) -> None:
+    """Read the first pair of each corpus: if a name is mistyped, no old run is moved aside."""
+    for word in (*data.train, *data.valid):
+        next(read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors), None)

@@ -1,0 +1,73 @@
+"""What a finished run has beside its weights: the shortlist, and the length penalty of beam search."""
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from seq2seq.config import RunConfig
+from seq2seq.model import Seq2SeqModel
+from seq2seq.runs import SHORTLIST, Manifest, read_tensors
+from seq2seq.training.lexicon import build_lexicon, byte_pieces
+from seq2seq.training.prepare import Prepared
+from seq2seq.training.progress import Notice
+from seq2seq.training.tuning import MANY_PAIRS
+from seq2seq.training.validation import ValidationSet
+from seq2seq.translation import load_weights
+
+
+class Ending(NamedTuple):
+    """What was found at the end of training."""
+
+    scores: dict[str, Any]
+    """Of the committed weights."""
+    length_penalty: float | None
+    """α, if it was chosen."""
+    length_penalty_pairs: int | None
+    """Validation pairs that it was chosen on."""
+    shortlist: dict[str, Tensor] | None
+    """None: it is not requested, or the folder has one."""
+
+
+def find_ending(
+    folder: Path,
+    manifest: Manifest,
+    config: RunConfig,
+    prepared: Prepared,
+    validation: ValidationSet,
+    model: Seq2SeqModel,
+    check: Callable[[], None],
+    seconds_left: Callable[[], float],
+) -> Generator[Notice, None, Ending]:
+    """Learn the shortlist if it is requested and missing, and choose the length penalty unless it is given.
+
+    Args:
+        folder: of the run.
+        manifest: in place there.
+        config: of the run, complete.
+        prepared: the corpus.
+        validation: the validation pairs.
+        model: gets the committed weights.
+        check: called now and then; may raise ``Interrupted``.
+        seconds_left: time for choosing the length penalty, from the moment when it is called.
+    """
+    shortlist = None
+    if config.decoding.shortlist and SHORTLIST not in manifest.files:
+        if prepared.n_pairs > MANY_PAIRS:
+            yield Notice("learning which pieces translate which")
+        tokenizer = prepared.tokenizer
+        shortlist = build_lexicon(prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=check)
+    scores = dict(manifest.scores)
+    if config.decoding.length_penalty is not None:
+        return Ending(scores, None, None, shortlist)
+    yield Notice("choosing the length penalty on the validation pairs")
+    scores.pop("bleu_beam", None)  # of an earlier finish, with another length penalty
+    load_weights(model, read_tensors(folder, manifest, manifest.weights))
+    assert config.training.best_metric is not None
+    alpha, bleu, n_searched = validation.choose_alpha(
+        model, config.decoding, config.training.best_metric, check, seconds_left()
+    )
+    if n_searched == len(validation.pairs):  # a score of some pairs could not be compared with others
+        scores["bleu_beam"] = bleu
+    return Ending(scores, alpha, n_searched, shortlist)

@@ -1,0 +1,141 @@
+"""What a new run trains: from the user's wishes, the corpus and the machine."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from seq2seq.batching import epoch_updates
+from seq2seq.config import DataConfig, Layer, RunConfig, merge, parse_langs
+from seq2seq.corpus import own_validation
+from seq2seq.evaluation import build_metric
+from seq2seq.runs import Limits
+from seq2seq.training.best import choose_best_metric
+from seq2seq.training.checks import require_data
+from seq2seq.training.ingest import CorpusRecord
+from seq2seq.training.length import LIMITS, complete, kind_of, measured_rate
+from seq2seq.training.opening import length_lines, opening_lines
+from seq2seq.training.plan import Setup
+from seq2seq.training.prepare import Prepared
+from seq2seq.training.progress import Notice
+from seq2seq.training.recipe import Recipe, Statistics, recipe, record_of, speed, with_vocabulary
+from seq2seq.training.state import Cadence, TrainingState
+from seq2seq.training.tuning import MANY_PAIRS
+
+_CADENCES: tuple[Cadence, ...] = ("valid_every", "save_every")
+"""Keys of ``training`` that follow from the length of training if they are unset."""
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A ``Plan`` for a run without a checkpoint."""
+
+    data: DataConfig
+    wished: Layer
+    """What the user requests, all layers together."""
+    device: torch.device
+    expected: None = None
+    tokenizer: None = None
+
+    @property
+    def may_grow(self) -> bool:
+        """If the user names no size."""
+        return "vocab_size" not in self.wished.get("data", {})
+
+    def tokenized(self, corpora: Sequence[CorpusRecord]) -> Generator[Notice, None, DataConfig]:
+        """By the recipe for so many pairs."""
+        n_pairs = _n_pairs(corpora)
+        data = self._first_recipe(n_pairs).config.data
+        if n_pairs > MANY_PAIRS and not data.tokenizer:
+            yield Notice("learning the vocabulary")
+        return data
+
+    def _first_recipe(self, n_pairs: int) -> Recipe:
+        """The recipe before the corpus is tokenized. It decides the vocabulary."""
+        return recipe(Statistics.guess(n_pairs), kind_of(self.device), self.wished)
+
+    def _recipe(self, prepared: Prepared, corpus: Statistics) -> Recipe:
+        """The recipe of the run, with the vocabulary that was made."""
+        first, n_pieces = self._first_recipe(_n_pairs(prepared.corpora)), prepared.tokenizer.n_pieces
+        # The vocabulary was made before pairs were dropped or held out.
+        found = recipe(corpus, kind_of(self.device), self.wished)
+        found = with_vocabulary(found, first.advised.data.vocab_size, first.reasons.vocabulary)
+        if not first.config.data.tokenizer and n_pieces > first.config.data.vocab_size:
+            why = "one piece for each character, and as many more as the text allows"
+            found = with_vocabulary(found, n_pieces, why)
+        return found
+
+    def setup(self, prepared: Prepared) -> Generator[Notice, None, Setup]:
+        """By the recipe for this corpus; explains it."""
+        corpus = Statistics(prepared.n_pairs, prepared.n_src_tokens, prepared.n_tgt_tokens)
+        found, kind = self._recipe(prepared, corpus), kind_of(self.device)
+        config = found.config
+        limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
+        derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
+        record = record_of(found, config, prepared.tokenizer_sha256 if config.data.tokenizer else "")
+        n_pieces = prepared.tokenizer.n_pieces
+        yield from map(Notice, opening_lines(found, str(record), config, prepared.n_pairs, n_pieces, self.device.type))
+        an_epoch = updates_an_epoch(config, prepared)
+        config = complete(config, found.usual_epochs, an_epoch)
+        rate = measured_rate(config, self.device)
+
+        def seconds_an_epoch(config: RunConfig) -> float:
+            return corpus.n_tgt_tokens / speed(config, corpus, len(prepared.tokenizer), kind, rate)
+
+        usual = recipe(corpus, kind, merge([self.wished, {"training": dict.fromkeys(LIMITS)}]))
+        yield from length_lines(found, usual, config, an_epoch, seconds_an_epoch, self.device.type)
+        config, validation, notices = choose_best_metric(config, prepared)
+        yield from notices
+        state = TrainingState(
+            config=config,
+            limits=limits,
+            derived=derived,
+            corpora=tuple(corpus.id for corpus in prepared.corpora),
+            tokenizer_sha256=prepared.tokenizer_sha256,
+            recipe=record,
+        )
+        return Setup(state, validation, round(found.usual_epochs * an_epoch))
+
+
+def plan_new_run(requested: RunConfig, wished: Layer, device: torch.device) -> Generator[Notice, None, NewRun]:
+    """Check what can be checked before a large corpus is read.
+
+    Args:
+        requested: the command's configuration, with defaults for keys that are unset.
+        wished: the same without them.
+        device: that will train.
+
+    Raises:
+        UserError: no languages or no corpus is given (2), or what the requested metric needs is missing (78).
+    """
+    require_data(requested)
+    data = requested.data
+    if own := own_validation_splits(data, wished):
+        yield Notice(
+            f"{', '.join(own)} is used for validation: a split of the same data set (`data.valid` names another corpus)"
+        )
+        data, wished = replace(data, valid=own), merge([wished, {"data": {"valid": own}}])
+    if requested.training.best_metric == "bleu":
+        build_metric("bleu", parse_langs(data.langs)[1])
+    return NewRun(data, wished, device)
+
+
+def own_validation_splits(data: DataConfig, wished: Layer) -> tuple[str, ...]:
+    """The validation splits of the data sets to train on, unless ``data.valid`` is given."""
+    if "valid" in wished.get("data", {}):
+        return ()
+    return tuple(word for corpus in data.train if corpus.startswith("hf:") and (word := own_validation(corpus)))
+
+
+def updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
+    """Updates of the first epoch; other epochs differ by one or two."""
+    training, ids = config.training, prepared.ids
+    order = epoch_updates(
+        ids.src_lengths, ids.tgt_lengths, batch_tokens=training.batch_tokens, seed=training.seed, epoch=0
+    )
+    return sum(1 for _ in order)
+
+
+def _n_pairs(corpora: Sequence[CorpusRecord]) -> int:
+    """Pairs with text on both sides, before validation pairs are held out."""
+    return sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
