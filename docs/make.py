@@ -40,7 +40,7 @@ def _row(found: Recipe, corpus: Statistics, kind: DeviceKind) -> str:
         f"`{found.preset}`",
         f"{model.encoder_layers}+{model.decoder_layers}, {model.d_model:,}, {model.d_ff:,}",
         f"{found.config.data.vocab_size:,}",
-        f"{model.dropout:g}, {training.r_drop:g}" if found.config.n_masks == 2 else f"{model.dropout:g}, –",
+        f"{model.dropout:g}, {training.r_drop:g}" if found.config.n_forward_passes == 2 else f"{model.dropout:g}, –",
         f"{training.batch_tokens:,}",
         f"{training.learning_rate:g}, {training.warmup_updates:,} updates",
         f"{found.usual_passes:,.3g}",

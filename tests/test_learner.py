@@ -58,14 +58,14 @@ def test_checking_late_changes_nothing_that_goes_well(learner):
     assert torch.equal(weights(learner), weights(at_once))
 
 
-@pytest.mark.parametrize("n_masks", [1, 2])
-def test_real_positions_by_number_are_those_by_mask(n_masks):
+@pytest.mark.parametrize("n_forward_passes", [1, 2])
+def test_real_positions_by_number_are_those_by_mask(n_forward_passes):
     """As a GPU is told of them, which would have to be waited for to count a mask."""
     tgt_out = torch.tensor([[5, 6, 2], [7, 2, 3]])  # 3 is padding
-    hidden = torch.arange(n_masks * 6.0).view(n_masks * 2, 3, 1)
+    hidden = torch.arange(n_forward_passes * 6.0).view(n_forward_passes * 2, 3, 1)
     real = tgt_out.ne(3).flatten()
     by_mask = _Pass(tgt_out, None, tgt_out, real, tgt_out.flatten()[real]).at_real(hidden)
     by_number = _Pass(tgt_out, None, tgt_out, real.nonzero().squeeze(1), tgt_out.flatten()[real]).at_real(hidden)
-    assert by_mask.shape == (n_masks, 5, 1)
+    assert by_mask.shape == (n_forward_passes, 5, 1)
     assert by_mask[0].flatten().tolist() == [0, 1, 2, 3, 4]
     assert torch.equal(by_mask, by_number)

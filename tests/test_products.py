@@ -324,8 +324,8 @@ def test_a_feed_forward_network_is_the_same_with_every_library(library, precisio
 
 @pytest.mark.parametrize(("library", "precision"), BY)
 @pytest.mark.parametrize("n", [1, 255, 600])
-@pytest.mark.parametrize("n_masks", [1, 2])
-def test_the_loss_is_the_same_with_every_library(library, precision, n, n_masks):
+@pytest.mark.parametrize("n_forward_passes", [1, 2])
+def test_the_loss_is_the_same_with_every_library(library, precision, n, n_forward_passes):
     torch.manual_seed(1)
     output, targets = Linear(16, 300), torch.randint(0, 300, (n,))
     hidden = torch.randn(2, n, 16)
@@ -333,7 +333,11 @@ def test_the_loss_is_the_same_with_every_library(library, precision, n, n_masks)
     def loss_and_gradients() -> list[torch.Tensor]:
         output.zero_grad()
         h = hidden.clone().requires_grad_()
-        loss = output_loss(h[0], output, targets, 0.1) if n_masks == 1 else two_masks_loss(h, output, targets, 0.1, 5.0)
+        loss = (
+            output_loss(h[0], output, targets, 0.1)
+            if n_forward_passes == 1
+            else two_masks_loss(h, output, targets, 0.1, 5.0)
+        )
         loss.backward()
         return [loss.detach() / n, h.grad, output.weight.grad.clone(), output.bias.grad.clone()]
 

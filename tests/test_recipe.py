@@ -82,13 +82,13 @@ def test_few_pairs_are_not_read_thousands_of_times_for_the_sake_of_large_updates
 def test_an_update_a_pass_at_least():
     """However few pairs there are: three updates are three passes, not hundreds."""
     found = recipe(Statistics(1, 5, 5), "cpu", {"training": {"max_updates": 3}})
-    assert found.config.n_masks == 1
+    assert found.config.n_forward_passes == 1
 
 
 def test_a_time_budget_makes_no_more_than_the_usual_passes():
     """Which are too few for two masks over so many pairs; any amount of time does not change that."""
     without = of(9000)
-    assert without.config.n_masks == 1
+    assert without.config.n_forward_passes == 1
     assert of(9000, time_budget=1e6).name == without.name
 
 
@@ -136,7 +136,7 @@ def test_usual_passes_are_between_those_of_the_sizes_beside():
 @pytest.mark.parametrize("n_pairs", [1000, 29_000, 40_000])
 def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
     usual, found = of(n_pairs), of(n_pairs, **length)
-    assert found.config.n_masks == (2 if two_masks else 1)
+    assert found.config.n_forward_passes == (2 if two_masks else 1)
     factor = 1 if two_masks else 2
     assert found.config.training.batch_tokens == factor * usual.config.training.batch_tokens
     assert (found.config.model, found.config.data) == (usual.config.model, usual.config.data)
@@ -145,7 +145,7 @@ def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
 
 
 @pytest.mark.parametrize(
-    ("own", "n_masks", "factor"),
+    ("own", "n_forward_passes", "factor"),
     [
         ({"training": {"r_drop": 3.0}}, 2, 1),
         ({"training": {"r_drop": 0.0}}, 1, 2),
@@ -153,10 +153,10 @@ def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
     ],
 )
 @pytest.mark.parametrize("epochs", [2, 70])
-def test_what_the_user_says_of_masks_counts(own, n_masks, factor, epochs):
+def test_what_the_user_says_of_masks_counts(own, n_forward_passes, factor, epochs):
     usual = of(29_000)
     found = recipe(Statistics.guess(29_000), "cpu", merge([own, {"training": {"max_epochs": epochs}}]))
-    assert found.config.n_masks == n_masks
+    assert found.config.n_forward_passes == n_forward_passes
     assert found.config.training.batch_tokens == factor * usual.config.training.batch_tokens
     assert found.config.training.r_drop == own.get("training", {}).get("r_drop", 0.0)
 
@@ -293,5 +293,5 @@ def test_long_sentences_have_no_cliff_either():
 
 def test_few_passes_over_long_sentences_are_made_under_one_mask():
     """6,853 verses: at equal time, 38 passes under one mask were far better than 19 under two."""
-    assert recipe(Statistics(6853, 190_000, 224_000), "cpu", {}).config.n_masks == 1
-    assert recipe(Statistics(7000, 90_000, 98_000), "cpu", {}).config.n_masks == 2, "captions"
+    assert recipe(Statistics(6853, 190_000, 224_000), "cpu", {}).config.n_forward_passes == 1
+    assert recipe(Statistics(7000, 90_000, 98_000), "cpu", {}).config.n_forward_passes == 2, "captions"

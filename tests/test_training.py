@@ -175,7 +175,7 @@ def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora,
         if isinstance(event, Started):
             break
     config = event.config
-    assert (config.n_masks, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
+    assert (config.n_forward_passes, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
     line = next(line for line in told if "dropout" in line)
     assert ("R-Drop 5, " in line, "no R-Drop: " in line) == (kept, not kept)
     assert any(line.endswith(")") and f"auto-500{'' if kept else '-one-mask'} (" in line for line in told)
@@ -190,7 +190,11 @@ def test_the_recipe_does_not_follow_from_the_measured_speed(tmp_path, corpora, m
     layers = [{"data": TINY["data"]}, corpora, {"training": {"time_budget": 600.0}}]
     events = train(Request(tmp_path / "run", layers, device="cpu"))
     started = next(event for event in events if isinstance(event, Started))
-    assert (started.config.n_masks, started.config.model.d_model, started.config.training.batch_tokens) == (2, 128, 512)
+    assert (started.config.n_forward_passes, started.config.model.d_model, started.config.training.batch_tokens) == (
+        2,
+        128,
+        512,
+    )
 
 
 def test_metrics_hold_the_promised_names(whole):

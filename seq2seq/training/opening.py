@@ -43,7 +43,7 @@ def opening_lines(
     preset = f"preset {_with_own_sizes(recipe)}, " if has_its_size else ""
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary: {counted(vocab_size, 'piece')}"
     layers = f"{model.encoder_layers} encoder and {counted(model.decoder_layers, 'decoder layer')}"
-    masks = f", R-Drop {training.r_drop:g}" if config.n_masks == 2 else ""
+    masks = f", R-Drop {training.r_drop:g}" if config.n_forward_passes == 2 else ""
     sampling = f", subword sampling {data.subword_sampling:g}" if data.subword_sampling else ""
     why = recipe.reasons
     own_model = replace(model, dropout=0.0) != replace(advised.model, dropout=0.0)

@@ -182,7 +182,7 @@ def recipe(corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
         if _is_long_enough(found, row.min_passes, corpus, kind, wished):
             break
         found = _with_wishes(other, f"auto-{row.name}-{suffix}", corpus, kind, wished)
-    if found.advised.n_masks == 1 and (
+    if found.advised.n_forward_passes == 1 and (
         wished.get("training", {}).get("r_drop") is not None or not found.config.model.dropout
     ):
         found = replace(found, reasons=replace(found.reasons, regularization=""))  # the user's
@@ -216,11 +216,11 @@ def _in_less_time(row: Row, kind: DeviceKind) -> Iterator[tuple[str, Row]]:
 def _is_long_enough(found: Recipe, min_passes: float, corpus: Statistics, kind: DeviceKind, wished: Layer) -> bool:
     """Whether a run makes the passes that the recipe needs to be the best."""
     passes = _planned_passes(found, corpus, kind)
-    if found.advised.n_masks == 1:
+    if found.advised.n_forward_passes == 1:
         return passes >= min(min_passes, found.usual_passes)
     if wished.get("training", {}).get("r_drop"):  # the user has decided
         return True
-    return found.config.n_masks == 2 and passes >= min_passes
+    return found.config.n_forward_passes == 2 and passes >= min_passes
 
 
 def with_vocabulary(found: Recipe, size: int, why: str) -> Recipe:
@@ -269,7 +269,7 @@ def usual_passes(
     share = (at - pairs[right - 1]) / (pairs[right] - pairs[right - 1])
     usual = math.exp(passes[right - 1] * (1 - share) + passes[right] * share)
     is_small = corpus.n_pairs < ROWS[kind][len(_SMALL_CORPORA)].min_pairs
-    if is_small and config.n_masks == 1:
+    if is_small and config.n_forward_passes == 1:
         usual *= _ONE_MASK
     floor = _MIN_UPDATES * config.training.batch_tokens / _tokens_of_a_pass(config, corpus)
     usual = max(usual, min(floor, _MAX_FLOOR * usual))  # of large updates nobody wants so many
@@ -304,7 +304,7 @@ def speed(config: RunConfig, corpus: Statistics, vocab_size: int, kind: DeviceKi
     encoder = m.encoder_layers * (4 * m.d_model**2 + feed_forward)
     decoder = m.decoder_layers * (8 * m.d_model**2 + feed_forward)
     weights = encoder * corpus.n_src_tokens / corpus.n_tgt_tokens + decoder + m.d_model * vocab_size
-    tokens = rate / (6 * config.n_masks * weights)  # forward 2 operations a weight, backward 4
+    tokens = rate / (6 * config.n_forward_passes * weights)  # forward 2 operations a weight, backward 4
     if kind == "cpu":
         return tokens
     return min(tokens, config.training.batch_tokens / (SECONDS_A_LAYER * (m.encoder_layers + m.decoder_layers)))

@@ -131,14 +131,14 @@ class Learner:
         self.training = config.training
         self.knot = Knot()
         """From where the learning rate continues."""
-        self.n_masks = config.n_masks
+        self.n_forward_passes = config.n_forward_passes
         self.device = device
         torch.manual_seed(self.training.seed)
         self.model = build_model(config.model, vocab_size).to(device).train()
         self.optimizer = build_optimizer(self.model, self.training)
         self.average = Average(self.model, self.training)
         self.arithmetic = choose_arithmetic(self.training, device)
-        n = 1 if self.training.compile else n_replicas(device, self.n_masks * self.training.batch_tokens)
+        n = 1 if self.training.compile else n_replicas(device, self.n_forward_passes * self.training.batch_tokens)
         self.sum_of_losses = (
             torch.compile(self._sum_of_losses, dynamic=True) if self.training.compile else self._sum_of_losses
         )
@@ -210,7 +210,7 @@ class Learner:
 
     def _sum_of_losses(self, batch: _Pass) -> Tensor:
         """Teacher forcing: every target position is predicted at once from the real tokens to its left."""
-        model, n = self.model, self.n_masks
+        model, n = self.model, self.n_forward_passes
         # Dropout differs from row to row; M masks make M·B rows.
         src, tgt_in = batch.src.repeat(n, 1), batch.tgt_in.repeat(n, 1)
         src_mask = None if batch.src_mask is None else batch.src_mask.repeat(n, 1, 1, 1)  # [M·B, 1, 1, S]
@@ -245,8 +245,8 @@ class Learner:
         return sum(learned[1:], learned[0])
 
     def _passes(self, share: Portion) -> list[Portion]:
-        most = max(1, self.micro_batch_tokens // self.n_masks)
-        return list(share.parts(most=most, saved=self._worth_a_pass / self.n_masks))
+        most = max(1, self.micro_batch_tokens // self.n_forward_passes)
+        return list(share.parts(most=most, saved=self._worth_a_pass / self.n_forward_passes))
 
     def _learn(self, task: _Task) -> Learned:
         with self._products():
