@@ -27,7 +27,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import build_model
 from seq2seq.model.transformer.fast.decoder import TransformerDecoder
 from seq2seq.runs import Manifest
-from seq2seq.system.processes import Forked
+from seq2seq.system.processes import ChildProcess
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import SegmentCounts, Translator, length_batches, load_weights
 from seq2seq.translation.loading import decoding_config
@@ -541,7 +541,7 @@ def test_an_interruption_while_a_worker_is_forked_leaves_none(monkeypatch):
 def test_a_second_interruption_while_workers_are_ended_leaves_none(monkeypatch):
     """Both are told to this thread, which answers them as soon as it may."""
     pids: list[int] = []
-    fork, end = os.fork, Forked.end
+    fork, end = os.fork, ChildProcess.end
 
     def interrupted() -> int:
         if pid := fork():
@@ -550,12 +550,12 @@ def test_a_second_interruption_while_workers_are_ended_leaves_none(monkeypatch):
                 signal.raise_signal(signal.SIGINT)
         return pid
 
-    def interrupted_again(process: Forked) -> None:
+    def interrupted_again(process: ChildProcess) -> None:
         signal.raise_signal(signal.SIGINT)
         end(process)
 
     monkeypatch.setattr(os, "fork", interrupted)
-    monkeypatch.setattr(Forked, "end", interrupted_again)
+    monkeypatch.setattr(ChildProcess, "end", interrupted_again)
     with pytest.raises(KeyboardInterrupt):
         list(_in_processes(3, squares, Given(100.0), range(20)))
     assert len(pids) == 2

@@ -5,7 +5,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from seq2seq.errors import Interrupted
-from seq2seq.system.processes import TO_END
+from seq2seq.system.processes import TERMINATION_SIGNALS
 
 _ALWAYS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,7 +39,7 @@ class StopFlag:
 
     def __enter__(self) -> Self:
         # Under nohup training outlives its terminal.
-        heard = [n for n in TO_END if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
+        heard = [n for n in TERMINATION_SIGNALS if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._handle) for number in heard}
         return self
 

@@ -31,7 +31,7 @@ from seq2seq.runs.manifest import (
 )
 from seq2seq.runs.tensors import load_tensors
 from seq2seq.system.files import make_folder, reading, sync_folder
-from seq2seq.text import everything_below
+from seq2seq.text import walk_folder
 
 SHORTLIST = "shortlist.safetensors"
 """File of a finished run: the target pieces that translate each source piece."""
@@ -192,7 +192,7 @@ def run_files(folder: Path) -> Iterator[Path]:
     for name in (MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"):
         yield folder / name
     for name in ("checkpoints", "prepared"):
-        yield from everything_below(folder / name)
+        yield from walk_folder(folder / name)
 
 
 def _parse(payload: dict[str, Any], where: Path) -> Manifest:

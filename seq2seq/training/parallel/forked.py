@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from seq2seq.device import cores
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system.allocator import keep_freed_memory
-from seq2seq.system.processes import Forked
+from seq2seq.system.processes import ChildProcess
 
 _FEWEST_TOKENS = 256
 """Target tokens of an update for each replica: the products of fewer are slow."""
@@ -148,7 +148,7 @@ class _Process(Generic[Task, Result]):
         # While the child itself has our ends, it would never see that its parent is gone.
         ours = [*(other._connection for other in elder), self._connection]
         # It is the parent that decides when to stop, and needs the answer of this update until then.
-        self._process = Forked(partial(_serve, theirs, ours, parameters, self.gradients, learn))
+        self._process = ChildProcess(partial(_serve, theirs, ours, parameters, self.gradients, learn))
         self.pid, self.end = self._process.pid, self._process.end
         theirs.close()
 
