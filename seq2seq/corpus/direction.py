@@ -1,4 +1,4 @@
-"""Whether the sides of a corpus look swapped, as in `cut -f1,2` of a file that begins with English."""
+"""Detection of swapped sides, as after `cut -f1,2` of a file whose first column is English."""
 
 import re
 from collections.abc import Iterable
@@ -7,14 +7,14 @@ from seq2seq.corpus.pairs import Pair
 from seq2seq.text.languages import code_of
 
 SAMPLE = 1000
-"""Pairs that are looked at."""
+"""Pairs that are checked."""
 
 _ENGLISH = re.compile(r"\b(the|and|you|that|with|this|have|they|your|from|would|which|i'm|don't|it's)\b", re.IGNORECASE)
-"""Words that are frequent in English and are hardly ever found in a text of another language."""
+"""Words that are frequent in English and very rare in text of other languages."""
 
 
 def english_side(pairs: Iterable[Pair], langs: tuple[str, str]) -> str | None:
-    """The language whose side holds English text, if the other language is English; None if the sides are in order."""
+    """The language whose side holds English text, although the other language is English; None if there is none."""
     is_english = [code_of(lang) == "en" for lang in langs]
     if sum(is_english) != 1:
         return None

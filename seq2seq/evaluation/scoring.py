@@ -18,8 +18,8 @@ from seq2seq.corpus import (
     describe_misalignment,
     find_misalignment,
     find_reader,
+    has_ordered_sides,
     lone_target,
-    names_its_sides,
     read_pairs,
     uncompressed_name,
 )
@@ -246,7 +246,7 @@ def _read_references(
         code = code or code_in_name(uncompressed_name(alone.name))
         texts = read_lines(alone, encoding_errors=errors, counts=counts)
         return _References(corpus, [None if is_blank(line) else line for line in texts], code)
-    if langs is None and not names_its_sides(corpus):
+    if langs is None and not has_ordered_sides(corpus):
         raise UserError(
             f"it is not known which side of {corpus} is the reference",
             mend="name the languages with -l, as in -l de-en, or give the reference file itself",
