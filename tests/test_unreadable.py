@@ -56,7 +56,7 @@ def test_a_json_file_that_holds_lines(here):
         (["c/train.quc.gz", "c/train.es", "c/train2.quc", "c/train2.es"], "c/tr", "a longer prefix: c/train, c/train2"),
         (["train.quc", "train.spa"], "train", "name the languages as the files do: -l quc-spa"),
         (["train.QUC", "train.es-MX"], "train", "as the files do: -l QUC:es-MX"),
-        (["train.de", "train.en"], "train", "the files have other languages than quc and es: name two of theirs with -l"),
+        (["train.de", "train.en"], "train", "the files have other languages than quc and es: name two of theirs"),
         (["train.quc"], "train", "train.es not found"),
         (["c/x.src", "c/x.trg"], "c/x", "but there is x.src, x.trg; name both files: c/x.src,c/x.trg"),
         (["es.es.txt", "es.quc.txt"], "es", "name both files: es.quc.txt,es.es.txt"),
