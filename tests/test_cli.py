@@ -1051,7 +1051,7 @@ class TestEverywhere:
     @pytest.mark.parametrize(
         ("n", "device", "code", "says"),
         [
-            (1, "cuda:3", ExitCode.REFUSED, "--device cuda:3 is not there: this machine has 1 GPU (cuda:0); "),
+            (1, "cuda:3", ExitCode.REFUSED, "--device cuda:3 does not exist: this machine has 1 GPU (cuda:0); "),
             (0, "cuda:0", ExitCode.REFUSED, "--device cuda:0 is not available here; choose among auto, cpu"),
             (1, "cuda:x", ExitCode.USAGE, "--device cuda:x is unknown; "),
         ],

@@ -322,9 +322,9 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("name", "n", "says", "code"),
         [
-            ("cuda:1", 1, "--device cuda:1 is not there: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
-            ("cuda:3", 1, "--device cuda:3 is not there: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
-            ("cuda:8", 8, "cuda:8 is not there: this machine has 8 GPUs (cuda:0 to cuda:7); ", ExitCode.REFUSED),
+            ("cuda:1", 1, "--device cuda:1 does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            ("cuda:3", 1, "--device cuda:3 does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            ("cuda:8", 8, "cuda:8 does not exist: this machine has 8 GPUs (cuda:0 to cuda:7); ", ExitCode.REFUSED),
             ("cuda:", 2, "is unknown; choose among auto, cpu, cuda and cuda:N", ExitCode.USAGE),
             ("cuda:x", 2, "--device cuda:x is unknown; ", ExitCode.USAGE),
             ("cuda:-1", 2, "is unknown; ", ExitCode.USAGE),
@@ -571,7 +571,7 @@ class TestPrecision:
 
     def test_bf16_is_for_processors_that_have_it(self, monkeypatch):
         monkeypatch.setattr("seq2seq.device.has_bf16", lambda: False)
-        with pytest.raises(UserError, match="no bf16 arithmetic") as caught:
+        with pytest.raises(UserError, match="no bf16 instructions") as caught:
             pick_dtype("bf16", torch.device("cpu"))
         assert caught.value.code == ExitCode.REFUSED
 

@@ -7,8 +7,8 @@ model, as with CTranslate2, get the same pieces.
 Text comes back from ``nfc`` byte for byte, except that:
 
 - canonically equivalent text comes back in NFC. Marks keep their order, unless their composition needs another.
-  The few letters that NFC decomposes, such as Bengali য়, are composed again when a text is decoded, if the training text
-  has the composed form more often;
+  The few letters that NFC decomposes, such as Bengali য়, are composed again when a text is decoded, if the training
+  text has the composed form more often;
 - the Latin ligatures U+FB00 to U+FB06, and the Arabic presentation forms of letters, become their letters. Forms that
   stand for whole words or phrases (U+FDF0 to U+FDFF, as ﷲ and ﷺ) are kept; so are forms of marks without a letter,
   which Unicode decomposes to a space or a tatweel and the mark;
