@@ -17,28 +17,27 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.corpus.readers import READERS, find_reader
+from seq2seq.corpus.tuning import (
+    MAX_BETWEEN,
+    MAX_LAG,
+    MIN_CORRELATION,
+    MIN_MEDIAN_BYTES,
+    MIN_SHIFT_EVIDENCE,
+    MIN_SPREAD,
+    MIN_UNRELATED_EVIDENCE,
+    SHIFT_DRIFT,
+    WINDOW,
+)
 from seq2seq.errors import counted
 
 Floats = npt.NDArray[np.floating[Any]]
 Lengths = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
 
-_WINDOW: Final = 50
-_MAX_LAG: Final = 10
-_LAGS: Final = [lag for lag in range(-_MAX_LAG, _MAX_LAG + 1) if lag]
-_MIN_SPREAD: Final = 0.15
-"""Min standard deviation of log-lengths, estimated from medians; other windows are not used."""
-_MIN_MEDIAN_BYTES: Final = 24
-"""Min bytes of the median line: lengths of single words and of their translations are nearly unrelated."""
-_SE: Final = (_WINDOW - 3) ** -0.5
+_LAGS: Final = [lag for lag in range(-MAX_LAG, MAX_LAG + 1) if lag]
+_SE: Final = (WINDOW - 3) ** -0.5
 """Standard error of a window's correlation as Fisher's z, the inverse hyperbolic tangent."""
-_MIN_SHIFT_EVIDENCE: Final = 7.0
-"""Sum of evidence that proves a shift, in standard errors: three clear windows in a row reach it."""
-_MIN_UNRELATED_EVIDENCE: Final = 15.0
-"""Sum of evidence that proves unrelated sides: about 750 pairs reach it."""
-_MAX_BETWEEN: Final = 0.2
-"""Max fraction of the variance of log-lengths between windows: 0.02 to 0.06 in text not sorted by length."""
-_CHUNK: Final = 1000 * _WINDOW
+_CHUNK: Final = 1000 * WINDOW
 """Pairs checked together, so that memory does not grow with the corpus."""
 
 
@@ -85,9 +84,9 @@ def find_misalignment(
         tgt_lengths: of each translation. [N]
     """
     src, tgt = np.asarray(src_lengths), np.asarray(tgt_lengths)
-    if len(src) < _WINDOW:
+    if len(src) < WINDOW:
         return None
-    starts = range(0, len(src) // _WINDOW * _WINDOW, _CHUNK)
+    starts = range(0, len(src) // WINDOW * WINDOW, _CHUNK)
     parts = [_correlations(src[i : i + _CHUNK], tgt[i : i + _CHUNK]) for i in starts]
     own, others, varied, medians = (np.concatenate(part) for part in zip(*parts, strict=True))
 
@@ -96,22 +95,22 @@ def find_misalignment(
     for lag, other in zip(_LAGS, others[windows].T, strict=True):
         # In text sorted by the sum of both lengths, these correlate negatively: that proves nothing.
         better = (other - np.maximum(own[windows], 0)) / (_SE * 2**0.5)
-        found = _first_rise(np.clip(better, -4, 4) - 1.5, _MIN_SHIFT_EVIDENCE)
+        found = _first_rise(np.clip(better, -4, 4) - SHIFT_DRIFT, MIN_SHIFT_EVIDENCE)
         if found is not None:
-            shifts.append(Misalignment(int(windows[found[0]]) * _WINDOW, lag))
+            shifts.append(Misalignment(int(windows[found[0]]) * WINDOW, lag))
     shift = min(shifts, key=lambda m: m.start, default=None)
 
-    windows = np.flatnonzero(varied & (medians.min(axis=1) >= np.log1p(_MIN_MEDIAN_BYTES)))
+    windows = np.flatnonzero(varied & (medians.min(axis=1) >= np.log1p(MIN_MEDIAN_BYTES)))
     unrelated = None
-    found = _first_rise(np.clip((0.15 - own[windows]) / _SE, -2, 2), _MIN_UNRELATED_EVIDENCE)
+    found = _first_rise(np.clip((MIN_CORRELATION - own[windows]) / _SE, -2, 2), MIN_UNRELATED_EVIDENCE)
     if found is not None and found[1] - found[0] > 0.1 * len(windows):
         # If text is in buckets by the length of both sides, lengths in a bucket correlate negatively. But its
         # windows differ.
         fractions = [medians[:, i].var() / np.log1p(side, dtype=np.float32).var() for i, side in enumerate((src, tgt))]
-        if max(fractions) < _MAX_BETWEEN:
-            unrelated = Misalignment(int(windows[found[0]]) * _WINDOW, None)
+        if max(fractions) < MAX_BETWEEN:
+            unrelated = Misalignment(int(windows[found[0]]) * WINDOW, None)
 
-    is_first = shift is None or (unrelated and unrelated.start + 10 * _WINDOW < shift.start)
+    is_first = shift is None or (unrelated and unrelated.start + 10 * WINDOW < shift.start)
     first = unrelated if is_first else shift
     return None if first is None or _repeats(src[first.start :]) else first
 
@@ -124,25 +123,25 @@ def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, F
         [G], and the median log-lengths of both sides [G, 2].
     """
     (src, src_spread, src_median), (tgt, tgt_spread, tgt_median) = map(_residuals, (src_lengths, tgt_lengths))
-    padded = np.pad(tgt.ravel(), _MAX_LAG)
+    padded = np.pad(tgt.ravel(), MAX_LAG)
     centred = src - src.mean(axis=1, keepdims=True)
     src_norm = np.sqrt((centred**2).sum(axis=1))
 
     def at(lag: int) -> Floats:
-        shifted = padded[_MAX_LAG + lag :][: tgt.size].reshape(tgt.shape)
-        tgt_norm = np.sqrt(_WINDOW) * shifted.std(axis=1)
+        shifted = padded[MAX_LAG + lag :][: tgt.size].reshape(tgt.shape)
+        tgt_norm = np.sqrt(WINDOW) * shifted.std(axis=1)
         r = np.einsum("gw,gw->g", centred, shifted) / np.maximum(src_norm * tgt_norm, 1e-9)
         z: Floats = np.arctanh(np.clip(r, -0.95, 0.95))
         return z
 
-    varied: Flags = np.minimum(src_spread, tgt_spread) >= _MIN_SPREAD
+    varied: Flags = np.minimum(src_spread, tgt_spread) >= MIN_SPREAD
     others = np.stack([at(lag) for lag in _LAGS], axis=1)
     return at(0), others, varied, np.stack([src_median, tgt_median], axis=1)
 
 
 def _residuals(lengths: Lengths) -> tuple[Floats, Floats, Floats]:
     """Log-lengths minus the median of their window, outliers clipped [G, window]; the spread and the median. [G]"""
-    logs = np.log1p(lengths[: len(lengths) // _WINDOW * _WINDOW], dtype=np.float32).reshape(-1, _WINDOW)
+    logs = np.log1p(lengths[: len(lengths) // WINDOW * WINDOW], dtype=np.float32).reshape(-1, WINDOW)
     median = np.median(logs, axis=1, keepdims=True)
     residuals = logs - median
     spread = 1.4826 * np.median(np.abs(residuals), axis=1, keepdims=True)  # normal: the standard deviation
@@ -165,6 +164,6 @@ def _first_rise(evidence: Floats, proof: float) -> tuple[int, int] | None:
 def _repeats(lengths: Lengths) -> bool:
     """Whether lengths recur at some distance, so that windows are not independent evidence."""
     flat = _residuals(lengths[:4000])[0].ravel()
-    distances = np.arange(_MAX_LAG, len(flat) // 2)
+    distances = np.arange(MAX_LAG, len(flat) // 2)
     products = np.fft.irfft(np.abs(np.fft.rfft(flat, 2 * len(flat))) ** 2)[distances]  # summed over all pairs
     return bool((products > 0.7 * (len(flat) - distances) * flat.var()).any())

@@ -5,12 +5,13 @@ import stat as file_stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from seq2seq.corpus.direction import SAMPLE, english_side
+from seq2seq.corpus.direction import english_side
 from seq2seq.corpus.hub import local_files, read_hub
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.rows import read_jsonl
 from seq2seq.corpus.sides import read_prefix, read_two_files
 from seq2seq.corpus.tables import read_csv, read_tsv
+from seq2seq.corpus.tuning import N_CHECKED
 from seq2seq.corpus.unreadable import FORMATS
 from seq2seq.corpus.words import ending, side, split_columns, two_files
 from seq2seq.text import EncodingErrors, is_blank
@@ -50,7 +51,7 @@ def read_pairs(
         counts.pairs += 1
         if is_blank(pair.src) or is_blank(pair.tgt):
             counts.blank += 1
-        if len(first) < SAMPLE:
+        if len(first) < N_CHECKED:
             first.append(pair)
         yield pair
     if (swapped := english_side(first, langs)) is not None:

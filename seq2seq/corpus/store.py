@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.corpus.pairs import Pair
+from seq2seq.corpus.tuning import BATCH_ROWS, BATCH_VALUES
 from seq2seq.errors import UserError
 from seq2seq.system.files import atomic_file, cannot_read
 
@@ -27,9 +28,6 @@ Ids = npt.NDArray[np.uint16 | np.int32]
 
 Row = TypeVar("Row")
 
-_BATCH_ROWS: Final = 16_384
-_BATCH_VALUES: Final = 1 << 24
-"""Bytes or ids after which a batch is written early, so that long rows do not fill memory."""
 _UINT16_IDS: Final = 1 << 16
 """Largest vocabulary whose ids fit into 16 bits."""
 
@@ -100,7 +98,7 @@ def _batched(rows: Iterable[tuple[Row, int]]) -> Iterator[list[Row]]:
     for row, size in rows:
         batch.append(row)
         n_values += size
-        if len(batch) == _BATCH_ROWS or n_values >= _BATCH_VALUES:
+        if len(batch) == BATCH_ROWS or n_values >= BATCH_VALUES:
             yield batch
             batch, n_values = [], 0
     if batch:
@@ -238,8 +236,8 @@ class TextStore:
     def hashes(self, side: int) -> Int64s:
         """``text_hash`` of each text of a side. [N]"""
         found = np.empty(len(self), np.int64)
-        for start in range(0, len(self), _BATCH_ROWS):
-            rows = np.arange(start, min(start + _BATCH_ROWS, len(self)))
+        for start in range(0, len(self), BATCH_ROWS):
+            rows = np.arange(start, min(start + BATCH_ROWS, len(self)))
             data = self._file.map
             found[rows] = [hash(data[a:b].strip()) for a, b in self._spans(side, rows)]
         return found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seq2seq.corpus.columns import column_index, find_columns, name_two_languages
 from seq2seq.corpus.pairs import CorpusCounts, Pair
+from seq2seq.corpus.tuning import HEAD_CHARACTERS, HEAD_LINES, MAX_CELL, MIN_QUOTED_CELLS, SNIFFED_ROWS
 from seq2seq.corpus.words import ending, split_columns
 from seq2seq.errors import UserError, counted
 from seq2seq.text import EncodingErrors, is_blank, one_line, read_lines
@@ -18,16 +19,8 @@ from seq2seq.text.languages import code_of, code_of_name
 Rows = Iterator[tuple[int, list[str]]]
 """The line on which a row begins, counted from 1, and its cells."""
 
-_HEAD_LINES, _HEAD_CHARACTERS = 10_000, 1 << 22
-"""The beginning of a table, by which its quoting and its separator are decided."""
-_SNIFFED_ROWS = 50
-"""Rows by which the separator is decided."""
-_MIN_QUOTED_CELLS = 10
-"""Fewer quoted cells may be sentences in quotation marks."""
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
 """The first line of a CSV file by which Excel learns the separator."""
-_MAX_CELL = 1 << 24
-"""Max characters of a cell. After a quote that is never closed the rest of the file would be one cell."""
 
 
 def read_tsv(
@@ -70,7 +63,7 @@ def _peek(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
         for line in lines:
             head.append(line)
             n_characters += len(line)
-            if len(head) == _HEAD_LINES or n_characters > _HEAD_CHARACTERS:
+            if len(head) == HEAD_LINES or n_characters > HEAD_CHARACTERS:
                 break
     except UserError as error:
         failure = error
@@ -98,7 +91,7 @@ def _is_quoted(head: list[str]) -> bool:
     if not any('"' in line for line in head):
         return False
     text = "\n".join(head) + "\n"
-    is_cut = len(head) >= _HEAD_LINES or len(text) > _HEAD_CHARACTERS
+    is_cut = len(head) >= HEAD_LINES or len(text) > HEAD_CHARACTERS
     at = n_quoted = n_escaped = with_comma = without_comma = loose_comma = 0
     row: list[str] = []
     widths: set[int] = set()
@@ -130,7 +123,7 @@ def _is_quoted(head: list[str]) -> bool:
         return False
     whole_columns = all(len(kinds) == 1 for kinds in of_column.values())
     as_excel = not without_comma and not loose_comma and with_comma > 0
-    return n_escaped > 0 or (n_quoted >= _MIN_QUOTED_CELLS and (whole_columns or as_excel))
+    return n_escaped > 0 or (n_quoted >= MIN_QUOTED_CELLS and (whole_columns or as_excel))
 
 
 def _count_quotes(lines: Iterable[str], quoted: list[int]) -> Iterator[str]:
@@ -141,7 +134,7 @@ def _count_quotes(lines: Iterable[str], quoted: list[int]) -> Iterator[str]:
 
 def _parse(lines: Iterable[str], separator: str, path: str, first: int = 1) -> Rows:
     """The cells of each row, with the number of its first line. ``first`` is the number of the first of all lines."""
-    csv.field_size_limit(_MAX_CELL)
+    csv.field_size_limit(MAX_CELL)
     # A carriage return would end a row; in text it becomes a space anyway.
     reader = csv.reader((line.replace("\r", " ") + "\n" for line in lines), delimiter=separator, strict=True)
     number = first
@@ -162,7 +155,7 @@ def _separator(head: list[str], path: str, columns: tuple[str, str] | None, lang
     for separator in ",;\t":
         rows: list[list[str]] = []
         with suppress(UserError):  # the quotes fit another separator
-            for _, cells in islice(_parse(head, separator, path), _SNIFFED_ROWS):
+            for _, cells in islice(_parse(head, separator, path), SNIFFED_ROWS):
                 rows += [] if all(map(is_blank, cells)) else [cells]
         if len({len(cells) for cells in rows}) == 1 and len(rows[0]) > 1:
             fitting.append(separator)
