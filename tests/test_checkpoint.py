@@ -359,7 +359,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
     (tmp_path / "x").write_bytes(b"secret")
     run = tmp_path / "run"
     manifest = make_run(run)
-    with refused(ExitCode.REFUSED, "names no file"):
+    with refused(ExitCode.REFUSED, "does not name a file"):
         ck.read_file(run, manifest, name)
     with refused(ExitCode.REFUSED):
         manifest_file.read_hashed(run, name, hashlib.sha256(b"secret").hexdigest())

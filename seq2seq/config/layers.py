@@ -19,6 +19,7 @@ from seq2seq.config.keys import described_keys, known_keys
 from seq2seq.config.presets import Layer
 from seq2seq.config.tables import TABLES, RunConfig
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.system.files import cannot_read
 
 
 def parse_langs(text: str) -> tuple[str, str]:
@@ -170,9 +171,7 @@ def read_toml(path: Path) -> Layer:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}", mend="name an existing TOML file", code=ExitCode.NO_INPUT
-        ) from None
+        raise cannot_read(path, error) from None
     return parse_toml(data, path)
 
 

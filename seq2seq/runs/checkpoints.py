@@ -156,7 +156,7 @@ def _read_manifest(path: Path, update: int) -> list[tuple[str, str]]:
     if len(files) != 2 or not all(SHA256.fullmatch(digest) for _, digest in files):
         raise damaged(f"{where} lacks the hash of {TENSORS[0]} or of {STATE[0]}")
     if payload.get("update") != update:
-        raise damaged(f"{path} holds update {payload.get('update')!r:.20}")
+        raise damaged(f"{path} holds update {payload.get('update')!r:.20} instead of {update}")
     return files
 
 

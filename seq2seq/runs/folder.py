@@ -230,7 +230,7 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
             (66); replaced by a commit since the manifest was read (75).
     """
     if name not in manifest.files:
-        raise damaged(f"{folder / MANIFEST} names no file {name!r:.60}")
+        raise damaged(f"{folder / MANIFEST} does not name a file {name!r:.60}")
     try:
         return read_hashed(folder, name, manifest.files[name])
     except UserError as error:
