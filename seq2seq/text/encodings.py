@@ -12,17 +12,12 @@ from typing import Literal
 
 from seq2seq.errors import UserError, counted
 from seq2seq.text.first_bytes import iconv, shell_word
+from seq2seq.text.tuning import FIRST_CHECK, GUESS_BYTES, MAX_INVALID, MIN_SCORE
 
 EncodingErrors = Literal["refuse", "replace", "strict"]
 """What to do with lines that are not UTF-8: refuse a file with more than 1 in 100 of them and replace bytes in others,
 replace bytes always, or refuse any such line."""
 
-_MAX_SHARE = 0.01
-_FIRST_CHECK = 10_000
-"""Lines after which a file is checked for the first time; the second time is at its end."""
-_SAMPLE = 1 << 15
-"""Bytes of lines that the guess is made from."""
-_MIN_SCORE = 0.5
 
 # The name of an encoding, for iconv and for Python; the letters beyond ASCII of a language.
 _CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўјљњћђџқғңһүұөә"
@@ -69,9 +64,9 @@ class InvalidLines:
     def add(self, number: int, raw: bytes) -> None:
         """Count a line that is not UTF-8, the first one of a file having number 1."""
         self.n += 1
-        self._n_until_check += number <= _FIRST_CHECK
+        self._n_until_check += number <= FIRST_CHECK
         self._first = self._first or number
-        if self._n_sampled < _SAMPLE:
+        if self._n_sampled < GUESS_BYTES:
             self._sample.append(raw)
             self._n_sampled += len(raw) + 1
 
@@ -81,10 +76,10 @@ class InvalidLines:
 
     def refusal(self, name: str, n_lines: int, *, at_end: bool) -> UserError | None:
         """The error (65) if more than 1 line in 100 is not UTF-8: of the first 10,000 lines, or of all at the end."""
-        is_first_check = n_lines >= _FIRST_CHECK and self._n_until_check > _MAX_SHARE * _FIRST_CHECK
-        if not is_first_check and not (at_end and self.n > _MAX_SHARE * n_lines):
+        is_first_check = n_lines >= FIRST_CHECK and self._n_until_check > MAX_INVALID * FIRST_CHECK
+        if not is_first_check and not (at_end and self.n > MAX_INVALID * n_lines):
             return None
-        n_all = f"the first {_FIRST_CHECK:,} lines" if is_first_check else counted(n_lines, "line")
+        n_all = f"the first {FIRST_CHECK:,} lines" if is_first_check else counted(n_lines, "line")
         share = f"{self._n_until_check if is_first_check else self.n:,} of {n_all}"
         verb = "is" if self.n == 1 else "are"
         what = f"{name}: {share} {verb} not UTF-8, the first is line {self._first:,}"
@@ -115,7 +110,7 @@ def guess_encoding(sample: bytes) -> str:
     scores += [(name, _mean(sample, python, common)) for name, python, common in _EAST_ASIAN]
     scores += [(name, _mean(sample, name, _in_alphabet(letters))) for name, letters in _ALPHABETS]
     best, score = max(scores, key=lambda row: row[1])  # on a tie, the first
-    return best if score >= _MIN_SCORE else ""
+    return best if score >= MIN_SCORE else ""
 
 
 def _mean(sample: bytes, encoding: str, value: Callable[[str, str], float]) -> float:

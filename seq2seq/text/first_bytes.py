@@ -8,11 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from seq2seq.errors import UserError
-
-N_FIRST = 1024
-"""Max bytes of the first line that are checked."""
-_MIN_WIDE = 6
-"""Min bytes to recognise UTF-16 without a byte-order mark: three characters."""
+from seq2seq.text.tuning import MIN_WIDE, N_FIRST
 
 _SEPARATORS = b"\t\v\f\r\x1c\x1d\x1e"
 
@@ -89,7 +85,7 @@ def _non_text(line: bytes) -> tuple[str, str]:
 
 def _wide(line: bytes) -> str:
     """The name of UTF-16 or UTF-32 without a byte-order mark, if nearly every second byte is not text; else empty."""
-    if len(line) < _MIN_WIDE:
+    if len(line) < MIN_WIDE:
         return ""
     bytes_at = [line[i::4] for i in range(4)]
     for order, (lowest, _, plane, highest) in (("LE", bytes_at), ("BE", bytes_at[::-1])):

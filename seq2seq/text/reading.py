@@ -15,11 +15,8 @@ from typing import BinaryIO
 from seq2seq.errors import UserError
 from seq2seq.text.encodings import EncodingErrors, InvalidLines
 from seq2seq.text.source import ByteSource, open_input
+from seq2seq.text.tuning import MAX_WAIT, QUIET
 
-_QUIET = 0.01
-"""Seconds without a byte, after which the other program is assumed to wait for its answer."""
-_MAX_WAIT = 0.1
-"""Max seconds to wait for more lines of a window, once it holds one."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -185,11 +182,11 @@ class LineReader:
         Raises:
             UserError: as ``read_lines``, after the lines before the error were returned.
         """
-        time_left = _MAX_WAIT
+        time_left = MAX_WAIT
         while not self._at_end and len(self._lines) < max_lines and self._n_bytes < max_bytes:
             if self._lines:
                 began = time.monotonic()
-                if not self._ready(min(_QUIET, time_left)):
+                if not self._ready(min(QUIET, time_left)):
                     break
                 # Otherwise a program that writes a line every few milliseconds would get its first
                 # answer only when the window is full.

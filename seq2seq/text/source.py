@@ -12,7 +12,8 @@ from typing import BinaryIO, NoReturn, Protocol
 
 from seq2seq.errors import UserError
 from seq2seq.system.files import cannot_read
-from seq2seq.text.first_bytes import N_FIRST, refuse_non_text, shell_word
+from seq2seq.text.first_bytes import refuse_non_text, shell_word
+from seq2seq.text.tuning import N_FIRST
 
 _CHUNK = 1 << 18
 """Max bytes of one read, and of the output of one step of decompression."""
