@@ -948,7 +948,7 @@ class TestEval:
             (["RUN", "CORPUS", "no/such"], ExitCode.NO_INPUT, ["no/such"]),
             (["RUN", "CORPUS", "-l", "ab-xx"], ExitCode.NO_INPUT, ["corpus.xx"]),
             (["RUN", "CORPUS", "CORPUS", "-o", "kept"], ExitCode.USAGE, ["one corpus"]),
-            (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["stdout is for the scores"]),
+            (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["must name a file", "scores go to stdout"]),
             (["RUN", "CORPUS", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "-o", "kept"], ExitCode.USAGE, ["--hyp does not translate"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "--shortlist", "20"], ExitCode.USAGE, ["--hyp does not translate"]),

@@ -101,7 +101,7 @@ def score_run(
     """
     if output is not None and (len(corpora) > 1 or str(output) == "-"):
         raise UserError(
-            f"-o {output} is a file for the hypotheses of one corpus",
+            f"-o {output} must name a file, for the hypotheses of one corpus",
             mend="run eval once for each corpus, and name a file: scores go to stdout",
             code=ExitCode.USAGE,
         )
