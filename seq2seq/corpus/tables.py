@@ -16,7 +16,7 @@ from seq2seq.errors import UserError, counted
 from seq2seq.text import EncodingErrors, is_blank, one_line, read_lines
 from seq2seq.text.languages import code_of, code_of_name
 
-Rows = Iterator[tuple[int, list[str]]]
+TableRows = Iterator[tuple[int, list[str]]]
 """The line on which a row begins, counted from 1, and its cells."""
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
@@ -132,7 +132,7 @@ def _count_quotes(lines: Iterable[str], quoted: list[int]) -> Iterator[str]:
         yield line
 
 
-def _parse(lines: Iterable[str], separator: str, path: str, first: int = 1) -> Rows:
+def _parse(lines: Iterable[str], separator: str, path: str, first: int = 1) -> TableRows:
     """The cells of each row, with the number of its first line. ``first`` is the number of the first of all lines."""
     csv.field_size_limit(MAX_CELL)
     # A carriage return would end a row; in text it becomes a space anyway.
@@ -170,11 +170,11 @@ def _separator(head: list[str], path: str, columns: tuple[str, str] | None, lang
     return found[0] if found else ","
 
 
-# Rows to pairs --------------------------------------------------------------------------------------
+# Rows to pairs -------------------------------------------------------------------------------------------
 
 
 def _pairs(
-    rows: Rows, path: str, columns: tuple[str, str] | None, langs: tuple[str, str], counts: CorpusCounts
+    rows: TableRows, path: str, columns: tuple[str, str] | None, langs: tuple[str, str], counts: CorpusCounts
 ) -> Iterator[Pair]:
     """The pairs of a table: two columns of each row. A blank line is a pair without text."""
     n_columns: int | None = None

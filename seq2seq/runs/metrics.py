@@ -7,7 +7,7 @@ from typing import Any
 
 from seq2seq.runs.files import read_regular, write_atomic, writing
 
-METRICS = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 
 
 def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
@@ -19,7 +19,7 @@ def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
     """
     # Keys keep the order of the reports.
     line = json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
-    with writing(folder / METRICS), open(folder / METRICS, "ab") as file:
+    with writing(folder / METRICS_FILE), open(folder / METRICS_FILE, "ab") as file:
         file.write(line)
 
 
@@ -31,12 +31,12 @@ def truncate_metrics(folder: Path, update: int) -> None:
     Raises:
         UserError: the file cannot be read (66) or written (74).
     """
-    data = read_regular(folder, METRICS)
+    data = read_regular(folder, METRICS_FILE)
     if data is None:
         return
     kept = b"".join(line + b"\n" for line in data.split(b"\n") if _update(line) <= update)
     if kept != data:
-        write_atomic(folder / METRICS, kept)
+        write_atomic(folder / METRICS_FILE, kept)
 
 
 def _update(line: bytes) -> float:
