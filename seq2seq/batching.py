@@ -1,7 +1,7 @@
-"""From a corpus of ids to batches: length buckets, a budget of target tokens, padding.
+"""Batching: length buckets, a budget of target tokens, padding.
 
-The order is a function of (seed, epoch) alone, so that a run can be taken up in the middle of an
-epoch by its number and the number of updates done.
+The order is a function of (seed, epoch) alone. So a run can be resumed within an epoch: the number of the epoch and the
+number of updates done are enough.
 
 Shapes: B sentences, S source length, T target length.
 """
@@ -18,12 +18,12 @@ from torch import Tensor
 from seq2seq.device import to_device
 from seq2seq.tokenizer import BOS, EOS, PAD
 
-# Pairs are sorted by length within shuffled pools of this many: enough for tight buckets, and the
-# memory of sorting does not grow with the corpus.
 POOL = 1 << 17
+"""Pairs of a pool. A shuffled pool is sorted by length: large enough for little padding, and the memory of sorting does
+not grow with the corpus."""
 _NOISE = 0.05
-"""Share of a target's length that is added or taken away at random before the sort: otherwise a pair would have much
-the same others beside it in each epoch. More of it costs more padding, and noise of the source's length as well."""
+"""Max fraction of a target's length that is added or subtracted at random before the sort. Without it a pair would be
+in one update with nearly the same pairs in each epoch. More noise, or noise of source lengths, costs more padding."""
 
 Lengths = NDArray[np.uint16 | np.int32]
 Rows = NDArray[np.uint32]
@@ -31,24 +31,24 @@ Ids = Sequence[int] | NDArray[np.integer]
 
 
 def derived_seed(*place: int) -> int:
-    """A seed of 63 bits for what is drawn at one place of a run.
+    """A seed of 63 bits for the random numbers of one part of a run.
 
     Args:
-        place: the run's seed, then what tells this place from all others, as update and part of the update.
+        place: the run's seed, then numbers that identify the part, such as the update and the part of the update.
     """
     return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentence pairs side by side, padded on the right."""
+    """A batch of sentence pairs, padded on the right."""
 
     src: Tensor
     """Source pieces and EOS. [B, S]"""
     tgt_in: Tensor
     """BOS and target pieces: what the decoder reads. [B, T]"""
     tgt_out: Tensor
-    """Target pieces and EOS: what it should answer. [B, T]"""
+    """Target pieces and EOS: what the decoder should predict. [B, T]"""
     n_tgt_tokens: int
     """Real target positions, EOS included."""
 
@@ -58,21 +58,21 @@ class Batch:
         return int(self.src.eq(PAD).sum()) + int(self.tgt_out.eq(PAD).sum())
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device."""
+        """The batch on another device."""
         src, tgt_in, tgt_out = (to_device(side, device) for side in (self.src, self.tgt_in, self.tgt_out))
         return Batch(src, tgt_in, tgt_out, self.n_tgt_tokens)
 
 
 def pad(rows: Sequence[Ids], *, first: int | None = None, last: int | None = None) -> Tensor:
-    """Lay rows of ids into one tensor, padded on the right.
+    """Pad rows of ids on the right to one tensor.
 
     Args:
         rows: piece ids of each sentence.
-        first: id put in front of each row.
-        last: id put at the end of each row.
+        first: id to put in front of each row, such as BOS.
+        last: id to put at the end of each row, such as EOS.
 
     Returns:
-        [B, longest row and the extra ids]
+        [B, length of the longest row with the extra ids]
     """
     front = 0 if first is None else 1
     width = front + max(map(len, rows), default=0) + (0 if last is None else 1)
@@ -80,15 +80,15 @@ def pad(rows: Sequence[Ids], *, first: int | None = None, last: int | None = Non
     if first is not None:
         table[:, 0] = first
     for i, row in enumerate(rows):
-        end = front + len(row)
-        table[i, front:end] = row
+        stop = front + len(row)
+        table[i, front:stop] = row
         if last is not None:
-            table[i, end] = last
+            table[i, stop] = last
     return torch.from_numpy(table)
 
 
 def collate(src: Sequence[Ids], tgt: Sequence[Ids]) -> Batch:
-    """Make a batch of pairs of ids; BOS and EOS are added here."""
+    """Make a batch of pairs of ids. BOS and EOS are added here."""
     return Batch(
         src=pad(src, last=EOS),
         tgt_in=pad(tgt, first=BOS),
@@ -100,13 +100,12 @@ def collate(src: Sequence[Ids], tgt: Sequence[Ids]) -> Batch:
 def epoch_updates(
     src_lengths: Lengths, tgt_lengths: Lengths, *, batch_tokens: int, seed: int, epoch: int
 ) -> Iterator[Rows]:
-    """The updates of an epoch, each as rows of the corpus: every row once, similar lengths together.
+    """The updates of an epoch, each as rows of the corpus: every row once, rows of similar length together.
 
     Args:
         src_lengths: pieces of each source, without EOS. [pairs]
         tgt_lengths: pieces of each target, without EOS. [pairs]
-        batch_tokens: target tokens of an update, EOS included; a single longer target is an update
-            of its own.
+        batch_tokens: max target tokens of an update, EOS included; a longer target is an update of its own.
         seed: of the run.
         epoch: counted from 0.
     """
@@ -117,17 +116,17 @@ def epoch_updates(
 
 @dataclass(frozen=True)
 class Pool:
-    """Some rows of an epoch, divided into updates."""
+    """A pool: some rows of an epoch, divided into updates."""
 
     is_last: bool
-    """Of its epoch."""
+    """Whether it is the last pool of its epoch."""
     rows: Rows
-    """Those of an update side by side, by the length of their longer side: cutting an update there leaves the least
+    """Update by update. The rows of an update are sorted by their longer side, so that its micro-batches have the least
     padding."""
     cuts: list[int]
-    """Where updates begin and end."""
+    """Start of each update, and stop of the last one."""
     order: NDArray[np.int64]
-    """In which the updates are made."""
+    """Order of the updates in training."""
 
 
 def epoch_pools(
@@ -141,8 +140,8 @@ def epoch_pools(
         rows = order[start : start + POOL]
         noise = random.uniform(-_NOISE, _NOISE, len(rows))
         tgt = np.rint(tgt_lengths[rows] * (1 + noise))
-        rows = rows[np.lexsort((src_lengths[rows], tgt))]  # the sort is stable, so that equal lengths stay shuffled
-        cuts = _cuts_into_updates(_tgt_tokens(tgt_lengths, rows), batch_tokens, int(random.integers(len(rows) + 1)))
+        rows = rows[np.lexsort((src_lengths[rows], tgt))]  # the sort is stable: equal lengths stay shuffled
+        cuts = _cut_updates(_tgt_tokens(tgt_lengths, rows), batch_tokens, int(random.integers(len(rows) + 1)))
         updates = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
         src, tgt = src_lengths[rows], tgt_lengths[rows]
         rows = rows[np.lexsort((src, np.maximum(src, tgt), updates))]
@@ -153,66 +152,68 @@ def _tgt_tokens(tgt_lengths: Lengths, rows: Rows) -> NDArray[np.int64]:
     return tgt_lengths[rows].astype(np.int64) + 1
 
 
-def _cuts_into_updates(tokens: NDArray[np.int64], most: int, remainder: int) -> list[int]:
-    """Where updates of up to ``most`` tokens begin and end.
+def _cut_updates(tokens: NDArray[np.int64], max_tokens: int, remainder: int) -> list[int]:
+    """Start of each update of up to ``max_tokens``, and stop of the last one.
 
-    Those that are not full lie at ``remainder``. If the last one were, it would be the longest pairs in each epoch.
+    Updates that are not full are at index ``remainder``, which is random. Otherwise the update that is not full would
+    hold the longest pairs in each epoch.
     """
-    below = _full_updates(tokens[:remainder], most)
-    above = [len(tokens) - cut for cut in reversed(_full_updates(tokens[remainder:][::-1], most))]
-    if len(below) > 1 and len(above) > 1 and tokens[below[-2] : above[1]].sum() <= most:
+    below = _cut_full_updates(tokens[:remainder], max_tokens)
+    above = [len(tokens) - cut for cut in reversed(_cut_full_updates(tokens[remainder:][::-1], max_tokens))]
+    if len(below) > 1 and len(above) > 1 and tokens[below[-2] : above[1]].sum() <= max_tokens:
         return below[:-1] + above[1:]
     return below + above[1:]
 
 
-def _full_updates(tokens: NDArray[np.int64], most: int) -> list[int]:
-    """Where updates begin and end that are full, all but the last one."""
+def _cut_full_updates(tokens: NDArray[np.int64], max_tokens: int) -> list[int]:
+    """Start of each update, and stop of the last one. All updates except the last one are full."""
     ends = np.cumsum(tokens)
     cuts = [0]
     while cuts[-1] < len(ends):
         done = ends[cuts[-1] - 1] if cuts[-1] else 0
-        cuts.append(max(int(np.searchsorted(ends, done + most, side="right")), cuts[-1] + 1))
+        cuts.append(max(int(np.searchsorted(ends, done + max_tokens, side="right")), cuts[-1] + 1))
     return cuts
 
 
-def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, most: int) -> Iterator[Rows]:
-    """Divide some rows into parts whose padded side holds at most ``most`` tokens, one row at least.
+def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, max_tokens: int) -> Iterator[Rows]:
+    """Divide rows into micro-batches of up to ``max_tokens`` padded tokens a side, or one row.
 
-    The parts are as few as that allows, and of much the same size: a small one costs nearly as much.
+    The number of micro-batches is the smallest possible. Their sizes are similar: a small one takes nearly as long as a
+    large one.
     """
     lengths = np.maximum(src_lengths[rows], tgt_lengths[rows]).astype(np.int64) + 1
-    cuts = fewest = _cuts(lengths, most)
-    even = -(-int(lengths.sum()) // max(1, len(fewest) - 1))
-    while even < most and len(cuts := _cuts(lengths, even)) > len(fewest):
+    cuts = min_cuts = _cut_padded(lengths, max_tokens)
+    even = -(-int(lengths.sum()) // max(1, len(min_cuts) - 1))
+    while even < max_tokens and len(cuts := _cut_padded(lengths, even)) > len(min_cuts):
         even += even // 16 + 1
-    for start, end in pairwise(cuts if len(cuts) == len(fewest) else fewest):
-        yield rows[start:end]
+    for start, stop in pairwise(cuts if len(cuts) == len(min_cuts) else min_cuts):
+        yield rows[start:stop]
 
 
-def less_padded(rows: Rows, lengths: NDArray[np.int64], *, saved: float) -> Iterator[Rows]:
-    """Divide rows further if each cut saves so many padded tokens.
+def split_by_padding(rows: Rows, lengths: NDArray[np.int64], *, min_saved: float) -> Iterator[Rows]:
+    """Divide rows further, as long as each cut saves enough padding.
 
     Args:
-        rows: by their length, ascending. [R]
+        rows: sorted by length, ascending. [R]
         lengths: of the padded side, EOS included, by row.
-        saved: minimum of padded tokens that a cut saves.
+        min_saved: padded tokens that a cut must save.
     """
-    longest = lengths[rows]
-    savings = np.arange(1, len(rows)) * (longest[-1] - longest[:-1])
-    if not len(savings) or savings.max() < saved:
+    of_rows = lengths[rows]
+    savings = np.arange(1, len(rows)) * (of_rows[-1] - of_rows[:-1])
+    if not len(savings) or savings.max() < min_saved:
         yield rows
         return
     cut = int(savings.argmax()) + 1
-    yield from less_padded(rows[:cut], lengths, saved=saved)
-    yield from less_padded(rows[cut:], lengths, saved=saved)
+    yield from split_by_padding(rows[:cut], lengths, min_saved=min_saved)
+    yield from split_by_padding(rows[cut:], lengths, min_saved=min_saved)
 
 
-def _cuts(lengths: NDArray[np.int64], most: int) -> list[int]:
-    """Where parts begin and end whose rows times the longest are ``most`` at most."""
-    cuts, longest = [0], 0
+def _cut_padded(lengths: NDArray[np.int64], max_tokens: int) -> list[int]:
+    """Start of each part of up to ``max_tokens`` padded tokens, and stop of the last one."""
+    cuts, max_length = [0], 0
     for i, length in enumerate(lengths.tolist()):
-        if i > cuts[-1] and max(longest, length) * (i + 1 - cuts[-1]) > most:
+        if i > cuts[-1] and max(max_length, length) * (i + 1 - cuts[-1]) > max_tokens:
             cuts.append(i)
-            longest = 0
-        longest = max(longest, length)
+            max_length = 0
+        max_length = max(max_length, length)
     return [*cuts, len(lengths)] if len(lengths) else [0]

@@ -1,4 +1,4 @@
-"""Devices: which one computes, what it can do, and copies to and from it."""
+"""Devices: choice of device and precision, cores, out of memory, the processor, copies to and from a GPU."""
 
 import contextlib
 import functools
@@ -19,17 +19,17 @@ _A_GPU = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then MPS, then the CPU; ``cuda:1`` is the second GPU.
+    """The device of a name: ``auto`` is CUDA, else MPS, else the CPU; ``cuda:1`` is the second GPU.
 
     Raises:
-        UserError: the device is not there (78), or there is none of this name (2).
+        UserError: the device is not available (78), or the name is unknown (2).
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     kind = "cuda" if _A_GPU.fullmatch(name) else name
     if not available.get(kind, False):
-        names = [kind for kind, there in available.items() if there]
+        names = [kind for kind, is_available in available.items() if is_available]
         raise UserError(
             f"--device {name} is {'not available here' if kind in available else 'unknown'}",
             mend=f"choose among auto, {', '.join(names)}{' and cuda:N' if 'cuda' in names else ''}",
@@ -39,29 +39,29 @@ def pick_device(name: str) -> torch.device:
         return torch.device(name)
     n_gpus = torch.cuda.device_count()
     if int(name.removeprefix("cuda:")) >= n_gpus:
-        there = "cuda:0" if n_gpus == 1 else f"cuda:0 to cuda:{n_gpus - 1}"
+        names_of_gpus = "cuda:0" if n_gpus == 1 else f"cuda:0 to cuda:{n_gpus - 1}"
         raise UserError(
-            f"--device {name} is not there: this machine has {counted(n_gpus, 'GPU')} ({there})",
+            f"--device {name} does not exist: this machine has {counted(n_gpus, 'GPU')} ({names_of_gpus})",
             mend="choose a device of this machine",
             code=ExitCode.REFUSED,
         )
-    # Where PyTorch names no GPU (pinned memory, random numbers, bf16) it uses this one from now on, and takes no
-    # memory of the others.
+    # For calls without a device (pinned memory, random numbers, bf16) PyTorch now uses this GPU, and takes no memory
+    # of the others.
     torch.cuda.set_device(name)
     return torch.device(name)
 
 
 def pick_precision(wanted: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """``auto`` takes bf16 on GPUs of NVIDIA that have it, where matrix products gain most, and fp32 elsewhere."""
+    """The precision of a word: ``auto`` is bf16 on an NVIDIA GPU that has it, where it gains most, else fp32."""
     if wanted != "auto":
         return wanted
-    # Older ones would emulate it, slowly.
-    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if has_it else "fp32"
+    # Older GPUs emulate it, which is slow.
+    has_bf16_units = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has_bf16_units else "fp32"
 
 
 def pick_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
-    """The type of the weights that translate.
+    """The data type of the weights for translation.
 
     Raises:
         UserError: bf16 on a processor without it (78).
@@ -77,16 +77,16 @@ def pick_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
 
 
 def cores() -> int:
-    """Cores that PyTorch would use and that this process may."""
+    """Number of cores that PyTorch uses and this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(torch.get_num_threads(), allowed)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether PyTorch or NumPy failed for want of memory, on any device."""
+    """Whether PyTorch or NumPy ran out of memory, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's allocator, those of GPUs, C++'s own.
+    # From the allocator of the CPU, of a GPU, and of C++.
     return any(words in str(error) for words in ("allocate memory", "out of memory", "bad_alloc"))
 
 
@@ -99,17 +99,17 @@ _INSTRUCTIONS = {
     "avx_vnni": ("avx_vnni",),
     "amx": ("amx_bf16",),
 }
-"""Those that the choice depends on, as Linux and PyTorch name them."""
+"""Instructions on which the choice of a library depends, by their names in Linux and PyTorch."""
 _VENDORS = {"AuthenticAMD": "AMD", "HygonGenuine": "AMD", "GenuineIntel": "Intel"}
 
 
 class Processor(NamedTuple):
-    """What the choice of a library depends on."""
+    """A processor, as far as the choice of a library depends on it."""
 
     vendor: str
-    """AMD or Intel; '' is any other."""
+    """AMD or Intel; empty for any other."""
     instructions: frozenset[str]
-    """Those of ``_INSTRUCTIONS`` that it has."""
+    """Its instructions among ``_INSTRUCTIONS``."""
 
     def __str__(self) -> str:
         return " ".join([self.vendor or "processor", *(name for name in _INSTRUCTIONS if name in self.instructions)])
@@ -119,23 +119,23 @@ class Processor(NamedTuple):
 def this_processor() -> Processor:
     """The processor that this program runs on."""
     cpuinfo = ""
-    with contextlib.suppress(OSError):  # on Linux alone
+    with contextlib.suppress(OSError):  # only Linux has it
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     # PyTorch has listed them since 2.11.
     return processor_of(cpuinfo, platform.processor(), getattr(torch.cpu, "get_capabilities", dict)())
 
 
 def processor_of(cpuinfo: str, description: str, capabilities: Mapping[str, object]) -> Processor:
-    """Read what the system says about a processor.
+    """Parse the system's description of a processor.
 
     Args:
-        cpuinfo: Linux's ``/proc/cpuinfo``; empty elsewhere.
-        description: by ``platform.processor()``.
-        capabilities: by ``torch.cpu.get_capabilities()``.
+        cpuinfo: ``/proc/cpuinfo`` of Linux; empty elsewhere.
+        description: from ``platform.processor()``.
+        capabilities: from ``torch.cpu.get_capabilities()``.
     """
     words = {*cpuinfo.split(), *(name for name, has in capabilities.items() if has is True)}
     found = frozenset(name for name, any_of in _INSTRUCTIONS.items() if words & set(any_of))
-    # Without known instructions no row of the table would be near.
+    # Without known instructions no row of the table fits.
     vendors = [name for word, name in _VENDORS.items() if found and word in cpuinfo + description]
     return Processor(vendors[0] if vendors else "", found)
 
@@ -149,16 +149,16 @@ def has_bf16(processor: Processor | None = None) -> bool:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor of the CPU to a device. On CUDA Python does not wait; later kernels find the copy complete."""
-    if device.type == "cuda":  # copies are asynchronous from pinned memory alone; MPS has none to pin
+    """Copy a tensor from the CPU to a device. On CUDA, Python does not wait; later kernels wait for the copy."""
+    if device.type == "cuda":  # only copies from pinned memory are asynchronous; MPS has no pinned memory
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 class HostCopy:
-    """A copy of several tensors on the CPU, which waits for a GPU only when its values are read.
+    """A copy of several tensors to the CPU, which waits for the GPU only when its values are read.
 
-    They are copied in one transfer: latency dominates.
+    The tensors are copied in one transfer, as latency dominates.
 
     Args:
         tensors: log-probabilities, and integers that fp32 holds exactly. Each [B, …]
@@ -174,7 +174,7 @@ class HostCopy:
         self._joined = joined.to("cpu", non_blocking=on_cuda)  # MPS has no event to wait for
         if on_cuda:
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
-            # On the GPU of the tensors, which need not be PyTorch's current one.
+            # The stream of the tensors' GPU, which may not be PyTorch's current one.
             self._copied.record(torch.cuda.current_stream(tensors[0].device))
 
     def values(self) -> Sequence[Tensor]:

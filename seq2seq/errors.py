@@ -1,4 +1,4 @@
-"""The one exception of this project that a user sees, the exit codes, and numbers in messages.
+"""Errors and interruptions, exit codes, and numbers in messages.
 
 An error is one line on stderr: what happened and where, then how to mend it.
 """
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the command line, after BSD's sysexits.h where it has a word for the case."""
+    """Exit codes of the command line. They follow BSD's ``sysexits.h`` as far as it has a code for the case."""
 
     OK = 0
     BUG = 1
@@ -27,11 +27,11 @@ class ExitCode(IntEnum):
     DIVERGED = 79
     """Training produced a loss or a gradient that is not finite."""
     PIPE_CLOSED = 141
-    """The reader of our output went away (128 + SIGPIPE)."""
+    """The reader of stdout has gone (128 + SIGPIPE)."""
 
 
 class UserError(Exception):
-    """Something that a user can mend.
+    """An error that the user can mend.
 
     Args:
         what: what happened, and where (file and line).
@@ -46,7 +46,7 @@ class UserError(Exception):
         self.code = code
 
     def __reduce__(self) -> tuple[object, tuple[str, str, ExitCode]]:
-        """On its way from one process to another."""
+        """Pickle the error, to send it to another process."""
         return _same_error, (self.what, self.mend, self.code)
 
 
@@ -59,13 +59,13 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
-class Interrupted(BaseException):  # it is no error
-    """A signal asks the program to end; like ``KeyboardInterrupt``, nothing that mends errors may stop it.
+class Interrupted(BaseException):  # not an error
+    """A termination signal. As ``KeyboardInterrupt``, it is not an ``Exception``: no handler of errors catches it.
 
     Args:
         signal_number: the signal; the exit code is 128 + this number.
         saved: the same command resumes from here.
-        update: the last one of a training that was saved.
+        update: last update of a training that was saved.
     """
 
     def __init__(self, signal_number: int, *, saved: bool, update: int = 0) -> None:
@@ -76,7 +76,7 @@ class Interrupted(BaseException):  # it is no error
 
 
 def duration(seconds: float) -> str:
-    """As people say it: 45 s, 12 min, 3.5 h, 8 days."""
+    """A length of time for a message: ``45 s``, ``12 min``, ``3.5 h``, ``8 days``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

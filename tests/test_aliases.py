@@ -39,7 +39,7 @@ def test_no_alias_is_a_key_of_ours():
         ("batch_size", "training.batch_tokens? (in target tokens, not in sentences)"),
         ("batch-size", "training.batch_tokens? (in target tokens, not in sentences)"),
         ("decoding.batch_size", "decoding.batch_tokens? (in padded source tokens, not in sentences)"),
-        ("layers", "model.encoder_layers or model.decoder_layers? (each has a number of its own)"),
+        ("layers", "model.encoder_layers or model.decoder_layers? (encoder and decoder have one key each)"),
         ("hidden_size", "model.d_model?"),
         ("heads", "model.n_heads?"),
         ("nhead", "model.n_heads?"),
@@ -95,7 +95,7 @@ def test_set_says_it():
     [
         ("train --epochs 4", "did you mean --max-epochs? See `"),
         ("train --lr 1e-3", "did you mean --set training.learning_rate=VALUE (its peak)? See `"),
-        ("train --layers 2", "did you mean --set model.encoder_layers=VALUE (each has a number of its own)?"),
+        ("train --layers 2", "did you mean --set model.encoder_layers=VALUE (encoder and decoder have one key each)?"),
         ("train --dropout=0.2", "did you mean --set model.dropout=VALUE?"),
         ("translate RUN --lenpen 1", "did you mean --length-penalty?"),
         ("translate RUN --batch-size 8", "did you mean --batch-tokens (in padded source tokens, not in sentences)?"),

@@ -193,7 +193,7 @@ def test_a_pair_has_other_pairs_beside_it_in_the_next_epoch(n, before, share, mo
 
     with_noise = together_again()
     monkeypatch.setattr(batching, "_NOISE", 0.0)
-    monkeypatch.setattr(batching, "_cuts_into_updates", lambda tokens, most, _: batching._full_updates(tokens, most))
+    monkeypatch.setattr(batching, "_cut_updates", lambda tokens, most, _: batching._cut_full_updates(tokens, most))
     assert together_again() > before
     assert with_noise < share
 
@@ -227,7 +227,7 @@ def test_pairs_of_an_update_lie_by_length():
 def test_parts_cover_every_row_in_order_and_keep_to_the_limit(lengths, most):
     src, tgt = np.array(lengths, np.uint16).reshape(-1, 2).T
     rows = np.arange(len(lengths), dtype=np.uint32)[::-1]
-    parts = [part.tolist() for part in micro_batches(rows, src, tgt, most=most)]
+    parts = [part.tolist() for part in micro_batches(rows, src, tgt, max_tokens=most)]
     assert order_of(parts) == rows.tolist()
     for part in parts:
         batch = collate([[9] * int(src[row]) for row in part], [[9] * int(tgt[row]) for row in part])
@@ -239,13 +239,13 @@ def test_parts_are_as_few_as_the_limit_allows():
     rows = np.arange(7, dtype=np.uint32)
 
     def parts(most: int) -> list[list[int]]:
-        return [part.tolist() for part in micro_batches(rows, lengths, lengths, most=most)]
+        return [part.tolist() for part in micro_batches(rows, lengths, lengths, max_tokens=most)]
 
     assert parts(70) == [[0, 1, 2, 3, 4, 5, 6]]
     assert parts(69) == [[0, 1, 2, 3, 4], [5, 6]], "of much the same size"
     assert parts(16) == [[0, 1, 2], [3, 4], [5], [6]]
     assert parts(1) == [[i] for i in range(7)]
-    assert list(micro_batches(rows[:0], lengths, lengths, most=10)) == []
+    assert list(micro_batches(rows[:0], lengths, lengths, max_tokens=10)) == []
     lengths[:] = [9, 1, 1, 1, 1, 1, 1]
     assert parts(10) == [[0], [1, 2, 3, 4], [5, 6]], "a long row costs only its own part"
 
@@ -254,5 +254,5 @@ def test_the_longer_side_counts():
     long, short = np.array([9, 9], np.uint16), np.array([1, 1], np.uint16)
     rows = np.array([0, 1], np.uint32)
     for src, tgt in ((long, short), (short, long)):
-        assert [len(part) for part in micro_batches(rows, src, tgt, most=20)] == [2]
-        assert [len(part) for part in micro_batches(rows, src, tgt, most=19)] == [1, 1]
+        assert [len(part) for part in micro_batches(rows, src, tgt, max_tokens=20)] == [2]
+        assert [len(part) for part in micro_batches(rows, src, tgt, max_tokens=19)] == [1, 1]

@@ -359,7 +359,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
     (tmp_path / "x").write_bytes(b"secret")
     run = tmp_path / "run"
     manifest = make_run(run)
-    with refused(ExitCode.REFUSED, "names no file"):
+    with refused(ExitCode.REFUSED, "does not name a file"):
         ck.read_file(run, manifest, name)
     with refused(ExitCode.REFUSED):
         manifest_file.read_hashed(run, name, hashlib.sha256(b"secret").hexdigest())
@@ -383,7 +383,7 @@ def test_links(tmp_path):
     # Even the right bytes: a link to a device or a pipe would not end.
     shutil.move(run / "config.toml", tmp_path / "outside.toml")
     (run / "config.toml").symlink_to("../outside.toml")
-    with refused(ExitCode.REFUSED, "links to a place outside its folder"):
+    with refused(ExitCode.REFUSED, "is a link to a place outside of its folder"):
         ck.read_file(run, manifest, "config.toml")
     (run / "config.toml").unlink()
     (run / "config.toml").symlink_to("config.toml")
@@ -425,7 +425,7 @@ def test_a_write_does_not_follow_links(tmp_path):
     ],
 )
 def test_what_is_no_safetensors_file(data):
-    with refused(ExitCode.REFUSED, "somewhere holds no tensors"):
+    with refused(ExitCode.REFUSED, "somewhere does not hold tensors"):
         ck.load_tensors(data, "somewhere")
 
 
@@ -789,7 +789,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, name, how):
     assert ck.load_checkpoint(tmp_path, told.append).update == 1
     assert len(told) == 1
     assert name in told[0]
-    assert "going back behind update 2" in told[0]
+    assert "an older checkpoint than update 2 is used" in told[0]
 
     DAMAGE[how](tmp_path / "checkpoints" / "update-00000001" / name)
     with refused(ExitCode.REFUSED, "all 2 checkpoints .* are damaged; .*--overwrite"):
@@ -968,7 +968,7 @@ def test_move_aside_from_inside_is_refused(tmp_path, monkeypatch):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     for place in ("run", "run/checkpoints"):
         monkeypatch.chdir(tmp_path / place)
-        with refused(ExitCode.USAGE, "cannot be moved aside from inside"):
+        with refused(ExitCode.USAGE, "cannot be moved aside: it is, or holds, the current folder"):
             ck.move_aside(tmp_path / "run")
         with refused(ExitCode.USAGE):
             ck.move_aside(type(tmp_path)("."))

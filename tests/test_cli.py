@@ -173,7 +173,7 @@ class TestTrain:
             (["--seed", "-1"], ExitCode.USAGE, ["training.seed = -1"]),
             (["--time-budget", "soon"], ExitCode.USAGE, ["--time-budget soon", "45m"]),
             *(
-                (["--time-budget", time], ExitCode.USAGE, [f"--time-budget {time} is not a length of time", "45m"])
+                (["--time-budget", time], ExitCode.USAGE, [f"--time-budget {time} is not a duration", "45m"])
                 for time in ("1h30", "0m", "0", "-5m", "1.2.3m", "5min", "1 5m", "1h1h", "30m1h", "1e3s", "inf", "٥m")
             ),
             (["--time-budget", "9999999999h"], ExitCode.USAGE, ["training.time_budget = ", "1000000000"]),
@@ -964,13 +964,13 @@ class TestEval:
             (["RUN", "CORPUS", "no/such"], ExitCode.NO_INPUT, ["no/such"]),
             (["RUN", "CORPUS", "-l", "ab-xx"], ExitCode.NO_INPUT, ["corpus.xx"]),
             (["RUN", "CORPUS", "CORPUS", "-o", "kept"], ExitCode.USAGE, ["one corpus"]),
-            (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["stdout is for the scores"]),
+            (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["must name a file", "scores go to stdout"]),
             (["RUN", "CORPUS", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
-            (["--hyp", "no.hyp", "CORPUS.ba", "-o", "kept"], ExitCode.USAGE, ["--hyp translates nothing"]),
-            (["--hyp", "no.hyp", "CORPUS.ba", "--shortlist", "20"], ExitCode.USAGE, ["--hyp translates nothing"]),
-            (["--hyp", "no.hyp", "CORPUS.ba", "--precision", "fp32"], ExitCode.USAGE, ["--hyp translates nothing"]),
-            (["--hyp", "no.hyp", "CORPUS.ba", "--workers", "1"], ExitCode.USAGE, ["--hyp translates nothing"]),
-            (["--hyp", "no.hyp", "CORPUS.ba", "--device", "cpu"], ExitCode.USAGE, ["--hyp translates nothing"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "-o", "kept"], ExitCode.USAGE, ["--hyp does not translate"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "--shortlist", "20"], ExitCode.USAGE, ["--hyp does not translate"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "--precision", "fp32"], ExitCode.USAGE, ["--hyp does not translate"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "--workers", "1"], ExitCode.USAGE, ["--hyp does not translate"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "--device", "cpu"], ExitCode.USAGE, ["--hyp does not translate"]),
             (["RUN", "CORPUS", "-o", "no/such/kept"], ExitCode.CANNOT_WRITE, ["no/such/kept"]),
             (["--hyp", "no.hyp", "CORPUS.ba"], ExitCode.NO_INPUT, ["no.hyp"]),
             (["--hyp", "no.hyp", "CORPUS"], ExitCode.USAGE, ["-l de-en"]),
@@ -1067,7 +1067,7 @@ class TestEverywhere:
     @pytest.mark.parametrize(
         ("n", "device", "code", "says"),
         [
-            (1, "cuda:3", ExitCode.REFUSED, "--device cuda:3 is not there: this machine has 1 GPU (cuda:0); "),
+            (1, "cuda:3", ExitCode.REFUSED, "--device cuda:3 does not exist: this machine has 1 GPU (cuda:0); "),
             (0, "cuda:0", ExitCode.REFUSED, "--device cuda:0 is not available here; choose among auto, cpu"),
             (1, "cuda:x", ExitCode.USAGE, "--device cuda:x is unknown; "),
         ],

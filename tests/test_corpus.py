@@ -145,7 +145,7 @@ def test_cut_short(tmp_path, form, suffix):
 @pytest.mark.parametrize("form", [*FORMS, "hf, parquet"])
 def test_empty(tmp_path, form):
     corpus = write(tmp_path, form, [])
-    with pytest.raises(UserError, match=r"holds no pair|a file of it is empty") as caught:
+    with pytest.raises(UserError, match=r"holds no pair|one of its files is empty") as caught:
         read_corpora(tmp_path / "prepared", DataConfig(langs="de-en", train=(corpus,)), lambda text: None)
     assert caught.value.code == ExitCode.BAD_DATA
 

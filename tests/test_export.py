@@ -18,9 +18,9 @@ from seq2seq.batching import pad
 from seq2seq.config import ModelConfig, RunConfig, to_toml
 from seq2seq.config.tables import DataConfig
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.interop.ctranslate2 import QUANTIZATIONS, Exported, export_run
+from seq2seq.interop.ctranslate2 import QUANTIZATIONS, ExportResult, export_run
 from seq2seq.interop.ctranslate2 import folder as export_folder
-from seq2seq.interop.ctranslate2.weights import refuse_unfit, to_spec
+from seq2seq.interop.ctranslate2.weights import check_supported, to_spec
 from seq2seq.model import build_model, padding_mask
 from seq2seq.model.transformer.model import Transformer
 from seq2seq.runs import Manifest, commit, model_name
@@ -242,7 +242,7 @@ class TestRun:
     def test_what_is_told_of_it(self, reverser, tmp_path):
         told = export_run(reverser, tmp_path / "ct2", quantization="int8_float16")
         n_bytes = sum(path.stat().st_size for path in (tmp_path / "ct2").iterdir())
-        assert told == Exported(tmp_path / "ct2", "int8_float16", n_bytes, None)
+        assert told == ExportResult(tmp_path / "ct2", "int8_float16", n_bytes, None)
 
     def test_the_python_of_the_readme_runs(self, reverser, folder):
         lines = ["a b c", "", "d e", " \t", "h g f e"]
@@ -332,14 +332,14 @@ class TestCommand:
         run = random_run(tmp_path / "run", (reverser / "tokenizer.model").read_bytes(), **model)
         refused = cli("export", run, "-o", tmp_path / "ct2")
         assert refused.code == ExitCode.REFUSED
-        assert "bilinear together with model.positions rotary: the rotation stands between" in refused.err
+        assert "bilinear together with model.positions rotary: the rotation comes between" in refused.err
         assert not (tmp_path / "ct2").exists()
 
     def test_another_architecture(self):
         config = ModelConfig()
         object.__setattr__(config, "architecture", "rnn")
         with pytest.raises(UserError, match=r"cannot hold model\.architecture rnn") as refused:
-            refuse_unfit(config)
+            check_supported(config)
         assert refused.value.code == ExitCode.REFUSED
 
     @pytest.mark.parametrize("installed", [None, "broken"])
@@ -388,7 +388,7 @@ class TestFailures:
 
     def test_an_empty_folder_is_filled(self, reverser, tmp_path):
         (tmp_path / "ct2").mkdir()
-        assert export_run(reverser, tmp_path / "ct2").aside is None
+        assert export_run(reverser, tmp_path / "ct2").moved is None
         assert ctranslate2.contains_model(str(tmp_path / "ct2"))
 
     def test_a_volume_is_not_filled(self, reverser, tmp_path, monkeypatch):
@@ -418,7 +418,7 @@ def test_the_readme_says_where_positions_end(reverser, tmp_path, positions, max_
         assert "raises an error" not in readme
         assert "max_decoding_length=2 * max(map(len, pieces), default=0) + 50," in readme
     else:
-        assert f"written out for {rows:,} tokens a side" in readme
+        assert f"positions for {rows:,} tokens a side" in readme
         assert f"max_decoding_length=min({rows}, 2 * max(map(len, pieces), default=0) + 50)," in readme
 
 

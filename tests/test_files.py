@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.errors import ExitCode
-from seq2seq.runs.manifest import _LEFT_OVER
+from seq2seq.runs.manifest import _LEFTOVER
 from seq2seq.system.files import atomic_folder, cannot_read, cannot_write, temporary_path
 
 
@@ -54,8 +54,8 @@ def test_advice_for_what_cannot_be_read(error, says):
 def test_a_left_over_of_one_writer_is_known_by_its_name_and_no_other_is():
     """Of a file that several processes may write, a commit must not delete what another one is writing."""
     path = Path("run", "README.md")
-    assert _LEFT_OVER.fullmatch(temporary_path(path, one_writer=True).name)
-    assert not _LEFT_OVER.fullmatch(temporary_path(path, one_writer=False).name)
+    assert _LEFTOVER.fullmatch(temporary_path(path, one_writer=True).name)
+    assert not _LEFTOVER.fullmatch(temporary_path(path, one_writer=False).name)
     assert temporary_path(path, one_writer=True) == temporary_path(path, one_writer=True)
     assert temporary_path(path, one_writer=False) != temporary_path(path, one_writer=False)
 

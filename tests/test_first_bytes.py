@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.text import LineReader, open_input, read_lines
-from seq2seq.text.first_bytes import refuse_foreign
+from seq2seq.text.first_bytes import refuse_non_text
 
 LINES = {
     "en": "A man is walking.",
@@ -135,7 +135,7 @@ def test_compressed_twice(outer, inner):
 
 def is_refused(data: bytes) -> bool:
     try:
-        refuse_foreign(data, "input")
+        refuse_non_text(data, "input")
     except UserError:
         return True
     return False

@@ -269,7 +269,7 @@ def test_without_a_network(network, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub's client tries again, for 23 seconds
     said = refusal_of("hf:nobody/nothing", code=ExitCode.NO_INPUT)
     assert said.startswith("hf:nobody/nothing cannot be loaded: Couldn't reach")
-    assert said.endswith("download it where there is a network, or name a local folder as hf:FOLDER")
+    assert said.endswith("download it on a computer with a network, or name a local folder as hf:FOLDER")
     assert any("huggingface.co" in address for address in network)
 
 

@@ -120,15 +120,15 @@ def test_values_of_a_preset(cli, preset):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["drpout"], "no configuration key is called drpout; did you mean model.dropout?"),
-        (["banana"], "no configuration key is called banana; see `seq2seq config`, which lists every key"),
+        (["drpout"], "no configuration key is named drpout; did you mean model.dropout?"),
+        (["banana"], "no configuration key is named banana; see `seq2seq config`, which lists every key"),
         (["model", "banana"], "banana"),
         (["modle"], "did you mean model?"),
         (["model.banana"], "model.banana"),
         (["RUN"], "the configuration of a run is in RUN/config.toml"),
         (
             ["--preset", "tin"],
-            "--preset tin is not a preset; did you mean tiny? Choose among tiny, small, medium, base, big, deep",
+            "unknown preset 'tin'; did you mean tiny? Choose among tiny, small, medium, base, big, deep",
         ),
     ],
 )

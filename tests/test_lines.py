@@ -35,7 +35,7 @@ from seq2seq.text import (
     read_lines,
     source,
 )
-from seq2seq.text.first_bytes import refuse_foreign
+from seq2seq.text.first_bytes import refuse_non_text
 
 BOM = b"\xef\xbb\xbf"
 COMPRESSIONS = {"plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
@@ -78,7 +78,7 @@ def lines_of(data: bytes) -> list[str]:
 def is_foreign(data: bytes) -> bool:
     """Whether this is plainly no UTF-8 text; test_first_bytes.py says what is."""
     try:
-        refuse_foreign(data, "input")
+        refuse_non_text(data, "input")
     except UserError:
         return True
     return False

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from support.processes import is_running, state_of, until
 
-from seq2seq.system.processes import Forked, signals_held_back
+from seq2seq.system.processes import ChildProcess, deferred_signals
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
@@ -22,21 +22,21 @@ def wait() -> None:
         time.sleep(1000)
 
 
-TO_END = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+TERMINATION_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture
 def told() -> Iterator[list[int]]:
     """Numbers of the signals that were answered."""
     numbers: list[int] = []
-    before = {n: signal.signal(n, lambda number, frame: numbers.append(number)) for n in TO_END}
+    before = {n: signal.signal(n, lambda number, frame: numbers.append(number)) for n in TERMINATION_SIGNALS}
     yield numbers
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("n_threads", [0, 1])
-@pytest.mark.parametrize("number", TO_END)
+@pytest.mark.parametrize("number", TERMINATION_SIGNALS)
 def test_a_signal_is_answered_when_all_is_done(told, number, n_threads):
     """The system may choose another thread to hear it."""
     over = threading.Event()
@@ -44,7 +44,7 @@ def test_a_signal_is_answered_when_all_is_done(told, number, n_threads):
     for thread in threads:
         thread.start()
     try:
-        with signals_held_back():
+        with deferred_signals():
             os.kill(os.getpid(), number)
             time.sleep(0.05)
             assert told == []
@@ -60,7 +60,7 @@ def test_a_signal_is_answered_when_all_is_done(told, number, n_threads):
 
 def test_an_error_takes_no_signal_with_it(told):
     def fail() -> None:
-        with signals_held_back():
+        with deferred_signals():
             os.kill(os.getpid(), signal.SIGTERM)
             raise OSError("no room")
 
@@ -76,25 +76,25 @@ def test_all_is_set_back_though_another_signal_is_answered_by_an_error_meanwhile
     def interrupted(number: int, handler: object) -> None:
         nonlocal n_calls
         n_calls += 1
-        if n_calls == len(TO_END) + 1:  # the first that is set back
+        if n_calls == len(TERMINATION_SIGNALS) + 1:  # the first that is set back
             raise InterruptedError
         set_handler(number, handler)
 
     def nothing() -> None:
-        with signals_held_back():
+        with deferred_signals():
             pass
 
-    before = [signal.getsignal(number) for number in TO_END]
+    before = [signal.getsignal(number) for number in TERMINATION_SIGNALS]
     monkeypatch.setattr(signal, "signal", interrupted)
     with pytest.raises(InterruptedError):
         nothing()
     monkeypatch.undo()
-    assert [signal.getsignal(number) for number in TO_END] == before
+    assert [signal.getsignal(number) for number in TERMINATION_SIGNALS] == before
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_a_process_ends_with_its_function(tmp_path):
-    one = Forked(lambda: (tmp_path / "here").touch())
+    one = ChildProcess(lambda: (tmp_path / "here").touch())
     until(lambda: not is_running(one.pid))
     assert (tmp_path / "here").exists()
     one.end()
@@ -103,14 +103,14 @@ def test_a_process_ends_with_its_function(tmp_path):
 
 
 def test_an_error_is_shown_and_goes_no_further(capfd):
-    one = Forked(lambda: 1 / 0)
+    one = ChildProcess(lambda: 1 / 0)
     until(lambda: not is_running(one.pid))
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 def test_it_hears_no_signal_and_is_ended_all_the_same():
-    one = Forked(wait)
-    for number in TO_END:
+    one = ChildProcess(wait)
+    for number in TERMINATION_SIGNALS:
         os.kill(one.pid, number)
     time.sleep(0.1)
     assert state_of(one.pid) in ("R", "S")
@@ -119,7 +119,7 @@ def test_it_hears_no_signal_and_is_ended_all_the_same():
 
 
 def test_it_ends_with_what_it_is_held_by():
-    one = Forked(wait)
+    one = ChildProcess(wait)
     pid = one.pid
     del one
     gc.collect()
@@ -127,7 +127,7 @@ def test_it_ends_with_what_it_is_held_by():
 
 
 def test_another_process_that_ends_leaves_it_alone():
-    one = Forked(wait)
+    one = ChildProcess(wait)
     other = os.fork()
     if not other:
         one.end()
@@ -150,7 +150,7 @@ def test_a_signal_while_it_is_forked_is_not_forgotten(told):
     answered_meanwhile: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fork", interrupted)
-        one = Forked(wait)
+        one = ChildProcess(wait)
     assert answered_meanwhile == []
     assert told == [signal.SIGTERM]
     assert state_of(one.pid) in ("R", "S")
@@ -162,8 +162,8 @@ def test_one_that_waits_for_ever_ends_with_its_parent(end):
     """As one that waits for a lock whose holder was killed: it looks at nothing any more."""
     program = f"""
 import os, signal, sys, threading
-from seq2seq.system.processes import Forked
-one = Forked(lambda: threading.Lock().acquire() and signal.pause())
+from seq2seq.system.processes import ChildProcess
+one = ChildProcess(lambda: threading.Lock().acquire() and signal.pause())
 print(one.pid, flush=True)
 {end}
 """

@@ -64,7 +64,7 @@ def drawn(tokenizer, texts, alpha, **place):
 
 def divisions(tokenizer, text):
     """Every way to divide a text into learnt pieces."""
-    learnt = {tokenizer.pieces([i])[0]: i for i, is_learnt in enumerate(tokenizer.is_learnt()) if is_learnt}
+    learnt = {tokenizer.pieces([i])[0]: i for i, is_learned in enumerate(tokenizer.is_learned()) if is_learned}
 
     def of(rest):
         if not rest:
@@ -201,7 +201,7 @@ def test_a_draw_depends_on_its_key_alone(kind, monkeypatch):
     whole = [row.tolist() for row in Sampler(one, 0.3).draw(rows, their_keys)]
     assert sum(a != b for a, b in zip(whole, one.encode(texts), strict=True)) > len(TEXT) / 2
     sampler = Sampler(one, 0.3)
-    monkeypatch.setattr(sampling, "_REMEMBERED", 500)
+    monkeypatch.setattr(sampling, "_MAX_CACHED", 500)
     for at in reversed(range(len(texts))):
         assert sampler.draw(rows[at : at + 1], their_keys[at : at + 1])[0].tolist() == whole[at]
     assert sampler.draw([], their_keys[:0]) == []

@@ -103,6 +103,6 @@ def test_missing_keys_get_their_defaults():
     ids=str,
 )  # fmt: skip
 def test_what_this_version_does_not_know_is_refused(change):
-    with pytest.raises(UserError, match=rf"somewhere holds what .* know: '{next(iter(change))}") as caught:
+    with pytest.raises(UserError, match=rf"somewhere holds a value .* know: '{next(iter(change))}") as caught:
         TrainingState.from_json(stored(**change), Path("somewhere"))
     assert caught.value.code == ExitCode.REFUSED

@@ -29,8 +29,8 @@ def folder(tmp_path_factory):
 def small_batches():
     """Batches of a few rows, so that small stores have several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_BATCH_ROWS", 3)
-        patch.setattr(store, "_BATCH_VALUES", 20)
+        patch.setattr(store, "BATCH_ROWS", 3)
+        patch.setattr(store, "BATCH_VALUES", 20)
         yield
 
 

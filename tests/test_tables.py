@@ -147,7 +147,7 @@ def test_columns_are_chosen(tmp_path, word, header):
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ("[1,5]", "has 4 columns, and no column 5"), ("[0,1]", "no column 0"),
+        ("[1,5]", "has 4 columns, but no column 5; give a number from 1 to 4"), ("[0,1]", "no column 0"),
         ("[de,fr]", "has no column fr; its first row is de, en, twin, twin;"),
         ("[de,twin]", "has two columns named twin"),
     ],

@@ -28,7 +28,7 @@ from seq2seq.model import architectures, build_model
 from seq2seq.model.transformer.decoder import TransformerDecoder
 from seq2seq.model.transformer.fast import FastDecoder
 from seq2seq.runs import Manifest
-from seq2seq.system.processes import Forked
+from seq2seq.system.processes import ChildProcess
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import SegmentCounts, Translator, length_batches, load_weights
 from seq2seq.translation.loading import decoding_config
@@ -331,9 +331,9 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("name", "n", "says", "code"),
         [
-            ("cuda:1", 1, "--device cuda:1 is not there: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
-            ("cuda:3", 1, "--device cuda:3 is not there: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
-            ("cuda:8", 8, "cuda:8 is not there: this machine has 8 GPUs (cuda:0 to cuda:7); ", ExitCode.REFUSED),
+            ("cuda:1", 1, "--device cuda:1 does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            ("cuda:3", 1, "--device cuda:3 does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            ("cuda:8", 8, "cuda:8 does not exist: this machine has 8 GPUs (cuda:0 to cuda:7); ", ExitCode.REFUSED),
             ("cuda:", 2, "is unknown; choose among auto, cpu, cuda and cuda:N", ExitCode.USAGE),
             ("cuda:x", 2, "--device cuda:x is unknown; ", ExitCode.USAGE),
             ("cuda:-1", 2, "is unknown; ", ExitCode.USAGE),
@@ -549,7 +549,7 @@ def test_an_interruption_while_a_worker_is_forked_leaves_none(monkeypatch):
 def test_a_second_interruption_while_workers_are_ended_leaves_none(monkeypatch):
     """Both are told to this thread, which answers them as soon as it may."""
     pids: list[int] = []
-    fork, end = os.fork, Forked.end
+    fork, end = os.fork, ChildProcess.end
 
     def interrupted() -> int:
         if pid := fork():
@@ -558,12 +558,12 @@ def test_a_second_interruption_while_workers_are_ended_leaves_none(monkeypatch):
                 signal.raise_signal(signal.SIGINT)
         return pid
 
-    def interrupted_again(process: Forked) -> None:
+    def interrupted_again(process: ChildProcess) -> None:
         signal.raise_signal(signal.SIGINT)
         end(process)
 
     monkeypatch.setattr(os, "fork", interrupted)
-    monkeypatch.setattr(Forked, "end", interrupted_again)
+    monkeypatch.setattr(ChildProcess, "end", interrupted_again)
     with pytest.raises(KeyboardInterrupt):
         list(_in_processes(3, squares, Given(100.0), range(20)))
     assert len(pids) == 2
@@ -579,7 +579,7 @@ class TestPrecision:
 
     def test_bf16_is_for_processors_that_have_it(self, monkeypatch):
         monkeypatch.setattr("seq2seq.device.has_bf16", lambda: False)
-        with pytest.raises(UserError, match="no bf16 arithmetic") as caught:
+        with pytest.raises(UserError, match="no bf16 instructions") as caught:
             pick_dtype("bf16", torch.device("cpu"))
         assert caught.value.code == ExitCode.REFUSED
 

@@ -56,7 +56,7 @@ def test_a_json_file_that_holds_lines(here):
         (["c/train.quc.gz", "c/train.es", "c/train2.quc", "c/train2.es"], "c/tr", "a longer prefix: c/train, c/train2"),
         (["train.quc", "train.spa"], "train", "name the languages as the files do: -l quc-spa"),
         (["train.QUC", "train.es-MX"], "train", "as the files do: -l QUC:es-MX"),
-        (["train.de", "train.en"], "train", "the files have other languages than quc and es: name two that are there"),
+        (["train.de", "train.en"], "train", "the files have other languages than quc and es: name two of theirs"),
         (["train.quc"], "train", "train.es not found"),
         (["c/x.src", "c/x.trg"], "c/x", "but there is x.src, x.trg; name both files: c/x.src,c/x.trg"),
         (["es.es.txt", "es.quc.txt"], "es", "name both files: es.quc.txt,es.es.txt"),
@@ -104,12 +104,12 @@ def test_a_folder(here, names, says, word):
 def test_a_link_to_nowhere(here, word, link):
     Path(link).symlink_to("gone")
     said = refusal_of(word, code=ExitCode.NO_INPUT)
-    assert said == f"{link} is a link to gone, which is not there; repair the link"
+    assert said == f"{link} is a link to gone, which does not exist; repair the link"
 
 
 def test_a_pipe(here):
     os.mkfifo("pipe")
-    assert refusal_of("pipe").startswith("pipe is a pipe or a device, whose name does not say what is in it; ")
+    assert refusal_of("pipe").startswith("pipe is a pipe or a device, so the kind of corpus is not known; ")
 
 
 def test_a_file_that_may_not_be_seen(here, monkeypatch):

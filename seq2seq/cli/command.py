@@ -1,4 +1,4 @@
-"""The classes of the commands: an option with one value is given once, and ``--help`` is our own page."""
+"""Classes of the commands: an option with one value may be given only once, and ``--help`` prints our own page."""
 
 from collections import Counter
 from typing import Any
@@ -9,7 +9,7 @@ from seq2seq.errors import ExitCode, UserError
 
 
 class Command(TyperCommand):
-    """A command that refuses an option given twice, of which only the last value would count."""
+    """A command that refuses an option given twice. Otherwise only its last value would count."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words after the command's name.
@@ -17,7 +17,7 @@ class Command(TyperCommand):
         Raises:
             UserError: an option that has one value is given more than once (2).
         """
-        if not ctx.resilient_parsing:  # while a shell completes a half-written line
+        if not ctx.resilient_parsing:  # resilient: a shell completes an unfinished line
             # The third part of the result names each option as often as it is given.
             times = Counter(self.make_parser(ctx).parse_args(list(args))[2])
             for option, n in times.items():
@@ -35,7 +35,7 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """All commands together."""
+    """The group of all commands."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""

@@ -1,4 +1,4 @@
-"""``seq2seq config``: every key of the configuration, its default and its meaning."""
+"""``seq2seq config``: list configuration keys with their defaults and meanings."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ def config_command(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WORD ...]", help="Tables or keys to list, or parts of their names: model, dropout. Default: all."
+            metavar="[WORD ...]", help="Tables, keys, or parts of their names: model, dropout. Default: all."
         ),
     ] = None,
     preset: Annotated[

@@ -1,4 +1,4 @@
-"""What a person sees: everything but data goes to stderr, through Rich on a terminal and plainly off it."""
+"""Messages for the user on stderr: through Rich on a terminal, as plain lines elsewhere. Data goes to stdout."""
 
 import io
 import os
@@ -13,14 +13,14 @@ from rich.text import Text
 
 
 class _Stderr(io.TextIOBase):
-    """stderr as no work may fail by: what it will not take, because its reader has gone or there is none, is lost."""
+    """A stderr that never raises. If it is closed or its reader has gone, messages are dropped."""
 
     def write(self, text: str, /) -> int:
         try:
             if sys.stderr is not None:
                 return sys.stderr.write(text)
         except (OSError, ValueError):
-            _give_up_stderr()
+            _drop_stderr()
         return len(text)
 
     def flush(self) -> None:
@@ -28,7 +28,7 @@ class _Stderr(io.TextIOBase):
             if sys.stderr is not None:
                 sys.stderr.flush()
         except (OSError, ValueError):
-            _give_up_stderr()
+            _drop_stderr()
 
     def isatty(self) -> bool:
         return sys.stderr is not None and sys.stderr.isatty()
@@ -38,12 +38,12 @@ class _Stderr(io.TextIOBase):
         return getattr(sys.stderr, "encoding", None) or "utf-8"
 
 
-def _give_up_stderr() -> None:
-    """Let what is still buffered go nowhere, or Python would fail by it at exit."""
+def _drop_stderr() -> None:
+    """Redirect stderr to nowhere. Otherwise Python would fail at exit to flush its buffer."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     except OSError:
-        sys.stderr = None  # as Python itself has it where there is none
+        sys.stderr = None  # as Python does if there is no stderr
 
 
 # Text is shown as it is: no [markup], no :emoji:, no highlighting.
@@ -62,16 +62,18 @@ _WORD = re.compile(r" *[^ ]+ *")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def shown(text: str, most: int | None = None) -> str:
-    """Text that cannot steer a terminal, cut to ``most`` characters."""
+def shown(text: str, max_characters: int | None = None) -> str:
+    """Text without control characters, cut to a maximal length."""
     text = _CONTROL.sub("\ufffd", text)
-    return text if most is None or len(text) <= most else text[: most - 1] + "…"
+    if max_characters is None or len(text) <= max_characters:
+        return text
+    return text[: max_characters - 1] + "…"
 
 
 def print_line(line: Text, indent: int = 2) -> None:
-    """One line; a terminal gets it wrapped between words, with all but the first line indented.
+    """Print one line. On a terminal it wraps between words, with all lines but the first indented.
 
-    A word that is wider than the terminal, as a path may be, is left to the terminal: it can still be copied whole.
+    The terminal itself wraps a word that is wider than it, such as a path, so that the word can be copied as a whole.
     """
     line = Text(" ").join(line.split("\n"))
     breaks = _breaks(line.plain, console.width, indent) if console.file.isatty() else []
@@ -81,7 +83,7 @@ def print_line(line: Text, indent: int = 2) -> None:
 
 
 def _breaks(line: str, width: int, indent: int) -> list[int]:
-    """Where to wrap a line between words: offsets of the words that begin a new one."""
+    """Offsets at which to wrap a line: the starts of words that begin a new line."""
     breaks: list[int] = []
     used, room = 0, width
     for word in _WORD.finditer(line):
@@ -93,27 +95,27 @@ def _breaks(line: str, width: int, indent: int) -> list[int]:
 
 
 def print_error(what: str, mend: str, kind: str = "error") -> None:
-    """One line: what happened and where, then how to mend it."""
+    """Print one line: what happened and where, then how to mend it."""
     style = "bold" if kind == "note" else "bold red"
     print_line(Text.assemble((f"{kind}:", style), " ", shown(" ".join(f"{what}; {mend}".split()))))
 
 
 def print_warning(text: str) -> None:
-    """One line that something is not as expected, though work goes on."""
+    """Print one line about something unexpected that does not stop the work."""
     print_line(Text.assemble(("warning:", "yellow"), " ", shown(text)))
 
 
 def print_note(text: str) -> None:
-    """One line that is good to know."""
+    """Print one line of information."""
     print_line(Text(shown(text)))
 
 
 def clock(seconds: float) -> str:
-    """As a clock shows it: 1:23:45."""
+    """A time as hours, minutes and seconds: ``1:23:45``."""
     return str(timedelta(seconds=round(seconds)))
 
 
 def on_terminal() -> bool:
-    """Whether a person watches stderr, on a terminal that can move its cursor."""
-    # Rich believes FORCE_COLOR, by which people colour their logs.
+    """Whether stderr is a terminal that can move its cursor."""
+    # Rich alone would answer yes with FORCE_COLOR, which colours logs.
     return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal

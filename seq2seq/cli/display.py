@@ -138,7 +138,7 @@ class _Drawn:
         )
         for sample in event.samples:
             for name, text in (("source", sample.src), ("model", sample.hypothesis), ("reference", sample.reference)):
-                line = Text.assemble("  ", (f"{name:<9}", "dim"), " ", shown(text, most=_LONGEST_SAMPLE))
+                line = Text.assemble("  ", (f"{name:<9}", "dim"), " ", shown(text, _LONGEST_SAMPLE))
                 print_line(line, indent=_SAMPLE_INDENT)
         self._move(event.update)
 

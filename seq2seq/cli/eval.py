@@ -12,7 +12,7 @@ def eval_command(
     words: Annotated[
         list[str],
         typer.Argument(
-            help="Run folder and corpora; with --hyp one corpus, or its references alone.", metavar="[RUN] CORPUS..."
+            help="Run folder and corpora; with --hyp one corpus, or only its references.", metavar="[RUN] CORPUS..."
         ),
     ],
     metrics: options.Metrics = "bleu,chrf,ter",
@@ -31,18 +31,18 @@ def eval_command(
     encoding_errors: options.EncodingErrors = None,
 ) -> None:
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
-    from seq2seq.cli.layers import how_to_read
-    from seq2seq.cli.report import print_results, run_and_corpus, wrong_words
+    from seq2seq.cli.layers import encoding_errors_option
+    from seq2seq.cli.report import parse_words, print_results, usage_error
     from seq2seq.evaluation import parse_metrics, score_file, score_run
 
-    names, errors = parse_metrics(metrics), how_to_read(encoding_errors, strict=strict)
+    names, errors = parse_metrics(metrics), encoding_errors_option(encoding_errors, strict=strict)
     if hypotheses is not None:
         of_translating = (output, beam_size, length_penalty, shortlist, precision, products, workers)
-        run, corpus = run_and_corpus(words, others=(*of_translating, None if device == "auto" else device))
+        run, corpus = parse_words(words, others=(*of_translating, None if device == "auto" else device))
         results = [score_file(hypotheses, corpus, names, run=run, langs=langs, encoding_errors=errors)]
     else:
         if len(words) < 2:
-            raise wrong_words("eval takes a run folder and at least one corpus")
+            raise usage_error("eval takes a run folder and at least one corpus")
         decoding: dict[str, object] = {
             "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision, "products": products,
             "shortlist": shortlist,

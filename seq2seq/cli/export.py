@@ -1,4 +1,4 @@
-"""``seq2seq export``: a run folder in, a folder for CTranslate2 out."""
+"""``seq2seq export``: convert a run folder to a folder for CTranslate2."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ def export_command(
     run: options.RunFolder,
     folder: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", readable=False, rich_help_panel=FILES, help="Folder to make."),
+        typer.Option("-o", "--output", metavar="DIR", readable=False, rich_help_panel=FILES, help="Folder to create."),
     ],
     quantization: Annotated[
         str,
@@ -33,6 +33,6 @@ def export_command(
     from seq2seq.interop.ctranslate2 import export_run  # keeps torch out of --help
 
     exported = export_run(run, folder, quantization=quantization, overwrite=overwrite)
-    if exported.aside is not None:
-        print_note(f"the old folder is now {exported.aside}")
+    if exported.moved is not None:
+        print_note(f"the old folder is now {exported.moved}")
     print_note(f"wrote {exported.folder}: {exported.quantization}, {exported.n_bytes / 1e6:.1f} MB")

@@ -1,6 +1,6 @@
-"""``--help``: what a command does, two examples, then its options in groups, those that matter first on top.
+"""The page of ``--help``: what a command does, two examples, then its options in groups, the most important first.
 
-The frameworks' own pages put options before commands, name types as ``<bool>``, and differ between versions.
+The pages of Typer and Click put options before commands, show types as ``<bool>``, and differ between versions.
 """
 
 import shutil
@@ -14,24 +14,24 @@ from rich.text import Text
 from seq2seq.cli.options import GROUPS, OTHER
 
 MAX_WIDTH = 100
-"""Longer lines are hard to read, however wide the terminal is."""
+"""Columns; longer lines are hard to read, even in a wide terminal."""
 
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "seq2seq": (
         ("train on corpus/train.de and corpus/train.en", "seq2seq train -l de-en --train corpus/train -o runs/de-en"),
-        ("translate with what was trained", "seq2seq translate runs/de-en 'Guten Morgen!'"),
+        ("translate with the model", "seq2seq translate runs/de-en 'Guten Morgen!'"),
     ),
     "train": (
         ("train on corpus/train.de and corpus/train.en", "seq2seq train -l de-en --train corpus/train -o runs/de-en"),
         (
-            "validate on a corpus of your own, be done in 45 minutes",
+            "validate on corpus/valid, finish within 45 minutes",
             "seq2seq train -l de-en --train corpus/train --valid corpus/valid \\\n"
             "              -o runs/short --time-budget 45m",
         ),
     ),
     "translate": (
         ("a sentence", "seq2seq translate runs/de-en 'Guten Morgen!'"),
-        ("a file into a file, by greedy search", "seq2seq translate runs/de-en -i corpus/test.de -o test.hyp -b 1"),
+        ("a file, with greedy search", "seq2seq translate runs/de-en -i corpus/test.de -o test.hyp -b 1"),
     ),
     "eval": (
         ("translate corpus/test.de, compare it with corpus/test.en", "seq2seq eval runs/de-en corpus/test"),
@@ -42,27 +42,27 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("a quarter of the size", "seq2seq export runs/de-en -o ct2/small --quantization int8"),
     ),
     "config": (
-        ("all keys that have to do with dropout", "seq2seq config dropout"),
-        ("the table model, as the preset tiny sets it", "seq2seq config model --preset tiny"),
+        ("all keys whose names contain dropout", "seq2seq config dropout"),
+        ("the table model, with the values of the preset tiny", "seq2seq config model --preset tiny"),
     ),
 }
-"""By command: what it is for, and a command line, which works once the ones above it have been run."""
+"""By command: a purpose, and a command line. It works after those above it have run."""
 
 _INDENT = 2
 _MAX_NAMES = 28
-"""Columns for the names of an option; longer names have a line of their own."""
+"""Max columns for the names of an option; longer names get a line of their own."""
 
 
 def text_width() -> int:
-    """Columns that text for a person may take: those of the terminal, or 80 if there is none."""
+    """Columns for text: those of the terminal, up to ``MAX_WIDTH``; 80 if there is no terminal."""
     return min(shutil.get_terminal_size((80, 24)).columns, MAX_WIDTH)
 
 
 def print_help(command: Any, ctx: Any) -> None:
-    """Print a command's help to stdout, in the colours of a terminal if it is one.
+    """Print the help of a command to stdout, with colours on a terminal.
 
     Args:
-        command: of Typer, with its parameters, or a group of commands.
+        command: Typer's command or group of commands.
         ctx: Typer's context.
     """
     out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -105,12 +105,12 @@ def _heading(text: str) -> Iterable[Text]:
 
 
 def _group(option: Any) -> str:
-    # --help and --version have none; --help of Typer 0.15 not even the attribute, nor a help text of ours.
+    # --help and --version have no panel; in Typer 0.15, --help lacks the attribute.
     return getattr(option, "rich_help_panel", None) or OTHER
 
 
 def _names(option: Any) -> str:
-    """``-o, --output RUN``; long names stand below each other."""
+    """The names of an option, as in ``-o, --output RUN``."""
     short = "".join(f"{name}, " for name in option.opts if not name.startswith("--"))
     long = ", ".join(name for name in option.opts if name.startswith("--"))
     return f"{short or ' ' * 4}{long} {option.metavar or ''}".rstrip()
@@ -123,7 +123,7 @@ def _meaning(param: Any) -> str:
 
 
 def _rows(rows: list[tuple[str, str]], width: int) -> Iterable[Text]:
-    """Names on the left, their meaning on the right."""
+    """Rows of a table: names on the left, their meaning on the right."""
     left = min(max(len(names) for names, _ in rows), _MAX_NAMES)
     for names, meaning in rows:
         first, *others = textwrap.wrap(meaning, width - left - 2 * _INDENT, break_on_hyphens=False)

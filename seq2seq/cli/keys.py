@@ -1,4 +1,4 @@
-"""The list of configuration keys that ``seq2seq config`` prints."""
+"""Lists of configuration keys, as ``seq2seq config`` prints them."""
 
 import json
 import textwrap
@@ -23,9 +23,9 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.text import open_output
 
 _HEAD = (
-    "Each key with its default, its type and its meaning. Set one with `seq2seq train --set KEY=VALUE`, or in a file "
-    "that --config names. What you do not set, train may choose by the size of the corpus, the device and the time: it "
-    "reports that, and RUN/config.toml holds the values of a run."
+    "Each key with its default, its type and its meaning. Set a key with `seq2seq train --set KEY=VALUE`, or in a file "
+    "for --config. train may choose keys that you do not set, by the size of the corpus, the device and the time. It "
+    "reports its choice, and RUN/config.toml holds the values of a run."
 )
 
 
@@ -34,7 +34,7 @@ def listed_keys(words: list[str], preset: str | None) -> list[Key]:
 
     Args:
         words: tables, keys, parts of their names, or another toolkit's names for them.
-        preset: row of ``PRESETS`` whose values take the place of the defaults.
+        preset: row of ``PRESETS``, whose values replace the defaults.
 
     Raises:
         UserError: a word that matches no key, or an unknown preset (2).
@@ -45,7 +45,7 @@ def listed_keys(words: list[str], preset: str | None) -> list[Key]:
             if preset == "auto"
             else choose_among(preset, list(PRESETS))
         )
-        raise UserError(f"--preset {preset} is not a preset", mend=mend, code=ExitCode.USAGE)
+        raise UserError(f"unknown preset '{preset}'", mend=mend, code=ExitCode.USAGE)
     keys = [_with_value_of(preset, key) for key in described_keys()]
     found = {name for word in words for name in _matching(word, keys)}
     return [key for key in keys if key.name in found or not words]
@@ -64,18 +64,18 @@ def _matching(word: str, keys: list[Key]) -> set[str]:
         return {key.name for key in keys if key.name.startswith(f"{part}.")}
     if part in known_keys():
         return {part}
-    # Without a table it is a part of the key itself: "data" is not in "data.train".
+    # Without a table, only the name of the key counts: "data" does not match "data.train".
     found = {key.name for key in keys if part in (key.name if "." in part else key.name.rpartition(".")[2])}
     found.update(keys_named(part)[0])
     if not found:
         own = Path(word, "config.toml")
         mend = f"the configuration of a run is in {own}" if own.exists() else did_you_mean(part)
-        raise UserError(f"no configuration key is called {word}", mend=mend, code=ExitCode.USAGE)
+        raise UserError(f"no configuration key is named {word}", mend=mend, code=ExitCode.USAGE)
     return found
 
 
 def print_keys(keys: list[Key], *, as_json: bool) -> None:
-    """Keys to stdout: as JSON, or as text that a terminal need not break."""
+    """Print keys to stdout, as JSON or as text of the terminal's width."""
     text = json.dumps({"keys": [asdict(key) for key in keys]}, ensure_ascii=False) if as_json else _as_text(keys)
     with open_output("-") as out:
         out.write(f"{text}\n".encode("utf-8", "replace"))

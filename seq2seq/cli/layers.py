@@ -7,16 +7,16 @@ from pathlib import Path
 from seq2seq.cli.console import print_note
 from seq2seq.config import PRESETS, SIZES, Layer, build, check_keys, merge, parse_langs, parse_set, read_toml
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.text import EncodingErrors as OnInvalid
+from seq2seq.text import EncodingErrors
 
 
-def how_to_read(word: str | None, *, strict: bool) -> OnInvalid | None:
-    """What ``--encoding-errors`` and ``--strict`` request; None: nothing.
+def encoding_errors_option(word: str | None, *, strict: bool) -> EncodingErrors | None:
+    """The value of ``--encoding-errors`` and ``--strict``; None if neither is given.
 
     Raises:
-        UserError: an unknown word, or both flags with different meanings (2).
+        UserError: an unknown word, or options that contradict each other (2).
     """
-    known: dict[str | None, OnInvalid] = {"refuse": "refuse", "replace": "replace", "strict": "strict"}
+    known: dict[str | None, EncodingErrors] = {"refuse": "refuse", "replace": "replace", "strict": "strict"}
     if (word is not None and word not in known) or (strict and word not in (None, "strict")):
         what = f"--encoding-errors {word} and --strict" if word in known else f"--encoding-errors {word}"
         raise UserError(
@@ -31,8 +31,8 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}\s*h)?\s*(?:{_NUMBER}\s*m)?\s*(?:{_NUMBER}\s*s)?", re.ASCII | re.IGNORECASE)
 
 
-def _seconds(duration: str) -> float:
-    """Read ``45m``, ``1h30m`` or ``90s``; a number without a unit is refused."""
+def _parse_duration(duration: str) -> float:
+    """Parse ``45m``, ``1h30m`` or ``90s`` as seconds. A number without a unit is refused."""
     time = duration.strip()
     if re.fullmatch(_NUMBER, time, re.ASCII) and float(time) > 0:
         raise UserError(
@@ -43,7 +43,7 @@ def _seconds(duration: str) -> float:
     total = hours * 3600 + minutes * 60 + seconds
     if total <= 0:
         raise UserError(
-            f"--time-budget {duration} is not a length of time", mend="write 45m, 1h30m or 90s", code=ExitCode.USAGE
+            f"--time-budget {duration} is not a duration", mend="write 45m, 1h30m or 90s", code=ExitCode.USAGE
         )
     return total
 
@@ -62,11 +62,11 @@ def training_layers(
     time_budget: str | None,
     sets: list[str],
 ) -> list[Layer]:
-    """The layers above the preset, in the order of precedence: file < flags < ``--set``.
+    """The layers of configuration above the preset, by precedence: file < flags < ``--set``.
 
     Raises:
-        UserError: a malformed ``-l`` or ``--set``, a bad value of a flag, a key set twice, or a preset that the file
-            overrides (2), an unknown key or a bad value of a file or ``--set`` (78), no such file (66).
+        UserError: a malformed ``-l`` or ``--set``, a bad value of a flag, a key set twice, a preset whose size the file
+            overrides (2), an unknown key or a bad value in a file or ``--set`` (78), a missing file (66).
     """
     file: Layer = {}
     if recipe is not None:
@@ -84,7 +84,7 @@ def training_layers(
         "training": {"seed": seed, "max_updates": max_updates, "max_epochs": max_epochs},
     }
     if time_budget is not None:
-        flags["training"]["time_budget"] = _seconds(time_budget)
+        flags["training"]["time_budget"] = _parse_duration(time_budget)
     given: Layer = {
         table: {key: value for key, value in keys.items() if value is not None} for table, keys in flags.items()
     }
@@ -97,13 +97,13 @@ def training_layers(
                 check_keys({table: {key: keys[key]}} if isinstance(keys, dict) else given, where=option)
     except UserError as error:
         raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
-    assigned = _assigned(sets)
+    assigned = _merge_sets(sets)
     _check_preset(str(recipe), file, merge([given, assigned]))
     return [file, given, assigned]
 
 
-def _assigned(sets: list[str]) -> Layer:
-    """All ``--set`` flags together."""
+def _merge_sets(sets: list[str]) -> Layer:
+    """The layer of all ``--set`` flags."""
     layer: Layer = {}
     for assignment in sets:
         one = parse_set(assignment)
@@ -120,15 +120,15 @@ def _assigned(sets: list[str]) -> Layer:
 
 
 def _check_preset(recipe: str, file: Layer, given: Layer) -> None:
-    """Report which keys of a preset from the command line the file overrides.
+    """Report the keys of a command line's preset that the file overrides.
 
     Args:
         recipe: name of the file.
-        file: its configuration.
+        file: configuration of the file.
         given: configuration of the command line.
 
     Raises:
-        UserError: the model would have another size than the preset names (2).
+        UserError: the model would not have the size of the preset (2).
     """
     preset = given.get("preset", file.get("preset"))
     if preset == file.get("preset", "auto") or preset not in ("auto", *PRESETS):

@@ -1,4 +1,4 @@
-"""The options of the commands, in the groups of ``--help``."""
+"""Options of the commands, in the groups of ``--help``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +12,11 @@ RECIPE = "Recipe"
 LENGTH = "Length of training"
 FILES = "Input and output"
 SCORES = "Scores"
-ANSWERS = "What is printed"
+PRINTED = "What is printed"
 SEARCH = "Search"
 MORE = "Advanced"
 OTHER = "Other options"
-GROUPS = (CORPORA, RECIPE, LENGTH, SCORES, FILES, ANSWERS, SEARCH, MORE, OTHER)
+GROUPS = (CORPORA, RECIPE, LENGTH, SCORES, FILES, PRINTED, SEARCH, MORE, OTHER)
 """The order in which ``--help`` lists options."""
 
 # Of several commands.
@@ -24,7 +24,8 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder written by train.", meta
 Texts = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Sentences to translate; each gives one line. Default: the file of -i, or stdin (a terminal: a prompt).",
+        help="Sentences to translate, one line of output for each. Default: the file of -i, or stdin (a prompt on a "
+        "terminal).",
         metavar="[TEXT]...",
     ),
 ]
@@ -39,16 +40,16 @@ LengthPenalty = Annotated[
     float | None,
     typer.Option(
         "--length-penalty", metavar="A", rich_help_panel=SEARCH,
-        help="Exponent of the length in the score, 0 to 10; more makes translations longer. Default: as train chose.",
+        help="Exponent of the length in the score, 0 to 10; more makes translations longer. Default: train's choice.",
     ),
 ]  # fmt: skip
 ShortlistSize = Annotated[
     int | None,
     typer.Option(
         "--shortlist", metavar="N", rich_help_panel=MORE,
-        help="Write only the N likeliest pieces for each source piece, and frequent ones: faster, but some "
-        "translations differ. The run must have learnt them: train --set decoding.shortlist=N. Default: the run's, "
-        "usually 0: all pieces.",
+        help="Restrict the vocabulary to the N likeliest target pieces of each source piece, and frequent ones: "
+        "faster, but some translations differ. The run must have learned them: train --set decoding.shortlist=N. "
+        "Default: the run's, usually 0, which is off.",
     ),
 ]  # fmt: skip
 Precision = Annotated[
@@ -88,14 +89,14 @@ NewRun = Annotated[
     Path,
     typer.Option(
         "-o", "--output", metavar="RUN", readable=False, rich_help_panel=CORPORA,
-        help="Run folder: created, or resumed if it is there.",
+        help="Run folder: created; resumed if it exists.",
     ),
 ]  # fmt: skip
 Langs = Annotated[
     str | None,
     typer.Option(
         "-l", "--langs", metavar="SRC-TGT", rich_help_panel=CORPORA,
-        help="Source and target language, as de-en, or pt-BR:en if a code holds a hyphen. Required, "
+        help="Source and target language, as in de-en; pt-BR:en if a code holds a hyphen. Required, "
         "unless --config sets it.",
     ),
 ]  # fmt: skip
@@ -104,7 +105,7 @@ Train = Annotated[
     typer.Option(
         "--train", metavar="CORPUS", rich_help_panel=CORPORA,
         help="Parallel text to train on: a prefix (corpus/train for corpus/train.de and corpus/train.en), two files "
-        "as a.txt,b.txt, a .tsv, .csv or .jsonl file, or hf:NAME. May be given several times. Required, "
+        "(a.txt,b.txt), a .tsv, .csv or .jsonl file, or hf:NAME. May be given several times. Required, "
         "unless --config sets it.",
     ),
 ]  # fmt: skip
@@ -112,7 +113,7 @@ Valid = Annotated[
     list[str] | None,
     typer.Option(
         "--valid", metavar="CORPUS", rich_help_panel=CORPORA,
-        help="Parallel text to validate on. Default: a data set's own validation split, or pairs are held out. "
+        help="Parallel text to validate on. Default: a data set's own validation split, or held-out pairs. "
         "May be given several times.",
     ),
 ]  # fmt: skip
@@ -123,22 +124,22 @@ Preset = Annotated[
     str | None,
     typer.Option(
         "--preset", metavar="NAME", rich_help_panel=RECIPE,
-        help=f"Size of the model and its training: auto, {', '.join(PRESETS)}. Default: auto, a recipe by the "
-        "size of the corpus, the device and the time budget.",
+        help=f"Size of the model and its training: auto, {', '.join(PRESETS)}. Default: auto, a recipe "
+        "that depends on the size of the corpus, the device and the time budget.",
     ),
 ]  # fmt: skip
 Recipe = Annotated[
     Path | None,
     typer.Option(
         "--config", metavar="RECIPE.toml", readable=False, rich_help_panel=RECIPE,
-        help="Configuration to start from, as the config.toml of a run.",
+        help="Configuration to start from, such as the config.toml of a run.",
     ),
 ]  # fmt: skip
 Sets = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="KEY=VALUE", rich_help_panel=RECIPE,
-        help="Set any key of the configuration, as model.dropout=0.3; `seq2seq config` lists them. May be given "
+        help="Set any configuration key, as in model.dropout=0.3; `seq2seq config` lists the keys. May be given "
         "several times.",
     ),
 ]  # fmt: skip
@@ -157,14 +158,14 @@ MaxEpochs = Annotated[
     int | None,
     typer.Option(
         "--max-epochs", metavar="N", rich_help_panel=LENGTH,
-        help="Stop after N passes over the corpus. Default: as the recipe chooses.",
+        help="Stop after N passes over the corpus. Default: the recipe's choice.",
     ),
 ]  # fmt: skip
 MaxUpdates = Annotated[
     int | None,
     typer.Option(
         "--max-updates", metavar="N", rich_help_panel=LENGTH,
-        help="Stop after N updates (optimizer steps). Default: as the recipe chooses.",
+        help="Stop after N updates (optimizer steps). Default: the recipe's choice.",
     ),
 ]  # fmt: skip
 
@@ -179,7 +180,7 @@ Output = Annotated[
     str,
     typer.Option(
         "-o", "--output", metavar="FILE", rich_help_panel=FILES,
-        help="File to write, which appears when it is complete; - is stdout.",
+        help="File to write; it appears when it is complete. - is stdout.",
     ),
 ]  # fmt: skip
 Resume = Annotated[
@@ -188,18 +189,20 @@ Resume = Annotated[
 NBest = Annotated[
     int | None,
     typer.Option(
-        "--n-best", metavar="N", rich_help_panel=ANSWERS,
-        help="Print the N best translations of each line, as index ||| text ||| score; up to the number of beams. "
-        "Default: the best one, as text alone.",
+        "--n-best", metavar="N", rich_help_panel=PRINTED,
+        help="Print the N best translations of each line as index ||| text ||| score, N up to the number of beams. "
+        "Default: only the text of the best one.",
     ),
 ]  # fmt: skip
 Scores = Annotated[
     bool,
-    typer.Option("--scores", help="Print the score and a tab before each translation.", rich_help_panel=ANSWERS),
+    typer.Option("--scores", help="Print the score and a tab before each translation.", rich_help_panel=PRINTED),
 ]
 ShowAttention = Annotated[
     bool,
-    typer.Option("--attention", help="Draw on stderr where the model looked in the source.", rich_help_panel=ANSWERS),
+    typer.Option(
+        "--attention", help="Draw on stderr the attention of target to source pieces.", rich_help_panel=PRINTED
+    ),
 ]
 MaxLength = Annotated[
     int | None,
@@ -212,14 +215,14 @@ BatchTokens = Annotated[
     int | None,
     typer.Option(
         "--batch-tokens", metavar="N", rich_help_panel=MORE,
-        help="Max padded source tokens that a worker decodes at once. Default: by device and number of beams.",
+        help="Max padded source tokens that a worker decodes at once. Default: depends on device and beams.",
     ),
 ]  # fmt: skip
 Stopping = Annotated[
     str | None,
     typer.Option(
         "--stopping", metavar="WHEN", rich_help_panel=MORE,
-        help="End a search with enough finished hypotheses (enough), or when no better one can come (exact). "
+        help="End a search with enough finished hypotheses (enough), or when no better one is possible (exact). "
         "Default: the run's, usually enough.",
     ),
 ]  # fmt: skip
@@ -251,14 +254,14 @@ LangsOfCorpus = Annotated[
     str | None,
     typer.Option(
         "-l", "--langs", metavar="SRC-TGT", rich_help_panel=FILES,
-        help="Languages of the corpus, as de-en. Default: the run's.",
+        help="Languages of the corpus, as in de-en. Default: the run's.",
     ),
 ]  # fmt: skip
 EncodingErrors = Annotated[
     str | None,
     typer.Option(
         "--encoding-errors", metavar="HOW", rich_help_panel=MORE,
-        help="Lines that are not UTF-8: refuse the corpus if they are more than 1 in 100, else replace their bytes "
-        "(refuse), replace them in any number (replace), or refuse any (strict). Default: as in training.",
+        help="Lines that are not UTF-8. refuse: refuse the corpus if they are more than 1 in 100, else replace their "
+        "bytes; replace: replace the bytes of any number; strict: refuse any. Default: as in training.",
     ),
 ]  # fmt: skip

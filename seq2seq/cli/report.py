@@ -1,4 +1,4 @@
-"""The words of ``eval --hyp``, and the results of ``eval``: one line a metric, or JSON."""
+"""The arguments of ``eval --hyp``, and the results of ``eval``: one line for each metric, or JSON."""
 
 import json
 from pathlib import Path
@@ -9,29 +9,29 @@ from seq2seq.evaluation import ROUGH_GUIDE, CorpusResult
 from seq2seq.text import open_output
 
 
-def wrong_words(what: str) -> UserError:
-    """The error for a command line whose words do not fit together."""
+def usage_error(what: str) -> UserError:
+    """The error for arguments of ``eval`` that do not fit together."""
     return UserError(what, mend="see `seq2seq eval --help`", code=ExitCode.USAGE)
 
 
-def run_and_corpus(words: list[str], *, others: tuple[object, ...]) -> tuple[Path | None, str]:
-    """Read the words of ``eval --hyp``: a corpus, and optionally a run folder that gives the languages.
+def parse_words(words: list[str], *, others: tuple[object, ...]) -> tuple[Path | None, str]:
+    """Parse the arguments of ``eval --hyp``: a corpus, and before it, optionally, a run folder for the languages.
 
     Raises:
-        UserError: more words, or options of translating (2).
+        UserError: too many arguments, or options of translating (2).
     """
     *runs, corpus = words
     if len(runs) > 1:
-        raise wrong_words("--hyp takes one corpus, and optionally a run folder before it")
+        raise usage_error("--hyp takes one corpus, and optionally a run folder before it")
     if any(other is not None for other in others):
-        raise wrong_words(
-            "--hyp translates nothing: -o, --device and the options of translating cannot be used with it"
+        raise usage_error(
+            "--hyp does not translate: -o, --device and the options of translating cannot be used with it"
         )
     return Path(runs[0]) if runs else None, corpus
 
 
 def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
-    """Scores to stdout, all else to stderr."""
+    """Print scores to stdout, everything else to stderr."""
     for result in results:
         for note in result.notes:
             print_note(f"{result.corpus}: {note}")

@@ -1,27 +1,26 @@
-"""Signals: a polite end while training, an immediate one elsewhere."""
+"""Termination signals: training saves and stops; other commands stop at once."""
 
 import signal
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from seq2seq.errors import Interrupted
-from seq2seq.system.processes import TO_END
+from seq2seq.system.processes import TERMINATION_SIGNALS
 
 _ALWAYS = (signal.SIGINT, signal.SIGTERM)
 
 
 def stopped_by(error: Interrupted) -> str:
-    """What ended the program, as people know the signal: ``Stopped by Ctrl-C``, ``Stopped by SIGTERM``."""
+    """The signal that ended the program, for a message: ``Stopped by Ctrl-C``, ``Stopped by SIGTERM``."""
     name = "Ctrl-C" if error.signal_number == signal.SIGINT else signal.Signals(error.signal_number).name
     return f"Stopped by {name}"
 
 
 class StopFlag:
-    """Remembers the first signal; calling it says which has arrived.
+    """Keeps the first termination signal. A call returns its number; None if none has arrived.
 
-    Until ``patient`` is set a signal raises ``Interrupted`` where it finds the program: nothing is
-    lost then. Afterwards whoever works asks this flag, saves, and raises it himself; a second signal
-    does not wait for that.
+    Until ``patient`` is set, a signal raises ``Interrupted`` at once: nothing can be lost then. After that, training
+    checks this flag, saves, and raises ``Interrupted`` itself. A second signal raises it at once.
     """
 
     def __init__(self) -> None:
@@ -38,9 +37,9 @@ class StopFlag:
         self._arrived = number
 
     def __enter__(self) -> Self:
-        # Under nohup training outlives its terminal.
-        heard = [n for n in TO_END if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._handle) for number in heard}
+        # Under nohup, training continues when its terminal is closed.
+        handled = [n for n in TERMINATION_SIGNALS if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in handled}
         return self
 
     def __exit__(

@@ -1,6 +1,6 @@
-"""What can be chosen: data, model, training and decoding, as frozen dataclasses checked by pydantic.
+"""Configuration of data, model, training and decoding: frozen dataclasses that pydantic checks.
 
-No torch here: ``--help`` reads this.
+torch is not imported here: ``--help`` reads these files.
 """
 
 from seq2seq.config.aliases import choose_among, did_you_mean, keys_named

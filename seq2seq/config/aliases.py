@@ -1,4 +1,4 @@
-"""What to suggest for a configuration key that does not exist: people know it by another toolkit's name."""
+"""Names of configuration keys in other toolkits, and suggestions for a key that does not exist."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from seq2seq.config.tables import TABLES
 
 
 class Alias(NamedTuple):
-    """Names that fairseq, OpenNMT, Sockeye, JoeyNMT, Marian or Transformers have for some of our keys."""
+    """Names of one of our keys, or of some, in fairseq, OpenNMT, Sockeye, JoeyNMT, Marian and Transformers."""
 
     keys: str
     """Our keys, separated by spaces."""
     names: str
-    """The others' names in lower case, separated by spaces. In another's table a name may mean something else, so the
-    first row counts whose key is in the table that was named; without one, the first row."""
+    """Their names in lower case, separated by spaces. A name may mean different things in different tables: the first
+    row counts whose key is in the table that the user named; without a table, the first row."""
     note: str = ""
     """How our key differs, if its unit or its values do."""
 
@@ -42,12 +42,13 @@ ALIASES = (
     Alias("model.n_heads", "heads num_heads nhead n_head num_attention_heads attention_heads transformer_heads "
           "encoder_attention_heads decoder_attention_heads"),
     Alias("model.encoder_layers model.decoder_layers",
-          "layers num_layers n_layers n_layer nlayers depth num_hidden_layers", "each has a number of its own"),
+          "layers num_layers n_layers n_layer nlayers depth num_hidden_layers",
+          "encoder and decoder have one key each"),
     Alias("model.encoder_layers", "enc_layers num_encoder_layers n_encoder_layers enc_depth encoder"),
     Alias("model.decoder_layers", "dec_layers num_decoder_layers n_decoder_layers dec_depth decoder"),
     Alias("model.dropout", "drop p_drop dropout_rate dropout_prob hidden_dropout transformer_dropout "
           "attention_dropout activation_dropout relu_dropout residual_dropout hidden_dropout_prob",
-          "one share for the embeddings and all sublayers"),
+          "one value for the embeddings and all sublayers"),
     Alias("model.attention", "attention_type global_attention self_attn_type"),
     Alias("model.positions", "position_encoding positional_encoding positional_embedding pos_enc pos_emb rope "
           "position_embedding_type positional_embedding_type rotary"),
@@ -71,7 +72,7 @@ ALIASES = (
           "learning_rate_schedule learning_rate_scheduler_type learning_rate_decay"),
     Alias("training.warmup_updates", "warmup warm_up warmup_steps lr_warmup learning_rate_warmup "
           "num_warmup_steps warmup_ratio warmup_epochs warmup_init_lr", "in updates"),
-    Alias("training.cooldown", "cool_down decay_fraction", "a share of all updates"),
+    Alias("training.cooldown", "cool_down decay_fraction", "a fraction of all updates"),
     Alias("training.betas", "adam_betas beta1 beta2 beta_1 beta_2 adam_beta1 adam_beta2 optimizer_betas",
           "both in one list, as [0.9, 0.98]"),
     Alias("training.learning_rate training.betas training.weight_decay",
@@ -116,14 +117,14 @@ ALIASES = (
           "in padded source tokens, not in sentences"),
     Alias("decoding.shortlist", "lexical_shortlist vocab_selection restrict_lexicon"),
 )  # fmt: skip
-"""Every name that is known for one of our keys. ``test_aliases.py`` looks up each of them."""
+"""All known names. ``test_aliases.py`` looks up each of them."""
 
-_CLOSE, _VERY_CLOSE = 0.7, 0.85
-"""How similar a word must be to one of our names, or to another toolkit's, to be taken for a misspelling of it."""
+_MIN_SIMILARITY, _MIN_ALIAS_SIMILARITY = 0.7, 0.85
+"""How similar a word must be to one of our keys, or to another toolkit's name, to count as a misspelling of it."""
 
 
 def keys_named(word: str) -> tuple[list[str], str]:
-    """The keys that have this name, or that another toolkit calls by it, and how they differ from what it means there.
+    """The keys that have this name, here or in another toolkit, and how their unit or values differ from it there.
 
     Args:
         word: ``table.key``, also in a wrong table, or a key alone.
@@ -137,7 +138,7 @@ def keys_named(word: str) -> tuple[list[str], str]:
 
 
 def did_you_mean(word: str) -> str:
-    """How to mend a key or a table that does not exist.
+    """A suggestion for a key or a table that does not exist.
 
     Args:
         word: as ``keys_named``'s, or misspelt.
@@ -153,15 +154,15 @@ def did_you_mean(word: str) -> str:
 
 
 def _keys_like(word: str) -> tuple[list[str], str]:
-    """The key or table of which a word is a misspelling; in its own table rather than in another."""
+    """The key or table that a word misspells. Keys of the table that the word names come first."""
     table, name = _parts(word)
     of_table = [key for key in known_keys() if key.startswith(f"{table}.")]
     for keys in (of_table, [*known_keys(), *TABLES]):
         by_name = {key.rpartition(".")[2]: key for key in reversed(keys)}
-        if near := difflib.get_close_matches(name, by_name, n=1, cutoff=_CLOSE):
+        if near := difflib.get_close_matches(name, by_name, n=1, cutoff=_MIN_SIMILARITY):
             return [by_name[near[0]]], ""
     names = {name for row in ALIASES for name in row.names.split()}
-    near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=_VERY_CLOSE)
+    near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=_MIN_ALIAS_SIMILARITY)
     return keys_named(f"{table}.{near[0]}") if near else ([], "")
 
 
@@ -171,7 +172,7 @@ def _parts(word: str) -> tuple[str, str]:
 
 
 def choose_among(word: str, choices: Sequence[str]) -> str:
-    """A mend for a word that is none of the choices, with the one that was probably meant."""
+    """Advice for a word that is not among the choices; it names the most similar choice, if there is one."""
     near = difflib.get_close_matches(word.lower(), choices, n=1)
     listed = f"choose among {', '.join(choices)}" if len(choices) > 2 else f"choose {' or '.join(choices)}"
     return f"did you mean {near[0]}? {listed[0].upper()}{listed[1:]}" if near else listed

@@ -1,4 +1,4 @@
-"""Every configuration key with its type, default and meaning, as read from the tables."""
+"""Configuration keys with their types, defaults and meanings, read from ``tables.py``."""
 
 import ast
 import functools
@@ -26,7 +26,7 @@ class Key:
     type: str
     """Type and range, or the choices, in words."""
     choices: tuple[str, ...] = ()
-    """Words that it takes; none: others than these."""
+    """Values that it takes; empty if it is not a choice among words."""
     default: Any
     """None: unset."""
     meaning: str
@@ -64,7 +64,7 @@ def table_meaning(name: str) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A default or a value of a preset as ``--set`` takes it."""
+    """A default, or a value of a preset, in the spelling of ``--set``."""
     return "unset" if value is None else json.dumps(value, ensure_ascii=False)
 
 
@@ -76,7 +76,7 @@ def _meaning(name: str) -> str:
 
 @functools.cache
 def _docstrings() -> dict[tuple[str, str], str]:
-    """The string below each field, by class and field. Python itself drops them, so they are read from the source."""
+    """The string below each field, by class and field. Python does not keep them: they are read from the source."""
     found = {}
     for node in ast.parse(inspect.getsource(tables)).body:
         if isinstance(node, ast.ClassDef):
@@ -88,18 +88,18 @@ def _docstrings() -> dict[tuple[str, str], str]:
 
 
 def _choices(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    schema = _set(schema)
+    schema = _not_null(schema)
     return tuple(schema.get("enum") or ([schema["const"]] if "const" in schema else []))
 
 
-def _set(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of a value that is set."""
+def _not_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a value that is set, for a key that may be unset."""
     return schema["anyOf"][0] if "anyOf" in schema else schema  # a type, or null
 
 
 def _in_words(schema: Mapping[str, Any]) -> str:
     """Type and range of a key from its JSON schema."""
-    schema = _set(schema)
+    schema = _not_null(schema)
     if choices := _choices(schema):
         return " or ".join(", ".join(choices).rsplit(", ", 1))
     if "prefixItems" in schema:

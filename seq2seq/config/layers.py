@@ -1,7 +1,6 @@
-"""From TOML, flags and presets to one checked configuration, and back to TOML.
+"""Layers of configuration: read, checked, merged, and written as TOML.
 
-A configuration is put together from layers, each overriding those before it: defaults < preset <
-TOML file < flags < ``--set``.
+Each layer overrides those before it: defaults < preset < TOML file < flags < ``--set``.
 """
 
 import contextlib
@@ -20,13 +19,14 @@ from seq2seq.config.keys import described_keys, known_keys
 from seq2seq.config.presets import Layer
 from seq2seq.config.tables import TABLES, RunConfig
 from seq2seq.errors import ExitCode, UserError
+from seq2seq.system.files import cannot_read
 
 
 def parse_langs(text: str) -> tuple[str, str]:
     """Split ``de-en`` or ``pt-BR:en`` into source and target language.
 
     Raises:
-        UserError: no two codes can be told apart (exit code 2).
+        UserError: it does not name two languages (exit code 2).
     """
     parts = text.split(":") if ":" in text else text.split("-")
     if len(parts) != 2 or not all(part and all(c.isalnum() or c in "-_" for c in part) for part in parts):
@@ -43,7 +43,7 @@ def parse_langs(text: str) -> tuple[str, str]:
 
 
 def merge(layers: Iterable[Layer]) -> Layer:
-    """Lay partial configurations over each other; later ones win, key by key."""
+    """Merge partial configurations; later ones win, key by key."""
     merged: Layer = {}
     for layer in layers:
         for name, value in layer.items():
@@ -55,7 +55,7 @@ def merge(layers: Iterable[Layer]) -> Layer:
 
 
 def build(layer: Layer, *, where: str) -> RunConfig:
-    """Check a partial configuration and fill it up with the defaults.
+    """Check a partial configuration and add the defaults.
 
     Args:
         layer: keys by table, as read from TOML.
@@ -70,15 +70,15 @@ def build(layer: Layer, *, where: str) -> RunConfig:
         first = error.errors(include_url=False)[0]
         raise _refused(first["type"], [str(p) for p in first["loc"]], first["msg"], first.get("input"), where) from None
     except UserError as error:
-        raise _AtOddsError(error.what, mend=error.mend, code=error.code) from None
+        raise _ConflictingKeysError(error.what, mend=error.mend, code=error.code) from None
 
 
 def check_keys(layer: Layer, *, where: str) -> None:
-    """Check a layer key by key. What keys must be together, ``build`` says of all layers.
+    """Check a layer key by key. ``build`` checks the rules over several keys once all layers are merged.
 
     Args:
-        layer: as ``build``'s.
-        where: as ``build``'s.
+        layer: as for ``build``.
+        where: as for ``build``.
 
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
@@ -86,12 +86,12 @@ def check_keys(layer: Layer, *, where: str) -> None:
     for name, value in layer.items():
         table = value if name in TABLES and isinstance(value, Mapping) else None
         for one in [value] if table is None else [{key: table[key]} for key in table]:
-            with contextlib.suppress(_AtOddsError):  # a layer above may settle it
+            with contextlib.suppress(_ConflictingKeysError):  # another layer may change one of the keys
                 build({name: one}, where=where)
 
 
-class _AtOddsError(UserError):
-    """Keys that are right alone do not go together."""
+class _ConflictingKeysError(UserError):
+    """Keys whose values are valid one by one, but not together."""
 
 
 @functools.cache
@@ -100,7 +100,7 @@ def _adapter() -> TypeAdapter[RunConfig]:
 
 
 def _refused(kind: str, loc: list[str], message: str, value: object, where: str) -> UserError:
-    """One line for pydantic's finding, with the key that was probably meant if there is none of that name."""
+    """The error for what pydantic found; for an unknown key it suggests a known one."""
     key = ".".join(part for part in loc if not part.isdigit())
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return UserError(f"{where}: unknown key {key}", mend=did_you_mean(key), code=ExitCode.REFUSED)
@@ -110,26 +110,26 @@ def _refused(kind: str, loc: list[str], message: str, value: object, where: str)
         message = f'write a list, as in {key.rpartition(".")[2]} = ["…", "…"]'
     message = message.removeprefix("Value error, ")
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-    mend = _what_fits(key, value, kind) or message[:1].lower() + message[1:]
+    mend = _expected(key, value, kind) or message[:1].lower() + message[1:]
     return UserError(f"{where}: {key} = {shown} is refused", mend=mend, code=ExitCode.REFUSED)
 
 
-def _what_fits(key: str, value: object, kind: str) -> str:
-    """What a key takes, in words, or a choice that is spelt nearly the same; empty if pydantic says it better."""
+def _expected(key: str, value: object, kind: str) -> str:
+    """Advice that names the type of a key, or its choices; empty if pydantic's message is better."""
     if kind in ("value_error", "dataclass_type", "tuple_type", "string_unicode", "too_short", "too_long"):
         return ""
     known = next((known for known in described_keys() if known.name == key), None)
     if known is None or known.type.startswith("list"):
         return ""
     if kind.startswith("less_than") and " to " not in known.type and "less" not in known.type:
-        return ""  # a bound so high that the type does not mention it
+        return ""  # the type does not mention a bound as high as this
     if known.choices:
         return choose_among(str(value), known.choices)
     return f"give {'a ' if 'number' in known.type else ''}{known.type}"
 
 
 def known_layer(layer: Mapping[str, Any]) -> Layer:
-    """The keys of a stored configuration that this version knows: within a format others may be added."""
+    """The keys of a stored configuration that this version knows: later versions may add keys within a format."""
     known: Layer = {key: value for key, value in layer.items() if key == "preset"}
     for name, table in TABLES.items():
         keys = layer.get(name)
@@ -139,7 +139,7 @@ def known_layer(layer: Mapping[str, Any]) -> Layer:
 
 
 def parse_set(assignment: str) -> Layer:
-    """Read ``model.d_model=256``: a key and a TOML value; what is no TOML value is taken as a string.
+    """Read ``model.d_model=256``: a key and a TOML value; anything else than a TOML value is a string.
 
     Raises:
         UserError: no key or no ``=`` (exit code 2), or an unknown key (78).
@@ -171,26 +171,24 @@ def read_toml(path: Path) -> Layer:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}", mend="name an existing TOML file", code=ExitCode.NO_INPUT
-        ) from None
+        raise cannot_read(path, error) from None
     return parse_toml(data, path)
 
 
 def parse_toml(data: bytes, where: Path) -> Layer:
-    """Read TOML; ``where`` is named in errors.
+    """Parse TOML. Errors name ``where``.
 
     Raises:
         UserError: it is not TOML (78).
     """
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # of no UTF-8, no TOML, endless digits and brackets
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, too many digits or brackets
         raise UserError(f"{where} is not TOML: {error}", mend="correct that line", code=ExitCode.REFUSED) from None
 
 
 def to_toml(config: RunConfig) -> str:
-    """The configuration as TOML, every key written out; keys that are unset are left out."""
+    """The configuration as TOML, with every key that is set."""
     return tomli_w.dumps(_without_none(asdict(config)))
 
 

@@ -1,4 +1,4 @@
-"""Named starting points: shapes from papers, with the training that suits them."""
+"""Presets: sizes of the model, most of them from papers, with the training that suits them."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ Layer = dict[str, Any]
 """A partial configuration: ``{"preset": …, "data": {…}, "model": {…}, …}``."""
 
 SIZES = ("d_model", "d_ff", "n_heads", "encoder_layers", "decoder_layers")
-"""Keys of ``model`` by which a preset is known."""
+"""Keys of ``model`` that make the size of a preset."""
 
 # Each preset names only what differs from the defaults in tables.py.
 PRESETS: dict[str, Layer] = {
-    # Wu et al. 2021, "Good for Misconceived Reasons": the shape that small corpora like.
+    # Wu et al. 2021, "Good for Misconceived Reasons": a shape that suits small corpora.
     "tiny": {"model": {"d_model": 128, "d_ff": 256, "encoder_layers": 4, "decoder_layers": 4, "dropout": 0.3}},
     "small": {"model": {"d_model": 256, "d_ff": 1024, "encoder_layers": 3, "decoder_layers": 3, "dropout": 0.3}},
     # The shape that the field uses for IWSLT'14 (160,000 pairs), as fairseq's transformer_iwslt_de_en.

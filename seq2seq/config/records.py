@@ -1,6 +1,6 @@
-"""Typed records that are kept as JSON and read again, by this version or another one of the same format.
+"""Typed records stored as JSON. This version and others of the same format can read them.
 
-Within a format keys may be added: a reader gives a missing key its default, and ignores one that it does not know.
+Later versions may add keys within a format: a reader gives a missing key its default, and ignores an unknown one.
 """
 
 from dataclasses import field
@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-# JSON has types of its own: `true` and "1" are no numbers.
+# Strict, as JSON has types: `true` and "1" are not numbers.
 Count = Annotated[StrictInt, Field(ge=0)]
 AtLeastOne = Annotated[StrictInt, Field(ge=1)]
 Length = Annotated[StrictInt, Field(ge=2)]
@@ -24,13 +24,13 @@ Record = TypeVar("Record")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def record(cls: type[Record]) -> type[Record]:
-    """Make a class a frozen dataclass whose fields are checked."""
+    """Make a class a frozen dataclass that checks its fields."""
     make = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="ignore", allow_inf_nan=False))
     return make(cls)  # type: ignore[return-value]  # pydantic's own type for a dataclass
 
 
 def parse_record(kind: type[Record], payload: Any) -> Record:
-    """A record from its JSON.
+    """Check parsed JSON and make a record of it.
 
     Args:
         kind: a class made by ``record``.

@@ -1,4 +1,4 @@
-"""CORPUS -> pairs; READERS; the memory-mapped store that outgrows memory."""
+"""Parallel text: readers from a CORPUS word to pairs, and memory-mapped stores for corpora larger than memory."""
 
 from seq2seq.corpus.alignment import describe_misalignment, find_misalignment
 from seq2seq.corpus.hub import local_folder, own_validation
@@ -8,8 +8,8 @@ from seq2seq.corpus.readers import (
     Reader,
     corpus_files,
     find_reader,
+    has_ordered_sides,
     lone_target,
-    names_its_sides,
     read_pairs,
     stamp,
 )
@@ -27,9 +27,9 @@ __all__ = [
     "describe_misalignment",
     "find_misalignment",
     "find_reader",
+    "has_ordered_sides",
     "local_folder",
     "lone_target",
-    "names_its_sides",
     "own_validation",
     "read_pairs",
     "stamp",

@@ -1,10 +1,10 @@
-"""Misaligned parallel text, found by the lengths of its lines alone.
+"""Detection of misaligned parallel text by the lengths of its lines.
 
 A long line has a long translation: the logarithms of their lengths correlate (Gale and Church 1993, "A Program for
-Aligning Sentences in Bilingual Corpora"). If a line is missing on one side, lengths correlate from there on with those
-of a neighbour's translation. Correlations are taken in windows, and evidence is summed over neighbouring windows as in
-Page's CUSUM test (1954): a window that says nothing, or the contrary, takes some away. So one odd window, or noise
-that is spread over the corpus, raises no alarm.
+Aligning Sentences in Bilingual Corpora"). If a line is missing on one side, each length after it correlates with that
+of a neighbour's translation. Correlations are computed in windows, and evidence is summed over neighbouring windows as
+in Page's CUSUM test (1954): a window without evidence lowers the sum. So one odd window, or noise that is spread over
+the corpus, raises no alarm.
 
 Legend: N pairs, G windows.
 """
@@ -17,48 +17,47 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.corpus.readers import READERS, find_reader
+from seq2seq.corpus.tuning import (
+    MAX_BETWEEN,
+    MAX_LAG,
+    MIN_CORRELATION,
+    MIN_MEDIAN_BYTES,
+    MIN_SHIFT_EVIDENCE,
+    MIN_SPREAD,
+    MIN_UNRELATED_EVIDENCE,
+    SHIFT_DRIFT,
+    WINDOW,
+)
 from seq2seq.errors import counted
 
 Floats = npt.NDArray[np.floating[Any]]
 Lengths = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
 
-_WINDOW: Final = 50
-_MAX_LAG: Final = 10
-_LAGS: Final = [lag for lag in range(-_MAX_LAG, _MAX_LAG + 1) if lag]
-_MIN_SPREAD: Final = 0.15
-"""Standard deviation of log-lengths, estimated from medians, below which a window gives no verdict."""
-_MIN_SENTENCE: Final = 24
-"""Bytes of the median line: single words and their translations may have lengths that are nearly unrelated."""
-_SE: Final = (_WINDOW - 3) ** -0.5
+_LAGS: Final = [lag for lag in range(-MAX_LAG, MAX_LAG + 1) if lag]
+_SE: Final = (WINDOW - 3) ** -0.5
 """Standard error of a window's correlation as Fisher's z, the inverse hyperbolic tangent."""
-_SHIFTED: Final = 7.0
-"""Sum of evidence that proves a shift, in standard errors: three clear windows in a row have it."""
-_UNRELATED: Final = 15.0
-"""Sum of evidence that proves unrelated sides: about 750 pairs have it."""
-_MAX_SHARE: Final = 0.2
-"""Share of the variance of log-lengths that lies between windows: 0.02 to 0.06 in text that is not sorted by length."""
-_CHUNK: Final = 1000 * _WINDOW
-"""Pairs looked at together, so that memory does not grow with the corpus."""
+_CHUNK: Final = 1000 * WINDOW
+"""Pairs checked together, so that memory does not grow with the corpus."""
 
 
 @dataclass(frozen=True)
 class Misalignment:
-    """The first stretch of a corpus that is not aligned."""
+    """The first part of a corpus that is not aligned."""
 
     start: int
     """Its first pair, counted from 0, to within a window or two."""
     lag: int | None
-    """The translation of a source comes this many pairs later; None: it is not near."""
+    """The translation of a source comes this many pairs later; None: the sides are unrelated."""
 
 
 def describe_misalignment(corpus: str, langs: tuple[str, str], line: int, lag: int | None) -> str:
-    """What is wrong with a corpus and where, for a message.
+    """The message about a misaligned corpus: files, line, and what is wrong.
 
     Args:
         corpus: a CORPUS word.
         langs: source and target language.
-        line: the first of the stretch, counted from 1.
+        line: the first misaligned line, counted from 1.
         lag: as in ``Misalignment``.
     """
     reader = find_reader(corpus, langs)
@@ -75,80 +74,82 @@ def describe_misalignment(corpus: str, langs: tuple[str, str], line: int, lag: i
 def find_misalignment(
     src_lengths: Sequence[int] | Lengths, tgt_lengths: Sequence[int] | Lengths
 ) -> Misalignment | None:
-    """The first stretch whose lengths fit the translations of neighbours, or no translation, better than their own.
+    """The first part whose lengths fit the translations of neighbours, or no translation, better than their own.
 
-    No verdict comes from windows of nearly equal lengths (templates, word lists, a corpus sorted by length), nor from
-    lengths that repeat (a list of nouns in one sentence after the other).
+    Windows of nearly equal lengths (templates, word lists, a corpus sorted by length) are not used, nor are lengths
+    that repeat (each sentence of a list with the same nouns).
 
     Args:
         src_lengths: of each source, in bytes. [N]
         tgt_lengths: of each translation. [N]
     """
     src, tgt = np.asarray(src_lengths), np.asarray(tgt_lengths)
-    if len(src) < _WINDOW:
+    if len(src) < WINDOW:
         return None
-    starts = range(0, len(src) // _WINDOW * _WINDOW, _CHUNK)
+    starts = range(0, len(src) // WINDOW * WINDOW, _CHUNK)
     parts = [_correlations(src[i : i + _CHUNK], tgt[i : i + _CHUNK]) for i in starts]
     own, others, varied, medians = (np.concatenate(part) for part in zip(*parts, strict=True))
 
     windows = np.flatnonzero(varied)
     shifts = []
     for lag, other in zip(_LAGS, others[windows].T, strict=True):
-        # In text sorted by the sum of both lengths, own ones are opposed: that proves nothing.
+        # In text sorted by the sum of both lengths, these correlate negatively: that proves nothing.
         better = (other - np.maximum(own[windows], 0)) / (_SE * 2**0.5)
-        found = _first_rise(np.clip(better, -4, 4) - 1.5, _SHIFTED)
+        found = _first_rise(np.clip(better, -4, 4) - SHIFT_DRIFT, MIN_SHIFT_EVIDENCE)
         if found is not None:
-            shifts.append(Misalignment(int(windows[found[0]]) * _WINDOW, lag))
+            shifts.append(Misalignment(int(windows[found[0]]) * WINDOW, lag))
     shift = min(shifts, key=lambda m: m.start, default=None)
 
-    windows = np.flatnonzero(varied & (medians.min(axis=1) >= np.log1p(_MIN_SENTENCE)))
-    apart = None
-    found = _first_rise(np.clip((0.15 - own[windows]) / _SE, -2, 2), _UNRELATED)
+    windows = np.flatnonzero(varied & (medians.min(axis=1) >= np.log1p(MIN_MEDIAN_BYTES)))
+    unrelated = None
+    found = _first_rise(np.clip((MIN_CORRELATION - own[windows]) / _SE, -2, 2), MIN_UNRELATED_EVIDENCE)
     if found is not None and found[1] - found[0] > 0.1 * len(windows):
-        # Text in buckets by the length of both sides has opposed lengths in each; but its windows differ.
-        shares = [medians[:, i].var() / np.log1p(side, dtype=np.float32).var() for i, side in enumerate((src, tgt))]
-        if max(shares) < _MAX_SHARE:
-            apart = Misalignment(int(windows[found[0]]) * _WINDOW, None)
+        # If text is in buckets by the length of both sides, lengths in a bucket correlate negatively. But its
+        # windows differ.
+        fractions = [medians[:, i].var() / np.log1p(side, dtype=np.float32).var() for i, side in enumerate((src, tgt))]
+        if max(fractions) < MAX_BETWEEN:
+            unrelated = Misalignment(int(windows[found[0]]) * WINDOW, None)
 
-    first = apart if shift is None or (apart and apart.start + 10 * _WINDOW < shift.start) else shift
+    is_first = shift is None or (unrelated and unrelated.start + 10 * WINDOW < shift.start)
+    first = unrelated if is_first else shift
     return None if first is None or _repeats(src[first.start :]) else first
 
 
 def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, Floats, Flags, Floats]:
-    """How lengths correlate in each window, as Fisher's z.
+    """Correlations of lengths in each window, as Fisher's z.
 
     Returns:
-        With those of their own translations [G], with those of neighbours [G, lags], whether they vary enough for a
-        verdict [G], and the median log-lengths of both sides [G, 2].
+        Correlations with their own translations [G] and with those of neighbours [G, lags], whether lengths vary enough
+        [G], and the median log-lengths of both sides [G, 2].
     """
     (src, src_spread, src_median), (tgt, tgt_spread, tgt_median) = map(_residuals, (src_lengths, tgt_lengths))
-    padded = np.pad(tgt.ravel(), _MAX_LAG)
+    padded = np.pad(tgt.ravel(), MAX_LAG)
     centred = src - src.mean(axis=1, keepdims=True)
     src_norm = np.sqrt((centred**2).sum(axis=1))
 
     def at(lag: int) -> Floats:
-        shifted = padded[_MAX_LAG + lag :][: tgt.size].reshape(tgt.shape)
-        tgt_norm = np.sqrt(_WINDOW) * shifted.std(axis=1)
+        shifted = padded[MAX_LAG + lag :][: tgt.size].reshape(tgt.shape)
+        tgt_norm = np.sqrt(WINDOW) * shifted.std(axis=1)
         r = np.einsum("gw,gw->g", centred, shifted) / np.maximum(src_norm * tgt_norm, 1e-9)
         z: Floats = np.arctanh(np.clip(r, -0.95, 0.95))
         return z
 
-    varied: Flags = np.minimum(src_spread, tgt_spread) >= _MIN_SPREAD
+    varied: Flags = np.minimum(src_spread, tgt_spread) >= MIN_SPREAD
     others = np.stack([at(lag) for lag in _LAGS], axis=1)
     return at(0), others, varied, np.stack([src_median, tgt_median], axis=1)
 
 
 def _residuals(lengths: Lengths) -> tuple[Floats, Floats, Floats]:
-    """Log-lengths less the median of their window, its outliers clipped [G, window]; with the spread and median. [G]"""
-    logs = np.log1p(lengths[: len(lengths) // _WINDOW * _WINDOW], dtype=np.float32).reshape(-1, _WINDOW)
+    """Log-lengths minus the median of their window, outliers clipped [G, window]; the spread and the median. [G]"""
+    logs = np.log1p(lengths[: len(lengths) // WINDOW * WINDOW], dtype=np.float32).reshape(-1, WINDOW)
     median = np.median(logs, axis=1, keepdims=True)
     residuals = logs - median
-    spread = 1.4826 * np.median(np.abs(residuals), axis=1, keepdims=True)  # of a normal distribution, its deviation
+    spread = 1.4826 * np.median(np.abs(residuals), axis=1, keepdims=True)  # normal: the standard deviation
     return np.clip(residuals, -2.5 * spread, 2.5 * spread), spread[:, 0], median[:, 0]
 
 
 def _first_rise(evidence: Floats, proof: float) -> tuple[int, int] | None:
-    """Where the sum of evidence first rises by ``proof`` from its lowest, and where that rise is highest."""
+    """Index where the sum of evidence starts to rise by ``proof``, and where it is highest; None if it does not."""
     total = np.concatenate([[0.0], np.cumsum(evidence, dtype=np.float64)])
     lowest = np.minimum.accumulate(total)
     proved = np.flatnonzero(total - lowest >= proof)
@@ -163,6 +164,6 @@ def _first_rise(evidence: Floats, proof: float) -> tuple[int, int] | None:
 def _repeats(lengths: Lengths) -> bool:
     """Whether lengths recur at some distance, so that windows are not independent evidence."""
     flat = _residuals(lengths[:4000])[0].ravel()
-    distances = np.arange(_MAX_LAG, len(flat) // 2)
+    distances = np.arange(MAX_LAG, len(flat) // 2)
     products = np.fft.irfft(np.abs(np.fft.rfft(flat, 2 * len(flat))) ** 2)[distances]  # summed over all pairs
     return bool((products > 0.7 * (len(flat) - distances) * flat.var()).any())

@@ -1,4 +1,4 @@
-"""Which columns of a table, or which keys of a row, hold the source and the target."""
+"""Columns of a table, or keys of a row, that hold the source and the target."""
 
 import re
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ from seq2seq.text.languages import code_of, code_of_name
 
 _SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("original", "translation"))
 """Headings of source and target that do not name the languages."""
-_SAYS_NOTHING = re.compile(r"(?<![^\W_])(text|sentences?|segment|string)(?![^\W_])|\([^()]*\)")
+_IGNORED = re.compile(r"(?<![^\W_])(text|sentences?|segment|string)(?![^\W_])|\([^()]*\)")
 """Parts of a column's name that can be ignored: ``source text``, ``sentence_deu_Latn``, ``English (US)``."""
 
 
 def _plain(name: str) -> str:
     """A column's name without the parts that can be ignored: ``sentence_deu_Latn`` is ``deu_latn``."""
-    return " ".join(_SAYS_NOTHING.sub(" ", name.casefold()).split()).strip("_- ")
+    return " ".join(_IGNORED.sub(" ", name.casefold()).split()).strip("_- ")
 
 
 def find_columns(names: list[str], langs: tuple[str, str]) -> tuple[int, int] | None:
     """The columns whose names are plainly those of source and target: exactly one of each.
 
     Args:
-        names: of all columns, or the first row of a table, which may be no header row.
+        names: of all columns, or the first row of a table, which need not be a header row.
         langs: source and target language.
 
     Returns:
-        Their places, counted from 0; None if the names do not say it.
+        Their indices, from 0; None if the names are not clear.
     """
     plain = [_plain(name) for name in names]
     codes = [code_of_name(name) or code_of(name) for name in plain]
@@ -42,16 +42,16 @@ def find_columns(names: list[str], langs: tuple[str, str]) -> tuple[int, int] | 
 
 
 def name_two_languages(first: str, second: str) -> bool:
-    """Whether two cells are the names of two languages: no sentence and its translation is.
+    """Whether two cells are the names of two languages, which a sentence and its translation never are.
 
-    Codes are not enough (``no`` and ``it`` are words too), nor is the name of one language in both (Deutsch, German).
+    Codes are not enough (``no`` and ``it`` are words too), nor are two names of one language (Deutsch, German).
     """
     codes = code_of_name(_plain(first)), code_of_name(_plain(second))
     return None not in codes and codes[0] != codes[1]
 
 
-def place_of(name: str, names: list[str], path: str) -> int:
-    """The place of a column that is chosen by its number, from 1, or by its name; counted from 0.
+def column_index(name: str, names: list[str], path: str) -> int:
+    """The index, from 0, of a column that is chosen by its number, from 1, or by its name.
 
     Raises:
         UserError: there is no such column, or more than one (65).
@@ -59,8 +59,8 @@ def place_of(name: str, names: list[str], path: str) -> int:
     if name.isdecimal():
         if not 1 <= int(name) <= len(names):
             raise UserError(
-                f"{path} has {counted(len(names), 'column')}, and no column {name}",
-                mend="count from 1",
+                f"{path} has {counted(len(names), 'column')}, but no column {name}",
+                mend=f"give a number from 1 to {len(names)}",
             )
         return int(name) - 1
     stripped = [one.strip() for one in names]
@@ -68,9 +68,9 @@ def place_of(name: str, names: list[str], path: str) -> int:
     for wanted, found in ((name, stripped), (name.casefold(), folded)):
         if found.count(wanted) == 1:
             return found.index(wanted)
-    there = ", ".join(stripped)
+    listed = ", ".join(stripped)
     what = f"two columns named {name}" if name.casefold() in folded else f"no column {name}"
     raise UserError(
-        f"{path} has {what}; its first row is {there if len(there) <= 120 else there[:119] + '…'}",
+        f"{path} has {what}; its first row is {listed if len(listed) <= 120 else listed[:119] + '…'}",
         mend="name columns of that row, or give their numbers, counted from 1",
     )

@@ -1,4 +1,4 @@
-"""``hf:NAME[@REVISION][#CONFIG][:SPLIT]``: data sets of the Hugging Face Hub; the door of ``datasets``."""
+"""Data sets of the Hugging Face Hub: ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``. Only this file imports ``datasets``."""
 
 import logging
 import re
@@ -19,11 +19,11 @@ _BATCH = 1000
 """Rows turned into Python objects at a time."""
 _WORD = re.compile(r"(?P<name>[^@#:]+)(@(?P<revision>[^#:]+))?(#(?P<config>[^:]+))?(:(?P<split>.+))?")
 _VALIDATION = ("validation", "valid", "val", "dev")
-"""Names of validation splits, the first one before the others."""
+"""Names of validation splits, in the order of preference."""
 
 
 class HubName(NamedTuple):
-    """A data set, or a local folder, and which part of it."""
+    """The parts of a word that names a data set, or a local folder."""
 
     name: str
     revision: str | None
@@ -43,7 +43,7 @@ def parse_hub_name(corpus: str) -> HubName:
     word = corpus.removeprefix("hf:")
     ends = [len(word), *(i for i in range(len(word) - 1, 0, -1) if word[i] in "@#:")]
     folder = next((word[:end] for end in ends if is_folder(word[:end])), "")
-    # "x" stands for the folder, whose own marks must not be read.
+    # "x" replaces the folder, whose name may hold @, # and :.
     match = _WORD.fullmatch("x" + word[len(folder) :] if folder else word)
     if match is None:
         raise UserError(
@@ -53,7 +53,7 @@ def parse_hub_name(corpus: str) -> HubName:
         )
     if folder and match["revision"]:
         raise UserError(
-            f"{corpus}: the local folder {folder} has no revisions", mend="leave @… out", code=ExitCode.USAGE
+            f"{corpus}: the local folder {folder} has no revisions", mend="leave out @…", code=ExitCode.USAGE
         )
     return HubName(folder or match["name"], match["revision"], match["config"], match["split"] or "train")
 
@@ -67,7 +67,7 @@ def local_folder(corpus: str) -> Path | None:
 
 
 def local_files(corpus: str) -> list[Path]:
-    """The files that a data set in a local folder is read from; none if it is on the hub. Errors are ``read_hub``'s."""
+    """The files of a data set in a local folder; none if it is on the hub. Errors are those of ``read_hub``."""
     word, _ = split_columns(corpus)
     if local_folder(word) is None:
         return []
@@ -78,8 +78,7 @@ def local_files(corpus: str) -> list[Path]:
 def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Iterator[Pair]:
     """Read the pairs of a data set.
 
-    ``datasets`` keeps a copy on disk, in its cache, and maps it into memory. It is kept silent: stdout
-    carries data alone.
+    ``datasets`` keeps a copy on disk, in its cache, and maps it into memory. Its own messages are turned off.
 
     Raises:
         UserError: no such split, configuration, language or column, data that cannot be read or is not UTF-8
@@ -91,7 +90,7 @@ def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Itera
     nested, keys = _find_keys(word, dataset.features, columns, langs, counts)
     read = (nested,) if nested else keys
     if any(str(getattr(dataset.features[key], "dtype", "string")) not in _TEXT for key in read) and nested is None:
-        dataset = _load(word, wanted, keys)  # CSV, and the columns are not named as the languages
+        dataset = _load(word, wanted, keys)  # CSV whose columns do not have the names of the languages
     number = 0
     try:
         for batch in dataset.select_columns(list(read)).iter(_BATCH):
@@ -100,7 +99,7 @@ def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Itera
                 row = values[0] or dict.fromkeys(langs) if nested else dict(zip(keys, values, strict=True))
                 row = first_of_each(row, langs) if nested and is_variable(row) else row
                 yield pair_of(row, keys, f"{word}, row {number}")
-    except UnicodeDecodeError:  # text is checked only where it becomes a Python string
+    except UnicodeDecodeError:  # only the conversion to a Python string checks it
         raise UserError(
             f"{word} holds text that is not UTF-8",
             mend="convert its files to UTF-8, or name a .jsonl file itself as CORPUS: its bytes can be replaced",
@@ -137,10 +136,10 @@ def _find_keys(
         keys = names[found[0]], names[found[1]]
         counts.notes.append(f"{keys[0]} is read as {langs[0]}, {keys[1]} as {langs[1]}")
         return None, keys
-    there = next(iter(nested.values())) if len(nested) == 1 else names
-    missing = [lang for lang in langs if lang not in there]
+    available = next(iter(nested.values())) if len(nested) == 1 else names
+    missing = [lang for lang in langs if lang not in available]
     raise UserError(
-        f"{corpus} has no {' and no '.join(missing)}; it has {', '.join(there)}",
+        f"{corpus} has no {' and no '.join(missing)}; it has {', '.join(available)}",
         mend="name two of them with -l or as 'hf:NAME[COLUMN,COLUMN]', or another configuration with #CONFIG",
     )
 
@@ -155,9 +154,9 @@ def _languages(feature: Any) -> list[str] | None:
 
 
 def own_validation(corpus: str) -> str | None:
-    """The CORPUS word of a data set's own validation split, if it has one and the word names the split train or none.
+    """The CORPUS word of a data set's own validation split; None if it has none, or the word names another split.
 
-    Only names are read for this, none of the data.
+    Only the names of splits are read, no data.
 
     Raises:
         UserError: as ``read_hub``.
@@ -167,17 +166,17 @@ def own_validation(corpus: str) -> str | None:
     if wanted.split != "train":
         return None
     builder = _builder(word, wanted, {})
-    there = [str(name) for name in builder.config.data_files or builder.info.splits or ()]
-    split = next((name for name in _VALIDATION if name in there), None)
+    splits = [str(name) for name in builder.config.data_files or builder.info.splits or ()]
+    split = next((name for name in _VALIDATION if name in splits), None)
     if split is None:
         return None
-    of_train = word.removesuffix(":train") if not is_folder(word.removeprefix("hf:")) else word
-    return f"{of_train}:{split}" + (f"[{columns[0]},{columns[1]}]" if columns else "")
+    without_split = word.removesuffix(":train") if not is_folder(word.removeprefix("hf:")) else word
+    return f"{without_split}:{split}" + (f"[{columns[0]},{columns[1]}]" if columns else "")
 
 
 def _builder(corpus: str, wanted: HubName, options: dict[str, Any]) -> Any:
-    """What prepares a data set; nothing of its data is read yet."""
-    import datasets  # takes a second, and is needed by this reader alone
+    """The builder of a data set. It reads no data yet."""
+    import datasets  # takes a second; only this reader needs it
     from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
     from huggingface_hub.utils.tqdm import disable_progress_bars  # datasets downloads with it
 
@@ -190,7 +189,7 @@ def _builder(corpus: str, wanted: HubName, options: dict[str, Any]) -> Any:
             mend="name the folder that holds the files, or a data set on the hub as hf:OWNER/NAME",
             code=ExitCode.NO_INPUT,
         )
-    if any(exists(Path(name) / of_save_to_disk) for of_save_to_disk in ("state.json", "dataset_dict.json")):
+    if any(exists(Path(name) / file) for file in ("state.json", "dataset_dict.json")):
         raise UserError(
             f"{corpus} was saved by save_to_disk of datasets, a format that is not read",
             mend="write it with to_parquet or to_json into a folder of its own, and name that",
@@ -200,11 +199,11 @@ def _builder(corpus: str, wanted: HubName, options: dict[str, Any]) -> Any:
     datasets.disable_progress_bars()
     disable_progress_bars()
     try:
-        # A relative name may be that of a format, which reads every file under the current folder.
+        # A relative name could be that of a file format, which would read all files below the current folder.
         return datasets.load_dataset_builder(
             str(Path(name).resolve()) if is_local else name, wanted.config, revision=wanted.revision, **options
         )
-    # The library raises what its many parts raise: of the web, of file formats, of its own.
+    # The library raises errors of many kinds: of the network, of file formats, its own.
     except Exception as error:
         raise _as_user_error(corpus, error) from None
 
@@ -214,8 +213,8 @@ def _load(corpus: str, wanted: HubName, text_columns: tuple[str, str]) -> Any:
         warnings.simplefilter("ignore")
         builder = _builder(corpus, wanted, {})
         if hasattr(builder.config, "keep_default_na"):  # CSV, in which pandas takes "NA" and "null" for missing values
-            as_written = {"keep_default_na": False, "converters": dict.fromkeys(text_columns, str)}
-            builder = _builder(corpus, wanted, as_written)
+            as_text = {"keep_default_na": False, "converters": dict.fromkeys(text_columns, str)}
+            builder = _builder(corpus, wanted, as_text)
         try:
             builder.download_and_prepare()
             return builder.as_dataset(split=wanted.split)
@@ -235,12 +234,12 @@ def _as_user_error(corpus: str, error: Exception) -> UserError:
         mend = "check the name; a private or gated data set needs `hf auth login`"
     elif isinstance(error, OSError):
         cause, code = error, ExitCode.NO_INPUT
-        mend = "download it where there is a network, or name a local folder as hf:FOLDER"
+        mend = "download it on a computer with a network, or name a local folder as hf:FOLDER"
     else:
-        # The message of datasets names what there is: splits, configurations, the damaged file.
+        # The message of datasets names the splits, the configurations, or the damaged file.
         code, mend = ExitCode.BAD_DATA, "see its page or folder, and choose as hf:NAME[@REVISION][#CONFIG][:SPLIT]"
-    # The rest of a long message shows how to call datasets.
-    said = " ".join(str(cause).partition("Example of usage")[0].split()).rstrip(".") or type(cause).__name__
-    if isinstance(cause, StopIteration) or "BatchSize must be greater than 0" in said:
-        said = "a file of it is empty"
-    return UserError(f"{corpus} cannot be loaded: {said}", mend=mend, code=code)
+    # The rest of a long message shows how to call datasets in Python.
+    message = " ".join(str(cause).partition("Example of usage")[0].split()).rstrip(".") or type(cause).__name__
+    if isinstance(cause, StopIteration) or "BatchSize must be greater than 0" in message:
+        message = "one of its files is empty"
+    return UserError(f"{corpus} cannot be loaded: {message}", mend=mend, code=code)

@@ -1,4 +1,4 @@
-"""What every reader yields, and what it counts."""
+"""Sentence pairs, and the counts of a reader."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from seq2seq.text import TextCounts
 
 
 class Pair(NamedTuple):
-    """A sentence and its translation: one line each, without its end."""
+    """A sentence and its translation: one line each, without newlines."""
 
     src: str
     tgt: str
@@ -15,11 +15,11 @@ class Pair(NamedTuple):
 
 @dataclass
 class CorpusCounts(TextCounts):
-    """What was found while reading a corpus; one object may count several corpora."""
+    """Counts of a corpus; one object may count several corpora."""
 
     pairs: int = 0
     """Pairs read, blank ones too."""
     blank: int = 0
     """Pairs with a blank side: yielded, for the caller to drop."""
     notes: list[str] = field(default_factory=list)
-    """What was decided about the form, for a person: a header left out, columns found by name, quotes removed."""
+    """Decisions about the form, for the user: a header left out, columns found by name, quotes removed."""

@@ -1,22 +1,23 @@
-"""CORPUS -> pairs: one word of the command line names parallel text and is read by its look."""
+"""The readers of corpora: a CORPUS word is one word that names parallel text; its form decides how it is read."""
 
 import os
 import stat as file_stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from seq2seq.corpus.direction import SAMPLE, english_side
+from seq2seq.corpus.direction import english_side
 from seq2seq.corpus.hub import local_files, read_hub
 from seq2seq.corpus.pairs import CorpusCounts, Pair
 from seq2seq.corpus.rows import read_jsonl
 from seq2seq.corpus.sides import read_prefix, read_two_files
 from seq2seq.corpus.tables import read_csv, read_tsv
+from seq2seq.corpus.tuning import N_CHECKED
 from seq2seq.corpus.unreadable import FORMATS
 from seq2seq.corpus.words import ending, side, split_columns, two_files
 from seq2seq.text import EncodingErrors, is_blank
 
 Reader = Callable[[str, tuple[str, str], EncodingErrors, CorpusCounts], Iterator[Pair]]
-"""Takes CORPUS, languages, what to do with lines that are not UTF-8, and counts; yields pairs."""
+"""Takes a CORPUS word, languages, what to do with lines that are not UTF-8, and counts. Yields pairs."""
 
 
 def read_pairs(
@@ -34,15 +35,15 @@ def read_pairs(
         langs: source and target language.
         encoding_errors: refuse a file with more than 1 line in 100 that is not UTF-8, replace bytes in any number of
             lines, or refuse any such line (strict). What is replaced is counted.
-        counts: added to on the way.
+        counts: are updated while reading.
 
     Yields:
         Every pair, those with a blank side too.
 
     Raises:
         UserError: bad or misaligned data (65), missing or unreadable (66), no space for the copy that
-            ``datasets`` makes (74), columns that are named wrongly (2). It is raised once the fault is found, which
-            may be at the end of the corpus.
+            ``datasets`` makes (74), columns that are named wrongly (2). It is raised when the fault is found, perhaps
+            at the end of the corpus.
     """
     counts = CorpusCounts() if counts is None else counts
     first: list[Pair] = []
@@ -50,7 +51,7 @@ def read_pairs(
         counts.pairs += 1
         if is_blank(pair.src) or is_blank(pair.tgt):
             counts.blank += 1
-        if len(first) < SAMPLE:
+        if len(first) < N_CHECKED:
             first.append(pair)
         yield pair
     if (swapped := english_side(first, langs)) is not None:
@@ -60,7 +61,7 @@ def read_pairs(
 
 
 def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
-    """The row of ``READERS`` that a corpus looks like; a word that looks like no other is a prefix.
+    """The row of ``READERS`` for a CORPUS word. A word of no other form is a prefix.
 
     Raises:
         UserError: brackets that do not name two columns (2).
@@ -77,7 +78,7 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     if os.path.isdir(path) or (
         (os.path.islink(path) or path.startswith(("~/", "http://", "https://"))) and not os.path.exists(path)
     ):
-        return READERS["prefix"]  # its error says what is wrong
+        return READERS["prefix"]  # whose error says what is wrong
     if kind in READERS and kind not in ("hf", "prefix"):
         return READERS[kind]
     # `deu.txt[2,1]`: with columns, a file of any name is a table, unless it is known to be something else.
@@ -86,14 +87,14 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     return READERS["prefix"]
 
 
-def names_its_sides(corpus: str) -> bool:
-    """Whether a corpus says which side is the source and which the target, without any language."""
-    by_place = [READERS[name] for name in ("two files", "tsv", "csv")]
-    return split_columns(corpus).columns is not None or find_reader(corpus, ("", "")) in by_place
+def has_ordered_sides(corpus: str) -> bool:
+    """Whether the form of a corpus decides which side is the source, without the names of languages."""
+    ordered = [READERS[name] for name in ("two files", "tsv", "csv")]
+    return split_columns(corpus).columns is not None or find_reader(corpus, ("", "")) in ordered
 
 
 def corpus_files(corpus: str, langs: tuple[str, str]) -> list[Path]:
-    """The files that a corpus is read from, those of a local data set too; none if one is missing or on the hub."""
+    """The files of a corpus, also of a local data set; none if one is missing, or if it is on the hub."""
     reader = find_reader(corpus, langs)
     if reader is READERS["hf"]:
         return local_files(corpus)
@@ -104,15 +105,15 @@ def corpus_files(corpus: str, langs: tuple[str, str]) -> list[Path]:
 
 
 def lone_target(corpus: str, langs: tuple[str, str]) -> Path | None:
-    """The target side of a prefix that has no source side: references, and nothing to translate."""
+    """The target file of a prefix that has no source file: references without sources; else None."""
     src, tgt = (side(corpus, lang) for lang in langs)
     return tgt if src is None and find_reader(corpus, langs) is READERS["prefix"] else None
 
 
 def stamp(corpus: str, langs: tuple[str, str]) -> list[list[int]] | None:
-    """Sizes and times of change of a corpus's files: the same as long as nobody has touched them.
+    """Sizes and modification times of a corpus's files: equal as long as the files do not change.
 
-    None if that says nothing: data sets of ``hf:``, and anything but ordinary files.
+    None for data sets of ``hf:``, and if a file is not a regular file.
     """
     if find_reader(corpus, langs) is READERS["hf"]:
         return None
@@ -141,4 +142,4 @@ READERS: dict[str, Reader] = {
     "ndjson": read_jsonl,
     "hf": _read_hf,
 }
-"""By the look of the word; the row of a file format is named as its files end."""
+"""By the form of the word. The row of a file format has the name of its suffix."""

@@ -1,4 +1,4 @@
-"""Rows with keys, as in JSON Lines and data sets: from a row to a pair of texts."""
+"""Rows with keys, as in JSON Lines and data sets."""
 
 import json
 import math
@@ -25,7 +25,7 @@ def read_jsonl(
             continue
         where = f"{path}, line {number}"
         try:
-            # A number is text as it is written: 1.10 would become 1.1 as a float.
+            # Numbers are kept as they are written: 1.10 would become 1.1 as a float.
             row = json.loads(line, parse_int=str, parse_float=str, parse_constant=_constant)
         except (ValueError, RecursionError) as error:
             raise UserError(
@@ -40,16 +40,16 @@ def read_jsonl(
         if columns is None:
             row = unpacked(row, langs)
             if isinstance(row, dict) and not all(key in row for key in keys):
-                keys = _named_otherwise(row, langs, counts) or langs
+                keys = _other_keys(row, langs, counts) or langs
         yield pair_of(row, keys, where)
 
 
 def _constant(name: str) -> str | None:
-    return None if name == "NaN" else name  # how pandas writes a missing value
+    return None if name == "NaN" else name  # pandas writes a missing value as NaN
 
 
 def unpacked(row: Any, langs: tuple[str, str]) -> Any:
-    """The part of a row that holds the languages: what is under ``translation``, or under the one key that has both."""
+    """The object in a row that holds the languages: under ``translation``, or under the one key that has both."""
     if not isinstance(row, dict):
         return row
     inner = row.get("translation")
@@ -71,13 +71,13 @@ def is_variable(value: dict[str, Any]) -> bool:
 
 
 def first_of_each(value: dict[str, Any], langs: tuple[str, str]) -> dict[str, Any]:
-    """The first translation in each language, of lists of languages and translations; None if there is none."""
+    """The first translation into each language, from lists of languages and translations; None if there is none."""
     translations = list(zip(value["language"], value["translation"] or (), strict=False))
     return {lang: next((text for one, text in translations if one == lang), None) for lang in langs}
 
 
-def _named_otherwise(row: dict[str, Any], langs: tuple[str, str], counts: CorpusCounts) -> tuple[str, str] | None:
-    """The keys, if they name the languages in another way: ``German``, ``deu``, ``source``."""
+def _other_keys(row: dict[str, Any], langs: tuple[str, str], counts: CorpusCounts) -> tuple[str, str] | None:
+    """The keys that name the languages in another way (``German``, ``deu``, ``source``), if there are such keys."""
     names = list(row)
     if (found := find_columns(names, langs)) is None:
         return None
@@ -98,16 +98,16 @@ def pair_of(row: Any, keys: tuple[str, str], where: str) -> Pair:
         found = f"keys {', '.join(map(str, row)) or 'none'}" if isinstance(row, dict) else f"a {type(row).__name__}"
         raise UserError(
             one_line(f"{where}: {found}, not {keys[0]} and {keys[1]}"),
-            mend="name the languages that are there with -l, or choose two keys as 'CORPUS[KEY,KEY]'",
+            mend="name the languages of these keys with -l, or choose two keys as 'CORPUS[KEY,KEY]'",
         )
     return Pair(text_of(row[keys[0]], keys[0], where), text_of(row[keys[1]], keys[1], where))
 
 
 def text_of(value: Any, name: str, where: str) -> str:
-    """A value as one line of text: null and not-a-number are blank, a whole number is its digits.
+    """A value as one line of text. Null and NaN are blank; an integer is its digits.
 
     Raises:
-        UserError: it is something else (65).
+        UserError: a value of another type (65).
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
@@ -115,5 +115,5 @@ def text_of(value: Any, name: str, where: str) -> str:
         return str(value)
     if not isinstance(value, str):
         raise UserError(f"{where}: {name} is {type(value).__name__}, not a string", mend="give text in both languages")
-    # JSON can write what no line may hold: newlines, halves of surrogate pairs.
+    # JSON strings may hold newlines and half surrogate pairs, which a line must not.
     return one_line(value)

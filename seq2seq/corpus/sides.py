@@ -1,4 +1,4 @@
-"""Two files of lines: ``train.de`` and ``train.en`` by their prefix, or ``deu.txt,eng.txt`` by their names."""
+"""Corpora of two text files: ``train.de`` and ``train.en`` by their prefix, or ``deu.txt,eng.txt`` by their names."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ def _line_by_line(
     while (src := next(src_lines, None)) is not None and (tgt := next(tgt_lines, None)) is not None:
         yield Pair(src, tgt)
         n += 1
-    # Either src is a line without a partner in tgt, or src has ended and tgt may have more lines.
+    # Either src is a line without a translation, or src has ended and tgt may have more lines.
     n_src = n + (src is not None) + sum(1 for _ in src_lines)
     n_tgt = n + sum(1 for _ in tgt_lines)
     if n_src != n_tgt:

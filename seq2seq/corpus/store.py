@@ -1,12 +1,11 @@
-"""Pairs on disk as Arrow files, mapped into memory; the door of ``pyarrow``.
+"""Memory-mapped stores of pairs: Arrow files on disk. Only this file imports ``pyarrow``.
 
-Training reads rows at random from corpora larger than memory. The files are plain Arrow, which any
-tool opens; but a random batch read from them through ``datasets`` takes twenty times as long as the
-slices themselves (tests/benchmarks/test_store_speed.py). So the stores find out once where each batch
-keeps its offsets and values, and from then on cut slices out of one numpy view of the whole file. What
-is mapped is the system's to drop: no row is held in memory of our own.
+Training reads rows at random from corpora larger than memory. The files are plain Arrow, which many programs can open.
+But to read a random batch through ``datasets`` takes twenty times as long as the slices themselves
+(tests/benchmarks/test_store_speed.py). So a store looks up once where each batch of the file has its offsets and
+values; then it takes slices of one numpy view of the whole file. The system may drop mapped pages when it needs memory.
 
-Legend: R rows asked for, N rows of the store, G batches of the file.
+Legend: R requested rows, N rows of the store, G batches of the file.
 """
 
 import mmap
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.corpus.pairs import Pair
+from seq2seq.corpus.tuning import BATCH_ROWS, BATCH_VALUES
 from seq2seq.errors import UserError
 from seq2seq.system.files import atomic_file, cannot_read
 
@@ -28,18 +28,15 @@ Ids = npt.NDArray[np.uint16 | np.int32]
 
 Row = TypeVar("Row")
 
-_BATCH_ROWS: Final = 16_384
-_BATCH_VALUES: Final = 1 << 24
-"""Bytes or ids after which a batch is closed early, so that long rows do not gather in memory."""
 _UINT16_IDS: Final = 1 << 16
 """Largest vocabulary whose ids fit into 16 bits."""
 
 
 def write_text_store(path: Path, pairs: Iterable[Pair]) -> int:
-    """Write pairs of text as they come; the file appears only when it is whole and on disk.
+    """Write pairs of text in constant memory; the file appears only when it is whole and on disk.
 
     Args:
-        path: replaced where it exists.
+        path: replaced if it exists.
         pairs: without surrogates.
 
     Returns:
@@ -59,10 +56,10 @@ def write_text_store(path: Path, pairs: Iterable[Pair]) -> int:
 
 
 def write_ids_store(path: Path, rows: Iterable[tuple[Sequence[int], Sequence[int]]], vocab_size: int) -> int:
-    """Write pairs of token ids as they come; the file appears only when it is whole and on disk.
+    """Write pairs of token ids in constant memory; the file appears only when it is whole and on disk.
 
     Args:
-        path: replaced where it exists.
+        path: replaced if it exists.
         rows: ids of source and target.
         vocab_size: ids are below it; up to 65,536 they take 2 bytes each, else 4.
 
@@ -95,13 +92,13 @@ def write_ids_store(path: Path, rows: Iterable[tuple[Sequence[int], Sequence[int
 
 
 def _batched(rows: Iterable[tuple[Row, int]]) -> Iterator[list[Row]]:
-    """Gather rows, each given with its size, up to either limit of a batch."""
+    """Rows in batches, up to either limit. Each row is given with its size."""
     batch: list[Row] = []
     n_values = 0
     for row, size in rows:
         batch.append(row)
         n_values += size
-        if len(batch) == _BATCH_ROWS or n_values >= _BATCH_VALUES:
+        if len(batch) == BATCH_ROWS or n_values >= BATCH_VALUES:
             yield batch
             batch, n_values = [], 0
     if batch:
@@ -121,7 +118,7 @@ def _write(path: Path, column_type: Any, batches: Iterable[list[Any]]) -> int:
 
 
 class _MappedFile:
-    """Two columns of slices, addressed over the whole file instead of batch by batch."""
+    """Two columns of slices, addressed by their position in the whole file."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -142,26 +139,26 @@ class _MappedFile:
         except (pa.ArrowInvalid, KeyError, OSError):
             raise _damaged(path) from None
 
-        def places(buffers: Iterable[Any]) -> Int64s:
-            """Where buffers begin, in bytes of the file."""
+        def addresses(buffers: Iterable[Any]) -> Int64s:
+            """Positions of buffers, in bytes from the start of the file."""
             return np.array([b.address - whole.address if b is not None and b.size else 0 for b in buffers], np.int64)
 
         # Buffers of a column: validity, offsets (int64 each), for ids their validity, values.
-        self._offsets_at = [places(buffers[1] for buffers in column) // 8 for column in columns]  # [G]
-        self.values_at = [places(buffers[-1] for buffers in column) for column in columns]  # bytes [G]
+        self._offsets_at = [addresses(buffers[1] for buffers in column) // 8 for column in columns]  # [G]
+        self.values_at = [addresses(buffers[-1] for buffers in column) for column in columns]  # bytes [G]
         self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)], dtype=np.int64)  # [G+1]
         self._int64s: Int64s = np.frombuffer(self.map, np.int64, len(self.map) // 8)
         self.n_rows = int(self._starts[-1])
 
     def spans(self, side: int, rows: Int64s) -> tuple[Int64s, Int64s, Int64s]:
-        """Where the slices of some rows lie.
+        """Start and stop of the slices of some rows.
 
         Args:
             side: 0 for the source, 1 for the target.
             rows: any order, repeated or not. [R]
 
         Returns:
-            The batch of each, and the first and one past the last value, counted in that batch. [R] each
+            The batch of each row, and the start and stop of its values in that batch. [R] each
 
         Raises:
             IndexError: a row is not in the store.
@@ -173,9 +170,9 @@ class _MappedFile:
         return batch, self._int64s[at], self._int64s[at + 1]
 
     def lengths(self, side: int) -> Ids:
-        """Values of each row: 2 bytes each if none is longer than 65,535, else 4. [N]"""
-        longest = max((int(part.max()) for part in self._lengths(side)), default=0)
-        lengths: Ids = np.empty(self.n_rows, np.dtype(np.uint16 if longest <= np.iinfo(np.uint16).max else np.int32))
+        """Number of values of each row, in 2 bytes each if none is above 65,535, else in 4. [N]"""
+        max_length = max((int(part.max()) for part in self._lengths(side)), default=0)
+        lengths: Ids = np.empty(self.n_rows, np.dtype(np.uint16 if max_length <= np.iinfo(np.uint16).max else np.int32))
         start = 0
         for part in self._lengths(side):
             lengths[start : start + len(part)] = part
@@ -199,13 +196,13 @@ def text_hash(text: str) -> int:
 
 
 class TextStore:
-    """Pairs of text, read from disk where they are asked for.
+    """A memory-mapped store of pairs of text.
 
     Args:
         path: from ``write_text_store``.
 
     Raises:
-        UserError: missing (66), no such store or cut short (65).
+        UserError: missing (66), not a store, or cut short (65).
     """
 
     def __init__(self, path: Path) -> None:
@@ -219,11 +216,11 @@ class TextStore:
         return self.take([row + len(self) if row < 0 else row])[0]
 
     def slice(self, start: int, stop: int | None) -> list[Pair]:
-        """Neighbouring pairs, with the bounds of a list's slice."""
+        """Neighbouring pairs; bounds as in the slice of a list."""
         return self.take(np.arange(*slice(start, stop).indices(len(self))))
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> list[Pair]:
-        """The pairs of some rows, in the order asked for.
+        """The pairs of some rows, in the requested order.
 
         Raises:
             IndexError: a row is not in the store.
@@ -239,31 +236,31 @@ class TextStore:
     def hashes(self, side: int) -> Int64s:
         """``text_hash`` of each text of a side. [N]"""
         found = np.empty(len(self), np.int64)
-        for start in range(0, len(self), _BATCH_ROWS):
-            rows = np.arange(start, min(start + _BATCH_ROWS, len(self)))
+        for start in range(0, len(self), BATCH_ROWS):
+            rows = np.arange(start, min(start + BATCH_ROWS, len(self)))
             data = self._file.map
-            found[rows] = [hash(data[a:b].strip()) for a, b in self._places(side, rows)]
+            found[rows] = [hash(data[a:b].strip()) for a, b in self._spans(side, rows)]
         return found
 
     def _texts(self, side: int, rows: Int64s) -> list[str]:
         data = self._bytes
-        return [str(data[a:b], "utf-8") for a, b in self._places(side, rows)]
+        return [str(data[a:b], "utf-8") for a, b in self._spans(side, rows)]
 
-    def _places(self, side: int, rows: Int64s) -> Iterator[tuple[int, int]]:
-        """The first byte of each text in the file, and the one after its last."""
-        batch, first, last = self._file.spans(side, rows)
+    def _spans(self, side: int, rows: Int64s) -> Iterator[tuple[int, int]]:
+        """Start and stop of each text, in bytes of the file."""
+        batch, start, stop = self._file.spans(side, rows)
         at = self._file.values_at[side][batch]
-        return zip((at + first).tolist(), (at + last).tolist(), strict=True)
+        return zip((at + start).tolist(), (at + stop).tolist(), strict=True)
 
 
 class IdsStore:
-    """Pairs of token ids, read from disk where they are asked for.
+    """A memory-mapped store of pairs of token ids.
 
     Args:
         path: from ``write_ids_store``.
 
     Raises:
-        UserError: missing (66), no such store or cut short (65).
+        UserError: missing (66), not a store, or cut short (65).
     """
 
     def __init__(self, path: Path) -> None:
@@ -277,7 +274,7 @@ class IdsStore:
 
     @cached_property
     def src_lengths(self) -> Ids:
-        """Tokens of each source. [N], 2 bytes each where none is longer than 65,535, else 4"""
+        """Tokens of each source, in 2 bytes each if none is longer than 65,535, else in 4. [N]"""
         return self._file.lengths(0)
 
     @cached_property
@@ -286,13 +283,13 @@ class IdsStore:
         return self._file.lengths(1)
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> tuple[list[Ids], list[Ids]]:
-        """The ids of some rows, in the order asked for.
+        """The ids of some rows, in the requested order.
 
         Args:
             rows: any order, repeated or not. [R]
 
         Returns:
-            Sources and targets, R each: views of the mapped file, which cannot be written to.
+            Sources and targets, R each: views of the mapped file, which are read-only.
 
         Raises:
             IndexError: a row is not in the store.
@@ -301,7 +298,7 @@ class IdsStore:
         return self._views(0, index), self._views(1, index)
 
     def _views(self, side: int, rows: Int64s) -> list[Ids]:
-        batch, first, last = self._file.spans(side, rows)
+        batch, start, stop = self._file.spans(side, rows)
         at = self._values_at[side][batch]
         ids = self._ids
-        return [ids[a:b] for a, b in zip((at + first).tolist(), (at + last).tolist(), strict=True)]
+        return [ids[a:b] for a, b in zip((at + start).tolist(), (at + stop).tolist(), strict=True)]

@@ -1,4 +1,4 @@
-"""Tables: tab-separated text, as spreadsheets quote it or not, and CSV."""
+"""Tables: tab-separated text, with or without the quotes of spreadsheets, and CSV."""
 
 import csv
 import re
@@ -8,25 +8,19 @@ from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 
-from seq2seq.corpus.columns import find_columns, name_two_languages, place_of
+from seq2seq.corpus.columns import column_index, find_columns, name_two_languages
 from seq2seq.corpus.pairs import CorpusCounts, Pair
+from seq2seq.corpus.tuning import HEAD_CHARACTERS, HEAD_LINES, MAX_CELL, MIN_QUOTED_CELLS, SNIFFED_ROWS
 from seq2seq.corpus.words import ending, split_columns
 from seq2seq.errors import UserError, counted
 from seq2seq.text import EncodingErrors, is_blank, one_line, read_lines
 from seq2seq.text.languages import code_of, code_of_name
 
-Rows = Iterator[tuple[int, list[str]]]
+TableRows = Iterator[tuple[int, list[str]]]
 """The line on which a row begins, counted from 1, and its cells."""
 
-_HEAD_LINES, _HEAD_CHARACTERS = 10_000, 1 << 22
-"""The beginning of a table, by which its quoting and its separator are decided."""
-_SNIFFED_ROWS = 50
-_ENOUGH_CELLS = 10
-"""Fewer quoted cells than this may be sentences in quotation marks."""
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
-"""What Excel understands as the first line of a CSV file."""
-_CELL_LIMIT = 1 << 24
-"""Characters of a cell. A quote that is never closed would read the rest of the file as one cell."""
+"""The first line of a CSV file by which Excel learns the separator."""
 
 
 def read_tsv(
@@ -50,18 +44,18 @@ def read_csv(
     """CSV: cells may be quoted; quoted cells may hold the separator, quotes and line breaks."""
     path, columns = split_columns(corpus)
     head, lines = _peek(read_lines(Path(path), encoding_errors=encoding_errors, counts=counts))
-    if told := _SEPARATOR_LINE.fullmatch(head[0]) if head else None:
+    if declared := _SEPARATOR_LINE.fullmatch(head[0]) if head else None:
         next(lines)
         counts.notes.append(f"row 1 names the separator: {head[0]}; left out")
-    separator = told[1] if told else _separator(head, path, columns, langs)
+    separator = declared[1] if declared else _separator(head, path, columns, langs)
     if separator != ",":
         counts.notes.append(f"columns are separated by {'tabs' if separator == chr(9) else separator}")
-    rows = _parse(lines, separator, path, first=2 if told else 1)
+    rows = _parse(lines, separator, path, first=2 if declared else 1)
     yield from _pairs(rows, path, columns, langs, counts)
 
 
 def _peek(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
-    """The first lines, and all lines; an error comes after the lines before it."""
+    """The first lines, and all lines. An error is raised after the lines before it."""
     head: list[str] = []
     n_characters = 0
     failure: UserError | None = None
@@ -69,7 +63,7 @@ def _peek(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
         for line in lines:
             head.append(line)
             n_characters += len(line)
-            if len(head) == _HEAD_LINES or n_characters > _HEAD_CHARACTERS:
+            if len(head) == HEAD_LINES or n_characters > HEAD_CHARACTERS:
                 break
     except UserError as error:
         failure = error
@@ -88,7 +82,7 @@ _CELL = re.compile(r'("[^"]*(?:""[^"]*)*"|[^"\t\n][^"\t\n]*|)(\t|\n)')
 
 
 def _is_quoted(head: list[str]) -> bool:
-    """Whether tab-separated cells are quoted as a spreadsheet quotes them, rather than sentences in quotation marks.
+    """Whether a spreadsheet has quoted the cells of tab-separated text; otherwise quotes are part of the text.
 
     A program that quotes cells quotes each one that holds a quote, and doubles the quote. So the answer is no if
     one cell has any other quote. It is yes if a quoted cell holds a doubled quote, tab or line break; or if there are
@@ -97,7 +91,7 @@ def _is_quoted(head: list[str]) -> bool:
     if not any('"' in line for line in head):
         return False
     text = "\n".join(head) + "\n"
-    is_cut = len(head) >= _HEAD_LINES or len(text) > _HEAD_CHARACTERS
+    is_cut = len(head) >= HEAD_LINES or len(text) > HEAD_CHARACTERS
     at = n_quoted = n_escaped = with_comma = without_comma = loose_comma = 0
     row: list[str] = []
     widths: set[int] = set()
@@ -105,7 +99,7 @@ def _is_quoted(head: list[str]) -> bool:
     while at < len(text):
         cell = _CELL.match(text, at)
         if cell is None:
-            if is_cut and text[at] == '"' and text.count('"', at) % 2:  # a cell that the head ends in
+            if is_cut and text[at] == '"' and text.count('"', at) % 2:  # a cell that the first lines cut off
                 break
             return False
         at = cell.end()
@@ -129,7 +123,7 @@ def _is_quoted(head: list[str]) -> bool:
         return False
     whole_columns = all(len(kinds) == 1 for kinds in of_column.values())
     as_excel = not without_comma and not loose_comma and with_comma > 0
-    return n_escaped > 0 or (n_quoted >= _ENOUGH_CELLS and (whole_columns or as_excel))
+    return n_escaped > 0 or (n_quoted >= MIN_QUOTED_CELLS and (whole_columns or as_excel))
 
 
 def _count_quotes(lines: Iterable[str], quoted: list[int]) -> Iterator[str]:
@@ -138,15 +132,15 @@ def _count_quotes(lines: Iterable[str], quoted: list[int]) -> Iterator[str]:
         yield line
 
 
-def _parse(lines: Iterable[str], separator: str, path: str, first: int = 1) -> Rows:
-    """The cells of each row, with the number of the line that it starts on; ``first``: of the first of the lines."""
-    csv.field_size_limit(_CELL_LIMIT)
-    # A carriage return would end a row, and be a space in the text anyway.
+def _parse(lines: Iterable[str], separator: str, path: str, first: int = 1) -> TableRows:
+    """The cells of each row, with the number of its first line. ``first`` is the number of the first of all lines."""
+    csv.field_size_limit(MAX_CELL)
+    # A carriage return would end a row; in text it becomes a space anyway.
     reader = csv.reader((line.replace("\r", " ") + "\n" for line in lines), delimiter=separator, strict=True)
     number = first
     try:
         for cells in reader:
-            yield number, [one_line(cell) for cell in cells]  # a line break in a quoted cell is none in the text
+            yield number, [one_line(cell) for cell in cells]  # a line break in a quoted cell becomes a space
             number = reader.line_num + first
     except csv.Error as error:
         raise UserError(
@@ -156,12 +150,12 @@ def _parse(lines: Iterable[str], separator: str, path: str, first: int = 1) -> R
 
 
 def _separator(head: list[str], path: str, columns: tuple[str, str] | None, langs: tuple[str, str]) -> str:
-    """What separates the columns of a CSV file: in some countries spreadsheets write a semicolon."""
+    """The separator of a CSV file: in some countries spreadsheets write a semicolon."""
     fitting, named = [], []
     for separator in ",;\t":
         rows: list[list[str]] = []
         with suppress(UserError):  # the quotes fit another separator
-            for _, cells in islice(_parse(head, separator, path), _SNIFFED_ROWS):
+            for _, cells in islice(_parse(head, separator, path), SNIFFED_ROWS):
                 rows += [] if all(map(is_blank, cells)) else [cells]
         if len({len(cells) for cells in rows}) == 1 and len(rows[0]) > 1:
             fitting.append(separator)
@@ -176,13 +170,13 @@ def _separator(head: list[str], path: str, columns: tuple[str, str] | None, lang
     return found[0] if found else ","
 
 
-# Rows to pairs --------------------------------------------------------------------------------------
+# Rows to pairs -------------------------------------------------------------------------------------------
 
 
 def _pairs(
-    rows: Rows, path: str, columns: tuple[str, str] | None, langs: tuple[str, str], counts: CorpusCounts
+    rows: TableRows, path: str, columns: tuple[str, str] | None, langs: tuple[str, str], counts: CorpusCounts
 ) -> Iterator[Pair]:
-    """The two columns of each row; a blank line is a pair without text."""
+    """The pairs of a table: two columns of each row. A blank line is a pair without text."""
     n_columns: int | None = None
     src = tgt = 0
     for number, cells in rows:
@@ -207,10 +201,10 @@ def _choose(
     langs: tuple[str, str],
     counts: CorpusCounts,
 ) -> tuple[int, int, bool]:
-    """The places of source and target, and whether the first row is a header."""
+    """The indices of source and target, and whether the first row is a header."""
     shown = ", ".join(one_line(cell.strip()) for cell in cells)
     if columns is not None:
-        src, tgt = (place_of(name, cells, path) for name in columns)
+        src, tgt = (column_index(name, cells, path) for name in columns)
         headings = [cells[src], cells[tgt]]
         found = find_columns(headings, langs)
         is_header = bool(found or name_two_languages(*headings) or not all(name.isdecimal() for name in columns))
@@ -236,7 +230,7 @@ def _choose(
 
 
 def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, str]) -> UserError:
-    """The error for a row whose columns were not chosen: it shows the row, and the CORPUS word to write."""
+    """The error for a table whose columns must be chosen. It shows a row, and the CORPUS word to write."""
     where = f"{path}, line {number}"
     if len(cells) < 2:
         return UserError(
@@ -245,7 +239,7 @@ def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, s
     src, tgt = _guess(cells, path, langs)
     mend = (
         f"choose source and target: {shlex.quote(f'{path}[{src},{tgt}]')} reads column {src} as {langs[0]} and "
-        f"column {tgt} as {langs[1]}, [{tgt},{src}] reads them the other way round"
+        f"column {tgt} as {langs[1]}, [{tgt},{src}] the other way round"
     )
     if ending(path) == "csv":
         mend += "; cells that hold a comma must be quoted"
@@ -253,7 +247,7 @@ def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, s
 
 
 def _guess(cells: list[str], path: str, langs: tuple[str, str]) -> tuple[int, int]:
-    """The likeliest columns of text, from 1: English first for Anki; for Tatoeba as the name says."""
+    """The likeliest columns of text, from 1. English comes first in files of Anki; for Tatoeba the name decides."""
     text = [
         i
         for i, cell in enumerate(cells, 1)
@@ -266,13 +260,13 @@ def _guess(cells: list[str], path: str, langs: tuple[str, str]) -> tuple[int, in
 
 
 def _ragged(path: str, number: int, cells: list[str], n_columns: int, columns: tuple[str, str] | None) -> UserError:
-    there = f"{counted(len(cells), 'column')}, not {n_columns}"
+    what = f"{counted(len(cells), 'column')}, not {n_columns}"
     mend = "give a source, one tab and a target on each line"
     if ending(path) == "csv":
         mend = "give each row as many cells as the first, and quote those that hold the separator or a quote"
     elif columns is not None or n_columns > 2:
         mend = f"give each line {counted(n_columns, 'column')}, as the first has"
-    return UserError(f"{path}, line {number}: {there}: {_shown(cells)}", mend=mend)
+    return UserError(f"{path}, line {number}: {what}: {_shown(cells)}", mend=mend)
 
 
 def _shown(cells: list[str]) -> str:
@@ -282,7 +276,7 @@ def _shown(cells: list[str]) -> str:
 
 
 def first_row(path: str) -> list[str]:
-    """The cells of the first line that is not blank, to describe a file in a message.
+    """The cells of the first line that is not blank, for a message.
 
     Raises:
         UserError: as ``read_lines``, whose message is more exact.

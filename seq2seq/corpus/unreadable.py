@@ -1,4 +1,4 @@
-"""Errors for a CORPUS word that no reader reads: what is there, and what to write or do instead."""
+"""Errors for a CORPUS word that no reader can read: what it is, and what to write or do instead."""
 
 import errno
 import json
@@ -44,7 +44,7 @@ FORMATS: dict[str, tuple[str, str]] = {
         "convert it: `msgunfmt FILE -o FILE.po`, then with Translate Toolkit `po2csv FILE.po FILE.csv`",
     ),
     **dict.fromkeys(
-        ("parquet", "arrow", "feather"), ("a file of a data set", "name only the folder it is in, as hf:FOLDER")
+        ("parquet", "arrow", "feather"), ("a file of a data set", "name only the folder that holds it, as hf:FOLDER")
     ),
     "json": ("one JSON document", "write one object on each line: `jq -c '.[]' FILE > FILE.jsonl`"),
     **dict.fromkeys(("xml", "yaml", "yml", "sgm", "sgml", "tbx", "ttx"), ("in a format that is not read", _AS_TABLE)),
@@ -54,7 +54,7 @@ FORMATS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("zip", "tar", "tgz", "tbz", "txz", "7z", "rar"), ("an archive", _UNPACK)),
     **dict.fromkeys(("db", "sqlite", "sqlite3"), ("a database", _AS_TABLE)),
 }
-"""What a file is by its ending, and what to do; FILE stands for its name."""
+"""By suffix of a file: what it is, and what to do. FILE is replaced by its name."""
 
 _DATA_FILES = ("parquet", "arrow", "jsonl", "json", "csv", "tsv", "ndjson")
 _READ = ("tsv", "csv", "jsonl", "ndjson")
@@ -70,10 +70,10 @@ def refusal(corpus: str, langs: tuple[str, str]) -> UserError:
     """
     path = split_columns(corpus).path
     if not path:
-        return _missing("an empty word names no corpus", _WAYS)
-    for there in (path, *(f"{path}.{lang}{suffix}" for lang in langs for suffix in COMPRESSED)):
-        if os.path.islink(there) and not os.path.exists(there):
-            return _missing(f"{there} is a link to {Path(there).readlink()}, which is not there", "repair the link")
+        return _missing("an empty word does not name a corpus", _WAYS)
+    for name in (path, *(f"{path}.{lang}{suffix}" for lang in langs for suffix in COMPRESSED)):
+        if os.path.islink(name) and not os.path.exists(name):
+            return _missing(f"{name} is a link to {Path(name).readlink()}, which does not exist", "repair the link")
     if any(side(path, lang) for lang in langs):
         return _no_such_sides(path, langs)
     try:
@@ -88,7 +88,7 @@ def refusal(corpus: str, langs: tuple[str, str]) -> UserError:
         return _folder(path, langs)
     if not stat.S_ISREG(status.st_mode):
         return UserError(
-            f"{path} is a pipe or a device, whose name does not say what is in it",
+            f"{path} is a pipe or a device, so the kind of corpus is not known",
             mend="write it to a file first, or choose columns of tab-separated text as '" + path + "[1,2]'",
         )
     return _file(path, langs)
@@ -125,7 +125,7 @@ def _file(path: str, langs: tuple[str, str]) -> UserError:
         error = refuse_columns(path, 1, cells, langs)
         return UserError(f"{error.what} (its name does not say that it is a table)", mend=error.mend)
     return UserError(
-        f"{path} is one text file, and a corpus has two sides",
+        f"{path} is one text file, but a corpus has two sides",
         mend=f"name both files, source then target, as {shlex.quote('SOURCE,TARGET')}; or a prefix, if they end in "
         f".{langs[0]} and .{langs[1]}",
     )
@@ -164,7 +164,7 @@ def _folder(path: str, langs: tuple[str, str]) -> UserError:
 
 
 def _not_there(path: str, langs: tuple[str, str]) -> UserError:
-    """The error if nothing has that name: a longer or similar name may exist, or other languages."""
+    """The error if nothing has that name. A longer or similar name may exist, or files of other languages."""
     if path.startswith("~/"):
         return _missing(f"{path} not found", f"a shell does not expand ~ inside quotes: write {Path.home()}{path[1:]}")
     if path.startswith(("http://", "https://")):
@@ -175,28 +175,28 @@ def _not_there(path: str, langs: tuple[str, str]) -> UserError:
 
 
 def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
-    """The error that says which of the two files is missing, and what is there instead."""
+    """The error that says which of the two files is missing, and which similar files exist."""
     missing = [f"{prefix}.{lang}" for lang in langs if side(prefix, lang) is None]
     what = f"{' and '.join(missing)} not found (nor with {', '.join(COMPRESSED[1:])})"
     folder, _, stem = prefix.rpartition("/")
     folder = folder or ("/" if prefix.startswith("/") else ".")
     names = sorted(_names(folder))
-    there = {
+    found = {
         uncompressed_name(name).removeprefix(f"{stem}."): uncompressed_name(name)
         for name in names
         if name.startswith(f"{stem}.")
     }
-    other = {code_of(lang): lang for lang in there}
+    other = {code_of(lang): lang for lang in found}
     if longer := [prefix.removesuffix(stem) + one for one in _stems(names, langs) if stem and one.startswith(stem)]:
         return _missing(what, f"there is a longer prefix: {_some(longer)}")
-    if stem and there:
-        what += f", but there is {_some(list(there.values()))}"
-        mend = f"the files have other languages than {langs[0]} and {langs[1]}: name two that are there with -l"
-        spelt = [lang if lang in there else other.get(code_of(lang)) for lang in langs]
+    if stem and found:
+        what += f", but there is {_some(list(found.values()))}"
+        mend = f"the files have other languages than {langs[0]} and {langs[1]}: name two of theirs with -l"
+        spelt = [lang if lang in found else other.get(code_of(lang)) for lang in langs]
         if None not in spelt and None not in map(code_of, langs):
             hyphen = ":" if any("-" in str(lang) for lang in spelt) else "-"
             mend = f"name the languages as the files do: -l {spelt[0]}{hyphen}{spelt[1]}"
-        elif two := _two_files(folder, list(there.values()), len(stem) + 1, langs):
+        elif two := _two_files(folder, list(found.values()), len(stem) + 1, langs):
             mend = f"name both files: {two}"
         return _missing(what, mend)
     if "," in prefix:
@@ -212,7 +212,7 @@ def _names(folder: str) -> list[str]:
 
 
 def _stems(names: list[str], langs: tuple[str, str]) -> Iterator[str]:
-    """Prefixes that have a file in both languages, in order."""
+    """Prefixes that have a file in both languages."""
     plain = dict.fromkeys(uncompressed_name(name) for name in names)
     for name in plain:
         stem = name.removesuffix(f".{langs[0]}")
@@ -221,7 +221,7 @@ def _stems(names: list[str], langs: tuple[str, str]) -> Iterator[str]:
 
 
 def _two_files(folder: str, names: list[str], start: int, langs: tuple[str, str]) -> str | None:
-    """The word for the files that are plainly source and target by what comes from ``start`` to the next dot."""
+    """The CORPUS word for two files whose names, from ``start`` to the next dot, are plainly source and target."""
     found = find_columns([name[start:].partition(".")[0] for name in names], langs)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""What one CORPUS word names: ``train``, ``pairs.tsv``, ``pairs.tsv[4,2]``, ``deu.txt,eng.txt``."""
+"""Parsing of CORPUS words: ``train``, ``pairs.tsv``, ``pairs.tsv[4,2]``, ``deu.txt,eng.txt``."""
 
 import os
 from pathlib import Path
@@ -8,15 +8,15 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.text import COMPRESSED_SUFFIXES, exists
 
 COMPRESSED = ("", *COMPRESSED_SUFFIXES)
-"""What may follow the name of a file; how a file is compressed is decided by its content."""
+"""Suffixes that may follow the name of a file. Its content decides how it is decompressed."""
 
 
 class Word(NamedTuple):
-    """One CORPUS word: a path, or ``hf:NAME``, and the two columns that are chosen in it."""
+    """The parts of a CORPUS word: a path or ``hf:NAME``, and the two chosen columns."""
 
     path: str
     columns: tuple[str, str] | None
-    """Of source and target, as written between the brackets."""
+    """Of source and target, as written in the brackets."""
 
 
 def split_columns(word: str) -> Word:
@@ -57,13 +57,13 @@ def two_files(word: str) -> tuple[Path, Path] | None:
 
 
 def side(prefix: str, lang: str) -> Path | None:
-    """The file of one language, the plain one before any compressed one."""
+    """The file of one language; a plain file is preferred to a compressed one."""
     paths = (f"{prefix}.{lang}{suffix}" for suffix in COMPRESSED)
     return next((Path(path) for path in paths if exists(path)), None)
 
 
 def ending(path: str) -> str:
-    """What a name ends in, in lower case, without the suffix of a compressed file: ``tsv`` of ``A.TSV.gz``."""
+    """The suffix of a name in lower case, without that of its compression: ``tsv`` of ``A.TSV.gz``."""
     plain = uncompressed_name(Path(path).name.lower())
     return plain.rpartition(".")[2] if "." in plain else ""
 

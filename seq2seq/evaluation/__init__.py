@@ -1,4 +1,4 @@
-"""Scores that can be cited: sacreBLEU's metrics on raw text, each with its signature."""
+"""Evaluation: sacreBLEU's metrics on raw text, each score with its signature."""
 
 from sacrebleu.metrics.base import Metric
 
@@ -8,8 +8,8 @@ from seq2seq.evaluation.metrics import (
     bleu_says_little,
     build_metric,
     character_bleu,
+    has_4_gram,
     has_bleu_tokenizer,
-    holds_4_gram,
     language_row,
     parse_metrics,
     score,
@@ -28,8 +28,8 @@ __all__ = [
     "bleu_says_little",
     "build_metric",
     "character_bleu",
+    "has_4_gram",
     "has_bleu_tokenizer",
-    "holds_4_gram",
     "language_row",
     "parse_metrics",
     "score",

@@ -1,7 +1,7 @@
-"""Metrics by name, set up for the language that is scored, and warnings where a score says little.
+"""Metrics, set up for the language that is scored, and warnings if a score says little.
 
-Only sacreBLEU's Python API on lists of lines is used: its command line splits standard input at
-stray carriage returns. Source: Post 2018, arXiv:1804.08771.
+Only sacreBLEU's Python API is used, on lists of lines: its command line splits stdin at stray carriage
+returns. Source: Post 2018, arXiv:1804.08771.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,23 +17,23 @@ from seq2seq.text.languages import is_unspaced, primary, row_of
 
 @dataclass(frozen=True)
 class Score:
-    """The score of a corpus by one metric."""
+    """A score of a corpus by one metric."""
 
     name: str
-    """As people write it: BLEU, chrF2, chrF2++, TER."""
+    """The name that is printed: BLEU, chrF2, chrF2++, TER."""
     value: float
-    """0 to 100; higher is better, except for TER, which counts errors and may pass 100."""
+    """0 to 100, higher is better. TER counts errors, and may be above 100."""
     signature: str
-    """How it was computed, in sacreBLEU's words."""
+    """sacreBLEU's description of how it was computed."""
     proven: float
-    """The value that choices compare: 0 for a BLEU without a single correct 4-gram, which comes from smoothing only."""
+    """The value for comparisons: a BLEU without any correct 4-gram comes from smoothing only, and counts as 0."""
 
 
 _MAX_SAMPLE = 2000
-"""Texts by which a language is recognised."""
+"""Max texts by which a language is recognised."""
 
 _BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
-"""By row of ``languages``, as sacreBLEU's -l selects them."""
+"""By row of ``languages``, as with sacreBLEU's option -l."""
 
 
 def _bleu(row: str) -> Metric:
@@ -51,23 +51,23 @@ def _chrf_plus_plus(row: str) -> Metric:
 
 
 def _ter(row: str) -> Metric:
-    # Both together split Chinese characters and kanji from each other.
+    # Both options together split Chinese characters and kanji.
     splits = row in ("zh", "ja")
     return sacrebleu.TER(normalized=splits, asian_support=splits)
 
 
 METRICS: dict[str, Callable[[str], Metric]] = {"bleu": _bleu, "chrf": _chrf, "chrf++": _chrf_plus_plus, "ter": _ter}
-"""By name; each takes the row of ``languages`` that is scored."""
+"""Metrics by name. Each takes the row of ``languages`` of the text."""
 
 BY_LANGUAGE = {"bleu", "ter"}
-"""Those that are set up differently by language."""
+"""Metrics that depend on the language."""
 
 _PRINTED = {"chrf2": "chrf", "chrf2++": "chrf++"}
-"""Names that scores are printed under, if these differ from those of ``METRICS``."""
+"""Printed names that differ from those of ``METRICS``."""
 
 
 def parse_metrics(words: str) -> list[str]:
-    """Read ``bleu,chrf``, in capitals or not, and the names that scores are printed under.
+    """Parse ``bleu,chrf``, in upper or lower case. Printed names (``chrF2``) are accepted, too.
 
     Raises:
         UserError: an unknown metric (exit code 2).
@@ -85,17 +85,17 @@ def parse_metrics(words: str) -> list[str]:
 
 
 def language_row(code: str, texts: Sequence[str]) -> str:
-    """The row of ``languages`` that texts are scored as.
+    """The row of ``languages`` for scoring these texts.
 
     Args:
         code: of their language, in any spelling; empty if unknown.
         texts: references.
     """
-    return row_of(code, "\n".join(texts[:: 1 + len(texts) // _MAX_SAMPLE]))  # a sample of many texts, spread evenly
+    return row_of(code, "\n".join(texts[:: 1 + len(texts) // _MAX_SAMPLE]))  # evenly spaced samples
 
 
 def has_bleu_tokenizer(row: str) -> bool:
-    """Whether sacreBLEU has a tokenizer made for this row."""
+    """Whether sacreBLEU has a tokenizer for this row."""
     return row in _BLEU_TOKENIZERS
 
 
@@ -105,11 +105,11 @@ def character_bleu() -> Metric:
 
 
 def build_metric(name: str, language: str = "") -> Metric:
-    """A metric ready to score; a missing tokenizer is reported before the translations are made.
+    """Set up a metric. A missing tokenizer is reported here, before anything is translated.
 
     Args:
         name: row of ``METRICS``.
-        language: code of the language that is scored, in any spelling.
+        language: code of the language of the text, in any spelling.
 
     Raises:
         UserError: the language needs a tokenizer that is not installed (78).
@@ -117,7 +117,7 @@ def build_metric(name: str, language: str = "") -> Metric:
     row = primary(language)
     try:
         return METRICS[name](row)
-    except (RuntimeError, ImportError, AssertionError) as error:  # the last: MeCab with another dictionary
+    except (RuntimeError, ImportError, AssertionError) as error:  # AssertionError: MeCab has another dictionary
         raise UserError(
             f"sacreBLEU cannot split '{language}' into words: {str(error).strip().partition(chr(10))[0].rstrip('.')}",
             mend=f'pip install "sacrebleu[{row}]", or choose chrF: eval -m chrf, train --set training.best_metric=chrf',
@@ -131,32 +131,32 @@ def score(name: str, hypotheses: Sequence[str], references: Sequence[str], langu
     Args:
         name: row of ``METRICS``.
         hypotheses: translations, detokenised.
-        references: as many.
+        references: one for each translation.
         language: code of their language, in any spelling.
 
     Raises:
-        UserError: unequal counts, or nothing to score (65).
+        UserError: unequal counts, or no pairs (65).
     """
     return score_with(build_metric(name, language), hypotheses, references)
 
 
 def score_with(metric: Metric, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """As ``score``, with a metric that was built before."""
+    """As ``score``, with a metric from ``build_metric``."""
     if len(hypotheses) != len(references):
         raise UserError(
             f"{len(hypotheses):,} hypotheses cannot be scored against {counted(len(references), 'reference')}",
             mend="give one hypothesis for each reference, in the same order",
         )
     if not references:
-        raise UserError("there is nothing to score", mend="give a corpus with at least one pair")
+        raise UserError("there are no pairs to score", mend="give a corpus with at least one pair")
     result = metric.corpus_score(list(hypotheses), [list(references)])
     value = float(result.score)
     no_proof = isinstance(result, BLEUScore) and not result.counts[-1]
     return Score(result.name, value, str(metric.get_signature()), proven=0.0 if no_proof else value)
 
 
-def holds_4_gram(metric: Metric, reference: str) -> bool:
-    """Whether BLEU can find a 4-gram in a reference: it has four tokens or more.
+def has_4_gram(metric: Metric, reference: str) -> bool:
+    """Whether a reference has four tokens or more, so that BLEU can match a 4-gram.
 
     Args:
         metric: from ``build_metric("bleu", …)``.
@@ -166,29 +166,29 @@ def holds_4_gram(metric: Metric, reference: str) -> bool:
     return len(metric.tokenizer(reference.rstrip()).split()) >= MAX_NGRAM_ORDER
 
 
-_MIN_SHARE = 0.1
-"""Share of references with four tokens or more; with fewer, BLEU depends on a handful of sentences."""
+_MIN_LONG = 0.1
+"""Min fraction of references with four tokens or more; below it, BLEU depends on a few sentences."""
 
 
 def bleu_says_little(bleu: Metric, row: str, references: Sequence[str], code: str) -> str:
-    """Why BLEU is a poor judge of translations with these references; empty: it is not.
+    """The reason why BLEU says little about translations with these references; empty if there is none.
 
     Args:
-        bleu: that scores them.
+        bleu: the metric that scores them.
         row: from ``language_row``.
         references: as they are scored.
         code: of their language, for the message.
     """
     if is_unspaced(row) and not has_bleu_tokenizer(row):
         return f"{code} is written without spaces, and sacreBLEU has no tokenizer for it"
-    n_long = sum(holds_4_gram(bleu, reference) for reference in references)
-    if n_long < _MIN_SHARE * len(references):
+    n_long = sum(has_4_gram(bleu, reference) for reference in references)
+    if n_long < _MIN_LONG * len(references):
         return f"{n_long:,} of {len(references):,} validation references have the four tokens that BLEU looks for"
     return ""
 
 
 def warnings_about(name: str, row: str, references: Sequence[str]) -> list[str]:
-    """Warnings for a reader of a metric's score on these references.
+    """Warnings about the score of a metric on these references.
 
     Args:
         name: row of ``METRICS``.
@@ -197,8 +197,8 @@ def warnings_about(name: str, row: str, references: Sequence[str]) -> list[str]:
     """
     if name == "bleu":
         bleu = build_metric(name, row)
-        if not any(holds_4_gram(bleu, reference) for reference in references):
-            return ["BLEU says nothing here: no reference has four tokens, so no 4-gram can match; read chrF"]
+        if not any(has_4_gram(bleu, reference) for reference in references):
+            return ["BLEU says nothing here: no reference has four tokens, so no 4-gram can match; use chrF"]
     if name == "ter" and is_unspaced(row) and not has_bleu_tokenizer(row):
-        return ["TER says little here: the text has no spaces, and TER treats a sentence as one word; read chrF"]
+        return ["TER says little here: the text has no spaces, and TER treats a sentence as one word; use chrF"]
     return []

@@ -1,4 +1,4 @@
-"""Scores of corpora: of a run's own translations (``score_run``), or of a file of hypotheses (``score_file``)."""
+"""Scoring of corpora: a run's translations (``score_run``), or a file of hypotheses (``score_file``)."""
 
 import os
 import time
@@ -18,8 +18,8 @@ from seq2seq.corpus import (
     describe_misalignment,
     find_misalignment,
     find_reader,
+    has_ordered_sides,
     lone_target,
-    names_its_sides,
     read_pairs,
     uncompressed_name,
 )
@@ -42,33 +42,33 @@ from seq2seq.translation import SegmentCounts, Translator, read_run
 
 @dataclass(frozen=True)
 class CorpusResult:
-    """One corpus, translated and scored."""
+    """The scores of one corpus."""
 
     corpus: str
     sentences: int
-    """Pairs scored: those with text on both sides."""
+    """Scored pairs: those with text on both sides."""
     dropped_empty: int
-    """Pairs with a blank side, which are not scored. A blank hypothesis is scored."""
+    """Pairs with a blank side: they are not scored. A blank hypothesis is scored."""
     seconds: float | None
-    """Time of translating; None if hypotheses were given."""
+    """Time of translation; None if hypotheses were given."""
     scores: dict[str, Score]
     """By row of ``METRICS``."""
     invalid_utf8: int
     """Lines in which bytes were replaced."""
     warnings: list[str]
-    """What is wrong with this corpus, and which scores say little about it."""
+    """Faults of the corpus, and scores that say little about it."""
     notes: list[str]
-    """What was decided about the form of the corpus, as a header left out."""
+    """Decisions about the form of the corpus, such as a header that was left out."""
     verdict: str = ""
-    """The scores in plain words; empty if they say too little."""
+    """The scores in plain words; empty if no score says enough."""
     segments: SegmentCounts | None = None
     """Lines that were translated in segments; None if hypotheses were given."""
     recipe: RecipeRecord | None = None
-    """By which the run was trained; None if hypotheses were given, or if the run does not say."""
+    """The recipe of the run; None if hypotheses were given, or if the run does not record it."""
 
 
-# Large enough to profit from sorting by length, small enough for memory.
 _BLOCK = 8192
+"""Sentences translated together: enough to sort them by length, few enough for memory."""
 
 
 def score_run(
@@ -89,41 +89,41 @@ def score_run(
         run: folder written by ``train``.
         corpora: CORPUS words.
         metrics: rows of ``METRICS``.
-        langs: of the corpora, if their names differ from those of the run.
-        output: file that keeps the hypotheses of a single corpus.
-        decoding: overrides of the run's decoding configuration, by key.
+        langs: languages of the corpora, if they differ from the run's.
+        output: file for the hypotheses of a single corpus.
+        decoding: keys that override the run's decoding configuration.
         device: auto, cpu, cuda, cuda:N or mps.
-        workers: parallel searches; None: one for each core.
+        workers: number of parallel searches; None: one for each core.
         encoding_errors: what to do with lines of the corpora that are not UTF-8; None: as when the run was trained.
 
     Raises:
-        UserError: as the table of exit codes says.
+        UserError: with any of the exit codes.
     """
     if output is not None and (len(corpora) > 1 or str(output) == "-"):
         raise UserError(
-            f"-o {output} keeps the hypotheses of one corpus in a file",
-            mend="run eval once for each corpus, and name a file: stdout is for the scores",
+            f"-o {output} must name a file, for the hypotheses of one corpus",
+            mend="run eval once for each corpus, and name a file: scores go to stdout",
             code=ExitCode.USAGE,
         )
     manifest, config, _ = read_run(run)
     data = config.data
     src, tgt = parse_langs(langs or data.langs)
     for place in (output or "-", "-"):  # the scores go to stdout
-        of_corpora = (path for corpus in corpora for path in corpus_files(corpus, (src, tgt)))
-        refuse_overwriting(place, chain(run_files(run), of_corpora))
-    # Every corpus is read before the first is translated: errors are found at once.
+        corpus_paths = (path for corpus in corpora for path in corpus_files(corpus, (src, tgt)))
+        refuse_overwriting(place, chain(run_files(run), corpus_paths))
+    # All corpora are read before the first is translated, so that errors are found early.
     texts = []
     for corpus in corpora:
         counts = CorpusCounts()
         errors = encoding_errors or data.encoding_errors
         pairs = list(read_pairs(corpus, (src, tgt), encoding_errors=errors, counts=counts))
-        references = _References.of(corpus, pairs, tgt)
+        references = _References.from_pairs(corpus, pairs, tgt)
         for name in metrics:
             build_metric(name, references.language)
         texts.append((pairs, references, counts, _misalignment(corpus, (src, tgt), pairs)))
     results = []
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
-    # Opened before hours of translating, so that a wrong name is reported at once.
+    # Opened before a translation that may take hours, so that a wrong name is reported early.
     with open_output(str(output or os.devnull)) as out:
         for pairs, references, counts, misalignment in texts:
             began = time.monotonic()
@@ -135,7 +135,7 @@ def score_run(
                 hypotheses += [best[0].text for best in found]
             seconds = time.monotonic() - began
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
-            result = _scored(hypotheses, references, counts, metrics, seconds, segments, misalignment)
+            result = _score_corpus(hypotheses, references, counts, metrics, seconds, segments, misalignment)
             results.append(replace(result, recipe=manifest.recipe))
     return results
 
@@ -155,14 +155,14 @@ def score_file(
         hypotheses: one a line; ``-`` is stdin.
         corpus: a CORPUS word, or a plain text file of references.
         metrics: rows of ``METRICS``.
-        run: gives the languages, if ``langs`` does not.
-        langs: which side of the corpus is the reference, and how it is scored.
+        run: names the languages, if ``langs`` does not.
+        langs: decide which side of the corpus is the reference, and how it is scored.
         encoding_errors: what to do with lines that are not UTF-8; None: as when the run was trained; without a run, a
             file with more than 1 in 100 of them is refused.
 
     Raises:
-        UserError: unequal counts, no references (65), a missing file (66), a side or a language that is not named (2),
-            a tokenizer that is not installed (78).
+        UserError: unequal counts, no references (65), a missing file (66), the side or the language is not known (2), a
+            tokenizer is not installed (78).
     """
     if str(hypotheses) == corpus == "-":
         raise UserError(
@@ -172,12 +172,12 @@ def score_file(
     data = read_run(run)[1].data if run else DataConfig(langs=langs or "")
     named = parse_langs(langs or data.langs) if langs or run else None
     errors = encoding_errors or data.encoding_errors
-    alone = _references_alone(corpus, named)
-    files = [alone] if alone else corpus_files(corpus, named or ("src", "tgt"))
+    references_file = _references_file(corpus, named)
+    files = [references_file] if references_file else corpus_files(corpus, named or ("src", "tgt"))
     refuse_overwriting("-", [hypotheses, *files])  # the scores go to stdout
-    references = _read_references(corpus, alone, named, errors, counts)
+    references = _read_references(corpus, references_file, named, errors, counts)
     if references.is_guess and any(name in BY_LANGUAGE for name in metrics):
-        # Japanese without kana looks like Chinese: what is cited is not guessed.
+        # Japanese without kana looks like Chinese. A score to cite must not depend on a guess.
         raise UserError(
             f"the language of {corpus} is not known, and its script needs a tokenizer of its own",
             mend="name the languages with -l, as in -l en-zh, or score only with chrF (-m chrf)",
@@ -192,23 +192,23 @@ def score_file(
             f"{len(references.lines):,}",
             mend="give one hypothesis for each reference, in the same order",
         )
-    return _scored(lines, references, counts, metrics)
+    return _score_corpus(lines, references, counts, metrics)
 
 
 def _misalignment(corpus: str, langs: tuple[str, str], pairs: Sequence[Pair]) -> list[str]:
-    """What is wrong with the order of the lines of a corpus, if something is."""
+    """A warning if the lines of a corpus do not match; else none."""
     found = find_misalignment(*([len(pair[side].encode()) for pair in pairs] for side in (0, 1)))
     return [] if found is None else [describe_misalignment(corpus, langs, found.start + 1, found.lag)]
 
 
 class _References:
-    """The references of one corpus, and how they are scored.
+    """The references of one corpus, with their language.
 
     Args:
         corpus: named in errors.
         lines: a reference for each pair; None if a side of the pair is blank.
-        code: of their language; empty if it is not named.
-        sources: of each line; None if they are not known.
+        code: of their language; empty if it is not known.
+        sources: one for each line; None if they are not known.
 
     Raises:
         UserError: none has text (65).
@@ -226,52 +226,56 @@ class _References:
             raise UserError(f"{corpus} holds {found}", mend="give a corpus with at least one pair")
 
     @classmethod
-    def of(cls, corpus: str, pairs: list[Pair], code: str) -> Self:
-        """The target sides of pairs."""
+    def from_pairs(cls, corpus: str, pairs: list[Pair], code: str) -> Self:
+        """Take the target sides of pairs."""
         lines = [None if is_blank(pair.src) or is_blank(pair.tgt) else pair.tgt for pair in pairs]
         return cls(corpus, lines, code, [pair.src for pair in pairs])
 
 
-def _references_alone(corpus: str, langs: tuple[str, str] | None) -> Path | None:
-    """The one file of references that a word names; None if it names pairs."""
+def _references_file(corpus: str, langs: tuple[str, str] | None) -> Path | None:
+    """The file of references that a word names; None if it names pairs."""
     return Path(corpus) if _is_plain_text(corpus, langs) else lone_target(corpus, langs) if langs else None
 
 
 def _read_references(
-    corpus: str, alone: Path | None, langs: tuple[str, str] | None, errors: EncodingErrors, counts: CorpusCounts
+    corpus: str,
+    references_file: Path | None,
+    langs: tuple[str, str] | None,
+    errors: EncodingErrors,
+    counts: CorpusCounts,
 ) -> _References:
-    """The references that ``--hyp`` is scored against; a pipe is read once."""
+    """Read the references for ``--hyp``. A pipe is read only once."""
     code = langs[1] if langs else ""
-    if alone is not None:
-        code = code or code_in_name(uncompressed_name(alone.name))
-        texts = read_lines(alone, encoding_errors=errors, counts=counts)
+    if references_file is not None:
+        code = code or code_in_name(uncompressed_name(references_file.name))
+        texts = read_lines(references_file, encoding_errors=errors, counts=counts)
         return _References(corpus, [None if is_blank(line) else line for line in texts], code)
-    if langs is None and not names_its_sides(corpus):
+    if langs is None and not has_ordered_sides(corpus):
         raise UserError(
             f"it is not known which side of {corpus} is the reference",
             mend="name the languages with -l, as in -l de-en, or give the reference file itself",
             code=ExitCode.USAGE,
         )
     pairs = list(read_pairs(corpus, langs or ("src", "tgt"), encoding_errors=errors, counts=counts))
-    return _References.of(corpus, pairs, code)
+    return _References.from_pairs(corpus, pairs, code)
 
 
 def _is_plain_text(corpus: str, langs: tuple[str, str] | None) -> bool:
-    """Whether a word names one file of references, rather than a corpus of two sides."""
+    """Whether a word names one file of references, not a corpus of two sides."""
     if corpus == "-":
         return True
-    # With languages that no file is named after, so that the look of the word decides.
+    # No file name ends in these languages, so the form of the word decides.
     if find_reader(corpus, ("", "")) is not READERS["prefix"]:
         return False
     if os.path.exists(corpus) and not os.path.isdir(corpus):  # pipes too
         return True
-    # If it is not a prefix either, it is a file that cannot be read: the error of reading it says why.
+    # If it is not a prefix either, the error of reading it says why it cannot be read.
     path = str(Path(corpus))
-    beside = glob(f"{escape(path)}.*")  # noqa: PTH207  # a word, which may name no folder
-    return langs is None and all(uncompressed_name(name) == path for name in beside)
+    siblings = glob(f"{escape(path)}.*")  # noqa: PTH207  # the word may not name a folder
+    return langs is None and all(uncompressed_name(name) == path for name in siblings)
 
 
-def _scored(
+def _score_corpus(
     hypotheses: Sequence[str],
     references: _References,
     counts: CorpusCounts,
@@ -280,7 +284,7 @@ def _scored(
     segments: SegmentCounts | None = None,
     misalignment: Sequence[str] = (),
 ) -> CorpusResult:
-    """The scores of one corpus; a pair with a blank side is left out, whatever its hypothesis."""
+    """Score one corpus. Pairs with a blank side are left out, whatever their hypotheses."""
     sources = references.sources
     kept = [i for i, reference in enumerate(references.lines) if reference is not None]
     scored = [hypotheses[i] for i in kept]

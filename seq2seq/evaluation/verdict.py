@@ -1,4 +1,4 @@
-"""A score in plain words: a rough guide for whoever has never seen a BLEU."""
+"""Scores in plain words: a rough guide for people who do not know BLEU."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,31 +19,31 @@ VERDICTS: tuple[tuple[float, float, str], ...] = (
     (10, 30, "hard to get the gist"),
     (0, 0, "not usable yet"),
 )
-"""From so much BLEU, from so much chrF, what translations are like."""
+"""Min BLEU, min chrF, and a description of such translations."""
 
 ROUGH_GUIDE = (
     "This is a rough guide. Scores depend on the languages and on the text; short or repetitive text raises them. Each "
     "sentence has only one reference."
 )
 
-_FEW = 200
-"""Sentences; with fewer, a score is off by several points by chance."""
+_MIN_SENTENCES = 200
+"""With fewer sentences, a score varies by several points by chance."""
 _MAX_SHOWN = 60
-"""Characters of a translation in a message."""
+"""Max characters of a translation in a message."""
 
 
 def verdict(scores: Mapping[str, float], row: str, *, n_sentences: int, poor_bleu: str) -> str:
-    """What scores say about translations, as in ``BLEU 34.2: understandable to good``.
+    """The scores in plain words, as in ``BLEU 34.2: understandable to good``.
 
     Args:
         scores: by row of ``METRICS``.
-        row: of ``languages``, of the references.
-        n_sentences: that were scored.
-        poor_bleu: why BLEU says little, from ``bleu_says_little``; then chrF judges.
+        row: row of ``languages`` of the references.
+        n_sentences: number of scored sentences.
+        poor_bleu: why BLEU says little, from ``bleu_says_little``; then chrF is used.
 
     Returns:
-        Empty if no score says enough: TER alone, or chrF of Chinese, Japanese or Korean, whose characters are as long
-        as words, so that they have less of it.
+        Empty if no score says enough: TER alone, or chrF of Chinese, Japanese or Korean, which is lower as a character
+        there means as much as a word.
     """
     name = "" if poor_bleu or "bleu" not in scores else "bleu"
     if not name and "chrf" in scores and not has_bleu_tokenizer(row):
@@ -52,16 +52,16 @@ def verdict(scores: Mapping[str, float], row: str, *, n_sentences: int, poor_ble
         return ""
     value = round(scores[name], 1)  # as it is printed
     words = next(words for bleu, chrf, words in VERDICTS if value >= (bleu if name == "bleu" else chrf))
-    few = f" ({counted(n_sentences, 'sentence')}: too few to be sure)" if n_sentences < _FEW else ""
-    return f"{'BLEU' if name == 'bleu' else 'chrF'} {value:.1f}: {words}{few}"
+    caution = f" ({counted(n_sentences, 'sentence')}: too few to be sure)" if n_sentences < _MIN_SENTENCES else ""
+    return f"{'BLEU' if name == 'bleu' else 'chrF'} {value:.1f}: {words}{caution}"
 
 
 def failures(hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None) -> list[str]:
-    """What is plainly wrong with most of the translations: blank, all the same, copies of their sources.
+    """Warnings if most translations are blank, all the same, or copies of their sources.
 
     Args:
         hypotheses: as many as references.
-        references: distinguish a fault from text that is like that.
+        references: if they are like that, too, it is not a fault.
         sources: None if they are not known.
     """
     found = []

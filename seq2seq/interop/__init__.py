@@ -1,1 +1,1 @@
-"""Models in the formats of other programs."""
+"""Interoperation: models in the formats of other programs."""

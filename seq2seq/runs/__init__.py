@@ -1,8 +1,8 @@
 """The run folder: manifest, checkpoints, lock.
 
-A folder is data: JSON, safetensors, TOML and text. Nothing in it is executed, and its hashes are
-checked before a byte of it is parsed. Hashes find damage and mixed-up files; they are no signature:
-whoever can write the folder can write its hashes too.
+A run folder is data: JSON, safetensors, TOML and text. Nothing in it is executed, and a file's hash is checked before
+the file is parsed. Hashes find damaged and mixed-up files. They are not a signature: a program that can write the
+folder can write its hashes, too.
 """
 
 from seq2seq.runs.checkpoints import (

@@ -1,7 +1,6 @@
-"""Checkpoints: what training needs to resume exactly where it was.
+"""Checkpoints: everything that training needs to resume exactly.
 
-Each is a folder ``checkpoints/update-NNNNNNNN``. They are ordered by number and never by the
-clock, which may jump.
+Each is a folder ``checkpoints/update-NNNNNNNN``. They are ordered by number, not by time: a clock may be changed.
 """
 
 import json
@@ -33,26 +32,26 @@ from seq2seq.runs.tensors import load_tensors
 from seq2seq.system.files import TMP, atomic_folder, make_folder, reading, temporary_path
 
 TENSORS, STATE = ("tensors.safetensors", "tensors-2.safetensors"), ("state.json", "state-2.json")
-"""Names of the two files; the second ones when a checkpoint of the same update is replaced."""
+"""Names of the two files. The second names are used if a checkpoint of the same update is replaced."""
 _REPLACED = re.compile("|".join(map(re.escape, (*TENSORS, *STATE))))
 _NAME = re.compile(r"update-([0-9]{8,})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint as loaded."""
+    """A loaded checkpoint."""
 
     update: int
-    """Updates made."""
+    """Updates made so far."""
     tensors: dict[str, Tensor]
     """As given to ``save_checkpoint``, on the CPU."""
     state: dict[str, Any]
-    """As given to ``save_checkpoint``, once through JSON: tuples are lists, and keys strings."""
+    """As given to ``save_checkpoint``, but converted by JSON: tuples are lists, and keys are strings."""
     path: Path
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
-    """Checkpoints by number, newest first."""
+    """Checkpoints with their numbers, newest first."""
     checkpoints = folder / "checkpoints"
     with reading(checkpoints):
         if not checkpoints.is_dir():
@@ -62,10 +61,10 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
 
 
 def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-    """Save what ``load_checkpoint`` gives back; whole, or not at all.
+    """Save a checkpoint for ``load_checkpoint``: whole, or not at all.
 
-    A checkpoint of the same update is replaced. Those of later updates are deleted: training has gone back
-    behind them, which it does only if they are damaged.
+    A checkpoint of the same update is replaced. Checkpoints of later updates are deleted: they are damaged, as
+    training has resumed from an earlier one.
 
     Args:
         folder: the run. The caller holds its lock.
@@ -77,20 +76,20 @@ def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], st
         The checkpoint's folder.
 
     Raises:
-        UserError: a write failed (74); the checkpoints of before are whole.
-        ValueError: ``state`` is more than JSON can hold.
+        UserError: a write failed (74); the earlier checkpoints are whole.
+        ValueError: ``state`` holds a value that JSON cannot.
     """
     checkpoints = folder / "checkpoints"
     path = checkpoints / f"update-{update:08d}"
     fields = {"format": FORMAT, "update": update}
     with writing(path):
         make_folder(checkpoints)
-        _delete_left_overs(checkpoints)
+        _delete_leftovers(checkpoints)
         old = _names(path, update)
         if old is None:
             _save_new(path, {TENSORS[0]: tensors, STATE[0]: to_json(state)}, fields)
         else:
-            # Inside the old one: two folders cannot change places in one step.
+            # New files go into the old folder: a folder cannot replace another one in one step.
             names = [next(name for name in names if name not in old) for names in (TENSORS, STATE)]
             files: dict[str, Content] = {names[0]: tensors, names[1]: to_json(state)}
             commit_files(path, files, old=old, kept={}, fields=fields, replaced=_REPLACED)
@@ -101,7 +100,7 @@ def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], st
 
 
 def _names(path: Path, update: int) -> list[str] | None:
-    """The files that a checkpoint's manifest names; None if there is no whole manifest."""
+    """The names of files in a checkpoint's manifest; None if it is missing or damaged."""
     try:
         return [name for name, _ in _read_manifest(path, update)]
     except UserError as error:
@@ -114,18 +113,18 @@ def _save_new(path: Path, files: Mapping[str, Content], fields: Mapping[str, Any
     with atomic_folder(path, one_writer=True) as temporary:
         commit_files(temporary, files, old=(), kept={}, fields=fields, replaced=_REPLACED)
         if path.exists() or path.is_symlink():
-            _delete(path)  # it is damaged
+            _delete(path)  # a damaged checkpoint
 
 
 def _delete(path: Path) -> None:
-    """Out of sight first: half a checkpoint must not look like a damaged one."""
+    """Rename the folder, then delete it: a partly deleted checkpoint must not look like a damaged one."""
     hidden = temporary_path(path.with_name(f"deleted-{path.name}"), one_writer=True)
     path.rename(hidden)
     _remove(hidden)
 
 
 def _remove(path: Path) -> None:
-    # What cannot be deleted now is tried again at the next save.
+    # The next save tries again to delete what cannot be deleted now.
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -133,7 +132,7 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _delete_left_overs(checkpoints: Path) -> None:
+def _delete_leftovers(checkpoints: Path) -> None:
     for path in list(checkpoints.iterdir()):
         if path.name.startswith((f"{TMP}update-", f"{TMP}deleted-")):
             _remove(path)
@@ -157,16 +156,16 @@ def _read_manifest(path: Path, update: int) -> list[tuple[str, str]]:
     if len(files) != 2 or not all(SHA256.fullmatch(digest) for _, digest in files):
         raise damaged(f"{where} lacks the hash of {TENSORS[0]} or of {STATE[0]}")
     if payload.get("update") != update:
-        raise damaged(f"{path} holds update {payload.get('update')!r:.20}")
+        raise damaged(f"{path} holds update {payload.get('update')!r:.20} instead of {update}")
     return files
 
 
 def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None where there is none.
+    """Load the newest whole checkpoint; None if there is no checkpoint.
 
     Args:
         folder: the run; may be missing.
-        warn: called for each damaged checkpoint that is passed over.
+        warn: called for each damaged checkpoint that is skipped.
 
     Raises:
         UserError: every checkpoint is damaged, or one is of another format (78); one cannot be opened
@@ -181,7 +180,7 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) 
         except UserError as error:
             if error.code != ExitCode.REFUSED:
                 raise
-            warn(f"{error.what}; going back behind update {update}")
+            warn(f"{error.what}; an older checkpoint than update {update} is used")
     if found:
         raise damaged(
             f"all {len(found)} checkpoints in {folder / 'checkpoints'} are damaged",
@@ -197,18 +196,18 @@ def _load(path: Path, update: int) -> Checkpoint:
     except (ValueError, RecursionError):
         raise damaged(f"{path / state_name} is not JSON") from None
     if not isinstance(state, dict):
-        raise damaged(f"{path / state_name} is no JSON object")
+        raise damaged(f"{path / state_name} is not a JSON object")
     tensors = load_tensors(read_hashed(path, tensors_name, tensors_digest), str(path / tensors_name))
     return Checkpoint(update=update, tensors=tensors, state=state, path=path)
 
 
 def prune_checkpoints(folder: Path, keep: int, *, newest: int | None = None) -> None:
-    """Delete all checkpoints but the newest, by number, and what a crash left of others.
+    """Delete all checkpoints except the newest, and what a crash left.
 
     Args:
         folder: the run. The caller holds its lock.
-        newest: update of the newest whole one, if later ones are damaged: these are deleted too.
-        keep: how many stay; 0 deletes all, which only a finished run can bear.
+        newest: update of the newest whole checkpoint, if later ones are damaged; these are deleted, too.
+        keep: number of checkpoints to keep. 0 is only for finished runs.
 
     Raises:
         UserError: one could not be deleted (74).
@@ -225,4 +224,4 @@ def prune_checkpoints(folder: Path, keep: int, *, newest: int | None = None) -> 
             _delete(path)
     with writing(checkpoints):
         if checkpoints.is_dir():
-            _delete_left_overs(checkpoints)
+            _delete_leftovers(checkpoints)

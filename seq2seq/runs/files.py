@@ -1,4 +1,4 @@
-"""Files of a run folder: errors of writing say that the same command resumes; reading never leaves the folder."""
+"""Files of a run folder. Errors of writing say that the same command resumes. Reading never leaves the folder."""
 
 import errno
 import stat
@@ -10,13 +10,13 @@ from seq2seq.system import files
 from seq2seq.system.files import reading
 
 
-def damaged(what: str, mend: str = "copy the folder again from where it came, or train again") -> UserError:
+def damaged(what: str, mend: str = "copy the folder again from its source, or train again") -> UserError:
     """The error for data that must not be used (exit code 78)."""
     return UserError(what, mend=mend, code=ExitCode.REFUSED)
 
 
 def writing(path: Path) -> AbstractContextManager[None]:
-    """Turn an ``OSError`` of the body into the ``UserError`` of exit code 74, naming ``path``."""
+    """Turn an ``OSError`` of the body into a ``UserError`` (74) that names ``path``."""
     return files.writing(path, then="; the same command then resumes from the last checkpoint")
 
 
@@ -31,18 +31,17 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def read_regular(folder: Path, name: str) -> bytes | None:
-    """A file's bytes, or None where there is none.
+    """The content of a file; None if it is missing.
 
     Raises:
-        UserError: the name is no plain one, leads out of the folder, or is no regular file (78); the
-            file cannot be opened (66).
+        UserError: it is not a regular file, or is outside of the folder (78); it cannot be opened (66).
     """
     path = folder / name
     with reading(path):
         try:
             if not path.resolve(strict=True).is_relative_to(folder.resolve()):
-                raise damaged(f"{path} links to a place outside its folder", "copy the folder with cp -rL")
-            # A pipe or a device would be read for ever.
+                raise damaged(f"{path} is a link to a place outside of its folder", "copy the folder with cp -rL")
+            # Reading a pipe or a device might never end.
             if not stat.S_ISREG(path.stat().st_mode):
                 raise damaged(f"{path} is not a file")
             with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""What a run folder holds, and how it changes: one manifest, replaced by one rename."""
+"""The run folder: its manifest, reading of its files, and commits of new ones."""
 
 import itertools
 import os
@@ -31,17 +31,17 @@ from seq2seq.runs.manifest import (
 )
 from seq2seq.runs.tensors import load_tensors
 from seq2seq.system.files import make_folder, reading, sync_folder
-from seq2seq.text import everything_below
+from seq2seq.text import walk_folder
 
 SHORTLIST = "shortlist.safetensors"
-"""File of a finished run: the target pieces that translate each source piece."""
+"""File of a finished run: likely target pieces of each source piece."""
 
 Stored = TypeVar("Stored")
 
 
 @record
 class Limits:
-    """When a run ends, as the last command with a limit asked for it; None: not asked for."""
+    """Limits of training, set by the last command that set one; None: not set."""
 
     max_updates: Count | None = None
     max_epochs: Count | None = None
@@ -50,32 +50,32 @@ class Limits:
 
 
 _MAX_NAMED = 2
-"""Keys that are named in a message; more are counted."""
+"""If more keys are changed, a message counts them instead of naming them."""
 
 
 @record
 class RecipeRecord:
-    """By which recipe a run was trained."""
+    """The recipe by which a run was trained."""
 
     name: str
     hash: str
-    """Seven hexadecimal digits over all that a recipe decides but the length. Runs that share it may differ in text,
-    seed, machine and length, and in settings of reports, validation and precision."""
+    """Seven hexadecimal digits over everything that a recipe decides, except the length. Runs with the same hash may
+    differ in text, seed, machine and length, and in settings of reports, validation and precision."""
     usual_passes: Real
-    """Passes over a corpus of this size that the recipe sees as usual."""
+    """Usual passes over a corpus of this size."""
     changed: list[str] = field(default_factory=list)
-    """Keys that the user set to other values, limits of training aside."""
+    """Keys that the user set to other values, except limits of training."""
 
     def __str__(self) -> str:
         """Name and hash, for a message."""
-        few = len(self.changed) <= _MAX_NAMED
-        own = " and ".join(self.changed) if few else counted(len(self.changed), "setting")
+        are_named = len(self.changed) <= _MAX_NAMED
+        own = " and ".join(self.changed) if are_named else counted(len(self.changed), "setting")
         return f"{self.name} ({self.hash}{f', with your {own}' if own else ''})"
 
 
 @record
 class Manifest:
-    """What ``manifest.json`` says. A later version may add fields, each with a default."""
+    """The fields of ``manifest.json``. Later versions may add fields, each with a default."""
 
     format: Integer = FORMAT
     files: dict[str, str]
@@ -83,26 +83,26 @@ class Manifest:
     update: Count
     """Updates made when the weights were validated."""
     finished: Flag
-    """Training ended by itself."""
+    """Whether training ended by itself."""
     final_update: Count | None = None
-    """Updates made when training ended; None: it has not."""
+    """Updates made when training ended; None: it has not ended."""
     epochs: Count = 0
     """Epochs finished when training ended."""
     length_penalty: NotNegative | None = None
     """Exponent α chosen on validation when training ended; None: not chosen, or given in the configuration."""
     length_penalty_pairs: Count | None = None
-    """Validation pairs that it was chosen on: all, or as many as a time budget had room for."""
+    """Number of validation pairs on which it was chosen: fewer than all if a time budget was short."""
     cut_off: Count = 0
     """Translations of the validation that were cut off, because the model could not end them yet."""
     max_src_length: Length | None = None
-    """Longest source that is translated in one piece, in tokens, EOS included; None: ``data.max_length``."""
+    """Longest source that is translated as one segment, in tokens, EOS included; None: ``data.max_length``."""
     max_src_sentences: AtLeastOne | None = None
-    """Max sentences of a source that is translated in one piece; None: no limit."""
+    """Max sentences of a source that is translated as one segment; None: no limit."""
     vocab_size: Count | None = None
     """Pieces of the joint vocabulary, language tags not counted."""
     limits: Limits = field(default_factory=Limits)
     max_updates: Count | None = None
-    """Updates that the limits came to; None: not known yet."""
+    """Number of updates that follows from the limits; None: not known yet."""
     patience: Count = 0
     """``training.patience`` of the last command."""
     seconds: Real = 0.0
@@ -116,11 +116,11 @@ class Manifest:
     scores: dict[str, Any] = field(default_factory=dict)
     """Validation scores of the committed weights; None: unknown."""
     signatures: dict[str, str] = field(default_factory=dict)
-    """How these scores were computed, in sacreBLEU's words."""
+    """sacreBLEU's signatures of these scores."""
     recipe: RecipeRecord | None = None
-    """None: a run of a version that did not record it."""
+    """None: the version that trained the run did not record it."""
     verdict: str = ""
-    """The scores in plain words once the run is finished; empty: they say too little."""
+    """The scores in plain words, for a finished run; empty if no score says enough."""
 
     @property
     def weights(self) -> str:
@@ -144,7 +144,7 @@ _REPLACED = re.compile(rf"{MODEL.pattern}|{re.escape(NEXT_CONFIG)}")
 
 
 def model_name(update: int, taken: Iterable[str] = ()) -> str:
-    """File name of the weights after this many updates; another one if the first is taken."""
+    """File name of the weights after this many updates; a second name if the first is taken."""
     name = f"model-{update:08d}.safetensors"
     return name if name not in taken else f"model-{update:08d}-2.safetensors"
 
@@ -182,9 +182,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def run_files(folder: Path) -> Iterator[Path]:
-    """The files that this program has put into a run folder; users may keep other files in it.
+    """The files in a run folder that this program wrote. Users may keep other files in it.
 
-    They are looked up one after the other, when they are needed.
+    It is lazy: the folder is read while the result is used.
 
     Raises:
         UserError: as ``read_manifest``.
@@ -192,7 +192,7 @@ def run_files(folder: Path) -> Iterator[Path]:
     for name in (MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"):
         yield folder / name
     for name in ("checkpoints", "prepared"):
-        yield from everything_below(folder / name)
+        yield from walk_folder(folder / name)
 
 
 def _parse(payload: dict[str, Any], where: Path) -> Manifest:
@@ -203,7 +203,7 @@ def _parse(payload: dict[str, Any], where: Path) -> Manifest:
 
 
 def parse_stored(kind: type[Stored], payload: Any, where: Path) -> Stored:
-    """A record of the run folder from its JSON.
+    """Check parsed JSON of a run folder and make a record of it.
 
     Raises:
         UserError: a value of the wrong type, or a key without a default is missing (78).
@@ -211,7 +211,7 @@ def parse_stored(kind: type[Stored], payload: Any, where: Path) -> Stored:
     try:
         return parse_record(kind, payload)
     except ValueError as error:
-        what, mend = f"{where} holds what this version does not know: {error}", "use the seq2seq that wrote it"
+        what, mend = f"{where} holds a value that this version does not know: {error}", "use the seq2seq that wrote it"
         raise UserError(what, mend=mend, code=ExitCode.REFUSED) from None
 
 
@@ -223,18 +223,18 @@ def _hashes(files: object) -> bool:
 
 
 def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
-    """A file of a run, once its hash is known to be right.
+    """The content of a run's file. Its hash is checked.
 
     Raises:
         UserError: not in the manifest, missing, damaged, or outside the folder (78); not readable
             (66); replaced by a commit since the manifest was read (75).
     """
     if name not in manifest.files:
-        raise damaged(f"{folder / MANIFEST} names no file {name!r:.60}")
+        raise damaged(f"{folder / MANIFEST} does not name a file {name!r:.60}")
     try:
         return read_hashed(folder, name, manifest.files[name])
     except UserError as error:
-        # A training run may have committed in between, and then nothing is damaged.
+        # If training has committed meanwhile, nothing is damaged.
         if error.code == ExitCode.REFUSED and read_manifest(folder) != manifest:
             raise UserError(
                 f"{folder} was replaced while it was read", mend="run the command again", code=ExitCode.TRY_LATER
@@ -243,7 +243,7 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
 
 
 def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
-    """The tensors of a run's file: hash first, then parse.
+    """The tensors in a run's file. The hash is checked before the file is parsed.
 
     Raises:
         UserError: as ``read_file``, or the file holds no tensors (78).
@@ -252,25 +252,24 @@ def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tenso
 
 
 def commit(folder: Path, manifest: Manifest, files: Mapping[str, Content], keep: Iterable[str] = ()) -> Manifest:
-    """Make these files and fields the state of the run, in one step.
+    """Commit new files and fields to a run in one step.
 
-    Whatever happens before the manifest is replaced leaves the old state, whatever happens after it
-    the new one. Files of weights that the new manifest does not name are deleted; files that are none
-    of this program's own are left alone.
+    A crash before the manifest is replaced leaves the old state; a crash after it, the new one. Weights that the new
+    manifest does not name are deleted. Other files of the user are not touched.
 
     Args:
-        folder: made if it is missing. The caller holds its lock.
+        folder: created if it is missing. The caller holds its lock.
         manifest: the new one; its ``files`` are filled in here.
         files: content by name; tensors are written as safetensors. Tensors must not share memory.
-        keep: names of files that stay as the manifest in place has them.
+        keep: names of files in the current manifest that stay as they are.
 
     Returns:
-        The manifest in place now.
+        The new manifest.
 
     Raises:
-        UserError: a write failed (74); the manifest in place is damaged, or a file to keep is gone (78).
-        ValueError: a name that a manifest may not hold, or that the manifest in place gives to another file; a file to
-            keep that it does not name; fields that JSON cannot hold.
+        UserError: a write failed (74); the current manifest is damaged, or a file to keep is missing (78).
+        ValueError: a file name that is not valid, or that the current manifest has already; a file to keep that it does
+            not have; fields that JSON cannot hold.
     """
     with writing(folder):
         make_folder(folder)
@@ -279,7 +278,7 @@ def commit(folder: Path, manifest: Manifest, files: Mapping[str, Content], keep:
     kept = {}
     for name in keep:
         if name not in old:
-            raise ValueError(f"keep names {name!r}, which the manifest in place does not")
+            raise ValueError(f"keep names {name!r}, which the current manifest does not")
         with reading(folder / name):
             if not (folder / name).exists():
                 raise damaged(f"{folder / name} is missing")
@@ -291,20 +290,20 @@ def commit(folder: Path, manifest: Manifest, files: Mapping[str, Content], keep:
 
 
 def tidy_run(folder: Path) -> None:
-    """Delete what a crash left in a run folder and its manifest does not name. The caller holds the lock.
+    """Delete files that a crash left in a run folder. The caller holds the lock.
 
     Raises:
-        UserError: there is no manifest, or it must not be used (66, 78).
+        UserError: the manifest is missing (66), or it must not be used (78).
     """
     with writing(folder):
         tidy(folder, read_manifest(folder).files, _REPLACED)
 
 
 def move_aside(folder: Path) -> Path:
-    """Rename a run to ``RUN.old-1``, or the first number that is free. Call it before ``lock``.
+    """Rename a run to ``RUN.old-1``, or to the first free number. Call it before ``lock``.
 
     Returns:
-        Where the run is now.
+        The new path of the run.
 
     Raises:
         UserError: the run is in use (75), cannot be renamed (74), or is the current folder (2).
@@ -314,7 +313,7 @@ def move_aside(folder: Path) -> Path:
         here = Path.cwd()
         if not folder.name or here.is_relative_to(os.path.realpath(folder)):
             raise UserError(
-                f"{folder} cannot be moved aside from inside",
+                f"{folder} cannot be moved aside: it is, or holds, the current folder",
                 mend="run the command from another folder",
                 code=ExitCode.USAGE,
             )

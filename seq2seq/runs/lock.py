@@ -1,4 +1,4 @@
-"""One writer at a time: the lock on a run folder."""
+"""The lock on a run folder: one process writes at a time."""
 
 import json
 import os
@@ -14,10 +14,10 @@ from seq2seq.system.lock import LockedFile, open_locked
 
 
 class RunLock:
-    """The lock on ``RUN/.lock``, with our process id in it while we hold it; the file is kept if there is a run.
+    """The lock on ``RUN/.lock``. The file holds our process id; it is kept if the folder holds a run.
 
     Args:
-        folder: the run; made if it is missing.
+        folder: the run; created if it is missing.
 
     Raises:
         UserError: another process holds it (75), or the file cannot be written (74).
@@ -39,7 +39,7 @@ class RunLock:
         folder = self.path.parent
         while True:
             make_folder(folder)
-            with suppress(FileNotFoundError):  # the folder was moved aside meanwhile
+            with suppress(FileNotFoundError):  # another process has moved the folder aside
                 file = open_locked(self.path, shown=str(folder))
                 break
         if file is None:
@@ -51,7 +51,7 @@ class RunLock:
         return file
 
     def _holder(self) -> str:
-        # The holder may be about to write this.
+        # The other process may not have written this yet.
         try:
             with open(self.path, "rb") as file:
                 holder = json.loads(file.read(1000))
@@ -61,17 +61,17 @@ class RunLock:
             return "another process"
 
     def release(self) -> None:
-        """Let go; a second call does nothing, nor does one in a forked child."""
+        """Release the lock. A second call, or a call in a forked child, does nothing."""
         if not self._file.closed:
             with suppress(OSError):
-                if os.listdir(self.path.parent) == [self.path.name]:  # no run was started
+                if os.listdir(self.path.parent) == [self.path.name]:  # no run in the folder
                     self.path.unlink()
             self._file.close()
 
 
 @contextmanager
 def lock(folder: Path) -> Iterator[RunLock]:
-    """Hold a run's lock for the body. Errors are those of ``RunLock``."""
+    """Hold the lock on a run during the body. Errors are those of ``RunLock``."""
     held = RunLock(folder)
     try:
         yield held

@@ -1,7 +1,7 @@
-"""A folder of files, and a ``manifest.json`` that names each with its SHA-256.
+"""The manifest: ``manifest.json`` names each file of a folder with its SHA-256.
 
-Replacing the manifest by one rename is the commit. No file changes while a manifest names it: new content comes under
-a new name. So a crash between any two system calls leaves the old state or the new one.
+A commit replaces the manifest by one rename. A file that a manifest names never changes: new content gets a new name.
+So a crash between any two system calls leaves the old state or the new one.
 """
 
 import hashlib
@@ -22,27 +22,27 @@ from seq2seq.system.files import TMP, sync_folder, temporary_path, write_flushed
 Content = bytes | Mapping[str, Tensor]
 
 FORMAT = 1
-"""Format of run folders and checkpoints that this program writes, and the only one it reads. Within a format keys may
-be added: a reader ignores those it does not know, and gives missing ones their defaults."""
+"""Format of run folders and checkpoints that this program writes, and the only one it reads. Later versions may
+add keys within a format: a reader ignores unknown keys, and gives missing ones their defaults."""
 
 MANIFEST = "manifest.json"
 CONFIG, NEXT_CONFIG = "config.toml", "config-next.toml"
-"""The run's configuration; the second name holds it while the first one still has other content."""
+"""Names of the configuration. The second is used while the current manifest names the first with other content."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""Names that a manifest may hold: no separators, and no leading dot."""
+"""File names that a manifest may hold: no path separators, no dot at the start."""
 MODEL = re.compile(r"model-[0-9]{8,}(-2)?\.safetensors")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-# What a crash of ours may leave behind. Nothing else is ever deleted: people keep files of their own in run folders.
-_LEFT_OVER = re.compile(rf"{re.escape(TMP)}{NAME.pattern}|{LEFT_BY_SAFETENSORS.pattern}")
+# Temporary files that a crash may leave. Nothing else is deleted: users keep files of their own in run folders.
+_LEFTOVER = re.compile(rf"{re.escape(TMP)}{NAME.pattern}|{LEFT_BY_SAFETENSORS.pattern}")
 
 
 class UnknownFormatError(UserError):
-    """Another version of this program wrote it, which is no damage."""
+    """A format of another version of this program. It is not damage."""
 
 
 def to_json(value: Any) -> bytes:
-    """Canonical JSON: one value has one spelling.
+    """Canonical JSON: equal values give equal bytes.
 
     Raises:
         ValueError: NaN or infinity, which JSON cannot hold.
@@ -50,35 +50,35 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def _spell(payload: Mapping[str, Any]) -> bytes:
+def _to_bytes(payload: Mapping[str, Any]) -> bytes:
     return (json.dumps(payload, sort_keys=True, indent=2, allow_nan=False) + "\n").encode("ascii")
 
 
 def dump_manifest(payload: Mapping[str, Any]) -> bytes:
-    """JSON with a ``checksum``: the SHA-256 of everything else in canonical form.
+    """The bytes of a manifest: JSON with a ``checksum``, the SHA-256 of all other fields as canonical JSON.
 
-    Every format keeps this envelope, so that a later one is told from damage.
+    Every format keeps this form, so that a later format is distinguished from damage.
 
     Raises:
         ValueError: NaN or infinity, which JSON cannot hold.
     """
-    # Through JSON and back: keys that are no strings sort differently once they are.
+    # Through JSON and back: keys that are not strings sort differently as strings.
     payload = json.loads(to_json(payload))
-    return _spell({**payload, "checksum": hashlib.sha256(to_json(payload)).hexdigest()})
+    return _to_bytes({**payload, "checksum": hashlib.sha256(to_json(payload)).hexdigest()})
 
 
 def load_manifest(data: bytes, where: Path) -> dict[str, Any]:
-    """Check and parse what ``dump_manifest`` wrote.
+    """Check and parse a manifest.
 
-    The bytes must be exactly those that ``dump_manifest`` writes: duplicate keys, trailing garbage and changed
-    whitespace are damage too.
+    The bytes must be exactly those that ``dump_manifest`` writes: duplicate keys, data after the end and changed
+    whitespace count as damage.
 
     Raises:
         UserError: damaged (78).
     """
     try:
         payload = json.loads(data.decode("ascii"))
-        if isinstance(payload, dict) and _spell(payload) == data:
+        if isinstance(payload, dict) and _to_bytes(payload) == data:
             checksum = payload.pop("checksum", None)
             if checksum == hashlib.sha256(to_json(payload)).hexdigest():
                 return payload
@@ -108,13 +108,13 @@ def check_format(payload: Mapping[str, Any], where: Path) -> None:
 
 
 def read_hashed(folder: Path, name: str, digest: str) -> bytes:
-    """A file's bytes once they are known to be those that the manifest means.
+    """The content of a file, if its hash is the one in the manifest.
 
     Raises:
-        UserError: missing, changed, or outside the folder (78); it cannot be opened (66).
+        UserError: missing, changed, or outside of the folder (78); it cannot be opened (66).
     """
     if not NAME.fullmatch(name):
-        raise damaged(f"{folder} names a file {name!r:.60}, which is no plain name")
+        raise damaged(f"{folder} names a file {name!r:.60}, which is not a plain file name")
     data = read_regular(folder, name)
     if data is None:
         raise damaged(f"{folder / name} is missing")
@@ -132,25 +132,25 @@ def commit_files(
     fields: Mapping[str, Any],
     replaced: re.Pattern[str],
 ) -> bytes:
-    """Put new files and a new manifest into a folder, and delete what it no longer names.
+    """Write new files and a new manifest, and delete replaced files.
 
     Args:
-        folder: exists already.
+        folder: must exist.
         files: content by name.
-        old: names in the manifest in place; empty if there is none.
+        old: file names in the current manifest; empty if there is none.
         kept: SHA-256 by name of files that stay.
-        fields: what else the manifest holds.
-        replaced: names of files that are deleted once no manifest names them.
+        fields: other fields of the manifest.
+        replaced: pattern of files that are deleted when the manifest no longer names them.
 
     Returns:
-        The manifest as written.
+        The bytes of the new manifest.
 
     Raises:
         UserError: a write failed (74); the old state is whole.
-        ValueError: a new file has the name of one that the manifest in place names.
+        ValueError: the current manifest already has the name of a new file.
     """
     if taken := files.keys() & set(old):
-        raise ValueError(f"the manifest in place names {sorted(taken)}: new content needs a new name")
+        raise ValueError(f"the current manifest names {sorted(taken)}: new content needs a new name")
     with writing(folder):
         tidy(folder, old, replaced)
         digests = dict(kept)
@@ -164,7 +164,7 @@ def commit_files(
 
 
 def _write(path: Path, content: Content) -> str:
-    """Write a file under its name, which is not flushed yet, and return its SHA-256."""
+    """Write a file and return its SHA-256. The folder's entry is not flushed."""
     temporary = temporary_path(path, one_writer=True)
     with writing(path):
         if isinstance(content, bytes):
@@ -177,9 +177,9 @@ def _write(path: Path, content: Content) -> str:
 
 
 def tidy(folder: Path, named: Collection[str], replaced: re.Pattern[str]) -> None:
-    """Delete what earlier commits left and the manifest in place does not name. Arguments as ``commit_files``'s."""
+    """Delete leftovers of crashes, and replaced files that the manifest does not name. See ``commit_files``."""
     for entry in list(folder.iterdir()):
-        if _LEFT_OVER.fullmatch(entry.name) or (replaced.fullmatch(entry.name) and entry.name not in named):
-            # What cannot be deleted now is tried again at the next commit.
+        if _LEFTOVER.fullmatch(entry.name) or (replaced.fullmatch(entry.name) and entry.name not in named):
+            # The next commit tries again to delete what cannot be deleted now.
             with suppress(OSError):
                 entry.unlink()

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: one object a line, not hashed, cut back on resume."""
+"""``metrics.jsonl``: one JSON object on each line, not hashed; truncated when a run resumes."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from seq2seq.runs.files import read_regular, write_atomic, writing
 
-METRICS = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 
 
 def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
@@ -17,26 +17,26 @@ def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
         UserError: it could not be written (74).
         ValueError: a value that JSON cannot hold, as NaN.
     """
-    # Keys as given: a reader of the file meets them in the order of the reports.
+    # Keys keep the order of the reports.
     line = json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
-    with writing(folder / METRICS), open(folder / METRICS, "ab") as file:
+    with writing(folder / METRICS_FILE), open(folder / METRICS_FILE, "ab") as file:
         file.write(line)
 
 
 def truncate_metrics(folder: Path, update: int) -> None:
-    """Keep the records up to and including ``update``, and drop lines that are no records.
+    """Keep the records up to and including ``update``; drop other lines.
 
-    A crash may leave half a line, or after a power cut a run of zeros.
+    A crash may leave half a line, a power cut a series of zeros.
 
     Raises:
         UserError: the file cannot be read (66) or written (74).
     """
-    data = read_regular(folder, METRICS)
+    data = read_regular(folder, METRICS_FILE)
     if data is None:
         return
     kept = b"".join(line + b"\n" for line in data.split(b"\n") if _update(line) <= update)
     if kept != data:
-        write_atomic(folder / METRICS, kept)
+        write_atomic(folder / METRICS_FILE, kept)
 
 
 def _update(line: bytes) -> float:

@@ -1,4 +1,4 @@
-"""Tensors of a run folder: safetensors files and nothing else."""
+"""Tensors of a run folder: only safetensors files."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from seq2seq.runs.files import damaged
 from seq2seq.system.files import removed_after_error
 
 LEFT_BY_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
-"""What it writes beside its target and a crash leaves behind."""
+"""Temporary files of safetensors, which a crash may leave."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
@@ -25,21 +25,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
         The file's SHA-256 in hex.
 
     Raises:
-        OSError: as the system has it; what was written is gone again.
+        OSError: from the system; the file is deleted.
         RuntimeError: tensors share memory, which safetensors refuses.
     """
-    path.unlink(missing_ok=True)  # a left-over may be a link to somewhere else
+    path.unlink(missing_ok=True)  # a leftover may be a link to another place
     with removed_after_error(path):
         path.touch(exist_ok=False)
         _save_tensors(path, tensors)
-        with open(path, "rb+") as file:  # Windows flushes only what is open for writing
+        with open(path, "rb+") as file:  # Windows flushes only files that are open for writing
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
             return digest
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Overwrite a file with tensors, from where they lie: no copy of those on the CPU is made."""
+    """Overwrite a file with tensors. Tensors on the CPU are not copied."""
     mode = stat.S_IMODE(path.stat().st_mode)
     try:
         safetensors.torch.save_file({name: t.detach().contiguous() for name, t in tensors.items()}, path)
@@ -48,22 +48,22 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-    # safetensors replaces the file by one that its owner alone can read.
+    # safetensors replaces the file by one that only its owner can read.
     path.chmod(mode)
 
 
 def load_tensors(data: bytes, where: str) -> dict[str, Tensor]:
-    """Parse a safetensors file whose hash has been checked.
+    """Parse a safetensors file. The caller has checked its hash.
 
     Args:
         data: the whole file.
         where: named in errors.
 
     Raises:
-        UserError: not safetensors, or of a type that torch does not have (78).
+        UserError: not safetensors, or of a data type that torch does not have (78).
     """
     try:
         return safetensors.torch.load(data)
-    # The loader answers malformed headers with several types.
+    # The loader raises several types for malformed headers.
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, RuntimeError) as error:
-        raise damaged(f"{where} holds no tensors: {error!s:.200}") from error
+        raise damaged(f"{where} does not hold tensors: {error!s:.200}") from error

@@ -1,1 +1,1 @@
-"""What the operating system does for the other rooms: files, locks, child processes, freed memory."""
+"""The operating system: files, locks, child processes, the allocator of memory."""

@@ -1,27 +1,29 @@
-"""What becomes of memory that training has done with."""
+"""The C library's allocator: freed memory stays with the process."""
 
 import ctypes
 import sys
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-"""glibc's names, from its malloc.h."""
-_MOST_MMAP_THRESHOLD = 32 << 20
-"""The largest that glibc takes."""
+"""Options of ``mallopt``, from glibc's malloc.h."""
+_MAX_MMAP_THRESHOLD = 32 << 20
+"""Bytes; the largest value that glibc accepts."""
 _TOP_PAD = 64 << 20
+"""Bytes."""
 
 
 def keep_freed_memory() -> None:
-    """Keep what is freed for the next update, rather than hand it back and ask for it again.
+    """Keep freed memory for the next update instead of returning it to the system.
 
-    Each update takes the same amounts as the one before. Left alone, glibc returns large ones to the system, which
-    clears every page anew: a tenth to a fifth of training on a CPU. Other C libraries are left as they are.
+    Each update allocates the same amounts as the one before. By default glibc returns large blocks to the system, which
+    then clears every page again: a tenth to a fifth of the time of training on a CPU. Other C libraries keep their
+    defaults.
     """
     if not sys.platform.startswith("linux"):
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # as with musl
+    except (OSError, AttributeError):  # musl has no mallopt
         return
-    mallopt(_M_MMAP_THRESHOLD, _MOST_MMAP_THRESHOLD)
+    mallopt(_M_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_M_TOP_PAD, _TOP_PAD)

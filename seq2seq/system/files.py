@@ -1,4 +1,4 @@
-"""Bytes to disk and back: what has its name is whole and on disk, and an error names the file and how to mend it."""
+"""Files on disk: atomic writes, flushes to disk, and the errors of reading and writing."""
 
 import errno
 import io
@@ -34,11 +34,11 @@ ANOTHER_PLACE = " or name another folder"
 
 
 def cannot_write(name: str | Path, error: OSError, *, then: str = ANOTHER_PLACE) -> UserError:
-    """The error for output that the system does not take (exit code 74).
+    """The error for output that cannot be written (exit code 74).
 
     Args:
         name: path or name of the output.
-        error: the system's answer.
+        error: from the system.
         then: continues the advice if the disk is full.
     """
     mend = _MENDS.get(error.errno or 0, "make that place writable, or name another one")
@@ -48,18 +48,18 @@ def cannot_write(name: str | Path, error: OSError, *, then: str = ANOTHER_PLACE)
 
 
 def cannot_read(name: str | Path, error: OSError | ValueError) -> UserError:
-    """The error for input that cannot be opened or read, or whose name the system does not take (exit code 66)."""
-    closed = isinstance(error, PermissionError)
+    """The error for input that cannot be opened or read, or whose name is not valid (exit code 66)."""
+    is_forbidden = isinstance(error, PermissionError)
     return UserError(
         f"{name} cannot be read: {getattr(error, 'strerror', None) or error}",
-        mend="make it readable, or name another one" if closed else "name an existing file that you may read",
+        mend="make it readable, or name another one" if is_forbidden else "name an existing file that you may read",
         code=ExitCode.NO_INPUT,
     )
 
 
 @contextmanager
 def writing(name: str | Path, *, then: str = ANOTHER_PLACE) -> Iterator[None]:
-    """Turn an ``OSError`` of the body into ``cannot_write``. Arguments as there."""
+    """Turn an ``OSError`` of the body into the error of ``cannot_write``. Arguments as there."""
     try:
         yield
     except OSError as error:
@@ -68,7 +68,7 @@ def writing(name: str | Path, *, then: str = ANOTHER_PLACE) -> Iterator[None]:
 
 @contextmanager
 def reading(name: str | Path) -> Iterator[None]:
-    """Turn an ``OSError`` of the body into ``cannot_read``."""
+    """Turn an ``OSError`` of the body into the error of ``cannot_read``."""
     try:
         yield
     except OSError as error:
@@ -79,14 +79,14 @@ def reading(name: str | Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename in it outlives a power cut."""
-    if os.name == "nt":  # Windows opens no folders
+    """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
+    if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems flush folders by themselves and refuse to be asked.
+        # Some network file systems flush folders by themselves and refuse the call.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -118,7 +118,7 @@ def empty_folders_removed(folder: Path) -> Iterator[None]:
 
 
 class CheckedFile(io.FileIO):
-    """A file whose failed writes are UserErrors that name it.
+    """A file whose errors of writing are UserErrors that name it.
 
     Args:
         file: path or descriptor.
@@ -130,7 +130,7 @@ class CheckedFile(io.FileIO):
     def __init__(self, file: str | int, mode: str, *, shown: str, closefd: bool = True) -> None:
         self._shown = shown
         self.abandoned = False
-        """Swallow what is written: nobody takes it any more."""
+        """Drop what is written: its reader has stalled."""
         with writing(shown):
             super().__init__(file, mode, closefd=closefd)
 
@@ -142,15 +142,15 @@ class CheckedFile(io.FileIO):
         return counts[0]
 
     def write_counted(self, data: "ReadableBuffer", counts: list[int]) -> None:
-        """``write``, with the count appended to a list, where it is right even if a signal interrupts this."""
+        """``write``, but the number of bytes is appended to a list: it is right even if a signal interrupts this."""
         kept: list[int | None] = counts  # type: ignore[assignment]
         try:
             while True:
-                # One step of C: no signal's handler can run between the system's answer and our keeping it.
+                # One call in C: no signal handler can run between the write and the append of its count.
                 kept.extend(map(super().write, (data,)))
                 if kept[-1] is not None:
                     return
-                # Somebody set the descriptor not to block. Wait here instead.
+                # The descriptor is in non-blocking mode. Wait here instead.
                 kept.pop()
                 select.select([], [self], [])
         except BrokenPipeError:
@@ -159,16 +159,15 @@ class CheckedFile(io.FileIO):
             raise cannot_write(self._shown, error) from None
 
     def accepts(self) -> bool:
-        """Whether a write would go through within a second: a reader may have stalled."""
+        """Whether a write can start within a second: the reader may have stalled."""
         return bool(select.select([], [self], [], 1.0)[1])
 
 
 @contextmanager
 def checked_writer(file: str | int, mode: str, *, shown: str) -> Iterator[BinaryIO]:
-    """A buffered writer over a ``CheckedFile``, empty of data after a failure. A descriptor stays open.
+    """A buffered writer over a ``CheckedFile``. After a failure its buffer is empty. A descriptor stays open.
 
-    Left for the interpreter to flush at exit, what could not be written would fail there once more and
-    turn the exit code into 120.
+    Otherwise the interpreter would flush the buffer at exit, fail again, and exit with 120.
     """
     checked = CheckedFile(file, mode, shown=shown, closefd=isinstance(file, str))
     writer = io.BufferedWriter(checked)
@@ -180,25 +179,25 @@ def checked_writer(file: str | int, mode: str, *, shown: str) -> Iterator[Binary
             checked.abandoned = not checked.accepts()
             writer.close()
         raise
-    with writing(shown):  # a network's disk may report only now
+    with writing(shown):  # a network file system may report errors only now
         writer.close()
 
 
-def open_ordinary(path: Path, *, shown: str) -> int:
-    """A descriptor to read and write a file, made if it is missing; never of a link, a pipe or a device.
+def open_regular(path: Path, *, shown: str) -> int:
+    """Open a regular file to read and write; it is created if missing. Links, pipes and devices are refused.
 
-    In a folder that all may write to, somebody else could have put one there.
+    In a folder that everybody may write to, somebody else could have put one of these there.
 
     Args:
         path: the file.
-        shown: what it belongs to, named in the UserError.
+        shown: the output it belongs to, named in the UserError.
 
     Raises:
-        UserError: it is no ordinary file (74).
-        OSError: as the system has it.
+        UserError: it is not a regular file (74).
+        OSError: from the system.
     """
     flags = os.O_RDWR | os.O_CREAT
-    for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):  # opening a pipe would wait for its reader
+    for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):  # without O_NONBLOCK, opening a pipe waits for its reader
         flags |= getattr(os, name, 0)
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -209,22 +208,22 @@ def open_ordinary(path: Path, *, shown: str) -> int:
         if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise
     raise UserError(
-        f"{shown} cannot be written: {path} is in the way, and no ordinary file",
-        mend="move that aside, or name another file",
+        f"{shown} cannot be written: {path} is in the way and is not a regular file",
+        mend="move it aside, or name another file",
         code=ExitCode.CANNOT_WRITE,
     )
 
 
-# Whole or not at all --------------------------------------------------------------------------------
+# Atomic writes --------------------------------------------------------------------------------------
 
 
 def temporary_path(path: Path, *, one_writer: bool) -> Path:
-    """Where a file or a folder is written before it is renamed to its own name: beside it.
+    """The temporary name of a file or a folder while it is written, in the same folder.
 
     Args:
-        path: its own name.
-        one_writer: a lock keeps other processes out of the folder. Then there is one temporary name, and what a
-            crash left under it can be deleted. Otherwise it could be another process's: each gets a name of its own.
+        path: its final name.
+        one_writer: a lock keeps other processes out of the folder. Then the temporary name is always the same, and what
+            a crash left there can be deleted. Otherwise each process gets a name of its own.
     """
     if one_writer:
         return path.with_name(TMP + path.name)
@@ -235,8 +234,8 @@ def temporary_path(path: Path, *, one_writer: bool) -> Path:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Write a file that appears under its name only when it is whole and on disk.
 
-    It is written beside its place and renamed; after an exception nothing is left, and what stood
-    there before still does. Mode bits of a file replaced are kept; a link is followed.
+    It is written under a temporary name in the same folder and renamed. After an exception nothing is left, and a file
+    that was there before is unchanged. The mode of a replaced file is kept; a link is followed.
 
     Raises:
         UserError: disk full, folder missing, not permitted (exit code 74).
@@ -262,16 +261,16 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_folder(folder: Path, *, one_writer: bool = False) -> Iterator[Path]:
-    """A new folder to put files in, which gets its name once it is whole and on disk; after an exception it is gone.
+    """Write a folder that appears under its name only when it is whole and on disk. After an exception it is gone.
 
-    What has the name by then must be gone, or be an empty folder. Parents are made.
+    At the end nothing may have its name, except an empty folder. Parents are created.
 
     Args:
-        folder: its own name.
+        folder: its final name.
         one_writer: as for ``temporary_path``.
 
     Raises:
-        OSError: as the system has it.
+        OSError: from the system.
     """
     place = Path(os.path.realpath(folder.parent)) / folder.name
     temporary = temporary_path(place, one_writer=one_writer)
@@ -280,7 +279,7 @@ def atomic_folder(folder: Path, *, one_writer: bool = False) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         for path in temporary.iterdir():
-            with open(path, "rb+") as file:  # Windows flushes only what is open for writing
+            with open(path, "rb+") as file:  # Windows flushes only files that are open for writing
                 os.fsync(file.fileno())
         sync_folder(temporary)
         if os.name == "nt" and place.is_dir():
@@ -288,13 +287,13 @@ def atomic_folder(folder: Path, *, one_writer: bool = False) -> Iterator[Path]:
         temporary.rename(place)
         sync_folder(place.parent)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)  # a full disk needs the space
+        shutil.rmtree(temporary, ignore_errors=True)  # frees space on a full disk
         raise
 
 
 @contextmanager
 def removed_after_error(path: Path) -> Iterator[None]:
-    """Delete a file after an ``OSError`` of the body: a full disk needs the space."""
+    """Delete a file after an ``OSError`` of the body, to free space on a full disk."""
     try:
         yield
     except OSError:
@@ -307,9 +306,9 @@ def write_flushed(path: Path, data: bytes) -> None:
     """Write a new file and flush it; the folder's entry is not flushed.
 
     Raises:
-        OSError: as the system has it; what was written is gone again.
+        OSError: from the system; the file is deleted.
     """
-    path.unlink(missing_ok=True)  # a left-over may be a link to somewhere else
+    path.unlink(missing_ok=True)  # a leftover may be a link to another place
     with removed_after_error(path), open(path, "xb") as file:
         file.write(data)
         file.flush()
@@ -320,7 +319,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write or replace a file in a folder that has one writer: whole, or not at all. A link is replaced.
 
     Raises:
-        OSError: as the system has it.
+        OSError: from the system.
     """
     temporary = temporary_path(path, one_writer=True)
     write_flushed(temporary, data)

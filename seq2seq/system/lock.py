@@ -1,7 +1,7 @@
-"""The lock on one open file, which the kernel lets go when its holder dies, however it dies.
+"""A lock on an open file. The kernel releases it when the process that holds it ends, however it ends.
 
-POSIX: ``flock``, which does not reach across machines on every network file system. Windows: a locked
-byte far behind the content, which others can still read; not tested by us.
+POSIX: ``flock``, which does not work between machines on every network file system. Windows: one byte far behind the
+content is locked, so others can still read the content; this was not tested.
 """
 
 import errno
@@ -11,7 +11,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
-from seq2seq.system.files import CheckedFile, open_ordinary
+from seq2seq.system.files import CheckedFile, open_regular
 
 if sys.platform == "win32":
     import msvcrt
@@ -31,7 +31,7 @@ else:
 
 
 _MAX_TRIES = 100
-"""Times that its holder may rename or delete the file between our opening and locking it."""
+"""How often another process may rename or delete the file between our opening and locking it."""
 
 
 def try_lock(descriptor: int) -> bool:
@@ -41,7 +41,7 @@ def try_lock(descriptor: int) -> bool:
         False if another process holds it.
 
     Raises:
-        OSError: this file system has no locks.
+        OSError: the file system has no locks.
     """
     try:
         _lock(descriptor)
@@ -53,18 +53,18 @@ def try_lock(descriptor: int) -> bool:
 
 
 class LockedFile(CheckedFile):
-    """A file that one process holds, open to read and write; closing it ends the lock. Made by ``open_locked``.
+    """A file that one process has locked, open to read and write; closing it releases the lock.
 
-    A forked child has it closed: it would keep the lock after its parent is killed.
+    Made by ``open_locked``. It is closed in a forked child, which would otherwise keep the lock after its parent ends.
     """
 
     def __init__(self, path: Path, *, shown: str) -> None:
         self._path = path
-        super().__init__(open_ordinary(path, shown=shown), "r+b", shown=shown)
+        super().__init__(open_regular(path, shown=shown), "r+b", shown=shown)
         _open_files.add(self)
 
     def is_in_place(self) -> bool:
-        """Whether it is still the file at its path, neither renamed nor deleted."""
+        """Whether it is still the file at its path: it was neither renamed nor deleted."""
         with suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(self.fileno()), self._path.stat(follow_symlinks=False))
         return False
@@ -83,18 +83,18 @@ if hasattr(os, "register_at_fork"):
 
 
 def open_locked(path: Path, *, shown: str, lock_required: bool = True) -> LockedFile | None:
-    """Open a file, made if it is missing, and lock it without waiting.
+    """Open a file, created if it is missing, and lock it without waiting.
 
     Args:
         path: the file.
         shown: named in UserErrors.
-        lock_required: if false, a file system without locks is accepted.
+        lock_required: refuse a file system that has no locks.
 
     Returns:
-        None if another process holds it.
+        None if another process holds the lock.
 
     Raises:
-        UserError: it is no ordinary file (74).
+        UserError: it is not a regular file (74).
         OSError: it cannot be opened or locked; FileNotFoundError: its folder is missing.
     """
     for _ in range(_MAX_TRIES):
@@ -116,7 +116,7 @@ def _try_lock(file: LockedFile, *, required: bool) -> bool:
     try:
         return try_lock(file.fileno())
     except OSError as error:
-        # Some network file systems have no locks: then users must see to it that one process writes.
+        # Some network file systems have no locks: then the user must run only one process.
         if not required and error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
             return True
         raise

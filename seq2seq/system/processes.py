@@ -1,6 +1,6 @@
-"""This process and those forked from it: signals that wait a moment, and none left when its parent is gone.
+"""Signals that are deferred, and forked child processes that never outlive their parent.
 
-Processes that PyTorch works in are forked on Linux alone.
+Processes that use PyTorch are forked only on Linux.
 """
 
 import contextlib
@@ -14,18 +14,17 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-TO_END = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, a polite kill, a terminal that was closed (which Windows does not tell)."""
+TERMINATION_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, ``kill``, and a terminal that was closed (on Windows no signal reports this)."""
 _PR_SET_PDEATHSIG = 1
 """Linux's name, from its prctl.h."""
 
 
 @contextlib.contextmanager
-def signals_held_back() -> Iterator[None]:
-    """A signal that asks to end is answered when all in here is done, and a process forked meanwhile never hears one.
+def deferred_signals() -> Iterator[None]:
+    """Defer termination signals until the block ends. Children forked inside keep them blocked.
 
-    For steps of which none may be done without the next. Python would even forget a signal that it answers in the
-    middle of a fork.
+    For steps that must all be done, or none. Without this, Python would lose a signal that it handles during a fork.
     """
     arrived: list[int] = []
     with contextlib.ExitStack() as leaving:
@@ -33,27 +32,27 @@ def signals_held_back() -> Iterator[None]:
         if hasattr(signal, "pthread_sigmask"):
             before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
             leaving.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
-            signal.pthread_sigmask(signal.SIG_BLOCK, TO_END)
-        # The mask is enough for a child, which has one thread. Here the system may choose another thread, PyTorch's for
-        # one, and Python answers in the main thread all the same.
+            signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION_SIGNALS)
+        # The mask is enough for a child, which has one thread. In this process the system may deliver the signal to
+        # another thread, such as PyTorch's, and Python still runs the handler in the main thread.
         if threading.current_thread() is threading.main_thread():
-            for number in TO_END:
+            for number in TERMINATION_SIGNALS:
                 if (handler := signal.getsignal(number)) is not None:  # None: not Python's
-                    leaving.callback(_set_back, number, handler)
+                    leaving.callback(_restore, number, handler)
                     signal.signal(number, lambda number, _: arrived.append(number))
         yield
 
 
-def _set_back(number: int, handler: Any) -> None:
+def _restore(number: int, handler: Any) -> None:
     try:
         signal.signal(number, handler)
-    except BaseException:  # of another signal, which Python answers before it changes anything
+    except BaseException:  # from the handler of another signal, which Python runs before it changes this one
         signal.signal(number, handler)
         raise
 
 
 def _raise(signals: list[int]) -> None:
-    """Each of them, also where the answer to the one before is an exception."""
+    """Raise each signal, even if the handler of the one before raises an exception."""
     if signals:
         try:
             signal.raise_signal(signals.pop(0))
@@ -61,35 +60,35 @@ def _raise(signals: list[int]) -> None:
             _raise(signals)
 
 
-class Forked:
-    """A process forked to run a function, which hears no signal that asks to end.
+class ChildProcess:
+    """A forked process that runs a function. Termination signals do not reach it.
 
-    It ends with the function, by ``end``, with this object, or with its parent, however that ends and whatever it
-    waits for itself; also with the thread that made this object, should that end before the process does.
+    It ends when the function returns, at ``end``, when this object is deleted, or when its parent ends, however that
+    ends and whatever the child waits for. It also ends if the thread that made this object ends first.
     """
 
     def __init__(self, run: Callable[[], None]) -> None:
         parent = os.getpid()
-        # By hand: at exit multiprocessing would ask it to end by a signal that it does not hear, and wait for ever.
-        with signals_held_back():
+        # os.fork, as multiprocessing would at exit send a signal that does not reach the child, and wait for ever.
+        with deferred_signals():
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of PyTorch's threads, which the child has no need of
+                warnings.simplefilter("ignore")  # about PyTorch's threads, which the child does not need
                 self.pid = os.fork()
             if not self.pid:
-                _be_a_child(parent, run)
+                _run_child(parent, run)
             self._end = weakref.finalize(self, _end, self.pid, parent)
 
     def end(self) -> None:
-        """End it, if it has not ended yet, and wait for that."""
+        """Kill the process, if it still runs, and wait until it has ended."""
         self._end()
 
 
-def _be_a_child(parent: int, run: Callable[[], None]) -> None:
-    """Does not return."""
+def _run_child(parent: int, run: Callable[[], None]) -> None:
+    """Run the function in the child process. Does not return."""
     try:
-        # Pipes tell of a parent that is gone, too, but only those who look at them.
+        # A pipe reports a parent that has ended, too, but only to a process that reads it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
-        if os.getppid() == parent:  # else it was too late to ask for that
+        if os.getppid() == parent:  # otherwise the parent ended before the call
             run()
         os._exit(0)
     except BaseException:
@@ -99,7 +98,7 @@ def _be_a_child(parent: int, run: Callable[[], None]) -> None:
 
 
 def _end(pid: int, parent: int) -> None:
-    if os.getpid() != parent:  # a process forked by others, that ends
+    if os.getpid() != parent:  # another fork of the parent, which is ending
         return
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGKILL)

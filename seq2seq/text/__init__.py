@@ -1,8 +1,8 @@
-"""Bytes -> lines -> bytes: UTF-8, ``"\\n"`` alone, compression by content, hostile input.
+"""Text files: bytes to lines and back; UTF-8, ``"\\n"`` alone, compression, hostile input.
 
 A line ends at ``"\\n"`` and nowhere else; one ``"\\r"`` before it goes too. NUL, lone ``"\\r"``, ``"\\v"``,
-``"\\f"``, U+0085, U+2028 and U+2029 are text inside a line. That is why everything here starts from bytes:
-Python's text files and its own way of splitting lines would each cut at some of these.
+``"\\f"``, U+0085, U+2028 and U+2029 are text inside a line. So files are read as bytes: Python's text files and
+``str.splitlines`` would split lines at some of these characters.
 """
 
 from seq2seq.text.compression import COMPRESSED_SUFFIXES
@@ -10,7 +10,7 @@ from seq2seq.text.encodings import EncodingErrors
 from seq2seq.text.first_bytes import shell_word
 from seq2seq.text.output import LineWriter, open_line_output, open_output
 from seq2seq.text.overwriting import refuse_overwriting
-from seq2seq.text.paths import everything_below, exists, is_folder
+from seq2seq.text.paths import exists, is_folder, walk_folder
 from seq2seq.text.reading import LineReader, TextCounts, is_blank, one_line, read_lines
 from seq2seq.text.source import ByteSource, open_input
 
@@ -21,7 +21,6 @@ __all__ = [
     "LineReader",
     "LineWriter",
     "TextCounts",
-    "everything_below",
     "exists",
     "is_blank",
     "is_folder",
@@ -32,4 +31,5 @@ __all__ = [
     "read_lines",
     "refuse_overwriting",
     "shell_word",
+    "walk_folder",
 ]

@@ -1,4 +1,4 @@
-"""Compression of output whose name ends in .gz, .bz2 or .xz."""
+"""Compression of output files whose names end in .gz, .bz2 or .xz."""
 
 import bz2
 import io
@@ -20,7 +20,7 @@ class _Compressor(Protocol):
 
 
 def _gzip() -> _Compressor:
-    return zlib.compressobj(wbits=16 + zlib.MAX_WBITS)  # without a time: equal text gives equal bytes
+    return zlib.compressobj(wbits=16 + zlib.MAX_WBITS)  # no time in the header: equal text gives equal bytes
 
 
 _COMPRESSORS: dict[str, Callable[[], _Compressor]] = {
@@ -28,22 +28,20 @@ _COMPRESSORS: dict[str, Callable[[], _Compressor]] = {
     ".bz2": bz2.BZ2Compressor,
     ".xz": lzma.LZMACompressor,
 }
-"""By the ending of a name."""
+"""By the suffix of a file name."""
 COMPRESSED_SUFFIXES = tuple(_COMPRESSORS)
-
-
-_NOT_WRITTEN = (".zst", ".lz4", ".br", ".zip", ".7z")
+_UNSUPPORTED_SUFFIXES = (".zst", ".lz4", ".br", ".zip", ".7z")
 
 
 def is_compressed(name: str) -> bool:
     """Whether a file of this name is written compressed.
 
     Raises:
-        UserError: the name promises a compression that is not written (2).
+        UserError: the suffix is of a compression that is not supported (2).
     """
-    if name.lower().endswith(_NOT_WRITTEN):
+    if name.lower().endswith(_UNSUPPORTED_SUFFIXES):
         raise UserError(
-            f"{name} would not be compressed as its name says",
+            f"{name} cannot be written: this compression is not supported",
             mend=f"end the name in {', '.join(COMPRESSED_SUFFIXES)}, or compress the file afterwards",
             code=ExitCode.USAGE,
         )
@@ -52,9 +50,9 @@ def is_compressed(name: str) -> bool:
 
 @contextmanager
 def compressing(name: str, out: BinaryIO) -> Iterator[BinaryIO]:
-    """A writer that compresses as the name of the file says, into ``out``, which stays open.
+    """A writer that compresses into ``out`` if the file name has such a suffix. ``out`` stays open.
 
-    After an exception the compressed data has no end.
+    After an exception the compressed data is incomplete.
     """
     if not is_compressed(name):
         yield out

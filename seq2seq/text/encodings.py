@@ -1,8 +1,8 @@
-"""Lines that are not UTF-8: how many a file may hold, and which older encoding they look like.
+"""Lines that are not UTF-8: how many a file may hold, and a guess of their encoding.
 
 The guess is made by letters: read in the right encoding, nearly all characters beyond ASCII are small letters of one
-alphabet, or common characters of Chinese, Japanese or Korean. It is only a hint for whoever converts the file:
-encodings that differ in a few letters (Windows-1252 and -1254) cannot be distinguished by a text without these.
+alphabet, or common characters of Chinese, Japanese or Korean. It is only a hint for the user who converts the file:
+encodings that differ in a few letters (Windows-1252 and -1254) cannot be distinguished if a text has none of these.
 """
 
 import unicodedata
@@ -12,17 +12,12 @@ from typing import Literal
 
 from seq2seq.errors import UserError, counted
 from seq2seq.text.first_bytes import iconv, shell_word
+from seq2seq.text.tuning import FIRST_CHECK, GUESS_BYTES, MAX_INVALID, MIN_SCORE
 
 EncodingErrors = Literal["refuse", "replace", "strict"]
 """What to do with lines that are not UTF-8: refuse a file with more than 1 in 100 of them and replace bytes in others,
 replace bytes always, or refuse any such line."""
 
-_MAX_SHARE = 0.01
-_EARLY = 10_000
-"""Lines after which a file is judged for the first time; the second time is at its end."""
-_SAMPLE = 1 << 15
-"""Bytes of lines that a guess is made from."""
-_MIN_SCORE = 0.5
 
 # The name of an encoding, for iconv and for Python; the letters beyond ASCII of a language.
 _CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўјљњћђџқғңһүұөә"
@@ -60,7 +55,7 @@ class InvalidLines:
 
     def __init__(self) -> None:
         self.n = 0
-        self._n_early = 0
+        self._n_until_check = 0
         self._first = 0
         self._sample: list[bytes] = []
         self._n_sampled = 0
@@ -69,23 +64,23 @@ class InvalidLines:
     def add(self, number: int, raw: bytes) -> None:
         """Count a line that is not UTF-8, the first one of a file having number 1."""
         self.n += 1
-        self._n_early += number <= _EARLY
+        self._n_until_check += number <= FIRST_CHECK
         self._first = self._first or number
-        if self._n_sampled < _SAMPLE:
+        if self._n_sampled < GUESS_BYTES:
             self._sample.append(raw)
             self._n_sampled += len(raw) + 1
 
-    def meet(self, raw: bytes) -> None:
-        """Note a neighbouring line that is UTF-8."""
+    def add_valid(self, raw: bytes) -> None:
+        """Count a neighbouring line that is UTF-8."""
         self._n_other += not raw.isascii()
 
     def refusal(self, name: str, n_lines: int, *, at_end: bool) -> UserError | None:
-        """The error (65) if more than 1 line in 100 is not UTF-8: over the first 10,000 lines, or at the end."""
-        is_early = n_lines >= _EARLY and self._n_early > _MAX_SHARE * _EARLY
-        if not is_early and not (at_end and self.n > _MAX_SHARE * n_lines):
+        """The error (65) if more than 1 line in 100 is not UTF-8: of the first 10,000 lines, or of all at the end."""
+        is_first_check = n_lines >= FIRST_CHECK and self._n_until_check > MAX_INVALID * FIRST_CHECK
+        if not is_first_check and not (at_end and self.n > MAX_INVALID * n_lines):
             return None
-        n_all = f"the first {_EARLY:,} lines" if is_early else counted(n_lines, "line")
-        share = f"{self._n_early if is_early else self.n:,} of {n_all}"
+        n_all = f"the first {FIRST_CHECK:,} lines" if is_first_check else counted(n_lines, "line")
+        share = f"{self._n_until_check if is_first_check else self.n:,} of {n_all}"
         verb = "is" if self.n == 1 else "are"
         what = f"{name}: {share} {verb} not UTF-8, the first is line {self._first:,}"
         encoding = guess_encoding(b"\n".join(self._sample))
@@ -107,15 +102,15 @@ class InvalidLines:
 
 
 def guess_encoding(sample: bytes) -> str:
-    """The encoding, by iconv's name, that text beyond UTF-8 looks like; empty if it looks like none."""
-    if b"\0" in sample:  # no older encoding has it
+    """The likeliest encoding of text that is not UTF-8, by its name in iconv; empty if none is likely."""
+    if b"\0" in sample:  # text in the older encodings has no NUL
         return "UTF-16"
-    # Damaged UTF-8: in hardly any other encoding does text hold characters of UTF-8 by chance.
+    # Damaged UTF-8: text in other encodings hardly ever holds valid UTF-8 characters by chance.
     scores = [("UTF-8", _mean(sample, "utf-8", lambda before, c: 2.0))]
     scores += [(name, _mean(sample, python, common)) for name, python, common in _EAST_ASIAN]
     scores += [(name, _mean(sample, name, _in_alphabet(letters))) for name, letters in _ALPHABETS]
-    best, score = max(scores, key=lambda row: row[1])  # on a tie the first
-    return best if score >= _MIN_SCORE else ""
+    best, score = max(scores, key=lambda row: row[1])  # on a tie, the first
+    return best if score >= MIN_SCORE else ""
 
 
 def _mean(sample: bytes, encoding: str, value: Callable[[str, str], float]) -> float:
@@ -131,7 +126,7 @@ def _in_alphabet(letters: str) -> Callable[[str, str], float]:
     def value(before: str, c: str) -> float:
         if c in _PUNCTUATION:
             return 0.5
-        if unicodedata.category(c) == "Mn" and before not in letters:  # Thai vowels and tones stand on a letter
+        if unicodedata.category(c) == "Mn" and before not in letters:  # a Thai vowel or tone follows a letter
             return -1.0
         found = 1.0 if c in letters else 0.3 if c.lower() in letters else 0.0
         # Latin words are mostly ASCII; words of other scripts hold no ASCII.
@@ -140,8 +135,8 @@ def _in_alphabet(letters: str) -> Callable[[str, str], float]:
     return value
 
 
-def _leads(c: str, encoding: str, first: int, last: int) -> float:
-    """1 if the first byte of a character is in a range: in each of these encodings common characters come first."""
+def _lead_byte_in(c: str, encoding: str, first: int, last: int) -> float:
+    """1 if the first byte of a character is in a range: these encodings list common characters first."""
     if "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uff5e":  # punctuation
         return 0.5
     try:
@@ -151,15 +146,15 @@ def _leads(c: str, encoding: str, first: int, last: int) -> float:
 
 
 def _japanese(before: str, c: str) -> float:
-    # Chinese has the other characters too, but no kana.
-    return 1.5 if "\u3040" <= c <= "\u30ff" else 0.4 * _leads(c, "shift_jis", 0x88, 0x97)
+    # Chinese has the same kanji, but no kana.
+    return 1.5 if "\u3040" <= c <= "\u30ff" else 0.4 * _lead_byte_in(c, "shift_jis", 0x88, 0x97)
 
 
 _EAST_ASIAN: tuple[tuple[str, str, Callable[[str, str], float]], ...] = (
     ("EUC-KR", "euc_kr", lambda before, c: float("\uac00" <= c <= "\ud7a3")),
     ("SHIFT_JIS", "cp932", _japanese),
     ("EUC-JP", "euc_jp", _japanese),
-    ("GB18030", "gb18030", lambda before, c: _leads(c, "gb2312", 0xB0, 0xD7)),
-    ("BIG5", "big5", lambda before, c: _leads(c, "big5", 0xA4, 0xC6)),
+    ("GB18030", "gb18030", lambda before, c: _lead_byte_in(c, "gb2312", 0xB0, 0xD7)),
+    ("BIG5", "big5", lambda before, c: _lead_byte_in(c, "big5", 0xA4, 0xC6)),
 )
-"""iconv's name, Python's, and how common a character is."""
+"""Name in iconv, name in Python, and a function that says how common a character is."""

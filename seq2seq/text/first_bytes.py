@@ -1,6 +1,6 @@
-"""Input that is plainly not UTF-8 text: UTF-16, UTF-32, and files of other programs, recognised by their first bytes.
+"""Refusal of input that is plainly not UTF-8 text: UTF-16, UTF-32, and files of other programs.
 
-Only the first line is looked at. So a pipe and a file are judged alike, and a typed line is answered at once.
+They are recognised by their first line. So a pipe and a file are treated alike, and a typed line is answered at once.
 Everything else is text, whatever its bytes.
 """
 
@@ -8,11 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from seq2seq.errors import UserError
-
-N_FIRST = 1024
-"""Up to so many bytes of the first line are looked at."""
-_MIN_WIDE = 6
-"""Bytes that UTF-16 without a byte-order mark needs to be recognised: three characters."""
+from seq2seq.text.tuning import MIN_WIDE, N_FIRST
 
 _SEPARATORS = b"\t\v\f\r\x1c\x1d\x1e"
 
@@ -28,43 +24,43 @@ _AS_TEXT = "save it as plain text in UTF-8"
 _KINDS = (
     (b"PK\x03\x04", "a ZIP file, as .docx, .xlsx and .odt are", f"unpack it with unzip, or {_AS_TEXT}"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of Office, as .doc and .xls are", _AS_TEXT),
-    (b"%PDF-", "a PDF", "take its text out: pdftotext {file} {file}.txt"),
+    (b"%PDF-", "a PDF", "extract its text: pdftotext {file} {file}.txt"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "decompress it: zstd -d {file}"),
     (b"\x04\x22\x4d\x18", "compressed with lz4", "decompress it: lz4 -d {file}"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it: 7z x {file}"),
     (b"Rar!\x1a\x07", "a RAR archive", "unpack it: unrar x {file}"),
     (b"SQLite format 3\0", "an SQLite database", "export its table as text in UTF-8"),
-    (b"PAR1\x15", "a Parquet file", "name the folder that it is in as hf:FOLDER"),
+    (b"PAR1\x15", "a Parquet file", "name the folder that holds it, as hf:FOLDER"),
     (b"\x89PNG\r", "a picture", "give text"),
     (b"\xff\xd8\xff", "a picture", "give text"),
 )
-"""How a file begins, what it is, what to do. No text begins like one of them."""
+"""First bytes of a file, what it is, and what to do. No text begins with them."""
 _TAR_AT, _TAR = 257, b"ustar"
 
 
-def refuse_foreign(head: bytes, name: str, *, packed_with: str = "") -> None:
+def refuse_non_text(head: bytes, name: str, *, unpack: str = "") -> None:
     """Refuse input that is plainly not UTF-8 text.
 
     Args:
         head: the first line, or its beginning.
         name: of the input, for the error.
-        packed_with: command that decompresses the file; empty: it is not compressed.
+        unpack: command that decompresses the file; empty if it is not compressed.
 
     Raises:
         UserError: it is UTF-16, UTF-32 or a file of another program (65).
     """
-    what, mend = _foreign(head[:N_FIRST].partition(b"\n")[0])
+    what, mend = _non_text(head[:N_FIRST].partition(b"\n")[0])
     if not what:
         return
     file = name
-    if packed_with:
-        what, mend = f"{what}, compressed", f"decompress it with {packed_with}, then {mend}"
+    if unpack:
+        what, mend = f"{what}, compressed", f"decompress it with {unpack}, then {mend}"
         file = str(Path(name).with_suffix(""))
     raise UserError(f"{name} is {what}, not UTF-8 text", mend=mend.format(file=shell_word(file)))
 
 
 def shell_word(name: str) -> str:
-    """The name of an input as a command in an error shows it; stdin has none."""
+    """The name of an input, quoted for a command in an error; FILE for stdin."""
     return "FILE" if name == "stdin" else quote(name)
 
 
@@ -73,8 +69,8 @@ def iconv(encoding: str) -> str:
     return f"convert it: iconv -f {encoding} -t UTF-8 {{file}} > {{file}}.utf8"
 
 
-def _foreign(line: bytes) -> tuple[str, str]:
-    """What a file is by its first line, and how to convert it to text; two empty strings if it is text."""
+def _non_text(line: bytes) -> tuple[str, str]:
+    """What kind of file begins with this line, and how to convert it to text; two empty strings if it is text."""
     for mark, encoding in _MARKS.items():
         if line.startswith(mark):
             return encoding, iconv(encoding)
@@ -88,8 +84,8 @@ def _foreign(line: bytes) -> tuple[str, str]:
 
 
 def _wide(line: bytes) -> str:
-    """UTF-16 or UTF-32 without a byte-order mark: nearly every second byte is not text; empty if it is neither."""
-    if len(line) < _MIN_WIDE:
+    """The name of UTF-16 or UTF-32 without a byte-order mark, if nearly every second byte is not text; else empty."""
+    if len(line) < MIN_WIDE:
         return ""
     bytes_at = [line[i::4] for i in range(4)]
     for order, (lowest, _, plane, highest) in (("LE", bytes_at), ("BE", bytes_at[::-1])):

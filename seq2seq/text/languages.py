@@ -1,4 +1,4 @@
-"""What depends on a language or its script: one table, found by every spelling of a language code.
+"""Languages and scripts: one table, found by every spelling of a language code.
 
 ``zh``, ``zho``, ``chi``, ``cmn_Hans``, ``zh-TW`` and ``ZH`` name one row. A code that names its script is read by the
 script: ``zh-Latn`` is pinyin, which is written with spaces.
@@ -8,7 +8,7 @@ Sources: ISO 639-1 and -3, ISO 15924, BCP 47; Unicode 16, Line_Break=SA (scripts
 
 import re
 
-# ISO 639-1 code: its ISO 639-3 and -2 codes | its name in English and in itself, as people head the columns of a table.
+# ISO 639-1 code: its ISO 639-3 and -2 codes | its name in English and in itself, as used for the headings of a table.
 _NAMES = {
     "af": "afr|Afrikaans", "ak": "aka|Akan", "am": "amh|Amharic", "ar": "ara arb|Arabic|العربية",
     "as": "asm|Assamese", "ay": "aym|Aymara", "az": "aze|Azerbaijani", "be": "bel|Belarusian",
@@ -62,13 +62,13 @@ _CODE_OF_NAME |= {name.casefold(): code for code, row in _NAMES_ABROAD.items() f
 _HEADER_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 _ROWS = ("zh", "ja", "ko", "th", "lo", "km", "my", "bo")
-"""Languages on which something depends; the others have no row."""
+"""Languages that are treated in a special way. The others have no row."""
 _WRITTEN_ALIKE = {"zh": "yue wuu lzh gan hsn cjy", "bo": "dz dzo"}
-"""Codes of other languages that share a row, as they are written in the same way."""
+"""Codes of other languages that are written in the same way and share a row."""
 _PRIMARY = {spelling: code for spelling, code in _CODE_OF.items() if code in _ROWS} | {row: row for row in _ROWS}
 _PRIMARY |= {code: row for row, codes in _WRITTEN_ALIKE.items() for code in codes.split()}
 
-# The row that a script names, whatever the language. Those that are not here are written with spaces.
+# The row of a script, whatever the language. Scripts that are not here are written with spaces.
 _BY_SCRIPT = {
     "hans": "zh", "hant": "zh", "hani": "zh", "jpan": "ja", "hira": "ja", "kana": "ja", "kore": "ko", "hang": "ko",
     "thai": "th", "laoo": "lo", "khmr": "km", "mymr": "my", "tibt": "bo",
@@ -78,7 +78,7 @@ _UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "bo"})
 """Rows of languages written without spaces between words. Korean has spaces."""
 
 _NO_SPACE_AFTER_A_SENTENCE = frozenset({"zh", "ja"})
-"""The other rows write a space between two sentences: they have little punctuation or none."""
+"""The other rows have a space between two sentences, as they have little punctuation or none."""
 
 _KANA = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -101,12 +101,12 @@ def primary(code: str) -> str:
     """The row of a language: its ISO 639-1 code if the table has one, else the language of the code in lower case.
 
     Args:
-        code: any spelling, as people name files with: ``zho_Hans``, ``zh-TW``, ``JPN``, ``th``.
+        code: in any spelling, as in file names: ``zho_Hans``, ``zh-TW``, ``JPN``, ``th``.
     """
     language, *others = code.replace("_", "-").lower().split("-")
     for subtag in others:
         if len(subtag) == 4 and subtag.isalpha():
-            # A script that has no row is written with spaces: pinyin is zh-latn, and no row.
+            # A script without a row is written with spaces: pinyin is zh-latn, which has no row.
             return _BY_SCRIPT.get(subtag, f"{language}-{subtag}" if language in _PRIMARY else language)
     return _PRIMARY.get(language, language)
 
@@ -129,14 +129,14 @@ def code_in_name(name: str) -> str:
 
 
 def row_of(code: str, text: str) -> str:
-    """The row of a language, read from the text if the table does not know its code.
+    """The row of a language, guessed from the text if the table does not know its code.
 
     Args:
-        code: as ``primary``'s.
+        code: as for ``primary``.
         text: in that language.
 
     Returns:
-        What ``primary`` gives, or the row of the script in which most of the text's letters are.
+        The result of ``primary``, or the row of the script of most letters in the text.
     """
     row = primary(code)
     if _is_known(row):
@@ -161,7 +161,7 @@ def separator(row: str, *, after_sentence: bool) -> str:
 
     Args:
         row: of the language, from ``primary`` or ``row_of``.
-        after_sentence: whether the first one ends a sentence; otherwise a sentence was cut in two.
+        after_sentence: whether the first piece ends a sentence; otherwise a sentence was cut in two.
     """
     if row in _UNSPACED and (row in _NO_SPACE_AFTER_A_SENTENCE or not after_sentence):
         return ""
@@ -169,7 +169,7 @@ def separator(row: str, *, after_sentence: bool) -> str:
 
 
 def code_of(text: str) -> str | None:
-    """The language that a text is a code of: ``deu_Latn`` and ``de-AT`` are ``de``, ``quc`` is ``quc``; else None."""
+    """The language of a code: ``deu_Latn`` and ``de-AT`` are ``de``, ``quc`` is ``quc``; else None."""
     if not _HEADER_CODE.fullmatch(text):
         return None
     language = re.split("[-_]", text)[0].lower()
@@ -177,5 +177,5 @@ def code_of(text: str) -> str | None:
 
 
 def code_of_name(text: str) -> str | None:
-    """The language that a text is the name of: ``German`` and ``Deutsch`` are ``de``; None for an unknown name."""
+    """The language of a name: ``German`` and ``Deutsch`` are ``de``; None for an unknown name."""
     return _CODE_OF_NAME.get(re.sub("[-_]", " ", text.casefold()))

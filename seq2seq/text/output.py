@@ -1,4 +1,4 @@
-"""Where lines go: stdout, a pipe, or a file that appears only when it is whole."""
+"""Output of lines: stdout, a pipe, or a file that appears only when it is complete."""
 
 import errno
 import io
@@ -15,21 +15,21 @@ from seq2seq.system.files import CheckedFile, atomic_file, cannot_write, checked
 from seq2seq.text.compression import compressing
 
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
-"""Bytes that a pipe takes in one piece or not at all."""
+"""Max bytes that a pipe takes as a whole or not at all."""
 
 
 class LineWriter:
-    """Writes whole lines: an interruption, or a reader that has stalled, leaves no part of one behind.
+    """Writes whole lines: an interruption or a stalled reader never leaves part of a line.
 
-    Each write that reaches the system ends where a line does, and is one that a pipe takes whole. A line
-    too long for that is finished after an interruption, as long as its reader takes it.
+    Each write ends at the end of a line, and is small enough for a pipe to take it as a whole. A line that is longer is
+    finished after an interruption, as long as its reader takes it.
     """
 
     def __init__(self, raw: "CheckedFile | BinaryIO") -> None:
         self._raw = raw
 
     def write(self, lines: bytes) -> None:
-        """Write lines, the newline of the last one included; they have left when this returns."""
+        """Write lines, each with its newline. They are not buffered."""
         if not isinstance(self._raw, CheckedFile):
             self._raw.write(lines)
             return
@@ -51,7 +51,7 @@ def _write_whole(raw: CheckedFile, lines: memoryview) -> None:
     except (OSError, UserError):
         raise
     except BaseException:  # a signal
-        start = sum(filter(None, counts))  # None: a descriptor set not to block was full
+        start = sum(filter(None, counts))  # None: a descriptor in non-blocking mode was full
         while 0 < start < len(lines) and raw.accepts():
             start += raw.write(lines[start : start + _PIPE_BUF])
         raise
@@ -59,14 +59,14 @@ def _write_whole(raw: CheckedFile, lines: memoryview) -> None:
 
 @contextmanager
 def open_line_output(word: str) -> Iterator[LineWriter]:
-    """Open what lines can be written to straight: stdout, left open, or what is no ordinary file.
+    """Open an output that lines are written to directly: stdout, which stays open, a pipe or a device.
 
     Args:
         word: a path, or ``-`` for stdout.
 
     Raises:
         UserError: not permitted, closed, the disk behind it full (exit code 74).
-        BrokenPipeError: whoever read our output went away.
+        BrokenPipeError: the reader of the output has gone.
     """
     if word != "-":
         with CheckedFile(word, "wb", shown=word) as raw:
@@ -75,9 +75,9 @@ def open_line_output(word: str) -> Iterator[LineWriter]:
     _check_stdout()
     try:
         descriptor = sys.stdout.fileno()
-    except io.UnsupportedOperation:  # a stand-in without a descriptor
-        with _flushed(sys.stdout.buffer) as stand_in:
-            yield LineWriter(stand_in)
+    except io.UnsupportedOperation:  # a replacement without a descriptor, as in tests
+        with _flushed(sys.stdout.buffer) as buffer:
+            yield LineWriter(buffer)
         return
     with CheckedFile(descriptor, "wb", shown="stdout", closefd=False) as raw:
         yield LineWriter(raw)
@@ -85,15 +85,15 @@ def open_line_output(word: str) -> Iterator[LineWriter]:
 
 @contextmanager
 def open_output(word: str) -> Iterator[BinaryIO]:
-    """Open the output that a command line's word names.
+    """Open an output.
 
     Args:
-        word: a path, written as ``atomic_file`` does, and compressed if its name ends in .gz, .bz2 or .xz; what is no
-            ordinary file (``/dev/null``, a named pipe) is written directly. ``-`` is stdout, left open.
+        word: a path, written as ``atomic_file`` does, and compressed if its name ends in .gz, .bz2 or .xz; a pipe or a
+            device (``/dev/null``) is written directly. ``-`` is stdout, which stays open.
 
     Raises:
         UserError: disk full, folder missing, not permitted (exit code 74).
-        BrokenPipeError: whoever read our output went away.
+        BrokenPipeError: the reader of the output has gone.
     """
     with _output(word) as writer, compressing(word, writer) as compressed:
         yield compressed
@@ -106,7 +106,7 @@ def _output(word: str) -> AbstractContextManager[BinaryIO]:
     _check_stdout()
     try:
         return checked_writer(sys.stdout.fileno(), "wb", shown="stdout")
-    except io.UnsupportedOperation:  # a stand-in without a descriptor
+    except io.UnsupportedOperation:  # a replacement without a descriptor, as in tests
         return _flushed(sys.stdout.buffer)
 
 

@@ -1,4 +1,4 @@
-"""Refuses an output that is also an input: files are compared by device and inode, not by name."""
+"""Refusal of an output that is also an input. Files are compared by device and inode, not by name."""
 
 import os
 import stat

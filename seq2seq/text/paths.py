@@ -1,4 +1,4 @@
-"""What is at a path that is to be read: a closed folder, a long name or a loop of links is an error, not "no"."""
+"""Whether input exists. An unreadable folder, a name that is too long or a loop of links is an error, not "no"."""
 
 import os
 import stat
@@ -8,22 +8,22 @@ from seq2seq.system.files import cannot_read
 
 
 def exists(path: str | Path) -> bool:
-    """Whether something is there.
+    """Whether a path exists.
 
     Raises:
-        UserError: the system does not say (66), as in a folder that we may not read.
+        UserError: the system cannot tell (66), as in a folder that we may not read.
     """
     return _mode(path) is not None
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether a folder is there. Errors are those of ``exists``."""
+    """Whether a path is a folder. Errors are those of ``exists``."""
     mode = _mode(path)
     return mode is not None and stat.S_ISDIR(mode)
 
 
-def everything_below(folder: str | Path) -> list[Path]:
-    """The files and folders below a folder, but not in unreadable folders, nor what is deleted meanwhile."""
+def walk_folder(folder: str | Path) -> list[Path]:
+    """All files and folders below a folder, except in unreadable folders."""
     return [Path(at, name) for at, folders, files in os.walk(folder) for name in (*folders, *files)]
 
 

@@ -1,4 +1,4 @@
-"""Where bytes come from: files and descriptors, plain or compressed, distinguished by content."""
+"""Input bytes: files and descriptors, decompressed. Compression is recognised by content."""
 
 import bz2
 import errno
@@ -12,12 +12,13 @@ from typing import BinaryIO, NoReturn, Protocol
 
 from seq2seq.errors import UserError
 from seq2seq.system.files import cannot_read
-from seq2seq.text.first_bytes import N_FIRST, refuse_foreign, shell_word
+from seq2seq.text.first_bytes import refuse_non_text, shell_word
+from seq2seq.text.tuning import N_FIRST
 
 _CHUNK = 1 << 18
-"""Bytes asked of one read, and most bytes made by one step of decompression."""
-_PORTION = 1 << 14
-"""Most compressed bytes taken by one step of decompression: a finer measure than a whole read of how far it is."""
+"""Max bytes of one read, and of the output of one step of decompression."""
+_STEP = 1 << 14
+"""Max compressed bytes of one step of decompression. Smaller than a read, for an exact measure of progress."""
 
 
 class _Decompressor(Protocol):
@@ -46,21 +47,21 @@ _UNPACKED_BY = {_gzip: "gunzip", bz2.BZ2Decompressor: "bunzip2", _xz: "unxz"}
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 """Bytes 4-10 of a bzip2 file: with data and without. Its magic alone could begin a line of text."""
 _N_MAGIC = 10
-"""First bytes that tell every kind of compression."""
+"""First bytes by which every kind of compression is recognised."""
 
 
 def _sniff(head: bytes) -> Callable[[], _Decompressor] | None:
-    """What decompresses a stream that begins like this; None where it is plain."""
+    """The decompressor for a stream that begins like this; None if it is not compressed."""
     for magic, decompressor in _MAGICS.items():
         if head.startswith(magic) and (magic != b"BZh" or head[4:_N_MAGIC] in _BZIP2_BLOCKS):
             return decompressor
     return None
 
 
-def _undecided(head: bytes) -> bool:
-    """Whether more first bytes could still turn out as a magic number.
+def _may_be_magic(head: bytes) -> bool:
+    """Whether these first bytes could be the beginning of a magic number.
 
-    Never so once there is a newline: somebody at a terminal waits for the answer to it.
+    After a newline the answer is no: a user at a terminal waits for the translation of that line.
     """
     return (
         len(head) < _N_MAGIC
@@ -70,20 +71,20 @@ def _undecided(head: bytes) -> bool:
 
 
 class ByteSource:
-    """The decompressed bytes of a stream, as they come: each ``read`` is at most one read that waits."""
+    """The decompressed bytes of a stream. Each ``read`` waits for the stream once at most."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
         self._name = name
-        # A buffered stream's read() would wait for a full buffer. read1() gives what is there, and all
-        # of it, as _CHUNK is larger than any buffer: nothing stays behind where select cannot see it.
+        # A buffered stream's read() would wait for a full buffer. read1() returns what is there. As _CHUNK is
+        # larger than any buffer, nothing stays in a buffer, where select does not see it.
         self._read_once: Callable[[int], bytes | None] = getattr(stream, "read1", stream.read)
-        self._portions = self._all()
+        self._chunks = self._all()
         self.compressed = False
         """Known after the first ``read``."""
         self.n_bytes = 0
-        """Bytes of the stream that were handed out, before any decompression."""
-        self._held = b""  # compressed bytes that wait to be decompressed
+        """Bytes read from the stream, before decompression."""
+        self._held = b""  # compressed bytes that were read, but not decompressed yet
 
     def read(self) -> bytes:
         """Some bytes; none at the end.
@@ -91,12 +92,12 @@ class ByteSource:
         Raises:
             UserError: damaged, cut short, or plainly not UTF-8 text (65), unreadable (66).
         """
-        return next(self._portions, b"")
+        return next(self._chunks, b"")
 
     def _all(self) -> Iterator[bytes]:
         try:
             head = b""
-            while _undecided(head) and (more := self._read_stream()):
+            while _may_be_magic(head) and (more := self._read_stream()):
                 head += more
             decompressor = _sniff(head)
             if decompressor is None:
@@ -110,26 +111,26 @@ class ByteSource:
         except (zlib.error, lzma.LZMAError) as error:
             self._damaged(f"holds damaged compressed data ({error})")
         except OSError as error:
-            if error.errno is None:  # bz2's way to say it
+            if error.errno is None:  # from bz2, for damaged data
                 self._damaged(f"holds damaged compressed data ({error})")
             raise cannot_read(self._name, error) from None
 
-    def _checked(self, portions: Iterator[bytes], packed_with: str) -> Iterator[bytes]:
-        """The portions of text, after a check of their first line; no answer is due before its end."""
+    def _checked(self, chunks: Iterator[bytes], unpack: str) -> Iterator[bytes]:
+        """The chunks of text, after a check of the first line. Nobody waits for an answer before that line ends."""
         head = b""
-        for portion in portions:
-            head += portion
-            if b"\n" in portion or len(head) >= N_FIRST:
+        for chunk in chunks:
+            head += chunk
+            if b"\n" in chunk or len(head) >= N_FIRST:
                 break
-        if packed_with and _sniff(head):
+        if unpack and _sniff(head):
             raise UserError(
                 f"{self._name} is compressed twice",
-                mend=f"decompress it once: {packed_with} < {shell_word(self._name)} > FILE",
+                mend=f"decompress it once: {unpack} < {shell_word(self._name)} > FILE",
             )
-        refuse_foreign(head, self._name, packed_with=packed_with)
+        refuse_non_text(head, self._name, unpack=unpack)
         if head:
             yield head
-        yield from portions
+        yield from chunks
 
     def _plain(self, head: bytes) -> Iterator[bytes]:
         while head:
@@ -139,37 +140,37 @@ class ByteSource:
 
     def _read_stream(self) -> bytes:
         while (chunk := self._read_once(_CHUNK)) is None:
-            # Somebody set the descriptor not to block (a shell's job, ssh): wait here instead.
+            # The descriptor is in non-blocking mode (a shell's job, ssh): wait here instead.
             select.select([self._stream], [], [])
         return chunk
 
-    def _portion(self) -> bytes:
-        """Some compressed bytes."""
+    def _compressed(self) -> bytes:
+        """Some compressed bytes; none at the end."""
         self._held = self._held or self._read_stream()
-        portion, self._held = self._held[:_PORTION], self._held[_PORTION:]
-        self.n_bytes += len(portion)
-        return portion
+        step, self._held = self._held[:_STEP], self._held[_STEP:]
+        self.n_bytes += len(step)
+        return step
 
     def _decompressed(self, decompressor: Callable[[], _Decompressor]) -> Iterator[bytes]:
-        """Members one after the other, padded with zeros or not.
+        """All members of a compressed file, with or without zeros between them.
 
-        By hand, because the readers of bz2 and lzma take a damaged second member for the end of the
-        file, and the lines in it would be gone without a word.
+        Python's own readers of bz2 and lzma take a damaged second member for the end of the file: its lines would be
+        lost silently.
         """
-        data = self._portion()
+        data = self._compressed()
         while data:
             member = decompressor()
             while not member.eof:
-                portion = member.decompress(data, _CHUNK)
-                data = getattr(member, "unconsumed_tail", b"")  # zlib hands its rest back, the others keep it
-                if portion:
-                    yield portion
+                chunk = member.decompress(data, _CHUNK)
+                data = getattr(member, "unconsumed_tail", b"")  # zlib returns the rest, the others keep it
+                if chunk:
+                    yield chunk
                 elif not data and not member.eof:
-                    data = self._portion()
+                    data = self._compressed()
                     if not data:
                         raise EOFError
             data = member.unused_data.lstrip(b"\0")
-            while not data and (more := self._portion()):
+            while not data and (more := self._compressed()):
                 data = more.lstrip(b"\0")
 
     def _damaged(self, what: str) -> NoReturn:
@@ -177,6 +178,7 @@ class ByteSource:
 
 
 def open_file(path: str) -> BinaryIO:
+    """Open a file without a buffer. Errors are those of ``open_input``."""
     try:
         return open(path, "rb", buffering=0)
     except (OSError, ValueError) as error:
@@ -184,13 +186,13 @@ def open_file(path: str) -> BinaryIO:
 
 
 def open_input(word: str) -> BinaryIO:
-    """Open the input that a command line's word names, without any buffer in between.
+    """Open an input without a buffer.
 
     Args:
-        word: a path, or ``-`` for stdin, which closing leaves open.
+        word: a path, or ``-`` for stdin, which stays open.
 
     Raises:
-        UserError: missing, a folder, not permitted (exit code 66).
+        UserError: missing, a folder, or not permitted (66).
     """
     if word != "-":
         return open_file(word)
@@ -198,7 +200,7 @@ def open_input(word: str) -> BinaryIO:
         if sys.stdin is None:
             raise OSError(errno.EBADF, "it is closed")
         return io.FileIO(sys.stdin.fileno(), "rb", closefd=False)
-    except io.UnsupportedOperation:  # a stand-in without a descriptor
+    except io.UnsupportedOperation:  # a replacement without a descriptor, as in tests
         return sys.stdin.buffer
     except OSError as error:
         raise cannot_read("stdin", error) from None

@@ -1,4 +1,4 @@
-"""SentencePiece: text to piece ids and back, subword sampling, and the training of its model."""
+"""The tokenizer, by SentencePiece: encoding, decoding, subword sampling, training of its model."""
 
 from seq2seq.tokenizer.keys import row_keys
 from seq2seq.tokenizer.model import BOS, EOS, N_CONTROL, N_TAGS, PAD, UNK, Tokenizer

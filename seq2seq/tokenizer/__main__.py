@@ -2,7 +2,7 @@
 
 import sys
 
-from seq2seq.tokenizer.train import answer
+from seq2seq.tokenizer.train import run_request
 
 if __name__ == "__main__":
-    sys.exit(answer(sys.argv[1]))
+    sys.exit(run_request(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""BPE-dropout: random divisions of words, made without some of the merges (Provilkov et al. 2020, arXiv:1910.13267)."""
+"""BPE-dropout: words are divided with some of the merges left out (Provilkov et al. 2020, arXiv:1910.13267)."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
@@ -12,16 +12,16 @@ _NEVER = np.iinfo(np.int64).max
 """Rank of two pieces that are not merged."""
 
 
-class BytePairs:
-    """Words of a BPE model, each as its characters; many words are merged at once.
+class BpeSampler:
+    """Samples divisions of words under a BPE model; many words are merged at once.
 
-    As in SentencePiece, a merge of two neighbours is dropped for good, or made when its turn comes. L characters.
+    As in SentencePiece, a merge of two neighbours is either dropped for good, or made in its order. L characters.
     """
 
     def __init__(self, ids: Mapping[str, int], scores: Sequence[float], alpha: float) -> None:
         self._ids = ids
         self._dropped = round(alpha * (1 << 32))
-        """Neighbours whose random number of 32 bits is lower are not merged."""
+        """Neighbours are not merged if their random number of 32 bits is lower."""
         self._merged = np.array(sorted(ids.values(), key=lambda piece: -scores[piece]), np.int32)
         """The piece of each rank."""
         pairs = {
@@ -33,31 +33,31 @@ class BytePairs:
         self._n = len(scores)
         left, right = np.array([*pairs], np.int64).reshape(-1, 2).T
         order = np.argsort(left * self._n + right)
-        # One more, so that a search always finds an entry.
+        # One entry more, so that a search always finds one.
         self._pairs = np.append((left * self._n + right)[order], np.iinfo(np.int64).max)
         self._ranks = np.append(np.array([*pairs.values()], np.int64)[order], _NEVER)
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
-        """Forget all words."""
+    def clear(self) -> None:
+        """Remove all words."""
         self.size = 0
         self._symbols = np.empty(0, np.int32)
-        """Pieces that each word begins with, end to end. [L]"""
+        """Pieces before any merge, of all words one after the other. [L]"""
         self._first_ranks = np.empty(0, np.int64)
-        """Rank of the merge of each with the piece after it. [L]"""
+        """Rank of the merge of each piece with the one after it. [L]"""
         self._ends = np.empty(0, np.int64)
-        """End of each word among them. [W]"""
+        """Stop index of each word among these. [W]"""
         self._new: list[list[int]] = []
 
     def add(self, pieces: Sequence[int], text: str) -> None:
-        """Add a word: its text, or one piece without text, which is always drawn."""
+        """Add a word: its text; or one piece without text, which is never divided."""
         characters = [self._ids.get(character, -1) for character in text]
-        # If a character has no piece of its own, as in a user's model, the word stays as it is: neighbours in
+        # If a character has no piece of its own, as in a user's model, the word keeps its pieces: those of
         # SentencePiece's division do not merge.
         self._new.append(list(pieces) if not text or -1 in characters else characters)
 
-    def added(self) -> None:
-        """Take over the added words; to be called before words are drawn."""
+    def flush(self) -> None:
+        """Make the added words ready. Call it before ``draw``."""
         if not self._new:
             return
         symbols = np.fromiter(chain.from_iterable(self._new), np.int32)
@@ -72,25 +72,25 @@ class BytePairs:
         self.size = len(self._symbols)
 
     def _rank(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> Ints:
-        """Ranks of the merges of neighbouring pieces; -1 on the right: there is no piece."""
+        """Ranks of the merges of neighbouring pieces; -1 on the right means no piece."""
         pair = np.where(right < 0, -1, left.astype(np.int64) * self._n + right)
         found = np.searchsorted(self._pairs, pair)
         return np.where(self._pairs[found] == pair, self._ranks[found], _NEVER)
 
-    def _kept(self, ranks: Ints, keys: Keys, n: NDArray[np.integer] | int) -> Ints:
-        """The ranks, some of them dropped: each by the n-th random number of its key."""
+    def _dropout(self, ranks: Ints, keys: Keys, n: NDArray[np.integer] | int) -> Ints:
+        """The ranks after dropout, which the n-th random number of each key decides."""
         dropped = (random_numbers(keys, n) >> np.uint64(32)).astype(np.int64) < self._dropped
         return np.where(dropped, _NEVER, ranks)
 
     def draw(self, words: Ints, keys: Keys) -> tuple[NDArray[np.int32], Ints]:
-        """A division of each word.
+        """Draw a division of each word.
 
         Args:
-            words: their numbers in the order in which they were added. [W]
-            keys: that the draws depend on. [W]
+            words: by number, in the order in which they were added. [W]
+            keys: on which the draws depend. [W]
 
         Returns:
-            Pieces, word by word, and how many each word has. [W]
+            The pieces of all words, and the number of pieces of each word. [W]
         """
         ends = self._ends[words]
         n_symbols = ends - np.append(0, self._ends)[words]
@@ -104,7 +104,7 @@ class BytePairs:
             is_there = column < n_symbols[which, None]  # [W, L]
             places = np.where(is_there, (ends - n_symbols)[which, None] + column, 0)
             symbols = np.where(is_there, self._symbols[places], -1)
-            ranks = self._kept(self._first_ranks[places], keys[which, None], column)
+            ranks = self._dropout(self._first_ranks[places], keys[which, None], column)
             self._merge(symbols, np.where(is_there, ranks, _NEVER), keys[which], n_symbols[which])
             n_pieces[which] = (symbols >= 0).sum(axis=1)
             found.append((which, symbols))
@@ -119,10 +119,10 @@ class BytePairs:
         """Merge neighbours in each row, the lowest rank first, until none has a rank.
 
         Args:
-            symbols: pieces, then -1; what is merged is written here. [W, L]
+            symbols: pieces, then -1; the result is written here. [W, L]
             ranks: of the merge of each piece with the one after it. [W, L]
-            keys: that later draws depend on. [W]
-            drawn: random numbers used so far. [W]
+            keys: on which later draws depend. [W]
+            drawn: number of random numbers used so far. [W]
         """
         rows, now = np.arange(len(symbols)), symbols
         for step in count():
@@ -138,12 +138,12 @@ class BytePairs:
             nth = np.arange(len(rows))
             now[nth, at] = self._merged[rank]
             column = np.arange(now.shape[1] - 1)
-            column = column + (column > at[:, None])  # all but the one that is merged into the one before it
+            column = column + (column > at[:, None])  # all columns except the one that is merged into the one before it
             now, ranks = np.take_along_axis(now, column, 1), np.take_along_axis(ranks, column, 1)
             number = drawn[rows] + 2 * step
             after = np.where(at + 1 < now.shape[1], now[nth, np.minimum(at + 1, now.shape[1] - 1)], -1)
-            ranks[nth, at] = self._kept(self._rank(now[nth, at], after), keys[rows], number)
+            ranks[nth, at] = self._dropout(self._rank(now[nth, at], after), keys[rows], number)
             has_before = np.flatnonzero(at)
             before, here = now[has_before, at[has_before] - 1], now[has_before, at[has_before]]
-            fresh = self._kept(self._rank(before, here), keys[rows[has_before]], number[has_before] + 1)
+            fresh = self._dropout(self._rank(before, here), keys[rows[has_before]], number[has_before] + 1)
             ranks[has_before, at[has_before] - 1] = fresh

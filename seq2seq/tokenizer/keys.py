@@ -1,4 +1,4 @@
-"""Random numbers that depend only on their place (seed, epoch, row), not on what was drawn before."""
+"""Counter-based random numbers: they depend only on (seed, epoch, row), not on earlier draws."""
 
 import numpy as np
 from numpy.typing import NDArray

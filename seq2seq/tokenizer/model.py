@@ -1,7 +1,7 @@
-"""A trained model of SentencePiece: text to piece ids and back.
+"""A trained SentencePiece model: text to piece ids and back.
 
-The vocabulary is joint over both languages. Every character can be spelt in bytes, so none is
-unknown; and the control symbols are made by id alone, so that no text can forge them.
+Both languages have one joint vocabulary. Unknown characters fall back to bytes, so none is lost. No text is encoded to
+a control symbol.
 
 Source: Kudo and Richardson 2018, arXiv:1808.06226.
 """
@@ -21,7 +21,7 @@ N_CONTROL = 4
 N_TAGS = 100
 """Ids after these that are reserved for language tags: control symbols too, so that no text is encoded to one."""
 
-_FEW = 4
+_MIN_THREADED = 4
 """Fewer lines are encoded one by one: for a list SentencePiece starts threads, which takes a millisecond."""
 
 
@@ -29,7 +29,7 @@ class Tokenizer:
     """A trained SentencePiece model.
 
     Args:
-        model: the bytes of a ``tokenizer.model``.
+        model: content of a ``tokenizer.model``.
         where: named in errors.
 
     Raises:
@@ -41,9 +41,9 @@ class Tokenizer:
         self._processor = spm.SentencePieceProcessor()
         try:
             if not model:
-                raise RuntimeError("it is empty")  # SentencePiece would take it for an empty vocabulary
+                raise RuntimeError("it is empty")  # SentencePiece would load it as an empty vocabulary
             self._processor.LoadFromSerializedProto(model)
-            self.pieces(range(len(self)))  # SentencePiece does not check that pieces are UTF-8
+            self.pieces(range(len(self)))  # raises if a piece is not UTF-8: SentencePiece does not check
         except (RuntimeError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{where} is not a SentencePiece model: {_first_line(error)}",
@@ -58,17 +58,17 @@ class Tokenizer:
                 code=ExitCode.REFUSED,
             )
 
-        # A model from elsewhere may have no tags.
+        # A model that another program trained may have no tags.
         self.n_control = next((i for i in range(N_CONTROL, len(self)) if not self._processor.IsControl(i)), len(self))
         """Ids below this one are control symbols and tags, of which the model may write only EOS."""
 
     def __len__(self) -> int:
-        """Ids of the vocabulary: those of pieces and of tags."""
+        """Number of ids: pieces and tags."""
         return int(self._processor.GetPieceSize())
 
     @property
     def n_pieces(self) -> int:
-        """Pieces of the vocabulary, tags not counted: what ``data.vocab_size`` means."""
+        """Number of pieces, tags not counted: the meaning of ``data.vocab_size``."""
         return len(self) - (self.n_control - N_CONTROL)
 
     def encode(self, lines: Sequence[str], *, threads: int = 1) -> list[list[int]]:
@@ -76,43 +76,43 @@ class Tokenizer:
 
         Args:
             lines: any text.
-            threads: more than one only if PyTorch uses none: otherwise they only take turns.
+            threads: use more than one only while PyTorch uses none; otherwise they compete for cores.
         """
-        if len(lines) < _FEW:
+        if len(lines) < _MIN_THREADED:
             return [self._processor.Encode(line, out_type=int) for line in lines]
         ids: list[list[int]] = self._processor.Encode(list(lines), out_type=int, num_threads=threads)
         return ids
 
     def decode(self, ids: Sequence[Sequence[int]], *, threads: int = 1) -> list[str]:
         """Text of each list of piece ids, without control symbols. Threads as for ``encode``."""
-        if len(ids) < _FEW:
+        if len(ids) < _MIN_THREADED:
             return [self._processor.Decode(list(row)) if len(row) else "" for row in ids]
         texts: list[str] = self._processor.Decode([list(row) for row in ids], num_threads=threads)
         return texts
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The pieces themselves, for a person to look at."""
+        """The pieces of these ids, as text for a person."""
         return [self._processor.IdToPiece(int(i)) for i in ids]
 
     def scores(self) -> list[float]:
-        """Score of each piece: for a unigram model its log-probability; for BPE, higher scores are merged earlier."""
+        """Score of each piece: its log-probability in a unigram model; in BPE, higher scores are merged first."""
         scores: list[float] = self._processor.GetScore(list(range(len(self))))
         return scores
 
-    def is_learnt(self) -> list[bool]:
-        """Whether each piece was learnt from text: not a control symbol, a byte or a user-defined piece."""
+    def is_learned(self) -> list[bool]:
+        """Whether each piece was learned from text: it is not a control symbol, a byte or a user-defined piece."""
         ids = list(range(len(self)))
         model = self._processor
         others = zip(model.IsControl(ids), model.IsUnknown(ids), model.IsByte(ids), model.IsUnused(ids), strict=True)
-        # SentencePiece does not say which pieces a user defined. Their score is 0; that of learnt ones is lower, or -0.
+        # SentencePiece does not say which pieces a user defined. Their score is 0; learned ones have less, or -0.
         scores = self.scores()
         return [math.copysign(1.0, score) < 0 and not any(other) for score, other in zip(scores, others, strict=True)]
 
     def algorithm(self) -> Literal["unigram", "bpe"]:
-        """How a text is divided into pieces.
+        """The algorithm that divides text into pieces.
 
         Raises:
-            UserError: the model is one of words or characters (78), which is deterministic.
+            UserError: the model is one of words or characters, whose divisions are deterministic (78).
         """
         try:
             self._processor.NBestEncode("a", nbest_size=1)

@@ -1,20 +1,20 @@
-"""Normalization of text before it is divided into pieces: rules that are part of the SentencePiece model.
+"""Unicode normalization before text is divided into pieces: rules that are part of the SentencePiece model.
 
-SentencePiece goes through a text from left to right and replaces the longest stretch that its table holds. So the table
-of ``nfc`` writes out canonical composition: every spelling of every composed character. Other programs that use the
+SentencePiece reads a text from left to right and replaces the longest match in its table. So the table of ``nfc`` lists
+canonical composition in full: every spelling of every composed character. Other programs that use the
 model, as with CTranslate2, get the same pieces.
 
 Text comes back from ``nfc`` byte for byte, except that:
 
-- canonically equivalent text is spelt as in NFC. Marks keep their order, unless their composition needs another.
-  The few letters that NFC decomposes, as Bengali য়, are composed again when a text is decoded, if the training text of
-  the model has them composed more often;
+- canonically equivalent text comes back in NFC. Marks keep their order, unless their composition needs another.
+  The few letters that NFC decomposes, such as Bengali য়, are composed again when a text is decoded, if the training
+  text has the composed form more often;
 - the Latin ligatures U+FB00 to U+FB06, and the Arabic presentation forms of letters, become their letters. Forms that
   stand for whole words or phrases (U+FDF0 to U+FDFF, as ﷲ and ﷺ) are kept; so are forms of marks without a letter,
   which Unicode decomposes to a space or a tatweel and the mark;
 - spaces (U+0020) at the ends are removed, and several in a row become one.
 
-The table follows from Python's version of Unicode. Newer ones add rules for newer characters and change none.
+The table follows from Python's version of Unicode. Newer versions add rules for new characters and change none.
 """
 
 import unicodedata
@@ -26,24 +26,24 @@ import sentencepiece as spm
 
 _LATIN_LIGATURES = range(0xFB00, 0xFB07)
 _ARABIC_FORMS = [*range(0xFB50, 0xFDF0), *range(0xFE70, 0xFEFF)]
-_FIRST_WITHOUT = 0x30000
-"""From here on no character has a canonical decomposition."""
+_STOP = 0x30000
+"""No character from here on has a canonical decomposition."""
 _LATIN_MARKS = (
     "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u0309\u030a\u030b\u030c"  # above
     "\u031b\u0323\u0324\u0325\u0327\u0328\u032d\u032e\u0330\u0331"  # below or attached
 )
-"""Marks that Latin letters are composed with; they are typed in any order."""
+"""Marks that compose with Latin letters; people type them in any order."""
 
-# SentencePiece writes spaces as U+2581, and would read a U+2581 of the text as a space. So it is escaped with
-# characters that no text should have; if a text has them, the first is escaped too.
+# SentencePiece writes spaces as U+2581, and would take a U+2581 in the text for a space. So it is escaped with
+# noncharacters, which no text should have. If a text has them, the first one is escaped too.
 _ESCAPES = {"\u2581": "\ufdd0\ufdd1", "\ufdd0": "\ufdd0\ufdd0"}
 _DENORMALIZER_SPEC = b"\x2a"
 """Field 5 of SentencePiece's ModelProto: number and wire type."""
 
 
 def normalizer(name: str) -> spm.SentencePieceNormalizer:
-    """The rules of ``data.normalization``, as SentencePiece's trainer takes them."""
-    # Spaces are text too if text is to be left as it is.
+    """The rules of a value of ``data.normalization``, for SentencePiece's trainer."""
+    # identity keeps all spaces.
     collapses = name != "identity"
     if name == "nfkc":
         return spm.SentencePieceNormalizer(rule_name="nmt_nfkc", remove_extra_whitespaces=collapses)
@@ -52,24 +52,24 @@ def normalizer(name: str) -> spm.SentencePieceNormalizer:
 
 
 def with_denormalizer(model: bytes, name: str, text: Sequence[str]) -> bytes:
-    """A model of SentencePiece that, when it decodes, undoes what its normalizer does to single characters.
+    """The model with rules for decoding, which undo what its normalizer does to single characters.
 
     Args:
         model: trained with ``normalizer(name)``.
         name: ``nfc`` or ``identity``.
-        text: that the model was trained on.
+        text: training text of the model.
     """
     undone = {escaped: char for char, escaped in _ESCAPES.items()}
     if name == "nfc":
-        apart = (char for char in set().union(*text) if len(_nfc(char)) > 1)
-        undone |= {_nfc(char): char for char in apart if _count(text, char) > _count(text, _nfc(char))}
+        decomposed = (char for char in set().union(*text) if len(_nfc(char)) > 1)
+        undone |= {_nfc(char): char for char in decomposed if _count(text, char) > _count(text, _nfc(char))}
     spec = spm.SentencePieceNormalizer(
         norm_map=sorted(undone.items()),
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
         escape_whitespaces=False,
     ).serialized_normalizer_spec()
-    # What is appended to a message of Protocol Buffers is part of it.
+    # Bytes appended to a message of Protocol Buffers become part of it.
     return model + _DENORMALIZER_SPEC + _varint(len(spec)) + spec
 
 
@@ -78,19 +78,19 @@ def _count(text: Sequence[str], part: str) -> int:
 
 
 def _varint(n: int) -> bytes:
-    """A number as Protocol Buffers write it: seven bits a byte, the lowest first."""
+    """A number in the encoding of Protocol Buffers: seven bits a byte, the lowest first."""
     return bytes([n & 127 | 128]) + _varint(n >> 7) if n > 127 else bytes([n])
 
 
 @cache
 def nfc_rules() -> Mapping[str, str]:
-    """What ``nfc`` replaces, and by what.
+    """The rules of ``nfc``: text, and its replacement.
 
     Sequences that NFC composes to several characters are left out, except for two of the frequent marks on a Latin
     letter.
     """
     spelt_by: dict[str, list[str]] = {}  # full decomposition -> characters that it can be written as
-    for char in map(chr, [*range(0xD800), *range(0xE000, _FIRST_WITHOUT)]):
+    for char in map(chr, [*range(0xD800), *range(0xE000, _STOP)]):
         if (decomposed := _nfd(char)) != char:
             spelt_by.setdefault(decomposed, []).append(char)
     spellings = (spelling for decomposed in spelt_by for spelling in _spellings(decomposed, spelt_by))
@@ -120,7 +120,7 @@ def _spellings(decomposed: str, spelt_by: Mapping[str, list[str]]) -> Iterator[s
 
 
 def _partly_composed(order: str, spelt_by: Mapping[str, list[str]]) -> Iterator[str]:
-    """The ways to write characters in this order, any neighbours of them as one."""
+    """The ways to write characters in this order, with any neighbours composed."""
     if not order:
         yield ""
     for n in range(1, len(order) + 1):
@@ -137,7 +137,7 @@ def _two_marks(composing: list[tuple[str, str]]) -> Iterator[str]:
 
 
 def _applied(rules: Mapping[str, str], text: str) -> str:
-    """What SentencePiece makes of a short text by some rules."""
+    """A short text after SentencePiece has applied these rules."""
     if not text:
         return ""
     n = next((n for n in range(len(text), 0, -1) if text[:n] in rules), 0)

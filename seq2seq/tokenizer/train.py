@@ -1,4 +1,4 @@
-"""The training of SentencePiece's model, in a child process."""
+"""Training of the SentencePiece model, in a child process."""
 
 import io
 import json
@@ -15,14 +15,14 @@ from seq2seq.system.files import cannot_write
 from seq2seq.tokenizer.model import BOS, EOS, N_CONTROL, N_TAGS, PAD, UNK
 from seq2seq.tokenizer.normalization import normalizer, with_denormalizer
 
-# One count on every machine: the unigram trainer's sums depend on how its work is divided.
+# The same on every machine: the sums of the unigram trainer depend on the number of threads.
 _TRAINER_THREADS = 4
-_NO_CHARACTERS = N_CONTROL + 256 + 1
-"""Pieces other than the text's characters: control symbols, bytes, and SentencePiece's space."""
+_N_OTHER_PIECES = N_CONTROL + 256 + 1
+"""Required pieces that are not characters of the text: control symbols, bytes, and SentencePiece's space."""
 _MAX_LINE_BYTES = 16_384
 """Longer lines are left out of the tokenizer's training text."""
 _ERRORS = 2
-"""SentencePiece's lowest log level that it writes to stderr."""
+"""Lowest log level that SentencePiece writes to stderr."""
 
 
 def train_model(
@@ -32,16 +32,16 @@ def train_model(
 
     Args:
         lines: training text of both languages.
-        vocab_size: pieces wanted, control symbols and 256 bytes included. Tags come on top.
-        may_grow: if ``vocab_size`` is too small for the text's characters, as in Chinese, these are added to it.
+        vocab_size: number of pieces, control symbols and 256 bytes included. Tags are added to it.
+        may_grow: if the text has more characters than ``vocab_size``, as in Chinese, these are added to it.
         tokenizer_type: ``unigram`` or ``bpe``.
         normalization: ``nfc``, ``nfkc`` or ``identity``.
 
     Returns:
-        The model, and the pieces it has, tags not counted.
+        The model, and its number of pieces, tags not counted.
 
     Raises:
-        UserError: the text holds nothing to learn pieces from (65).
+        UserError: no pieces can be learned from the text (65).
     """
     sample = list(lines)
     if all(not line or len(line.encode()) > _MAX_LINE_BYTES for line in sample):
@@ -62,7 +62,7 @@ def train_model(
                 model_type=tokenizer_type,
                 normalizer=rules,
                 character_coverage=0.9999,
-                # A space, in SentencePiece's spelling: even where there are few, it starts every line.
+                # SentencePiece's space: it starts every line, also in text with few spaces.
                 required_chars="\u2581",
                 control_symbols=[f"<tag{i}>" for i in range(N_TAGS)],
                 byte_fallback=True,
@@ -86,8 +86,8 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
 
     Args:
         size: refused.
-        grown_from: pieces wanted beside the characters; 0: it may not grow.
-        message: SentencePiece's.
+        grown_from: pieces to have besides the characters; 0: the vocabulary may not grow.
+        message: from SentencePiece.
     """
     # "Vocabulary size too high (8000). Please set it to a value <= 1234."
     limit = re.search(r"too high .*<= (\d+)", message)
@@ -100,12 +100,12 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
         return grown_from + needed
     if required:
         raise UserError(
-            f"data.vocab_size {size:,} is too small for 256 bytes and the {needed - _NO_CHARACTERS:,} characters of "
+            f"data.vocab_size {size:,} is too small for 256 bytes and the {needed - _N_OTHER_PIECES:,} characters of "
             "this text",
             mend=f"give --set data.vocab_size={2 * needed} or more",
         )
     raise UserError(
-        f"no vocabulary of {size:,} pieces can be learnt from this text: {_last_line(message)}",
+        f"no vocabulary of {size:,} pieces can be learned from this text: {_last_line(message)}",
         mend="give more text",
     )
 
@@ -116,23 +116,23 @@ def train_tokenizer(
     """Train a SentencePiece model in a child process, whose memory is freed when it ends.
 
     Args:
-        sample: text to learn from, UTF-8, one sentence a line.
-        model: where the model is written.
-        vocab_size: pieces wanted.
+        sample: file of training text, UTF-8, one sentence a line.
+        model: file to write.
+        vocab_size: number of pieces.
         tokenizer_type: ``unigram`` or ``bpe``.
         normalization: ``nfc``, ``nfkc`` or ``identity``.
-        may_grow: as ``train_model``'s.
+        may_grow: as for ``train_model``.
 
     Returns:
-        The pieces of the model: fewer than wanted if the text is too small, more if they ``may_grow``.
+        The number of pieces: fewer than ``vocab_size`` if the text is too small, perhaps more with ``may_grow``.
 
     Raises:
-        UserError: nothing can be learnt from the text (65), the model cannot be written (74), or the
+        UserError: no pieces can be learned from the text (65), the model cannot be written (74), or the
             child was killed (75).
     """
     request = json.dumps([str(sample), str(model), vocab_size, tokenizer_type, normalization, may_grow])
     child = subprocess.run(
-        # -P: a file json.py in the folder the user is in must not be taken for the library's.
+        # -P: a file json.py in the user's current folder must not replace the library's.
         [sys.executable, "-P", "-m", "seq2seq.tokenizer", request],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -157,13 +157,13 @@ def _last_line(message: str) -> str:
 
 
 def _report(error: UserError) -> int:
-    """Send an error to the parent process; returns its exit code."""
+    """Send an error to the parent process. Returns its exit code."""
     sys.stderr.write(json.dumps([error.what, error.mend]))
     return error.code
 
 
-def answer(request: str) -> int:
-    """What the child process of ``train_tokenizer`` does; prints the number of pieces."""
+def run_request(request: str) -> int:
+    """The child process of ``train_tokenizer``: train, write the model, print the number of pieces."""
     sample, model, vocab_size, tokenizer_type, normalization, may_grow = json.loads(request)
     with open(sample, encoding="utf-8", newline="\n") as lines:
         try:

@@ -1,4 +1,4 @@
-"""Divisions of words under a unigram model, drawn by their probability (Kudo 2018, arXiv:1804.10959)."""
+"""Sampling from a unigram model: divisions of words are drawn by their probability (Kudo 2018, arXiv:1804.10959)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,25 +10,25 @@ from numpy.typing import NDArray
 from seq2seq.tokenizer.keys import Ints, Keys, random_numbers
 
 
-class Unigram:
-    """Words of a unigram model, each with the lattice of its divisions: forward filtering, backward sampling.
+class UnigramSampler:
+    """Samples divisions of words under a unigram model: forward filtering, backward sampling over a lattice.
 
-    A word of n characters has n + 1 nodes, one after the other. Edges lead to a node from those before it, each with
-    its share of the probability of arriving there. E edges.
+    A word of n characters has n + 1 nodes. Edges lead to a node from those before it; each has its fraction of the
+    probability of arriving there. E edges.
     """
 
     def __init__(self, ids: Mapping[str, int], scores: Sequence[float], alpha: float) -> None:
         self._scores = [alpha * score for score in scores]
         self._ids = {piece[:n]: -1 for piece in ids for n in range(1, len(piece))} | dict(ids)
         """Id of each piece; -1: only the beginning of a piece."""
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
-        """Forget all words."""
+    def clear(self) -> None:
+        """Remove all words."""
         self.size = 0
         self._n_nodes = 0
         self._limits = np.empty(0, np.int64)
-        """Number of the node that an edge leads to, and in the lower 32 bits the sum of shares up to its own. [E]"""
+        """Node that an edge leads to, and in the lower 32 bits the sum of fractions up to its own. [E]"""
         self._edges = np.empty((0, 2), np.int32)
         """Piece, and its number of characters. [E, 2]"""
         self._nodes = np.empty((0, 2), np.int64)
@@ -36,7 +36,7 @@ class Unigram:
         self._new: tuple[list[int], list[tuple[int, int]], list[tuple[int, int]]] = ([], [], [])
 
     def add(self, pieces: Sequence[int], text: str) -> None:
-        """Add a word: its text, or one piece without text, which is always drawn."""
+        """Add a word: its text; or one piece without text, which is never divided."""
         limits, edges, nodes = self._new
         first, n = self._n_nodes, len(text) or 1
         nodes.append((first, first + n))
@@ -48,12 +48,12 @@ class Unigram:
             forward = 0.0
             if at:
                 if not arriving[at]:
-                    continue  # no division has a border here
+                    continue  # no division ends here
                 best = max(arriving[at])[0]
-                shares = [math.exp(edge[0] - best) for edge in arriving[at]]
-                total = sum(shares)
+                fractions = [math.exp(edge[0] - best) for edge in arriving[at]]
+                total = sum(fractions)
                 forward = best + math.log(total)
-                limits.extend(((first + at) << 32) + round(share / total * (1 << 32)) for share in accumulate(shares))
+                limits.extend(((first + at) << 32) + round(part / total * (1 << 32)) for part in accumulate(fractions))
                 limits[-1] = (first + at + 1) << 32
                 edges.extend(edge[1:] for edge in arriving[at])
             for end in range(at + 1, len(text) + 1):
@@ -63,8 +63,8 @@ class Unigram:
                 if piece >= 0:
                     arriving[end].append((forward + self._scores[piece], piece, end - at))
 
-    def added(self) -> None:
-        """Take over the added words; to be called before words are drawn."""
+    def flush(self) -> None:
+        """Make the added words ready. Call it before ``draw``."""
         limits, edges, nodes = self._new
         if nodes:
             self._limits = np.concatenate([self._limits, np.array(limits, np.int64)])
@@ -74,27 +74,27 @@ class Unigram:
             self.size = len(self._limits)
 
     def draw(self, words: Ints, keys: Keys) -> tuple[NDArray[np.int32], Ints]:
-        """A division of each word, from its end to its beginning.
+        """Draw a division of each word, from its end to its beginning.
 
         Args:
-            words: their numbers in the order in which they were added. [W]
-            keys: that the draws depend on. [W]
+            words: by number, in the order in which they were added. [W]
+            keys: on which the draws depend. [W]
 
         Returns:
-            Pieces, word by word, and how many each word has. [W]
+            The pieces of all words, and the number of pieces of each word. [W]
         """
         first, node = self._nodes[words].T
         n_pieces = np.zeros(len(words), np.int64)
         steps: list[tuple[Ints, NDArray[np.int32]]] = []
-        going = np.arange(len(words))
-        while len(going):
-            number = (random_numbers(keys[going], len(steps)) >> np.uint64(32)).astype(np.int64)
-            edge = np.searchsorted(self._limits, (node[going] << 32) + number, side="right")
+        active = np.arange(len(words))
+        while len(active):
+            number = (random_numbers(keys[active], len(steps)) >> np.uint64(32)).astype(np.int64)
+            edge = np.searchsorted(self._limits, (node[active] << 32) + number, side="right")
             pieces, n_characters = self._edges[edge].T
-            steps.append((going, pieces))
-            n_pieces[going] += 1
-            node[going] -= n_characters
-            going = going[node[going] > first[going]]
+            steps.append((active, pieces))
+            n_pieces[active] += 1
+            node[active] -= n_characters
+            active = active[node[active] > first[active]]
         ends = np.cumsum(n_pieces)
         drawn = np.empty(n_pieces.sum(), np.int32)
         for nth, (which, pieces) in enumerate(steps):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from seq2seq.config import RunConfig, parse_langs
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.evaluation import bleu_says_little, build_metric, character_bleu, holds_4_gram, language_row
+from seq2seq.evaluation import bleu_says_little, build_metric, character_bleu, has_4_gram, language_row
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Notice
 from seq2seq.training.state import Best, TrainingState
@@ -58,7 +58,7 @@ def choose_best_metric(config: RunConfig, prepared: Prepared) -> tuple[RunConfig
     if given is None:
         because = f": {poor_bleu}" if poor_bleu else ""
         notices.append(Notice(f"kept: the model with the best {_NAMES[chosen]} on the validation pairs{because}"))
-    elif not any(holds_4_gram(bleu, reference) for reference in references):
+    elif not any(has_4_gram(bleu, reference) for reference in references):
         notices.append(
             Notice("BLEU says nothing here: no validation reference has four tokens, so no 4-gram can match")
         )

@@ -10,7 +10,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.batching import Ids, Rows, epoch_pools, less_padded, micro_batches
+from seq2seq.batching import Ids, Rows, epoch_pools, micro_batches, split_by_padding
 from seq2seq.config import RunConfig
 from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import Sampler, Tokenizer, row_keys
@@ -41,8 +41,8 @@ class TokenizedPairs:
             min_saved: padded tokens of a side that one more micro-batch must save.
         """
         src, tgt = (np.fromiter(map(len, side), np.int32, len(self)) for side in (self.src, self.tgt))
-        for rows in micro_batches(np.arange(len(self), dtype=np.uint32), src, tgt, most=max_tokens):
-            for part in less_padded(rows, np.maximum(src, tgt).astype(np.int64) + 1, saved=min_saved):
+        for rows in micro_batches(np.arange(len(self), dtype=np.uint32), src, tgt, max_tokens=max_tokens):
+            for part in split_by_padding(rows, np.maximum(src, tgt).astype(np.int64) + 1, min_saved=min_saved):
                 yield TokenizedPairs([self.src[i] for i in part], [self.tgt[i] for i in part])
 
     def shards(self, n: int) -> "list[TokenizedPairs]":

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.system.files import CheckedFile, atomic_file, open_ordinary, sync_folder, writing
+from seq2seq.system.files import CheckedFile, atomic_file, open_regular, sync_folder, writing
 from seq2seq.system.lock import LockedFile, open_locked
-from seq2seq.system.processes import signals_held_back
+from seq2seq.system.processes import deferred_signals
 from seq2seq.text.compression import compressing, is_compressed
 
 _FORMAT = 1
@@ -173,7 +173,7 @@ class ResumableFile:
         if self._journal is not None:
             return
         with writing(self.name):
-            journal = CheckedFile(open_ordinary(self._journal_path, shown=self.name), "r+b", shown=self.name)
+            journal = CheckedFile(open_regular(self._journal_path, shown=self.name), "r+b", shown=self.name)
             try:
                 # The journal first: translations without their position do no harm.
                 journal.truncate(self._journal_size)
@@ -221,7 +221,7 @@ class ResumableFile:
                 self.partial.chmod(stat.S_IMODE(self._place.stat().st_mode))
             if os.name == "nt":  # which renames no open file
                 self._file.close()
-            with signals_held_back():  # nobody would delete a journal without its file
+            with deferred_signals():  # nobody would delete a journal without its file
                 self.partial.replace(self._place)
                 self._close()
                 self._journal_path.unlink(missing_ok=True)
@@ -232,7 +232,7 @@ class ResumableFile:
             self._file.seek(0)
             shutil.copyfileobj(self._file, compressed, _CHUNK)
         # Deleted only now: until here the translations could be compressed again.
-        with signals_held_back():
+        with deferred_signals():
             self.partial.unlink()
             self._close()
             self._journal_path.unlink(missing_ok=True)

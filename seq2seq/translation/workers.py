@@ -24,7 +24,7 @@ from torch import Tensor
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import Decoder, Logits
-from seq2seq.system.processes import Forked, signals_held_back
+from seq2seq.system.processes import ChildProcess, deferred_signals
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -70,7 +70,7 @@ def shared_out(n: int, search: Search[Work, Result], decoder: Decoder, work: Seq
 
 def _in_processes(n: int, search: Search[Work, Result], decoder: Decoder, work: Sequence[Work]) -> Iterator[Result]:
     context = multiprocessing.get_context("fork")
-    workers: dict[Any, Forked] = {}  # the process behind each connection
+    workers: dict[Any, ChildProcess] = {}  # the process behind each connection
 
     def taken(n_taken: Any) -> Iterator[Work]:
         while True:
@@ -86,10 +86,12 @@ def _in_processes(n: int, search: Search[Work, Result], decoder: Decoder, work: 
         with suppress(OSError, ImportError):
             n_taken = context.Value("q", 0)
             for _ in range(n):
-                with signals_held_back():
+                with deferred_signals():
                     ours, theirs = context.Pipe(duplex=False)
                     inherited = [*workers, ours]
-                    workers[ours] = Forked(partial(_process, inherited, theirs.send, search, decoder, taken(n_taken)))
+                    workers[ours] = ChildProcess(
+                        partial(_process, inherited, theirs.send, search, decoder, taken(n_taken))
+                    )
                     theirs.close()
         if not workers:
             yield from _in_threads(n, search, decoder, work)
@@ -102,7 +104,7 @@ def _in_processes(n: int, search: Search[Work, Result], decoder: Decoder, work: 
                 if message.ended:
                     workers.pop(connection).end()
     finally:
-        with signals_held_back():  # who presses Ctrl-C twice leaves none behind either
+        with deferred_signals():  # who presses Ctrl-C twice leaves none behind either
             for process in workers.values():
                 process.end()
 

@@ -1,8 +1,8 @@
-"""To CTranslate2: a trained model as a folder that ``ctranslate2.Translator`` loads, in int8 where wanted.
+"""Export to CTranslate2: a folder that ``ctranslate2.Translator`` loads, also with quantized weights.
 
-``weights`` says how our weights map to theirs, ``readme`` how the folder is used, ``folder`` writes it.
+``weights.py`` maps our weights to theirs, ``readme.py`` writes how to use the folder, ``folder.py`` writes the folder.
 """
 
-from seq2seq.interop.ctranslate2.folder import QUANTIZATIONS, Exported, export_run
+from seq2seq.interop.ctranslate2.folder import QUANTIZATIONS, ExportResult, export_run
 
-__all__ = ["QUANTIZATIONS", "Exported", "export_run"]
+__all__ = ["QUANTIZATIONS", "ExportResult", "export_run"]

@@ -1,4 +1,4 @@
-"""The exported folder: written beside its place, and named when it is whole."""
+"""Writing of the exported folder, which appears only when it is whole."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from seq2seq.config import RunConfig, choose_among
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.interop.ctranslate2.readme import readme
-from seq2seq.interop.ctranslate2.weights import refuse_unfit, to_spec
+from seq2seq.interop.ctranslate2.weights import check_supported, to_spec
 from seq2seq.model.transformer.model import Transformer
 from seq2seq.runs import move_aside, run_files
 from seq2seq.system.files import atomic_folder, empty_folders_removed, writing
@@ -16,37 +16,37 @@ from seq2seq.translation.loading import load_model, max_src_length, read_run
 QUANTIZATIONS = (
     "float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16",
 )  # fmt: skip
-"""How weights are kept: of two types the first is that of the matrices, the second that of the rest."""
+"""Types of the weights. Of two types the first is for matrices, the second for everything else."""
 
-_CTRANSLATE2_CUTS_AT = 1024
-"""Tokens of a source, EOS included, that it reads unless told otherwise."""
+_MAX_INPUT_LENGTH = 1024
+"""CTranslate2's default: it reads this many tokens of a source, EOS included."""
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What ``export_run`` wrote."""
+class ExportResult:
+    """The result of ``export_run``."""
 
     folder: Path
     quantization: str
     n_bytes: int
-    """Size of all its files together."""
-    aside: Path | None
-    """Where that is now which was in the folder's place."""
+    """Size of all files together."""
+    moved: Path | None
+    """New path of the folder that was replaced."""
 
 
-def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwrite: bool = False) -> Exported:
-    """Write a run's model and tokenizer as CTranslate2 loads them, with a README that shows how.
+def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwrite: bool = False) -> ExportResult:
+    """Export a run's model and tokenizer for CTranslate2, with a README that shows how to use them.
 
     Args:
         run: folder written by train.
-        folder: appears when it is whole; its parents are made.
+        folder: appears when it is whole; its parents are created.
         quantization: one of ``QUANTIZATIONS``.
-        overwrite: move aside the folder that is there.
+        overwrite: move an existing folder aside.
 
     Raises:
-        UserError: an unknown quantization, or a folder that holds the run (2); the run is missing (66);
-            the folder cannot be written (74), or the one there is in use (75); it exists, CTranslate2 is
-            not installed or has no place for this model, or the run must not be used (78).
+        UserError: an unknown quantization, or a folder that holds the run (2); the run is missing (66); the folder
+            cannot be written (74), or the existing one is in use (75); the folder exists, CTranslate2 is not installed
+            or cannot hold this model, or the run must not be used (78).
     """
     if quantization not in QUANTIZATIONS:
         raise UserError(
@@ -55,14 +55,14 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
             code=ExitCode.USAGE,
         )
     _require_ctranslate2()
-    _refuse_place(folder, run, overwrite=overwrite)
+    _check_target(folder, run, overwrite=overwrite)
     manifest, config, tokenizer = read_run(run)
-    refuse_unfit(config.model)
-    longest_src = max_src_length(manifest, config)
-    n_positions = _n_positions(config, longest_src)
+    check_supported(config.model)
+    src_length = max_src_length(manifest, config)
+    n_positions = _n_positions(config, src_length)
 
     model = load_model(run, manifest, config, tokenizer)
-    assert isinstance(model, Transformer)  # refuse_unfit refuses others
+    assert isinstance(model, Transformer)  # check_supported refuses others
     spec = to_spec(
         model,
         tokenizer.pieces(range(len(tokenizer))),
@@ -78,18 +78,18 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
             config,
             quantization=quantization,
             n_positions=n_positions,
-            max_src_length=longest_src,
+            max_src_length=src_length,
             max_src_sentences=manifest.max_src_sentences,
         )
         (new / "README.md").write_text(text, encoding="utf-8", newline="\n")
         n_bytes = sum(path.stat().st_size for path in new.iterdir())
-        aside = move_aside(folder) if overwrite and _is_taken(folder) else None
-    return Exported(folder, quantization, n_bytes, aside)
+        moved = move_aside(folder) if overwrite and _is_taken(folder) else None
+    return ExportResult(folder, quantization, n_bytes, moved)
 
 
 def _require_ctranslate2() -> None:
     try:
-        import ctranslate2.specs  # noqa: F401  # before any work is done in vain
+        import ctranslate2.specs  # noqa: F401  # before the work begins
     except ImportError as error:
         raise UserError(
             f"export needs CTranslate2, which cannot be imported ({error})",
@@ -99,18 +99,18 @@ def _require_ctranslate2() -> None:
 
 
 def _n_positions(config: RunConfig, max_src_length: int) -> int | None:
-    """Rows of the table of positions, enough for all that is read and written; None where there is no table."""
+    """Rows of the position table: enough for all sources and translations; None if the model has no table."""
     if config.model.positions == "rotary":
         return None
     if config.model.positions == "learned":
         return config.model.max_positions
-    longest_output = config.decoding.max_length or 2 * max_src_length + 50
-    return max(_CTRANSLATE2_CUTS_AT, max_src_length, longest_output)
+    max_output_length = config.decoding.max_length or 2 * max_src_length + 50
+    return max(_MAX_INPUT_LENGTH, max_src_length, max_output_length)
 
 
-def _refuse_place(folder: Path, run: Path, *, overwrite: bool) -> None:
+def _check_target(folder: Path, run: Path, *, overwrite: bool) -> None:
     if not _is_taken(folder):
-        if os.path.isdir(folder) and (folder.is_symlink() or folder.is_mount()):  # which no rename replaces
+        if os.path.isdir(folder) and (folder.is_symlink() or folder.is_mount()):  # a rename cannot replace it
             kind = "a link" if folder.is_symlink() else "a mount point"
             raise UserError(
                 f"{folder} is {kind}", mend=f"name a new folder in it: -o {folder}/NAME", code=ExitCode.USAGE
@@ -120,7 +120,7 @@ def _refuse_place(folder: Path, run: Path, *, overwrite: bool) -> None:
     holds = Path(os.path.realpath(run)).is_relative_to(place)
     if holds or place in map(os.path.realpath, [*run_files(run), run / "checkpoints", run / "prepared"]):
         raise UserError(
-            f"{folder} {'holds' if holds else 'belongs to'} the run that is to be exported",
+            f"{folder} {'holds' if holds else 'belongs to'} the run to export",
             mend="name another folder after -o",
             code=ExitCode.USAGE,
         )
@@ -130,9 +130,9 @@ def _refuse_place(folder: Path, run: Path, *, overwrite: bool) -> None:
 
 
 def _is_taken(folder: Path) -> bool:
-    """Whether something is in the way; an empty folder is not, unless we stand in it."""
+    """Whether the path exists, and is not an empty folder. The current folder counts as taken."""
     with writing(folder):
         if not os.path.lexists(folder):
             return False
-        is_ours = Path.cwd().is_relative_to(os.path.realpath(folder))
-        return not os.path.isdir(folder) or any(folder.iterdir()) or is_ours
+        is_current = Path.cwd().is_relative_to(os.path.realpath(folder))
+        return not os.path.isdir(folder) or any(folder.iterdir()) or is_current

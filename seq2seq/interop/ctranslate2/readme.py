@@ -1,10 +1,10 @@
-"""The README of an exported folder: lines of Python that use it, and where it differs from ``seq2seq translate``."""
+"""The README of an exported folder: Python code to use it, and differences from ``seq2seq translate``."""
 
 from seq2seq.config import RunConfig, parse_langs
 from seq2seq.errors import counted
 
 _BATCH_TOKENS = 5120
-"""With one beam, if the run leaves them to the machine."""
+"""For one beam, if the run does not set ``decoding.batch_tokens``."""
 _PYTHON = """\
 import sys
 
@@ -34,49 +34,49 @@ for result in results:
 def readme(
     config: RunConfig, *, quantization: str, n_positions: int | None, max_src_length: int, max_src_sentences: int | None
 ) -> str:
-    """The text, in Markdown.
+    """The README in Markdown.
 
     Args:
-        config: of the run that was exported.
-        quantization: how the weights are kept.
-        n_positions: rows of the table of positions; None where there is none.
-        max_src_length: longest source of training, in tokens, EOS included.
-        max_src_sentences: most sentences of a source of training; None: unknown.
+        config: of the run.
+        quantization: type of the weights.
+        n_positions: rows of the position table; None if there is none.
+        max_src_length: longest source in training, in tokens, EOS included.
+        max_src_sentences: max sentences of a source in training; None: unknown.
     """
     src, tgt = parse_langs(config.data.langs)
     decoding = config.decoding
-    longest = str(decoding.max_length) if decoding.max_length else "2 * max(map(len, pieces), default=0) + 50"
+    max_length = str(decoding.max_length) if decoding.max_length else "2 * max(map(len, pieces), default=0) + 50"
     if n_positions is not None:
-        longest = f"min({n_positions}, {longest})"
+        max_length = f"min({n_positions}, {max_length})"
     python = (
         _PYTHON.replace("BEAM_SIZE", str(decoding.beam_size))
         .replace("LENGTH_PENALTY", str(decoding.alpha))
-        .replace("MAX_LENGTH", longest)
+        .replace("MAX_LENGTH", max_length)
         .replace("BATCH_TOKENS", str(decoding.batch_tokens or max(1, _BATCH_TOKENS // decoding.beam_size)))
     )
     pieces = counted(max_src_length - 1, "piece")
     sentences = "" if max_src_sentences is None else f" or {counted(max_src_sentences, 'sentence')}"
     text = f"""# {src} → {tgt}, for CTranslate2
 
-Exported by seq2seq; the weights are kept as {quantization}. `pip install ctranslate2 sentencepiece`, then:
+Exported by seq2seq, with weights in {quantization}. `pip install ctranslate2 sentencepiece`, then:
 
 ```python
 {python}```
 
-Saved as `translate.py` in this folder, it is run as `python translate.py < text.{src} > text.{tgt}`.
+Save this as `translate.py` in this folder and run `python translate.py < text.{src} > text.{tgt}`.
 
-- The input is only the pieces: CTranslate2 adds the end of the sentence itself (`add_source_eos`). A line without
-  pieces comes out blank.
-- The settings above are those of the run. Scores are seq2seq's: log-probability / length^α, the end of the sentence
-  counted.
-- The symbols for what is unknown, for the start, for padding and for language tags never come out.
+- Pass only the pieces: CTranslate2 adds the end-of-sentence symbol itself (`add_source_eos`). A line without pieces
+  comes out blank.
+- The settings above are those of the run. Scores are computed as in seq2seq: log-probability / length^α, where the
+  length includes the end-of-sentence symbol.
+- A translation never holds control symbols: unknown, start of sentence, padding, or language tags.
 - Split lines of more than {pieces}{sentences}, as `seq2seq translate` does by itself: the model
-  was not trained on longer ones. CTranslate2 cuts off what goes beyond 1,024 (`max_input_length`).
+  was not trained on longer ones. CTranslate2 ignores the tokens of a source after the first 1,024 (`max_input_length`).
 - With several beams CTranslate2 ends a search with as many finished hypotheses as there are beams (`patience`);
-  seq2seq continues while a live one is ten times likelier than all of them, which happens where a model is very sure of
-  itself: only then may lines come out differently.
+  seq2seq continues while an unfinished one is ten times likelier than all of them. This happens if a model is very
+  sure of itself. Only then may translations differ.
 """
     if n_positions is not None:
         tokens = counted(n_positions, "token")
-        text += f"- Positions are written out for {tokens} a side; beyond them CTranslate2 raises an error.\n"
+        text += f"- The model has positions for {tokens} a side; CTranslate2 raises an error for longer ones.\n"
     return text

@@ -1,8 +1,7 @@
-"""How our weights map to those of CTranslate2's ``TransformerSpec``.
+"""Mapping of our weights to CTranslate2's ``TransformerSpec``.
 
-Every weight goes over as it is, with three exceptions: the score of an attention becomes part of its
-W_Q, matrices that read the same input are stacked, and control symbols that no translation holds get an
-output bias from which they never come back.
+Weights are copied unchanged, with three exceptions: an attention score becomes part of its W_Q, matrices with the same
+input are stacked, and control symbols that a translation never holds get a large negative output bias.
 
 Shapes: D model width, H heads, K width of a head, V vocabulary.
 """
@@ -21,12 +20,12 @@ from seq2seq.model.transformer.model import Transformer
 from seq2seq.model.transformer.positions import LearnedPositions, sinusoidal_table
 from seq2seq.tokenizer import BOS, EOS, N_CONTROL, UNK
 
-# exp of it is zero in every type of number, and it is far from the largest float16.
+# Its exp is zero in every type of number, and float16 can hold it.
 _NEVER_BIAS = -1e4
 
 
-def refuse_unfit(config: ModelConfig) -> None:
-    """Refuse what CTranslate2 has no place for.
+def check_supported(config: ModelConfig) -> None:
+    """Refuse a model that CTranslate2 cannot hold.
 
     Raises:
         UserError: an architecture or a combination of options that it cannot hold (78).
@@ -40,7 +39,7 @@ def refuse_unfit(config: ModelConfig) -> None:
     if config.attention == "bilinear" and config.positions == "rotary":
         raise UserError(
             "CTranslate2 cannot hold model.attention bilinear together with model.positions rotary: the rotation "
-            "stands between W_Q and the score, and the two cannot be made one matrix",
+            "comes between W_Q and the score, so the two cannot become one matrix",
             mend="translate with `seq2seq translate`, or train with another attention or other positions",
             code=ExitCode.REFUSED,
         )
@@ -51,10 +50,10 @@ def to_spec(model: Transformer, pieces: list[str], n_positions: int, n_control: 
     """The model as a ``ctranslate2.specs.TransformerSpec``.
 
     Args:
-        model: one that ``refuse_unfit`` lets pass.
-        pieces: its vocabulary, by id. V
-        n_positions: rows of the table of positions, where the model has not one of its own.
-        n_control: pieces that are control symbols or tags, the first ones.
+        model: accepted by ``check_supported``.
+        pieces: its vocabulary, by id. [V]
+        n_positions: rows of the position table, if the model has none of its own.
+        n_control: number of control symbols and tags, which come first in the vocabulary.
     """
     from ctranslate2.specs import TransformerSpec
     from ctranslate2.specs.common_spec import Activation
@@ -80,7 +79,7 @@ def to_spec(model: Transformer, pieces: list[str], n_positions: int, n_control: 
     if config.positions != "rotary":
         encoder.position_encodings.encodings = _table(model.src_positions, config, n_positions)
         decoder.position_encodings.encodings = _table(model.tgt_positions, config, n_positions)
-    # A ModuleList forgets the type of its modules.
+    # A ModuleList does not know the type of its modules.
     for ours, theirs in zip(model.encoder, encoder.layer, strict=True):
         _encoder_layer(theirs, cast(EncoderLayer, ours))
     for ours, theirs in zip(model.decoder, decoder.layer, strict=True):
@@ -115,22 +114,22 @@ def _decoder_layer(theirs: Any, ours: DecoderLayer) -> None:
 def _self_attention(theirs: Any, ours: MultiHeadAttention, residual: Residual) -> None:
     _norm(theirs.layer_norm, residual.norm)
     _linear(theirs.linear[0], _queries(ours), *ours.projections()[1:])
-    _linear(theirs.linear[1], _own(ours.out_proj))
+    _linear(theirs.linear[1], _weight_and_bias(ours.out_proj))
 
 
 def _cross_attention(theirs: Any, ours: MultiHeadAttention, residual: Residual) -> None:
     _norm(theirs.layer_norm, residual.norm)
     _linear(theirs.linear[0], _queries(ours))
-    _linear(theirs.linear[1], _own(ours.kv_proj))
-    _linear(theirs.linear[2], _own(ours.out_proj))
+    _linear(theirs.linear[1], _weight_and_bias(ours.kv_proj))
+    _linear(theirs.linear[2], _weight_and_bias(ours.out_proj))
 
 
 def _feed_forward(theirs: Any, ours: FeedForward, residual: Residual) -> None:
     _norm(theirs.layer_norm, residual.norm)
-    _linear(theirs.linear_0, _own(ours.inner))
+    _linear(theirs.linear_0, _weight_and_bias(ours.inner))
     if ours.gate is not None:
-        _linear(theirs.linear_0_noact, _own(ours.gate))
-    _linear(theirs.linear_1, _own(ours.out_proj))
+        _linear(theirs.linear_0_noact, _weight_and_bias(ours.gate))
+    _linear(theirs.linear_1, _weight_and_bias(ours.out_proj))
 
 
 def _norm(theirs: Any, ours: nn.Module) -> None:
@@ -139,37 +138,37 @@ def _norm(theirs: Any, ours: nn.Module) -> None:
         theirs.beta = ours.bias
 
 
-def _own(linear: nn.Linear) -> tuple[Tensor, Tensor]:
+def _weight_and_bias(linear: nn.Linear) -> tuple[Tensor, Tensor]:
     return linear.weight, linear.bias
 
 
 def _linear(theirs: Any, *stacked: tuple[Tensor, Tensor]) -> None:
-    """One matrix and bias of theirs from one or several of ours, one below the other."""
+    """Set one of their matrices and biases to one or several of ours, concatenated."""
     theirs.weight = torch.cat([weight for weight, _ in stacked])
     theirs.bias = torch.cat([bias for _, bias in stacked])
 
 
 def _queries(attention: MultiHeadAttention) -> tuple[Tensor, Tensor]:
-    """W_Q and its bias with the score multiplied in. [D, D], [D]"""
+    """W_Q and its bias, multiplied by the attention score. [D, D], [D]"""
     weight, bias = attention.folded_queries()
     scale = math.sqrt(weight.size(0) // attention.n_heads)
     return weight * scale, bias * scale  # CTranslate2 divides by sqrt(K), whatever the score
 
 
 def _table(positions: nn.Module, config: ModelConfig, n_positions: int) -> Tensor:
-    """What is added to the embeddings at each place. [n_positions, D]"""
+    """The position table, which is added to the embeddings. [n_positions, D]"""
     if isinstance(positions, LearnedPositions):
         return positions.weight
     if config.positions == "none":
         return torch.zeros(n_positions, config.d_model)  # without a table CTranslate2 adds sinusoids
-    # Its own would begin at 1, run at other speeds, and have all sines before the cosines.
+    # CTranslate2's own begins at 1, has other frequencies, and has all sines before the cosines.
     return sinusoidal_table(n_positions, config.d_model)
 
 
 def _output_bias(model: Transformer, n_control: int) -> Tensor:
-    """The bias of the output, with all control symbols except EOS ruled out. [V]"""
-    # Our search rules them out after the softmax, CTranslate2's not at all. Ruled out by the bias they
-    # are no part of the softmax's sum either: a score rises by what little probability they had.
+    """The output bias, by which all control symbols except EOS are excluded. [V]"""
+    # Our search excludes them after the softmax, CTranslate2's not at all. With this bias they are not in the softmax's
+    # sum either: a score rises by their probability, which is small.
     bias = model.output.bias.clone()
     bias[[piece for piece in range(n_control) if piece != EOS]] = _NEVER_BIAS
     return bias

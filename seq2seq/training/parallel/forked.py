@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from seq2seq.device import cores
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system.allocator import keep_freed_memory
-from seq2seq.system.processes import Forked
+from seq2seq.system.processes import ChildProcess
 from seq2seq.training.parallel.base import Result, Shard
 from seq2seq.training.tuning import ALIGNMENT, MIN_REPLICA_TOKENS, SPIN_SECONDS
 
@@ -144,7 +144,7 @@ class _Process(Generic[Shard, Result]):
         # The child closes our ends: while it holds them, it would not notice that its parent is gone.
         ours = [*(other._connection for other in earlier), self._connection]
         # The parent decides when to stop, and needs the answer of this update until then.
-        self._process = Forked(partial(_serve, theirs, ours, parameters, self.gradients, forward_backward))
+        self._process = ChildProcess(partial(_serve, theirs, ours, parameters, self.gradients, forward_backward))
         self.pid, self.end = self._process.pid, self._process.end
         theirs.close()
 
