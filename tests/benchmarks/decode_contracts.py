@@ -35,7 +35,8 @@ def main(run: str, corpus: str) -> None:
         cut = [h for start in range(0, len(units), 100) for h in search(units[start : start + 37], 64)]
         kept = [alone[i] for start in range(0, len(units), 100) for i in range(start, min(start + 37, len(units)))]
         compare("every first 37 of 100, batches of 64", kept, cut)
-        compare("as `translate` does it, all workers", alone, [h[0] for h in translator._search_all(units, True)])
+        together = translator._search_all(units, scored=True, tell=None, limits=None)
+        compare("as `translate` does it, all workers", alone, [hypotheses[0] for hypotheses in together])
         forced(translator, units, alone)
 
 
