@@ -91,7 +91,8 @@ class Theirs(Timed):
     def translate(self, lines: list[str]) -> list[str]:
         pieces = self.tokenizer.encode(lines, out_type=str)
         found = self.translator.translate_batch(pieces, **self.options, **self.batch)
-        return self.tokenizer.decode([result.hypotheses[0] for result in found])
+        texts: list[str] = self.tokenizer.decode([result.hypotheses[0] for result in found])
+        return texts
 
     def translate_file(self, source: Path, output: Path) -> None:
         lines = source.read_text(encoding="utf-8").split("\n")[:-1]
@@ -99,7 +100,8 @@ class Theirs(Timed):
 
     def one(self, line: str) -> str:
         pieces = self.tokenizer.encode(line, out_type=str)
-        return self.tokenizer.decode(self.translator.translate_batch([pieces], **self.options)[0].hypotheses[0])
+        found: str = self.tokenizer.decode(self.translator.translate_batch([pieces], **self.options)[0].hypotheses[0])
+        return found
 
     def find_best(self, lines: list[str]) -> None:
         """The fastest of the usual settings of threads and batch size."""
