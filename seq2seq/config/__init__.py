@@ -4,7 +4,7 @@ torch is not imported here: ``--help`` reads these files.
 """
 
 from seq2seq.config.aliases import choose_among, did_you_mean, keys_named
-from seq2seq.config.keys import Key, described_keys, known_keys, table_meaning, toml_value
+from seq2seq.config.keys import Key, described_keys, keys_of, known_keys, table_meaning, toml_value, values_by_key
 from seq2seq.config.layers import (
     build,
     check_keys,
@@ -15,20 +15,26 @@ from seq2seq.config.layers import (
     parse_set,
     parse_toml,
     read_toml,
+    refuse_unused_keys,
     to_toml,
+    values_in,
 )
+from seq2seq.config.model import USED_KEYS, CnnConfig, ModelConfig, RnnConfig
 from seq2seq.config.presets import PRESETS, SIZES, Layer
-from seq2seq.config.tables import TABLES, DataConfig, DecodingConfig, ModelConfig, RunConfig, TrainingConfig
+from seq2seq.config.tables import TABLES, DataConfig, DecodingConfig, RunConfig, TrainingConfig
 
 __all__ = [
     "PRESETS",
     "SIZES",
     "TABLES",
+    "USED_KEYS",
+    "CnnConfig",
     "DataConfig",
     "DecodingConfig",
     "Key",
     "Layer",
     "ModelConfig",
+    "RnnConfig",
     "RunConfig",
     "TrainingConfig",
     "build",
@@ -38,6 +44,7 @@ __all__ = [
     "did_you_mean",
     "difference",
     "keys_named",
+    "keys_of",
     "known_keys",
     "known_layer",
     "merge",
@@ -45,7 +52,10 @@ __all__ = [
     "parse_set",
     "parse_toml",
     "read_toml",
+    "refuse_unused_keys",
     "table_meaning",
     "to_toml",
     "toml_value",
+    "values_by_key",
+    "values_in",
 ]

@@ -1,4 +1,4 @@
-"""Configuration keys with their types, defaults and meanings, read from ``tables.py``."""
+"""Configuration keys with their types, defaults and meanings, read from ``tables.py`` and ``model.py``."""
 
 import ast
 import functools
@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from seq2seq.config import tables
+from seq2seq.config import model, tables
 from seq2seq.config.presets import PRESETS
-from seq2seq.config.tables import MAX_COUNT, TABLES, RunConfig
+from seq2seq.config.tables import TABLES, RunConfig
+from seq2seq.config.types import MAX_COUNT
 
 _TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
 
@@ -34,7 +35,17 @@ class Key:
 
 def known_keys() -> list[str]:
     """Every configuration key, as ``table.key``."""
-    return ["preset", *(f"{name}.{field.name}" for name, table in TABLES.items() for field in fields(table))]
+    return ["preset", *(f"{table}.{key}" for table in TABLES for key in keys_of(table))]
+
+
+def keys_of(table: str) -> list[str]:
+    """The keys of a table, without the tables in it."""
+    return [field.name for field in fields(TABLES[table]) if f"{table}.{field.name}" not in TABLES]
+
+
+def values_by_key(config: RunConfig) -> dict[str, Any]:
+    """The values of a configuration by key, in the order of ``known_keys``."""
+    return {key: functools.reduce(getattr, key.split("."), config) for key in known_keys()}
 
 
 def described_keys() -> list[Key]:
@@ -78,7 +89,7 @@ def _meaning(name: str) -> str:
 def _docstrings() -> dict[tuple[str, str], str]:
     """The string below each field, by class and field. Python does not keep them: they are read from the source."""
     found = {}
-    for node in ast.parse(inspect.getsource(tables)).body:
+    for node in ast.parse(inspect.getsource(model) + inspect.getsource(tables)).body:
         if isinstance(node, ast.ClassDef):
             for field, below in zip(node.body, node.body[1:], strict=False):
                 match field, below:

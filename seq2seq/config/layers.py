@@ -7,7 +7,7 @@ import contextlib
 import functools
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from seq2seq.config.aliases import choose_among, did_you_mean
-from seq2seq.config.keys import described_keys, known_keys
+from seq2seq.config.keys import described_keys, known_keys, values_by_key
+from seq2seq.config.model import USED_KEYS
 from seq2seq.config.presets import Layer
 from seq2seq.config.tables import TABLES, RunConfig
 from seq2seq.errors import ExitCode, UserError
@@ -47,10 +48,8 @@ def merge(layers: Iterable[Layer]) -> Layer:
     merged: Layer = {}
     for layer in layers:
         for name, value in layer.items():
-            if name in TABLES and isinstance(value, Mapping):
-                merged[name] = {**merged.get(name, {}), **value}
-            else:
-                merged[name] = value
+            before = merged.get(name)
+            merged[name] = merge([before, value]) if isinstance(before, dict) and isinstance(value, dict) else value
     return merged
 
 
@@ -83,11 +82,46 @@ def check_keys(layer: Layer, *, where: str) -> None:
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
     """
+    for key, value in values_in(layer).items():
+        with contextlib.suppress(_ConflictingKeysError):  # another layer may change one of the keys
+            build(_layer_of(key, value), where=where)
+
+
+def values_in(layer: Mapping[str, Any], table: str = "") -> dict[str, Any]:
+    """The values of a layer by key, as ``model.rnn.cell``; unknown keys too."""
+    values: dict[str, Any] = {}
     for name, value in layer.items():
-        table = value if name in TABLES and isinstance(value, Mapping) else None
-        for one in [value] if table is None else [{key: table[key]} for key in table]:
-            with contextlib.suppress(_ConflictingKeysError):  # another layer may change one of the keys
-                build({name: one}, where=where)
+        key = f"{table}.{name}" if table else name
+        values |= values_in(value, key) if key in TABLES and isinstance(value, Mapping) else {key: value}
+    return values
+
+
+def _layer_of(key: str, value: Any) -> Layer:
+    """The layer with one value."""
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return value  # type: ignore[no-any-return]
+
+
+def refuse_unused_keys(wished: Layer, config: RunConfig) -> None:
+    """Refuse keys of ``model`` that a user sets, but that do not apply to the architecture. A preset may have them.
+
+    Args:
+        wished: the layers above the preset.
+        config: with them.
+
+    Raises:
+        UserError: 78
+    """
+    used = USED_KEYS[config.model.architecture]
+    unused = [key for key in values_in(wished) if key.startswith("model.") and key.split(".")[1] not in used]
+    if unused:
+        verb = "does" if len(unused) == 1 else "do"
+        raise UserError(
+            f"{', '.join(unused)} {verb} not apply to model.architecture {config.model.architecture}",
+            mend=f"remove {'it' if len(unused) == 1 else 'them'}, or choose another architecture",
+            code=ExitCode.REFUSED,
+        )
 
 
 class _ConflictingKeysError(UserError):
@@ -130,12 +164,8 @@ def _expected(key: str, value: object, kind: str) -> str:
 
 def known_layer(layer: Mapping[str, Any]) -> Layer:
     """The keys of a stored configuration that this version knows: later versions may add keys within a format."""
-    known: Layer = {key: value for key, value in layer.items() if key == "preset"}
-    for name, table in TABLES.items():
-        keys = layer.get(name)
-        if isinstance(keys, Mapping):
-            known[name] = {field.name: keys[field.name] for field in fields(table) if field.name in keys}
-    return known
+    keys = set(known_keys())
+    return merge(_layer_of(key, value) for key, value in values_in(layer).items() if key in keys)
 
 
 def parse_set(assignment: str) -> Layer:
@@ -156,10 +186,9 @@ def parse_set(assignment: str) -> Layer:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         value = text
-    table, _, name = key.partition(".")
     if key not in known_keys():
         raise _refused("extra_forbidden", [key], "", value, f"--set {assignment}")
-    return {table: {name: value}} if name else {table: value}
+    return _layer_of(key, value)
 
 
 def read_toml(path: Path) -> Layer:
@@ -188,8 +217,11 @@ def parse_toml(data: bytes, where: Path) -> Layer:
 
 
 def to_toml(config: RunConfig) -> str:
-    """The configuration as TOML, with every key that is set."""
-    return tomli_w.dumps(_without_none(asdict(config)))
+    """The configuration as TOML, with every key that is set and that applies to the architecture."""
+    tables = asdict(config)
+    used = USED_KEYS[config.model.architecture]
+    tables["model"] = {key: value for key, value in tables["model"].items() if key in used}
+    return tomli_w.dumps(_without_none(tables))
 
 
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,11 +234,5 @@ def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def difference(old: RunConfig, new: RunConfig) -> list[str]:
     """The keys in which two configurations differ, each as ``table.key: old -> new``."""
-    lines = []
-    for name in TABLES:
-        before, after = getattr(old, name), getattr(new, name)
-        for field in fields(before):
-            a, b = getattr(before, field.name), getattr(after, field.name)
-            if a != b:
-                lines.append(f"{name}.{field.name}: {a} -> {b}")
-    return lines
+    before, after = values_by_key(old), values_by_key(new)
+    return [f"{key}: {before[key]} -> {after[key]}" for key in before if key != "preset" and before[key] != after[key]]

@@ -5,35 +5,16 @@ Defaults are written here and nowhere else.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 from pydantic.dataclasses import dataclass
 
+from seq2seq.config.model import CnnConfig, ModelConfig, RnnConfig
 from seq2seq.config.records import NotNegative
+from seq2seq.config.types import CHECKED, MAX_COUNT, Fraction, Positive, PositiveInt, Text
 from seq2seq.errors import ExitCode, UserError
 
-# Unknown keys are errors. No user means NaN.
-_CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-
-def _writable(text: str) -> str:
-    """Refuse a path that no file can have, or whose bytes are not UTF-8: it could not be kept in ``config.toml``."""
-    if "\0" in text:
-        raise ValueError("a name cannot hold NUL")
-    if any("\ud800" <= c <= "\udfff" for c in text):  # how Python represents such bytes
-        raise ValueError("not UTF-8, and TOML holds only UTF-8: rename it")
-    return text
-
-
-# Strict, as TOML has types: `true` and "1" are not numbers.
-MAX_COUNT = 2**31 - 1
-"""Largest integer that every library can hold."""
-PositiveInt = Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0, strict=True)]
-Positive = Annotated[float, Field(gt=0.0, strict=True)]
-Text = Annotated[str, AfterValidator(_writable)]
-
-
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class DataConfig:
     """Text to train on, and how it becomes tokens."""
 
@@ -76,66 +57,7 @@ class DataConfig:
     """Max length of either side of a training pair, in tokens, EOS included; longer pairs are dropped and counted."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
-class ModelConfig:
-    """The shape of the encoder-decoder Transformer."""
-
-    architecture: Literal["transformer"] = "transformer"
-    """Kind of network. There is one so far: the encoder-decoder Transformer."""
-    d_model: PositiveInt = 256
-    """Width of embeddings and layers. Must be divisible by n_heads."""
-    d_ff: PositiveInt = 1024
-    """Width of the feed-forward network's hidden layer."""
-    n_heads: PositiveInt = 4
-    """Attention heads of each layer; must divide d_model."""
-    encoder_layers: PositiveInt = 3
-    """Layers of the encoder, which reads the source."""
-    decoder_layers: PositiveInt = 3
-    """Layers of the decoder, which writes the translation."""
-    dropout: Fraction = 0.1
-    """Probability that training sets an activation to zero, after the embeddings and after each sublayer. More of it
-    reduces overfitting. 0: off."""
-    attention: Literal["scaled_dot", "dot", "bilinear"] = "scaled_dot"
-    """Attention score of a query and a key. scaled_dot: dot product, divided by the root of a head's width; dot: dot
-    product; bilinear: with a learned matrix between the two."""
-    positions: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
-    """Position encoding. sinusoidal: fixed sines and cosines are added to the embeddings; learned: a learned vector for
-    each position is added; rotary: queries and keys are rotated by their position; none: the model does not see the
-    order of tokens."""
-    max_positions: PositiveInt = 1024
-    """Number of learned positions (``positions = "learned"``): the longest sentence in tokens. Other kinds of positions
-    have no limit."""
-    norm_order: Literal["pre", "post"] = "pre"
-    """Normalize a sublayer's input (pre), or the sum of its input and output (post)."""
-    norm: Literal["layer", "rms"] = "layer"
-    """Normalization: LayerNorm (layer) or RMSNorm (rms)."""
-    activation: Literal["relu", "gelu", "swiglu"] = "relu"
-    """Nonlinearity of the feed-forward network."""
-    tied_embeddings: StrictBool = True
-    """Use one matrix for source, target and output embeddings."""
-
-    def __post_init__(self) -> None:
-        if self.d_model % self.n_heads:
-            raise UserError(
-                f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads}",
-                mend=f"choose n_heads among the divisors of {self.d_model}",
-                code=ExitCode.REFUSED,
-            )
-        if self.positions == "rotary" and (self.d_model // self.n_heads) % 2:
-            raise UserError(
-                f"model.positions rotary rotates pairs of channels, but a head is {self.d_model // self.n_heads} wide",
-                mend="choose model.d_model and model.n_heads so that d_model / n_heads is even",
-                code=ExitCode.REFUSED,
-            )
-        if self.positions == "sinusoidal" and self.d_model % 2:
-            raise UserError(
-                f"model.positions sinusoidal needs an even model.d_model, not {self.d_model}",
-                mend="choose an even width",
-                code=ExitCode.REFUSED,
-            )
-
-
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class TrainingConfig:
     """How the model is trained."""
 
@@ -208,7 +130,7 @@ class TrainingConfig:
     """Compile the model with torch.compile. Useful only on CUDA."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class DecodingConfig:
     """How translations are found (beam search)."""
 
@@ -253,7 +175,7 @@ class DecodingConfig:
             )
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class RunConfig:
     """The whole configuration of a run: the tables of ``config.toml``."""
 
@@ -266,7 +188,7 @@ class RunConfig:
     decoding: DecodingConfig = Field(default_factory=DecodingConfig)
 
     def __post_init__(self) -> None:
-        if self.model.positions == "learned" and self.model.max_positions < self.data.max_length:
+        if self.model.learns_positions and self.model.max_positions < self.data.max_length:
             raise UserError(
                 f"model.max_positions {self.model.max_positions} is less than data.max_length {self.data.max_length}",
                 mend="learned positions need a vector for every token: raise the first or lower the second",
@@ -279,5 +201,12 @@ class RunConfig:
         return 2 if self.training.r_drop and self.model.dropout else 1
 
 
-TABLES = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "decoding": DecodingConfig}
-"""The tables of the configuration, by name."""
+TABLES = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "model.rnn": RnnConfig,
+    "model.cnn": CnnConfig,
+    "training": TrainingConfig,
+    "decoding": DecodingConfig,
+}
+"""The tables of the configuration, by name; a table may hold another."""

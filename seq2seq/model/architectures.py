@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from seq2seq.config import ModelConfig
+from seq2seq.model import cnn, rnn
 from seq2seq.model.base import Decoder, Limits, PerToken, Seq2SeqModel
 from seq2seq.model.shortlist import Shortlist, ShortlistDecoder
 from seq2seq.model.transformer import sizes as transformer
@@ -59,6 +60,26 @@ ARCHITECTURES: dict[str, Architecture] = {
         n_layers=transformer.n_layers,
         state_size=transformer.state_size,
         shape=transformer.shape,
+    ),
+    "rnn": Architecture(
+        name="a recurrent network with attention",
+        build=rnn.RecurrentModel,
+        decoder=rnn.RecurrentDecoder,
+        limits=rnn.limits,
+        multiply_adds=rnn.multiply_adds,
+        n_layers=rnn.n_layers,
+        state_size=rnn.state_size,
+        shape=rnn.shape,
+    ),
+    "cnn": Architecture(
+        name="a convolutional network with attention",
+        build=cnn.ConvolutionalModel,
+        decoder=cnn.ConvolutionalDecoder,
+        limits=cnn.limits,
+        multiply_adds=cnn.multiply_adds,
+        n_layers=cnn.n_layers,
+        state_size=cnn.state_size,
+        shape=cnn.shape,
     ),
 }
 """By ``model.architecture``."""

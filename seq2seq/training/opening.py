@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from seq2seq.config import PRESETS, SIZES, ModelConfig, RunConfig
+from seq2seq.config import PRESETS, SIZES, USED_KEYS, ModelConfig, RunConfig
 from seq2seq.device import cores
 from seq2seq.errors import counted, duration
 from seq2seq.model import ARCHITECTURES
@@ -39,8 +39,9 @@ def opening_lines(
     """
     data, model, training, advised = config.data, config.model, config.training, recipe.advised
     where = counted(cores(), "CPU core") if device == "cpu" else device
-    has_its_size = all(getattr(model, key) == getattr(advised.model, key) for key in SIZES)
-    preset = f"preset {_with_own_sizes(recipe)}, " if has_its_size else ""
+    sizes = [key for key in SIZES if key in USED_KEYS[model.architecture]]
+    has_its_size = all(getattr(model, key) == getattr(advised.model, key) for key in sizes)
+    preset = f"preset {_with_own_sizes(recipe, sizes)}, " if has_its_size else ""
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary: {counted(vocab_size, 'piece')}"
     shape = ARCHITECTURES[model.architecture].shape(model)
     r_drop = f", R-Drop {training.r_drop:g}" if config.n_forward_passes == 2 else ""
@@ -65,10 +66,10 @@ def opening_lines(
     ]
 
 
-def _with_own_sizes(recipe: Recipe) -> str:
+def _with_own_sizes(recipe: Recipe, sizes: list[str]) -> str:
     """The preset's name, with the sizes that the recipe changes."""
     own = (
-        f"{key} {size}" for key in SIZES if (size := getattr(recipe.advised.model, key)) != _size(recipe.preset, key)
+        f"{key} {size}" for key in sizes if (size := getattr(recipe.advised.model, key)) != _size(recipe.preset, key)
     )
     return " with ".join([recipe.preset, ", ".join(own)]).removesuffix(" with ")
 

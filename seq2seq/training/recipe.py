@@ -9,10 +9,10 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
+from seq2seq.config import PRESETS, USED_KEYS, Layer, RunConfig, build, merge, values_by_key
 from seq2seq.model import ARCHITECTURES
 from seq2seq.runs import RecipeRecord
 
@@ -337,9 +337,11 @@ def record_of(found: Recipe, config: RunConfig, tokenizer: str = "") -> RecipeRe
 
 def _flat(config: RunConfig) -> dict[str, Any]:
     """The values that make a recipe, by key."""
+    used = USED_KEYS[config.model.architecture]
     return {
-        f"{table}.{key}": value
-        for table in ("data", "model", "training")
-        for key, value in asdict(getattr(config, table)).items()
-        if key not in _NOT_OF_THE_RECIPE.get(table, ())
+        key: value
+        for key, value in values_by_key(config).items()
+        for table, _, name in [key.partition(".")]
+        if table in ("data", "model", "training") and name not in _NOT_OF_THE_RECIPE.get(table, ())
+        if table != "model" or name.partition(".")[0] in used
     }

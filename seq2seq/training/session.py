@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq.config import PRESETS, Layer, RunConfig, build, merge
+from seq2seq.config import PRESETS, Layer, RunConfig, build, merge, refuse_unused_keys
 from seq2seq.device import pick_device
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.runs import Checkpoint, Manifest, load_checkpoint, lock, move_aside, read_manifest
@@ -63,6 +63,7 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
     wished = merge(one_limit(request.layers))
     of_preset = PRESETS.get(str(wished.get("preset")), {})
     requested = build(merge([of_preset, wished]), where="the configuration")
+    refuse_unused_keys(wished, requested)
     folder = request.run
     refuse_unknown_preset(requested)
     refuse_foreign_folder(folder)

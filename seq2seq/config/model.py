@@ -1,0 +1,123 @@
+"""The shape of the model: the table ``model``, and in it a table for each ancestor of the Transformer."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool
+from pydantic.dataclasses import dataclass
+
+from seq2seq.config.types import CHECKED, Fraction, PositiveInt
+from seq2seq.errors import ExitCode, UserError
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class RnnConfig:
+    """The recurrent network (``architecture = "rnn"``)."""
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    """Recurrent cell: long short-term memory (lstm) or gated recurrent unit (gru)."""
+    attention: Literal["scaled_dot", "dot", "bilinear"] = "bilinear"
+    """Attention score of a decoder state and a source vector, as ``model.attention``."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class CnnConfig:
+    """The convolutional network (``architecture = "cnn"``)."""
+
+    kernel_size: Annotated[PositiveInt, Field(le=63)] = 3
+    """Neighbouring tokens that a convolution reads, its own among them; odd. A stack of n layers sees
+    n × (kernel_size - 1) + 1 tokens."""
+    attention: Literal["scaled_dot", "dot", "bilinear"] = "dot"
+    """Attention score of a decoder layer's vector and a source vector, as ``model.attention``."""
+
+    def __post_init__(self) -> None:
+        if self.kernel_size % 2 == 0:
+            raise UserError(
+                f"model.cnn.kernel_size {self.kernel_size} is even, so a convolution has no middle",
+                mend=f"give {self.kernel_size - 1} or {self.kernel_size + 1}",
+                code=ExitCode.REFUSED,
+            )
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class ModelConfig:
+    """The shape of the model."""
+
+    architecture: Literal["transformer", "rnn", "cnn"] = "transformer"
+    """Kind of network. transformer: the encoder-decoder Transformer; rnn: a recurrent network with attention; cnn: a
+    convolutional network with attention. rnn and cnn are what the Transformer replaced: they are there to be compared.
+    Only some keys of this table apply to them."""
+    d_model: PositiveInt = 256
+    """Width of embeddings and layers. Must be divisible by n_heads."""
+    d_ff: PositiveInt = 1024
+    """Width of the feed-forward network's hidden layer."""
+    n_heads: PositiveInt = 4
+    """Attention heads of each layer; must divide d_model."""
+    encoder_layers: PositiveInt = 3
+    """Layers of the encoder, which reads the source."""
+    decoder_layers: PositiveInt = 3
+    """Layers of the decoder, which writes the translation."""
+    dropout: Fraction = 0.1
+    """Probability that training sets an activation to zero, after the embeddings and after each sublayer. More of it
+    reduces overfitting. 0: off."""
+    attention: Literal["scaled_dot", "dot", "bilinear"] = "scaled_dot"
+    """Attention score of a query and a key. scaled_dot: dot product, divided by the root of a head's width; dot: dot
+    product; bilinear: with a learned matrix between the two."""
+    positions: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
+    """Position encoding. sinusoidal: fixed sines and cosines are added to the embeddings; learned: a learned vector for
+    each position is added; rotary: queries and keys are rotated by their position; none: the model does not see the
+    order of tokens."""
+    max_positions: PositiveInt = 1024
+    """Number of learned positions: the longest sentence in tokens. Only with ``positions = "learned"`` or
+    ``architecture = "cnn"``; all else has no limit."""
+    norm_order: Literal["pre", "post"] = "pre"
+    """Normalize a sublayer's input (pre), or the sum of its input and output (post)."""
+    norm: Literal["layer", "rms"] = "layer"
+    """Normalization: LayerNorm (layer) or RMSNorm (rms)."""
+    activation: Literal["relu", "gelu", "swiglu"] = "relu"
+    """Nonlinearity of the feed-forward network."""
+    tied_embeddings: StrictBool = True
+    """Use one matrix for source, target and output embeddings."""
+    rnn: RnnConfig = Field(default_factory=RnnConfig)
+    cnn: CnnConfig = Field(default_factory=CnnConfig)
+
+    @property
+    def learns_positions(self) -> bool:
+        """Whether there is a vector for each position, and therefore a longest text."""
+        return self.architecture == "cnn" or (self.architecture == "transformer" and self.positions == "learned")
+
+    def __post_init__(self) -> None:
+        if self.architecture == "rnn" and self.d_model % 2:
+            raise UserError(
+                f"model.d_model {self.d_model} is odd, but half of it reads forward and half of it backward",
+                mend="choose an even width",
+                code=ExitCode.REFUSED,
+            )
+        if self.architecture != "transformer":
+            return
+        if self.d_model % self.n_heads:
+            raise UserError(
+                f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads}",
+                mend=f"choose n_heads among the divisors of {self.d_model}",
+                code=ExitCode.REFUSED,
+            )
+        if self.positions == "rotary" and (self.d_model // self.n_heads) % 2:
+            raise UserError(
+                f"model.positions rotary rotates pairs of channels, but a head is {self.d_model // self.n_heads} wide",
+                mend="choose model.d_model and model.n_heads so that d_model / n_heads is even",
+                code=ExitCode.REFUSED,
+            )
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise UserError(
+                f"model.positions sinusoidal needs an even model.d_model, not {self.d_model}",
+                mend="choose an even width",
+                code=ExitCode.REFUSED,
+            )
+
+
+_SHARED = {"architecture", "d_model", "encoder_layers", "decoder_layers", "dropout", "tied_embeddings"}
+USED_KEYS: dict[str, set[str]] = {
+    "transformer": {*ModelConfig.__dataclass_fields__} - {"rnn", "cnn"},
+    "rnn": {*_SHARED, "rnn"},
+    "cnn": {*_SHARED, "max_positions", "cnn"},
+}
+"""By architecture: the keys and tables of ``model`` that apply to it."""
