@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from seq2seq.cli.layers import training_layers
 from seq2seq.config import (
     PRESETS,
-    TABLES,
     RunConfig,
     build,
     difference,
@@ -23,7 +22,10 @@ from seq2seq.config import (
     parse_set,
     parse_toml,
     read_toml,
+    refuse_unused_keys,
     to_toml,
+    values_by_key,
+    values_in,
 )
 from seq2seq.errors import ExitCode, UserError
 
@@ -156,9 +158,12 @@ def test_promised_keys_exist():
 
 @pytest.mark.parametrize("key", [key for key in known_keys() if key != "preset"])
 def test_a_misspelt_key_is_told_the_nearest_known_one(key):
-    table, _, name = key.partition(".")
+    table, _, name = key.rpartition(".")
     for wrong in (name[:-1] + name[-1] * 2, name[0] + name[2:]):
-        error = refusal_of({table: {wrong: 1}})
+        layer = {wrong: 1}
+        for outer in reversed(table.split(".")):
+            layer = {outer: layer}
+        error = refusal_of(layer)
         assert error.code == ExitCode.REFUSED
         assert error.what == f"recipe.toml: unknown key {table}.{wrong}"
         assert error.mend == f"did you mean {key}?"
@@ -187,7 +192,7 @@ WRONG_TYPES = [
 OUT_OF_RANGE = [
     ("model.d_model", 0), ("model.n_heads", -1), ("model.dropout", 1.0), ("model.dropout", -0.1),
     ("model.dropout", math.nan), ("model.encoder_layers", 0), ("model.decoder_layers", 0), ("model.attention", "cos"),
-    ("model.positions", "Rotary"), ("model.norm", ""), ("model.activation", "silu"), ("model.architecture", "rnn"),
+    ("model.positions", "Rotary"), ("model.norm", ""), ("model.activation", "silu"), ("model.architecture", "lstm"),
     ("data.vocab_size", 299), ("data.max_length", 1), ("data.tokenizer_type", "word"), ("data.normalization", "nfd"),
     ("training.batch_tokens", 0), ("training.learning_rate", 0), ("training.learning_rate", math.inf),
     ("training.warmup_updates", -1), ("training.label_smoothing", 1.0), ("training.max_updates", 0),
@@ -353,12 +358,60 @@ def test_what_is_written_reads_back_equal(text, corpora, share, seed, penalty):
     )
     written = parse_toml(to_toml(config).encode(), Path("config.toml"))
     assert build(written, where="config.toml") == config
-    for table, key in itertools.chain.from_iterable(((t, k) for k in asdict(getattr(config, t))) for t in TABLES):
-        assert (key in written[table]) == (getattr(getattr(config, table), key) is not None), f"{table}.{key}"
+    applicable = {key: value for key, value in values_by_key(config).items() if ".rnn" not in key and ".cnn" not in key}
+    assert values_in(written).keys() == {key for key, value in applicable.items() if value is not None}
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "rnn", "cnn"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_survive_being_written(preset, architecture):
+    wished = {"preset": preset, "model": {"architecture": architecture}}
+    config = build(merge([PRESETS[preset], wished]), where=preset)
+    written = parse_toml(to_toml(config).encode(), Path("config.toml"))
+    refuse_unused_keys(written, config)  # a run's config.toml repeats the run
+    # Keys that do not apply keep the values of the preset until they are written.
+    again = build(written, where="config.toml")
+    assert to_toml(again) == to_toml(config)
+    assert again == config or architecture != "transformer"
+
+
+ANCESTORS = [
+    ("rnn", ["model.rnn.cell=gru", "model.d_model=64"], None),
+    ("cnn", ["model.cnn.kernel_size=5", "model.max_positions=300"], None),
+    ("rnn", ["model.n_heads=2"], "model.n_heads does not apply to model.architecture rnn"),
+    ("rnn", ["model.cnn.kernel_size=5"], "model.cnn.kernel_size does not apply to model.architecture rnn"),
+    (
+        "cnn",
+        ["model.rnn.cell=gru", "model.d_ff=9"],
+        "model.rnn.cell, model.d_ff do not apply to model.architecture cnn",
+    ),
+    ("transformer", ["model.rnn.cell=lstm"], "model.rnn.cell does not apply to model.architecture transformer"),
+    ("rnn", ["model.d_model=33"], "model.d_model 33 is odd, but half of it reads forward and half of it backward"),
+    ("cnn", ["model.cnn.kernel_size=4"], "model.cnn.kernel_size 4 is even, so a convolution has no middle"),
+    ("cnn", ["model.max_positions=100"], "model.max_positions 100 is less than data.max_length 256"),
+    ("rnn", ["model.cnn.kernel_size=65"], "model.cnn.kernel_size = 65 is refused"),
+]
+
+
+@pytest.mark.parametrize(("architecture", "sets", "says"), ANCESTORS)
+def test_keys_that_do_not_apply_to_an_architecture_are_refused(architecture, sets, says):
+    """Those that a user sets; a preset may have them."""
+
+    def requested() -> None:
+        wished = merge([{"model": {"architecture": architecture}}, *map(parse_set, sets)])
+        refuse_unused_keys(wished, build(merge([PRESETS["base"], wished]), where="recipe.toml"))
+
+    if says is None:
+        requested()
+        return
+    with pytest.raises(UserError) as caught:
+        requested()
+    assert caught.value.code == ExitCode.REFUSED
+    assert says in caught.value.what
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_presets_survive_being_written(preset):
+def test_presets_are_written_as_they_are(preset):
     config = build(merge([PRESETS[preset], {"preset": preset}]), where=preset)
     assert build(parse_toml(to_toml(config).encode(), Path("config.toml")), where="config.toml") == config
 

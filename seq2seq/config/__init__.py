@@ -19,7 +19,7 @@ from seq2seq.config.layers import (
     to_toml,
     values_in,
 )
-from seq2seq.config.model import USED_KEYS, CnnConfig, ModelConfig, RnnConfig
+from seq2seq.config.model import CnnConfig, ModelConfig, RnnConfig, is_used
 from seq2seq.config.presets import PRESETS, SIZES, Layer
 from seq2seq.config.tables import TABLES, DataConfig, DecodingConfig, RunConfig, TrainingConfig
 
@@ -27,7 +27,6 @@ __all__ = [
     "PRESETS",
     "SIZES",
     "TABLES",
-    "USED_KEYS",
     "CnnConfig",
     "DataConfig",
     "DecodingConfig",
@@ -43,6 +42,7 @@ __all__ = [
     "described_keys",
     "did_you_mean",
     "difference",
+    "is_used",
     "keys_named",
     "keys_of",
     "known_keys",

@@ -32,7 +32,7 @@ ALIASES = (
     Alias("data.subword_sampling", "bpe_dropout sentencepiece_alphas subword_regularization"),
     Alias("data.max_length", "max_seq_len max_seq_length max_sent_length max_source_length max_target_length "
           "max_len max_source_positions max_target_positions", "in tokens"),
-    Alias("model.architecture", "arch model_type network cell_type"),
+    Alias("model.architecture", "arch model_type network"),
     Alias("model.d_model", "hidden_size hidden_dim dim_emb emb_dim embed_dim embedding_dim embedding_size "
           "embed_size model_dim model_size rnn_size dim_rnn word_vec_size encoder_embed_dim decoder_embed_dim "
           "width dim"),
@@ -53,6 +53,8 @@ ALIASES = (
     Alias("model.positions", "position_encoding positional_encoding positional_embedding pos_enc pos_emb rope "
           "position_embedding_type positional_embedding_type rotary"),
     Alias("model.max_positions", "max_position_embeddings n_positions"),
+    Alias("model.rnn.cell", "cell_type rnn_type rnn_cell_type enc_cell dec_cell"),
+    Alias("model.cnn.kernel_size", "cnn_kernel_width kernel_width conv_kernel"),
     Alias("model.norm_order", "pre_norm prenorm post_norm postnorm normalize_before encoder_normalize_before "
           "layer_norm_position norm_first", "pre or post"),
     Alias("model.norm", "layer_norm layernorm rmsnorm normalization_layer"),

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from seq2seq.config.aliases import choose_among, did_you_mean
 from seq2seq.config.keys import described_keys, known_keys, values_by_key
-from seq2seq.config.model import USED_KEYS
+from seq2seq.config.model import is_used
 from seq2seq.config.presets import Layer
 from seq2seq.config.tables import TABLES, RunConfig
 from seq2seq.errors import ExitCode, UserError
@@ -113,12 +113,12 @@ def refuse_unused_keys(wished: Layer, config: RunConfig) -> None:
     Raises:
         UserError: 78
     """
-    used = USED_KEYS[config.model.architecture]
-    unused = [key for key in values_in(wished) if key.startswith("model.") and key.split(".")[1] not in used]
+    architecture = config.model.architecture
+    unused = [key for key in values_in(wished) if key.startswith("model.") and not is_used(key, architecture)]
     if unused:
         verb = "does" if len(unused) == 1 else "do"
         raise UserError(
-            f"{', '.join(unused)} {verb} not apply to model.architecture {config.model.architecture}",
+            f"{', '.join(unused)} {verb} not apply to model.architecture {architecture}",
             mend=f"remove {'it' if len(unused) == 1 else 'them'}, or choose another architecture",
             code=ExitCode.REFUSED,
         )
@@ -219,8 +219,8 @@ def parse_toml(data: bytes, where: Path) -> Layer:
 def to_toml(config: RunConfig) -> str:
     """The configuration as TOML, with every key that is set and that applies to the architecture."""
     tables = asdict(config)
-    used = USED_KEYS[config.model.architecture]
-    tables["model"] = {key: value for key, value in tables["model"].items() if key in used}
+    architecture = config.model.architecture
+    tables["model"] = {key: value for key, value in tables["model"].items() if is_used(f"model.{key}", architecture)}
     return tomli_w.dumps(_without_none(tables))
 
 

@@ -25,7 +25,7 @@ class CnnConfig:
 
     kernel_size: Annotated[PositiveInt, Field(le=63)] = 3
     """Neighbouring tokens that a convolution reads, its own among them; odd. A stack of n layers sees
-    n × (kernel_size - 1) + 1 tokens."""
+    n * (kernel_size - 1) + 1 tokens."""
     attention: Literal["scaled_dot", "dot", "bilinear"] = "dot"
     """Attention score of a decoder layer's vector and a source vector, as ``model.attention``."""
 
@@ -115,9 +115,15 @@ class ModelConfig:
 
 
 _SHARED = {"architecture", "d_model", "encoder_layers", "decoder_layers", "dropout", "tied_embeddings"}
-USED_KEYS: dict[str, set[str]] = {
+_USED: dict[str, set[str]] = {
     "transformer": {*ModelConfig.__dataclass_fields__} - {"rnn", "cnn"},
     "rnn": {*_SHARED, "rnn"},
     "cnn": {*_SHARED, "max_positions", "cnn"},
 }
 """By architecture: the keys and tables of ``model`` that apply to it."""
+
+
+def is_used(key: str, architecture: str) -> bool:
+    """Whether a key of ``model``, as ``model.rnn.cell``, applies to an architecture; False for keys of other tables."""
+    table, _, name = key.partition(".")
+    return table == "model" and name.partition(".")[0] in _USED[architecture]

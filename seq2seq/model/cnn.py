@@ -158,7 +158,9 @@ class ConvolutionalModel(Seq2SeqModel):
 
     def _embed(self, tokens: Tensor, embedding: nn.Module, positions: nn.Module, offset: int = 0) -> Tensor:
         """[B, T] -> [B, T, D]"""
-        return self.dropout(positions(embedding(tokens) * math.sqrt(self.config.d_model), offset))  # type: ignore[no-any-return]
+        # Not scaled up, as all weights keep the variance of what they read: small scores make softmax look everywhere,
+        # and small numbers leave the gates half open.
+        return self.dropout(positions(embedding(tokens), offset))  # type: ignore[no-any-return]
 
     def encode(self, src: Tensor, src_mask: Tensor | None = None) -> Source:
         """Keys and values for each source token.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from seq2seq.config import PRESETS, SIZES, USED_KEYS, ModelConfig, RunConfig
+from seq2seq.config import PRESETS, SIZES, ModelConfig, RunConfig, is_used
 from seq2seq.device import cores
 from seq2seq.errors import counted, duration
 from seq2seq.model import ARCHITECTURES
@@ -39,7 +39,7 @@ def opening_lines(
     """
     data, model, training, advised = config.data, config.model, config.training, recipe.advised
     where = counted(cores(), "CPU core") if device == "cpu" else device
-    sizes = [key for key in SIZES if key in USED_KEYS[model.architecture]]
+    sizes = [key for key in SIZES if is_used(f"model.{key}", model.architecture)]
     has_its_size = all(getattr(model, key) == getattr(advised.model, key) for key in sizes)
     preset = f"preset {_with_own_sizes(recipe, sizes)}, " if has_its_size else ""
     tokenizer = f"tokenizer {data.tokenizer}" if data.tokenizer else f"vocabulary: {counted(vocab_size, 'piece')}"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from seq2seq.config import PRESETS, USED_KEYS, Layer, RunConfig, build, merge, values_by_key
+from seq2seq.config import PRESETS, Layer, RunConfig, build, is_used, merge, values_by_key
 from seq2seq.model import ARCHITECTURES
 from seq2seq.runs import RecipeRecord
 
@@ -328,20 +328,18 @@ def record_of(found: Recipe, config: RunConfig, tokenizer: str = "") -> RecipeRe
         config: of the run.
         tokenizer: hash of the user's own tokenizer; empty: there is none.
     """
-    advised, trained = _flat(found.advised), _flat(config)
+    advised, trained = (_flat(each, config.model.architecture) for each in (found.advised, config))
     changed = [key for key in trained if trained[key] != advised[key]] + ["data.tokenizer"] * bool(tokenizer)
     text = json.dumps([trained, tokenizer], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:7]
     return RecipeRecord(name=found.name, hash=digest, usual_passes=found.usual_epochs, changed=changed)
 
 
-def _flat(config: RunConfig) -> dict[str, Any]:
-    """The values that make a recipe, by key."""
-    used = USED_KEYS[config.model.architecture]
+def _flat(config: RunConfig, architecture: str) -> dict[str, Any]:
+    """The values that make a recipe for an architecture, by key."""
+    left_out = {f"{table}.{key}" for table, keys in _NOT_OF_THE_RECIPE.items() for key in keys}
     return {
         key: value
         for key, value in values_by_key(config).items()
-        for table, _, name in [key.partition(".")]
-        if table in ("data", "model", "training") and name not in _NOT_OF_THE_RECIPE.get(table, ())
-        if table != "model" or name.partition(".")[0] in used
+        if (key.startswith(("data.", "training.")) and key not in left_out) or is_used(key, architecture)
     }
