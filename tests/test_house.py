@@ -352,6 +352,24 @@ def test_arguments_are_spelt_out():
     assert not offenders
 
 
+def aliases(tree: ast.Module) -> Iterator[str]:
+    """Names that a file gives to types: ``Ids = list[int]``."""
+    kinds = re.compile(
+        r"(list|tuple|dict|Sequence|Mapping|Iterator|Callable|Generator|Literal|(npt\.)?NDArray)\[|\w+ \| "
+    )
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name[0].isupper() and not name.isupper() and kinds.match(ast.unparse(node.value)):
+                yield name
+
+
+def test_a_name_of_a_type_has_one_meaning():
+    found = [alias for tree in TREES.values() for alias in aliases(tree)]
+    assert "EncodingErrors" in found
+    assert len(found) == len(set(found)), sorted(found)
+
+
 # Words ----------------------------------------------------------------------------------------------
 
 

@@ -69,7 +69,7 @@ def with_flags(text: str, command: str) -> str:
 
 def _flag(named: re.Match[str], command: str) -> str:
     of_other, key, value = named.groups()
-    flags = FLAGS[of_other or command]
+    flags = FLAGS.get(of_other or command, {})
     prefix = f"{of_other} " if of_other else ""
     if flag := flags.get(f"{key}={value}"):
         return f"{prefix}{flag}"
