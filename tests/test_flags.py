@@ -21,7 +21,7 @@ from seq2seq.training import Request
 from seq2seq.translation import Translator, translate_lines
 
 PACKAGE = Path(seq2seq.cli.__file__).parent.parent
-NAMED = re.compile(rf"`(?:(?:{'|'.join(FLAGS)}) )?([a-z_]+(?:\.[a-z_]+)?)(?:=[^`]*)?`")
+NAMED = re.compile(rf"`(?:(?:{'|'.join(FLAGS)}) )?([a-z_]+(?:\.[a-z_]+)*)(?:=[^`]*)?`")
 OTHER_WORDS = {"spm_train"}
 """Words between backticks in messages that are not keys."""
 

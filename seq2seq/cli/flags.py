@@ -54,7 +54,7 @@ FLAGS: dict[str, dict[str, str]] = {
 """By command: options by what they set, a key (or a key and its value) of the configuration or an argument.
 ``train --set`` sets all other keys."""
 
-_NAMED = re.compile(rf"`(?:({'|'.join(FLAGS)}) )?([a-z_]+(?:\.[a-z_]+)?)(?:=([^`]*))?`")
+_NAMED = re.compile(rf"`(?:({'|'.join(FLAGS)}) )?([a-z_]+(?:\.[a-z_]+)*)(?:=([^`]*))?`")
 
 
 def with_flags(text: str, command: str) -> str:
