@@ -27,7 +27,8 @@ in one update with nearly the same pairs in each epoch. More noise, or noise of 
 
 Lengths = NDArray[np.uint16 | np.int32]
 Rows = NDArray[np.uint32]
-Ids = Sequence[int] | NDArray[np.integer]
+TokenIds = Sequence[int] | NDArray[np.integer]
+"""Of one sentence."""
 
 
 def derived_seed(*place: int) -> int:
@@ -63,7 +64,7 @@ class Batch:
         return Batch(src, tgt_in, tgt_out, self.n_tgt_tokens)
 
 
-def pad(rows: Sequence[Ids], *, first: int | None = None, last: int | None = None) -> Tensor:
+def pad(rows: Sequence[TokenIds], *, first: int | None = None, last: int | None = None) -> Tensor:
     """Pad rows of ids on the right to one tensor.
 
     Args:
@@ -87,7 +88,7 @@ def pad(rows: Sequence[Ids], *, first: int | None = None, last: int | None = Non
     return torch.from_numpy(table)
 
 
-def collate(src: Sequence[Ids], tgt: Sequence[Ids]) -> Batch:
+def collate(src: Sequence[TokenIds], tgt: Sequence[TokenIds]) -> Batch:
     """Make a batch of pairs of ids. BOS and EOS are added here."""
     return Batch(
         src=pad(src, last=EOS),

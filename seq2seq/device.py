@@ -31,7 +31,7 @@ def pick_device(name: str) -> torch.device:
     if not available.get(kind, False):
         names = [kind for kind, is_available in available.items() if is_available]
         raise UserError(
-            f"--device {name} is {'not available here' if kind in available else 'unknown'}",
+            f"`device={name}` is {'not available here' if kind in available else 'unknown'}",
             mend=f"choose among auto, {', '.join(names)}{' and cuda:N' if 'cuda' in names else ''}",
             code=ExitCode.REFUSED if kind in available else ExitCode.USAGE,
         )
@@ -41,7 +41,7 @@ def pick_device(name: str) -> torch.device:
     if int(name.removeprefix("cuda:")) >= n_gpus:
         names_of_gpus = "cuda:0" if n_gpus == 1 else f"cuda:0 to cuda:{n_gpus - 1}"
         raise UserError(
-            f"--device {name} does not exist: this machine has {counted(n_gpus, 'GPU')} ({names_of_gpus})",
+            f"`device={name}` does not exist: this machine has {counted(n_gpus, 'GPU')} ({names_of_gpus})",
             mend="choose a device of this machine",
             code=ExitCode.REFUSED,
         )
@@ -70,7 +70,7 @@ def pick_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
     if precision == "bf16" and device.type == "cpu" and not has_bf16():
         raise UserError(
             "this processor has no bf16 instructions (AMX or AVX512-BF16)",
-            mend="give --precision fp32",
+            mend="give `decoding.precision=fp32`",
             code=ExitCode.REFUSED,
         )
     return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -2,7 +2,8 @@
 
 import pytest
 
-from seq2seq.config import TABLES, did_you_mean, keys_named, known_keys, parse_set
+from seq2seq.cli.layers import parse_set
+from seq2seq.config import TABLES, did_you_mean, keys_named, known_keys
 from seq2seq.config.aliases import ALIASES
 from seq2seq.errors import ExitCode, UserError
 
@@ -84,6 +85,10 @@ def test_a_word_like_no_key_gets_no_suggestion(word):
     assert did_you_mean(word) == SEE
 
 
+def test_the_unit_of_a_key():
+    assert did_you_mean("training.time_limit") == "did you mean training.time_budget? (in seconds)"
+
+
 def test_set_says_it():
     with pytest.raises(UserError, match=r"unknown key batch_size; did you mean training\.batch_tokens") as caught:
         parse_set("batch_size=32")
@@ -94,6 +99,7 @@ def test_set_says_it():
     ("words", "mend"),
     [
         ("train --epochs 4", "did you mean --max-epochs? See `"),
+        ("train --time-limit 45", "did you mean --time-budget (as in 45m)? See `"),
         ("train --lr 1e-3", "did you mean --set training.learning_rate=VALUE (its peak)? See `"),
         ("train --layers 2", "did you mean --set model.encoder_layers=VALUE (encoder and decoder have one key each)?"),
         ("train --dropout=0.2", "did you mean --set model.dropout=VALUE?"),

@@ -792,7 +792,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, name, how):
     assert "an older checkpoint than update 2 is used" in told[0]
 
     DAMAGE[how](tmp_path / "checkpoints" / "update-00000001" / name)
-    with refused(ExitCode.REFUSED, "all 2 checkpoints .* are damaged; .*--overwrite"):
+    with refused(ExitCode.REFUSED, "all 2 checkpoints .* are damaged; .*`overwrite`"):
         ck.load_checkpoint(tmp_path, told.append)
 
     ck.save_checkpoint(tmp_path, 2, weights(8.0), {"n": 8})
@@ -832,7 +832,7 @@ def test_a_checkpoint_of_another_format_is_not_passed_over(tmp_path):
 )
 def test_a_sealed_checkpoint_of_another_shape(tmp_path, changes):
     reseal(ck.save_checkpoint(tmp_path, 2, weights(2.0), {}), **changes)
-    with refused(ExitCode.REFUSED, "--overwrite"):
+    with refused(ExitCode.REFUSED, "`overwrite`"):
         ck.load_checkpoint(tmp_path)
 
 
@@ -876,7 +876,10 @@ def test_a_lock_of_another_process_is_respected_until_it_is_killed(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline() == b"held\n"
-        with refused(ExitCode.TRY_LATER, rf"run is in use by process {other.pid} since \d{{4}}-\d\d-\d\d \d\d:"):
+        with refused(
+            ExitCode.TRY_LATER,
+            rf"run is in use by process {other.pid} since \d{{4}}-\d\d-\d\d \d\d:.* give `run` another",
+        ):
             ck.RunLock(tmp_path / "run")
         with refused(ExitCode.TRY_LATER):
             ck.move_aside(tmp_path / "run")

@@ -149,7 +149,7 @@ class TestTrain:
             ("missing", [], ExitCode.NO_INPUT, ["bad.ab"]),
             ("misaligned", [], ExitCode.BAD_DATA, ["bad.ab", "3 lines", "bad.ba", "2"]),
             ("truncated gzip", [], ExitCode.BAD_DATA, ["bad.ab.gz", "ends before"]),
-            ("not UTF-8", ["--strict"], ExitCode.BAD_DATA, ["bad.ab, line 2", "UTF-8"]),
+            ("not UTF-8", ["--strict"], ExitCode.BAD_DATA, ["bad.ab, line 2", "leave out --strict"]),
             ("empty", [], ExitCode.BAD_DATA, ["no pair"]),
             ("blank", [], ExitCode.BAD_DATA, ["3 pairs, all with a blank side"]),
         ],
@@ -200,7 +200,7 @@ class TestTrain:
 
     @pytest.mark.parametrize("langs", ["ab", "ab-", "a/b-c", "ab-ab", ""])
     def test_languages_that_are_none(self, train, corpus, langs):
-        assert_refused(train("--train", corpus, langs=langs), ExitCode.USAGE, "-l")
+        assert_refused(train("--train", corpus, langs=langs), ExitCode.USAGE, "as in -l de-en")
 
     def test_languages_that_do_not_match_the_files(self, train, corpus):
         assert_refused(train("--train", corpus, langs="ab-xx"), ExitCode.NO_INPUT, "corpus.xx")
@@ -443,9 +443,9 @@ class TestTranslate:
             (["-i", "no/such.file"], ExitCode.NO_INPUT, ["no/such.file"]),
             (["-i", "."], ExitCode.NO_INPUT, ["."]),
             (["-i", "IN", "-o", "no/such/out"], ExitCode.CANNOT_WRITE, ["no/such/out"]),
-            (["-i", "IN", "-o", ""], ExitCode.CANNOT_WRITE, ["'' is not the name of a file"]),
+            (["-i", "IN", "-o", ""], ExitCode.CANNOT_WRITE, ["'' is not the name of a file; name a file with -o"]),
             (["-i", "IN", "-o", "."], ExitCode.CANNOT_WRITE, ["'.' is not the name of a file"]),
-            (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "(-b) to 5"]),
+            (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "raise -b to 5"]),
             (["-i", "IN", "--length-penalty", "-1"], ExitCode.USAGE, ["length_penalty"]),
             (["-i", "IN", "--length-penalty", "1e9"], ExitCode.USAGE, ["length_penalty", "10"]),
             (["-i", "IN", "--max-length", "0"], ExitCode.USAGE, ["max_length"]),
@@ -964,7 +964,7 @@ class TestEval:
             (["RUN", "CORPUS", "no/such"], ExitCode.NO_INPUT, ["no/such"]),
             (["RUN", "CORPUS", "-l", "ab-xx"], ExitCode.NO_INPUT, ["corpus.xx"]),
             (["RUN", "CORPUS", "CORPUS", "-o", "kept"], ExitCode.USAGE, ["one corpus"]),
-            (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["must name a file", "scores go to stdout"]),
+            (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["-o - must name a file", "scores go to stdout"]),
             (["RUN", "CORPUS", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "-o", "kept"], ExitCode.USAGE, ["--hyp does not translate"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "--shortlist", "20"], ExitCode.USAGE, ["--hyp does not translate"]),
@@ -1098,6 +1098,7 @@ class TestEverywhere:
         assert (debugged.code, debugged.out) == (plain.code, "")
         assert debugged.err.startswith("Traceback (most recent call last):\n")
         assert debugged.err.endswith(plain.err)
+        assert debugged.err.count("Traceback") == 1
 
     @pytest.mark.parametrize("debug", [False, True])
     def test_a_fault_of_ours_is_one_line_too(self, cli, reverser, monkeypatch, debug):

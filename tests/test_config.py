@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seq2seq.cli.layers import training_layers
+from seq2seq.cli.layers import parse_set, training_layers
 from seq2seq.config import (
     PRESETS,
     TABLES,
@@ -20,7 +20,6 @@ from seq2seq.config import (
     known_keys,
     merge,
     parse_langs,
-    parse_set,
     parse_toml,
     read_toml,
     to_toml,
@@ -270,6 +269,7 @@ def test_more_hypotheses_than_beams():
     error = refusal_of({"decoding": {"n_best": 5}})
     assert error.code == ExitCode.REFUSED
     assert "5 is more than decoding.beam_size 4" in error.what
+    assert error.mend == "raise `decoding.beam_size` to 5"
     assert build({"decoding": {"n_best": 5, "beam_size": 5}}, where="").decoding.n_best == 5
 
 
@@ -392,6 +392,11 @@ def test_langs(text, langs):
      "../x-en", "de-e/n", "de-\0", "de-de", "pt-BR:pt-BR"],
 )  # fmt: skip
 def test_malformed_langs(text):
-    with pytest.raises(UserError, match="-l") as caught:
+    with pytest.raises(UserError, match=r"as in `data\.langs=de-en`") as caught:
         parse_langs(text)
     assert caught.value.code == ExitCode.USAGE
+
+
+def test_one_language_twice():
+    with pytest.raises(UserError, match=r"^`data\.langs=de-de` names the same language twice; "):
+        parse_langs("de-de")

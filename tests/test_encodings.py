@@ -79,7 +79,7 @@ def test_one_line_in_a_hundred_may_be_replaced(tmp_path):
     assert refusal_of(path) == (
         f"{path}: 2 of 199 lines are not UTF-8, the first is line 198 (looks like WINDOWS-1252); convert it: "
         f"iconv -f WINDOWS-1252 -t UTF-8 '{tmp_path}/it'\"'\"'s.de' > '{tmp_path}/it'\"'\"'s.de'.utf8, or give "
-        "--set data.encoding_errors=replace (to eval: --encoding-errors replace)"
+        "`data.encoding_errors=replace`"
     )
     assert len(list(read_lines(path, encoding_errors="replace"))) == 199
 

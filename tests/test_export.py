@@ -285,7 +285,7 @@ class TestCommand:
         (tmp_path / "ct2" / "mine").write_text("kept")
         refused = cli("export", reverser, "-o", tmp_path / "ct2")
         assert refused.code == ExitCode.REFUSED
-        assert "exists; name a new folder after -o, or give --overwrite" in refused.err
+        assert "exists; name a new folder with -o, or give --overwrite" in refused.err
         assert [path.name for path in tmp_path.rglob("*")] == ["ct2", "mine"]
 
         done = cli("export", reverser, "-o", tmp_path / "ct2", "--overwrite")
@@ -304,9 +304,13 @@ class TestCommand:
             (["RUN", "-o", "new", "--quantization", "int4"], ExitCode.USAGE, "hoose among float32, "),
             (["RUN"], ExitCode.USAGE, "export --help"),
             (["nowhere", "-o", "new"], ExitCode.NO_INPUT, "nowhere does not exist"),
-            (["RUN", "-o", "RUN", "--overwrite"], ExitCode.USAGE, "holds the run"),
+            (
+                ["RUN", "-o", "RUN", "--overwrite"],
+                ExitCode.USAGE,
+                "holds the run to export; name another folder with -o\n",
+            ),
             (["RUN", "-o", "RUN/..", "--overwrite"], ExitCode.USAGE, "holds the run"),
-            (["RUN", "-o", "file", "--overwrite"], ExitCode.REFUSED, "file exists; name a new folder after -o\n"),
+            (["RUN", "-o", "file", "--overwrite"], ExitCode.REFUSED, "file exists; name a new folder with -o\n"),
             (["RUN", "-o", "file/new"], ExitCode.CANNOT_WRITE, "file/new cannot be written"),
             (["RUN", "-o", "."], ExitCode.REFUSED, "exists"),
             (["RUN", "-o", "link"], ExitCode.USAGE, "link is a link; name a new folder in it: -o link/NAME"),

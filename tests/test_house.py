@@ -350,3 +350,54 @@ def test_arguments_are_spelt_out():
             elif isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
                 offenders.append(f"{name} imports * from {node.module}")
     assert not offenders
+
+
+def aliases(tree: ast.Module) -> Iterator[str]:
+    """Names that a file gives to types: ``Ids = list[int]``."""
+    kinds = re.compile(
+        r"(list|tuple|dict|Sequence|Mapping|Iterator|Callable|Generator|Literal|(npt\.)?NDArray)\[|\w+ \| "
+    )
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name[0].isupper() and not name.isupper() and kinds.match(ast.unparse(node.value)):
+                yield name
+
+
+def test_a_name_of_a_type_has_one_meaning():
+    found = [alias for tree in TREES.values() for alias in aliases(tree)]
+    assert "EncodingErrors" in found
+    assert len(found) == len(set(found)), sorted(found)
+
+
+# Words ----------------------------------------------------------------------------------------------
+
+
+OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z](?![\w-]))")
+# Options of other programs, by file.
+FOREIGN_OPTIONS = {
+    "corpus.rows": {"-c"},  # of jq
+    "corpus.unreadable": {"-c", "-d", "-o"},  # of jq, zstd and lz4, msgunfmt
+    "system.files": {"-f"},  # of ulimit
+    "text.first_bytes": {"-d", "-f", "-t"},  # of zstd and lz4, iconv
+    "tokenizer.__main__": {"-m"},  # of python
+    "tokenizer.model": {"--unk_id", "--bos_id", "--eos_id", "--pad_id"},  # of spm_train
+    "tokenizer.train": {"-m"},  # of python
+}
+
+
+def options_in(tree: ast.AST) -> set[str]:
+    """Options that the strings and docstrings of a file name."""
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {option for text in texts for option in OPTION.findall(text)}
+
+
+def test_rooms_name_keys_and_not_options():
+    """The command line replaces `data.train` by ``--train`` (``cli/flags.py``)."""
+    rooms = {name: tree for name, tree in TREES.items() if not is_within(name, "cli") and name != "__main__"}
+    assert {name: found for name, tree in rooms.items() if (found := options_in(tree))} == FOREIGN_OPTIONS
+
+
+@pytest.mark.parametrize("line", ['"give --set x"', 'f"give -b {n}"', '"""As ``--train`` takes it."""', "f(mend='-o')"])
+def test_an_option_is_noticed(line):
+    assert options_in(ast.parse(line))

@@ -81,7 +81,7 @@ def test_configuration_and_split(hub_folder, network, capfd, part, names):
         ("#one:valid", LANGS, "['train', 'test']"),
         ("#three", LANGS, "'three' not found. Available: ['one', 'two']"),
         ("", LANGS, "['one', 'two']"),
-        ("#one", ("de", "fr"), "has no fr; it has de, en; name two of them with -l"),
+        ("#one", ("de", "fr"), "has no fr; it has de, en; name two of them with `data.langs`"),
         ("#two", ("cs", "fr"), "has no cs and no fr; it has de, en"),
     ],
 )
@@ -159,7 +159,7 @@ def test_columns_that_languages_do_not_name(tmp_path, brackets, langs, says):
     assert list(read_pairs(f"hf:{tmp_path}{brackets}", langs, counts=counts)) == [("a", "b")]
     assert counts.notes == says
     said = refusal_of(f"hf:{tmp_path}", LANGS)
-    assert "has no de and no en; it has English, Twi (Akan); name two of them with -l or as 'hf:NAME[" in said
+    assert "has no de and no en; it has English, Twi (Akan); name two of them with `data.langs` or as 'hf:NAME[" in said
     assert "has no column x; it has English, Twi" in refusal_of(f"hf:{tmp_path}[x,English]")
     assert "has no column 3; it has English, Twi" in refusal_of(f"hf:{tmp_path}[3,English]")
     assert list(read_pairs(f"hf:{tmp_path}[2,1]", langs)) == [("a", "b")]

@@ -5,7 +5,8 @@ from dataclasses import asdict
 
 import pytest
 
-from seq2seq.config import PRESETS, TABLES, RunConfig, build, described_keys, known_keys, parse_set
+from seq2seq.cli.layers import parse_set
+from seq2seq.config import PRESETS, TABLES, RunConfig, build, described_keys, known_keys
 from seq2seq.errors import ExitCode
 
 

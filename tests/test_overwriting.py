@@ -27,7 +27,9 @@ def here(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("name", ["in", "./in", "d/../in", "link", "hard"])
 def test_one_file_by_every_name(here, name):
     for output, read in ((name, "in"), ("in", name), (here / name, "in")):
-        with pytest.raises(UserError, match=r"is a file that is being read.*; name another file after -o") as caught:
+        with pytest.raises(
+            UserError, match=r"is a file that is being read.*; name another file with `output`"
+        ) as caught:
             refuse_overwriting(output, ["missing", "other", read])
         assert caught.value.code == ExitCode.USAGE
 

@@ -360,7 +360,7 @@ class TestRefused:
         with pytest.raises(UserError, match=says) as caught:
             begin(out, resume=True, settings={**SETTINGS, **change})
         assert caught.value.code == ExitCode.REFUSED
-        assert "leave --resume out" in caught.value.mend
+        assert "leave `resume` out" in caught.value.mend
         assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
         assert end_of(out) == 2
 

@@ -107,7 +107,7 @@ def test_a_run_without_a_table_says_so(reverser):
     with pytest.raises(UserError, match=r"holds no shortlist\.safetensors") as caught:
         Translator.load(reverser, decoding={"shortlist": 8})
     assert caught.value.code == ExitCode.REFUSED
-    assert "decoding.shortlist" in caught.value.mend
+    assert "with `train decoding.shortlist=N` to learn it, or give `decoding.shortlist=0`" in caught.value.mend
 
 
 def test_a_finished_run_learns_the_table_when_it_is_requested(reverser, reverser_with_shortlist):

@@ -122,7 +122,10 @@ def test_a_header_decides_which_column_is_which(tmp_path):
     told = f"{note}; column 1 is still read as de, as the brackets say"
     assert read(tmp_path, "a.tsv[1,2]") == (swapped, [told])
     said = refusal_of(tmp_path / "a.tsv", ("de", "fr"))
-    assert "the header names English, German, not de and fr; name the languages with -l, or the columns as" in said
+    assert (
+        "the header names English, German, not de and fr; name the languages with `data.langs`, or the columns as"
+        in said
+    )
     assert read(tmp_path, "a.tsv[2,1]", ("de", "fr")) == (ROWS, [note]), "the brackets decide"
 
 
@@ -322,7 +325,7 @@ def test_a_quote_that_is_never_closed(tmp_path):
 PHRASEBOOK = Path(__file__).parent.parent / "data" / "phrasebook"
 
 
-SWAPPED = "the sides look swapped: the text read as {} is English; swap the sides, or the languages of -l"
+SWAPPED = "the sides look swapped: the text read as {} is English; swap the sides, or the languages of `data.langs`"
 
 
 @pytest.mark.parametrize(

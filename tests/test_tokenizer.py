@@ -253,7 +253,7 @@ def test_nothing_to_learn_from(kind, text, says, rule):
 def test_more_characters_than_pieces(kind):
     text = ["".join(chr(0x4E00 + 20 * i + j) for j in range(20)) for i in range(30)]
     with pytest.raises(
-        UserError, match=r"vocab_size 300 is too small for 256 bytes and the 600 char.*vocab_size=1722 or"
+        UserError, match=r"vocab_size 300 is too small for 256 bytes and the 600 char.*give `data.vocab_size=1722` or"
     ) as caught:
         trained(text, vocab_size=300, tokenizer_type=kind)
     assert caught.value.code == ExitCode.BAD_DATA

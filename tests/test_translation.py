@@ -251,7 +251,9 @@ class TestBatches:
             raise torch.OutOfMemoryError("out of memory")
 
         monkeypatch.setattr(FastDecoder, "start", never)
-        with pytest.raises(UserError, match="memory ran out on a source of 2 tokens") as caught:
+        with pytest.raises(
+            UserError, match=r"memory ran out on a source of 2 tokens; .* lower `decoding\.beam_size`"
+        ) as caught:
             translator.translate(["a b", "c d"])
         assert caught.value.code == ExitCode.TRY_LATER
 
@@ -311,7 +313,7 @@ class TestLoading:
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
     @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
     def test_a_device_that_is_not_there(self, name):
-        with pytest.raises(UserError, match=f"--device {name} is not available here; choose among auto, cpu") as caught:
+        with pytest.raises(UserError, match=f"`device={name}` is not available here; choose among auto, cpu") as caught:
             pick_device(name)
         assert caught.value.code == ExitCode.REFUSED
 
@@ -322,6 +324,12 @@ class TestLoading:
         assert pick_device(name) == torch.device(name)
         assert asked == [name]
 
+    def test_workers_are_for_a_cpu(self, gpus, reverser):
+        gpus(1)
+        with pytest.raises(UserError, match=r"^`workers=2` needs a CPU, not `device=cuda:0`; ") as caught:
+            Translator.load(reverser, workers=2, device="cuda:0")
+        assert caught.value.code == ExitCode.USAGE
+
     @pytest.mark.parametrize("name", ["auto", "cuda"])
     def test_any_gpu(self, gpus, name):
         asked = gpus(2)
@@ -331,11 +339,16 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("name", "n", "says", "code"),
         [
-            ("cuda:1", 1, "--device cuda:1 does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
-            ("cuda:3", 1, "--device cuda:3 does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
-            ("cuda:8", 8, "cuda:8 does not exist: this machine has 8 GPUs (cuda:0 to cuda:7); ", ExitCode.REFUSED),
+            ("cuda:1", 1, "`device=cuda:1` does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            ("cuda:3", 1, "`device=cuda:3` does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            (
+                "cuda:8",
+                8,
+                "`device=cuda:8` does not exist: this machine has 8 GPUs (cuda:0 to cuda:7); ",
+                ExitCode.REFUSED,
+            ),
             ("cuda:", 2, "is unknown; choose among auto, cpu, cuda and cuda:N", ExitCode.USAGE),
-            ("cuda:x", 2, "--device cuda:x is unknown; ", ExitCode.USAGE),
+            ("cuda:x", 2, "`device=cuda:x` is unknown; ", ExitCode.USAGE),
             ("cuda:-1", 2, "is unknown; ", ExitCode.USAGE),
             ("cuda:01", 2, "is unknown; ", ExitCode.USAGE),
             ("cuda:1.0", 2, "is unknown; ", ExitCode.USAGE),
@@ -350,7 +363,7 @@ class TestLoading:
             ("cpu:0", 2, "is unknown; ", ExitCode.USAGE),
             ("mps:0", 2, "is unknown; ", ExitCode.USAGE),
             ("", 2, "is unknown; ", ExitCode.USAGE),
-            ("mps", 2, "--device mps is not available here; choose among auto, cpu, cuda", ExitCode.REFUSED),
+            ("mps", 2, "`device=mps` is not available here; choose among auto, cpu, cuda", ExitCode.REFUSED),
         ],
     )
     def test_devices_that_are_refused(self, gpus, name, n, says, code):
@@ -480,7 +493,7 @@ def test_a_worker_that_was_killed_is_told_of():
             time.sleep(0.01)
             yield one
 
-    with pytest.raises(UserError, match="a worker process was killed; free memory") as caught:
+    with pytest.raises(UserError, match="a worker process was killed; free memory, or use fewer `workers`") as caught:
         list(_in_processes(2, dying, Given(), range(20)))
     assert caught.value.code == ExitCode.TRY_LATER
     assert not forked()
@@ -579,7 +592,7 @@ class TestPrecision:
 
     def test_bf16_is_for_processors_that_have_it(self, monkeypatch):
         monkeypatch.setattr("seq2seq.device.has_bf16", lambda: False)
-        with pytest.raises(UserError, match="no bf16 instructions") as caught:
+        with pytest.raises(UserError, match=r"no bf16 instructions .*; give `decoding\.precision=fp32`") as caught:
             pick_dtype("bf16", torch.device("cpu"))
         assert caught.value.code == ExitCode.REFUSED
 

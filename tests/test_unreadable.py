@@ -35,7 +35,7 @@ def test_files_of_another_kind(here, kind):
         ("x/a.parquet", "as hf:x"), ("a.parquet", "as hf:."), ("a.tsv.zst", "`zstd -d a.tsv.zst`"),
         ("a.json", "`jq -c '.[]' a.json > a.json.jsonl`"), ("a.tar.gz", "an archive"), ("a.txt.gz", "one text file"),
         ("a.json.gz", "decompress it; then write one object on each line: `jq -c '.[]' a.json >"),
-        ("a", "one text file"), ("a.eng", "one text file"),
+        ("a", "one text file"), ("a.eng", "one text file"), ("a.toml", "give it with `train layers`"),
     ],
 )  # fmt: skip
 def test_what_to_do_with_a_file(here, name, says):
@@ -54,9 +54,9 @@ def test_a_json_file_that_holds_lines(here):
     [
         (["quc-es.train.quc", "quc-es.train.es"], "quc-es", "there is a longer prefix: quc-es.train"),
         (["c/train.quc.gz", "c/train.es", "c/train2.quc", "c/train2.es"], "c/tr", "a longer prefix: c/train, c/train2"),
-        (["train.quc", "train.spa"], "train", "name the languages as the files do: -l quc-spa"),
-        (["train.QUC", "train.es-MX"], "train", "as the files do: -l QUC:es-MX"),
-        (["train.de", "train.en"], "train", "the files have other languages than quc and es: name two of theirs"),
+        (["train.quc", "train.spa"], "train", "name the languages as the files do: `data.langs=quc-spa`"),
+        (["train.QUC", "train.es-MX"], "train", "as the files do: `data.langs=QUC:es-MX`"),
+        (["train.de", "train.en"], "train", "languages than quc and es: name two of theirs with `data.langs`"),
         (["train.quc"], "train", "train.es not found"),
         (["c/x.src", "c/x.trg"], "c/x", "but there is x.src, x.trg; name both files: c/x.src,c/x.trg"),
         (["es.es.txt", "es.quc.txt"], "es", "name both files: es.quc.txt,es.es.txt"),

@@ -13,7 +13,6 @@ from seq2seq.cli.config import config_command
 from seq2seq.cli.console import debugging, print_error, print_note
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
-from seq2seq.cli.flags import with_flags
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
@@ -85,7 +84,7 @@ def _run() -> int:
     except UserError as error:
         if debugging.on:
             traceback.print_exc()
-        print_error(with_flags(error.what), with_flags(error.mend))
+        print_error(error.what, error.mend)
         return error.code
     except Interrupted as error:
         if error.saved:
@@ -164,5 +163,6 @@ def _meant_option(error: Any, context: Any) -> str:
         name = key.rpartition(".")[2]
         if name in known or "sets" in known:
             option = f"--{name.replace('_', '-')}" if name in known else f"--set {key}=VALUE"
+            note = "as in 45m" if option == "--time-budget" else note  # its key takes seconds
             return f"{option} ({note})" if note else option
     return ""

@@ -60,7 +60,7 @@ class _Drawn:
         """Show one event."""
         match event:
             case Notice(text, warning):
-                (print_warning if warning else print_note)(with_flags(text))
+                (print_warning if warning else print_note)(with_flags(text, "train"))
             case Started():
                 self._started(event)
             case LengthSet():

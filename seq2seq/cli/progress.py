@@ -10,6 +10,7 @@ from rich.progress import Progress
 from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.bar import eta, make_bar
 from seq2seq.cli.console import clock, on_terminal, print_error, print_note, print_warning
+from seq2seq.cli.flags import with_flags
 from seq2seq.cli.signals import stopped_by
 from seq2seq.errors import Interrupted, counted
 from seq2seq.translation import Attention, TranslationEvent
@@ -143,7 +144,7 @@ class _Drawn:
             case WindowProgress(n_lines, n_bytes):
                 self._move(n_lines, n_bytes)
             case LineDivided(message):
-                print_warning(message)
+                print_warning(with_flags(message, "translate"))
             case WindowTranslated():
                 self._move(event.n_lines, event.n_bytes)
                 self._draw_attention(event)

@@ -1,9 +1,11 @@
 """The arguments of ``eval --hyp``, and the results of ``eval``: one line for each metric, or JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from seq2seq.cli.console import print_note, print_warning
+from seq2seq.cli.flags import with_flags
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.evaluation import ROUGH_GUIDE, CorpusResult
 from seq2seq.text import open_output
@@ -32,6 +34,14 @@ def parse_words(words: list[str], *, others: tuple[object, ...]) -> tuple[Path |
 
 def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     """Print scores to stdout, everything else to stderr."""
+    results = [
+        replace(
+            result,
+            notes=[with_flags(note, "eval") for note in result.notes],
+            warnings=[with_flags(text, "eval") for text in result.warnings],
+        )
+        for result in results
+    ]
     for result in results:
         for note in result.notes:
             print_note(f"{result.corpus}: {note}")

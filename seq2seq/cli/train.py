@@ -24,7 +24,7 @@ def train_command(
 ) -> None:
     """Train a translator on parallel text; the same command again resumes it."""
     if config is not None:
-        refuse_overwriting(run, [config])
+        refuse_overwriting(run, [config], key="run")
     layers = training_layers(
         config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict,
         max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],

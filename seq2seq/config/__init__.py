@@ -1,6 +1,6 @@
 """Configuration of data, model, training and decoding: frozen dataclasses that pydantic checks.
 
-torch is not imported here: ``--help`` reads these files.
+torch is not imported here: the command line's help reads these files.
 """
 
 from seq2seq.config.aliases import choose_among, did_you_mean, keys_named
@@ -12,8 +12,8 @@ from seq2seq.config.layers import (
     known_layer,
     merge,
     parse_langs,
-    parse_set,
     parse_toml,
+    parse_value,
     read_toml,
     to_toml,
 )
@@ -42,8 +42,8 @@ __all__ = [
     "known_layer",
     "merge",
     "parse_langs",
-    "parse_set",
     "parse_toml",
+    "parse_value",
     "read_toml",
     "table_meaning",
     "to_toml",

@@ -92,7 +92,7 @@ ALIASES = (
     Alias("training.max_epochs", "epochs epoch num_epochs n_epochs nb_epochs max_epoch num_train_epochs after_epochs "
           "max_num_epochs passes"),
     Alias("training.time_budget", "time max_time time_limit stop_time_hours max_seconds duration minutes hours",
-          "in seconds; --time-budget reads 45m"),
+          "in seconds"),
     Alias("training.patience", "early_stopping early_stop early_stopping_patience max_num_checkpoint_not_improved"),
     Alias("training.best_metric", "metric optimized_metric early_stopping_metric early_stopping_metrics "
           "metric_for_best_model best_checkpoint_metric eval_metric valid_metrics"),

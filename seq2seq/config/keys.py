@@ -64,7 +64,7 @@ def table_meaning(name: str) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A default, or a value of a preset, in the spelling of ``--set``."""
+    """A default, or a value of a preset, as TOML writes it."""
     return "unset" if value is None else json.dumps(value, ensure_ascii=False)
 
 

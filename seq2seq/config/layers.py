@@ -1,6 +1,6 @@
 """Layers of configuration: read, checked, merged, and written as TOML.
 
-Each layer overrides those before it: defaults < preset < TOML file < flags < ``--set``.
+Each layer overrides those before it: defaults < preset < TOML file < options of the command line.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from seq2seq.config.aliases import choose_among, did_you_mean
-from seq2seq.config.keys import described_keys, known_keys
+from seq2seq.config.keys import described_keys
 from seq2seq.config.presets import Layer
 from seq2seq.config.tables import TABLES, RunConfig
 from seq2seq.errors import ExitCode, UserError
@@ -32,12 +32,15 @@ def parse_langs(text: str) -> tuple[str, str]:
     if len(parts) != 2 or not all(part and all(c.isalnum() or c in "-_" for c in part) for part in parts):
         raise UserError(
             f"'{text}' does not name two languages",
-            mend="write -l SOURCE-TARGET, as in -l de-en, or -l pt-BR:en if a code holds a hyphen",
+            mend="give `data.langs=SOURCE-TARGET`, as in `data.langs=de-en`, or `data.langs=pt-BR:en` if a code holds "
+            "a hyphen",
             code=ExitCode.USAGE,
         )
     if parts[0] == parts[1]:
         raise UserError(
-            f"-l {text} names the same language twice", mend="give two codes, as in -l de-en", code=ExitCode.USAGE
+            f"`data.langs={text}` names the same language twice",
+            mend="give two codes, as in `data.langs=de-en`",
+            code=ExitCode.USAGE,
         )
     return parts[0], parts[1]
 
@@ -59,7 +62,7 @@ def build(layer: Layer, *, where: str) -> RunConfig:
 
     Args:
         layer: keys by table, as read from TOML.
-        where: named in errors: the file or the flag that the keys came from.
+        where: named in errors: the file or the option that the keys came from.
 
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
@@ -138,30 +141,6 @@ def known_layer(layer: Mapping[str, Any]) -> Layer:
     return known
 
 
-def parse_set(assignment: str) -> Layer:
-    """Read ``model.d_model=256``: a key and a TOML value; anything else than a TOML value is a string.
-
-    Raises:
-        UserError: no key or no ``=`` (exit code 2), or an unknown key (78).
-    """
-    key, equals, text = assignment.partition("=")
-    key = key.strip()
-    if not equals or not key or key in TABLES:
-        raise UserError(
-            f"--set {assignment} is not an assignment",
-            mend="write --set table.key=value, as in --set model.d_model=256",
-            code=ExitCode.USAGE,
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text
-    table, _, name = key.partition(".")
-    if key not in known_keys():
-        raise _refused("extra_forbidden", [key], "", value, f"--set {assignment}")
-    return {table: {name: value}} if name else {table: value}
-
-
 def read_toml(path: Path) -> Layer:
     """Read a recipe or a run's ``config.toml``.
 
@@ -173,6 +152,14 @@ def read_toml(path: Path) -> Layer:
     except OSError as error:
         raise cannot_read(path, error) from None
     return parse_toml(data, path)
+
+
+def parse_value(text: str) -> object:
+    """Parse a TOML value; anything else is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
 
 
 def parse_toml(data: bytes, where: Path) -> Layer:

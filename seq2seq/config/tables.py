@@ -40,9 +40,9 @@ class DataConfig:
     langs: Text = ""
     """Source and target language, as in ``de-en``; ``pt-BR:en`` if a code holds a hyphen."""
     train: tuple[Text, ...] = ()
-    """Corpora to train on, each a word as ``--train`` takes it."""
+    """Corpora to train on, each a prefix, a file, or hf:NAME."""
     valid: tuple[Text, ...] = ()
-    """Corpora to validate on, each a word as ``--valid`` takes it. Not given: a data set's own validation split if it
+    """Corpora to validate on, named as those of ``train``. Not given: a data set's own validation split if it
     has one, else pairs are held out. An empty list: pairs are held out."""
     encoding_errors: Literal["refuse", "replace", "strict"] = "refuse"
     """Lines that are not UTF-8. refuse: a file with more than 1 in 100 of them is refused, in other files their bytes
@@ -248,7 +248,7 @@ class DecodingConfig:
         if self.n_best > self.beam_size:
             raise UserError(
                 f"decoding.n_best {self.n_best} is more than decoding.beam_size {self.beam_size}",
-                mend=f"raise decoding.beam_size (-b) to {self.n_best}",
+                mend=f"raise `decoding.beam_size` to {self.n_best}",
                 code=ExitCode.REFUSED,
             )
 

@@ -31,7 +31,7 @@ from seq2seq.corpus.tuning import (
 from seq2seq.errors import counted
 
 Floats = npt.NDArray[np.floating[Any]]
-Lengths = npt.NDArray[np.integer[Any]]
+ByteLengths = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
 
 _LAGS: Final = [lag for lag in range(-MAX_LAG, MAX_LAG + 1) if lag]
@@ -72,7 +72,7 @@ def describe_misalignment(corpus: str, langs: tuple[str, str], line: int, lag: i
 
 
 def find_misalignment(
-    src_lengths: Sequence[int] | Lengths, tgt_lengths: Sequence[int] | Lengths
+    src_lengths: Sequence[int] | ByteLengths, tgt_lengths: Sequence[int] | ByteLengths
 ) -> Misalignment | None:
     """The first part whose lengths fit the translations of neighbours, or no translation, better than their own.
 
@@ -115,7 +115,7 @@ def find_misalignment(
     return None if first is None or _repeats(src[first.start :]) else first
 
 
-def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, Floats, Flags, Floats]:
+def _correlations(src_lengths: ByteLengths, tgt_lengths: ByteLengths) -> tuple[Floats, Floats, Flags, Floats]:
     """Correlations of lengths in each window, as Fisher's z.
 
     Returns:
@@ -139,7 +139,7 @@ def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, F
     return at(0), others, varied, np.stack([src_median, tgt_median], axis=1)
 
 
-def _residuals(lengths: Lengths) -> tuple[Floats, Floats, Floats]:
+def _residuals(lengths: ByteLengths) -> tuple[Floats, Floats, Floats]:
     """Log-lengths minus the median of their window, outliers clipped [G, window]; the spread and the median. [G]"""
     logs = np.log1p(lengths[: len(lengths) // WINDOW * WINDOW], dtype=np.float32).reshape(-1, WINDOW)
     median = np.median(logs, axis=1, keepdims=True)
@@ -161,7 +161,7 @@ def _first_rise(evidence: Floats, proof: float) -> tuple[int, int] | None:
     return start, start + int(np.argmax(total[start:stop])) - 1
 
 
-def _repeats(lengths: Lengths) -> bool:
+def _repeats(lengths: ByteLengths) -> bool:
     """Whether lengths recur at some distance, so that windows are not independent evidence."""
     flat = _residuals(lengths[:4000])[0].ravel()
     distances = np.arange(MAX_LAG, len(flat) // 2)

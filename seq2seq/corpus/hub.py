@@ -140,7 +140,7 @@ def _find_keys(
     missing = [lang for lang in langs if lang not in available]
     raise UserError(
         f"{corpus} has no {' and no '.join(missing)}; it has {', '.join(available)}",
-        mend="name two of them with -l or as 'hf:NAME[COLUMN,COLUMN]', or another configuration with #CONFIG",
+        mend="name two of them with `data.langs` or as 'hf:NAME[COLUMN,COLUMN]', or another configuration with #CONFIG",
     )
 
 

@@ -56,7 +56,8 @@ def read_pairs(
         yield pair
     if (swapped := english_side(first, langs)) is not None:
         counts.notes.append(
-            f"the sides look swapped: the text read as {swapped} is English; swap the sides, or the languages of -l"
+            f"the sides look swapped: the text read as {swapped} is English; swap the sides, or "
+            "the languages of `data.langs`"
         )
 
 

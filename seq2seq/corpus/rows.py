@@ -98,7 +98,7 @@ def pair_of(row: Any, keys: tuple[str, str], where: str) -> Pair:
         found = f"keys {', '.join(map(str, row)) or 'none'}" if isinstance(row, dict) else f"a {type(row).__name__}"
         raise UserError(
             one_line(f"{where}: {found}, not {keys[0]} and {keys[1]}"),
-            mend="name the languages of these keys with -l, or choose two keys as 'CORPUS[KEY,KEY]'",
+            mend="name the languages of these keys with `data.langs`, or choose two keys as 'CORPUS[KEY,KEY]'",
         )
     return Pair(text_of(row[keys[0]], keys[0], where), text_of(row[keys[1]], keys[1], where))
 

@@ -24,7 +24,8 @@ from seq2seq.errors import UserError
 from seq2seq.system.files import atomic_file, cannot_read
 
 Int64s = npt.NDArray[np.int64]
-Ids = npt.NDArray[np.uint16 | np.int32]
+CompactInts = npt.NDArray[np.uint16 | np.int32]
+"""Token ids or lengths, in the smaller type if it holds them."""
 
 Row = TypeVar("Row")
 
@@ -169,10 +170,11 @@ class _MappedFile:
         at = self._offsets_at[side][batch] + rows - self._starts[batch]
         return batch, self._int64s[at], self._int64s[at + 1]
 
-    def lengths(self, side: int) -> Ids:
+    def lengths(self, side: int) -> CompactInts:
         """Number of values of each row, in 2 bytes each if none is above 65,535, else in 4. [N]"""
         max_length = max((int(part.max()) for part in self._lengths(side)), default=0)
-        lengths: Ids = np.empty(self.n_rows, np.dtype(np.uint16 if max_length <= np.iinfo(np.uint16).max else np.int32))
+        dtype = np.dtype(np.uint16 if max_length <= np.iinfo(np.uint16).max else np.int32)
+        lengths: CompactInts = np.empty(self.n_rows, dtype)
         start = 0
         for part in self._lengths(side):
             lengths[start : start + len(part)] = part
@@ -229,7 +231,7 @@ class TextStore:
         src, tgt = (self._texts(side, index) for side in (0, 1))
         return list(map(Pair, src, tgt))
 
-    def lengths(self, side: int) -> Ids:
+    def lengths(self, side: int) -> CompactInts:
         """UTF-8 bytes of each text of a side (0: source, 1: target). [N]"""
         return self._file.lengths(side)
 
@@ -266,23 +268,23 @@ class IdsStore:
     def __init__(self, path: Path) -> None:
         self._file = _MappedFile(path)
         ids_type = np.dtype(np.uint16 if self._file.value_type == "uint16" else np.int32)
-        self._ids: Ids = np.frombuffer(self._file.map, ids_type, len(self._file.map) // ids_type.itemsize)
+        self._ids: CompactInts = np.frombuffer(self._file.map, ids_type, len(self._file.map) // ids_type.itemsize)
         self._values_at = [places // ids_type.itemsize for places in self._file.values_at]  # ids [G]
 
     def __len__(self) -> int:
         return self._file.n_rows
 
     @cached_property
-    def src_lengths(self) -> Ids:
+    def src_lengths(self) -> CompactInts:
         """Tokens of each source, in 2 bytes each if none is longer than 65,535, else in 4. [N]"""
         return self._file.lengths(0)
 
     @cached_property
-    def tgt_lengths(self) -> Ids:
+    def tgt_lengths(self) -> CompactInts:
         """Tokens of each target; as ``src_lengths``. [N]"""
         return self._file.lengths(1)
 
-    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> tuple[list[Ids], list[Ids]]:
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> tuple[list[CompactInts], list[CompactInts]]:
         """The ids of some rows, in the requested order.
 
         Args:
@@ -297,7 +299,7 @@ class IdsStore:
         index = np.asarray(rows, dtype=np.int64)
         return self._views(0, index), self._views(1, index)
 
-    def _views(self, side: int, rows: Int64s) -> list[Ids]:
+    def _views(self, side: int, rows: Int64s) -> list[CompactInts]:
         batch, start, stop = self._file.spans(side, rows)
         at = self._values_at[side][batch]
         ids = self._ids

@@ -224,7 +224,7 @@ def _choose(
     if name_two_languages(*cells):
         raise UserError(
             f"{path}, line {number}: the header names {shown}, not {langs[0]} and {langs[1]}",
-            mend=f"name the languages with -l, or the columns as {shlex.quote(f'{path}[1,2]')}",
+            mend=f"name the languages with `data.langs`, or the columns as {shlex.quote(f'{path}[1,2]')}",
         )
     return 0, 1, False
 

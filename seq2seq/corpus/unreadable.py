@@ -48,7 +48,7 @@ FORMATS: dict[str, tuple[str, str]] = {
     ),
     "json": ("one JSON document", "write one object on each line: `jq -c '.[]' FILE > FILE.jsonl`"),
     **dict.fromkeys(("xml", "yaml", "yml", "sgm", "sgml", "tbx", "ttx"), ("in a format that is not read", _AS_TABLE)),
-    "toml": ("a recipe or a configuration", "give it with --config"),
+    "toml": ("a recipe or a configuration", "give it with `train layers`"),
     "zst": ("compressed with Zstandard, which is not read", "decompress it: `zstd -d FILE`"),
     "lz4": ("compressed with LZ4, which is not read", "decompress it: `lz4 -d FILE`"),
     **dict.fromkeys(("zip", "tar", "tgz", "tbz", "txz", "7z", "rar"), ("an archive", _UNPACK)),
@@ -191,11 +191,11 @@ def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
         return _missing(what, f"there is a longer prefix: {_some(longer)}")
     if stem and found:
         what += f", but there is {_some(list(found.values()))}"
-        mend = f"the files have other languages than {langs[0]} and {langs[1]}: name two of theirs with -l"
+        mend = f"the files have other languages than {langs[0]} and {langs[1]}: name two of theirs with `data.langs`"
         spelt = [lang if lang in found else other.get(code_of(lang)) for lang in langs]
         if None not in spelt and None not in map(code_of, langs):
             hyphen = ":" if any("-" in str(lang) for lang in spelt) else "-"
-            mend = f"name the languages as the files do: -l {spelt[0]}{hyphen}{spelt[1]}"
+            mend = f"name the languages as the files do: `data.langs={spelt[0]}{hyphen}{spelt[1]}`"
         elif two := _two_files(folder, list(found.values()), len(stem) + 1, langs):
             mend = f"name both files: {two}"
         return _missing(what, mend)

@@ -33,7 +33,7 @@ _MAX_SAMPLE = 2000
 """Max texts by which a language is recognised."""
 
 _BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
-"""By row of ``languages``, as with sacreBLEU's option -l."""
+"""By row of ``languages``, the one that sacreBLEU picks for the language."""
 
 
 def _bleu(row: str) -> Metric:
@@ -120,7 +120,8 @@ def build_metric(name: str, language: str = "") -> Metric:
     except (RuntimeError, ImportError, AssertionError) as error:  # AssertionError: MeCab has another dictionary
         raise UserError(
             f"sacreBLEU cannot split '{language}' into words: {str(error).strip().partition(chr(10))[0].rstrip('.')}",
-            mend=f'pip install "sacrebleu[{row}]", or choose chrF: eval -m chrf, train --set training.best_metric=chrf',
+            mend=f'pip install "sacrebleu[{row}]", or choose chrF: '
+            "`eval metrics=chrf`, `train training.best_metric=chrf`",
             code=ExitCode.REFUSED,
         ) from None
 

@@ -184,7 +184,7 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) 
     if found:
         raise damaged(
             f"all {len(found)} checkpoints in {folder / 'checkpoints'} are damaged",
-            mend="move the run aside and start over with --overwrite",
+            mend="move the run aside and start over with `overwrite`",
         )
     return None
 

@@ -45,7 +45,7 @@ class RunLock:
         if file is None:
             raise UserError(
                 f"{folder} is in use by {self._holder()}",
-                mend="wait for it to end, or give -o another folder",
+                mend="wait for it to end, or give `run` another folder",
                 code=ExitCode.TRY_LATER,
             )
         return file

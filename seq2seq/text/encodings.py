@@ -97,7 +97,7 @@ class InvalidLines:
             found, mend = "in an encoding that was not recognised", "convert the file to UTF-8"
         return UserError(
             f"{what} ({found})",
-            mend=f"{mend}, or give --set data.encoding_errors=replace (to eval: --encoding-errors replace)",
+            mend=f"{mend}, or give `data.encoding_errors=replace`",
         )
 
 

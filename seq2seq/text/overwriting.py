@@ -10,7 +10,7 @@ from typing import TextIO
 from seq2seq.errors import ExitCode, UserError
 
 
-def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None:
+def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path], *, key: str = "output") -> None:
     """Refuse an output that is also an input, under any name or link.
 
     Terminals, pipes and ``/dev/null`` may be both.
@@ -18,6 +18,7 @@ def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None
     Args:
         output: path, or ``-`` for stdout, which a shell may have opened as a file.
         inputs: paths, which need not exist, or ``-`` for stdin.
+        key: what sets the output; named in the error.
 
     Raises:
         UserError: it is one of them (2).
@@ -27,7 +28,7 @@ def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None
         return
     for name in inputs:
         if _identity(name, sys.stdin) == written:
-            shown, mend = (output, "name another file after -o")
+            shown, mend = (output, f"name another file with `{key}`")
             if str(output) == "-":
                 shown, mend = "stdout", "redirect it to another file"
             read = "stdin" if str(name) == "-" else str(name)

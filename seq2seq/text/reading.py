@@ -92,7 +92,7 @@ class _LineSplitter:
                 if self._encoding_errors == "strict":
                     self.failure = UserError(
                         f"{self._name}, line {number}: not UTF-8 (byte {error.start + 1} of the line)",
-                        mend="convert the file to UTF-8, or leave out --strict and encoding_errors = strict",
+                        mend="convert the file to UTF-8, or leave out `data.encoding_errors=strict`",
                     )
                     break
                 line = raw.decode(errors="replace")

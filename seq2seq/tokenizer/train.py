@@ -102,7 +102,7 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
         raise UserError(
             f"data.vocab_size {size:,} is too small for 256 bytes and the {needed - _N_OTHER_PIECES:,} characters of "
             "this text",
-            mend=f"give --set data.vocab_size={2 * needed} or more",
+            mend=f"give `data.vocab_size={2 * needed}` or more",
         )
     raise UserError(
         f"no vocabulary of {size:,} pieces can be learned from this text: {_last_line(message)}",

@@ -56,7 +56,7 @@ def refuse_inputs(folder: Path, data: DataConfig, *, overwrite: bool) -> None:
                 mend="give `run` a folder elsewhere",
                 code=ExitCode.USAGE,
             )
-    refuse_overwriting(folder, inputs)
+    refuse_overwriting(folder, inputs, key="run")
     for path in inputs:
         if overwrite and Path(os.path.realpath(path)).is_relative_to(run):
             raise UserError(

@@ -41,7 +41,7 @@ class Request:
     run: Path
     """The run folder."""
     layers: list[Layer] = field(default_factory=list)
-    """Configuration above the preset: file, flags, ``--set``; later ones win."""
+    """Configuration above the preset, such as that of a file; later layers win."""
     device: str = "auto"
     overwrite: bool = False
     """Move an existing run aside and start over."""

@@ -84,7 +84,7 @@ class ValidationSet:
         return replace(self, pairs=[self.pairs[i] for i in self._by_length()[:: -(-len(self.pairs) // size)]])
 
     def run(self, model: Seq2SeqModel, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
-        """Loss, and BLEU and chrF of greedy translations, which are those of ``translate -b 1``.
+        """Loss, and BLEU and chrF of greedy translations, which are those of ``translate`` with one beam.
 
         A model that knows little repeats itself up to the limit of the search, which takes ten times as long as real
         translations. So each search first ends near the length of its reference. Translations that were cut off are

@@ -103,7 +103,7 @@ def search_batches(
     if len(left) == 1:
         raise UserError(
             f"memory ran out on a source of {counted(len(units[left[0]]), 'token')}",
-            mend="free memory, or lower -b",
+            mend="free memory, or lower `decoding.beam_size`",
             code=ExitCode.TRY_LATER,
         )
     half = len(left) // 2

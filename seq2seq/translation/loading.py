@@ -75,7 +75,7 @@ def load_shortlist(run: Path, manifest: Manifest, tokenizer: Tokenizer, n: int) 
     if SHORTLIST not in manifest.files:
         raise UserError(
             f"{run} holds no {SHORTLIST}",
-            mend="run its train command again with --set decoding.shortlist=N to learn it, or give --shortlist 0",
+            mend="run its training again with `train decoding.shortlist=N` to learn it, or give `decoding.shortlist=0`",
             code=ExitCode.REFUSED,
         )
     table = read_tensors(run, manifest, SHORTLIST)
@@ -109,7 +109,7 @@ def decoding_config(manifest: Manifest, config: RunConfig, overrides: dict[str, 
     changed = {key: value for key, value in overrides.items() if value is not None}
     kept = {name: getattr(config.decoding, name) for name in DecodingConfig.__dataclass_fields__}
     try:
-        settings = build({"decoding": {**kept, **changed}}, where="the command line").decoding
+        settings = build({"decoding": {**kept, **changed}}, where="the given settings").decoding
     except UserError as error:
         raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
     is_chosen = manifest.length_penalty is not None and "length_penalty" not in changed

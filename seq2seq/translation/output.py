@@ -106,7 +106,7 @@ class ResumableOutput:
         if position.lines and (n_read, self._src.hexdigest()) != (position.lines, position.src):
             raise UserError(
                 f"{self._file.partial} answers {counted(position.lines, 'line')} of another input",
-                mend="give the input of the translation that was interrupted, or leave --resume out to start over",
+                mend="give the input of the translation that was interrupted, or leave `resume` out to start over",
             )
         self._is_at_its_place = True
 
@@ -147,7 +147,9 @@ def open_translations(
     """
     if output != "-" and os.path.isdir(output or "."):
         raise UserError(
-            f"the output '{output}' is not the name of a file", mend="name a file after -o", code=ExitCode.CANNOT_WRITE
+            f"the output '{output}' is not the name of a file",
+            mend="name a file with `output`",
+            code=ExitCode.CANNOT_WRITE,
         )
     if not can_be_resumed(output):
         with open_line_output(output) as out:

@@ -132,7 +132,7 @@ class ResumableFile:
             changes = ", ".join(f"{name}: {before.get(name)} -> {now.get(name)}" for name in names)
             raise UserError(
                 f"{self.partial} was made with other settings ({changes})",
-                mend="give the command that was interrupted, or leave --resume out to start over",
+                mend="give the command that was interrupted, or leave `resume` out to start over",
                 code=ExitCode.REFUSED,
             )
 

@@ -119,7 +119,7 @@ class Translator:
         where = pick_device("cpu" if several and device == "auto" else device)
         if several and where.type != "cpu":
             raise UserError(
-                f"--workers {workers} needs a CPU, not --device {device}",
+                f"`workers={workers}` needs a CPU, not `device={device}`",
                 mend="leave one of the two out",
                 code=ExitCode.USAGE,
             )

@@ -122,7 +122,7 @@ def _received(connection: Any) -> _Message:
     try:
         message: _Message = connection.recv()
     except (EOFError, OSError):  # at the end of a message, or in the middle of one
-        what, mend = "a worker process was killed", "free memory, or use fewer --workers"
+        what, mend = "a worker process was killed", "free memory, or use fewer `workers`"
         raise UserError(what, mend=mend, code=ExitCode.TRY_LATER) from None
     return message
 

@@ -113,7 +113,7 @@ def _check_target(folder: Path, run: Path, *, overwrite: bool) -> None:
         if os.path.isdir(folder) and (folder.is_symlink() or folder.is_mount()):  # a rename cannot replace it
             kind = "a link" if folder.is_symlink() else "a mount point"
             raise UserError(
-                f"{folder} is {kind}", mend=f"name a new folder in it: -o {folder}/NAME", code=ExitCode.USAGE
+                f"{folder} is {kind}", mend=f"name a new folder in it: `folder={folder}/NAME`", code=ExitCode.USAGE
             )
         return
     place = os.path.realpath(folder)
@@ -121,12 +121,12 @@ def _check_target(folder: Path, run: Path, *, overwrite: bool) -> None:
     if holds or place in map(os.path.realpath, [*run_files(run), run / "checkpoints", run / "prepared"]):
         raise UserError(
             f"{folder} {'holds' if holds else 'belongs to'} the run to export",
-            mend="name another folder after -o",
+            mend="name another folder with `folder`",
             code=ExitCode.USAGE,
         )
     if not overwrite or not os.path.isdir(folder):
-        mend = ", or give --overwrite to move this one aside" if os.path.isdir(folder) else ""
-        raise UserError(f"{folder} exists", mend=f"name a new folder after -o{mend}", code=ExitCode.REFUSED)
+        mend = ", or give `overwrite` to move this one aside" if os.path.isdir(folder) else ""
+        raise UserError(f"{folder} exists", mend=f"name a new folder with `folder`{mend}", code=ExitCode.REFUSED)
 
 
 def _is_taken(folder: Path) -> bool:
