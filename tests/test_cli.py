@@ -388,7 +388,9 @@ class TestTranslate:
         (tmp_path / "in").write_text("a b\n" + "a! b! c\n" * n)
         outcome = cli("translate", reverser, "-i", tmp_path / "in", "-b", 1)
         assert len(outcome.out.splitlines()) == n + 1
-        first = "warning: line 2 has 3 sentences, more than the 1 this model is used to: translated in 3 segments"
+        first = (
+            "warning: line 2 has 3 sentences, more than the 1 this model translates at once: translated in 3 segments"
+        )
         total = f"{n} lines translated in segments: 0 with too many tokens for this model, {n} with too many sentences"
         assert outcome.err.splitlines() == [first, f"warning: {total}"][: min(n, 2)]
 
