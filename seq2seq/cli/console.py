@@ -117,5 +117,5 @@ def clock(seconds: float) -> str:
 
 def on_terminal() -> bool:
     """Whether stderr is a terminal that can move its cursor."""
-    # Rich alone would answer yes with FORCE_COLOR, which colours logs.
+    # Rich alone would say yes if FORCE_COLOR is set, which colours logs.
     return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal

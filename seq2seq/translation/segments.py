@@ -101,7 +101,8 @@ class Divider:
         else:
             return segments
         counts.first = counts.first or (
-            f"line {number:,} has {what} this model translates at once: translated in {counted(len(segments), 'segment')}"
+            f"line {number:,} has {what} this model translates at once: "
+            f"translated in {counted(len(segments), 'segment')}"
         )
         return segments
 
