@@ -86,7 +86,7 @@ def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
 
 
 def _rarest(sources: Hashes, wanted: int) -> tuple[int, int]:
-    """How often a held-out source may occur, and how many rows are held out of the sources that occur so often."""
+    """The max occurrences of a held-out source, and how many rows are held out of the sources that occur so often."""
     is_first = np.append(True, sources[1:] != sources[:-1])
     if np.count_nonzero(is_first & np.append(is_first[1:], True)) >= wanted:
         return 1, wanted

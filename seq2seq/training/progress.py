@@ -49,7 +49,7 @@ class Report:
 
     update: int
     epoch: int
-    """Passes over the corpus finished."""
+    """Epochs finished."""
     loss: float
     """The training loss: label-smoothed cross-entropy, with R-Drop the divergence too, in nats per target token."""
     lr: float

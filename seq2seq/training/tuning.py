@@ -1,7 +1,7 @@
-"""The numbers of this room that were tuned, or set by experience.
+"""Tuning numbers of training: set by measurement or by experience.
 
-Behind each: the section of ``docs/lab-notes.md`` that has its measurement, or that it was not measured. What a run
-trains is no tuning of the program: such numbers are in ``recipe.py``.
+Each names the section of ``docs/lab-notes.md`` with its measurement, or says that it was not measured. Numbers that
+decide what a run trains are in ``recipe.py``.
 """
 
 from typing import Final
@@ -65,7 +65,7 @@ MIN_CHANGE: Final = 0.1
 # All of these: lab notes, "What a time budget gives" and "The recipes as a whole" show what they come to together.
 
 FIRST_SET, SET_AGAIN = 0.02, 0.04
-"""Shares of the budget: what updates take before their number is set first, and what passes until it is set again."""
+"""Shares of the budget: the time of updates before their number is first set, and the time until it is set again."""
 MIN_TIMED: Final = 3
 """Updates that must be timed before their speed is used."""
 WARM_UP_UPDATES: Final = 2
