@@ -26,7 +26,7 @@ class Score:
     signature: str
     """sacreBLEU's description of how it was computed."""
     proven: float
-    """The value for comparisons: a BLEU without any correct 4-gram comes from smoothing only, and counts as 0."""
+    """The value that comparisons use: without a correct 4-gram BLEU comes only from smoothing, and counts as 0."""
 
 
 _MAX_SAMPLE = 2000
@@ -183,7 +183,7 @@ def bleu_says_little(bleu: Metric, row: str, references: Sequence[str], code: st
         return f"{code} is written without spaces, and sacreBLEU has no tokenizer for it"
     n_long = sum(has_4_gram(bleu, reference) for reference in references)
     if n_long < _MIN_LONG * len(references):
-        return f"{n_long:,} of {len(references):,} validation references have the four tokens that BLEU looks for"
+        return f"{n_long:,} of {len(references):,} validation references have the four tokens that BLEU compares"
     return ""
 
 
