@@ -40,8 +40,8 @@ _SYSTEM_ERRORS = {
 }
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"seq2seq {VERSION}")
         raise typer.Exit
 

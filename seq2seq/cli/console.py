@@ -13,7 +13,7 @@ from rich.text import Text
 
 
 class _Stderr(io.TextIOBase):
-    """A stderr that never raises. If it is closed or its reader has gone, messages are dropped."""
+    """A stderr that never raises. If it is closed, or if nobody reads it, messages are dropped."""
 
     def write(self, text: str, /) -> int:
         try:

@@ -63,7 +63,7 @@ class Budget:
             self.state = replace(state, updates=state.updates + 1, seconds=state.seconds + seconds)
 
     def after_validation(self, seconds: float) -> None:
-        """A validation ended that took so many seconds."""
+        """A validation ended, after this number of seconds."""
         self.state = replace(self.state, validation=seconds)
         self._last += seconds
 

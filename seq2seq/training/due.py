@@ -1,4 +1,4 @@
-"""What is due after an update: the end of training, or a validation. Functions of the state alone."""
+"""What is due after an update: the end of training, or a validation. It depends only on the state."""
 
 from seq2seq.errors import counted
 from seq2seq.training.state import TrainingState

@@ -32,7 +32,7 @@ _MIN_UPDATES = 4000
 _MAX_FLOOR = 2.0
 """Max epochs to reach this number of updates, as a multiple of the usual epochs: large updates would take too long."""
 _MAX_SECONDS, _IN_PAIRS = 2400.0, 8000
-"""Max time of a run on up to so many pairs, in seconds of the assumed machine; with more pairs it grows in proportion.
+"""Max seconds of a run on the assumed machine, for up to this number of pairs; with more pairs it grows in proportion.
 On a CPU it limits the epochs of most corpora from 3,000 pairs on."""
 
 
@@ -170,7 +170,7 @@ def recipe(corpus: Statistics, kind: DeviceKind, user_layer: Layer) -> Recipe:
     """Choose what to train.
 
     Args:
-        corpus: its statistics. The vocabulary follows from the number of pairs alone.
+        corpus: its statistics. The vocabulary depends only on the number of pairs.
         kind: of device.
         user_layer: settings of the user, limits of training included.
     """

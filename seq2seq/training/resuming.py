@@ -21,8 +21,8 @@ from seq2seq.translation import read_config
 
 _USUAL_EPOCHS = 40.0
 """Of a run whose recipe was not recorded."""
-# When to stop, how often to report, whether to learn a shortlist, where the corpora are now. (That they are the same
-# corpora is compared by content.)
+# When to stop, how often to report, whether to learn a shortlist, the paths of the corpora. (Their contents are
+# compared.)
 _MAY_CHANGE = {
     "data.train",
     "data.valid",

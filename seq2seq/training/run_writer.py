@@ -7,7 +7,7 @@
 | ``checkpoints/`` | when one is due, and before the best weights are committed |
 | weights, tokenizer, configuration, ``manifest.json`` | after each validation that is the best so far |
 | ``README.md`` | with the first weights, and when the run is finished |
-| shortlist, length penalty, the manifest of a finished run | at the end; then ``prepared/`` and old checkpoints go |
+| shortlist, length penalty, final manifest | at the end; then old checkpoints and ``prepared/`` are deleted |
 
 If several processes train one run, only one of them has a writer.
 """

@@ -185,7 +185,7 @@ class TrainStep:
                 with self._autocast():
                     loss_sum = self.sum_of_losses(PassInput.from_batch(batch, self.device))
                 # Divide by the tokens of the whole update: averaging each micro-batch first would make a
-                # token weigh more where its micro-batch is small.
+                # token weigh more if its micro-batch is small.
                 (loss_sum / shard.n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
                 n_positions = batch.src.numel() + batch.tgt_out.numel()
                 loss_sum = loss_sum.detach()

@@ -71,7 +71,7 @@ MIN_TIMED: Final = 3
 WARM_UP_UPDATES: Final = 2
 """First updates that are not timed: they are slower than all others."""
 SLOW_UPDATES: Final = 0.2
-"""Share of the budget: if fewer updates took so much of it, their speed is used."""
+"""Share of the budget: if fewer updates have taken this much of it, their speed is used."""
 VALIDATION_SHARE: Final = 0.05
 """Share of the remaining time for validations, if it allows more than two of them."""
 BUDGET_VALIDATIONS: Final = 20
@@ -92,7 +92,7 @@ FINISH_SECONDS, FINISH_SECONDS_A_PAIR = 2.0, 1e-4
 STOP_CHECK_SENTENCES: Final = {True: 256, False: 2048}
 """Sentences translated between two checks for a signal: on a CPU, and elsewhere. Not measured."""
 LENGTH_BOUND: Final = 1.5, 10
-"""The first search ends at this factor of the reference's length and so many tokens more. Not measured."""
+"""The first search ends at this multiple of the reference's length, plus this number of tokens. Not measured."""
 ENDLESS_SHARE: Final = 0.2
 """If the first search cuts off more than this share of the pairs, the model cannot end its translations yet. Not
 measured."""
@@ -113,7 +113,7 @@ MAX_HELD_OUT_BLOCK: Final = 20
 # The shortlist (lexicon.py) ---------------------------------------------------------------------------
 
 MAX_LEXICON_PAIRS: Final = 200_000
-"""A lexicon is learned from so many pairs, spread evenly over a larger corpus. Not measured."""
+"""A lexicon is learned from up to this number of pairs, spread evenly over a larger corpus. Not measured."""
 MAX_LINKS: Final = 1 << 26
 """Bounds memory, at 8 bytes a link and half as much again while links are counted, and time."""
 MAX_LINKED_LENGTH: Final = 64

@@ -138,14 +138,14 @@ def fitting_batch_tokens(model: Seq2SeqModel, beam_size: int) -> int:
     """The ``decoding.batch_tokens`` that is chosen if it is unset, for a model on its device."""
     weight = model.output.weight
     # Each further beam costs a fifth of the first one with its source.
-    wanted, minimum = (
+    preferred, minimum = (
         5 * _BATCH_TOKENS.get(kind, _BATCH_TOKENS["cpu"]) // (4 + beam_size) for kind in (weight.device.type, "cpu")
     )
     if weight.device.type != "cuda":
-        return wanted
+        return preferred
     # For each source token: its state, and the state of one target token of each beam, with as much memory again.
     per_src_token, per_tgt_token = ARCHITECTURES[model.config.architecture].state_size(model.config)
     bytes_a_token = (per_src_token + 2 * beam_size * per_tgt_token) * weight.element_size()
     free, _ = torch.cuda.mem_get_info(weight.device)
     free += torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device)
-    return max(minimum, min(wanted, free // 2 // bytes_a_token))
+    return max(minimum, min(preferred, free // 2 // bytes_a_token))

@@ -45,8 +45,8 @@ _MARKS = f"[{_STOPS}{_NEED_SPACE}{_ENDS}{_WIDE_STOPS}{_ETHIOPIC_SPACE}\U00010a56
 _QUOTES = "\"'‘’“”‟«»‹›」』＂＇｣"
 """Quotation marks that may close a quotation; marks that only open one are left out."""
 _EMOJI = "\u2600-\u27bf\ufe0f\u200d\U0001f000-\U0001faff"
-# They belong to the sentence before. A quote after a space opens a quotation, except in French; in Chinese text “ and ‘
-# open one.
+# They belong to the sentence before. A quote after a space opens a quotation, except in French; so do “ and ‘ after a
+# Chinese stop or a closing quote.
 _CLOSERS = (
     rf"(?:[)\]}}〉》】〕〗〙〛）］｝{_EMOJI}]|(?<!\s)(?![“‘](?<=[。！？｡”’].))[{_QUOTES}]"
     rf"|\s[»›](?![^\s,.;:])|\s[{_EMOJI}])*"

@@ -121,7 +121,7 @@ def _run_process(inherited: list[Any], *args: Any) -> None:
 def _receive(connection: Any) -> _Message:
     try:
         message: _Message = connection.recv()
-    except (EOFError, OSError):  # after a message, or in the middle of one
+    except (EOFError, OSError):  # at the end of a message, or in the middle of one
         what, mend = "a worker process was killed", "free memory, or use fewer --workers"
         raise UserError(what, mend=mend, code=ExitCode.TRY_LATER) from None
     return message

@@ -7,7 +7,7 @@ step.
 The training loop knows these processes only by ``Replicas``; ``choose.py`` has a table of the implementations. One for
 several machines (torchrun) would be another row: every rank computes the same order of updates and the same shards,
 and takes the shard of its own rank; one message sums gradients and results, so that all ranks make the same step. An
-error of one rank must be raised in all of them, because all lower ``micro_batch_tokens`` together. Rank 0 alone holds
+error of one rank must be raised in all of them, because all lower ``micro_batch_tokens`` together. Only rank 0 holds
 the run's lock and writes.
 """
 
