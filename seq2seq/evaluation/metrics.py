@@ -25,7 +25,7 @@ class Score:
     """0 to 100, higher is better. TER counts errors, and may be above 100."""
     signature: str
     """sacreBLEU's description of how it was computed."""
-    proven: float
+    comparable: float
     """The value that comparisons use: without a correct 4-gram BLEU comes only from smoothing, and counts as 0."""
 
 
@@ -151,8 +151,8 @@ def score_with(metric: Metric, hypotheses: Sequence[str], references: Sequence[s
         raise UserError("there are no pairs to score", mend="give a corpus with at least one pair")
     result = metric.corpus_score(list(hypotheses), [list(references)])
     value = float(result.score)
-    no_proof = isinstance(result, BLEUScore) and not result.counts[-1]
-    return Score(result.name, value, str(metric.get_signature()), proven=0.0 if no_proof else value)
+    only_smoothing = isinstance(result, BLEUScore) and not result.counts[-1]
+    return Score(result.name, value, str(metric.get_signature()), comparable=0.0 if only_smoothing else value)
 
 
 def has_4_gram(metric: Metric, reference: str) -> bool:

@@ -32,7 +32,7 @@ class Overlap:
     """Training pairs that equal an earlier one."""
 
 
-def survey(text: TextStore, valid: list[Pair] | None, *, drop: bool) -> Overlap:
+def find_overlap(text: TextStore, valid: list[Pair] | None, *, drop: bool) -> Overlap:
     """Count copies and leaks; if there are no validation pairs, choose pairs to hold out.
 
     Args:

@@ -20,7 +20,7 @@ from seq2seq.runs import write_atomic
 from seq2seq.system.files import reading, writing
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.training.ingest import CorpusRecord, Notify
-from seq2seq.training.overlap import Overlap, survey
+from seq2seq.training.overlap import Overlap, find_overlap
 from seq2seq.training.progress import Notice
 from seq2seq.training.tuning import PREPARE_PAIRS
 from seq2seq.translation import n_sentences
@@ -155,7 +155,7 @@ def _encode_all(
     model: bytes | None,
 ) -> tuple[dict[str, Any], Tokenizer, IdsStore]:
     """Hold pairs out, make the tokenizer and write the ids; then ``prepared.json``, with the key of the result."""
-    overlap = survey(text, valid, drop=data.leaks == "drop")
+    overlap = find_overlap(text, valid, drop=data.leaks == "drop")
     left_out = set(overlap.held_out)
     tokenizer = _make_tokenizer(folder, text, left_out, data, notify, may_grow, model)
     validated = text.take(overlap.held_out) if valid is None else valid

@@ -215,7 +215,7 @@ class ValidationSet:
             ]
         left = list(texts)
         for metric in [self.chrf] if best_metric == "chrf" else [self.bleu, self.chrf]:
-            scores = {alpha: round(score_with(metric, texts[alpha], references).proven, 6) for alpha in left}
+            scores = {alpha: round(score_with(metric, texts[alpha], references).comparable, 6) for alpha in left}
             left = [alpha for alpha in left if scores[alpha] == max(scores.values())]
         # On a tie the value nearest to 1 wins: a tiny validation set should not choose an extreme.
         best = min(left, key=lambda alpha: abs(alpha - 1.0))
