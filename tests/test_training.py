@@ -1240,7 +1240,7 @@ def test_a_budget_of_which_validations_take_much_says_so(tmp_path, corpora, cloc
     monkeypatch.setattr("seq2seq.training.trainer.SLOW_VALIDATION", share)
     events = list(train(request(tmp_path / "run", corpora, TIMED)))
     told = [
-        event for event in events if isinstance(event, Notice) and event.text.startswith("to validate 20 pairs takes")
+        event for event in events if isinstance(event, Notice) and event.text.startswith("validating 20 pairs takes")
     ]
     assert [(event.warning, "`data.valid`" in event.text) for event in told] == [(True, True)] * n
 
