@@ -210,7 +210,7 @@ class TestTrain:
         assert_refused(cli("train", "-l", "ab-ba", "-o", tmp_path / "run"), ExitCode.USAGE, "--train")
 
     def test_no_run_folder_named(self, cli):
-        assert_refused(cli("train"), ExitCode.USAGE, "no folder is given to write; -o RUN names a new one")
+        assert_refused(cli("train"), ExitCode.USAGE, "no output folder is given; name a new one with -o RUN")
 
     def test_a_folder_that_holds_something_else(self, train, corpus, tmp_path):
         (tmp_path / "run").mkdir()
@@ -388,7 +388,9 @@ class TestTranslate:
         (tmp_path / "in").write_text("a b\n" + "a! b! c\n" * n)
         outcome = cli("translate", reverser, "-i", tmp_path / "in", "-b", 1)
         assert len(outcome.out.splitlines()) == n + 1
-        first = "warning: line 2 has 3 sentences, more than the 1 this model is used to: translated in 3 segments"
+        first = (
+            "warning: line 2 has 3 sentences, more than the 1 this model translates at once: translated in 3 segments"
+        )
         total = f"{n} lines translated in segments: 0 with too many tokens for this model, {n} with too many sentences"
         assert outcome.err.splitlines() == [first, f"warning: {total}"][: min(n, 2)]
 
@@ -575,7 +577,7 @@ class TestResume:
         outcome = translate()
         note, last = outcome.err.splitlines()[-2:]
         assert outcome.code == code
-        assert f"holds the answers to {3 * self.WINDOW} lines" in note
+        assert f"holds the translations of {3 * self.WINDOW} lines" in note
         assert last.startswith(says)
         stops_after(1000)
         assert "resuming after line 21" in translate("--resume").err
@@ -602,7 +604,7 @@ class TestResume:
         source.write_bytes(good + b"\xff\n" + good)
         outcome = translate("--strict")
         assert_refused(outcome, ExitCode.BAD_DATA, "line 31")
-        assert "holds the answers to 30 lines" in outcome.err
+        assert "holds the translations of 30 lines" in outcome.err
         source.write_bytes(good + b"a b\n" + good)
         assert translate("--strict", "--resume").code == 0
         assert (tmp_path / "out").read_text() == "c b a\n" * 30 + "b a\n" + "c b a\n" * 30
@@ -790,7 +792,7 @@ class TestResume:
             outcome = translate("-b", "1")
         assert_refused(outcome, ExitCode.CANNOT_WRITE, "out", "raise the limit on file sizes")
         n = (tmp_path / ".out.partial").read_bytes().count(b"\n")
-        assert f"holds the answers to {n} lines" in outcome.err
+        assert f"holds the translations of {n} lines" in outcome.err
         assert n > self.WINDOW
         assert translate("-b", "1", "--resume").code == 0
         assert (tmp_path / "out").read_text() == "f e d c b a\n" * 500
@@ -1109,5 +1111,5 @@ class TestEverywhere:
         outcome = cli(*["--debug"] * debug, "translate", reverser)
         assert (outcome.code, outcome.out) == (ExitCode.BUG, "")
         *traceback, line = outcome.err.splitlines()
-        assert line.startswith("bug: ZeroDivisionError: division by zero; this is a fault of seq2seq")
+        assert line.startswith("bug: ZeroDivisionError: division by zero; this is a bug of seq2seq")
         assert bool(traceback) == debug

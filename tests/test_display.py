@@ -45,7 +45,7 @@ def test_one_of_a_thing_is_in_the_singular(capfd):
     lines += [str(Pace(1, lines=1)), SegmentCounts(1, 0, "the first").total()]
     assert not [line for line in lines if re.search(r"(?<![\d.,/])1 (?!lines/s|is\b)[a-z]+s\b", line)]
     assert "training 1 parameter on 1 pair (1 target token, 1 piece) for 1 update on cpu in fp32" in lines[2]
-    assert lines[3] == "there is time for about 1 update: the rest of it goes to validating"
+    assert lines[3] == "there is time for about 1 update: the rest of it is for validation"
     assert lines[4] == "there is time for about 2 updates: 1 more in 1 s"
 
 

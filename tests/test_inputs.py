@@ -95,7 +95,7 @@ def test_bytes_that_are_not_utf8(cli, reverser):
         (["/dev/null"], "did you mean -i /dev/null?"),
         (["-"], "- is stdin, not a text to translate; did you mean -i -?"),
         (["IN", "-i", "IN"], "did you mean -i IN?"),
-        (["a b", "-i", "IN"], "-i IN cannot be used with a TEXT to translate (a b); give either"),
+        (["a b", "-i", "IN"], "-i IN cannot be used with a TEXT to translate (a b); give one of the two"),
         (["", "-i", "-"], "-i - cannot be used with a TEXT"),
         (["a b", "-o", "out", "--resume"], "--resume cannot be used with a TEXT to translate (a b); leave"),
         (["-5 Grad"], "No such option: -5; put -- before a TEXT that begins with a dash"),

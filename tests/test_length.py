@@ -10,7 +10,7 @@ from seq2seq.config import Layer, RunConfig, build, merge
 from seq2seq.errors import ExitCode, UserError, duration
 from seq2seq.training import length
 from seq2seq.training.arithmetic import Arithmetic
-from seq2seq.training.length import complete, kind_of, measured_rate, one_limit
+from seq2seq.training.length import keep_one_limit, kind_of, measured_rate, resolve_length
 from seq2seq.training.recipe import Statistics, speed
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ def configured(**training: object) -> RunConfig:
     ],
 )
 def test_the_usual_passes_count_if_there_is_no_limit(asked, updates):
-    training = complete(configured(**asked), 7.0, 3).training
+    training = resolve_length(configured(**asked), 7.0, 3).training
     assert (training.max_updates, training.valid_every, training.save_every) == (updates, updates, updates)
 
 
@@ -45,8 +45,8 @@ def test_the_usual_passes_count_if_there_is_no_limit(asked, updates):
     ],
 )
 def test_validations_come_about_once_an_epoch(an_epoch, passes, every):
-    assert complete(RunConfig(), passes, an_epoch).training.valid_every == every
-    assert complete(configured(valid_every=7), passes, an_epoch).training.valid_every == 7
+    assert resolve_length(RunConfig(), passes, an_epoch).training.valid_every == every
+    assert resolve_length(configured(valid_every=7), passes, an_epoch).training.valid_every == 7
 
 
 def test_the_rate_is_a_share_of_a_matrix_product():
@@ -81,9 +81,9 @@ def test_the_kind_of_device_is_cuda_or_not():
 
 def test_with_a_time_budget_the_length_stays_open():
     timed = replace(RunConfig(), training=replace(RunConfig().training, time_budget=60.0))
-    assert complete(timed, 7.0, 3) == timed
+    assert resolve_length(timed, 7.0, 3) == timed
     settled = replace(timed, training=replace(timed.training, max_updates=9))
-    assert complete(settled, 7.0, 3).training.valid_every == 9
+    assert resolve_length(settled, 7.0, 3).training.valid_every == 9
 
 
 TIME: Layer = {"training": {"time_budget": 60.0}}
@@ -106,7 +106,7 @@ SEED: Layer = {"training": {"seed": 3}, "model": {"d_model": 64}}
     ],
 )
 def test_of_time_and_updates_the_higher_layer_counts(layers, expected):
-    config = build(merge(one_limit(layers)), where="here")
+    config = build(merge(keep_one_limit(layers)), where="here")
     assert (config.training.max_updates, config.training.max_epochs, config.training.time_budget) == expected
     if SEED in layers:
         assert (config.training.seed, config.model.d_model) == (3, 64)
@@ -114,7 +114,7 @@ def test_of_time_and_updates_the_higher_layer_counts(layers, expected):
 
 def test_time_and_updates_in_one_breath_are_refused():
     with pytest.raises(UserError, match="a time budget sets the number of updates") as caught:
-        one_limit([SEED, {"training": {"time_budget": 60.0, "max_epochs": 2}}])
+        keep_one_limit([SEED, {"training": {"time_budget": 60.0, "max_epochs": 2}}])
     assert caught.value.code == ExitCode.USAGE
 
 

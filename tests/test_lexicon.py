@@ -307,7 +307,7 @@ def test_a_run_that_goes_on_makes_its_table_anew(tiny):
 def test_only_a_large_corpus_makes_it_worth_telling(tiny, monkeypatch):
     def told() -> bool:
         request = Request(tiny.run, tiny.layers, device="cpu", overwrite=True)
-        return any(isinstance(event, Notice) and "which pieces" in event.text for event in train(request))
+        return any(isinstance(event, Notice) and "learning the shortlist" in event.text for event in train(request))
 
     assert not told()
     monkeypatch.setattr(ending, "MANY_PAIRS", 19)

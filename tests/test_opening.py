@@ -3,7 +3,7 @@
 import pytest
 
 from seq2seq.config import Layer, RunConfig
-from seq2seq.training.length import complete
+from seq2seq.training.length import resolve_length
 from seq2seq.training.opening import length_lines, opening_lines
 from seq2seq.training.recipe import Recipe, Statistics, assumed_speed, recipe
 
@@ -20,7 +20,7 @@ def length_of(n_pairs: int, kind: str = "cpu", **training: object) -> list[str]:
     preset = training.pop("preset", "auto")
     found: Recipe = recipe(corpus, kind, {"preset": preset, "training": training})
     an_epoch = corpus.n_tgt_tokens // found.config.training.batch_tokens
-    config: RunConfig = complete(found.config, found.usual_epochs, an_epoch)
+    config: RunConfig = resolve_length(found.config, found.usual_epochs, an_epoch)
     usual = recipe(corpus, kind, {})
     device = {"cpu": "cpu", "gpu": "cuda"}[kind]
 
@@ -67,14 +67,10 @@ def test_one_core_and_one_pair(monkeypatch):
 
 def test_the_fifth_line_is_the_length():
     (line,) = length_of(29_000, max_epochs=30)
-    assert line.startswith(
-        "training: about 1.7 h here: 30 passes over the corpus, 16,980 updates of 1,024 target tokens; "
-    )
+    assert line.startswith("training: about 1.7 h here: 30 epochs, 16,980 updates of 1,024 target tokens; ")
     assert line.endswith("; learning rate 0.002, falling to zero over the last 50% of the updates")
     (line,) = length_of(29_000, time_budget=1e6)
-    assert line.startswith(
-        "training: about 2.4 h here: 43 passes over the corpus, as many updates as there is time for"
-    )
+    assert line.startswith("training: about 2.4 h here: 43 epochs, as many updates as there is time for")
 
 
 def test_a_budget_far_below_the_usual_says_so():
@@ -83,7 +79,7 @@ def test_a_budget_far_below_the_usual_says_so():
     assert "a corpus of this size usually gets 43, about 2.4 h here." in warning
     assert warning.endswith("Expect rough translations.")
     _, warning = length_of(2_000_000, time_budget=360.0)
-    assert warning.startswith("6 min: about 0.04 of a pass; ")
+    assert warning.startswith("6 min: about 0.04 epochs; ")
     assert len(length_of(29_000, max_updates=10)) == 1, "which the user has counted"
     assert len(length_of(29_000, time_budget=3600.0)) == 1
 

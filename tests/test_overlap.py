@@ -14,7 +14,7 @@ from seq2seq.errors import UserError
 from seq2seq.tokenizer import train_tokenizer
 from seq2seq.training import overlap
 from seq2seq.training.ingest import CorpusRecord
-from seq2seq.training.overlap import Overlap, held_out_rows, n_held_out, survey
+from seq2seq.training.overlap import Overlap, find_overlap, held_out_rows, n_held_out
 from seq2seq.training.prepare import prepare
 from seq2seq.training.progress import Notice
 
@@ -99,7 +99,7 @@ def test_they_do_not_depend_on_the_hashes(tmp_path, monkeypatch):
 
 
 def counted(folder, train, valid, drop=True):
-    found = survey(store(folder, train), [Pair(*pair) for pair in valid], drop=drop)
+    found = find_overlap(store(folder, train), [Pair(*pair) for pair in valid], drop=drop)
     return found.dropped_leaks, found.kept_leaks, found.copies
 
 

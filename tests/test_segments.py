@@ -3,7 +3,7 @@
 import pytest
 
 from seq2seq.tokenizer import Tokenizer, train_model
-from seq2seq.translation.segments import Divider, Searched, SegmentCounts, _packed, join_segments
+from seq2seq.translation.segments import Divider, Searched, SegmentCounts, _group_starts, join_segments
 
 # Sentences in as many scripts; each is longer than a third of its line, and | stands where a line is to be cut.
 LINES = {
@@ -95,7 +95,7 @@ def test_segments_are_of_much_the_same_size(tokenizer):
     ],
 )
 def test_packing(sizes, max_size, max_count, starts):
-    assert _packed(sizes, max_size, max_count) == starts
+    assert _group_starts(sizes, max_size, max_count) == starts
 
 
 TWO, THREE = "Er schläft. Sie wacht.", "Er schläft. Sie wacht. Wir gehen."
@@ -127,7 +127,10 @@ def test_lines_in_segments_are_counted(tokenizer):
     for line in ("Er schläft.", TWO, "one two three four five six seven eight nine. " * 20, THREE, "a\nb"):
         divided(tokenizer, line, 60, 1, counts)
     assert (counts.too_long, counts.several_sentences) == (1, 2)
-    assert counts.first == "line 7 has 2 sentences, more than the 1 this model is used to: translated in 2 segments"
+    assert (
+        counts.first
+        == "line 7 has 2 sentences, more than the 1 this model translates at once: translated in 2 segments"
+    )
     assert counts.total().startswith("3 lines translated in segments: 1 with too many tokens")
 
 

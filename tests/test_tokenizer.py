@@ -331,7 +331,7 @@ def test_targets_that_are_spelt_otherwise_are_counted(tmp_path, rule, respelt):
     prepared = prepare(tmp_path, data, [CorpusRecord("corpus", "train", 200, "", 0, 0)], told.append)
     assert prepared.respelt_targets == prepared.record()[-1]["respelt_targets"] == respelt
     targets = counted(respelt, "target")
-    says = f"{targets} spelt differently after data.normalization {rule}: translations will be spelt so too"
+    says = f"{targets} spelt differently after data.normalization {rule}: translations will have that spelling too"
     assert (says in told) == (respelt > 0)
     told.clear()
     assert prepare(tmp_path, data, prepared.corpora, told.append).respelt_targets == respelt

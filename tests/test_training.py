@@ -525,7 +525,7 @@ def as_table(name: str) -> None:
         (
             lambda: rename("other", "train"),
             OWN,
-            "`data.train`: train (60 pairs) -> the same number of pairs, but other ones",
+            "`data.train`: train (60 pairs) -> as many pairs, but other ones",
         ),
         (lambda: rename("more", "train"), OWN, "`data.train`: train (60 pairs) -> train (61 pairs)"),
         (lambda: rename("other", "valid"), OWN, "`data.valid`: valid (20 pairs) -> valid (60 pairs)"),
@@ -900,7 +900,7 @@ def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
     size = read_manifest(tmp_path / "first").vocab_size
     assert size > 2400
     assert f"vocabulary raised from 1,000 to {size:,} pieces: the text has more characters" in told
-    assert f"vocabulary: {size:,} pieces (one piece for each character, and as many more as the text allows)" in told
+    assert f"vocabulary: {size:,} pieces (a piece for each character, and as many more as the text allows)" in told
     config = parse_toml((tmp_path / "first/config.toml").read_bytes(), Path("config.toml"))
     assert config["data"]["vocab_size"] == size
     with pytest.raises(Interrupted):
@@ -1240,7 +1240,7 @@ def test_a_budget_of_which_validations_take_much_says_so(tmp_path, corpora, cloc
     monkeypatch.setattr("seq2seq.training.trainer.SLOW_VALIDATION", share)
     events = list(train(request(tmp_path / "run", corpora, TIMED)))
     told = [
-        event for event in events if isinstance(event, Notice) and event.text.startswith("to validate 20 pairs takes")
+        event for event in events if isinstance(event, Notice) and event.text.startswith("validating 20 pairs takes")
     ]
     assert [(event.warning, "`data.valid`" in event.text) for event in told] == [(True, True)] * n
 

@@ -140,7 +140,7 @@ class TestSegments:
         best = translator.n_best(["a b", line], first_line=40, counts=counts)
         assert best[1][0].text == " ".join([*"fedcba", *"dcbahg", *"hgfe"])
         assert counts.first == (
-            "line 41 has 16 tokens, more than the 6 this model is used to: translated in 3 segments"
+            "line 41 has 16 tokens, more than the 6 this model translates at once: translated in 3 segments"
         )
         assert (counts.too_long, counts.several_sentences) == (1, 0)
 

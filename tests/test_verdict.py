@@ -74,7 +74,7 @@ def test_every_score_has_a_verdict_and_more_is_never_worse():
     ("row", "references", "says"),
     [
         ("en", ["The cat sat on the mat."], ""),
-        ("en", ["open", "save as"], "0 of 2 validation references have the four tokens that BLEU looks for"),
+        ("en", ["open", "save as"], "0 of 2 validation references have the four tokens that BLEU compares"),
         ("th", ["พรุ่งนี้เราจะไปกรุงเทพฯ"], "CODE is written without spaces"),
         ("zh", ["我们明天去北京。"], ""),
     ],

@@ -20,14 +20,14 @@ def parse_words(words: list[str], *, others: tuple[object, ...]) -> tuple[Path |
     """Parse the arguments of ``eval --hyp``: a corpus, and before it, optionally, a run folder for the languages.
 
     Raises:
-        UserError: too many arguments, or options of translating (2).
+        UserError: too many arguments, or options of translation (2).
     """
     *runs, corpus = words
     if len(runs) > 1:
         raise usage_error("--hyp takes one corpus, and optionally a run folder before it")
     if any(other is not None for other in others):
         raise usage_error(
-            "--hyp does not translate: -o, --device and the options of translating cannot be used with it"
+            "--hyp does not translate: -o, --device and the other options of translation cannot be used with it"
         )
     return Path(runs[0]) if runs else None, corpus
 

@@ -22,7 +22,7 @@ def train_command(
     device: options.Device = "auto",
     strict: options.Strict = False,
 ) -> None:
-    """Train a translator on parallel text; the same command again resumes it."""
+    """Train a translator on parallel text. The same command again resumes it."""
     if config is not None:
         refuse_overwriting(run, [config], key="run")
     layers = training_layers(

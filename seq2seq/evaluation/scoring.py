@@ -56,7 +56,7 @@ class CorpusResult:
     invalid_utf8: int
     """Lines in which bytes were replaced."""
     warnings: list[str]
-    """Faults of the corpus, and scores that say little about it."""
+    """Problems of the corpus, and scores that say little about it."""
     notes: list[str]
     """Decisions about the form of the corpus, such as a header that was left out."""
     verdict: str = ""
@@ -97,7 +97,7 @@ def score_run(
         encoding_errors: what to do with lines of the corpora that are not UTF-8; None: as when the run was trained.
 
     Raises:
-        UserError: with any of the exit codes.
+        UserError: an input or option is refused, with the exit code of its kind.
     """
     if output is not None and (len(corpora) > 1 or str(output) == "-"):
         raise UserError(

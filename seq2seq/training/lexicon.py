@@ -65,7 +65,7 @@ def build_lexicon(
         frequent: number of frequent target pieces.
         iterations: of expectation maximisation; at least 1.
         check: called between blocks of work; each takes well under a second, except one sort of all links.
-            An exception of it ends the work.
+            If it raises an exception, the work ends.
 
     Returns:
         ``candidates``, int32: for each source piece its target pieces, the likeliest first; those in

@@ -68,7 +68,7 @@ class Loader:
     """Reads updates, epoch after epoch.
 
     What an update holds is a function of the run's seed, the epoch and the number of the update in it. Its pairs are
-    chosen by their stored ids, whatever subwords are sampled. A thread samples a little ahead of training.
+    chosen by their stored ids; sampled subwords do not change them. A thread samples a little ahead of training.
 
     Args:
         ids: the corpus.

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from seq2seq.corpus import TextStore, find_misalignment, read_pairs, write_text_store
-from seq2seq.training.overlap import survey
+from seq2seq.training.overlap import find_overlap
 
 SIZES = 100, 300, 500, 1000, 3000, 29_000
 
@@ -50,7 +50,7 @@ def main() -> None:
         find_misalignment(*lengths)
         alarm = time.process_time() - started
         started = time.process_time()
-        survey(text, text.slice(0, 1000), drop=True)
+        find_overlap(text, text.slice(0, 1000), drop=True)
         overlap = time.process_time() - started
     random = np.random.default_rng(1)
     for size in (size for size in SIZES if size <= n):
