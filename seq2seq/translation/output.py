@@ -105,7 +105,7 @@ class ResumableOutput:
             n_read += len(lines)
         if position.lines and (n_read, self._src.hexdigest()) != (position.lines, position.src):
             raise UserError(
-                f"{self._file.partial} answers {counted(position.lines, 'line')} of another input",
+                f"{self._file.partial} holds translations of {counted(position.lines, 'line')} of another input",
                 mend="give the input of the translation that was interrupted, or leave `resume` out to start over",
             )
         self._has_skipped = True
