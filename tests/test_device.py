@@ -11,7 +11,7 @@ from seq2seq.device import HostCopy, to_device
 def elsewhere(request, monkeypatch):
     """With tensors that are on the CPU already, and with such as travel together."""
     if request.param == "elsewhere":
-        monkeypatch.setattr(device, "_is_on_cpu", lambda tensor: False)
+        monkeypatch.setattr(device, "is_on_cpu", lambda tensor: False)
 
 
 @pytest.mark.parametrize("n_tokens", [0, 1, 5])
@@ -29,7 +29,7 @@ def test_what_arrives_is_what_was_sent(elsewhere, n_tokens):
 
 def test_only_what_is_waited_for_travels_alone(monkeypatch):
     """Without an event, as on MPS, numbers must be there when the call returns."""
-    monkeypatch.setattr(device, "_is_on_cpu", lambda tensor: False)
+    monkeypatch.setattr(device, "is_on_cpu", lambda tensor: False)
     real, asked = torch.Tensor.to, []
 
     def watched(tensor: torch.Tensor, *args: object, **options: object) -> torch.Tensor:
@@ -69,8 +69,8 @@ def test_the_event_is_of_the_gpu_that_the_numbers_are_on(monkeypatch):
         def reshape(self, *_: int) -> torch.Tensor:
             return torch.zeros(2, 3)
 
-        def __len__(self) -> int:
-            return 2
+        def size(self, dim: int) -> int:
+            return (2, 3)[dim]
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")

@@ -109,7 +109,7 @@ def test_rows_that_are_multiplied_by_packed_weights(processor, wanted, layer, ou
     monkeypatch.setattr(products, "this_processor", lambda: Processor(vendor, frozenset(instructions)))
     counts, weight = [1, 2, 3, 64, 300], torch.zeros(8, 8)
     assert [n for n in counts if n in products.rows_packed(weight, wanted)] == layer
-    assert [n for n in counts if n in products.rows_packed(weight, wanted, of_output=True)] == output
+    assert [n for n in counts if n in products.rows_packed(weight, wanted, many_columns=True)] == output
     assert all(n in products.rows_packed(weight.bfloat16(), wanted) for n in [0, *counts])
 
 

@@ -84,11 +84,11 @@ def test_where_nothing_is_left_of_the_bound():
 
 def test_it_is_for_processors_that_have_bf16(output, monkeypatch):
     monkeypatch.setattr("seq2seq.model.transformer.fast.output.has_bf16", lambda: False)
-    assert Screen.quicker_than(output) is None
+    assert Screen.if_faster(output) is None
     monkeypatch.undo()
-    assert (Screen.quicker_than(output) is not None) == (has_bf16() and pack(output.weight) is not None)
+    assert (Screen.if_faster(output) is not None) == (has_bf16() and pack(output.weight) is not None)
     in_bf16 = OutputLayer(output.weight.bfloat16(), output.bias.bfloat16())
-    assert Screen.quicker_than(in_bf16) is None
+    assert Screen.if_faster(in_bf16) is None
 
 
 class Counted(OutputLogits):

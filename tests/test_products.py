@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from seq2seq.config import ModelConfig, TrainingConfig
-from seq2seq.device import Processor, has_bf16, processor_of, this_processor
+from seq2seq.device import Processor, has_bf16, parse_processor, this_processor
 from seq2seq.model import products as products_file
 from seq2seq.model.products import (
     MEASURED,
@@ -17,7 +17,7 @@ from seq2seq.model.products import (
     can_multiply,
     nearest,
     pick_library,
-    products_by,
+    use_products,
 )
 from seq2seq.model.transformer.layers import FeedForward
 from seq2seq.training import arithmetic
@@ -106,15 +106,15 @@ flags\t\t: fpu sse4_2 {flags} xsave
     ],
 )
 def test_a_processor_is_recognised_by_what_linux_says(vendor, flags, expected):
-    assert processor_of(CPUINFO.format(vendor=vendor, flags=flags), "x86_64", {}) == expected
+    assert parse_processor(CPUINFO.format(vendor=vendor, flags=flags), "x86_64", {}) == expected
 
 
 def test_elsewhere_a_processor_is_recognised_by_what_pytorch_says():
     known = {"avx2": True, "avx512_f": True, "avx512_bf16": True, "avx_vnni": False, "cpu_name": "AMD EPYC"}
     windows = "AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD"
-    assert processor_of("", windows, known) == ZEN_4
-    assert processor_of("", windows, {}) == processor("", ""), "older PyTorch: nothing is known"
-    assert processor_of("", "arm", {"sve": True}) == processor("", "")
+    assert parse_processor("", windows, known) == ZEN_4
+    assert parse_processor("", windows, {}) == processor("", ""), "older PyTorch: nothing is known"
+    assert parse_processor("", "arm", {"sve": True}) == processor("", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
@@ -264,7 +264,7 @@ def test_a_linear_layer_is_the_same_with_every_library(library, precision, shape
     torch.manual_seed(1)
     linear, x, upstream = Linear(n_in, n_out), torch.randn(*shape, n_in), torch.randn(*shape, n_out)
     expected = passes(linear, x, upstream)
-    with products_by(library, precision, nn.Sequential(linear)):
+    with use_products(library, precision, nn.Sequential(linear)):
         found = passes(linear, x, upstream)
     for one, other in zip(found, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, torch.float32)
@@ -282,7 +282,7 @@ def test_the_gradient_in_bf16_is_that_of_rounded_operands():
         linear.weight.copy_(linear.weight.bfloat16())
     x, upstream = torch.randn(500, 64).bfloat16().float(), torch.randn(500, 64).bfloat16().float()
     expected = passes(linear, x, upstream)
-    with products_by("onednn", "bf16", linear):
+    with use_products("onednn", "bf16", linear):
         found = passes(linear, x, upstream)
     for one, other in zip(found[1:3], expected[1:3], strict=True):
         assert torch.allclose(one, other, rtol=2**-8, atol=2**-8)
@@ -291,7 +291,7 @@ def test_the_gradient_in_bf16_is_that_of_rounded_operands():
 @pytest.mark.parametrize(("library", "precision"), BY)
 def test_the_activation_may_change_the_image_in_place(library, precision):
     linear, x = Linear(8, 8), torch.randn(5, 8)
-    with products_by(library, precision, linear):
+    with use_products(library, precision, linear):
         torch.relu_(linear(x)).sum().backward()
     assert linear.weight.grad is not None
 
@@ -314,7 +314,7 @@ def test_a_feed_forward_network_is_the_same_with_every_library(library, precisio
         return [output.detach(), read.grad, *(parameter.grad.clone() for parameter in network.parameters())]
 
     expected = output_and_gradients()
-    with products_by(library, precision, network):
+    with use_products(library, precision, network):
         found = output_and_gradients()
     for one, other in zip(found, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, torch.float32)
@@ -338,7 +338,7 @@ def test_the_loss_is_the_same_with_every_library(library, precision, n, n_passes
         return [loss.detach() / n, h.grad, output.weight.grad.clone(), output.bias.grad.clone()]
 
     expected = loss_and_gradients()
-    with products_by(library, precision, output):
+    with use_products(library, precision, output):
         found = loss_and_gradients()
     for one, other in zip(found, expected, strict=True):
         assert (one - other).abs().max() <= CLOSE[precision] * max(0.5, float(other.abs().max())) * 2
@@ -347,7 +347,7 @@ def test_the_loss_is_the_same_with_every_library(library, precision, n, n_passes
 @needs_bf16
 def test_weights_are_rounded_once_an_update(monkeypatch):
     model = nn.Sequential(Linear(4, 4), nn.ReLU(), Linear(4, 4))
-    with products_by("onednn", "bf16", model):
+    with use_products("onednn", "bf16", model):
         first = model[0].products.weight
         for _ in range(3):
             model(torch.randn(2, 4)).sum().backward()
@@ -355,32 +355,32 @@ def test_weights_are_rounded_once_an_update(monkeypatch):
     assert model[0].products is None
     with torch.no_grad():
         model[0].weight.add_(1.0)
-    with products_by("onednn", "bf16", model):
+    with use_products("onednn", "bf16", model):
         assert torch.equal(model[0].products.weight, model[0].weight.bfloat16())
 
 
 @pytest.mark.parametrize(("library", "precision"), BY)
 def test_no_rows_at_all(library, precision):
     linear = Linear(4, 6)
-    with products_by(library, precision, linear):
+    with use_products(library, precision, linear):
         assert linear(torch.zeros(0, 3, 4)).shape == (0, 3, 6)
 
 
 def test_contexts_may_be_nested():
     linear = Linear(4, 4)
-    with products_by("mkl", "fp32", linear):
+    with use_products("mkl", "fp32", linear):
         outer = linear.products
-        with products_by("mkl", "fp32", linear):
+        with use_products("mkl", "fp32", linear):
             assert linear.products is not outer
         assert linear.products is outer
     assert linear.products is None
-    with pytest.raises(ValueError, match="oneDNN"), products_by("mkl", "bf16", linear):
+    with pytest.raises(ValueError, match="oneDNN"), use_products("mkl", "bf16", linear):
         pass
 
 
 def test_an_error_leaves_the_model_as_it_was():
     linear = Linear(4, 4)
-    with pytest.raises(RuntimeError), products_by("mkl", "fp32", linear):
+    with pytest.raises(RuntimeError), use_products("mkl", "fp32", linear):
         linear(torch.randn(2, 5))
     assert linear.products is None
 
