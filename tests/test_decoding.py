@@ -257,7 +257,7 @@ def test_batches_side_by_side_are_as_each_alone(strategy, room):
 @pytest.mark.parametrize("room", [0, 4, 12, 10_000])
 def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
     """As on a GPU, which takes the steps of one group while the search of the other goes on."""
-    monkeypatch.setattr(scheduler, "_is_on_cpu", lambda searches: False)
+    monkeypatch.setattr(scheduler, "is_on_cpu", lambda tensor: False)
     sources, limits = SOURCES * 4, LIMITS * 4
     alone = ask(strategy, Toy(by_chance), sources, limits, n_best=2)
     model = Toy(by_chance)
@@ -393,7 +393,7 @@ def test_length_penalty():
     assert length_penalty(5, 1.0) == 5.0
     assert length_penalty(4, 0.5) == 2.0
     for length, alpha in ((0, 1.0), (3, -0.1)):
-        with pytest.raises(ValueError, match="make no length penalty"):
+        with pytest.raises(ValueError, match="must be at least 1"):
             length_penalty(length, alpha)
 
 
