@@ -383,7 +383,7 @@ def test_links(tmp_path):
     # Even the right bytes: a link to a device or a pipe would not end.
     shutil.move(run / "config.toml", tmp_path / "outside.toml")
     (run / "config.toml").symlink_to("../outside.toml")
-    with refused(ExitCode.REFUSED, "is a link to a place outside of its folder"):
+    with refused(ExitCode.REFUSED, "is a link to a place outside its folder"):
         ck.read_file(run, manifest, "config.toml")
     (run / "config.toml").unlink()
     (run / "config.toml").symlink_to("config.toml")

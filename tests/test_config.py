@@ -250,7 +250,7 @@ def test_a_long_value_is_cut_in_the_message():
     ("model", "says", "mend"),
     [
         ({"d_model": 256, "n_heads": 3}, "d_model 256 is not divisible by model.n_heads 3", "divisors of 256"),
-        ({"d_model": 12, "n_heads": 4, "positions": "rotary"}, "a head is 3 wide", "even"),
+        ({"d_model": 12, "n_heads": 4, "positions": "rotary"}, "their width is 3", "even"),
         ({"d_model": 13, "n_heads": 1}, "even model.d_model, not 13", "even"),
     ],
 )

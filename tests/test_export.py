@@ -338,7 +338,7 @@ class TestCommand:
     def test_another_architecture(self):
         config = ModelConfig()
         object.__setattr__(config, "architecture", "rnn")
-        with pytest.raises(UserError, match=r"cannot hold model\.architecture rnn") as refused:
+        with pytest.raises(UserError, match=r"does not support model\.architecture rnn") as refused:
             check_supported(config)
         assert refused.value.code == ExitCode.REFUSED
 

@@ -1,6 +1,6 @@
 """Configuration of data, model, training and decoding: frozen dataclasses that pydantic checks.
 
-torch is not imported here: ``--help`` reads these files.
+This package does not import torch, because ``--help`` imports it.
 """
 
 from seq2seq.config.aliases import choose_among, did_you_mean, keys_named

@@ -30,7 +30,7 @@ class Architecture:
     name: str
     """With its article, for use within a sentence."""
     build: Callable[[ModelConfig, int], Seq2SeqModel]
-    """A freshly initialised model, from its shape and the size of the joint vocabulary."""
+    """A newly initialized model, from its shape and the size of the joint vocabulary."""
     decoder: Callable[[Any], Decoder]
     """Builds the plain decoder of a model: the reference, written to be read."""
     fast_decoder: FastDecoderFactory | None = None
@@ -65,7 +65,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def build_model(config: ModelConfig, vocab_size: int) -> Seq2SeqModel:
-    """A freshly initialised model.
+    """A newly initialized model.
 
     Args:
         config: its shape; ``config.architecture`` names a row of ``ARCHITECTURES``.

@@ -46,9 +46,9 @@ class Transformer(Seq2SeqModel):
         pre = config.norm_order == "pre"
         self.encoder_norm = build_norm(config) if pre else nn.Identity()
         self.decoder_norm = build_norm(config) if pre else nn.Identity()
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         """Initialize the weights: Glorot for matrices, variance 1/D for embeddings, smaller branches with pre-norm."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
