@@ -45,7 +45,7 @@ def refusal(folder, train, **options) -> str:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("form", FORMS)
-def test_a_shifted_corpus_is_refused_in_every_form(tmp_path, pairs, form, suffix):
+def test_a_shifted_corpus_is_refused_in_every_format(tmp_path, pairs, form, suffix):
     if form.startswith("hf") and suffix:
         return
     corpus = write(tmp_path, form, shifted(pairs, 1712), suffix)
@@ -58,7 +58,7 @@ def test_a_shifted_corpus_is_refused_in_every_form(tmp_path, pairs, form, suffix
     assert how == f"translations come 1 {unit} too early"
 
 
-def test_the_line_is_that_of_the_file(tmp_path, pairs):
+def test_the_reported_line_is_that_of_the_file(tmp_path, pairs):
     """Pairs with a blank side are dropped before; they count as lines."""
     blank = [("", "x"), ("x", " ")] * 400
     corpus = write(tmp_path, "prefix", [*blank, *pairs[:1000], *blank, *shifted(pairs[1000:], 0), *blank])
@@ -68,7 +68,7 @@ def test_the_line_is_that_of_the_file(tmp_path, pairs):
     assert told[-1].warning
 
 
-def test_each_corpus_is_looked_at_by_itself(tmp_path, pairs):
+def test_each_corpus_is_checked_by_itself(tmp_path, pairs):
     """Also one that is shorter than a shift takes to prove, and ones for validation."""
     for name in ("good", "bad", "short"):
         (tmp_path / name).mkdir()
@@ -88,7 +88,7 @@ def test_a_corpus_in_another_order_is_refused(tmp_path, pairs):
     assert "are unrelated" in refusal(tmp_path, [corpus])
 
 
-def test_the_warning_comes_again_with_stored_text(tmp_path, pairs):
+def test_the_warning_is_repeated_for_stored_text(tmp_path, pairs):
     corpus = write(tmp_path, "tsv", shifted(pairs, 0))
     first = read(tmp_path, [corpus], alarms="warn")
     stored = json.loads((tmp_path / "prepared" / "corpora.json").read_text())["corpora"]
@@ -98,7 +98,7 @@ def test_the_warning_comes_again_with_stored_text(tmp_path, pairs):
     assert refusal(tmp_path, [corpus])
 
 
-def test_train_and_eval_say_it(cli, tmp_path, pairs):
+def test_train_and_eval_report_it(cli, tmp_path, pairs):
     corpus = write(tmp_path, "prefix", shifted(pairs[:200], 0))
     (tmp_path / "valid").mkdir()
     valid = write(tmp_path / "valid", "tsv", pairs[200:203])

@@ -71,7 +71,7 @@ def test_no_alias_is_a_key_of_ours():
         ("decoding.num_beamz", "decoding.beam_size?"),
     ],
 )  # fmt: skip
-def test_what_is_meant(word, meant):
+def test_suggested_keys(word, meant):
     assert did_you_mean(word) == f"did you mean {meant}"
 
 
@@ -80,11 +80,11 @@ def test_what_is_meant(word, meant):
     ["banana", "foo", "x", "", ".", "model.", "temperature", "top_k", "mixup", "momentum", "gamma", "device", "gpus",
      "num_workers", "output", "save_dir", "verbose", "tensorboard", "model.foo", "foo.bar", "ключ", "a" * 1000],
 )  # fmt: skip
-def test_a_word_like_no_key_gets_no_suggestion(word):
+def test_a_word_unlike_any_key_gets_no_suggestion(word):
     assert did_you_mean(word) == SEE
 
 
-def test_set_says_it():
+def test_set_suggests_a_key():
     with pytest.raises(UserError, match=r"unknown key batch_size; did you mean training\.batch_tokens") as caught:
         parse_set("batch_size=32")
     assert caught.value.code == ExitCode.REFUSED

@@ -21,7 +21,7 @@ class Text(str):
         (["ä", "\U0001f600", "\ufeff"], ["ä", "\U0001f600", "\ufeff"]),
     ],
 )
-def test_whatever_holds_strings(given, lines):
+def test_any_iterable_of_strings(given, lines):
     assert checked_lines(given) == lines
 
 

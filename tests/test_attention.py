@@ -59,7 +59,7 @@ def leaves(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list
 
 @pytest.mark.parametrize("score", ATTENTIONS)
 @pytest.mark.parametrize("case", MASKS)
-def test_fused_and_written_out_agree(score, case):
+def test_fused_attention_equals_the_reference(score, case):
     n_keys, mask, causal = MASKS[case]
     module = build(score).score
     q, k, v = leaves((B, H, T, K), (B, H, n_keys, K), (B, H, n_keys, K))
@@ -76,7 +76,7 @@ def test_fused_and_written_out_agree(score, case):
         assert of_fused.abs().sum() > 0
 
 
-def test_scores_are_what_they_say():
+def test_scores_follow_their_formulas():
     q, k = leaves((B, H, T, K), (B, H, S, K))
     products = torch.einsum("bhtk,bhsk->bhts", q, k)
     bilinear = build("bilinear").score
@@ -106,7 +106,7 @@ def test_softmax_is_pytorchs_and_does_not_overflow():
 
 @pytest.mark.parametrize("score", ATTENTIONS)
 @pytest.mark.parametrize("case", MASKS)
-def test_weights_sum_to_one_and_what_is_hidden_has_none(score, case):
+def test_weights_sum_to_one_and_are_zero_at_hidden_keys(score, case):
     n_keys, mask, causal = MASKS[case]
     attention = build(score, cross=True)
     x, memory = leaves((B, T, D), (B, n_keys, D))
@@ -147,7 +147,7 @@ def test_masked_self_attention_never_looks_right(score):
 
 
 @pytest.mark.parametrize("score", ATTENTIONS)
-def test_padding_changes_nothing_forward_or_backward(score):
+def test_padding_changes_neither_outputs_nor_gradients(score):
     attention = build(score, cross=True)
     n_real = 4
     x, real = leaves((1, T, D), (1, n_real, D))
@@ -167,7 +167,7 @@ def test_padding_changes_nothing_forward_or_backward(score):
 
 
 @pytest.mark.parametrize("score", ATTENTIONS)
-def test_a_query_that_may_see_nothing_gets_zeros(score):
+def test_a_query_without_visible_keys_gets_zeros(score):
     """From the kernel and from its reference alike, and no NaN reaches a gradient."""
     mask = PADDING.clone()
     mask[1] = False
@@ -224,7 +224,7 @@ def test_many_heads_against_pytorch(score, n_heads):
         torch.testing.assert_close(a, b)
 
 
-def test_one_head_is_single_attention():
+def test_one_head_is_plain_attention():
     attention = build("scaled_dot", n_heads=1, cross=True)
     x, memory = leaves((B, T, D), (B, S, D))
     of_q, of_k, of_v = attention.projections()
@@ -233,7 +233,7 @@ def test_one_head_is_single_attention():
     torch.testing.assert_close(attention(x, memory), attention.out_proj(weights @ v))
 
 
-def test_each_head_stays_in_its_own_subspace():
+def test_each_head_uses_only_its_own_channels():
     """What one head sees changes its own channels before W_O, and no others."""
     attention = build("scaled_dot")
     nn.init.eye_(attention.out_proj.weight)

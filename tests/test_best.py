@@ -55,7 +55,7 @@ def choose(langs, targets, *, best_metric=None, max_length=256):
         ("en:zh-Latn", ["women mingtian qu Beijing"], "bleu", "13a", "the best BLEU"),
     ],
 )
-def test_the_metric_that_suits_the_targets_is_chosen_and_said(langs, targets, metric, tokenizer, says):
+def test_the_metric_that_suits_the_targets_is_chosen_and_reported(langs, targets, metric, tokenizer, says):
     chosen, signature, notices = choose(langs, targets)
     assert (chosen, f"tok:{tokenizer}|" in signature) == (metric, True)
     (notice,) = notices
@@ -64,14 +64,14 @@ def test_the_metric_that_suits_the_targets_is_chosen_and_said(langs, targets, me
 
 
 @pytest.mark.parametrize("metric", ["bleu", "chrf", "loss"])
-def test_a_given_metric_stays(metric):
+def test_a_given_metric_is_used(metric):
     assert choose("de-en", [EN], best_metric=metric)[::2] == (metric, [])
     chosen, _, (notice,) = choose("de-en", WORDS, best_metric=metric)
     assert (chosen, "BLEU says nothing here" in notice) == (metric, True)
 
 
 @pytest.mark.parametrize("langs", ["en-ja", "en:jpn_Jpan", "en-xx"])
-def test_a_missing_tokenizer_shows_before_training(monkeypatch, langs):
+def test_a_missing_tokenizer_is_reported_before_training(monkeypatch, langs):
     monkeypatch.setattr(tokenizer_ja_mecab, "MeCab", None)
     targets = ["明日は北京に行きます。"]
     with pytest.raises(UserError) as caught:
@@ -87,7 +87,7 @@ def test_a_missing_tokenizer_shows_before_training(monkeypatch, langs):
         assert "tok:char" in signature
 
 
-def test_a_loss_that_no_pair_counts_for():
+def test_a_loss_without_pairs():
     with pytest.raises(UserError, match=r"no validation pair is shorter than data\.max_length 4") as caught:
         choose("de-en", [EN], best_metric="loss", max_length=4)
     assert caught.value.code == ExitCode.REFUSED

@@ -104,7 +104,7 @@ def at_speed(name: str, total: float, seconds: float):
 
 @pytest.mark.parametrize("valid_every", [None, 100, 333])
 @pytest.mark.parametrize("speed", SPEEDS)
-def test_a_run_ends_when_its_time_is_over(speed, valid_every):
+def test_a_run_ends_with_its_time_budget(speed, valid_every):
     """Validations take up to a third of it, the first ones perhaps more; what a part of them showed may be wrong."""
     training = replace(BASE, valid_every=valid_every)
     for share, first in ((0.001, 1.0), (0.01, 3.0), (0.1, 1.0), (0.1, 3.0), (0.3, 1.0)):
@@ -142,7 +142,7 @@ def test_the_rate_never_jumps(schedule, warmup, n_updates):
             assert all(ratio > 0.45 for ratio in ratios)
 
 
-def test_without_the_knot_it_would_jump():
+def test_the_test_of_jumps_finds_a_jump():
     """What the test above would find."""
     run = simulated(replace(BASE, warmup_updates=1000, learning_rate=1.0), budget(), lambda _: 5.0, last_knot=False)
     assert max(after / before for before, after in pairwise(run.rates)) > 9
@@ -154,7 +154,7 @@ def test_the_first_updates_do_not_count():
     assert run.settled[0][2].max_updates == pytest.approx(run.updates, rel=0.05)
 
 
-def test_the_number_is_set_early_and_then_now_and_then():
+def test_the_number_of_updates_is_set_early_and_corrected_later():
     run = simulated(BASE, budget(), lambda _: 0.5)
     times = [time for _, time, _ in run.settled]
     assert times[0] < 0.04 * TOTAL
@@ -165,7 +165,7 @@ def test_the_number_is_set_early_and_then_now_and_then():
 @pytest.mark.parametrize(
     ("seconds", "least", "most"), [(0.1, 18, 21), (5.0, 8, 12), (60.0, 2, 2), (200.0, 2, 2), (400.0, 1, 1)]
 )
-def test_validations_take_a_small_share_but_there_are_some(seconds, least, most):
+def test_validations_take_a_small_fraction_of_the_time(seconds, least, most):
     """They are spread evenly, the last one at the end."""
     run = simulated(BASE, budget(expected_validation=seconds), lambda _: 0.5, validation=lambda _: seconds)
     assert least <= len(run.validated) <= most
@@ -175,7 +175,7 @@ def test_validations_take_a_small_share_but_there_are_some(seconds, least, most)
     assert run.validated[0] <= 0.35 * run.updates or len(gaps) == 1
 
 
-def test_cadences_that_are_given_are_kept():
+def test_given_intervals_are_kept():
     keeper = budget(sets_cadence=False)
     run = simulated(replace(BASE, valid_every=100, save_every=7), keeper, lambda _: 0.5)
     assert {(found.valid_every, found.save_every) for _, _, found in run.settled} == {(100, 7)}
@@ -184,7 +184,7 @@ def test_cadences_that_are_given_are_kept():
 
 
 @pytest.mark.parametrize(("valid_every", "validation"), [(100, 10.0), (100, 0.1), (333, 50.0), (5000, 50.0), (7, 1.0)])
-def test_validations_at_a_given_cadence_are_reckoned_at_once(valid_every, validation):
+def test_validations_at_a_given_interval_are_included_from_the_start(valid_every, validation):
     """They take time from the updates: those before the last one, each at a multiple of the cadence."""
     keeper = budget(sets_cadence=False, expected_validation=validation, search_validations=0, finish=0.0)
     run = simulated(replace(BASE, valid_every=valid_every), keeper, lambda _: 0.5, validation=lambda _: validation)
@@ -193,7 +193,7 @@ def test_validations_at_a_given_cadence_are_reckoned_at_once(valid_every, valida
 
 
 @pytest.mark.parametrize("most", [50, 300, 1500])
-def test_no_more_updates_are_made_than_are_useful(most):
+def test_a_run_makes_no_more_updates_than_are_useful(most):
     """Nor fewer validations, and the rate falls as it would have."""
     run = simulated(BASE, budget(max_useful_updates=most), lambda _: 0.5)
     assert run.updates == most
@@ -202,7 +202,7 @@ def test_no_more_updates_are_made_than_are_useful(most):
     assert 8 <= len(run.validated) <= 21
 
 
-def test_time_that_is_over_before_the_first_update_still_leaves_a_model():
+def test_a_budget_shorter_than_an_update_still_gives_a_model():
     run = simulated(BASE, budget(), lambda _: 0.5, prepared=2000.0)
     assert run.updates == 1
     ((_, _, found),) = run.settled
@@ -217,7 +217,7 @@ def test_without_a_budget_nothing_is_set():
     assert keeper.state.times_set == 0
 
 
-def test_less_than_an_update_that_was_timed_has_its_own_duration():
+def test_a_partial_measured_update_has_its_own_duration():
     """Half of one in 200 seconds: 400 seconds each."""
     keeper = budget(state=BudgetState(times_set=1, set_at=0.0, updates=0.5, seconds=200.0, validation=0.0))
     keeper.start(400.0)

@@ -128,7 +128,7 @@ def test_all_of_the_best_may_be_neighbours():
     assert best_continuations(logits, torch.zeros(1, 1), 4)[2].tolist() == [[64, 214, 364, 514]]
 
 
-def test_what_cannot_come_is_eos():
+def test_impossible_pieces_are_eos():
     """More are wanted than there are; or the model's numbers are damaged. No piece lies beyond the vocabulary."""
     scores, _, pieces = best_continuations(torch.zeros(2, 7), torch.zeros(2, 1), 8)
     assert (scores > -torch.inf).sum(dim=1).tolist() == [4, 4]
@@ -155,5 +155,5 @@ def test_what_cannot_come_is_eos():
         ([True, True, False, False], [0, 1]),
     ],
 )
-def test_gaps_are_filled_from_the_end(staying, rows):
+def test_gaps_are_filled_by_the_last_rows(staying, rows):
     assert compact(staying) == rows

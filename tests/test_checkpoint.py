@@ -78,7 +78,7 @@ def refused(code, match=None):
 # --- what is written is read -------------------------------------------------------------------
 
 
-def test_a_commit_is_read_back(tmp_path, real_fsync):
+def test_a_commit_can_be_read(tmp_path, real_fsync):
     limits = ck.Limits(max_updates=30, time_budget=2.5)
     manifest = make_run(tmp_path / "a" / "run", length_penalty=0.6, limits=limits)
     read, files = read_run(tmp_path / "a" / "run")
@@ -114,7 +114,7 @@ def test_a_commit_deletes_old_weights_and_keeps_a_users_files(tmp_path):
     "fields",
     [{"scores": {"bleu": 1e-300, "n": 2**70, "ü": "\ud800"}}, {"corpora": [{"é": [1, {"x": None}]}], "seconds": 3}],
 )
-def test_what_json_spells_differently_still_reads_back(tmp_path, fields):
+def test_keys_that_json_converts_can_be_read(tmp_path, fields):
     assert make_run(tmp_path, **fields) == ck.read_manifest(tmp_path)
 
 
@@ -127,18 +127,18 @@ JSON = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text().filter(lambda key: key != "checksum"), JSON, max_size=5))
-def test_any_json_survives_its_seal(payload):
+def test_any_json_survives_a_manifest(payload):
     assert manifest_file.load_manifest(manifest_file.dump_manifest(payload), "where") == payload
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_no_bytes_but_ours_are_unsealed(data):
+def test_only_our_own_bytes_are_a_manifest(data):
     with refused(ExitCode.REFUSED):
         manifest_file.load_manifest(data, "where")
 
 
-def test_nan_is_the_callers_mistake(tmp_path):
+def test_nan_is_refused(tmp_path):
     before = make_run(tmp_path)
     with pytest.raises(ValueError, match="JSON"):
         make_run(tmp_path, scores={"loss": float("nan")})
@@ -182,7 +182,7 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
         ck.read_manifest(tmp_path)
 
 
-def test_every_flipped_bit_of_a_manifest_is_found(tmp_path):
+def test_every_flipped_bit_of_a_manifest_is_detected(tmp_path):
     make_run(tmp_path)
     data = (tmp_path / "manifest.json").read_bytes()
     for place in range(len(data)):
@@ -227,7 +227,7 @@ def test_other_damage_to_a_manifest(tmp_path, damage):
 
 
 @pytest.mark.parametrize("name", ["config.toml", "tokenizer.model", "model-00000005.safetensors"])
-def test_every_damage_to_a_hashed_file_is_found_before_it_is_parsed(tmp_path, name, monkeypatch):
+def test_damage_to_a_hashed_file_is_detected_before_parsing(tmp_path, name, monkeypatch):
     manifest = make_run(tmp_path)
     path = tmp_path / name
     data = path.read_bytes()
@@ -347,7 +347,7 @@ EVIL_NAMES = [
         {"seconds": None},
     ],
 )
-def test_a_sealed_manifest_of_another_shape(tmp_path, changes):
+def test_a_manifest_with_a_valid_checksum_and_another_shape(tmp_path, changes):
     make_run(tmp_path)
     reseal(tmp_path, **changes)
     with refused(ExitCode.REFUSED):
@@ -355,7 +355,7 @@ def test_a_sealed_manifest_of_another_shape(tmp_path, changes):
 
 
 @pytest.mark.parametrize("name", EVIL_NAMES)
-def test_no_name_leads_out_of_the_folder(tmp_path, name):
+def test_no_file_name_leads_outside_the_folder(tmp_path, name):
     (tmp_path / "x").write_bytes(b"secret")
     run = tmp_path / "run"
     manifest = make_run(run)
@@ -424,7 +424,7 @@ def test_a_write_does_not_follow_links(tmp_path):
         (lambda h: len(h).to_bytes(8, "little") + h)(b'{"w":{"dtype":"F4","shape":[0],"data_offsets":[0,0]}}'),
     ],
 )
-def test_what_is_no_safetensors_file(data):
+def test_a_file_that_is_not_safetensors(data):
     with refused(ExitCode.REFUSED, "somewhere does not hold tensors"):
         ck.load_tensors(data, "somewhere")
 
@@ -435,7 +435,7 @@ def test_weights_must_be_one_file(tmp_path):
         _ = manifest.weights
 
 
-def test_a_commit_under_a_readers_eyes_is_no_damage(tmp_path):
+def test_a_commit_while_reading_is_not_reported_as_damage(tmp_path):
     old = make_run(tmp_path)
     make_run(tmp_path, value=2.0, update=6)
     with refused(ExitCode.TRY_LATER, "was replaced while it was read"):
@@ -443,7 +443,7 @@ def test_a_commit_under_a_readers_eyes_is_no_damage(tmp_path):
     assert ck.read_file(tmp_path, old, "config.toml")  # which has not changed
 
 
-def test_what_cannot_be_kept(tmp_path):
+def test_files_that_cannot_be_kept(tmp_path):
     with pytest.raises(ValueError, match=r"config\.toml"):
         ck.commit(tmp_path, manifest_of(), {}, ["config.toml"])
     make_run(tmp_path)
@@ -559,7 +559,7 @@ def fresh(tmp_path):
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("new_update", [5, 6])
-def test_a_crash_anywhere_in_a_commit_leaves_the_old_run_or_the_new(fresh, tmp_path, monkeypatch, after, new_update):
+def test_a_crash_in_a_commit_leaves_the_old_or_the_new_state(fresh, tmp_path, monkeypatch, after, new_update):
     def change(folder):
         make_run(folder, value=2.0, update=new_update, finished=True)
 
@@ -606,7 +606,7 @@ def read_checkpoint(folder, warn=pytest.fail):
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("update", [5, 6, 7])
-def test_a_crash_anywhere_in_a_save_leaves_a_whole_newest_checkpoint(fresh, monkeypatch, after, update):
+def test_a_crash_in_a_save_leaves_a_complete_newest_checkpoint(fresh, monkeypatch, after, update):
     """Of an update that has a whole checkpoint, a damaged one, and none; later damaged ones are deleted."""
 
     def prepare(folder):
@@ -636,7 +636,7 @@ def test_a_crash_anywhere_in_a_save_leaves_a_whole_newest_checkpoint(fresh, monk
     assert set(seen) == {False, True}
 
 
-def test_a_crash_anywhere_in_pruning_leaves_the_newest(fresh, monkeypatch):
+def test_a_crash_in_pruning_leaves_the_newest_checkpoint(fresh, monkeypatch):
     def prepare(folder):
         for update in range(3, 6):
             ck.save_checkpoint(folder, update, weights(update), {})
@@ -655,7 +655,7 @@ def test_a_crash_anywhere_in_pruning_leaves_the_newest(fresh, monkeypatch):
     assert at > 2
 
 
-def test_flushes_come_in_the_order_that_a_power_cut_asks_for(tmp_path, monkeypatch):
+def test_flushes_are_in_the_order_that_survives_a_power_cut(tmp_path, monkeypatch):
     make_run(tmp_path)
     folder = tmp_path.stat().st_ino
     with monkeypatch.context() as patch:
@@ -680,7 +680,7 @@ def test_flushes_come_in_the_order_that_a_power_cut_asks_for(tmp_path, monkeypat
         (errno.EACCES, "Permission denied", "make that place writable"),
     ],
 )
-def test_a_disk_that_refuses_leaves_the_old_state_whole(fresh, monkeypatch, number, text, mend):
+def test_a_failing_disk_leaves_the_old_state(fresh, monkeypatch, number, text, mend):
     def prepare(folder):
         make_run(folder)
         ck.save_checkpoint(folder, 5, weights(5.0), {"n": 5})
@@ -743,7 +743,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 # --- checkpoints -------------------------------------------------------------------------------
 
 
-def test_the_newest_checkpoint_is_so_by_number(tmp_path):
+def test_the_newest_checkpoint_has_the_highest_number(tmp_path):
     assert ck.load_checkpoint(tmp_path / "nothing") is None
     ck.save_checkpoint(tmp_path, 99_999_999, weights(1.0), {})
     path = ck.save_checkpoint(tmp_path, 100_000_000, weights(2.0), {"epoch": [1, {"at": None}]})
@@ -781,7 +781,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("how", DAMAGE)
 @pytest.mark.parametrize("name", ["manifest.json", "state.json", "tensors.safetensors"])
-def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, name, how):
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, name, how):
     for update in (1, 2):
         ck.save_checkpoint(tmp_path, update, weights(update), {"n": update})
     DAMAGE[how](tmp_path / "checkpoints" / "update-00000002" / name)
@@ -799,7 +799,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, name, how):
     assert read_checkpoint(tmp_path) == (2, {"n": 8}, 8.0)
 
 
-def test_every_flipped_byte_of_a_checkpoint_is_found(tmp_path):
+def test_every_flipped_byte_of_a_checkpoint_is_detected(tmp_path):
     path = ck.save_checkpoint(tmp_path, 2, weights(1.0), {"n": 1})
     for file in path.iterdir():
         data = file.read_bytes()
@@ -820,7 +820,7 @@ def test_a_checkpoint_under_another_number_is_damaged(tmp_path):
     assert "holds update 2" in told[0]
 
 
-def test_a_checkpoint_of_another_format_is_not_passed_over(tmp_path):
+def test_a_checkpoint_of_another_format_is_not_skipped(tmp_path):
     ck.save_checkpoint(tmp_path, 1, weights(1.0), {})
     reseal(ck.save_checkpoint(tmp_path, 2, weights(2.0), {}), format=2, more=1)
     with refused(ExitCode.REFUSED, "has format 2, and this program reads format 1"):
@@ -830,7 +830,7 @@ def test_a_checkpoint_of_another_format_is_not_passed_over(tmp_path):
 @pytest.mark.parametrize(
     "changes", [{"files": {}}, {"files": {"../x": "0" * 64, "state.json": "0" * 64}}, {"update": ...}, {"files": None}]
 )
-def test_a_sealed_checkpoint_of_another_shape(tmp_path, changes):
+def test_a_checkpoint_with_a_valid_checksum_and_another_shape(tmp_path, changes):
     reseal(ck.save_checkpoint(tmp_path, 2, weights(2.0), {}), **changes)
     with refused(ExitCode.REFUSED, "--overwrite"):
         ck.load_checkpoint(tmp_path)
@@ -852,7 +852,7 @@ def test_pruning(tmp_path):
     assert os.listdir(tmp_path / "checkpoints") == ["mine"]
 
 
-def test_tensors_that_share_memory_are_the_callers_mistake(tmp_path):
+def test_tensors_that_share_memory_are_refused(tmp_path):
     shared = torch.ones(3)
     with pytest.raises(RuntimeError, match="share memory"):
         ck.save_checkpoint(tmp_path, 1, {"a": shared, "b": shared}, {})
@@ -916,7 +916,7 @@ def test_a_forked_worker_does_not_hold_our_lock(tmp_path):
         os.close(tell)
 
 
-def test_a_lock_is_let_go_after_an_error(tmp_path):
+def test_a_lock_is_released_after_an_error(tmp_path):
     with pytest.raises(KeyError), ck.lock(tmp_path):
         raise KeyError
     held = ck.RunLock(tmp_path)
@@ -936,7 +936,7 @@ def test_a_lock_file_of_any_content(tmp_path, content):
 
 
 @posix
-def test_a_lock_file_is_no_link(tmp_path):
+def test_a_lock_file_must_not_be_a_link(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / ".lock").symlink_to("precious")
     with refused(ExitCode.CANNOT_WRITE, "lock"):
@@ -977,7 +977,7 @@ def test_move_aside_from_inside_is_refused(tmp_path, monkeypatch):
 # --- metrics -----------------------------------------------------------------------------------
 
 
-def test_metrics_are_cut_back(tmp_path):
+def test_metrics_are_truncated(tmp_path):
     for update in (50, 100, 150):
         ck.append_metrics(tmp_path, {"update": update, "loss": 2.5})
     path = tmp_path / "metrics.jsonl"
@@ -993,7 +993,7 @@ def test_metrics_are_cut_back(tmp_path):
 
 
 @pytest.mark.parametrize("tail", [b'{"update": 10', b'{"update"', b"\0" * 9, b"\xff\n", b"[1]\n3\n", b"[" * 99_999])
-def test_metrics_with_a_half_written_end(tmp_path, tail):
+def test_metrics_with_a_partial_last_line(tmp_path, tail):
     ck.truncate_metrics(tmp_path, 9)  # no file yet
     ck.append_metrics(tmp_path, {"update": 5})
     with (tmp_path / "metrics.jsonl").open("ab") as file:
@@ -1003,7 +1003,7 @@ def test_metrics_with_a_half_written_end(tmp_path, tail):
     assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"update": 5}\n{"update": 6}\n'
 
 
-def test_a_crash_while_metrics_are_cut_back(fresh, monkeypatch):
+def test_a_crash_while_metrics_are_truncated(fresh, monkeypatch):
     def prepare(folder):
         for update in (5, 6):
             ck.append_metrics(folder, {"update": update})

@@ -113,7 +113,7 @@ class TestTrain:
             (" 5 m ", 300),
         ],
     )
-    def test_a_time_is_read_as_people_write_it(self, time, seconds):
+    def test_durations_in_common_spellings(self, time, seconds):
         nothing = dict.fromkeys(("langs", "train", "valid", "preset", "seed", "strict", "max_updates", "max_epochs"))
         layers = training_layers(None, time_budget=time, sets=[], **nothing)
         assert merge(layers)["training"] == {"time_budget": seconds}
@@ -126,7 +126,7 @@ class TestTrain:
         layers = training_layers(None, time_budget=None, sets=[f"training.time_budget={time}"], **nothing)
         assert merge(layers)["training"] == {"time_budget": float(time)}, "of the file and --set: seconds"
 
-    def test_a_time_and_a_number_of_updates_are_too_much(self, cli, corpus, tmp_path):
+    def test_a_time_and_a_number_of_updates_are_refused(self, cli, corpus, tmp_path):
         words = ("-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run", "--time-budget", "5m", "--max-epochs", "3")
         assert_refused(cli("train", *words), ExitCode.USAGE, "a time budget sets", "give either")
 
@@ -194,25 +194,25 @@ class TestTrain:
     def test_bad_configurations_are_refused(self, train, corpus, words, code, says):
         assert_refused(train("--train", corpus, *words), code, *says)
 
-    def test_a_file_that_is_no_toml(self, train, corpus, tmp_path):
+    def test_a_file_that_is_not_toml(self, train, corpus, tmp_path):
         (tmp_path / "recipe.toml").write_text("[model\n")
         assert_refused(train("--train", corpus, "--config", tmp_path / "recipe.toml"), ExitCode.REFUSED, "recipe.toml")
 
     @pytest.mark.parametrize("langs", ["ab", "ab-", "a/b-c", "ab-ab", ""])
-    def test_languages_that_are_none(self, train, corpus, langs):
+    def test_invalid_languages(self, train, corpus, langs):
         assert_refused(train("--train", corpus, langs=langs), ExitCode.USAGE, "-l")
 
     def test_languages_that_do_not_match_the_files(self, train, corpus):
         assert_refused(train("--train", corpus, langs="ab-xx"), ExitCode.NO_INPUT, "corpus.xx")
 
-    def test_languages_or_corpora_that_nobody_gave(self, cli, tmp_path, corpus):
+    def test_missing_languages_or_corpora(self, cli, tmp_path, corpus):
         assert_refused(cli("train", "--train", corpus, "-o", tmp_path / "run"), ExitCode.USAGE, "-l de-en")
         assert_refused(cli("train", "-l", "ab-ba", "-o", tmp_path / "run"), ExitCode.USAGE, "--train")
 
     def test_no_run_folder_named(self, cli):
         assert_refused(cli("train"), ExitCode.USAGE, "no folder is given to write; -o RUN names a new one")
 
-    def test_a_folder_that_holds_something_else(self, train, corpus, tmp_path):
+    def test_a_folder_with_other_files(self, train, corpus, tmp_path):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "thesis.tex").touch()
         assert_refused(train("--train", corpus), ExitCode.REFUSED, "thesis.tex")
@@ -222,7 +222,7 @@ class TestTrain:
         assert_refused(train("--train", corpus), ExitCode.CANNOT_WRITE, "run")
         assert (tmp_path / "run").read_bytes() == b""
 
-    def test_progress_goes_to_stderr_alone(self, train, corpus, tmp_path):
+    def test_progress_goes_only_to_stderr(self, train, corpus, tmp_path):
         outcome = train("--train", corpus)
         assert (outcome.code, outcome.out) == (0, ""), outcome.err
         assert f"{corpus}: 60 pairs" in outcome.err
@@ -269,7 +269,7 @@ class TestTrain:
             assert says.replace("FILE", str(tmp_path / "r.toml")) in outcome.err
             assert outcome.code == (ExitCode.NO_INPUT if says.endswith("\n") else ExitCode.USAGE)
 
-    def test_again_says_that_it_is_finished(self, train, corpus, trained):
+    def test_the_same_command_reports_a_finished_run(self, train, corpus, trained):
         outcome = train("--train", corpus)
         assert (outcome.code, outcome.out) == (0, "")
         assert outcome.err.startswith("finished already, after 2 updates")
@@ -285,21 +285,21 @@ class TestTrain:
     def test_the_preset_cannot_change(self, train, corpus, trained):
         assert_refused(train("--train", corpus, "--preset", "base"), ExitCode.REFUSED, "preset: auto -> base")
 
-    def test_again_with_the_same_passes_is_finished_too(self, train, corpus, tmp_path):
+    def test_the_same_number_of_epochs_is_finished_too(self, train, corpus, tmp_path):
         train("--train", corpus, "--max-epochs", "1")
         before = (tmp_path / "run/manifest.json").read_bytes()
         assert train("--train", corpus, "--max-epochs", "1").err.startswith("finished already")
         assert (tmp_path / "run/manifest.json").read_bytes() == before
 
-    def test_a_slip_of_the_pen_overwrites_nothing(self, train, corpus, tmp_path, trained):
+    def test_a_misspelt_corpus_overwrites_nothing(self, train, corpus, tmp_path, trained):
         assert_refused(train("--train", f"{corpus}x", "--overwrite"), ExitCode.NO_INPUT, "corpusx.ab")
         assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
 
-    def test_a_run_goes_on_from_its_own_configuration(self, cli, trained):
+    def test_a_run_resumes_from_its_own_configuration(self, cli, trained):
         words = ("--config", trained / "config.toml", "-o", trained, "--max-updates", "3", "--device", "cpu")
         assert cli("train", *words).code == 0
 
-    def test_a_corpus_that_was_mended_is_read_again(self, train, tmp_path):
+    def test_a_corrected_corpus_is_read_again(self, train, tmp_path):
         write_reversal(tmp_path / "c", reversal_lines(30, seed=1))
         assert train("--train", tmp_path / "c", "--set", "data.max_length=2").code == ExitCode.BAD_DATA  # all too long
         write_reversal(tmp_path / "c", reversal_lines(70, seed=2))
@@ -328,7 +328,7 @@ class TestTrain:
             outcome = train("--train", corpus)
         assert_refused(outcome, ExitCode.CANNOT_WRITE)
 
-    def test_drops_are_counted_aloud_and_kept(self, train, tmp_path):
+    def test_dropped_pairs_are_reported_and_recorded(self, train, tmp_path):
         lines = [*reversal_lines(60, seed=5), "", "a " * 300]
         write_reversal(tmp_path / "c", lines)
         outcome = train("--train", tmp_path / "c")
@@ -359,7 +359,7 @@ HOSTILE = [
 
 
 class TestTranslate:
-    def test_lines_come_out_in_order(self, cli, reverser, tmp_path):
+    def test_lines_are_translated_in_order(self, cli, reverser, tmp_path):
         lines = reversal_lines(300, seed=9)
         (tmp_path / "in").write_text("".join(f"{line}\n" for line in lines))
         outcome = cli("translate", reverser, "-i", tmp_path / "in")
@@ -367,7 +367,7 @@ class TestTranslate:
         right = sum(ours == line[::-1] for ours, line in zip(outcome.out.splitlines(), lines, strict=True))
         assert right >= 298
 
-    def test_whatever_the_bytes_one_line_in_one_line_out(self, cli, reverser, tmp_path):
+    def test_any_bytes_give_one_line_for_each_line(self, cli, reverser, tmp_path):
         (tmp_path / "in").write_bytes(b"\n".join(HOSTILE) + b"\n")
         outcome = cli("translate", reverser, "-i", tmp_path / "in", "-o", tmp_path / "out", "-b", "1")
         assert (outcome.code, outcome.out) == (0, ""), outcome.err
@@ -399,7 +399,7 @@ class TestTranslate:
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
-    def test_nothing_in_nothing_out(self, cli, reverser, tmp_path, content):
+    def test_empty_input_gives_empty_output(self, cli, reverser, tmp_path, content):
         (tmp_path / "in").write_bytes(content)
         assert cli("translate", reverser, "-i", tmp_path / "in") == Outcome(0, "", "")
 
@@ -458,7 +458,7 @@ class TestTranslate:
         monkeypatch.chdir(tmp_path)
         assert_refused(cli("translate", reverser, *words), code, *says)
 
-    def test_a_full_disk_leaves_nothing_half_done(self, cli, reverser, tmp_path, small_files):
+    def test_a_full_disk_leaves_no_partial_output(self, cli, reverser, tmp_path, small_files):
         (tmp_path / "in").write_text("a b c d e f\n" * 2000)
         with small_files(4096):
             outcome = cli("translate", reverser, "-b", "1", "-i", tmp_path / "in", "-o", tmp_path / "out")
@@ -570,7 +570,7 @@ class TestResume:
         ],
         ids=["memory", "bug"],
     )
-    def test_whatever_ended_it(self, translate, stops_after, tmp_path, error, code, says):
+    def test_any_reason_for_the_interruption(self, translate, stops_after, tmp_path, error, code, says):
         stops_after(3, error)
         outcome = translate()
         note, last = outcome.err.splitlines()[-2:]
@@ -597,7 +597,7 @@ class TestResume:
         assert translate("--resume").code == 0
         assert (tmp_path / "out").read_text() == "c b a\n" * 30
 
-    def test_an_error_in_the_input_can_be_mended(self, translate, source, tmp_path):
+    def test_resuming_after_an_error_in_the_input(self, translate, source, tmp_path):
         good = b"a b c\n" * 30
         source.write_bytes(good + b"\xff\n" + good)
         outcome = translate("--strict")
@@ -607,7 +607,7 @@ class TestResume:
         assert translate("--strict", "--resume").code == 0
         assert (tmp_path / "out").read_text() == "c b a\n" * 30 + "b a\n" + "c b a\n" * 30
 
-    def test_what_does_not_change_answers_may_change(self, translate, stops_after, source):
+    def test_settings_that_do_not_change_translations_may_change(self, translate, stops_after, source):
         source.write_text("a b c\n" * 30)
         stops_after(2)
         translate("--strict", "--batch-tokens", "500")
@@ -677,7 +677,7 @@ class TestResume:
         source.write_bytes(data)
         assert translate("--resume").code == 0
 
-    def test_an_input_that_grew_behind_what_is_answered(self, translate, stops_after, source, tmp_path):
+    def test_an_input_that_grew_after_the_translated_part(self, translate, stops_after, source, tmp_path):
         stops_after(2)
         translate()
         lines = source.read_bytes().split(b"\n")[:14]
@@ -708,19 +708,19 @@ class TestResume:
         assert f"{tmp_path}/.out.partial, left by an interrupted translation, is overwritten; --resume " in outcome.err
         assert (outcome.code, self.files(tmp_path)) == (0, whole)
 
-    def test_stopped_before_the_first_answer_nothing_is_left(self, translate, stops_after, tmp_path):
+    def test_stopping_before_the_first_translation_leaves_nothing(self, translate, stops_after, tmp_path):
         stops_after(0)
         outcome = translate()
         assert (outcome.code, outcome.err) == (130, "")
         assert self.files(tmp_path).keys() == {"in"}
 
-    def test_nothing_to_go_on_with(self, translate, tmp_path):
+    def test_nothing_to_resume(self, translate, tmp_path):
         outcome = translate("--resume")
         assert outcome.code == 0
         assert outcome.err.startswith("note: there is nothing to resume; starting at the first line\n")
         assert self.files(tmp_path).keys() == {"in", "out"}
 
-    def test_answers_that_cannot_be_trusted(self, translate, stops_after, tmp_path):
+    def test_partial_outputs_that_cannot_be_trusted(self, translate, stops_after, tmp_path):
         translate()
         whole = self.files(tmp_path)
         (tmp_path / "out").unlink()
@@ -733,7 +733,7 @@ class TestResume:
         assert self.files(tmp_path) == whole
 
     @pytest.mark.parametrize("form", [(), ("--n-best", "3")], ids=str)
-    def test_what_is_finished_is_not_done_again(self, translate, stops_after, tmp_path, form):
+    def test_a_finished_file_is_not_translated_again(self, translate, stops_after, tmp_path, form):
         translate(*form)
         before = self.files(tmp_path)
         stops_after(0)
@@ -744,7 +744,7 @@ class TestResume:
         assert self.files(tmp_path) == before
 
     @pytest.mark.parametrize("change", ["newer", "longer", "n-best"])
-    def test_what_may_not_be_finished_is_done_again(self, translate, source, tmp_path, change):
+    def test_a_perhaps_unfinished_file_is_translated_again(self, translate, source, tmp_path, change):
         (tmp_path / "out").write_bytes(b"x\n" * (self.N + 7))
         os.utime(source, (1, 1))
         words = []
@@ -762,7 +762,7 @@ class TestResume:
         assert "nothing to resume" in outcome.err
         assert not (tmp_path / "out").read_bytes().startswith(b"x\n")
 
-    def test_a_named_pipe_is_not_opened_to_look_at_it(self, tmp_path, monkeypatch):
+    def test_a_named_pipe_is_not_opened_for_a_check(self, tmp_path, monkeypatch):
         """To close it again would end who writes to it."""
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / "out").write_text("c b a\n")
@@ -770,13 +770,13 @@ class TestResume:
         assert not is_finished(str(tmp_path / "pipe"), str(tmp_path / "out"), 1)
 
     @pytest.mark.parametrize("words", [[], ["-o", "-"], ["-o", "PIPE"], ["-o", "."]])
-    def test_what_is_no_file_cannot_be_resumed(self, cli, source, tmp_path, words):
+    def test_only_a_regular_file_can_be_resumed(self, cli, source, tmp_path, words):
         os.mkfifo(tmp_path / "pipe")
         words = [word.replace("PIPE", str(tmp_path / "pipe")) for word in words]
         outcome = cli("translate", "no run", "-i", source, "--resume", *words)  # said before any model is loaded
         assert_refused(outcome, ExitCode.USAGE, "--resume needs a file", "-o")
 
-    def test_a_pipe_is_written_straight(self, cli, reverser, source, tmp_path):
+    def test_a_pipe_is_written_directly(self, cli, reverser, source, tmp_path):
         os.mkfifo(tmp_path / "pipe")
         reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
         assert cli("translate", reverser, "-i", source, "-o", tmp_path / "pipe").code == 0
@@ -820,7 +820,7 @@ class TestRunFolder:
         shutil.rmtree(run)
         assert_refused(use(), ExitCode.NO_INPUT, str(run))
 
-    def test_half_written(self, use, run):
+    def test_a_partial_file(self, use, run):
         (run / "manifest.json").unlink()
         assert_refused(use(), ExitCode.NO_INPUT, str(run))
 
@@ -880,7 +880,7 @@ class TestEval:
         assert outcome.err.splitlines()[1:] == ([found, ROUGH_GUIDE] if begins else [])
         assert "rough guide" not in outcome.out
 
-    def test_translations_that_are_copies_are_reported(self, cli, trained, corpus, tmp_path):
+    def test_translations_that_copy_their_sources_are_reported(self, cli, trained, corpus, tmp_path):
         """By a model that has learnt nothing else; a file of translations comes without its sources."""
         (tmp_path / "hyp").write_text("the same\n" * 60)
         outcome = cli("eval", "--hyp", tmp_path / "hyp", f"{corpus}.ba", "--json")
@@ -896,7 +896,7 @@ class TestEval:
         outcome = cli("eval", "--hyp", hypotheses, f"{corpus}.ba", "--json")
         assert not any("copies" in text for text in json.loads(outcome.out)["corpora"][0]["warnings"])
 
-    def test_what_is_left_out_or_says_little_is_said(self, cli, tmp_path):
+    def test_omitted_pairs_and_weak_scores_are_reported(self, cli, tmp_path):
         (tmp_path / "hyp").write_bytes("เปิดไฟล์\nx\n\n".encode())
         (tmp_path / "ref.th").write_bytes("เปิดไฟล์\n \nปิด".encode() + b"\xff\n")
         files = ("--hyp", tmp_path / "hyp", tmp_path / "ref.th")
@@ -937,14 +937,14 @@ class TestEval:
         outcome = cli("eval", "--hyp", f"{corpus}.ab", f"{corpus}.ba", "-m", "chrf", "--json")
         assert json.loads(outcome.out)["corpora"][0]["segmented"] is None
 
-    def test_hypotheses_are_kept_and_can_be_scored_alone(self, cli, reverser, corpus, tmp_path):
+    def test_hypotheses_are_stored_and_can_be_scored_later(self, cli, reverser, corpus, tmp_path):
         kept = tmp_path / "hypotheses"
         scores = cli("eval", reverser, corpus, "-o", kept).out
         assert len(kept.read_text().splitlines()) == 60
         assert cli("eval", "--hyp", kept, corpus, "-l", "ab-ba").out == scores
         assert cli("eval", "--hyp", kept, f"{corpus}.ba").out == scores
 
-    def test_stray_line_separators_do_not_shift_lines(self, cli, tmp_path):
+    def test_line_separators_in_text_do_not_shift_lines(self, cli, tmp_path):
         (tmp_path / "hyp").write_bytes("one\rtwo\nthree\u2028four\n".encode())
         (tmp_path / "ref").write_bytes("one\rtwo\nthree\u2028four\n".encode())
         outcome = cli("eval", "--hyp", tmp_path / "hyp", tmp_path / "ref", "-m", "chrf")
@@ -994,7 +994,7 @@ class TestEverywhere:
         assert (outcome.code, outcome.err) == (0, "")
         assert re.fullmatch(r"seq2seq \d+\.\d+\.\d+\n", outcome.out)
 
-    def test_exit_codes_are_those_of_their_page(self):
+    def test_exit_codes_are_those_of_the_documentation(self):
         """Scripts know them by number."""
         page = (Path(__file__).parent.parent / "docs" / "exit-codes.md").read_text(encoding="utf-8")
         documented = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
@@ -1017,7 +1017,7 @@ class TestEverywhere:
             (["train", "-o"], "requires an argument"),
         ],
     )
-    def test_command_lines_that_are_none(self, cli, words, says):
+    def test_invalid_command_lines(self, cli, words, says):
         assert_refused(cli(*words), ExitCode.USAGE, says, "--help")
 
     @pytest.mark.parametrize(
@@ -1050,14 +1050,14 @@ class TestEverywhere:
     @pytest.mark.parametrize(
         "error", [MemoryError(), RuntimeError("CUDA error: out of memory"), RuntimeError("std::bad_alloc")]
     )
-    def test_memory_that_runs_out_anywhere(self, cli, reverser, monkeypatch, error):
+    def test_out_of_memory_in_any_command(self, cli, reverser, monkeypatch, error):
         def fail(*_: object) -> None:
             raise error
 
         monkeypatch.setattr("seq2seq.cli.inputs.open_input", fail)
         assert_refused(cli("translate", reverser), ExitCode.TRY_LATER, "memory ran out")
 
-    def test_a_log_is_no_terminal_however_it_is_coloured(self, monkeypatch):
+    def test_a_log_is_not_a_terminal_even_with_forced_colors(self, monkeypatch):
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("TERM", "xterm")
         assert console.is_terminal
@@ -1072,9 +1072,7 @@ class TestEverywhere:
             (1, "cuda:x", ExitCode.USAGE, "--device cuda:x is unknown; "),
         ],
     )
-    def test_a_gpu_that_is_not_there(
-        self, cli, reverser, corpus, tmp_path, monkeypatch, command, n, device, code, says
-    ):
+    def test_a_missing_gpu(self, cli, reverser, corpus, tmp_path, monkeypatch, command, n, device, code, says):
         monkeypatch.setattr("torch.cuda.is_available", lambda: n > 0)
         monkeypatch.setattr("torch.cuda.device_count", lambda: n)
         train = ["-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run"]
@@ -1087,12 +1085,12 @@ class TestEverywhere:
         assert outcome.code == ExitCode.USAGE
         assert "translate" in outcome.out + outcome.err
 
-    def test_what_steers_a_terminal_is_not_printed(self, cli, tmp_path):
+    def test_control_sequences_are_not_printed(self, cli, tmp_path):
         outcome = cli("translate", tmp_path / "a\x1b[2J[bold]:smile:")
         assert "\x1b" not in outcome.err
         assert "[bold]:smile:" in outcome.err
 
-    def test_debug_shows_the_traceback_too(self, cli, tmp_path):
+    def test_debug_shows_the_traceback(self, cli, tmp_path):
         words = ("translate", tmp_path / "none")
         plain, debugged = cli(*words), cli("--debug", *words)
         assert (debugged.code, debugged.out) == (plain.code, "")
@@ -1100,7 +1098,7 @@ class TestEverywhere:
         assert debugged.err.endswith(plain.err)
 
     @pytest.mark.parametrize("debug", [False, True])
-    def test_a_fault_of_ours_is_one_line_too(self, cli, reverser, monkeypatch, debug):
+    def test_a_bug_is_reported_in_one_line(self, cli, reverser, monkeypatch, debug):
         def fail(*_: object) -> None:
             raise ZeroDivisionError("division by zero")
 

@@ -76,7 +76,7 @@ def test_hostile_text(tmp_path, network, form, suffix, pairs):
     assert network == []
 
 
-def test_every_reader_meets_the_table(tmp_path):
+def test_every_reader_is_tested(tmp_path):
     found = {find_reader(write(tmp_path, form, [("a", "b")], suffix), LANGS) for form, suffix in TEXTUAL}
     assert found == set(READERS.values())
 
@@ -90,7 +90,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize(("form", "suffix"), TEXTUAL)
-def test_bytes_that_mean_the_same(tmp_path, form, suffix, change):
+def test_equivalent_bytes(tmp_path, form, suffix, change):
     pairs = [("Ja.", "Yes."), ("Nein.", "No."), ("a", "b")]
     assert list(read_pairs(write(tmp_path, form, pairs, suffix, change), LANGS, encoding_errors="strict")) == pairs
 
@@ -191,13 +191,13 @@ def test_misaligned_sides(tmp_path, n_src, n_tgt):
     assert said.startswith(f"{tmp_path}/a.de has {counted(n_src, 'line')} but {tmp_path}/a.en.gz has {n_tgt:,}; ")
 
 
-def test_the_plain_file_comes_before_the_compressed(tmp_path):
+def test_a_plain_file_is_preferred_to_a_compressed_one(tmp_path):
     write(tmp_path, "prefix", [("compressed", "a")], ".gz")
     (tmp_path / "corpus.de").write_text("plain\n")
     assert list(read_pairs(str(tmp_path / "corpus"), LANGS)) == [("plain", "a")]
 
 
-def test_compression_is_told_by_content(tmp_path):
+def test_compression_is_recognized_by_content(tmp_path):
     (tmp_path / "a.de.gz").write_bytes(b"plain\n")
     (tmp_path / "a.en.gz").write_bytes(lzma.compress(b"xz\n"))
     assert list(read_pairs(str(tmp_path / "a"), LANGS)) == [("plain", "xz")]
@@ -211,7 +211,7 @@ def test_languages_that_do_not_match_the_files(tmp_path):
     assert refusal_of(corpus, ("cs", "fr"), code=ExitCode.NO_INPUT).startswith(f"{corpus}.cs and {corpus}.fr not")
 
 
-def test_a_file_in_place_of_a_prefix(tmp_path):
+def test_a_file_name_instead_of_a_prefix(tmp_path):
     corpus = write(tmp_path, "prefix", [("Ja.", "Yes.")])
     said = refusal_of(f"{corpus}.de")
     assert said.endswith(f"; leave the language out of the name: CORPUS is what comes before .de and .en, {corpus}")
@@ -246,7 +246,7 @@ def test_a_prefix_may_look_like_another_form(tmp_path):
     ],
     ids=lambda text: text[:20],
 )  # fmt: skip
-def test_a_line_that_holds_no_pair_is_named(tmp_path, name, line, says):
+def test_the_error_names_a_line_without_a_pair(tmp_path, name, line, says):
     good = {"a.tsv": "a\tb", "a.csv": "a,b"}.get(name, '{"de": "a", "en": "b"}')
     (tmp_path / name).write_text(
         f"{good}\n{good}\n{line}\n{good}\n" if line != '"x,y' else f"{good}\n{good}\n{line}", newline=""
@@ -260,7 +260,7 @@ def test_a_line_that_holds_no_pair_is_named(tmp_path, name, line, says):
     assert says in str(caught.value)
 
 
-def test_json_can_spell_what_no_line_may_hold(tmp_path):
+def test_json_strings_with_newlines_and_surrogates(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"de": "a\\nb\\u2028", "en": "\\ud83d\\ude00\\ud83d"}')
     assert list(read_pairs(str(tmp_path / "a.jsonl"), LANGS)) == [("a b ", "😀\ufffd")]
 

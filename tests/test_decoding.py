@@ -130,7 +130,7 @@ every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
 @every_strategy
-def test_stops_at_eos_and_leaves_it_out(strategy):
+def test_search_ends_at_eos_and_does_not_return_it(strategy):
     found = ask(strategy, Toy(copying), SOURCES, [50] * 5)
     assert [best[0].tokens for best in found] == [source[:-1] for source in SOURCES]
     # Each token and EOS had the same probability, with the control symbols taking most of it.
@@ -143,7 +143,7 @@ def test_stops_at_eos_and_leaves_it_out(strategy):
 @every_strategy
 @pytest.mark.parametrize("stopping", ["enough", "exact"])
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_what_never_ends_ends_at_its_limit(strategy, stopping, alpha):
+def test_endless_output_is_cut_off_at_its_limit(strategy, stopping, alpha):
     model = Toy(endless)
     found = ask(strategy, model, SOURCES, LIMITS, stopping=stopping, length_penalty=alpha)
     assert [len(best[0].tokens) for best in found] == LIMITS
@@ -154,7 +154,7 @@ def test_what_never_ends_ends_at_its_limit(strategy, stopping, alpha):
 
 @every_strategy
 @pytest.mark.parametrize("limit", [1, 2, 7])
-def test_limits_hold_with_eos_counted(strategy, limit):
+def test_limits_include_eos(strategy, limit):
     for best in ask(strategy, Toy(by_chance), SOURCES, [limit] * 5, length_penalty=3.0):
         assert all(len(h.tokens) <= limit for h in best)
     cut = ask(strategy, Toy(copying), SOURCES[:1], [limit])[0][0]
@@ -177,7 +177,7 @@ def liking_control_symbols(src: Row, past: Row) -> list[float]:
 
 
 @every_strategy
-def test_control_symbols_never_come_out(strategy):
+def test_control_symbols_are_never_output(strategy):
     """Though the model likes nothing better; and their probability is not shared out among the rest."""
     found = ask(strategy, Toy(liking_control_symbols), SOURCES, LIMITS, n_best=3)
     assert {token for best in found for h in best for token in h.tokens} <= set(PIECES)
@@ -185,7 +185,7 @@ def test_control_symbols_never_come_out(strategy):
 
 
 @every_strategy
-def test_tags_never_come_out(strategy):
+def test_tags_are_never_output(strategy):
     """Of a vocabulary that keeps ids for them, behind the control symbols."""
     n_control = PIECES[1]
     assert n_control > 4
@@ -206,13 +206,13 @@ def test_scores_are_log_probability_by_length_to_the_alpha(strategy, alpha):
 
 
 @every_strategy
-def test_a_damaged_model_comes_to_an_end(strategy):
+def test_search_with_a_damaged_model_ends(strategy):
     found = ask(strategy, Toy(lambda *_: [math.nan] * V), SOURCES, LIMITS)
     assert [[h.tokens for h in best] for best in found] == [[[]] if strategy == "greedy" else []] * 5
 
 
 @every_strategy
-def test_nothing_asked_nothing_found(strategy):
+def test_no_sentences_give_no_hypotheses(strategy):
     assert list(search(Toy(by_chance), [], DecodingConfig(), strategy=strategy)) == []
 
 
@@ -226,7 +226,7 @@ def test_search_is_greedy_with_one_beam():
 
 @every_strategy
 @pytest.mark.parametrize("room", [0, 4, 12, 10_000])
-def test_batches_side_by_side_are_as_each_alone(strategy, room):
+def test_continuous_batching_equals_one_batch_at_a_time(strategy, room):
     sources, limits = SOURCES * 4, LIMITS * 4
     config = DecodingConfig(beam_size=3, n_best=2)
     model = Toy(by_chance)
@@ -255,7 +255,7 @@ def test_batches_side_by_side_are_as_each_alone(strategy, room):
 
 @every_strategy
 @pytest.mark.parametrize("room", [0, 4, 12, 10_000])
-def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
+def test_two_groups_find_the_same_as_one(strategy, room, monkeypatch):
     """As on a GPU, which takes the steps of one group while the search of the other goes on."""
     monkeypatch.setattr(scheduler, "is_on_cpu", lambda tensor: False)
     sources, limits = SOURCES * 4, LIMITS * 4
@@ -279,7 +279,7 @@ def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
         assert model.n_running[:2] == [11, 9]
 
 
-def test_a_batch_is_begun_once_there_is_room():
+def test_a_batch_starts_when_there_is_room():
     """The second beside the last sentence of the first, and not before."""
     model = Toy(copying)
     batches = [batch_of([[4, 5, 6, 7, EOS], [4, EOS]], [9, 9]), batch_of([[5, 6, EOS], [6, EOS]], [9, 9], 2)]
@@ -314,7 +314,7 @@ def everything(next_logits: NextLogits, src: Row, limit: int, alpha: float) -> l
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("stopping", ["enough", "exact"])
-def test_a_beam_that_holds_everything_finds_the_best(alpha, stopping):
+def test_a_beam_of_all_hypotheses_finds_the_best(alpha, stopping):
     sources, limits = [[4, EOS], [5, 6, EOS], [7, EOS]], [3, 2, 3]
     n_best = 1 if stopping == "enough" else 9
     settings = {"beam_size": 100, "length_penalty": alpha, "stopping": stopping, "n_best": n_best}
@@ -326,7 +326,7 @@ def test_a_beam_that_holds_everything_finds_the_best(alpha, stopping):
         assert [h.score for h in found] == pytest.approx([h.score for h in expected], rel=1e-5)
 
 
-def test_length_penalties_choose_other_outputs():
+def test_another_length_penalty_changes_the_output():
     """Or the test above would say nothing of alpha."""
     bests = [everything(by_chance, (4, EOS), 3, alpha)[0].tokens for alpha in (0.0, 2.0)]
     assert bests[0] != bests[1]
@@ -339,7 +339,7 @@ def test_the_n_best_are_distinct_and_sorted():
         assert [h.score for h in best] == sorted((h.score for h in best), reverse=True)
 
 
-def test_fewer_come_out_where_fewer_exist():
+def test_fewer_hypotheses_are_returned_if_fewer_exist():
     """The impossible does not fill the list up."""
     for limit, n in ((1, 5), (2, 21)):
         (best,) = ask("beam", Toy(by_chance), [[4, EOS]], [limit], beam_size=64, n_best=64)
@@ -351,7 +351,7 @@ def test_fewer_come_out_where_fewer_exist():
 LATE = {BOS: {4: 0.45, EOS: 0.5, 5: 0.05}, 4: {EOS: 0.02, 4: 0.97, 5: 0.01}, 5: {EOS: 0.9, 5: 0.1}}
 
 
-def test_enough_stops_where_exact_searches_on():
+def test_enough_stops_earlier_than_exact():
     enough = ask("beam", Toy(from_table(LATE)), [[EOS]], [12], beam_size=2, stopping="enough")[0][0]
     exact = ask("beam", Toy(from_table(LATE)), [[EOS]], [12], beam_size=2, stopping="exact")[0][0]
     assert exact.tokens == [4] * 12
@@ -361,14 +361,14 @@ def test_enough_stops_where_exact_searches_on():
 
 
 @pytest.mark.parametrize("stopping", ["enough", "exact"])
-def test_what_ends_early_does_not_end_the_search_for_what_is_much_likelier(stopping):
+def test_early_hypotheses_do_not_stop_the_search_for_a_much_likelier_one(stopping):
     """A model that is sure of itself leaves the second beam to what nobody meant."""
     sure = {BOS: {4: 0.98, EOS: 0.012, 5: 0.008}, 4: {4: 0.99, 5: 0.007, EOS: 0.003}, 5: {EOS: 0.98, 5: 0.02}}
     (best,) = ask("beam", Toy(from_table(sure)), [[EOS]], [12], beam_size=2, stopping=stopping)
     assert best[0].tokens == [4] * 12
 
 
-def test_a_small_lead_is_not_waited_for():
+def test_the_search_does_not_wait_for_a_small_lead():
     """Two finished hypotheses of two beams end the search, though a third lives that is likelier."""
     unsure = {BOS: {4: 0.5, 5: 0.3, EOS: 0.2}, 4: {4: 0.96, 5: 0.03, EOS: 0.01}, 5: {EOS: 0.98, 5: 0.02}}
     found = [
@@ -378,7 +378,7 @@ def test_a_small_lead_is_not_waited_for():
     assert found == [[5], [4] * 12]
 
 
-def test_exact_stops_once_nothing_can_get_better():
+def test_exact_stops_when_no_hypothesis_can_become_better():
     """Without a length penalty the first step decides here: the rest of the limit is not searched."""
     sure = {BOS: {EOS: 0.9, 4: 0.1}, 4: {4: 0.5, EOS: 0.5}}
     for stopping in ("exact", "enough"):
@@ -429,7 +429,7 @@ def test_a_score_is_that_of_forced_decoding(strategy, transformer):
 
 
 @every_strategy
-def test_a_real_models_batch_is_its_sentences_one_by_one(strategy, transformer):
+def test_a_batch_of_a_real_model_equals_single_sentences(strategy, transformer):
     settings = {"n_best": 2, "length_penalty": 0.7}
     together = ask(strategy, transformer, REAL, [14, 3, 9, 20], **settings)
     for src, limit, found in zip(REAL, [14, 3, 9, 20], together, strict=True):

@@ -15,7 +15,7 @@ def elsewhere(request, monkeypatch):
 
 
 @pytest.mark.parametrize("n_tokens", [0, 1, 5])
-def test_what_arrives_is_what_was_sent(elsewhere, n_tokens):
+def test_a_copy_has_the_same_values(elsewhere, n_tokens):
     """Shapes, kinds of numbers and values; pieces of any vocabulary, and no probability at all."""
     scores = torch.tensor([[-1.25, -torch.inf], [torch.nan, 3e-7]])
     pieces = torch.tensor([[4, 2**24], [16_777_215, 0]])
@@ -27,7 +27,7 @@ def test_what_arrives_is_what_was_sent(elsewhere, n_tokens):
         torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
 
 
-def test_only_what_is_waited_for_travels_alone(monkeypatch):
+def test_without_an_event_the_copy_is_synchronous(monkeypatch):
     """Without an event, as on MPS, numbers must be there when the call returns."""
     monkeypatch.setattr(device, "is_on_cpu", lambda tensor: False)
     real, asked = torch.Tensor.to, []
@@ -41,20 +41,20 @@ def test_only_what_is_waited_for_travels_alone(monkeypatch):
     assert asked == [False]
 
 
-def test_parts_of_a_transposed_tensor_arrive_in_their_places(elsewhere):
+def test_a_transposed_tensor_is_copied_correctly(elsewhere):
     table = torch.arange(6).view(2, 3).t()
     (arrived,) = HostCopy(table).values()
     assert arrived.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
-def test_memory_is_pinned_for_cuda_alone(monkeypatch):
+def test_memory_is_pinned_only_for_cuda(monkeypatch):
     """MPS has none: there it raises."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", None)
     moved = to_device(torch.zeros(2, 3), torch.device("meta"))
     assert (moved.device.type, moved.shape) == ("meta", (2, 3))
 
 
-def test_the_event_is_of_the_gpu_that_the_numbers_are_on(monkeypatch):
+def test_the_event_is_on_the_gpu_of_the_tensors(monkeypatch):
     """PyTorch's current GPU may be another one, whose stream knows nothing of these."""
     recorded = []
     there = torch.device("cuda:1")

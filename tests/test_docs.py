@@ -83,7 +83,7 @@ def test_lines_are_wrapped():
     assert not long
 
 
-def test_each_page_says_what_it_answers():
+def test_each_page_begins_with_its_purpose():
     """Its first paragraph, right below its title."""
     for name, page in PAGES.items():
         title, blank, first = page.splitlines()[:3]
@@ -94,7 +94,7 @@ def test_each_page_says_what_it_answers():
 # What stands in two places ---------------------------------------------------------------------------
 
 
-def test_the_table_for_newcomers_is_the_same_in_both_pages():
+def test_the_table_for_newcomers_is_the_same_on_both_pages():
     tables = [
         re.findall(r"^\| To add \|.*\n(?:\|.*\n)+", PAGES[name], re.MULTILINE)
         for name in ("CONTRIBUTING.md", "docs/architecture.md")

@@ -102,7 +102,7 @@ def test_metric_names(words, names):
 
 
 @pytest.mark.parametrize("words", ["", ",", "bleu,rouge", "chrf3", "chrf+"])
-def test_no_such_metric(words):
+def test_an_unknown_metric(words):
     with pytest.raises(UserError, match="unknown metric") as caught:
         parse_metrics(words)
     assert caught.value.code == ExitCode.USAGE
@@ -115,7 +115,7 @@ def test_what_cannot_be_scored(hypotheses, references):
     assert caught.value.code == ExitCode.BAD_DATA
 
 
-def test_a_bleu_of_smoothing_alone_proves_nothing():
+def test_a_bleu_without_a_correct_4_gram_counts_as_zero():
     """No 4-gram is correct, but hypotheses that are long enough get a share of every order."""
     loops = score("bleu", ["open open open open open"], ["open file"])
     assert loops.value > 5
@@ -140,7 +140,7 @@ def test_a_bleu_of_smoothing_alone_proves_nothing():
         ("chrf", "th", ["เปิดไฟล์"], ""),
     ],
 )
-def test_what_a_score_cannot_say_is_said(name, row, references, says):
+def test_weak_scores_are_reported(name, row, references, says):
     assert "".join(warnings_about(name, row, references)).startswith(says)
     assert bool(warnings_about(name, row, references)) == bool(says)
 
@@ -158,7 +158,7 @@ def test_references_of_a_table_need_no_language(tmp_path):
         assert [note[:18] for note in result.notes] == ["row 1 is a header:"] * ("csv" in corpus), corpus
 
 
-def test_references_are_read_from_every_kind_of_corpus(tmp_path):
+def test_references_are_read_from_every_format(tmp_path):
     (tmp_path / "hyp").write_text("one\ntwo\n")
     (tmp_path / "c.en").write_text("one\ntwo\n")
     (tmp_path / "c.de").write_text("eins\nzwei\n")
@@ -184,7 +184,7 @@ def test_references_are_read_from_every_kind_of_corpus(tmp_path):
         ("ref.txt", "كتاب جديد على الطاولة", None, "13a"),
     ],
 )
-def test_the_language_of_references_is_known_or_asked_for(tmp_path, name, text, langs, tokenizer):
+def test_the_language_of_references_is_known_or_requested(tmp_path, name, text, langs, tokenizer):
     """None: sentences that may not be split as 13a does are not scored while their language is unknown."""
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith((".gz", ".bz2", ".xz")) else text.encode())
@@ -216,7 +216,7 @@ def test_pairs_with_a_blank_side_are_left_out_and_counted(tmp_path, hypotheses, 
     assert result.scores["ter"].value == 100.0 - value
 
 
-def test_a_blank_source_is_left_out_too(reverser, tmp_path):
+def test_pairs_with_a_blank_source_are_left_out(reverser, tmp_path):
     (tmp_path / "c.ab").write_text("a b c\n\nd e\nf g\n")
     (tmp_path / "c.ba").write_text("c b a\nx y\n \ng f\n")
     kept = tmp_path / "kept"
@@ -270,7 +270,7 @@ def test_bad_bytes_are_counted(tmp_path):
         score_file(*words)
 
 
-def test_a_run_says_how_its_corpora_are_read(reverser, tmp_path):
+def test_a_run_determines_how_corpora_are_read(reverser, tmp_path):
     (tmp_path / "c.ab").write_bytes(b"a b\na \xff\n")
     (tmp_path / "c.ba").write_text("b a\nc a\n")
     run = shutil.copytree(reverser, tmp_path / "run")
@@ -284,7 +284,7 @@ def test_a_run_says_how_its_corpora_are_read(reverser, tmp_path):
         score_run(run, [str(tmp_path / "c")], ["chrf"], device="cpu", encoding_errors="strict")
 
 
-def test_languages_may_be_named_otherwise_than_the_runs(reverser, tmp_path):
+def test_languages_may_have_other_names_than_in_the_run(reverser, tmp_path):
     (tmp_path / "c.xx").write_text("a b c\n")
     (tmp_path / "c.yy").write_text("c b a\n")
     (result,) = score_run(reverser, [str(tmp_path / "c")], ["chrf"], langs="xx-yy", device="cpu")

@@ -177,7 +177,7 @@ def test_text_with_some_zeros_is_text(text, at, n_zeros):
 @example(b"\x0e\x0f" * 5)
 @example(b"N\bNA\bAM\bME\bE\n")
 @example(b"ab\0cd\0ef\0\n")
-def test_random_bytes_are_text_unless_every_other_is_none(data):
+def test_random_bytes_are_text_unless_every_second_one_is_not(data):
     line = data.partition(b"\n")[0]
     few = min(sum(byte >= 0x20 for byte in line[parity::2]) for parity in (0, 1)) <= len(line) / 8
     marked = data.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"))
@@ -186,7 +186,7 @@ def test_random_bytes_are_text_unless_every_other_is_none(data):
         assert marked or known or (few and len(line) >= 6)
 
 
-def test_nobody_waits_for_more_than_a_line(tmp_path):
+def test_the_first_line_is_returned_without_waiting(tmp_path):
     """The first line is handed out while its writer waits, whatever it may be the beginning of."""
     for first in (b"\n", b"P\n", b"PK\n", b"7z\n", b"\xff\n", b"\0\n", b"\0a\n"):
         reading, writing = os.pipe()

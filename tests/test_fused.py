@@ -36,7 +36,7 @@ def exact(norm: nn.Module, linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
 @pytest.mark.parametrize("offset", [0.0, 30.0])
-def test_norm_and_products_are_as_they_were(kind, offset):
+def test_norm_and_fused_linear_layers_are_unchanged(kind, offset):
     norm, several = some_norm(kind), [some_linear(96), some_linear(32)]
     reading = NormedLinear(Norm(norm), [one.weight for one in several], [one.bias for one in several])
     x = offset + 3 * torch.randn(200, D)
@@ -113,7 +113,7 @@ def test_rows_that_are_multiplied_by_packed_weights(processor, wanted, layer, ou
     assert all(n in products.rows_packed(weight.bfloat16(), wanted) for n in [0, *counts])
 
 
-def test_a_processor_without_bf16_packs_none(monkeypatch):
+def test_a_processor_without_bf16_does_not_pack_in_bf16(monkeypatch):
     """oneDNN would raise."""
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     assert pack(torch.zeros(64, D).bfloat16()) is None

@@ -43,7 +43,7 @@ def test_lines(page, command, columns):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_a_newcomer_needs_comes_first(page, command):
+def test_the_most_important_options_are_first(page, command):
     headings = [line[:-1] for line in page(command, 80).splitlines() if re.fullmatch(r"\w[\w ]*:", line)]
     assert headings[0] == "Examples"
     groups = [heading for heading in headings[1:] if heading not in ("Arguments", "Commands")]

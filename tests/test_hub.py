@@ -29,18 +29,18 @@ def network(tmp_path_factory, monkeypatch):
         ("hf:a/b:train[:1%]", ("a/b", None, None, "train[:1%]")),
     ],
 )
-def test_names_on_the_hub(word, name):
+def test_hub_names_are_parsed(word, name):
     assert parse_hub_name(word) == HubName(*name)
 
 
 @pytest.mark.parametrize("word", ["hf:", "hf:#c", "hf:@r", "hf::s", "hf:a@", "hf:a#", "hf:a:", "hf:a#c#d:"])
-def test_what_names_no_data_set(word):
+def test_invalid_hub_names(word):
     with pytest.raises(UserError, match="write hf:NAME") as caught:
         parse_hub_name(word)
     assert caught.value.code == ExitCode.USAGE
 
 
-def test_the_name_of_a_folder_may_hold_the_marks(tmp_path):
+def test_a_folder_name_may_contain_separators(tmp_path):
     folder = tmp_path / "a@b#c:d"
     folder.mkdir()
     write(folder, "hf", [("a", "b")])
@@ -85,14 +85,14 @@ def test_configuration_and_split(hub_folder, network, capfd, part, names):
         ("#two", ("cs", "fr"), "has no cs and no fr; it has de, en"),
     ],
 )
-def test_parts_that_are_not_there(hub_folder, part, langs, says):
+def test_a_missing_configuration_or_split(hub_folder, part, langs, says):
     said = refusal_of(hub_folder + part, langs)
     assert said.startswith(hub_folder + part)
     assert says in said
 
 
 @pytest.mark.parametrize("word", ["hf:./no", "hf:/no", "hf:~/no", "hf:../no:train"])
-def test_a_folder_that_is_not_there(network, word):
+def test_a_missing_folder(network, word):
     assert f"{word.split(':')[1]} is not a folder; name an existing" in refusal_of(word, code=ExitCode.NO_INPUT)
     assert network == []
 
@@ -153,7 +153,7 @@ def test_rows_of_varying_languages(tmp_path, rows, feature, langs, pairs, column
         ("", ("twi", "eng"), ["Twi (Akan) is read as twi, English as eng"]),
     ],
 )  # fmt: skip
-def test_columns_that_languages_do_not_name(tmp_path, brackets, langs, says):
+def test_columns_with_other_names(tmp_path, brackets, langs, says):
     (tmp_path / "train.jsonl").write_text('{"English": "b", "Twi (Akan)": "a"}\n')
     counts = CorpusCounts()
     assert list(read_pairs(f"hf:{tmp_path}{brackets}", langs, counts=counts)) == [("a", "b")]
@@ -165,7 +165,7 @@ def test_columns_that_languages_do_not_name(tmp_path, brackets, langs, says):
     assert list(read_pairs(f"hf:{tmp_path}[2,1]", langs)) == [("a", "b")]
 
 
-def test_only_its_own_files_are_read(tmp_path):
+def test_only_data_files_are_read(tmp_path):
     """Others in its folder, as a card or the output of this program, may be written."""
     for name in ("train.jsonl", "README.md", "hypotheses.txt", "scores"):
         (tmp_path / name).write_text(A_ROW)
@@ -241,7 +241,7 @@ def test_a_data_set_runs_no_code(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_datasets_is_asked_for(monkeypatch):
+def test_the_arguments_of_datasets(monkeypatch):
     asked = {}
 
     class Builder:
@@ -273,7 +273,7 @@ def test_without_a_network(network, monkeypatch):
     assert any("huggingface.co" in address for address in network)
 
 
-def test_a_cache_that_is_full(tmp_path, small_files):
+def test_a_full_cache(tmp_path, small_files):
     corpus = write(tmp_path, "hf, parquet", [(f"{i:020}", "x") for i in range(2000)])
     with small_files(10_000):
         assert f"the copy of {corpus} in the cache of datasets cannot be written" in refusal_of(

@@ -65,14 +65,14 @@ def test_each_piece_has_its_translation_first(store):
     assert [table[word, 0].item() for word in WORDS] == [word + 30 for word in WORDS]
 
 
-def test_a_word_that_stands_everywhere_translates_nothing(store):
+def test_a_word_of_every_sentence_translates_nothing(store):
     """Counting would put the full stop first; and what no source word explains, the empty word does."""
     pairs = [([*src, 9], [59, *tgt, 39, 58]) for src, tgt in toy_pairs()]
     table = build_lexicon(store(pairs), V, frequent=0)["candidates"]
     assert [table[word, 0].item() for word in WORDS] == [word + 30 for word in WORDS]
 
 
-def test_the_probabilities_are_those_of_the_textbook(store):
+def test_the_probabilities_are_those_of_ibm_model_1(store):
     """IBM model 1, written down as in Brown et al. 1993, with dictionaries."""
     pairs = [([7, 8, 7], [20, 21]), ([8], [21, 21, 22]), ([9, 8], [20]), ([6], [22])]
     p = defaultdict(lambda: 1.0)
@@ -102,7 +102,7 @@ def test_the_same_pairs_give_the_same_table_whatever_the_blocks(store, monkeypat
         assert all(torch.equal(once[name], other[name]) for name in ("candidates", "frequent"))
 
 
-def test_the_most_frequent_come_in_order_and_stand_behind_the_others(store):
+def test_frequent_pieces_follow_the_others_in_order(store):
     pairs = [(src, [*tgt, 40, 40, 41]) for src, tgt in toy_pairs()]
     tables = build_lexicon(store(pairs), V, frequent=2)
     assert tables["frequent"].dtype == torch.int32
@@ -114,7 +114,7 @@ def test_the_most_frequent_come_in_order_and_stand_behind_the_others(store):
     assert any({40, 41} <= set(pieces_of(tables["candidates"][word])) for word in WORDS)
 
 
-def test_where_few_pieces_occur_the_most_frequent_are_few(store):
+def test_few_pieces_give_few_frequent_ones(store):
     frequent = build_lexicon(store([([7], [9, 8, 9])]), V, frequent=5)["frequent"]
     assert frequent.tolist() == [9, 8, EOS, EOS, EOS]
 
@@ -165,7 +165,7 @@ def test_a_frequent_piece_is_not_moved_up_among_its_own_candidates(store):
     assert len(pieces_of(tables["candidates"][10])) > 2
 
 
-def test_pairs_are_taken_from_all_over_the_corpus(store, monkeypatch):
+def test_pairs_are_spread_over_the_corpus(store, monkeypatch):
     ids = store([([7] * 3, [8])] * 1000)
     rows = lexicon._sample(ids)
     assert rows.tolist() == list(range(1000))
@@ -270,7 +270,7 @@ def stored(run: Path) -> bytes:
     return (run / SHORTLIST).read_bytes()
 
 
-def test_a_run_interrupted_while_it_learns_the_table_is_finished_by_the_same_command(tiny, monkeypatch):
+def test_the_same_command_finishes_a_run_interrupted_while_it_learns_the_table(tiny, monkeypatch):
     list(train(tiny))
     whole = stored(tiny.run)
     signals: list[int] = []
@@ -294,7 +294,7 @@ def test_a_run_interrupted_while_it_learns_the_table_is_finished_by_the_same_com
     assert stored(tiny.run) == whole
 
 
-def test_a_run_that_goes_on_makes_its_table_anew(tiny):
+def test_a_resumed_run_learns_its_table_again(tiny):
     list(train(tiny))
     whole = stored(tiny.run)
     more: Layer = {"training": {"max_updates": 4}}
@@ -304,7 +304,7 @@ def test_a_run_that_goes_on_makes_its_table_anew(tiny):
     assert load_file(tiny.run / read_manifest(tiny.run).weights)
 
 
-def test_only_a_large_corpus_makes_it_worth_telling(tiny, monkeypatch):
+def test_learning_the_table_is_reported_only_for_a_large_corpus(tiny, monkeypatch):
     def told() -> bool:
         request = Request(tiny.run, tiny.layers, device="cpu", overwrite=True)
         return any(isinstance(event, Notice) and "which pieces" in event.text for event in train(request))

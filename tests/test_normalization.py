@@ -88,7 +88,7 @@ def nfc(models):
 
 
 @pytest.mark.parametrize("language", TEXTS)
-def test_texts_of_all_kinds_come_back_byte_for_byte(models, language):
+def test_texts_of_all_kinds_are_decoded_byte_for_byte(models, language):
     text = TEXTS[language]
     for model in models.values():
         assert model.decode(model.encode(text)) == text
@@ -114,11 +114,11 @@ def test_texts_of_all_kinds_come_back_byte_for_byte(models, language):
         ("a\tb \t c", "a\tb \t c"),
     ],
 )  # fmt: skip
-def test_what_it_changes(nfc, text, becomes):
+def test_text_that_nfc_changes(nfc, text, becomes):
     assert nfc(text) == becomes
 
 
-def test_each_character_alone_becomes_its_nfc_or_its_letters(nfc):
+def test_each_single_character_becomes_its_nfc_or_its_letters(nfc):
     """Between characters that nothing composes with."""
     for start, end in pairwise([*range(0, len(ALL), 50_000), len(ALL)]):
         expected = (FORMS.get(char, unicodedata.normalize("NFC", char)) for char in ALL[start:end])
@@ -183,7 +183,7 @@ def test_it_changes_no_letter_or_mark(nfc, text):
 
 @settings(database=None, deadline=None, max_examples=200)
 @given(st.lists(MARKED | st.sampled_from([" ", *FORMS])).map("".join))
-def test_what_it_makes_of_two_marks_it_leaves_alone(nfc, text):
+def test_composed_marks_are_not_changed_again(nfc, text):
     assert nfc(nfc(text)) == nfc(text)
 
 
@@ -197,7 +197,7 @@ def test_what_it_makes_of_two_marks_it_leaves_alone(nfc, text):
         (["\ufb2aלום"], "\ufb2aלום", "\ufb2aלום"),
     ],
 )  # fmt: skip
-def test_letters_that_nfc_takes_apart_come_out_as_the_training_text_has_them(learnt, text, becomes):
+def test_letters_that_nfc_decomposes_are_decoded_as_in_the_training_text(learnt, text, becomes):
     """Both spellings are the same to the model; Bengali keyboards write the one, Wikipedia the other."""
     trained, _ = train_model(iter(PLAIN + learnt), vocab_size=400, tokenizer_type="bpe", normalization="nfc")
     model = sentencepiece.SentencePieceProcessor(model_proto=trained)
@@ -206,14 +206,14 @@ def test_letters_that_nfc_takes_apart_come_out_as_the_training_text_has_them(lea
 
 
 @pytest.mark.parametrize("text", ["a\u2581b", "\u2581", "\ufdd0", "\ufdd0\ufdd1", "\ufdd0\u2581\u2581 \u2581"])
-def test_the_mark_of_a_space_is_no_space(models, text):
+def test_the_symbol_of_a_space_is_not_a_space(models, text):
     for model in models.values():
         ids = model.encode(text)
         assert model.decode(ids) == text
         assert text.count(" ") == sum(piece.count("\u2581") for piece in model.id_to_piece(ids)) - 1
 
 
-def test_the_rules_take_little_room():
+def test_the_rules_are_small():
     sizes = [len(normalizer(name).serialized_normalizer_spec()) for name in ("identity", "nfkc", "nfc")]
     assert sizes[0] < 2_000
     assert sizes[2] < 1.2 * sizes[1]

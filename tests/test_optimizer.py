@@ -24,7 +24,7 @@ def test_inverse_square_root():
     assert found == pytest.approx([0.02, 0.5, 1.98, 2.0, 2.0 * (100 / 101) ** 0.5, 1.0, 0.2])
 
 
-def test_inverse_square_root_is_the_papers():
+def test_inverse_square_root_is_that_of_the_paper():
     """d_model^-0.5 · min(update^-0.5, update · warmup^-1.5), up to the peak that it implies."""
     warmup, d_model = 4000, 512
     peak = (d_model * warmup) ** -0.5
@@ -86,7 +86,7 @@ FROM_HERE = [
 
 
 @pytest.mark.parametrize(("kind", "change", "updates", "expected"), FROM_HERE)
-def test_another_length_changes_the_rate_from_where_it_stands(kind, change, updates, expected):
+def test_another_length_changes_the_rate_without_a_jump(kind, change, updates, expected):
     """An update, the number of updates that was planned then, and the new one."""
     schedule, warmup = kind
     at, before, after = change
@@ -143,14 +143,14 @@ def test_matrices_decay_and_vectors_do_not():
     assert {"src_embedding.weight", "src_positions.weight", "encoder.0.self_attention.score.weight"} <= shrunk
 
 
-def test_every_parameter_is_moved_once():
+def test_every_parameter_is_updated_once():
     """Adam's first step is the rate, whatever the gradient's size; a tied matrix moves but once."""
     for gradient in (1e-3, 5.0):
         for before, after in step(gradient, weight_decay=0.0).values():
             torch.testing.assert_close(after, before - 0.1, rtol=1e-4, atol=1e-4)
 
 
-def test_betas_are_the_configurations():
+def test_betas_are_those_of_the_configuration():
     model = torch.nn.Linear(2, 2)
     optimizer = build_optimizer(model, TrainingConfig(betas=(0.5, 0.75)))
     assert [group["betas"] for group in optimizer.param_groups] == [(0.5, 0.75)] * 2

@@ -58,7 +58,7 @@ def test_it_finds_the_best_of_columns_that_bf16_cannot_distinguish(output, scree
     assert torch.equal(found, best)
 
 
-def test_it_gives_up_where_it_cannot_help(output, screen):
+def test_it_returns_none_if_it_cannot_help(output, screen):
     """A model that likes all pieces alike, and one of damaged numbers."""
     assert Screen(OutputLayer(torch.zeros(V, D), torch.zeros(V))).best(normal(8, D)) is None
     hidden = normal(8, D)
@@ -66,7 +66,7 @@ def test_it_gives_up_where_it_cannot_help(output, screen):
     assert screen.best(hidden) is None
 
 
-def test_where_nothing_is_left_of_the_bound():
+def test_the_error_bound_holds_in_the_worst_case():
     """All numbers as far as can be from those of bf16, all in one direction: the true best stays among the rivals."""
     far = 1 + 2**-8 - 2**-12  # rounded to 1
     if pack(torch.ones(64, 64).bfloat16()) is None:
@@ -102,7 +102,7 @@ class Counted(OutputLogits):
 
 
 @pytest.mark.parametrize("rows", [8, 300])
-def test_greedy_search_takes_what_it_finds(output, screen, rows):
+def test_greedy_search_uses_the_screen(output, screen, rows):
     """The same pieces with it and without, and no logits are read if it has an answer."""
     hidden = normal(rows, D, seed=rows)
     screened, plain = Counted(hidden, output, 1, screen=screen), Counted(hidden, output, 1)

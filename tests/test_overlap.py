@@ -44,7 +44,7 @@ def numbered(n):
         *((1001, 100), (5000, 500), (10_000, 1000), (29_000, 1000), (1_000_000, 1000)),
     ],
 )
-def test_how_many(n, expected):
+def test_the_number_of_held_out_pairs(n, expected):
     assert n_held_out(n) == expected
 
 
@@ -69,7 +69,7 @@ def test_sources_that_come_often_stay(tmp_path):
     assert {counts[sources[row]] for row in held_out(tmp_path, sources)} == {1}
 
 
-def test_if_few_sources_occur_once_the_rarest_come_next(tmp_path):
+def test_if_few_sources_occur_once_the_rarest_are_next(tmp_path):
     sources = numbered(20) + [f"twice {i}" for i in range(30)] * 2 + [f"thrice {i}" for i in range(300)] * 3
     random.Random(1).shuffle(sources)
     rows = held_out(tmp_path, sources)
@@ -86,7 +86,7 @@ def test_few_sources(tmp_path, n_sources):
     assert len({sources[row] for row in rows}) == -(-60 * n_sources // 300)
 
 
-def test_they_do_not_depend_on_the_hashes(tmp_path, monkeypatch):
+def test_held_out_pairs_do_not_depend_on_hashes(tmp_path, monkeypatch):
     """Which are others in each process."""
     sources = numbered(50) + [f"twice {i}" for i in range(300)] * 2
     text = store(tmp_path, [(source, "x") for source in sources])
@@ -189,7 +189,7 @@ def test_leaks_leave_training(prepared):
     assert told[0] == "kept: 4 training pairs whose source is also in the validation pairs (data.leaks = keep)"
 
 
-def test_a_corpus_validated_by_itself_stays_with_a_warning(prepared):
+def test_a_corpus_validated_by_itself_is_kept_with_a_warning(prepared):
     train = [(word, word.upper()) for word in WORDS]
     _, record, told = prepared(train, train)
     assert (record["dropped_leaks"], record["kept_leaks"], record["kept"]) == (0, 30, 30)
@@ -214,7 +214,7 @@ def test_extremes(prepared, sources, held_out, kept_leaks, kept):
     assert len(made.valid) == held_out
 
 
-def test_what_is_held_out_is_remembered(prepared, tmp_path):
+def test_held_out_pairs_are_remembered(prepared, tmp_path):
     train = [(word, word.upper()) for word in WORDS * 3]
     first, record, told = prepared(train)
     again, *same = prepared(train)

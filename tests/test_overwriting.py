@@ -33,13 +33,13 @@ def test_one_file_by_every_name(here, name):
 
 
 @pytest.mark.parametrize("name", ["other", "missing", "/dev/null", "pipe", "d", "x" * 300, "a\0b", "in/x"])
-def test_what_may_be_written(here, name):
+def test_allowed_outputs(here, name):
     refuse_overwriting(name, ["in", "-"])
     refuse_overwriting("in", [name])
 
 
 @pytest.mark.parametrize("name", ["/dev/null", "pipe"])
-def test_what_is_no_ordinary_file_may_be_both(here, name):
+def test_a_terminal_or_pipe_may_be_both(here, name):
     refuse_overwriting(name, [name])
 
 

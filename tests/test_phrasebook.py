@@ -85,7 +85,7 @@ def test_lines_are_sentences(split):
 
 
 @pytest.mark.slow
-def test_what_is_held_out_never_shows_in_training(splits, book):
+def test_held_out_sentences_are_not_in_training(splits, book):
     held = {split: {c for s in splits[split] for c in s.combinations} for split in splits}
     for split, other in (("valid", "test"), ("test", "valid")):
         own = {c for c in held[split] if book.split_of(c) == split}
@@ -171,7 +171,7 @@ def test_without_an_article_the_adjective_is_strong(book, noun, forms):
 
 
 @pytest.mark.slow
-def test_nouns_and_adjectives_that_bend_out_of_line(book):
+def test_irregular_nouns_and_adjectives(book):
     weak = {"Junge": "den Jungen", "Nachbar": "den Nachbarn", "Kollege": "den Kollegen", "Polizist": "den Polizisten"}
     assert {noun: phrase(noun, "def").de("acc") for noun in weak} == weak
     assert phrase("Auto", "ein", "teuer").de() == "ein teures Auto"
@@ -319,7 +319,7 @@ def test_english_forms(book):
 
 
 @pytest.mark.parametrize("path", sorted((DATA / "recipes").glob("*.toml")), ids=lambda path: path.stem)
-def test_recipes_build_and_say_what_they_need(path):
+def test_recipes_are_valid_and_state_their_needs(path):
     layer = read_toml(path)
     config = build(merge([PRESETS.get(layer["preset"], {}), layer]), where=path.name)
     assert config.data.langs == "de-en"

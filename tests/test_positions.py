@@ -36,7 +36,7 @@ def by_formula(position: int, channel: int, width: int) -> float:
     return math.sin(angle) if channel % 2 == 0 else math.cos(angle)
 
 
-def test_sinusoids_are_the_papers():
+def test_sinusoids_are_those_of_the_paper():
     table = sinusoidal_table(60, D)
     expected = torch.tensor([[by_formula(position, channel, D) for channel in range(D)] for position in range(60)])
     torch.testing.assert_close(table, expected, rtol=0, atol=1e-5)
@@ -51,7 +51,7 @@ def test_sinusoids_by_hand():
     torch.testing.assert_close(sinusoidal_table(3, 4), torch.tensor(expected), rtol=0, atol=1e-6)
 
 
-def test_a_shift_turns_every_pair_alike_wherever_it_starts():
+def test_a_shift_is_the_same_rotation_from_any_position():
     table = sinusoidal_table(50, D)
     for shift in (1, 7):
         products = (table[:-shift] * table[shift:]).sum(-1)
@@ -60,7 +60,7 @@ def test_a_shift_turns_every_pair_alike_wherever_it_starts():
 
 
 @pytest.mark.parametrize("name", POSITIONS)
-def test_an_offset_goes_on_where_the_text_before_it_ended(name):
+def test_an_offset_continues_the_positions(name):
     positions = POSITIONS[name](D, 20)
     embedded = torch.randn(2, 9, D)
     whole = positions(embedded)
@@ -139,7 +139,7 @@ def test_rotary_self_attention_sees_distances_and_cross_attention_none():
 
 
 @pytest.mark.parametrize("name", POSITIONS)
-def test_i_love_nlp_is_nlp_love_i_without_positions_alone(name):
+def test_only_without_positions_is_i_love_nlp_equal_to_nlp_love_i(name):
     """Attention is a sum over a set: only positions tell one order from another."""
     model = model_with(name)
     there, back = torch.tensor([[ME, LOVE, NLP]]), torch.tensor([[NLP, LOVE, ME]])

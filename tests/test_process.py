@@ -37,7 +37,7 @@ def told() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("n_threads", [0, 1])
 @pytest.mark.parametrize("number", TERMINATION_SIGNALS)
-def test_a_signal_is_answered_when_all_is_done(told, number, n_threads):
+def test_a_signal_is_handled_after_the_body(told, number, n_threads):
     """The system may choose another thread to hear it."""
     over = threading.Event()
     threads = [threading.Thread(target=over.wait) for _ in range(n_threads)]
@@ -58,7 +58,7 @@ def test_a_signal_is_answered_when_all_is_done(told, number, n_threads):
     assert told == [number, number]
 
 
-def test_an_error_takes_no_signal_with_it(told):
+def test_an_error_loses_no_signal(told):
     def fail() -> None:
         with deferred_signals():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -69,7 +69,7 @@ def test_an_error_takes_no_signal_with_it(told):
     assert told == [signal.SIGTERM]
 
 
-def test_all_is_set_back_though_another_signal_is_answered_by_an_error_meanwhile(told, monkeypatch):
+def test_all_handlers_are_restored_even_if_another_signal_raises(told, monkeypatch):
     """Before Python changes a handler it answers what has come for others."""
     set_handler, n_calls = signal.signal, 0
 
@@ -102,13 +102,13 @@ def test_a_process_ends_with_its_function(tmp_path):
     one.end()
 
 
-def test_an_error_is_shown_and_goes_no_further(capfd):
+def test_an_error_is_shown_and_ends_only_the_child(capfd):
     one = ChildProcess(lambda: 1 / 0)
     until(lambda: not is_running(one.pid))
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
-def test_it_hears_no_signal_and_is_ended_all_the_same():
+def test_it_ignores_signals_but_can_be_ended():
     one = ChildProcess(wait)
     for number in TERMINATION_SIGNALS:
         os.kill(one.pid, number)
@@ -118,7 +118,7 @@ def test_it_hears_no_signal_and_is_ended_all_the_same():
     assert state_of(one.pid) is None
 
 
-def test_it_ends_with_what_it_is_held_by():
+def test_it_ends_with_its_object():
     one = ChildProcess(wait)
     pid = one.pid
     del one
@@ -126,7 +126,7 @@ def test_it_ends_with_what_it_is_held_by():
     assert state_of(pid) is None
 
 
-def test_another_process_that_ends_leaves_it_alone():
+def test_another_ending_process_does_not_end_it():
     one = ChildProcess(wait)
     other = os.fork()
     if not other:
@@ -137,7 +137,7 @@ def test_another_process_that_ends_leaves_it_alone():
     one.end()
 
 
-def test_a_signal_while_it_is_forked_is_not_forgotten(told):
+def test_a_signal_during_the_fork_is_not_lost(told):
     """Python would forget one that is answered by what logging does after each fork."""
     fork, forked = os.fork, []
 
@@ -158,7 +158,7 @@ def test_a_signal_while_it_is_forked_is_not_forgotten(told):
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit()", "os._exit(0)"])
-def test_one_that_waits_for_ever_ends_with_its_parent(end):
+def test_a_waiting_child_ends_with_its_parent(end):
     """As one that waits for a lock whose holder was killed: it looks at nothing any more."""
     program = f"""
 import os, signal, sys, threading

@@ -78,7 +78,7 @@ def test_an_unknown_vendor_gets_pytorchs_own_products(instructions):
 
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("wanted", ["auto", "mkl", "onednn"])
-def test_onednn_is_taken_only_if_available(monkeypatch, there, wanted):
+def test_onednn_is_used_only_if_available(monkeypatch, there, wanted):
     monkeypatch.setattr(products_file, "HAS_ONEDNN", there)
     takes = {"auto": "onednn", "mkl": "mkl", "onednn": "onednn"}[wanted] if there else "mkl"
     assert pick_library(wanted, ZEN_5) == takes
@@ -142,7 +142,7 @@ def test_bf16_instructions(instructions, expected):
         pytest.param("bf16", "mkl", Arithmetic(precision="bf16", products="onednn"), marks=needs_bf16),
     ],
 )
-def test_what_is_requested_is_taken(precision, products, expected):
+def test_requested_arithmetic_is_used(precision, products, expected):
     training = TrainingConfig(precision=precision, products=products)
     assert choose_arithmetic(training, CPU) == expected
     assert list(unmet_requests(training, expected)) == []
@@ -171,7 +171,7 @@ def test_arithmetic_is_kept_on_devices_of_its_kind(monkeypatch, stored, device, 
 
 
 @pytest.mark.parametrize(("precision", "there"), [("fp32", True), ("bf16", True), ("bf16", False)])
-def test_arithmetic_by_onednn_is_kept_where_it_is_quick(monkeypatch, precision, there):
+def test_arithmetic_by_onednn_is_kept_if_it_is_fast(monkeypatch, precision, there):
     monkeypatch.setattr(arithmetic, "can_multiply", lambda _: True)
     monkeypatch.setattr(arithmetic, "has_bf16", lambda: there)
     assert is_available(Arithmetic(precision=precision, products="onednn"), CPU) == there
@@ -193,7 +193,7 @@ def test_compiled_models_and_gpus_use_pytorchs_products(monkeypatch):
     assert choose_arithmetic(TrainingConfig(products="onednn"), torch.device("cuda"), ZEN_5) == GPU_BF16
 
 
-def test_requests_that_are_not_met_are_reported(monkeypatch):
+def test_unsupported_requests_are_reported(monkeypatch):
     monkeypatch.setattr(arithmetic, "has_bf16", lambda: False)
     (text,) = unmet_requests(TrainingConfig(products="onednn"), Arithmetic(precision="fp32"))
     assert "does not offer" in text
@@ -203,7 +203,7 @@ def test_requests_that_are_not_met_are_reported(monkeypatch):
 
 
 @pytest.mark.parametrize("lacking", ["has_bf16", "can_multiply"])
-def test_auto_takes_no_bf16_that_is_missing_or_slow(monkeypatch, lacking):
+def test_auto_does_not_use_missing_or_slow_bf16(monkeypatch, lacking):
     monkeypatch.setattr(arithmetic, "has_bf16", lambda _: True)
     monkeypatch.setattr(arithmetic, "can_multiply", lambda _: True)
     assert choose_arithmetic(TrainingConfig(), CPU, ZEN_4).precision == "bf16"
@@ -212,7 +212,7 @@ def test_auto_takes_no_bf16_that_is_missing_or_slow(monkeypatch, lacking):
 
 
 @needs_bf16
-def test_auto_takes_bf16_if_it_was_measured_to_be_faster_unless_mkl_is_requested():
+def test_auto_uses_bf16_if_it_was_measured_to_be_faster_unless_mkl_is_requested():
     assert choose_arithmetic(TrainingConfig(), CPU, ZEN_4) == Arithmetic(precision="bf16", products="onednn")
     assert choose_arithmetic(TrainingConfig(products="mkl"), CPU, ZEN_4) == Arithmetic(precision="fp32")
     for other in (ZEN_3, SAPPHIRE_RAPIDS, processor("", "avx2 avx512 avx512_bf16")):
@@ -229,7 +229,7 @@ def test_without_onednn_there_is_still_pytorchs_own(monkeypatch):
     assert products_file.pack(weight.bfloat16()) is None
 
 
-def test_another_pytorch_that_lacks_the_calls_is_noticed():
+def test_a_pytorch_without_the_calls_is_detected():
     """As they have no public names they may go."""
     program = """
 import torch
@@ -289,7 +289,7 @@ def test_the_gradient_in_bf16_is_that_of_rounded_operands():
 
 
 @pytest.mark.parametrize(("library", "precision"), BY)
-def test_the_activation_may_change_the_image_in_place(library, precision):
+def test_the_activation_may_change_the_output_in_place(library, precision):
     linear, x = Linear(8, 8), torch.randn(5, 8)
     with use_products(library, precision, linear):
         torch.relu_(linear(x)).sum().backward()
@@ -385,7 +385,7 @@ def test_an_error_leaves_the_model_as_it_was():
     assert linear.products is None
 
 
-def test_every_map_of_a_model_is_one_of_ours():
+def test_every_linear_layer_of_a_model_is_ours():
     from seq2seq.model import build_model
 
     for activation in ("relu", "swiglu"):

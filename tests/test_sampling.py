@@ -110,7 +110,7 @@ def bpe_distribution(tokenizer, text, alpha):
 
 @pytest.mark.parametrize("text", ["Hund", "the", "schön", "我们在家"])
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0])
-def test_draws_have_the_probabilities_of_their_source(kind, text, alpha):
+def test_draws_have_the_right_probabilities(kind, text, alpha):
     """χ² with a fixed seed, against the exact probabilities of all divisions."""
     one, n = tokenizer(kind), 4000
     exact = {"unigram": unigram_distribution, "bpe": bpe_distribution}[kind](one, text, alpha)
@@ -131,7 +131,7 @@ def test_bpe_without_dropout_is_sentencepieces_own_encoding():
     assert drawn(one, TEXT + OTHERS, 0.0) == one.encode(TEXT + OTHERS)
 
 
-def test_of_a_great_power_only_the_likeliest_division_is_left():
+def test_a_large_alpha_leaves_only_the_likeliest_division():
     one = tokenizer("unigram")
     assert drawn(one, TEXT + OTHERS, 1e4) == one.encode(TEXT + OTHERS)
 
@@ -151,7 +151,7 @@ def test_all_bpe_merges_can_be_dropped():
     st.sampled_from([0.1, 0.5, 1.0]),
 )
 @example(["", "Hund", ""], 0.1)
-def test_a_draw_spells_the_same_text(texts, alpha):
+def test_a_draw_has_the_same_text(texts, alpha):
     for kind in ("unigram", "bpe"):
         one = tokenizer(kind)
         rows = drawn(one, texts, alpha)
@@ -170,7 +170,7 @@ def test_a_draw_spells_the_same_text(texts, alpha):
     ],
     ids=["no bytes", "pieces across spaces", "spaces at the end", "pieces of the user's", "few characters"],
 )
-def test_models_from_elsewhere(kind, options):
+def test_models_of_other_programs(kind, options):
     one = foreign(kind, **options)
     texts = [*TEXT, "<b>Hund</b> und Hunde", "  zwei  ", "中 Katze", "unde"]
     likeliest = one.encode(texts)
@@ -185,7 +185,7 @@ def test_models_from_elsewhere(kind, options):
 
 
 @pytest.mark.parametrize("kind", ["char", "word"])
-def test_a_model_that_knows_one_division_alone_is_refused(kind):
+def test_a_model_with_only_one_division_is_refused(kind):
     with pytest.raises(UserError, match="is deterministic") as caught:
         Sampler(foreign(kind, vocab_size=60), 0.5)
     assert caught.value.code == ExitCode.REFUSED
@@ -194,7 +194,7 @@ def test_a_model_that_knows_one_division_alone_is_refused(kind):
 # The same draw --------------------------------------------------------------------------------------
 
 
-def test_a_draw_depends_on_its_key_alone(kind, monkeypatch):
+def test_a_draw_depends_only_on_its_key(kind, monkeypatch):
     one = tokenizer(kind)
     texts = TEXT + OTHERS
     rows, their_keys = encoded(one, texts), keys(len(texts))
@@ -207,7 +207,7 @@ def test_a_draw_depends_on_its_key_alone(kind, monkeypatch):
     assert sampler.draw([], their_keys[:0]) == []
 
 
-def test_each_seed_epoch_row_and_side_has_draws_of_its_own(kind):
+def test_each_seed_epoch_row_and_side_has_its_own_draws(kind):
     one = tokenizer(kind)
     long = " ".join(TEXT[:10])
     places = itertools.product((1, 2), (0, 1), (0, 1))

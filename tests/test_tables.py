@@ -53,7 +53,7 @@ def test_columns_in_brackets(tmp_path, monkeypatch, word, path, columns):
 
 
 @pytest.mark.parametrize("word", ["a.tsv[1,1]", "a.tsv[1,]", "a.tsv[1,2,3]", "there.csv[1]", "there.csv[]", "a.tsv[,]"])
-def test_brackets_that_name_no_two_columns(tmp_path, monkeypatch, word):
+def test_brackets_that_do_not_name_two_columns(tmp_path, monkeypatch, word):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.csv").touch()
     assert "write source and target as [1,2]" in refusal_of(word, code=ExitCode.USAGE)
@@ -73,7 +73,7 @@ def test_two_files_of_any_names(tmp_path):
     ("name", "kind"),
     [("A.TSV", "tsv"), ("a.tsv.GZ", "tsv"), ("a.b/c", ""), ("a.txt.xz", "txt"), ("a.tar.gz", "tar"), ("a.gz", "")],
 )
-def test_endings(name, kind):
+def test_suffixes(name, kind):
     assert ending(name) == kind
 
 
@@ -106,7 +106,7 @@ def test_a_header_is_left_out_and_reported(tmp_path, header):
         "de rien\ten effet", "de deu\ten eng",
     ],
 )  # fmt: skip
-def test_a_pair_is_no_header(tmp_path, row):
+def test_a_pair_is_not_a_header(tmp_path, row):
     """Such rows begin the word lists and the interface strings that people have."""
     (tmp_path / "a.tsv").write_text(f"{row}\n{tsv(ROWS)}")
     assert read(tmp_path, "a.tsv") == ([tuple(row.split("\t")), *ROWS], [])
@@ -152,7 +152,7 @@ def test_columns_are_chosen(tmp_path, word, header):
         ("[de,twin]", "has two columns named twin"),
     ],
 )  # fmt: skip
-def test_columns_that_are_not_there(tmp_path, columns, says):
+def test_missing_columns(tmp_path, columns, says):
     (tmp_path / "a.tsv").write_text("de\ten\ttwin\ttwin\n" + tsv(WIDE))
     assert says in refusal_of(f"{tmp_path}/a.tsv{columns}")
 
@@ -173,7 +173,7 @@ ANKI = "CC-BY 2.0 (France) Attribution: tatoeba.org #2877272 (CM) & #8597805 (Ro
         ("my pairs.txt", ["Eins", "One"], ("de", "en"), "[1,2]"),
     ],
 )
-def test_a_table_of_many_columns_is_shown_with_the_word_to_write(tmp_path, name, row, langs, choice):
+def test_the_error_of_a_table_with_many_columns_shows_the_word_to_write(tmp_path, name, row, langs, choice):
     path = tmp_path / name
     path.write_text(("," if name.endswith("csv") else "\t").join(row) + "\n")
     said = refusal_of(path, langs)
@@ -222,7 +222,7 @@ MANY = ROWS * 10
     ],
     ids=["minimal", "all", "Excel", "all, plain", "Excel, plain", "header", "breaks", "break first"],
 )  # fmt: skip
-def test_the_quoting_of_spreadsheets_is_taken_off(tmp_path, text, rows):
+def test_the_quotes_of_spreadsheets_are_removed(tmp_path, text, rows):
     (tmp_path / "a.tsv").write_text(text)
     pairs, notes = read(tmp_path, "a.tsv")
     assert pairs == rows
@@ -252,7 +252,7 @@ def test_sentences_in_quotation_marks_keep_them(tmp_path, rows):
     assert read(tmp_path, "a.tsv") == (rows, [])
 
 
-def test_a_table_that_is_quoted_at_first_and_otherwise_later(tmp_path):
+def test_a_table_that_is_quoted_only_at_first(tmp_path):
     lines = spreadsheet(ROWS * 4000, csv.QUOTE_ALL)
     (tmp_path / "a.tsv").write_text(f'{lines}"Ja", sagt er.\t"Yes," he says.\n')
     assert "a.tsv, line 12001: wrong quotes for CSV" in refusal_of(tmp_path / "a.tsv")
@@ -294,7 +294,7 @@ def test_the_first_line_may_name_the_separator(tmp_path, first):
     assert read(tmp_path, "a.csv[2,1]")[0] == [("Das Haus", "The house"), ("A, b", "A, b")]
 
 
-def test_a_csv_that_two_separators_fit(tmp_path):
+def test_a_csv_that_fits_two_separators(tmp_path):
     (tmp_path / "a.csv").write_text("Ja, gern.;Yes.\nNein, danke.;No.\n")
     assert "may be separated by , or by ;" in refusal_of(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("de;en, gb\nJa, gern.;Yes.\nNein, danke.;No.\n")

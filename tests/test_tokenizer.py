@@ -62,7 +62,7 @@ def test_control_symbols_have_their_ids(either):
     assert either.n_control == BYTES == 104
 
 
-def test_training_text_survives(either):
+def test_training_text_is_decoded_unchanged(either):
     ids = either.encode(TEXT)
     assert either.decode(ids) == TEXT
     assert all(CONTROLS.isdisjoint(row) for row in ids)
@@ -136,7 +136,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 @example("ﬁ ½ Å é e\u0301")
 @example("<s> </s><0x41>")
 @example("a\u2581b \u2581\ufdd0 \ufdd1")
-def test_identity_leaves_any_text_as_it_is(models, text):
+def test_identity_does_not_change_text(models, text):
     for kind in ("unigram", "bpe"):
         tokenizer = models[kind, "identity"]
         ids = tokenizer.encode([text])[0]
@@ -147,7 +147,7 @@ def test_identity_leaves_any_text_as_it_is(models, text):
 @settings(database=None, deadline=None, max_examples=150)
 @given(ANY_TEXT)
 @example("<s>\u3000</s>")
-def test_nfkc_makes_text_that_it_then_leaves_alone(models, text):
+def test_nfkc_does_not_change_its_own_output(models, text):
     for kind in ("unigram", "bpe"):
         tokenizer = models[kind, "nfkc"]
         ids = tokenizer.encode([text])[0]
@@ -177,13 +177,13 @@ def test_what_each_normalization_does(models, kind, text, nfc, nfkc):
         assert tokenizer.decode(tokenizer.encode([text])) == [expected]
 
 
-def test_nfkc_reads_the_mark_of_a_space_as_a_space(models):
+def test_nfkc_reads_the_symbol_of_a_space_as_a_space(models):
     """Its rules are SentencePiece's own, which cannot tell U+2581 in text from a space."""
     tokenizer = models["unigram", "nfkc"]
     assert tokenizer.decode(tokenizer.encode(["a\u2581b"])) == ["a b"]
 
 
-def test_bytes_that_spell_no_character_are_still_text(either):
+def test_invalid_bytes_are_decoded_to_valid_text(either):
     """A model may answer with any pieces: its text is valid UTF-8 whatever they are."""
     for ids in ([BYTES + 0xFF, BYTES + 0xC3], [BYTES + 0xE2, BYTES + 0x96], [BYTES + 0xED, BYTES + 0xA0, BYTES + 0x80]):
         text = either.decode([ids])[0]
@@ -206,13 +206,13 @@ def test_training_again_gives_the_same_bytes(kind):
     assert trained(tokenizer_type=kind) == trained(tokenizer_type=kind)
 
 
-def test_the_vocabulary_is_of_the_size_asked_for(kind):
+def test_the_vocabulary_has_the_requested_size(kind):
     model, size = trained(vocab_size=350, tokenizer_type=kind)
     assert (size, len(Tokenizer(model)), Tokenizer(model).n_pieces) == (350, 350 + N_TAGS, 350)
 
 
 @pytest.mark.parametrize(("n", "most"), [(10_000, 100), (10_000, 9_999), (50, 100), (5000, 1)])
-def test_the_sample_is_spread_over_the_text_and_leaves_out_what_is_held_out(tmp_path, n, most):
+def test_the_sample_is_spread_over_the_text_without_held_out_pairs(tmp_path, n, most):
     write_text_store(tmp_path / "text", (Pair(str(i), str(-i)) for i in range(n)))
     held_out = set(range(0, n, 7))
     rows = [int(pair.src) for pair in _spread(TextStore(tmp_path / "text"), held_out, most)]
@@ -232,7 +232,7 @@ def test_a_small_text_lowers_the_vocabulary(kind, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_long_lines_without_spaces_leave_the_space_its_piece(kind):
+def test_the_space_has_a_piece_even_in_text_without_spaces(kind):
     tokenizer = Tokenizer(trained(["x" * 12_000] * 3, tokenizer_type=kind)[0])
     assert tokenizer.decode(tokenizer.encode(["xx x"])) == ["xx x"]
 
@@ -244,7 +244,7 @@ def test_long_lines_without_spaces_leave_the_space_its_piece(kind):
      (["\x01\x02"], "no vocabulary", "nfkc")],
     ids=["none", "blank", "too long", "spaces", "a tab", "controls"],
 )  # fmt: skip
-def test_nothing_to_learn_from(kind, text, says, rule):
+def test_no_text_to_learn_from(kind, text, says, rule):
     with pytest.raises(UserError, match=says) as caught:
         trained(text, tokenizer_type=kind, normalization=rule)
     assert caught.value.code == ExitCode.BAD_DATA
@@ -285,7 +285,7 @@ class TestInAChildProcess:
         assert caught.value.code == ExitCode.BAD_DATA
         assert not (tmp_path / "tokenizer.model").exists()
 
-    def test_it_was_killed(self, tmp_path, monkeypatch):
+    def test_a_killed_child(self, tmp_path, monkeypatch):
         killed = tmp_path / "python"
         killed.write_text("#!/bin/sh\nkill -9 $$\n")
         killed.chmod(0o755)
@@ -314,7 +314,7 @@ def prepared_with(folder: Path, told: list[str], **data) -> Tokenizer:
     return prepare(folder, DataConfig(langs="de-en", train=("corpus",), **data), records, told.append).tokenizer
 
 
-def test_lowering_is_told(tmp_path):
+def test_a_lowered_vocabulary_is_reported(tmp_path):
     told: list[str] = []
     tokenizer = prepared_with(tmp_path, told, vocab_size=8000)
     assert f"vocabulary lowered from 8,000 to {tokenizer.n_pieces:,} pieces: the text holds no more" in told
@@ -322,7 +322,7 @@ def test_lowering_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(("rule", "respelt"), [("nfc", 1), ("nfkc", 3), ("identity", 0)])
-def test_targets_that_are_spelt_otherwise_are_counted(tmp_path, rule, respelt):
+def test_targets_that_normalization_changes_are_counted(tmp_path, rule, respelt):
     others = ["10 m²", "e\u0301tude", "می‌خواهم", "two  spaces ", "plain"]
     write_text_store(tmp_path / "train.text.arrow", map(Pair, TEXT[:200], TEXT[:195] + others))
     data = DataConfig(langs="de-en", train=("corpus",), valid=("valid",), vocab_size=600, normalization=rule)
@@ -338,7 +338,7 @@ def test_targets_that_are_spelt_otherwise_are_counted(tmp_path, rule, respelt):
     assert (says in told) == (respelt > 0)
 
 
-def test_a_given_model_is_used_as_it_is(tmp_path):
+def test_a_given_model_is_used_unchanged(tmp_path):
     model = foreign(unk_id=0, bos_id=1, eos_id=2, pad_id=3)
     (tmp_path / "own.model").write_bytes(model)
     told: list[str] = []

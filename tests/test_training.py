@@ -143,7 +143,7 @@ class StopAt:
         return 15 if self.left < 0 else None
 
 
-def test_a_run_leaves_all_that_is_needed(whole):
+def test_a_run_writes_all_files(whole):
     run, events = whole().folder, whole().events
     assert [type(e) for e in events if isinstance(e, Started | Finished)] == [Started, Finished]
     assert [e.update for e in events if isinstance(e, Validation)] == [8, 16, 24]
@@ -162,7 +162,7 @@ def test_a_run_leaves_all_that_is_needed(whole):
 
 
 @pytest.mark.parametrize(("epochs", "kept"), [(3, False), (60, True)])
-def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora, monkeypatch, epochs, kept):
+def test_auto_uses_r_drop_for_many_epochs(tmp_path, corpora, monkeypatch, epochs, kept):
     """What was reported is what is trained, and a pass has as many updates as its batches are large."""
     training = {"max_updates": None, "max_epochs": epochs, "valid_every": 99, "save_every": 99}
     layers = [{name: TINY[name] for name in ("data", "model")}, corpora, {"training": training}]
@@ -183,7 +183,7 @@ def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora,
 
 
 @pytest.mark.parametrize("rate", [1e8, 1e11, 1e14])
-def test_the_recipe_does_not_follow_from_the_measured_speed(tmp_path, corpora, monkeypatch, rate):
+def test_the_recipe_does_not_depend_on_the_measured_speed(tmp_path, corpora, monkeypatch, rate):
     """Two machines of one kind with one time budget train the same."""
     monkeypatch.setattr("seq2seq.training.starting.measured_rate", lambda *_: rate)
     layers = [{"data": TINY["data"]}, corpora, {"training": {"time_budget": 600.0}}]
@@ -192,7 +192,7 @@ def test_the_recipe_does_not_follow_from_the_measured_speed(tmp_path, corpora, m
     assert (config.n_forward_passes, config.model.d_model, config.training.batch_tokens) == (2, 128, 512)
 
 
-def test_metrics_hold_the_promised_names(whole):
+def test_metrics_have_the_documented_names(whole):
     run = whole().folder
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
     always = {"update", "epoch", "loss", "lr", "tgt_tokens_per_second", "seconds"}
@@ -216,7 +216,7 @@ def scripted(monkeypatch, *validations: tuple[float, float, float, float | None]
 
 
 @pytest.mark.parametrize("given", [{}, {"best_metric": "bleu"}])
-def test_where_bleu_says_nothing_chrf_chooses_the_weights(tmp_path, corpora, monkeypatch, given):
+def test_chrf_chooses_the_weights_if_bleu_says_nothing(tmp_path, corpora, monkeypatch, given):
     """The first validation's BLEU is smoothing alone; an interruption in between changes nothing."""
     scripted(monkeypatch, (1.7, 0.0, 12.0, 4.0), (0.0, 0.0, 97.0, 0.1), (0.0, 0.0, 98.0, None))
     run, layer = tmp_path / "run", {"training": {"patience": 2, **given}}
@@ -235,9 +235,7 @@ def test_where_bleu_says_nothing_chrf_chooses_the_weights(tmp_path, corpora, mon
 
 
 @pytest.mark.parametrize(("cut_off", "update"), [((7, 0, 0), 16), ((7, 6, 5), 8), ((0, 0, 5), 8)])
-def test_weights_whose_translations_were_cut_off_are_chosen_only_if_there_are_no_others(
-    tmp_path, corpora, monkeypatch, cut_off, update
-):
+def test_weights_with_cut_off_translations_are_chosen_last(tmp_path, corpora, monkeypatch, cut_off, update):
     """Three validations, each with a lower BLEU than the one before."""
     left = iter(zip((9.0, 8.0, 7.0), cut_off, strict=True))
 
@@ -254,7 +252,7 @@ def test_weights_whose_translations_were_cut_off_are_chosen_only_if_there_are_no
     assert tuple(line.get("cut_off", 0) for line in lines if "bleu" in line) == cut_off
 
 
-def test_the_metric_that_was_chosen_is_the_runs(tmp_path, corpora, monkeypatch):
+def test_the_chosen_metric_is_kept_by_the_run(tmp_path, corpora, monkeypatch):
     """Word lists, in which BLEU finds no 4-gram, are validated by chrF; a resumed run keeps to it."""
     lists = {
         "data": {"train": [write_corpus(tmp_path / "t", 60, 1, 1)], "valid": [write_corpus(tmp_path / "v", 9, 2, 1)]}
@@ -277,7 +275,7 @@ def test_the_metric_that_was_chosen_is_the_runs(tmp_path, corpora, monkeypatch):
         list(train(request(run, lists, {"training": {"best_metric": "bleu"}})))
 
 
-def test_a_finished_run_says_so_and_changes_nothing(tmp_path, corpora, whole):
+def test_a_finished_run_is_reported_and_not_changed(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
     events = list(train(request(run, corpora)))
@@ -350,7 +348,7 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
     ids=["oneDNN", "bf16"],
 )
 @pytest.mark.parametrize("n", [1, 2])
-def test_an_interrupted_run_goes_on_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
+def test_an_interrupted_run_resumes_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
     """Even where another would now be chosen."""
     monkeypatch.setattr(choose, "n_replicas", lambda *_: n)
     chosen: Layer = {"training": by}
@@ -385,7 +383,7 @@ def test_a_checkpoint_that_names_no_arithmetic_continues_with_pytorchs_own(tmp_p
 
 
 @pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")
-def test_a_run_whose_arithmetic_is_not_here_goes_on_in_another_and_says_so(tmp_path, corpora, monkeypatch):
+def test_a_run_with_unavailable_arithmetic_resumes_in_another_with_a_notice(tmp_path, corpora, monkeypatch):
     run = tmp_path / "moved"
     began_in = Arithmetic(precision="bf16", products="onednn")
     monkeypatch.setattr(step, "choose_arithmetic", lambda *_: began_in)
@@ -412,7 +410,7 @@ def test_an_interrupted_run_reads_the_same_pieces(tmp_path, corpora, whole):
     assert weights_of(run) != weights_of(whole().folder)
 
 
-def test_a_run_interrupted_again_and_again_still_arrives(tmp_path, corpora, whole):
+def test_a_run_that_is_often_interrupted_still_finishes(tmp_path, corpora, whole):
     run = tmp_path / "parts"
     for _ in range(40):
         try:
@@ -429,7 +427,7 @@ def test_another_seed_ends_with_other_weights(whole):
     assert weights_of(whole().folder) != weights_of(whole({"training": {"seed": 2}}).folder)
 
 
-def test_other_limits_go_on_with_the_run(tmp_path, corpora, whole):
+def test_other_limits_resume_the_run(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     events = list(train(request(run, corpora, {"training": {"max_updates": 30}})))
     assert [e.update for e in events if isinstance(e, Started)] == [24]
@@ -437,7 +435,7 @@ def test_other_limits_go_on_with_the_run(tmp_path, corpora, whole):
     assert load_checkpoint(run).update == 30
 
 
-def test_doubts_about_corpora_may_be_put_aside_later(tmp_path, corpora, whole):
+def test_alarms_may_be_changed_later(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     changed: Layer = {"data": {"alarms": "warn"}}
     assert list(train(request(run, corpora, changed)))[-1].already
@@ -557,7 +555,7 @@ def test_a_finished_run_was_trained_on_these_corpora_and_no_others(copied, keep,
     assert sorted(path.name for path in run.rglob("*")) == before
 
 
-def test_corpora_that_nobody_has_touched_are_not_read_again_to_say_finished(copied, monkeypatch):
+def test_unchanged_corpora_of_a_finished_run_are_not_read_again(copied, monkeypatch):
     monkeypatch.setattr("seq2seq.training.ingest.read_pairs", None)
     assert list(train(request(Path("run"), {"data": OWN, "training": {"max_updates": 1}})))[-1].already
 
@@ -580,7 +578,7 @@ def test_overwrite_moves_the_old_run_aside(tmp_path, corpora, whole):
     assert (run / "manifest.json").read_bytes() != old
 
 
-def test_a_folder_of_other_files_is_not_trained_into(tmp_path, corpora):
+def test_a_folder_with_other_files_is_refused(tmp_path, corpora):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
     with pytest.raises(UserError, match="other files") as caught:
@@ -627,7 +625,7 @@ def test_without_validation_pairs_the_same_ones_are_held_out(tmp_path):
         ({3: 5}, 3),
     ],
 )
-def test_what_many_sources_have_is_what_a_model_is_used_to(counts, expected):
+def test_max_src_sentences_is_what_many_sources_have(counts, expected):
     assert usual_sentences(Counter(counts)) == expected
 
 
@@ -695,7 +693,7 @@ def test_a_run_is_not_made_in_a_data_set(tmp_path, data_set):
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["train.jsonl", "validation.jsonl"]
 
 
-def test_a_validation_split_gives_way_to_what_is_said_of_validation(tmp_path, data_set):
+def test_settings_of_validation_override_a_validation_split(tmp_path, data_set):
     layer: Layer = {"data": {"train": [data_set], "valid": []}, "training": {"max_updates": 1}}
     assert "held out for validation" in "".join(
         event.text for event in train(request(tmp_path / "run", layer)) if isinstance(event, Notice)
@@ -703,7 +701,7 @@ def test_a_validation_split_gives_way_to_what_is_said_of_validation(tmp_path, da
     assert parse_toml((tmp_path / "run" / "config.toml").read_bytes(), tmp_path)["data"]["valid"] == []
 
 
-def test_what_is_decided_about_a_table_is_reported_and_kept_in_the_manifest(tmp_path):
+def test_notices_about_a_table_are_reported_and_stored_in_the_manifest(tmp_path):
     prefix = write_corpus(tmp_path / "c", 50, 1)
     sides = (Path(f"{prefix}.{lang}").read_text().splitlines() for lang in ("de", "en"))
     rows = "".join(f"{i};{en};{de}\n" for i, (de, en) in enumerate(zip(*sides, strict=True)))
@@ -716,7 +714,7 @@ def test_what_is_decided_about_a_table_is_reported_and_kept_in_the_manifest(tmp_
     assert read_manifest(tmp_path / "run").corpora[0]["notes"] == notes
 
 
-def test_what_is_dropped_is_counted_aloud_and_kept_in_the_manifest(tmp_path):
+def test_dropped_pairs_are_reported_and_stored_in_the_manifest(tmp_path):
     prefix = write_corpus(tmp_path / "train", 200, 1)
     with open(f"{prefix}.de", "a") as de, open(f"{prefix}.en", "a") as en:
         de.write("rot\n   \n\u200b\n" + "blau " * 300 + "\n")
@@ -733,7 +731,7 @@ def test_what_is_dropped_is_counted_aloud_and_kept_in_the_manifest(tmp_path):
     assert corpora[-1]["dropped_too_long"] == 1
 
 
-def test_patience_ends_a_run_that_gets_no_better(tmp_path, corpora):
+def test_patience_ends_a_run_that_does_not_improve(tmp_path, corpora):
     frozen: Layer = {"training": {"learning_rate": 1e-12, "patience": 2, "valid_every": 2, "max_updates": 1000}}
     events = list(train(request(tmp_path / "run", corpora, frozen)))
     assert events[-1].update == 6
@@ -742,7 +740,7 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path, corpora):
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "as on CUDA"])
-def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora, monkeypatch, late):
+def test_divergence_stops_before_it_changes_the_weights(tmp_path, corpora, monkeypatch, late):
     real = TrainStep.__init__
 
     def init(learner: TrainStep, *args: object) -> None:
@@ -759,7 +757,7 @@ def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora, monke
         assert not tensor.is_floating_point() or not tensor.isnan().any()
 
 
-def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, monkeypatch):
+def test_micro_batches_have_the_gradient_of_the_whole_update(tmp_path, corpora, monkeypatch):
     gradients = {}
 
     def update(learner: TrainStep, rows, number: int) -> None:
@@ -777,7 +775,7 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, mon
     assert gradients[40].abs().sum() > 0
 
 
-def test_memory_that_runs_out_is_used_more_sparingly(tmp_path, corpora, monkeypatch):
+def test_out_of_memory_leads_to_smaller_micro_batches(tmp_path, corpora, monkeypatch):
     sizes = []
     sum_of_losses = TrainStep._sum_of_losses
 
@@ -825,7 +823,7 @@ def test_a_line_of_metrics_for_each_report_with_scores_where_it_was_validated(wh
     assert all(line["loss"] > 0 and line["tgt_tokens_per_second"] > 0 for line in lines)
 
 
-def test_cadences_that_follow_from_the_length_follow_from_a_new_one(tmp_path, corpora):
+def test_intervals_that_depend_on_the_length_follow_a_new_length(tmp_path, corpora):
     free = {"training": {"max_updates": 10, "valid_every": None, "save_every": None}}
     list(train(request(tmp_path / "run", corpora, free)))
     longer = {"training": {"max_updates": 30, "valid_every": None, "save_every": None}}
@@ -883,7 +881,7 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
     assert finished.best_update == 77
 
 
-def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
+def test_the_vocabulary_grows_for_a_text_of_many_characters(tmp_path):
     """As in Chinese, of which ``auto``'s 1,000 pieces would not hold the characters."""
     draw = random.Random(3)
     lines = ["".join(chr(0x4E00 + i) for i in draw.sample(range(2400), 20)) for _ in range(600)]
@@ -924,7 +922,7 @@ def nearly_done(corpora: Layer, tmp_path_factory: pytest.TempPathFactory) -> Who
     "name", ["train.ids.arrow", "train.text.arrow", "tokenizer.model", "prepared.json", "corpora.json"]
 )
 @pytest.mark.parametrize("how", ["gone", "cut"])
-def test_what_was_prepared_is_made_again_where_it_is_damaged(tmp_path, corpora, whole, nearly_done, name, how):
+def test_damaged_prepared_files_are_made_again(tmp_path, corpora, whole, nearly_done, name, how):
     run = nearly_done.copied_to(tmp_path / "run")
     path = run / "prepared" / name
     path.unlink() if how == "gone" else path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -932,7 +930,7 @@ def test_what_was_prepared_is_made_again_where_it_is_damaged(tmp_path, corpora, 
     assert weights_of(run) == weights_of(whole().folder)
 
 
-def test_other_corpora_leave_what_was_prepared(tmp_path, corpora, nearly_done):
+def test_other_corpora_do_not_change_prepared_files(tmp_path, corpora, nearly_done):
     run = nearly_done.copied_to(tmp_path / "run")
     other = {"data": {"train": [write_corpus(tmp_path / "other", 40, 9)]}}
     with pytest.raises(UserError, match="was trained on other corpora"):
@@ -940,7 +938,7 @@ def test_other_corpora_leave_what_was_prepared(tmp_path, corpora, nearly_done):
     assert (run / "prepared" / "train.ids.arrow").exists()
 
 
-def test_a_finished_run_that_must_not_be_trained_further_keeps_nothing_prepared(tmp_path, corpora, whole, monkeypatch):
+def test_a_refused_extension_leaves_no_prepared_files(tmp_path, corpora, whole, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise UserError("no", mend="no")
 
@@ -951,7 +949,7 @@ def test_a_finished_run_that_must_not_be_trained_further_keeps_nothing_prepared(
     assert not (run / "prepared").exists()
 
 
-def test_a_finished_run_that_goes_on_and_is_interrupted_still_arrives(tmp_path, corpora, whole):
+def test_a_finished_run_that_is_extended_and_interrupted_still_finishes(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     more = {"training": {"max_updates": 40}}
     with pytest.raises(Interrupted):
@@ -973,7 +971,7 @@ def test_the_first_validation_is_remembered(tmp_path, corpora):
 @pytest.mark.parametrize(
     "asked", [10, *(pytest.param(asked, marks=pytest.mark.slow) for asked in (11, 13, 14)), 12, 15]
 )
-def test_metrics_of_an_interrupted_run_have_no_line_twice(tmp_path, corpora, asked):
+def test_metrics_of_an_interrupted_run_have_no_duplicate_lines(tmp_path, corpora, asked):
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
         list(train(request(run, corpora), StopAt(asked)))
@@ -1010,7 +1008,7 @@ def test_a_finished_run_keeps_one_checkpoint_or_none(tmp_path, corpora, keep):
     assert Translator.load(run, device="cpu").translate(["rot"])
 
 
-def test_a_finished_run_sheds_its_checkpoint_when_it_is_told_to(tmp_path, corpora, whole):
+def test_a_finished_run_deletes_its_checkpoint_on_request(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     for keep, left in ((2, 1), (0, 0), (2, 0)):
         events = list(train(request(run, corpora, {"training": {"keep_checkpoints": keep}})))
@@ -1045,7 +1043,7 @@ def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, c
 
 
 @pytest.mark.parametrize("asked", [27, 28, 29])
-def test_a_validation_that_is_made_up_for_is_remembered(tmp_path, corpora, whole, asked):
+def test_a_repeated_validation_is_remembered(tmp_path, corpora, whole, asked):
     """At the very update that was resumed from: a later, worse one must not take the place of the best."""
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
@@ -1066,7 +1064,7 @@ def test_the_limits_of_the_last_command_are_remembered(tmp_path, corpora):
 
 
 @pytest.mark.parametrize("damaged", [False, True], ids=["extended", "only checkpoint"])
-def test_a_finished_run_with_a_damaged_checkpoint_is_finished_all_the_same(tmp_path, corpora, whole, damaged):
+def test_a_finished_run_with_a_damaged_checkpoint_is_still_finished(tmp_path, corpora, whole, damaged):
     run = whole().copied_to(tmp_path / "run")
     if not damaged:
         with pytest.raises(Interrupted):
@@ -1082,7 +1080,7 @@ def test_a_finished_run_with_a_damaged_checkpoint_is_finished_all_the_same(tmp_p
         assert state_of(run).update == 24
 
 
-def test_a_finished_run_is_asked_for_less(tmp_path, corpora):
+def test_lower_limits_for_a_finished_run(tmp_path, corpora):
     """With its checkpoint and without."""
     run, passes = tmp_path / "run", {"training": {"max_updates": None, "max_epochs": 3}}
     list(train(request(run, corpora, passes)))
@@ -1097,7 +1095,7 @@ def test_a_finished_run_is_asked_for_less(tmp_path, corpora):
             assert [(type(e), e.already) for e in events] == [(Finished, True)], (keep, less)
 
 
-def test_an_edited_configuration_does_not_cost_a_night(tmp_path, corpora):
+def test_an_edited_configuration_does_not_lose_a_run(tmp_path, corpora):
     run = tmp_path / "run"
     for event in train(request(run, corpora)):
         if isinstance(event, Validation) and event.update == 8:
@@ -1120,7 +1118,7 @@ def test_an_extended_run_keeps_its_length_penalty_until_another_is_chosen(tmp_pa
     assert manifest.length_penalty_pairs == 20
 
 
-def test_the_chosen_length_penalty_is_the_manifests(tmp_path, corpora, monkeypatch):
+def test_the_chosen_length_penalty_is_in_the_manifest(tmp_path, corpora, monkeypatch):
     run = tmp_path / "run"
     monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, 20))
     list(train(request(run, corpora)))
@@ -1136,7 +1134,7 @@ def test_the_chosen_length_penalty_is_the_manifests(tmp_path, corpora, monkeypat
 
 
 @pytest.mark.parametrize("n", [20, 7])
-def test_a_score_of_some_of_the_pairs_is_not_reported_beside_those_of_all(tmp_path, corpora, monkeypatch, n):
+def test_a_score_of_a_sample_is_not_reported_with_scores_of_all_pairs(tmp_path, corpora, monkeypatch, n):
     monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, n))
     *_, finished = train(request(tmp_path / "run", corpora))
     manifest = read_manifest(tmp_path / "run")
@@ -1157,7 +1155,7 @@ def test_no_score_of_another_length_penalty_is_kept(tmp_path, corpora, monkeypat
     assert (manifest.length_penalty, "bleu_beam" in manifest.scores) == (1.2, False)
 
 
-def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, monkeypatch):
+def test_no_committed_file_changes_during_a_run(tmp_path, corpora, monkeypatch):
     """``config.toml`` neither, when a resumed run ends by another limit."""
     run, seen = tmp_path / "run", []
     real = run_folder.commit_files
@@ -1212,7 +1210,7 @@ def test_a_corpus_cannot_change_its_role(tmp_path, corpora):
         list(train(request(run, {"data": {"train": [a], "valid": [b, c]}})))
 
 
-def test_passes_are_counted_in_real_updates(tmp_path, corpora):
+def test_epochs_are_counted_in_real_updates(tmp_path, corpora):
     few = {"training": {"max_updates": None, "max_epochs": 2, "batch_tokens": 60, "report_every": 1}}
     events = list(train(request(tmp_path / "run", corpora, few)))
     reports = [e for e in events if isinstance(e, Report)]
@@ -1236,7 +1234,7 @@ TIMED: Layer = {"training": {"time_budget": 40.0, "valid_every": None, "save_eve
 
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 1), (10.0, 0)])
-def test_a_budget_of_which_validations_take_much_says_so(tmp_path, corpora, clock, monkeypatch, share, n):
+def test_a_budget_with_long_validations_is_reported(tmp_path, corpora, clock, monkeypatch, share, n):
     monkeypatch.setattr("seq2seq.training.trainer.SLOW_VALIDATION", share)
     events = list(train(request(tmp_path / "run", corpora, TIMED)))
     told = [
@@ -1254,7 +1252,7 @@ def until_length_set(asked: Request, times: int) -> list[LengthSet]:
     return settled
 
 
-def test_a_run_with_a_time_budget_ends_when_it_is_over(tmp_path, corpora, clock):
+def test_a_run_ends_when_its_time_budget_is_over(tmp_path, corpora, clock):
     run = tmp_path / "run"
     events = list(train(request(run, corpora, TIMED)))
     first, *_, last = [e for e in events if isinstance(e, LengthSet)]
@@ -1282,7 +1280,7 @@ def test_the_configuration_repeats_the_updates_of_a_time_budget(tmp_path, corpor
     assert load_checkpoint(again).update == load_checkpoint(run).update
 
 
-def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corpora, clock):
+def test_an_interrupted_run_keeps_its_number_of_updates(tmp_path, corpora, clock):
     list(train(request(tmp_path / "whole", corpora, TIMED)))
     run = tmp_path / "parts"
     clock.now = 0.0
@@ -1301,7 +1299,7 @@ def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corp
     assert len(validated[0]) > 1
 
 
-def test_a_resumed_run_keeps_what_its_time_was_set_to_until_some_of_it_has_passed(tmp_path, corpora, clock):
+def test_a_resumed_run_keeps_its_number_of_updates_for_some_time(tmp_path, corpora, clock):
     run = tmp_path / "run"
     (first,) = until_length_set(request(run, corpora, TIMED), 1)
     clock.now += 1e6  # nobody counts the time in between
@@ -1314,7 +1312,7 @@ def test_a_resumed_run_keeps_what_its_time_was_set_to_until_some_of_it_has_passe
     assert again[0].max_updates == pytest.approx(first.max_updates, rel=0.2)
 
 
-def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, corpora, clock):
+def test_a_run_interrupted_before_its_number_of_updates_is_set_still_finishes(tmp_path, corpora, clock):
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
         list(train(request(run, corpora, TIMED), StopAt(2)))
@@ -1324,7 +1322,7 @@ def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, co
     assert 1 < len(found) < 30
 
 
-def test_another_time_budget_goes_on_with_the_run(tmp_path, corpora, clock):
+def test_another_time_budget_resumes_the_run(tmp_path, corpora, clock):
     run = tmp_path / "run"
     list(train(request(run, corpora, TIMED)))
     before, ended = load_checkpoint(run).update, clock.now
@@ -1371,9 +1369,7 @@ def test_the_rate_of_a_time_budget_never_jumps(tmp_path, corpora, clock, rates_u
 
 
 @pytest.mark.parametrize("n_updates", [60, 30])
-def test_a_schedule_without_an_end_goes_on_when_a_command_changes_the_length(
-    tmp_path, corpora, whole, rates_used, n_updates
-):
+def test_a_schedule_without_an_end_continues_with_a_new_length(tmp_path, corpora, whole, rates_used, n_updates):
     shape: Layer = {"training": {"schedule": "inverse_sqrt", "warmup_updates": 4, "report_every": 1}}
     run = whole(shape).copied_to(tmp_path / "run")
     last = reported_rates(run)[24]

@@ -59,7 +59,7 @@ def test_every_row_is_covered():
 
 
 @every_shape
-def test_padding_changes_nothing_forward_or_backward(shape):
+def test_padding_changes_neither_outputs_nor_gradients(shape):
     model = tiny(**shape)
 
     def loss(logits: Tensor, row: int) -> Tensor:
@@ -86,7 +86,7 @@ def test_padding_changes_nothing_forward_or_backward(shape):
 
 
 @every_shape
-def test_a_later_token_leaves_earlier_logits_alone(shape):
+def test_a_later_token_does_not_change_earlier_logits(shape):
     model = tiny(**shape)
     src = torch.tensor(SRC[:1])
     a, b = torch.tensor([[BOS, 5, 6, 7, 8]]), torch.tensor([[BOS, 5, 6, 9, 8]])
@@ -105,7 +105,7 @@ def test_every_source_token_reaches_every_logit():
         assert ((model(other, None, tgt) - before).abs().amax(-1) > 1e-5).all()
 
 
-def test_memory_has_one_vector_a_source_token():
+def test_memory_has_one_vector_for_each_source_token():
     model = tiny()
     src = padded(SRC)
     mask = padding_mask(src, PAD)
@@ -135,12 +135,12 @@ def by_hand(**changes: object) -> int:
 
 
 @every_shape
-def test_parameters_are_as_many_as_by_hand(shape):
+def test_the_number_of_parameters_by_hand(shape):
     assert n_parameters(tiny(**shape)) == by_hand(**shape)
 
 
 @pytest.mark.parametrize(("preset", "millions"), [("base", 65), ("big", 213)])
-def test_parameters_are_as_many_as_in_the_paper(preset, millions):
+def test_the_number_of_parameters_in_the_paper(preset, millions):
     """Vaswani et al. 2017, table 3, with the 37,000 pieces of section 5.1."""
     with torch.device("meta"):
         model = build_model(build(PRESETS[preset], where="preset").model, 37_000)
@@ -196,7 +196,7 @@ def test_embeddings_start_with_unit_variance_once_scaled(tied):
         assert matrix.mean().item() == pytest.approx(0, abs=5 / 8 / 32_000**0.5)
 
 
-def test_pre_norm_branches_start_quiet_in_proportion_to_depth():
+def test_pre_norm_branches_start_smaller_in_deep_models():
     torch.manual_seed(0)
     pre = build_model(config(d_model=64, d_ff=64, encoder_layers=8, decoder_layers=3), V)
     glorot = 1 / 8  # sqrt(2 / (64 + 64))
@@ -208,7 +208,7 @@ def test_pre_norm_branches_start_quiet_in_proportion_to_depth():
                 assert std == pytest.approx(glorot / math.sqrt(len(branches) * len(layers)), rel=0.05)
 
 
-def test_an_untrained_model_spreads_its_bets():
+def test_an_untrained_model_is_nearly_uniform():
     """Logits of unit variance: the loss starts half a nat above that of an even guess."""
     torch.manual_seed(0)
     # With tied embeddings each piece would expect itself.
@@ -244,7 +244,7 @@ def test_the_seed_makes_the_weights():
     assert not any(torch.equal(first[name], other[name]) for name in matrices)
 
 
-def test_dropout_is_drawn_in_training_alone():
+def test_dropout_is_applied_only_in_training():
     model = tiny(dropout=0.3)
     src, tgt = torch.tensor(SRC[:1]), torch.tensor(TGT[:1])
     assert not torch.equal(model(src, None, tgt), model(src, None, tgt))

@@ -53,7 +53,7 @@ def opened(reverser, **decoding: object) -> Translator:
         (2.0, 1.8, "exact", 1.8), (None, None, "exact", 1.4),
     ],
 )  # fmt: skip
-def test_a_length_penalty_that_was_chosen_is_lowered_for_an_exact_search(chosen, given, stopping, alpha):
+def test_a_chosen_length_penalty_is_lowered_for_an_exact_search(chosen, given, stopping, alpha):
     """Beyond 1 such a search ends in loops. One that somebody gave, on the command line or to train, is obeyed."""
     manifest = Manifest(files={}, update=1, finished=True, length_penalty=chosen)
     config = build({"decoding": {"length_penalty": chosen or 1.4}}, where="here")
@@ -82,7 +82,7 @@ class TestTranslate:
         assert bool(packed) == packs
 
     @pytest.mark.parametrize("beam_size", [1, 4])
-    def test_the_plain_decoder_translates_alike(self, reverser, monkeypatch, beam_size):
+    def test_the_plain_decoder_gives_the_same_translations(self, reverser, monkeypatch, beam_size):
         fast = opened(reverser, beam_size=beam_size)
         monkeypatch.setattr(architectures, "_FAST_DEVICES", set())
         plain = opened(reverser, beam_size=beam_size)
@@ -96,7 +96,7 @@ class TestTranslate:
     def test_no_lines(self, translator):
         assert translator.translate([]) == []
 
-    def test_as_many_as_asked_for_best_first(self, reverser):
+    def test_n_best_are_sorted(self, reverser):
         best = opened(reverser, beam_size=4, n_best=3).n_best(["a b c", ""])
         assert [len(line) for line in best] == [3, 3]
         assert best[0][0].text == "c b a"
@@ -152,7 +152,7 @@ class TestSegments:
         assert translator.max_src_sentences == 1
         assert translator.translate(["a b! c d? e"]) == [" ".join(translator.translate(["a b!", "c d?", "e"]))]
 
-    def test_a_run_that_does_not_know_translates_the_whole(self, translator, monkeypatch):
+    def test_a_run_without_max_src_sentences_translates_whole_lines(self, translator, monkeypatch):
         divided = translator.hypotheses(["a b! c d"])[0]
         monkeypatch.setattr(translator, "max_src_length", 100)
         monkeypatch.setattr(translator, "max_src_sentences", None)
@@ -203,7 +203,7 @@ class TestCopies:
         assert other.translate(LINES[:5]) == translator.translate(LINES[:5])
         assert again(other).translate(["a b"]) == ["b a"]
 
-    def test_one_that_was_not_loaded_says_so(self, translator):
+    def test_a_translator_that_was_not_loaded_cannot_be_copied(self, translator):
         made = Translator(translator.model, translator.tokenizer, DecodingConfig(), max_src_length=9)
         with pytest.raises(TypeError, match=r"only a Translator from Translator\.load can be copied"):
             copy.deepcopy(made)
@@ -216,7 +216,7 @@ class TestCopies:
 
 
 @pytest.mark.parametrize("call", ["translate", "n_best", "hypotheses"])
-def test_a_single_string_is_no_list_of_lines(translator, call):
+def test_a_single_string_is_refused(translator, call):
     with pytest.raises(TypeError, match=r"pass \[text\]"):
         getattr(translator, call)("a b c")
 
@@ -230,7 +230,7 @@ class TestBatches:
         for batch in batches[1:]:
             assert len(batch) * (max(len(units[i]) for i in batch) + 1) <= 20
 
-    def test_memory_that_runs_out_halves_the_batch(self, reverser, monkeypatch):
+    def test_out_of_memory_halves_the_batch(self, reverser, monkeypatch):
         translator = Translator.load(reverser, workers=1)
         sizes: list[int] = []
         start = FastDecoder.start
@@ -246,7 +246,7 @@ class TestBatches:
         assert translator.translate(LINES[:10]) == expected
         assert max(sizes) > 3
 
-    def test_memory_that_runs_out_for_one_line_says_so(self, translator, monkeypatch):
+    def test_out_of_memory_for_one_line_is_reported(self, translator, monkeypatch):
         def never(*_: object) -> None:
             raise torch.OutOfMemoryError("out of memory")
 
@@ -255,7 +255,7 @@ class TestBatches:
             translator.translate(["a b", "c d"])
         assert caught.value.code == ExitCode.TRY_LATER
 
-    def test_other_faults_are_not_taken_for_want_of_memory(self, translator, monkeypatch):
+    def test_other_errors_are_not_out_of_memory(self, translator, monkeypatch):
         def broken(*_: object) -> None:
             raise RuntimeError("a bug")
 
@@ -265,7 +265,7 @@ class TestBatches:
 
 
 class TestAttention:
-    def test_each_letter_is_looked_for_where_it_stands(self, translator):
+    def test_attention_has_a_row_for_each_target_piece(self, translator):
         shown = translator.attention("a b c d e", "e d c b a")
         assert [piece.strip("\u2581") for piece in shown.src_pieces] == [*"abcde", "</s>"]
         assert [piece.strip("\u2581") for piece in shown.tgt_pieces] == [*"edcba", "</s>"]
@@ -275,10 +275,10 @@ class TestAttention:
     @pytest.mark.parametrize(
         ("line", "translation_of_it"), [("", "a"), ("a", ""), (" ", "a"), ("a " * 9, "a"), ("a! b", "b a")]
     )
-    def test_there_is_nothing_to_show_of_a_blank_side_or_of_segments(self, translator, line, translation_of_it):
+    def test_no_attention_for_a_blank_side_or_segments(self, translator, line, translation_of_it):
         assert translator.attention(line, translation_of_it) is None
 
-    def test_there_is_nothing_to_show_beyond_learned_positions(self, translator):
+    def test_no_attention_beyond_learned_positions(self, translator):
         config = ModelConfig(d_model=8, d_ff=8, n_heads=2, positions="learned", max_positions=12)
         model = build_model(config, len(translator.tokenizer)).eval()
         learned = Translator(model, translator.tokenizer, DecodingConfig(), max_src_length=12)
@@ -310,7 +310,7 @@ class TestLoading:
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
     @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
-    def test_a_device_that_is_not_there(self, name):
+    def test_a_missing_device(self, name):
         with pytest.raises(UserError, match=f"--device {name} is not available here; choose among auto, cpu") as caught:
             pick_device(name)
         assert caught.value.code == ExitCode.REFUSED
@@ -378,7 +378,7 @@ class TestLoading:
             opened(reverser, beam_size=2, n_best=9)
         assert caught.value.code == ExitCode.USAGE
 
-    def test_the_front_door(self):
+    def test_the_package_exports_the_translator(self):
         import seq2seq
 
         assert seq2seq.Translator is translation.Translator
@@ -420,11 +420,11 @@ class TestWorkers:
         assert (set(threading.enumerate()), torch.get_num_threads()) == before
 
     @pytest.mark.parametrize("n", [1, 2, 5])
-    def test_all_work_is_done_once(self, run, n):
+    def test_each_item_is_done_once(self, run, n):
         assert sorted(run(n, squares, Given(), range(40))) == [(i, i**2) for i in range(40)]
         assert list(run(n, squares, Given(), [])) == []
 
-    def test_results_come_while_others_are_worked_at(self, run, tmp_path):
+    def test_results_are_returned_before_all_are_done(self, run, tmp_path):
         """The later ones wait for a file that is there only when the first result has come."""
         here = tmp_path / "here"
 
@@ -438,7 +438,7 @@ class TestWorkers:
         here.touch()
         assert sorted([first, *results]) == [(i, i**2) for i in range(110)]
 
-    def test_the_error_of_a_worker_is_that_of_all(self, run):
+    def test_the_error_of_a_worker_is_raised(self, run):
         def failing(model: Given, work: Iterator[int]) -> Iterator[int]:
             for one in work:
                 if one == 7:
@@ -449,7 +449,7 @@ class TestWorkers:
             list(run(2, failing, Given(), range(20)))
         assert (caught.value.mend, caught.value.code) == ("leave it out", ExitCode.TRY_LATER)
 
-    def test_what_is_not_wanted_any_more_is_not_done(self, run, tmp_path):
+    def test_items_that_are_not_requested_are_not_done(self, run, tmp_path):
         with (tmp_path / "done").open("ab", buffering=0) as done:
 
             def counting(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:
@@ -472,7 +472,7 @@ def test_workers_of_a_call_from_within_a_thread(reverser, translator):
     assert found == translator.translate(LINES)
 
 
-def test_a_worker_that_was_killed_is_told_of():
+def test_a_killed_worker_is_reported():
     def dying(model: Given, work: Iterator[int]) -> Iterator[int]:
         for one in work:
             if one == 3:
@@ -487,7 +487,7 @@ def test_a_worker_that_was_killed_is_told_of():
 
 
 @pytest.mark.parametrize("n_given", [0, 1, 3])
-def test_fewer_processes_than_workers_do_all_the_work(monkeypatch, n_given):
+def test_fewer_processes_than_workers_do_all_items(monkeypatch, n_given):
     """As under a limit on processes. With none, threads do it."""
     fork, left = os.fork, iter(range(n_given))
 
@@ -501,7 +501,7 @@ def test_fewer_processes_than_workers_do_all_the_work(monkeypatch, n_given):
     assert not forked()
 
 
-def test_without_semaphores_threads_do_the_work(monkeypatch):
+def test_without_semaphores_threads_are_used(monkeypatch):
     """As where there is no /dev/shm."""
 
     def missing(*_: object) -> None:
@@ -511,7 +511,7 @@ def test_without_semaphores_threads_do_the_work(monkeypatch):
     assert sorted(_in_processes(2, squares, Given(), range(40))) == [(i, i**2) for i in range(40)]
 
 
-def test_a_worker_that_is_killed_in_the_middle_of_a_message_is_told_of(monkeypatch):
+def test_a_worker_killed_in_the_middle_of_a_message_is_reported(monkeypatch):
     def talking(model: Given, work: Iterator[int]) -> Iterator[bytes]:
         yield bytes(1 << 24)
 
@@ -577,14 +577,14 @@ class TestPrecision:
         assert pick_dtype("auto", torch.device("cpu")) == torch.float32
         assert pick_dtype("fp32", torch.device("cpu")) == torch.float32
 
-    def test_bf16_is_for_processors_that_have_it(self, monkeypatch):
+    def test_bf16_needs_a_processor_with_bf16(self, monkeypatch):
         monkeypatch.setattr("seq2seq.device.has_bf16", lambda: False)
         with pytest.raises(UserError, match="no bf16 instructions") as caught:
             pick_dtype("bf16", torch.device("cpu"))
         assert caught.value.code == ExitCode.REFUSED
 
     @pytest.mark.parametrize("beam_size", [1, 4])
-    def test_bf16_translates_as_well(self, reverser, monkeypatch, beam_size):
+    def test_bf16_translates_correctly(self, reverser, monkeypatch, beam_size):
         """Emulated where the processor has none."""
         monkeypatch.setattr("seq2seq.device.has_bf16", lambda: True)
         translator = Translator.load(reverser, decoding={"precision": "bf16", "beam_size": beam_size})

@@ -66,7 +66,7 @@ def test_a_json_file_that_holds_lines(here):
         (["a.quc", "a.es"], "b,c", "b,c.quc and b,c.es not found (nor with .gz, .bz2, .xz), nor the two files b,c"),
     ],
 )  # fmt: skip
-def test_a_prefix_that_is_not_quite_there(here, names, word, says):
+def test_a_prefix_with_a_missing_file(here, names, word, says):
     for name in names:
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("x\n")
@@ -101,7 +101,7 @@ def test_a_folder(here, names, says, word):
     ("word", "link"),
     [("a", "a.de"), ("a", "a.en.gz"), ("a.tsv", "a.tsv"), ("a.txt[1,2]", "a.txt"), ("a", "a"), ("a.xlsx", "a.xlsx")],
 )
-def test_a_link_to_nowhere(here, word, link):
+def test_a_broken_link(here, word, link):
     Path(link).symlink_to("gone")
     said = refusal_of(word, code=ExitCode.NO_INPUT)
     assert said == f"{link} is a link to gone, which does not exist; repair the link"
@@ -112,7 +112,7 @@ def test_a_pipe(here):
     assert refusal_of("pipe").startswith("pipe is a pipe or a device, so the kind of corpus is not known; ")
 
 
-def test_a_file_that_may_not_be_seen(here, monkeypatch):
+def test_a_file_without_permission(here, monkeypatch):
     """Root may see all; so the system's answer is a stand-in's."""
 
     def refuse(self, **options):

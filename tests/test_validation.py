@@ -36,7 +36,7 @@ def test_on_a_tie_the_length_penalty_is_the_one_nearest_to_1(translator):
     assert chosen(translator, [Pair(line, line[::-1]) for line in LINES]) == (1.0, pytest.approx(100))
 
 
-def test_segments_are_joined_as_the_target_language_is_written(translator, monkeypatch):
+def test_segments_are_joined_by_the_rules_of_the_target_language(translator, monkeypatch):
     """A space between them would cost the score of a language that has none."""
     pairs = [Pair("a b c\nd e", "一二三四五六")]
     validation = ValidationSet(pairs, translator.tokenizer, 256, 256, build_metric("bleu", "zh"), "zh")
@@ -62,7 +62,7 @@ def short_or_long(translator, monkeypatch):
 
 @pytest.mark.parametrize("best_metric", ["bleu", "chrf", "loss"])
 @pytest.mark.parametrize("other", ["c", "c c c c c c c c c c c"])
-def test_where_bleu_proves_nothing_chrf_chooses_the_length_penalty(translator, short_or_long, best_metric, other):
+def test_chrf_chooses_the_length_penalty_if_bleu_says_nothing(translator, short_or_long, best_metric, other):
     """As of word lists: BLEU of all is 0, or worse, that of a loop is above 0 by smoothing alone."""
     pairs = [Pair("b a", "a b")]
     short_or_long(other, "a b", beyond=1.5)
@@ -92,7 +92,7 @@ def test_hypotheses_are_ranked_as_the_search_ranks_them(reverser, translator):
             assert best.score == best.score_under(alpha)
 
 
-def test_no_length_penalty_beyond_1_is_chosen_for_an_exact_search(translator, short_or_long):
+def test_no_length_penalty_above_1_is_chosen_for_an_exact_search(translator, short_or_long):
     pairs = [Pair("", "a b c d e f g h")]
     short_or_long("a", "a b c d e f g h", beyond=1.5)
     assert chosen(translator, pairs)[0] == 1.6
@@ -138,7 +138,7 @@ def validated(translator: Translator, pairs: list[Pair]) -> Scores:
 PAIRS = [Pair(line, line[::-1]) for line in reversal_lines(200, seed=6)]
 
 
-def test_a_model_that_cannot_end_its_translations_is_not_searched_to_the_limit(translator, endless):
+def test_endless_translations_are_cut_off_early(translator, endless):
     """The steps of a search are what a validation's time goes by."""
     endless(1.0)
     scores = validated(translator, PAIRS)
@@ -150,9 +150,7 @@ def test_a_model_that_cannot_end_its_translations_is_not_searched_to_the_limit(t
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.15])
-def test_the_scores_of_a_model_that_ends_most_of_its_translations_are_as_without_a_bound(
-    translator, endless, monkeypatch, share
-):
+def test_a_few_endless_translations_do_not_change_the_scores(translator, endless, monkeypatch, share):
     endless(share)
     scores = validated(translator, PAIRS)
     assert scores.cut_off == 0
@@ -180,7 +178,7 @@ def test_a_fifth_of_endless_translations_is_too_much(translator, endless, share)
     assert validated(translator, PAIRS).cut_off == pytest.approx(200 * share, abs=20)
 
 
-def test_each_translation_is_bounded_by_its_own_reference(translator, endless):
+def test_the_reference_limits_the_length_of_its_translation(translator, endless):
     endless(1.0)
     pairs = [*PAIRS[:20], Pair("a b", "a b " * 100), *PAIRS[20:40]]
     scores = validated(translator, pairs)
@@ -191,7 +189,7 @@ def test_each_translation_is_bounded_by_its_own_reference(translator, endless):
         assert lengths[i] <= 1.5 * of_references[i] + 10
 
 
-def test_a_limit_of_the_users_is_no_fault_of_the_model(translator):
+def test_a_limit_of_the_user_does_not_count_as_endless(translator):
     validation = ValidationSet(PAIRS, translator.tokenizer, 256, 256, BLEU)
     assert validation.run(translator.model, DecodingConfig(max_length=2), lambda: None).cut_off == 0
 
@@ -206,9 +204,7 @@ def test_the_verdict_of_a_model_that_cannot_end_its_translations():
     ("seconds", "n", "stopping"),
     [(math.inf, 200, "enough"), (1e6, 200, "enough"), (0.0, 50, "enough"), (0.0, 50, "exact")],
 )
-def test_only_as_many_pairs_as_there_is_time_for_choose_the_length_penalty(
-    translator, monkeypatch, seconds, n, stopping
-):
+def test_the_time_limits_the_pairs_that_choose_the_length_penalty(translator, monkeypatch, seconds, n, stopping):
     """Never fewer than a sample, of all lengths."""
     monkeypatch.setattr("seq2seq.training.validation.SAMPLE_PAIRS", {True: 64, False: 64})
     validation = ValidationSet(PAIRS, translator.tokenizer, 256, 256, BLEU)
@@ -218,7 +214,7 @@ def test_only_as_many_pairs_as_there_is_time_for_choose_the_length_penalty(
     assert found.bleu == pytest.approx(100, abs=3)
 
 
-def test_a_sample_shows_what_all_pairs_take():
+def test_a_sample_predicts_the_time_of_all_pairs():
     pairs = [Pair("a " * n, "b") for n in range(1, 1001)]
     sample = ValidationSet(pairs, None, 256, 256, BLEU).sample(torch.device("cpu"))
     assert 60 <= len(sample.pairs) <= 64

@@ -163,7 +163,7 @@ def test_steps_give_what_the_whole_model_gives(name, kind):
 
 
 @every_decoder
-def test_beams_go_their_own_ways(name, kind):
+def test_beams_are_independent(name, kind):
     """One beam becomes two, they change places, one is taken twice; a sentence leaves, and the last takes its place."""
     model = tiny(name)
     decoder = decoder_of(name, kind, model)
@@ -191,7 +191,7 @@ def test_beams_go_their_own_ways(name, kind):
 
 @every_decoder
 @pytest.mark.parametrize("n_beams", [1, 2])
-def test_batches_of_different_ages_step_together(name, kind, n_beams):
+def test_batches_at_different_steps_give_the_same_logits(name, kind, n_beams):
     """The second batch starts at the third token of the first, which has one beam a sentence or two."""
     model = tiny(name)
     decoder = decoder_of(name, kind, model)
@@ -243,7 +243,7 @@ def test_all_decoders_find_the_same(name, strategy, with_shortlist):
 
 
 @every_architecture
-def test_the_plain_decoder_serves_devices_on_which_the_fast_one_was_not_measured(name, monkeypatch):
+def test_other_devices_get_the_plain_decoder(name, monkeypatch):
     row, model = ARCHITECTURES[name], tiny(name)
     shortlist = Shortlist(torch.arange(V).view(V, 1), torch.arange(0), 1)
     plain = type(row.decoder(model))
@@ -264,7 +264,7 @@ def test_logits_in_a_tensor():
 
 
 @every_architecture
-def test_a_text_of_the_longest_length_can_be_read(name):
+def test_a_text_of_max_length_can_be_read(name):
     model = tiny(name)
     max_src, max_tgt = ARCHITECTURES[name].limits(model.config)
     src, tgt = torch.full((1, max_src or 1500), 7), torch.full((1, max_tgt or 1500), 8)
@@ -272,7 +272,7 @@ def test_a_text_of_the_longest_length_can_be_read(name):
 
 
 @every_architecture
-def test_multiply_adds_are_those_that_are_counted(name):
+def test_multiply_adds_by_counting(name):
     """With one token a side, where attention's products of queries and keys are few."""
     config = replace(SHAPES[name], architecture=name, d_model=64, d_ff=96)
     model = build_model(config, V).eval()
@@ -282,7 +282,7 @@ def test_multiply_adds_are_those_that_are_counted(name):
 
 
 @every_architecture
-def test_what_a_row_says_of_a_shape(name):
+def test_the_facts_of_a_row_of_architectures(name):
     row, config = ARCHITECTURES[name], replace(SHAPES[name], architecture=name)
     assert row.name.startswith(("a ", "an "))
     assert str(config.d_model) in row.shape(config)

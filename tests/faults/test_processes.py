@@ -134,7 +134,7 @@ class TestTraining:
             (signal.SIGKILL, 34, -9, ""),
         ],
     )
-    def test_stopped_and_gone_on_ends_with_the_same_weights(
+    def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(
         self, recipe, tmp_path, uninterrupted, number, at, code, says
     ):
         run = tmp_path / "run"
@@ -164,7 +164,7 @@ class TestTraining:
         assert "resuming after update 20" in again.stderr
 
     @pytest.mark.slow
-    def test_a_reader_of_stderr_that_leaves(self, recipe, tmp_path, uninterrupted):
+    def test_a_closed_stderr_pipe_does_not_stop_training(self, recipe, tmp_path, uninterrupted):
         run = tmp_path / "run"
         with started(training(recipe, run), stderr=subprocess.PIPE) as process:
             process.stderr.readline()
@@ -179,7 +179,7 @@ class TestTraining:
         assert weights(tmp_path / "run") == uninterrupted
 
     @pytest.mark.slow
-    def test_a_folder_in_use_is_left_alone(self, recipe, tmp_path):
+    def test_a_folder_in_use_is_not_changed(self, recipe, tmp_path):
         run = tmp_path / "run"
         endless = [*training(recipe, run), "--max-updates", "1000000"]
         with started(endless, stderr=subprocess.DEVNULL) as process:
@@ -227,7 +227,7 @@ def on_terminal(words: list[str], stdout: int | IO[bytes] | None = None, **envir
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_the_prompt_leaves_quietly(reverser):
+def test_ctrl_c_at_the_prompt_ends_without_a_message(reverser):
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
     words = [*SEQ2SEQ, "translate", str(reverser), "--device", "cpu"]
@@ -287,7 +287,7 @@ def alive(group: int) -> bool:
 
 
 class TestTranslating:
-    def test_each_line_is_answered_before_the_next_is_asked(self, translating):
+    def test_each_line_is_translated_before_the_next_is_read(self, translating):
         process = translating()
         for line in reversal_lines(5, seed=4):
             process.stdin.write(f"{line}\n".encode())
@@ -296,7 +296,7 @@ class TestTranslating:
         out, err = finished(process)
         assert (process.returncode, out, err) == (0, b"", b"")
 
-    def test_a_reader_that_leaves(self, translating, tmp_path):
+    def test_a_reader_that_closes_the_pipe(self, translating, tmp_path):
         (tmp_path / "in").write_text("a b c\n" * 40_000)
         process = translating("-i", tmp_path / "in", "-b", 1)
         assert read_line(process) == b"c b a\n"
@@ -305,7 +305,7 @@ class TestTranslating:
         assert process.stderr.read() == b""
 
     @pytest.mark.slow
-    def test_a_pipe_that_does_not_block_loses_nothing(self, translating, tmp_path):
+    def test_a_non_blocking_pipe_loses_nothing(self, translating, tmp_path):
         (tmp_path / "in").write_text("a b c\n" * 30_000)
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
@@ -328,7 +328,7 @@ class TestTranslating:
         assert len(data) > 10_000
 
     @pytest.mark.slow
-    def test_a_reader_that_stalls_holds_back_what_is_read(self, translating):
+    def test_a_stalled_reader_stops_reading(self, translating):
         """What cannot be written is not kept in memory either: its source has to wait."""
         process = translating("-b", 1)
         process.stdin.write(b"a b c\n")
@@ -357,7 +357,7 @@ class TestTranslating:
         until(lambda: not alive(process.pid))
 
     @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full")
-    def test_a_full_disk_behind_stdout(self, translating):
+    def test_stdout_on_a_full_disk(self, translating):
         with open("/dev/full", "wb") as full:
             process = translating(stdout=full)
             _, err = finished(process, b"a b c\n")
@@ -411,7 +411,9 @@ class TestResuming:
     @pytest.mark.parametrize(
         ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=str
     )
-    def test_interrupted_anywhere_it_ends_with_the_same_bytes(self, translating, source, whole, tmp_path, number, code):
+    def test_after_an_interruption_anywhere_the_output_is_the_same(
+        self, translating, source, whole, tmp_path, number, code
+    ):
         draw = random.Random(number)
         out, partial = tmp_path / "out", tmp_path / ".out.partial"
         words = ("--workers", 2, "-b", 1, "-i", source, "-o", out, "--resume")
@@ -445,7 +447,7 @@ class TestResuming:
         assert (out.read_bytes() == whole) is True  # not to be told how they differ, which takes minutes
         assert os.listdir(tmp_path) == ["out"]
 
-    def test_a_stream_that_is_sent_again(self, translating, tmp_path):
+    def test_a_resumed_stream(self, translating, tmp_path):
         lines = [f"{line}\n".encode() for line in reversal_lines(30, seed=4)]
         out, partial = tmp_path / "out", tmp_path / ".out.partial"
         first = translating("-o", out)
@@ -467,7 +469,7 @@ class TestResuming:
         assert os.listdir(tmp_path) == ["out"]
 
     @pytest.mark.slow
-    def test_interrupted_before_an_answer_nothing_is_left(self, translating, tmp_path):
+    def test_an_interruption_before_the_first_translation_leaves_nothing(self, translating, tmp_path):
         process = translating("-o", tmp_path / "out")
         until(lambda: any(tmp_path.iterdir()), process)
         process.send_signal(signal.SIGTERM)
@@ -515,7 +517,7 @@ class TestProgress:
         assert shown.endswith("\x1b[2K")
 
     @pytest.mark.slow
-    def test_a_redirected_file_gets_it_too(self, command, plain, tmp_path):
+    def test_a_redirected_output_also_shows_the_bar(self, command, plain, tmp_path):
         words = f"exec {' '.join(command[:-2])} <{command[-1]} >{tmp_path}/out"
         code, shown = on_terminal(["sh", "-c", words], subprocess.DEVNULL)
         assert code == 0
@@ -530,7 +532,7 @@ class TestProgress:
         assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
 
     @pytest.mark.slow
-    def test_translations_on_the_terminal_leave_no_place_for_it(self, command, plain):
+    def test_no_bar_if_translations_go_to_the_terminal(self, command, plain):
         code, shown = on_terminal(command)
         assert code == 0
         assert "eta" not in shown
@@ -539,7 +541,7 @@ class TestProgress:
         assert plain.decode() in "".join(lines)
 
     @pytest.mark.slow
-    def test_a_pipe_has_none(self, command, plain, tmp_path):
+    def test_a_pipe_has_no_bar(self, command, plain, tmp_path):
         words = f"cat {command[-1]} | {' '.join(command[:-2])} >{tmp_path}/out"
         code, shown = on_terminal(["sh", "-c", words], subprocess.DEVNULL)
         assert code == 0

@@ -194,7 +194,7 @@ def test_fast_decoding_in_other_shapes(shape, attention, products):
 @pytest.mark.parametrize("shape", [{}, *OTHER_SHAPES])
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_one_sentence_alone_with_more_beams_and_beside_another(attention, positions, shape):
+def test_one_sentence_with_absorbed_weights_and_beside_another(attention, positions, shape):
     """Alone it reads keys and values that have taken up the weights of cross-attention; beside another the others."""
     model = tiny(**({"n_heads": 2} | shape), attention=attention, positions=positions, max_positions=24).eval()
     decoder = FastDecoder(model)
@@ -219,7 +219,7 @@ def test_one_sentence_alone_with_more_beams_and_beside_another(attention, positi
             rows = [(0, [*tokens, int(torch.randint(4, V, (), generator=draw))]) for _, tokens in rows]
 
 
-def test_keys_and_values_take_up_weights_where_that_makes_less_to_read():
+def test_weights_are_absorbed_only_if_that_is_faster():
     decoder = FastDecoder(tiny().eval())
     with torch.inference_mode():
         assert None not in decoder.start(SRC[:1, :4]).absorbed  # as long as a head is wide
@@ -237,7 +237,7 @@ def first_logits(decoder: FastDecoder) -> Tensor:
 @pytest.mark.parametrize("products", ["mkl", "onednn"])
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_batches_of_other_ages_take_their_steps_together(attention, positions, products):
+def test_batches_at_different_steps_are_decoded_together(attention, positions, products):
     """The second batch begins when the first is at its third token, which has two beams by then."""
     model = tiny(attention=attention, positions=positions, max_positions=24).eval()
     decoder = FastDecoder(model, products=products)
@@ -263,7 +263,7 @@ def test_batches_of_other_ages_take_their_steps_together(attention, positions, p
             ]
 
 
-def test_further_training_changes_nothing_in_a_decoder():
+def test_training_does_not_change_a_decoder():
     model = tiny().eval()
     decoder = FastDecoder(model)
     with torch.inference_mode():
