@@ -1,4 +1,4 @@
-"""What `train` and `eval` report of misaligned corpora: where, in which files, and how to train anyway."""
+"""Reports of misaligned corpora by `train` and `eval`: the line, the files, and how to train anyway."""
 
 import bz2
 import json
@@ -23,13 +23,13 @@ def pairs():
 
 
 def shifted(pairs, start):
-    """Pairs of which one translation is missing; what follows stands a line too early."""
+    """Pairs with one missing translation: those after it are one line too early."""
     tgt = [pair[1] for pair in pairs]
     return [(pair[0], t) for pair, t in zip(pairs, [*tgt[:start], *tgt[start + 1 :]], strict=False)]
 
 
 def read(folder, train, *, valid=(), alarms="refuse"):
-    """The records of corpora, and what is told of them."""
+    """The records of corpora, and the notices about them."""
     told: list[str | Notice] = []
     data = DataConfig(langs="de-en", train=tuple(train), valid=tuple(valid), alarms=alarms)
     return read_corpora(folder / "prepared", data, told.append), told
@@ -59,7 +59,7 @@ def test_a_shifted_corpus_is_refused_in_every_format(tmp_path, pairs, form, suff
 
 
 def test_the_reported_line_is_that_of_the_file(tmp_path, pairs):
-    """Pairs with a blank side are dropped before; they count as lines."""
+    """Pairs with a blank side are dropped earlier, but count as lines."""
     blank = [("", "x"), ("x", " ")] * 400
     corpus = write(tmp_path, "prefix", [*blank, *pairs[:1000], *blank, *shifted(pairs[1000:], 0), *blank])
     records, told = read(tmp_path, [corpus], alarms="warn")
@@ -69,7 +69,7 @@ def test_the_reported_line_is_that_of_the_file(tmp_path, pairs):
 
 
 def test_each_corpus_is_checked_by_itself(tmp_path, pairs):
-    """Also one that is shorter than a shift takes to prove, and ones for validation."""
+    """Also one that is too short to prove a shift, and validation corpora."""
     for name in ("good", "bad", "short"):
         (tmp_path / name).mkdir()
     good = write(tmp_path / "good", "tsv", pairs)

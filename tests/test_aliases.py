@@ -1,4 +1,4 @@
-"""What is suggested for a key that does not exist: in a wrong table, of another toolkit, or misspelt."""
+"""Suggestions for unknown keys: in a wrong table, of another toolkit, or misspelt."""
 
 import pytest
 
@@ -10,7 +10,7 @@ SEE = "see `seq2seq config`, which lists every key"
 
 
 def test_every_alias_leads_to_its_key():
-    """From its own table always; without a table to the first row that has the name."""
+    """Always from its own table; without a table to the first row with the name."""
     for row in ALIASES:
         keys = row.keys.split()
         assert not set(keys) - set(known_keys())
@@ -23,7 +23,7 @@ def test_every_alias_leads_to_its_key():
 
 
 def test_no_alias_is_a_key_of_ours():
-    """It would never be looked up."""
+    """Such an alias would never be used."""
     own = {key.rpartition(".")[2] for key in known_keys()} | set(TABLES)
     assert not own & {name for row in ALIASES for name in row.names.split()}
 

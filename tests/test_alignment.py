@@ -1,4 +1,4 @@
-"""Misaligned corpora are found by lengths alone, and no aligned one is accused."""
+"""Misaligned corpora are detected by lengths alone, and no aligned corpus raises an alarm."""
 
 import bz2
 from itertools import cycle, islice
@@ -36,12 +36,12 @@ def drawn(n, *, correlation=0.9):
 
 
 def without(lengths, start, n=1):
-    """A side in which lines are missing, and others stand at the end instead."""
+    """A side with missing lines, and other lines at the end instead."""
     return np.concatenate([lengths[:start], lengths[start + n :], lengths[:n]])
 
 
 def with_more(lengths, start, n=1):
-    """A side in which lines were added, and the end cut off."""
+    """A side with additional lines, cut to the same length."""
     return np.concatenate([lengths[:start], lengths[-n:], lengths[start:-n]])
 
 
@@ -93,7 +93,7 @@ def test_unrelated_sides_are_found(book, how, start):
     assert abs(found.start - start) <= 250
 
 
-# Not accused ----------------------------------------------------------------------------------------
+# No alarm ----------------------------------------------------------------------------------------
 
 ORDERS = {
     "as it is": lambda src, tgt: np.arange(len(src)),
@@ -132,7 +132,7 @@ def test_noise_spread_over_the_corpus_raises_no_alarm(book, share):
 
 
 def test_short_misaligned_parts_raise_no_alarm(book):
-    """As where a document of a crawl is cut into sentences another way."""
+    """As when a crawled document is divided into other sentences."""
     src, tgt = book[0], book[1].copy()
     for start in range(0, 19_000, 400):
         tgt[start : start + 40] = np.roll(tgt[start : start + 40], 1)
@@ -151,7 +151,7 @@ def test_many_pairs_raise_no_alarm():
 
 
 def lists():
-    """Lines without sentences, whose lengths have nothing to do with the order."""
+    """Lines without sentences, whose lengths are unrelated to their translations'."""
     draw = np.random.default_rng(3)
     nouns = draw.integers(3, 20, (2, 37))
     frames = draw.integers(10, 40, 60)

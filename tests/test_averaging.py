@@ -1,4 +1,4 @@
-"""Averaged weights: by hand, and through a resume."""
+"""Averaged weights: computed by hand, and resumed."""
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_the_mean_of_the_last_few_by_hand():
 
 
 def test_a_repeated_validation_is_averaged_once():
-    """A run that is interrupted while it validates comes to it again."""
+    """A run that is interrupted during a validation repeats it."""
     model = One(1.0)
     average = Average(model, TrainingConfig(averaging="last", average_last=2))
     average.at_validation(10)
@@ -140,7 +140,7 @@ def test_a_resumed_average_equals_an_uninterrupted_one(averaging):
 
 @pytest.mark.parametrize("averaging", ["ema", "last", "none"])
 def test_the_averages_of_a_model_fit_it(averaging):
-    """Tied matrices are averaged once, and the result can stand in for the model's own weights."""
+    """Tied matrices are averaged once, and the result can replace the model's own weights."""
     shape = {"d_model": 8, "d_ff": 8, "n_heads": 1, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0}
     torch.manual_seed(0)
     model = build_model(ModelConfig(**shape), 9)
@@ -154,7 +154,7 @@ def test_the_averages_of_a_model_fit_it(averaging):
             parameter.copy_(average.weights()[name])
     inputs = torch.tensor([[5, 6, 2]]), None, torch.tensor([[1, 7]])
     torch.testing.assert_close(other(*inputs), model(*inputs))
-    # Training on changes the model and not the average, which shares no memory with it.
+    # Further training changes the model but not the average, which shares no memory with it.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)

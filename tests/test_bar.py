@@ -1,4 +1,4 @@
-"""The bar of training and translating at any width, with and without colours."""
+"""The progress bar of training and translation at any width, with and without colors."""
 
 import io
 

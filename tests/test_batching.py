@@ -1,4 +1,4 @@
-"""Batches: every row once an epoch, an order that seed and epoch alone decide, little padding."""
+"""Batches: every row once in an epoch, an order that depends only on seed and epoch, little padding."""
 
 import itertools
 import math
@@ -124,7 +124,7 @@ def test_an_empty_corpus_has_no_updates():
 
 
 def test_long_and_short_updates_are_mixed():
-    """Sorted batches in sorted order would give the optimizer all short sentences first."""
+    """Otherwise the optimizer would see all short sentences first."""
     src, tgt = realistic_lengths(20_000)
     means = np.array([tgt[rows].mean() for rows in updates_of(src, tgt)])
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.2
@@ -143,7 +143,7 @@ def test_there_is_little_padding():
     of_src, of_tgt = share_of_padding(updates_of(src, tgt, batch_tokens=4096))
     assert of_tgt < 0.1
     assert of_src < 0.22
-    # What it would be in the order of the corpus.
+    # For comparison: the padding in the order of the corpus.
     blind = [list(range(start, min(start + 180, 50_000))) for start in range(0, 50_000, 180)]
     assert min(share_of_padding(blind)) > 0.6
 
@@ -156,7 +156,7 @@ def test_pools_are_shuffled_parts_of_the_corpus(monkeypatch):
     assert [len(pool) for pool in pools] == [100, 100, 50]
     assert set.union(*pools) == set(range(250))
     assert all(max(pool) - min(pool) > 150 for pool in pools), "a pool is drawn from the whole corpus"
-    # No update reaches over the end of a pool.
+    # No update crosses the end of a pool.
     for rows in updates_of(src, tgt, batch_tokens=300):
         assert any(pool.issuperset(rows) for pool in pools)
 
@@ -174,14 +174,14 @@ def test_equal_lengths_stay_shuffled():
     updates = updates_of(lengths, lengths, batch_tokens=60)
     assert {len(rows) for rows in updates} == {10}
     assert sum(rows == sorted(rows) for rows in updates) <= 2
-    # Not only the updates change places from epoch to epoch: they are made up anew.
+    # Not only the order of updates changes with the epoch, but also their pairs.
     again = updates_of(lengths, lengths, batch_tokens=60, epoch=1)
     assert not set(map(frozenset, updates)) & set(map(frozenset, again))
 
 
 @pytest.mark.parametrize(("n", "before", "share"), [(500, 0.95, 0.8), (7000, 0.75, 0.5), (29_000, 0.4, 0.35)])
 def test_a_pair_is_with_other_pairs_in_the_next_epoch(n, before, share, monkeypatch):
-    """Of two pairs in one update few are together again; without noise it would be more, and in small corpora all."""
+    """Few pairs of an update are together again. Without noise it would be more, and in small corpora all."""
     src, tgt = realistic_lengths(n)
 
     def together_again() -> float:
@@ -199,7 +199,7 @@ def test_a_pair_is_with_other_pairs_in_the_next_epoch(n, before, share, monkeypa
 
 
 def test_the_update_that_is_not_full_holds_pairs_of_any_length():
-    """It held the longest pairs in each epoch, if the shorter ones were cut off first."""
+    """It would have the longest pairs in each epoch if updates were cut from the short end."""
     src, tgt = realistic_lengths(3000)
     ranks = []
     for epoch in range(30):

@@ -1,4 +1,4 @@
-"""What decides which weights are kept, chosen by the validation targets, and said."""
+"""The metric that decides which weights are kept: chosen by the validation targets, and reported."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ KHMER, LAO, BURMESE = "ថ្ងៃស្អែកយើងនឹងទៅភ្
 
 
 class OneToken:
-    """A tokenizer that takes a word for a token."""
+    """A tokenizer whose tokens are words."""
 
     def encode(self, lines):
         return [line.split() for line in lines]
@@ -112,7 +112,7 @@ def best_of(best_metric, *validations):
     [
         ("bleu", [(9, 9, 20, 3), (12, 12, 30, 2), (11, 11, 40, 1)], 2),
         ("bleu", [(0, 0, 20, 3), (0, 0, 99, 1), (0, 0, 98, 0.5)], 2),  # a word list
-        ("bleu", [(1.7, 0, 12, 3), (0, 0, 97, 1), (0, 0, 98, 0.5)], 3),  # whose first BLEU was smoothing alone
+        ("bleu", [(1.7, 0, 12, 3), (0, 0, 97, 1), (0, 0, 98, 0.5)], 3),  # whose first BLEU had no correct 4-gram
         ("bleu", [(0, 0, 0, 9), (0, 0, 0, 8), (0, 0, 0, 8.5)], 2),
         ("bleu", [(0, 0, 0, None), (0, 0, 0, 8), (0, 0, 0, None)], 2),
         ("bleu", [(5, 5, 5, 5), (5, 5, 5, 5)], 1),

@@ -1,4 +1,4 @@
-"""A time budget: how many updates there is time for, and that a run keeps to it."""
+"""A time budget: the number of updates that fit into it, and that a run ends in time."""
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -20,7 +20,7 @@ def budget(**settings: object) -> Budget:
 
 @dataclass
 class Simulated:
-    """What a run by the clock alone came to."""
+    """The result of a simulated run."""
 
     training: TrainingConfig
     settled: list[tuple[int, float, TrainingConfig]] = field(default_factory=list)
@@ -43,7 +43,7 @@ def simulated(
     validation=lambda update: 2.0,
     last_knot: bool = True,
 ) -> Simulated:
-    """A run, with updates and validations that take what two functions of the update say."""
+    """Simulate a run; two functions of the update give the seconds of updates and validations."""
     run, now, update, validated, knot = Simulated(training), prepared, 0, 0, Knot()
     keeper.start(now)
 
@@ -90,7 +90,7 @@ SPEEDS = {
 
 
 def at_speed(name: str, total: float, seconds: float):
-    """Seconds of each update, by the time that updates have taken."""
+    """Seconds of each update, as a function of the time of earlier updates."""
     now = 0.0
 
     def an_update(_: int) -> float:
@@ -105,7 +105,7 @@ def at_speed(name: str, total: float, seconds: float):
 @pytest.mark.parametrize("valid_every", [None, 100, 333])
 @pytest.mark.parametrize("speed", SPEEDS)
 def test_a_run_ends_with_its_time_budget(speed, valid_every):
-    """Validations take up to a third of it, the first ones perhaps more; what a part of them showed may be wrong."""
+    """Validations take up to a third of it, the first ones perhaps more; the estimate from a part may be wrong."""
     training = replace(BASE, valid_every=valid_every)
     for share, first in ((0.001, 1.0), (0.01, 3.0), (0.1, 1.0), (0.1, 3.0), (0.3, 1.0)):
         for n_updates, guess in ((150, 0.8), (600, 0.8), (600, 2.0)):
@@ -125,7 +125,7 @@ def test_a_run_ends_with_its_time_budget(speed, valid_every):
 @pytest.mark.parametrize("warmup", [0, 20, 1000, 4000])
 @pytest.mark.parametrize("n_updates", [40, 100, 1000])
 def test_the_rate_never_jumps(schedule, warmup, n_updates):
-    """Whatever the speed, and however often the number of updates is set: it rises as in a warm-up, and falls once."""
+    """With any speed, and any number of corrections: it rises as in a warm-up, and falls once."""
     training = replace(BASE, schedule=schedule, warmup_updates=warmup, learning_rate=1.0)
     for speed in SPEEDS:
         run = simulated(training, budget(), at_speed(speed, TOTAL, TOTAL / n_updates), validation=lambda _: 10.0)
@@ -143,13 +143,13 @@ def test_the_rate_never_jumps(schedule, warmup, n_updates):
 
 
 def test_the_test_of_jumps_finds_a_jump():
-    """What the test above would find."""
+    """So the test above can fail."""
     run = simulated(replace(BASE, warmup_updates=1000, learning_rate=1.0), budget(), lambda _: 5.0, last_knot=False)
     assert max(after / before for before, after in pairwise(run.rates)) > 9
 
 
 def test_the_first_updates_do_not_count():
-    """They are slower than all others: 30 s and 3 s in place of 0.5 s."""
+    """They are slower than all others: 30 s and 3 s instead of 0.5 s."""
     run = simulated(BASE, budget(), lambda update: (30.0, 3.0)[update] if update < 2 else 0.5)
     assert run.settled[0][2].max_updates == pytest.approx(run.updates, rel=0.05)
 
@@ -185,7 +185,7 @@ def test_given_intervals_are_kept():
 
 @pytest.mark.parametrize(("valid_every", "validation"), [(100, 10.0), (100, 0.1), (333, 50.0), (5000, 50.0), (7, 1.0)])
 def test_validations_at_a_given_interval_are_included_from_the_start(valid_every, validation):
-    """They take time from the updates: those before the last one, each at a multiple of the cadence."""
+    """Their time is not available for updates: each is at a multiple of the interval."""
     keeper = budget(sets_cadence=False, expected_validation=validation, search_validations=0, finish=0.0)
     run = simulated(replace(BASE, valid_every=valid_every), keeper, lambda _: 0.5, validation=lambda _: validation)
     n = run.settled[0][2].max_updates
@@ -194,7 +194,7 @@ def test_validations_at_a_given_interval_are_included_from_the_start(valid_every
 
 @pytest.mark.parametrize("most", [50, 300, 1500])
 def test_a_run_makes_no_more_updates_than_are_useful(most):
-    """Nor fewer validations, and the rate falls as it would have."""
+    """It has as many validations, and the learning rate falls as usual."""
     run = simulated(BASE, budget(max_useful_updates=most), lambda _: 0.5)
     assert run.updates == most
     assert {found.max_updates for _, _, found in run.settled} == {most}
@@ -226,7 +226,7 @@ def test_a_partial_measured_update_has_its_own_duration():
 
 
 def test_a_resumed_run_continues_with_what_was_set_and_measured():
-    """It does not set the number again until some time has passed."""
+    """It corrects the number only after some time."""
     first = budget()
     first.start(10.0)
     for update in range(1, 81):

@@ -1,4 +1,4 @@
-"""The run folder: what is damaged is refused, and a crash anywhere leaves the old state or the new."""
+"""The run folder: damaged data is refused, and a crash at any point leaves the old state or the new."""
 
 import builtins
 import errno
@@ -38,7 +38,7 @@ def manifest_of(**fields):
 
 
 def make_run(folder, value=1.0, update=5, **changes):
-    """Commit weights, and with the first ones all that stays the same."""
+    """Commit weights; the first commit also has the files that never change."""
     fields = {
         "update": update,
         "versions": {"seq2seq": "0.1.0"},
@@ -59,7 +59,7 @@ def _weights(folder):
 
 
 def read_run(folder):
-    """Everything a reader would take from the folder, so that two states can be compared."""
+    """Everything that a reader reads from the folder, so that two states can be compared."""
     manifest = ck.read_manifest(folder)
     assert set(ck.read_tensors(folder, manifest, manifest.weights)) == {"encoder.w", "steps"}
     return manifest, {name: ck.read_file(folder, manifest, name) for name in manifest.files}
@@ -67,7 +67,7 @@ def read_run(folder):
 
 @contextmanager
 def refused(code, match=None):
-    """Expect a ``UserError`` with this exit code, on one line, with something to do about it."""
+    """Expect a ``UserError`` with this exit code, in one line, with advice."""
     with pytest.raises(UserError, match=match) as info:
         yield info
     assert info.value.code == code, info.value
@@ -75,7 +75,7 @@ def refused(code, match=None):
     assert "\n" not in str(info.value)
 
 
-# --- what is written is read -------------------------------------------------------------------
+# --- written and read -------------------------------------------------------------------
 
 
 def test_a_commit_can_be_read(tmp_path, real_fsync):
@@ -151,7 +151,7 @@ def test_weights_are_as_readable_as_other_files(tmp_path):
     assert len({p.stat().st_mode for p in tmp_path.iterdir()}) == 1
 
 
-# --- what is missing or damaged is refused -----------------------------------------------------
+# --- missing or damaged -----------------------------------------------------
 
 
 def test_missing_things(tmp_path):
@@ -252,7 +252,7 @@ def test_damage_to_a_hashed_file_is_detected_before_parsing(tmp_path, name, monk
 
 
 def test_a_file_never_changes_while_a_manifest_names_it(tmp_path):
-    """No reader could tell a commit that was cut short from damage."""
+    """Otherwise a reader could not distinguish an interrupted commit from damage."""
     before = make_run(tmp_path)
     for name in before.files:
         with pytest.raises(ValueError, match="needs a new name"):
@@ -265,7 +265,7 @@ def test_a_file_never_changes_while_a_manifest_names_it(tmp_path):
 
 
 def reseal(folder, **changes):
-    """A manifest of someone who knows how to compute checksums."""
+    """A changed manifest with a valid checksum."""
     payload = json.loads((folder / "manifest.json").read_bytes())
     del payload["checksum"]
     payload = {key: value for key, value in {**payload, **changes}.items() if value is not ...}
@@ -459,7 +459,7 @@ def test_files_that_cannot_be_kept(tmp_path):
 
 
 class CrashError(BaseException):
-    """The power goes; nothing that comes after it runs, ``except`` and ``finally`` included."""
+    """A power cut: nothing after it runs, not even ``except`` and ``finally``."""
 
 
 class Disk:
@@ -509,14 +509,14 @@ class Disk:
         return call
 
     def note(self, name, args):
-        """Hold the order that a power cut asks for."""
+        """Check the order of calls that survives a power cut."""
         if name == "fsync":
             self.flushed.add(os.fstat(args[0]).st_ino)
             self.log.append(("fsync", os.fstat(args[0]).st_ino))
         elif name in ("replace", "rename"):
             source = args[0]
             if "deleted" not in str(args[1]):
-                # What is renamed into place has been flushed, and so has a folder's every file.
+                # A file must be flushed before it is renamed; so must every file of a renamed folder.
                 for path in [source, *(source.iterdir() if source.is_dir() else ())]:
                     assert path.stat().st_ino in self.flushed, f"{path} is renamed before it is flushed"
             self.log.append((name, str(args[1])))
@@ -543,7 +543,7 @@ def crash_points(monkeypatch, before, act, **how):
 
 @pytest.fixture
 def fresh(tmp_path):
-    """A maker of copies of one prepared run."""
+    """A function that copies a prepared run."""
     numbers = count()
 
     def make(prepare):
@@ -607,7 +607,7 @@ def read_checkpoint(folder, warn=pytest.fail):
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("update", [5, 6, 7])
 def test_a_crash_in_a_save_leaves_a_complete_newest_checkpoint(fresh, monkeypatch, after, update):
-    """Of an update that has a whole checkpoint, a damaged one, and none; later damaged ones are deleted."""
+    """For an update with a complete checkpoint, a damaged one, and none. Later damaged ones are deleted."""
 
     def prepare(folder):
         ck.save_checkpoint(folder, 4, weights(4.0), {"n": 4})
@@ -670,7 +670,7 @@ def test_flushes_are_in_the_order_that_survives_a_power_cut(tmp_path, monkeypatc
     assert any(manifest < place < deleted for place in flushes)
 
 
-# --- the disk refuses --------------------------------------------------------------------------
+# --- a failing disk --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -692,7 +692,7 @@ def test_a_failing_disk_leaves_the_old_state(fresh, monkeypatch, number, text, m
     failures = 0
     how = {"error": OSError(number, os.strerror(number))}
     for _, folder, raised in crash_points(monkeypatch, lambda: fresh(prepare), work, **how):
-        if raised:  # what cannot be deleted fails nothing
+        if raised:  # an error of deleting is ignored
             failures += 1
             assert raised.code == ExitCode.CANNOT_WRITE
             assert text in raised.what
@@ -904,7 +904,7 @@ def test_a_forked_worker_does_not_hold_our_lock(tmp_path):
         os._exit(0)
     try:
         os.read(ready, 1)
-        with refused(ExitCode.TRY_LATER):  # the child has not let go of the parent's lock
+        with refused(ExitCode.TRY_LATER):  # the child has not released the parent's lock
             ck.RunLock(tmp_path)
         held.release()
         with ck.lock(tmp_path):

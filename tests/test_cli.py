@@ -1,4 +1,4 @@
-"""The command line as its users drive it: stdout, stderr, exit code."""
+"""The command line as users see it: stdout, stderr, exit codes."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ from seq2seq.translation import is_finished
 
 
 def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
-    """One line on stderr that says what and how to mend it, nothing on stdout, and the code."""
+    """Check for one line on stderr with the error and advice, nothing on stdout, and the exit code."""
     assert (outcome.code, outcome.out) == (code, ""), outcome.err
     last = outcome.err.splitlines()[-1]
     assert last.startswith("error: ")
@@ -37,13 +37,13 @@ def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> str:
-    """A corpus that all tests read and none changes."""
+    """A corpus that tests only read."""
     return write_reversal(tmp_path_factory.mktemp("corpora") / "corpus", reversal_lines(60, seed=5))
 
 
 @pytest.fixture
 def train(cli, tmp_path) -> Cli:
-    """``train`` into ``tmp_path / "run"``, a model that takes no time."""
+    """``train`` a tiny model into ``tmp_path / "run"``."""
     small = ["model.d_model=16", "model.d_ff=16", "model.n_heads=2", "data.vocab_size=300", "training.max_updates=2"]
     small += ["model.encoder_layers=1", "model.decoder_layers=1"]
     ends = ("training.max_updates", "training.time_budget")
@@ -60,13 +60,13 @@ def train(cli, tmp_path) -> Cli:
 
 @pytest.fixture(scope="module")
 def kept_run(tmp_path_factory) -> Path:
-    """Where ``trained`` keeps its run."""
+    """The folder of the run that ``trained`` copies."""
     return tmp_path_factory.mktemp("kept") / "run"
 
 
 @pytest.fixture
 def trained(train, corpus, tmp_path, kept_run) -> Path:
-    """``tmp_path / "run"`` after ``train --train CORPUS``, which is trained once and copied from then on."""
+    """``tmp_path / "run"`` after ``train --train CORPUS``. It is trained once, then copied."""
     run = tmp_path / "run"
     if kept_run.exists():
         return shutil.copytree(kept_run, run)
@@ -76,7 +76,7 @@ def trained(train, corpus, tmp_path, kept_run) -> Path:
 
 
 def break_corpus(prefix: Path, kind: str) -> str:
-    """Files that hold no usable parallel text; the CORPUS word for them."""
+    """Write files without usable parallel text. Returns their CORPUS word."""
     src, tgt = prefix.with_name("bad.ab"), prefix.with_name("bad.ba")
     src.write_text("a b\nb c\nc d\n")
     tgt.write_text("b a\nc b\nd c\n")
@@ -131,7 +131,7 @@ class TestTrain:
         assert_refused(cli("train", *words), ExitCode.USAGE, "a time budget sets", "give either")
 
     def test_a_run_ends_with_its_time(self, train, corpus, tmp_path, monkeypatch):
-        """That of the layer above others, as --set is above the flags."""
+        """The time of the last layer counts: --set overrides flags."""
         clock = Clock(0.1)
         monkeypatch.setattr("seq2seq.training.trainer.time", clock)
         monkeypatch.setattr("seq2seq.training.session.time", clock)
@@ -232,7 +232,7 @@ class TestTrain:
         assert "\x1b[" not in outcome.err  # no colours into a file
 
     def test_a_preset_that_the_file_overrides_is_refused(self, cli, trained, tmp_path):
-        """What is called preset base has its size."""
+        """A run with preset base must have its size."""
         words = ("--config", trained / "config.toml", "-o", tmp_path / "other", "--device", "cpu")
         for given in (("--preset", "base"), ("--set", "preset=base")):
             says = ("not have the size of preset base", "model.d_model = 16", "leave the preset out")
@@ -467,7 +467,7 @@ class TestTranslate:
 
 
 class TestResume:
-    """``translate -o FILE`` that ended early, and how it is resumed."""
+    """``translate -o FILE`` that was interrupted, and its resumption."""
 
     N = 50
     WINDOW = 7
@@ -487,7 +487,7 @@ class TestResume:
 
     @pytest.fixture
     def stops_after(self, monkeypatch) -> Callable[[int], None]:
-        """Makes the model fail, as often as it is asked for more than this many windows."""
+        """Makes the model fail whenever it has translated this many windows."""
         from seq2seq.translation import Translator
 
         whole = Translator._search
@@ -519,7 +519,7 @@ class TestResume:
 
     @staticmethod
     def rounded(answers: bytes) -> bytes:
-        """Answers with their scores cut off: neighbours change these in the last digit, now and then."""
+        """Translations with rounded scores: a batch may change their last digit."""
         return re.sub(rb"-\d+\.\d{4}", lambda score: b"%.2f" % (float(score[0]) + 0.0017), answers)
 
     @pytest.mark.parametrize("form", [(), ("--scores",), ("--n-best", "3"), ("--n-best", "1")], ids=str)
@@ -763,7 +763,7 @@ class TestResume:
         assert not (tmp_path / "out").read_bytes().startswith(b"x\n")
 
     def test_a_named_pipe_is_not_opened_for_a_check(self, tmp_path, monkeypatch):
-        """To close it again would end who writes to it."""
+        """Closing it again would end the process that writes to it."""
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / "out").write_text("c b a\n")
         monkeypatch.setattr("seq2seq.translation.output.open_input", None)
@@ -773,7 +773,7 @@ class TestResume:
     def test_only_a_regular_file_can_be_resumed(self, cli, source, tmp_path, words):
         os.mkfifo(tmp_path / "pipe")
         words = [word.replace("PIPE", str(tmp_path / "pipe")) for word in words]
-        outcome = cli("translate", "no run", "-i", source, "--resume", *words)  # said before any model is loaded
+        outcome = cli("translate", "no run", "-i", source, "--resume", *words)  # reported before any model is loaded
         assert_refused(outcome, ExitCode.USAGE, "--resume needs a file", "-o")
 
     def test_a_pipe_is_written_directly(self, cli, reverser, source, tmp_path):
@@ -800,7 +800,7 @@ HASHED = ["manifest.json", "config.toml", "tokenizer.model", "model"]
 
 
 class TestRunFolder:
-    """What must not be used is refused, by every command that reads a run folder."""
+    """Every command refuses a run folder that must not be used."""
 
     @pytest.fixture
     def run(self, reverser, tmp_path) -> Path:
@@ -881,14 +881,14 @@ class TestEval:
         assert "rough guide" not in outcome.out
 
     def test_translations_that_copy_their_sources_are_reported(self, cli, trained, corpus, tmp_path):
-        """By a model that has learnt nothing else; a file of translations comes without its sources."""
+        """By a model that has learned nothing else. A file of translations has no sources."""
         (tmp_path / "hyp").write_text("the same\n" * 60)
         outcome = cli("eval", "--hyp", tmp_path / "hyp", f"{corpus}.ba", "--json")
         assert json.loads(outcome.out)["corpora"][0]["warnings"][0].startswith("60 of 60 translations are the same")
         assert "60 of 60 translations are the same, 'the same': has training failed?" in outcome.err
 
     def test_a_file_that_copies_its_sources_is_reported(self, cli, corpus, tmp_path):
-        """Where the corpus has them."""
+        """If the corpus has sources."""
         hypotheses = tmp_path / "hyp"
         hypotheses.write_bytes(Path(f"{corpus}.ab").read_bytes())
         outcome = cli("eval", "--hyp", hypotheses, "-l", "ab-ba", corpus, "--json")
@@ -995,7 +995,7 @@ class TestEverywhere:
         assert re.fullmatch(r"seq2seq \d+\.\d+\.\d+\n", outcome.out)
 
     def test_exit_codes_are_those_of_the_documentation(self):
-        """Scripts know them by number."""
+        """Scripts use their numbers."""
         page = (Path(__file__).parent.parent / "docs" / "exit-codes.md").read_text(encoding="utf-8")
         documented = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
         of_signals = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
@@ -1045,7 +1045,7 @@ class TestEverywhere:
         words = ["--train", "a", "--train", "b", "--valid", "c", "--valid", "d", "--overwrite", "--overwrite"]
         words += ["--set", "model.d_ff=32", "--set", "model.d_model=32", "--set", "model.d_ff=32"]
         outcome = cli("train", "-l", "de-en", "-o", tmp_path / "run", *words)
-        assert_refused(outcome, ExitCode.NO_INPUT, "a.de and a.en not found")  # all of the command line is right
+        assert_refused(outcome, ExitCode.NO_INPUT, "a.de and a.en not found")  # the command line is valid
 
     @pytest.mark.parametrize(
         "error", [MemoryError(), RuntimeError("CUDA error: out of memory"), RuntimeError("std::bad_alloc")]

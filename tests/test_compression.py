@@ -1,4 +1,4 @@
-"""An output whose name is that of a compressed file is compressed."""
+"""Outputs with the suffix of a compression are compressed."""
 
 import bz2
 import gzip

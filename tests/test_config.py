@@ -1,4 +1,4 @@
-"""The configuration: which layer wins, what is refused and how, and that it survives being written."""
+"""The configuration: precedence of layers, errors, and writing and reading of TOML."""
 
 import itertools
 import json
@@ -59,7 +59,7 @@ def layers_of(recipe=None, sets=(), **flags):
     return training_layers(recipe, **{**none, **flags}, sets=list(sets))
 
 
-# Which layer wins -----------------------------------------------------------------------------------
+# Precedence of layers -----------------------------------------------------------------------------------
 
 
 def test_each_layer_overrides_those_before_it(tmp_path):
@@ -143,11 +143,11 @@ def test_preset(preset):
     model = config.model
     shape = (model.encoder_layers, model.decoder_layers, model.d_model, model.d_ff, model.n_heads)
     assert shape == SHAPES[preset]
-    # What auto picks can always be exported.
+    # What auto chooses can always be exported.
     assert (model.attention, model.positions, model.norm_order) == ("scaled_dot", "sinusoidal", "pre")
 
 
-# What is refused ------------------------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------------------
 
 
 def test_documented_keys_exist():

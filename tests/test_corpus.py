@@ -1,4 +1,4 @@
-"""CORPUS -> pairs, by every reader and for hostile input; test_hub.py and test_store.py test the rest."""
+"""From CORPUS to pairs, with every reader and for hostile input. test_hub.py and test_store.py test the rest."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ from seq2seq.training.ingest import read_corpora
 
 @pytest.fixture(autouse=True)
 def network(tmp_path_factory, monkeypatch):
-    """The hosts that were asked for: none may be."""
+    """The requested hosts: there must be none."""
     return cut_off(monkeypatch, tmp_path_factory.mktemp("cache"))
 
 
@@ -224,7 +224,7 @@ def test_a_prefix_may_look_like_another_form(tmp_path):
         assert list(read_pairs(str(tmp_path / name), LANGS)) == [("a", "b")]
 
 
-# Lines that hold no pair ----------------------------------------------------------------------------
+# Lines without a pair ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -265,13 +265,13 @@ def test_json_strings_with_newlines_and_surrogates(tmp_path):
     assert list(read_pairs(str(tmp_path / "a.jsonl"), LANGS)) == [("a b ", "😀\ufffd")]
 
 
-# Rows that hold less than a pair --------------------------------------------------------------------
+# Rows with less than a pair --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
 @pytest.mark.parametrize("blank", ["", " ", "\u3000"])
 def test_a_blank_line_is_a_pair_without_text(tmp_path, name, blank):
-    """Readers of these formats skip it; counted as a pair, lines of other files stay beside their pairs."""
+    """Other readers of these formats skip it. Here it counts as a pair, so lines of other files stay aligned."""
     row = {"a.tsv": "{}\t{}", "a.csv": "{},{}", "a.jsonl": '{{"de": "{}", "en": "{}"}}'}[name]
     rows = [blank, row.format("a", "b"), blank, row.format("c", "d"), blank, blank]
     (tmp_path / name).write_text("".join(f"{line}\n" for line in rows))

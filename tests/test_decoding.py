@@ -1,4 +1,4 @@
-"""Search: what every strategy promises, beam search against trying everything, and a real model's scores."""
+"""Search: properties of every strategy, beam search against exhaustive search, and scores of a real model."""
 
 import itertools
 import math
@@ -27,7 +27,7 @@ State = list[list[tuple[Row, Row]]]
 
 @dataclass
 class Toy:
-    """A decoder whose logits are looked up."""
+    """A decoder whose logits come from a function."""
 
     next_logits: NextLogits
     rows_read: int = 0
@@ -55,7 +55,7 @@ class Toy:
         self.rows_read += len(rows)
         assert all(past[0] == BOS for _, past in rows)
         logits = torch.tensor([self.next_logits(src, past[1:]) for src, past in rows])
-        # One for neighbours with as many beams each.
+        # One object for neighbours with the same number of beams.
         n_rows = [
             sum(len(state) * n_beams for state in alike)
             for n_beams, alike in itertools.groupby(read, key=lambda state: len(state[0]))
@@ -68,20 +68,20 @@ class Toy:
 
 
 def by_chance(src: Row, past: Row) -> list[float]:
-    """Logits that hang on the source and on everything so far."""
+    """Random logits that depend on the source and on the tokens so far."""
     seed = hash((src, past)) & 0x7FFFFFFF
     return (2 * torch.randn(V, generator=torch.Generator().manual_seed(seed))).tolist()
 
 
 def endless(src: Row, past: Row) -> list[float]:
-    """Never ends of its own accord."""
+    """EOS is never likely."""
     logits = by_chance(src, past)
     logits[EOS] = -1e9
     return logits
 
 
 def copying(src: Row, past: Row) -> list[float]:
-    """Says the source again, then EOS, each with about 0.9; the control symbols are likelier than anything."""
+    """Copies the source, then EOS, each with a probability of about 0.9; control symbols are likelier than all."""
     wanted = [*src, *[EOS] * (V + 40)][len(past)]
     return [30.0 if piece in (UNK, BOS, PAD) else 4.0 if piece == wanted else 0.0 for piece in range(V)]
 
@@ -133,7 +133,7 @@ every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 def test_search_ends_at_eos_and_does_not_return_it(strategy):
     found = ask(strategy, Toy(copying), SOURCES, [50] * 5)
     assert [best[0].tokens for best in found] == [source[:-1] for source in SOURCES]
-    # Each token and EOS had the same probability, with the control symbols taking most of it.
+    # Each token and EOS has the same probability; control symbols have most of it.
     each = 4.0 - torch.logsumexp(torch.tensor(copying((), ())), 0).item()
     for source, best in zip(SOURCES, found, strict=True):
         assert best[0].log_probability == pytest.approx(each * len(source), rel=1e-5)
@@ -147,7 +147,7 @@ def test_endless_output_is_cut_off_at_its_limit(strategy, stopping, alpha):
     model = Toy(endless)
     found = ask(strategy, model, SOURCES, LIMITS, stopping=stopping, length_penalty=alpha)
     assert [len(best[0].tokens) for best in found] == LIMITS
-    # A sentence that is over is not searched on: three beams at most, one at its first step.
+    # A finished sentence is not searched further: at most three beams, one at its first step.
     beams = 1 if strategy == "greedy" else 3
     assert model.rows_read <= sum(1 + beams * (limit - 1) for limit in LIMITS)
 
@@ -178,7 +178,7 @@ def liking_control_symbols(src: Row, past: Row) -> list[float]:
 
 @every_strategy
 def test_control_symbols_are_never_output(strategy):
-    """Though the model likes nothing better; and their probability is not shared out among the rest."""
+    """Even if they are likeliest. Their probability is not divided among the others."""
     found = ask(strategy, Toy(liking_control_symbols), SOURCES, LIMITS, n_best=3)
     assert {token for best in found for h in best for token in h.tokens} <= set(PIECES)
     assert all(h.log_probability < -40 for best in found for h in best)
@@ -186,7 +186,7 @@ def test_control_symbols_are_never_output(strategy):
 
 @every_strategy
 def test_tags_are_never_output(strategy):
-    """Of a vocabulary that keeps ids for them, behind the control symbols."""
+    """In a vocabulary with ids reserved for them after the control symbols."""
     n_control = PIECES[1]
     assert n_control > 4
     found = ask(strategy, Toy(by_chance), SOURCES, LIMITS, n_control, n_best=3)
@@ -197,7 +197,7 @@ def test_tags_are_never_output(strategy):
 @every_strategy
 @pytest.mark.parametrize("alpha", [None, 0.0, 0.6, 2.0])
 def test_scores_are_log_probability_by_length_to_the_alpha(strategy, alpha):
-    """The length counts EOS, which outputs cut off at their limit do not have; unset, alpha is 1."""
+    """The length includes EOS, which cut-off outputs do not have. If alpha is unset, it is 1."""
     found = ask(strategy, Toy(by_chance), SOURCES, LIMITS, length_penalty=alpha, n_best=3)
     for best, limit in zip(found, LIMITS, strict=True):
         for h in best:
@@ -242,7 +242,7 @@ def test_continuous_batching_equals_one_batch_at_a_time(strategy, room):
     alone = ask(strategy, Toy(by_chance), sources, limits, n_best=2)
     assert sorted(index for index, _ in found) == list(range(20))
     assert all(hypotheses == alone[index] for index, hypotheses in found)
-    # No sentence takes part longer than it has to, however many others do.
+    # A sentence leaves as soon as it is finished, with any number of others.
     one_by_one = Toy(by_chance)
     for source, limit in zip(sources, limits, strict=True):
         ask(strategy, one_by_one, [source], [limit], n_best=2)
@@ -256,7 +256,7 @@ def test_continuous_batching_equals_one_batch_at_a_time(strategy, room):
 @every_strategy
 @pytest.mark.parametrize("room", [0, 4, 12, 10_000])
 def test_two_groups_find_the_same_as_one(strategy, room, monkeypatch):
-    """As on a GPU, which takes the steps of one group while the search of the other goes on."""
+    """As on a GPU, which computes a step of one group during the search of the other."""
     monkeypatch.setattr(scheduler, "is_on_cpu", lambda tensor: False)
     sources, limits = SOURCES * 4, LIMITS * 4
     alone = ask(strategy, Toy(by_chance), sources, limits, n_best=2)
@@ -273,14 +273,14 @@ def test_two_groups_find_the_same_as_one(strategy, room, monkeypatch):
     found.extend(search(model, drawn(), DecodingConfig(beam_size=3, n_best=2), room=room, strategy=strategy))
     assert sorted(index for index, _ in found) == list(range(20))
     assert all(hypotheses == alone[index] for index, hypotheses in found)
-    if room == 0:  # those that a step is awaited for take room, too
+    if room == 0:  # searches in flight also take room
         assert begun == list(range(0, 20, 3))
     if room == 10_000:  # seven batches: four and three
         assert model.n_running[:2] == [11, 9]
 
 
 def test_a_batch_starts_when_there_is_room():
-    """The second beside the last sentence of the first, and not before."""
+    """The second starts beside the last sentence of the first, not earlier."""
     model = Toy(copying)
     batches = [batch_of([[4, 5, 6, 7, EOS], [4, EOS]], [9, 9]), batch_of([[5, 6, EOS], [6, EOS]], [9, 9], 2)]
     found = list(search(model, iter(batches), DecodingConfig(beam_size=1), room=5))
@@ -301,7 +301,7 @@ def test_one_beam_is_greedy(alpha):
 
 
 def everything(next_logits: NextLogits, src: Row, limit: int, alpha: float) -> list[Hypothesis]:
-    """Every output there is, best first: ended by EOS, or cut off at the limit."""
+    """All possible outputs, best first: ended by EOS, or cut off at the limit."""
     found = []
     for n in range(limit + 1):
         for pieces in itertools.product(PIECES, repeat=n):
@@ -327,7 +327,7 @@ def test_a_beam_of_all_hypotheses_finds_the_best(alpha, stopping):
 
 
 def test_another_length_penalty_changes_the_output():
-    """Or the test above would say nothing of alpha."""
+    """So the test above can fail."""
     bests = [everything(by_chance, (4, EOS), 3, alpha)[0].tokens for alpha in (0.0, 2.0)]
     assert bests[0] != bests[1]
 
@@ -340,14 +340,14 @@ def test_the_n_best_are_distinct_and_sorted():
 
 
 def test_fewer_hypotheses_are_returned_if_fewer_exist():
-    """The impossible does not fill the list up."""
+    """Impossible hypotheses are not returned."""
     for limit, n in ((1, 5), (2, 21)):
         (best,) = ask("beam", Toy(by_chance), [[4, EOS]], [limit], beam_size=64, n_best=64)
         assert [h.tokens for h in best] == [h.tokens for h in everything(by_chance, (4, EOS), limit, 1.0)]
         assert len(best) == n
 
 
-# At first EOS is the likeliest, by whatever length; the run of 4s is nearly certain later.
+# At first EOS is the likeliest with any length penalty; later 4s are nearly certain.
 LATE = {BOS: {4: 0.45, EOS: 0.5, 5: 0.05}, 4: {EOS: 0.02, 4: 0.97, 5: 0.01}, 5: {EOS: 0.9, 5: 0.1}}
 
 
@@ -362,14 +362,14 @@ def test_enough_stops_earlier_than_exact():
 
 @pytest.mark.parametrize("stopping", ["enough", "exact"])
 def test_early_hypotheses_do_not_stop_the_search_for_a_much_likelier_one(stopping):
-    """A model that is sure of itself leaves the second beam to what nobody meant."""
+    """If a model is very sure, the second beam holds nonsense."""
     sure = {BOS: {4: 0.98, EOS: 0.012, 5: 0.008}, 4: {4: 0.99, 5: 0.007, EOS: 0.003}, 5: {EOS: 0.98, 5: 0.02}}
     (best,) = ask("beam", Toy(from_table(sure)), [[EOS]], [12], beam_size=2, stopping=stopping)
     assert best[0].tokens == [4] * 12
 
 
 def test_the_search_does_not_wait_for_a_small_lead():
-    """Two finished hypotheses of two beams end the search, though a third lives that is likelier."""
+    """Two finished hypotheses of two beams end the search, although an unfinished one is likelier."""
     unsure = {BOS: {4: 0.5, 5: 0.3, EOS: 0.2}, 4: {4: 0.96, 5: 0.03, EOS: 0.01}, 5: {EOS: 0.98, 5: 0.02}}
     found = [
         ask("beam", Toy(from_table(unsure)), [[EOS]], [12], beam_size=2, stopping=stopping)[0][0].tokens
@@ -379,7 +379,7 @@ def test_the_search_does_not_wait_for_a_small_lead():
 
 
 def test_exact_stops_when_no_hypothesis_can_become_better():
-    """Without a length penalty the first step decides here: the rest of the limit is not searched."""
+    """Without a length penalty the first step decides here, so the search ends."""
     sure = {BOS: {EOS: 0.9, 4: 0.1}, 4: {4: 0.5, EOS: 0.5}}
     for stopping in ("exact", "enough"):
         model = Toy(from_table(sure))
@@ -399,7 +399,7 @@ def test_length_penalty():
 
 @pytest.fixture(scope="module")
 def transformer() -> Seq2SeqModel:
-    """Small, untrained, and lively enough that sources matter and some outputs end by EOS."""
+    """A small untrained model: its outputs depend on sources, and some end with EOS."""
     torch.manual_seed(3)
     shape = {"d_model": 16, "d_ff": 32, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0}
     model = build_model(ModelConfig(tied_embeddings=False, **shape), 24)

@@ -9,14 +9,14 @@ from seq2seq.device import HostCopy, to_device
 
 @pytest.fixture(params=["here", "elsewhere"])
 def elsewhere(request, monkeypatch):
-    """With tensors that are on the CPU already, and with such as travel together."""
+    """With tensors on the CPU, and with tensors that are copied together."""
     if request.param == "elsewhere":
         monkeypatch.setattr(device, "is_on_cpu", lambda tensor: False)
 
 
 @pytest.mark.parametrize("n_tokens", [0, 1, 5])
 def test_a_copy_has_the_same_values(elsewhere, n_tokens):
-    """Shapes, kinds of numbers and values; pieces of any vocabulary, and no probability at all."""
+    """Shapes, data types and values, also large ids, infinity and NaN."""
     scores = torch.tensor([[-1.25, -torch.inf], [torch.nan, 3e-7]])
     pieces = torch.tensor([[4, 2**24], [16_777_215, 0]])
     outputs = torch.arange(2 * 3 * n_tokens).view(2, 3, n_tokens)
@@ -28,7 +28,7 @@ def test_a_copy_has_the_same_values(elsewhere, n_tokens):
 
 
 def test_without_an_event_the_copy_is_synchronous(monkeypatch):
-    """Without an event, as on MPS, numbers must be there when the call returns."""
+    """As on MPS: the values must be complete when the call returns."""
     monkeypatch.setattr(device, "is_on_cpu", lambda tensor: False)
     real, asked = torch.Tensor.to, []
 
@@ -48,14 +48,14 @@ def test_a_transposed_tensor_is_copied_correctly(elsewhere):
 
 
 def test_memory_is_pinned_only_for_cuda(monkeypatch):
-    """MPS has none: there it raises."""
+    """On MPS pinning raises an error."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", None)
     moved = to_device(torch.zeros(2, 3), torch.device("meta"))
     assert (moved.device.type, moved.shape) == ("meta", (2, 3))
 
 
 def test_the_event_is_on_the_gpu_of_the_tensors(monkeypatch):
-    """PyTorch's current GPU may be another one, whose stream knows nothing of these."""
+    """PyTorch's current GPU may be another one, with another stream."""
     recorded = []
     there = torch.device("cuda:1")
 

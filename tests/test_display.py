@@ -1,4 +1,4 @@
-"""What training shows: one of a thing in the singular, who stopped it, its scores in plain words."""
+"""What training shows: singular and plural, the reason for stopping, the verdict on its scores."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""How many lines of a corpus may be no UTF-8, and which encoding they look like."""
+"""How many lines of a corpus may be invalid UTF-8, and the guess of their encoding."""
 
 import codecs
 

@@ -1,4 +1,4 @@
-"""Scores: known ones, sacreBLEU's own signatures, what they cannot say, and what is refused."""
+"""Scores: known scores, sacreBLEU's signatures, weak scores, and errors."""
 
 import gzip
 import os
@@ -18,7 +18,7 @@ from seq2seq.runs import commit, read_file, read_manifest
 
 REFERENCES = ["The cat sat on the mat.", "It is raining today."]
 
-# Hypotheses, and their scores worked out by sacreBLEU 2.6 on the command line.
+# Hypotheses, and their scores by sacreBLEU 2.6 on the command line.
 KNOWN = {
     "bleu": [(REFERENCES, 100.0), (["The cat sat on a mat.", "It is raining today."], 69.19), (["x", "y"], 0.0)],
     "chrf": [(REFERENCES, 100.0), (["The cat sat on a mat.", "It is raining today."], 82.53), (["x", "z"], 0.0)],
@@ -96,7 +96,7 @@ def test_a_tokenizer_that_is_not_installed_is_noticed_in_every_spelling(monkeypa
     ],
 )  # fmt: skip
 def test_metric_names(words, names):
-    """Those that scores are printed under are read again."""
+    """Printed names are accepted as arguments."""
     assert parse_metrics(words) == names
     assert parse_metrics(",".join(score(name, ["a"], ["a"]).name for name in names)) == names
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_scored(hypotheses, references):
 
 
 def test_a_bleu_without_a_correct_4_gram_counts_as_zero():
-    """No 4-gram is correct, but hypotheses that are long enough get a share of every order."""
+    """No 4-gram is correct, but smoothing gives long hypotheses a score above 0."""
     loops = score("bleu", ["open open open open open"], ["open file"])
     assert loops.value > 5
     assert loops.proven == 0
@@ -185,7 +185,7 @@ def test_references_are_read_from_every_format(tmp_path):
     ],
 )
 def test_the_language_of_references_is_known_or_requested(tmp_path, name, text, langs, tokenizer):
-    """None: sentences that may not be split as 13a does are not scored while their language is unknown."""
+    """If the language is unknown, sentences that the tokenizer 13a cannot split are not scored."""
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith((".gz", ".bz2", ".xz")) else text.encode())
     if tokenizer is not None:
@@ -230,7 +230,7 @@ def test_pairs_with_a_blank_source_are_left_out(reverser, tmp_path):
 
 @contextmanager
 def pipe(data: bytes):
-    """The path of a pipe that gives this once, as ``<(command)`` does."""
+    """The path of a pipe that can be read once, such as ``<(command)``."""
     end, start = os.pipe()
 
     def fill() -> None:

@@ -1,4 +1,4 @@
-"""Exported models against ours, number by number; the folder, its README, and what is refused."""
+"""Exported models against ours, number by number; the folder, its README, and errors."""
 
 import json
 import math
@@ -60,7 +60,7 @@ MORE_SHAPES: list[dict[str, object]] = [
 
 
 def tiny(**changes: object) -> Transformer:
-    """A model none of whose biases, gains or scores is at a special value."""
+    """A model whose biases, gains and scores have no special values."""
     torch.manual_seed(0)
     shape = {"d_model": 16, "d_ff": 40, "n_heads": 2, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0}
     model = build_model(ModelConfig(**(shape | changes)), V).eval()
@@ -87,7 +87,7 @@ def pieces(rows: list[list[int]]) -> list[list[str]]:
 
 @torch.no_grad()
 def log_probs(model: Transformer, src: list[list[int]], tgt: list[list[int]]) -> list[list[float]]:
-    """Of each piece of ``tgt`` and of EOS after it, control symbols being no part of the softmax."""
+    """Log-probabilities of each piece of ``tgt`` and of EOS after it, with control symbols outside the softmax."""
     padded = pad(src, last=EOS)
     logits = model(padded, padding_mask(padded, PAD), pad(tgt, first=BOS))
     logits[..., [UNK, BOS, PAD]] = -math.inf
@@ -107,7 +107,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize("alpha", [0.0, 0.7])
     def test_hypotheses_of_ctranslate2_have_our_scores(self, shape, alpha, tmp_path):
-        """One token at a time, over its caches."""
+        """One token at a time, with its caches."""
         model = tiny(**shape)
         with torch.no_grad():
             model.output.bias[EOS] += 1.0  # some hypotheses end, some reach the limit
@@ -135,8 +135,7 @@ def test_the_epsilon_of_norms_is_exported(shape, tmp_path):
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_every_quantization_is_close(quantization, tmp_path):
-    """The weights closely; what their own arithmetic makes of them less so, and without AVX-512 not at all: its int8
-    is off by a nat there."""
+    """The weights are very close, the results less so. Without AVX-512 CTranslate2's int8 is wrong by a nat."""
     model = tiny()
     ours = log_probs(model, SRC, TGT)
     translators = [(exported(model, tmp_path / "ct2", quantization, "float32"), 0.05)]
@@ -169,7 +168,7 @@ def test_tied_embeddings_are_stored_once(tmp_path):
 
 # A run --------------------------------------------------------------------------------------------
 
-# Letters, and what is spelt in bytes; none so long that it would be translated in parts.
+# Letters, and characters encoded as bytes; none so long that it would be translated in segments.
 LINES = [*reversal_lines(60, seed=11), "é", "☃", "<s>", "</s>"]
 
 
@@ -195,7 +194,7 @@ def translate(folder: Path, lines: list[str], **options: object) -> list[tuple[s
 
 
 def run_readme(folder: Path, lines: list[str]) -> list[str]:
-    """What the README's Python prints for these lines."""
+    """The output of the README's Python code for these lines."""
     (python,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", python],
@@ -209,7 +208,8 @@ class TestRun:
     @pytest.mark.parametrize("beam_size", [1, 4])
     @pytest.mark.parametrize("alpha", [0.0, 1.0])
     def test_the_same_texts_and_scores(self, reverser, folder, beam_size, alpha, monkeypatch):
-        """A search that ends by CTranslate2's rule to the letter; ours waits for what is ten times likelier."""
+        """With CTranslate2's exact rule for the end of a search; ours waits for hypotheses that are ten times
+        likelier."""
         monkeypatch.setattr("seq2seq.decoding.beam._MUCH_LIKELIER", math.inf)
         decoding = {"beam_size": beam_size, "length_penalty": alpha, "max_length": 60}
         translator = Translator.load(reverser, device="cpu", decoding=decoding)
@@ -218,7 +218,7 @@ class TestRun:
         same = [text == best.text for (text, _), best in zip(theirs, ours, strict=True)]
         assert all(same) if beam_size == 1 else sum(same) >= len(LINES) - 1
         for (_, score), best, is_same in zip(theirs, ours, same, strict=True):
-            # A score rises by the probability of control symbols.
+            # Scores are higher by the probability of control symbols.
             assert not is_same or -1e-4 < score - best.score < 5e-3
 
     def test_int8_is_small_and_translates_well(self, reverser, folder, tmp_path):
@@ -255,11 +255,11 @@ class TestRun:
         assert f"more than {translator.max_src_length - 1:,} pieces or 1 sentence, as" in readme
 
 
-# Refused, and nothing left -------------------------------------------------------------------------
+# Errors that leave nothing -------------------------------------------------------------------------
 
 
 def random_run(folder: Path, tokenizer: bytes, **changes: object) -> Path:
-    """A run whose model nobody trained."""
+    """A run with an untrained model."""
     shape = {"d_model": 16, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
     config = RunConfig(data=DataConfig(langs="ab-ba"), model=ModelConfig(**(shape | changes)))
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Bytes to disk: the advice in errors, names of temporaries, folders that appear when they are whole."""
+"""Files on disk: advice in errors, names of temporary files, folders that appear when they are complete."""
 
 import errno
 import os
@@ -52,7 +52,7 @@ def test_advice_for_errors_of_reading(error, says):
 
 
 def test_only_temporary_files_of_one_writer_are_recognized():
-    """Of a file that several processes may write, a commit must not delete what another one is writing."""
+    """If several processes may write a file, a commit must not delete the temporary file of another one."""
     path = Path("run", "README.md")
     assert _LEFTOVER.fullmatch(temporary_path(path, one_writer=True).name)
     assert not _LEFTOVER.fullmatch(temporary_path(path, one_writer=False).name)

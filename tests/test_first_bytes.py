@@ -1,4 +1,4 @@
-"""Input that is plainly no UTF-8 text: what is refused, with which command, and that nothing else is."""
+"""Input that is certainly not UTF-8 text is refused with advice; other input is not refused."""
 
 import bz2
 import gzip
@@ -48,7 +48,7 @@ UNMARKED_ONLY_BY_LUCK = {
 
 
 def refusal_of(data: bytes, name: str = "a file.txt") -> str:
-    """The error that every way to read these bytes ends with."""
+    """The error of every way to read these bytes."""
     said = set()
     for portion in (1, 7, len(data)):
         stream = io.BytesIO(data)
@@ -130,7 +130,7 @@ def test_compressed_twice(outer, inner):
     assert "stdin is compressed twice; decompress it once: " in refusal_of(outer(inner(b"text\n")), "stdin")
 
 
-# And nothing else -----------------------------------------------------------------------------------
+# Input that is not refused -----------------------------------------------------------------------------------
 
 
 def is_refused(data: bytes) -> bool:
@@ -187,7 +187,7 @@ def test_random_bytes_are_text_unless_every_second_one_is_not(data):
 
 
 def test_the_first_line_is_returned_without_waiting(tmp_path):
-    """The first line is handed out while its writer waits, whatever it may be the beginning of."""
+    """The first line is returned while its writer waits, with any beginning."""
     for first in (b"\n", b"P\n", b"PK\n", b"7z\n", b"\xff\n", b"\0\n", b"\0a\n"):
         reading, writing = os.pipe()
         with open(reading, "rb", buffering=0) as stream:

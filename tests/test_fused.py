@@ -1,4 +1,4 @@
-"""Weights arranged for decoding: norms, several linear layers in one product, the output layer."""
+"""Fused layers for decoding: norms, several linear layers in one product, the output layer."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ D = 64
 
 
 def some_norm(kind: type[nn.Module] = nn.LayerNorm, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """One whose weight and bias are far from 1 and 0."""
+    """A norm whose weight and bias are far from 1 and 0."""
     torch.manual_seed(1)
     norm = kind(D)
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_products_without_a_norm():
 @pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
 @pytest.mark.parametrize("packed", PACKED, ids=str)
 def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
-    """However many rows this processor multiplies by packed weights."""
+    """With any number of rows for which this processor uses packed weights."""
     monkeypatch.setattr("seq2seq.model.transformer.fast.output.rows_packed", lambda *_, **__: packed)
     norm, linear = Norm(some_norm(kind)), some_linear(1000)
     output = OutputLayer.padded(linear, 64)

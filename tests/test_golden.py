@@ -42,7 +42,7 @@ def test_its_training_continues(tmp_path, monkeypatch):
 
 
 def test_its_records_have_the_keys_that_this_version_writes():
-    """New keys come into this folder with the change that brings them."""
+    """A change that adds a key adds it to this folder too."""
     manifest = json.loads((RUN / "manifest.json").read_text())
     known = set(read_manifest(RUN).__dataclass_fields__)
     assert manifest.keys() - {"checksum"} == known

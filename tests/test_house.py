@@ -1,4 +1,4 @@
-"""The house rules: what imports what, through which door outside libraries enter, what may never run."""
+"""The rules of the code: import order, which module may import which library, what must never run."""
 
 import ast
 import graphlib
@@ -141,7 +141,7 @@ def test_decoding_knows_a_model_by_its_decoder():
 
 
 def test_nothing_outside_the_model_names_an_architecture():
-    """Except exports to the format of one."""
+    """Except exports to a format of one architecture."""
     outside = {name for name in TREES if not is_within(name, "model") and not is_within(name, "interop.ctranslate2")}
     named = [f"{name} imports {o}" for name in outside for o in OWN[name] if is_within(o, "model.transformer")]
     assert not named
@@ -187,7 +187,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 
 def test_no_text_names_another_project_to_install():
-    """The name ``seq2seq`` on the package index is somebody else's, and ours is not there: pip gets a folder."""
+    """The name ``seq2seq`` on the package index belongs to another project. Ours is installed from a folder."""
     asked = re.compile(r"(pip3?|pipx|uv pip|uv tool) (install|run)\b[^\n]*?[\s'\"]seq2seq\b")
     texts = [
         *files(),
@@ -220,7 +220,7 @@ def test_declared_dependencies_are_those_that_are_imported():
 # What may never run ---------------------------------------------------------------------------------
 
 
-# The C library that runs already, and one function of it, where there is no other way to ask for it.
+# Functions of the C library that is already loaded, which Python does not offer.
 C_FUNCTIONS = {
     "system.allocator": ["ctypes.CDLL", "ctypes.CDLL(None).mallopt"],
     "system.processes": ["ctypes.CDLL", "ctypes.CDLL(None).prctl", "ctypes.c_ulong"],
@@ -234,7 +234,7 @@ FORBIDDEN_ARGUMENTS = {"shell", "allow_pickle", "trust_remote_code"}
 
 
 def dangers(name: str, tree: ast.AST) -> Iterator[str]:
-    """What a file imports or calls that could run what it reads."""
+    """Imports and calls of a file that could execute data."""
     allowed = {"ctypes"} if name in C_FUNCTIONS else set()
     for library in {word.partition(".")[0] for word in imports_of(tree)} & NO_DOOR - allowed:
         yield f"{name} imports {library}"
@@ -273,7 +273,7 @@ def test_each_file_calls_only_its_c_functions():
 
 
 def modules_after(program: str) -> set[str]:
-    """Modules that a fresh interpreter has imported at the end of a program."""
+    """Modules that a new interpreter has imported at the end of a program."""
     program += "\nimport sys; sys.stderr.write(' '.join(sys.modules))"
     ran = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd="/")
     assert ran.returncode == 0, ran.stderr
@@ -313,7 +313,7 @@ def n_lines(path: Path) -> int:
 
 
 def test_files_are_short():
-    """A file that outgrows the limit becomes a folder of the same name."""
+    """A longer file should become a folder of the same name."""
     assert not [f"{name_of(path)}: {n_lines(path)} lines" for path in files() if n_lines(path) > 400]
 
 

@@ -115,7 +115,7 @@ A_ROW = '{"de": "a", "en": "b"}\n'
     ],
 )
 def test_cells_that_are_empty_or_numbers(tmp_path, name, content, pairs):
-    """Nobody can edit a data set: what holds no text is blank, and what pandas takes for no text is text."""
+    """Users cannot edit a data set. So cells without text are blank, and text that pandas reads as missing is text."""
     (tmp_path / name).write_text(content)
     counts = CorpusCounts()
     assert list(read_pairs(f"hf:{tmp_path}", LANGS, counts=counts)) == pairs
@@ -166,7 +166,7 @@ def test_columns_with_other_names(tmp_path, brackets, langs, says):
 
 
 def test_only_data_files_are_read(tmp_path):
-    """Others in its folder, as a card or the output of this program, may be written."""
+    """Other files in its folder, such as a card or the output of this program, may be written."""
     for name in ("train.jsonl", "README.md", "hypotheses.txt", "scores"):
         (tmp_path / name).write_text(A_ROW)
     assert corpus_files(f"hf:{tmp_path}", LANGS) == [tmp_path / "train.jsonl"]

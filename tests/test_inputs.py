@@ -1,4 +1,4 @@
-"""What ``translate`` takes from its command line, and from a person at a terminal."""
+"""Input of ``translate`` from the command line, and from a person at a terminal."""
 
 import gzip
 import os
@@ -115,7 +115,7 @@ def test_invalid_texts(cli, reverser, tmp_path, monkeypatch, words, says):
 
 @pytest.fixture
 def typed(monkeypatch):
-    """Makes stdin and stderr a terminal, on which bytes are typed."""
+    """Makes stdin and stderr a terminal with typed bytes."""
     opened = []
 
     def type_them(text: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A signal while training: the last update is saved, whether or not a checkpoint was due."""
+"""A signal during training: the last update is saved, also if no checkpoint was due."""
 
 import json
 from itertools import count

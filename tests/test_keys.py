@@ -71,7 +71,7 @@ def test_text(cli, monkeypatch, columns):
 
 
 def test_listed_values_can_be_set(cli):
-    """As it stands there: a key, ``=`` and a value in TOML."""
+    """As it is printed: a key, ``=`` and a value in TOML."""
     heads = [line.strip() for line in cli("config").out.splitlines() if line.startswith("  ") and line[2] != " "]
     assignments = [head.partition(" (")[0] for head in heads if " = unset" not in head]
     assert len(assignments) > 40

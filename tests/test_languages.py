@@ -1,4 +1,4 @@
-"""Languages: every spelling of a code finds its row, and text finds one where the code says nothing."""
+"""Languages: every spelling of a code finds its row; for an unknown code the text decides."""
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_a_known_code_is_not_overruled_by_text():
 @pytest.mark.parametrize(
     ("text", "row"),
     [
-        (f"{TEXTS['th']} ア", "th"),  # one borrowed character makes no Japanese
+        (f"{TEXTS['th']} ア", "th"),  # one borrowed character does not make it Japanese
         ("日本国憲法第九条は", "ja"),
         ("中国人民解放军今天开始进行军事演习" * 2 + "の", "zh"),
         ("カタカナ", "ja"),

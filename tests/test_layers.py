@@ -33,13 +33,13 @@ def five_sigma(share: float, n: int) -> float:
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.3, 0.5, 0.9, 0.999])
 def test_dropout_zeroes_a_fraction_p_and_keeps_the_expected_sum(share):
-    """The ends of the range round to 0 or 256 in 256, where a byte cannot hold them."""
+    """Probabilities near 0 and 1 round to 0/256 and 256/256, which a byte cannot represent."""
     dropped = Dropout(share)(torch.ones(N))
     rounding = 1 / 512 if 0.002 < share < 0.998 else 0.0
     assert (dropped == 0).float().mean().item() == pytest.approx(share, abs=rounding + five_sigma(share, N))
     survivors = dropped[dropped != 0]
     assert (survivors == survivors[0]).all()
-    # The scale is exact for the share in force, so that the expectation is one.
+    # The scale is exact for the rounded probability, so that the expected value is one.
     tolerance = five_sigma(share, N) / (1 - share)
     assert dropped.mean().item() == pytest.approx(1.0, abs=tolerance)
 
@@ -49,7 +49,7 @@ def test_dropout_is_exact_for_multiples_of_1_256():
 
 
 def test_dropout_draws_each_element_independently():
-    """Eight bytes come from one draw: none of the eight may be special, nor go with another."""
+    """One draw gives eight bytes: they must have the same distribution and be independent."""
     kept = Dropout(0.5)(torch.ones(N)).ne(0).double().view(-1, 8)
     shares = kept.mean(0)
     assert (shares - 0.5).abs().max() < five_sigma(0.5, N // 8)
@@ -195,7 +195,7 @@ def test_layers_are_their_sublayers_in_order(norm_order):
 
 
 def test_dropout_is_applied_to_every_branch_of_a_layer():
-    """With all but a hair dropped, a pre-norm layer is little more than its straight path."""
+    """With nearly everything dropped, a pre-norm layer is nearly its residual path."""
     layer = EncoderLayer(config(dropout=0.99))
     x = torch.randn(4, 50, 16)
     unchanged = (layer(x, None) == x).float().mean().item()

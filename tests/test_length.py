@@ -1,4 +1,4 @@
-"""How long training is, and which of several limits counts."""
+"""The length of training, and which of several limits decides."""
 
 import itertools
 from dataclasses import replace

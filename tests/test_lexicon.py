@@ -1,4 +1,4 @@
-"""Which pieces translate which: learnt from pairs, and kept with a finished run."""
+"""The lexicon of translations: learned from pairs, and stored with a finished run."""
 
 import math
 import random
@@ -66,14 +66,14 @@ def test_each_piece_has_its_translation_first(store):
 
 
 def test_a_word_of_every_sentence_translates_nothing(store):
-    """Counting would put the full stop first; and what no source word explains, the empty word does."""
+    """Counting would put the full stop first. The empty word explains words without a source word."""
     pairs = [([*src, 9], [59, *tgt, 39, 58]) for src, tgt in toy_pairs()]
     table = build_lexicon(store(pairs), V, frequent=0)["candidates"]
     assert [table[word, 0].item() for word in WORDS] == [word + 30 for word in WORDS]
 
 
 def test_the_probabilities_are_those_of_ibm_model_1(store):
-    """IBM model 1, written down as in Brown et al. 1993, with dictionaries."""
+    """IBM model 1 as in Brown et al. 1993, with dictionaries."""
     pairs = [([7, 8, 7], [20, 21]), ([8], [21, 21, 22]), ([9, 8], [20]), ([6], [22])]
     p = defaultdict(lambda: 1.0)
     for _ in range(3):
@@ -133,7 +133,7 @@ def test_an_unlikely_piece_is_no_candidate(store, monkeypatch):
 
 
 def test_control_symbols_are_no_candidates(store):
-    """A tokenizer of the user's own may find characters that it does not know."""
+    """A user's own tokenizer may not know some characters."""
     pairs = [([UNK, *src, PAD], [UNK, *tgt, UNK, BOS, PAD, UNK]) for src, tgt in toy_pairs()]
     tables = build_lexicon(store(pairs), V, frequent=V)
     assert not {UNK, BOS, PAD} & set(tables["candidates"].flatten().tolist())
@@ -143,7 +143,7 @@ def test_control_symbols_are_no_candidates(store):
 
 
 def test_a_piece_of_both_languages_is_its_own_candidate(store):
-    """Though it may never have met itself: the name in one sentence is copied, in another it is a word."""
+    """Even if it never occurs on both sides of a pair: a name in one sentence may be a word in another."""
     pairs = [*toy_pairs(), ([15, 16], [46, 10]), *[([10, 17], [47, 40])] * 50, ([18, 19], [48, 49, 18])]
     table = build_lexicon(store(pairs), V, frequent=0)["candidates"]
     assert pieces_of(table[10])[:2] == [40, 10]
@@ -157,7 +157,7 @@ def test_a_piece_of_both_languages_is_its_own_candidate(store):
 
 
 def test_a_frequent_piece_is_not_moved_up_among_its_own_candidates(store):
-    """Decoding has it anyway."""
+    """Decoding allows it anyway."""
     pairs = [*toy_pairs(), *[([10], [40, 10, piece]) for piece in range(30, 60)] * 20]
     tables = build_lexicon(store(pairs), V, frequent=2)
     assert set(tables["frequent"].tolist()) == {10, 40}
@@ -219,7 +219,7 @@ def test_it_can_be_interrupted_between_any_two_blocks(store, monkeypatch):
 
 
 def test_bytes_are_found(reverser):
-    """They follow the control symbols, and whatever else looks a little like one is none."""
+    """They follow the control symbols; similar pieces are not bytes."""
     tokenizer = Tokenizer((reverser / "tokenizer.model").read_bytes())
     first = tokenizer.n_control
     assert byte_pieces(tokenizer) == list(range(first, first + 256))
@@ -254,7 +254,7 @@ TINY: Layer = {
 
 @pytest.fixture
 def tiny(tmp_path) -> Request:
-    """Two updates on twenty pairs."""
+    """Settings for two updates on twenty pairs."""
     lines = ["a b c d", "e f g h", "c a d", "h g"]
     data: Layer = {
         "data": {

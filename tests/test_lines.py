@@ -1,4 +1,4 @@
-"""Bytes -> lines -> bytes: what is a line, what is compressed, what may be asked of input and output."""
+"""From bytes to lines and back: the ends of lines, compression, properties of input and output."""
 
 import bz2
 import errno
@@ -67,7 +67,7 @@ FILES = {
 
 
 def lines_of(data: bytes) -> list[str]:
-    """The rule, in other words than the code's."""
+    """The rule for lines, implemented in another way."""
     data = data.removeprefix(BOM)
     pieces = data.split(b"\n")
     if not pieces[-1]:
@@ -76,7 +76,7 @@ def lines_of(data: bytes) -> list[str]:
 
 
 def is_foreign(data: bytes) -> bool:
-    """Whether this is plainly no UTF-8 text; test_first_bytes.py says what is."""
+    """Whether this is certainly not UTF-8 text: see test_first_bytes.py."""
     try:
         refuse_non_text(data, "input")
     except UserError:
@@ -260,7 +260,7 @@ def test_stdin_is_read_without_a_buffer(monkeypatch, tmp_path):
 
 @pytest.fixture
 def pipe():
-    """A reader of a pipe's one end, and a function that writes to the other (None closes it)."""
+    """A reader of one end of a pipe, and a function that writes to the other end (None closes it)."""
     read_end, write_end = os.pipe()
     is_open = True
 
@@ -463,7 +463,7 @@ def test_line_separators_become_spaces(c):
 def test_one_line_is_one_line_of_utf8(text):
     safe = one_line(text)
     assert len(safe) == len(text)
-    # The library's splitting is what a careless reader of our output would use.
+    # Simple readers of our output split lines in this way.
     assert len(safe.splitlines()) <= 1
     assert safe == safe.encode().decode()
     assert one_line(safe) == safe
@@ -640,7 +640,7 @@ class TestOutput:
 
 
 class TestInterruptedPipe:
-    """A signal while the reader of a full pipe is slow."""
+    """A signal during a write to a full pipe with a slow reader."""
 
     @pytest.mark.timeout(60)
     @pytest.mark.parametrize("line", [b"abcde\n", b"x" * 999 + b"\n"], ids=["short lines", "longer lines"])
@@ -668,7 +668,7 @@ class TestInterruptedPipe:
 
 @contextmanager
 def stuck_writer(path, lines):
-    """A process that writes lines to a named pipe which is full, and our end of the pipe."""
+    """A process that writes lines to a full named pipe, and our end of the pipe."""
     program = (
         "import signal, sys\nfrom seq2seq.text import open_line_output\n"
         "class Interrupted(BaseException): pass\n"

@@ -1,4 +1,4 @@
-"""The loader: every pair once an epoch, the same each time, divided differently if that is requested."""
+"""The loader: every pair once in an epoch, reproducible, with subword sampling on request."""
 
 import io
 import math
@@ -44,7 +44,7 @@ def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256, batch_tokens=300):
 
 
 def epoch_of(loader, epoch, done=0):
-    """What is left of one epoch."""
+    """The rest of one epoch."""
     portions, is_last = [], False
     updates = loader.updates(epoch, done)
     while not is_last:
@@ -95,7 +95,7 @@ def test_a_text_is_divided_differently_each_epoch_and_with_each_seed(ids, tokeni
 
 
 def test_updates_have_the_same_pairs_with_any_division(ids, tokenizer):
-    """So an epoch has as many updates, and a resumed run reads each pair once."""
+    """So an epoch has the same number of updates, and a resumed run reads each pair once."""
     likeliest, some, many = (
         [sorted(texts(tokenizer, [pairs])) for pairs in epoch_of(loader(ids, tokenizer, alpha), 2)]
         for alpha in (0.0, 0.5, 0.1)
@@ -138,7 +138,7 @@ updates.close()
 
 
 def test_another_process_resumes_an_epoch_with_the_same_pairs_and_pieces(tmp_path, ids, tokenizer):
-    """Over one and two shares; SentencePiece's own draws differ from process to process."""
+    """With one and two shards. SentencePiece's own draws differ between processes."""
     (tmp_path / "tokenizer.model").write_bytes(tokenizer.model)
     whole = epoch_of(loader(ids, tokenizer, 0.3), 1)
     done = len(whole) // 2
@@ -189,7 +189,7 @@ def test_an_error_of_reading_is_raised(alpha, ids, tokenizer, monkeypatch):
 
 
 def test_an_unknown_character_stays_unknown(tmp_path):
-    """A tokenizer of the user's may know no bytes: what it cannot read it cannot spell either."""
+    """A user's tokenizer may have no bytes. Then unknown characters have no spelling."""
     written = io.BytesIO()
     control = {"unk_id": UNK, "bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
     text = (line for pair in PAIRS for line in pair)
@@ -225,7 +225,7 @@ def test_parts_of_a_portion_hold_all_of_it(most):
 
 @pytest.mark.parametrize("saved", [1, 20, 100, math.inf])
 def test_micro_batches_are_divided_again_if_that_saves_padding(saved):
-    """For text divided at random, whose pairs are put together by other lengths."""
+    """For text that is divided at random: its lengths differ from those that made the updates."""
     lengths = sorted(np.random.default_rng(0).integers(1, 60, 80).tolist())
     whole = TokenizedPairs([[4] * n for n in lengths], [[4] * max(1, n - 3) for n in lengths])
     parts = list(whole.micro_batches(max_tokens=10_000, min_saved=saved))

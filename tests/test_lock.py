@@ -1,4 +1,4 @@
-"""The lock on an open file: one process holds it, under the path where it is."""
+"""The lock on an open file: one process holds it, for the file at its path."""
 
 import errno
 import os

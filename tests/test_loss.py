@@ -1,4 +1,4 @@
-"""Label-smoothed cross-entropy: by hand, and against PyTorch's on a padded layout."""
+"""Label-smoothed cross-entropy: computed by hand, and against PyTorch's with padding."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_the_gradient_is_probabilities_less_targets(smoothing):
 
 
 def test_it_is_a_sum_over_positions():
-    """Not a mean: the loop divides by the tokens of the whole update."""
+    """It is not a mean: the training loop divides by the tokens of the whole update."""
     torch.manual_seed(0)
     logits, targets = torch.randn(7, V), torch.randint(0, V, (7,))
     parts = [smoothed_cross_entropy(logits[a:b], targets[a:b], 0.1) for a, b in ((0, 2), (2, 7))]
@@ -151,7 +151,7 @@ class TestTwoMasks:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
     def test_the_divergence_keeps_nothing_for_the_backward_pass(self, monkeypatch):
-        """Where PyTorch finds the gradients: one number for each logit, as of one mask, whatever is made of them."""
+        """If PyTorch computes the gradients: one number for each logit, as with one mask."""
         monkeypatch.setattr(loss, "_gradients_by_hand", lambda hidden: False)
         output, targets = Linear(4, 500), torch.randint(0, 500, (40,))
         hidden = torch.randn(2, 40, 4, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Normalisation: what ``nfc`` changes and what it leaves, by the model of SentencePiece alone."""
+"""Normalization: what ``nfc`` changes and what it keeps, by the SentencePiece model alone."""
 
 import unicodedata
 from itertools import pairwise
@@ -71,7 +71,7 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def models():
-    """SentencePiece alone, by tokenizer_type and normalization; trained on other text."""
+    """SentencePiece models by tokenizer_type and normalization, trained on other text."""
 
     def trained(kind, rule):
         model, _ = train_model(iter(PLAIN), vocab_size=330, tokenizer_type=kind, normalization=rule)
@@ -82,7 +82,7 @@ def models():
 
 @pytest.fixture(scope="module")
 def nfc(models):
-    """What a text becomes."""
+    """A text after encoding and decoding."""
     model = models["unigram", "nfc"]
     return lambda text: model.decode(model.encode(text))
 
@@ -119,7 +119,7 @@ def test_text_that_nfc_changes(nfc, text, becomes):
 
 
 def test_each_single_character_becomes_its_nfc_or_its_letters(nfc):
-    """Between characters that nothing composes with."""
+    """Between characters that compose with nothing."""
     for start, end in pairwise([*range(0, len(ALL), 50_000), len(ALL)]):
         expected = (FORMS.get(char, unicodedata.normalize("NFC", char)) for char in ALL[start:end])
         assert nfc("一".join(ALL[start:end])).strip() == "一".join(expected).strip()
@@ -148,7 +148,7 @@ def same_but_for_order(a, b):
 )
 @example("e", "\u0301\u0331")
 def test_any_two_marks_of_latin_letters_are_composed(nfc, letter, marks):
-    """As NFC does it, but for the order of marks that are left over."""
+    """As in NFC, except for the order of marks that are not composed."""
     text = unicodedata.normalize("NFD", letter)
     assume(len(text) == 1)
     for spelling in (text + marks, unicodedata.normalize("NFC", text + marks[0]) + marks[1:]):
@@ -176,7 +176,7 @@ MARKED = st.builds(
 @settings(database=None, deadline=None, max_examples=200)
 @given(st.lists(MARKED | st.sampled_from([" ", *FORMS, *list(nfc_rules())[:2000:7]])).map("".join))
 def test_it_changes_no_letter_or_mark(nfc, text):
-    """By what Unicode calls compatible; three marks and more on a letter too."""
+    """The compatibility decomposition stays the same, also for three or more marks on a letter."""
     once, given = (unicodedata.normalize("NFKD", one.replace(" ", "")) for one in (nfc(text), text))
     assert once == given
 
@@ -198,7 +198,7 @@ def test_composed_marks_are_not_changed_again(nfc, text):
     ],
 )  # fmt: skip
 def test_letters_that_nfc_decomposes_are_decoded_as_in_the_training_text(learnt, text, becomes):
-    """Both spellings are the same to the model; Bengali keyboards write the one, Wikipedia the other."""
+    """Both spellings are the same for the model. Bengali keyboards write one, Wikipedia the other."""
     trained, _ = train_model(iter(PLAIN + learnt), vocab_size=400, tokenizer_type="bpe", normalization="nfc")
     model = sentencepiece.SentencePieceProcessor(model_proto=trained)
     assert model.decode(model.encode(text)) == becomes

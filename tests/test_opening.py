@@ -1,4 +1,4 @@
-"""What a person reads before training."""
+"""The lines that are shown before training."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The output layer's screen: the best column of each row, by far fewer exact logits."""
+"""The screen of the output layer: the best column of each row with few exact logits."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def output() -> OutputLayer:
 
 @pytest.fixture
 def screen(output) -> Screen:
-    """Emulated where the processor has no bf16."""
+    """bf16 is emulated if the processor does not have it."""
     if pack(output.weight.bfloat16()) is None:
         pytest.skip("no packed products here")
     return Screen(output)
@@ -46,7 +46,7 @@ def test_it_finds_the_best_column(output, screen, rows, scale):
 
 
 def test_it_finds_the_best_of_columns_that_bf16_cannot_distinguish(output, screen):
-    """Ten columns hardly differ, and rounding puts another one first."""
+    """Ten columns hardly differ, and rounding makes another one the best."""
     hidden = normal(64, D, seed=5)
     for column in range(20, 30):
         output.weight[column] = 5 * hidden.sum(dim=0) / 8 * (1 + 1e-4 * ((column * 7) % 10))
@@ -59,7 +59,7 @@ def test_it_finds_the_best_of_columns_that_bf16_cannot_distinguish(output, scree
 
 
 def test_it_returns_none_if_it_cannot_help(output, screen):
-    """A model that likes all pieces alike, and one of damaged numbers."""
+    """A model with equal logits, and a damaged one with NaN."""
     assert Screen(OutputLayer(torch.zeros(V, D), torch.zeros(V))).best(normal(8, D)) is None
     hidden = normal(8, D)
     hidden[3] = torch.nan
@@ -103,7 +103,7 @@ class Counted(OutputLogits):
 
 @pytest.mark.parametrize("rows", [8, 300])
 def test_greedy_search_uses_the_screen(output, screen, rows):
-    """The same pieces with it and without, and no logits are read if it has an answer."""
+    """The same pieces with and without it; no logits are read if it finds the pieces."""
     hidden = normal(rows, D, seed=rows)
     screened, plain = Counted(hidden, output, 1, screen=screen), Counted(hidden, output, 1)
     found, scores = best_piece(screened, N_CONTROL, scored=False)
@@ -114,7 +114,7 @@ def test_greedy_search_uses_the_screen(output, screen, rows):
 
 
 def test_a_control_symbol_that_is_likeliest_is_not_taken(output, screen):
-    """Except EOS. The screen knows nothing of control symbols: then all logits are read."""
+    """Except EOS. The screen does not know control symbols, so then all logits are read."""
     hidden = normal(32, D, seed=7)
     for likeliest in (EOS, 5):
         bias = output.bias.clone()

@@ -1,4 +1,4 @@
-"""Pairs held out, leaks and copies: what training and validation share, and what they must not."""
+"""Held-out pairs, leaks and copies: the overlap of training and validation."""
 
 import random
 from collections import Counter
@@ -62,7 +62,7 @@ def test_rows_are_spread_in_blocks_of_neighbours(tmp_path, n):
 
 
 def test_sources_that_come_often_stay(tmp_path):
-    """As in a table of interface strings: what is said most often must be learned."""
+    """As in a table of interface strings: frequent texts must be learned."""
     sources = ["no"] * 40 + ["cancel"] * 40 + ["thank you"] * 40 + numbered(600)
     random.Random(1).shuffle(sources)
     counts = Counter(sources)
@@ -87,7 +87,7 @@ def test_few_sources(tmp_path, n_sources):
 
 
 def test_held_out_pairs_do_not_depend_on_hashes(tmp_path, monkeypatch):
-    """Which are others in each process."""
+    """Hashes differ between processes."""
     sources = numbered(50) + [f"twice {i}" for i in range(300)] * 2
     text = store(tmp_path, [(source, "x") for source in sources])
     rows = held_out_rows(text, np.sort(text.hashes(0)))
@@ -156,7 +156,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def prepared(tmp_path, model):
-    """Prepares pairs as ``train`` does: what is made, its counts, and what is told."""
+    """Prepares pairs as ``train`` does. Returns the result, its counts, and the notices."""
 
     def make(train, valid=None, **data):
         store(tmp_path, train)

@@ -1,4 +1,4 @@
-"""No output over an input: not by another name, through a link, a redirection, or the run's own files."""
+"""No output overwrites an input: by another name, a link, a redirection, or a file of the run."""
 
 import io
 import os

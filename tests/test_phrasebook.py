@@ -16,7 +16,7 @@ FOLDER = DATA / "phrasebook"
 
 @pytest.fixture(scope="module")
 def book():
-    """The generator's modules, importable by name only as long as these tests run."""
+    """The generator's modules, importable only during these tests."""
     before = set(sys.modules)
     sys.path.insert(0, str(FOLDER))
     import generate
@@ -96,7 +96,7 @@ def test_held_out_sentences_are_not_in_training(splits, book):
 
 
 def test_held_out_adjectives_never_stand_before_their_nouns_in_training(book):
-    """The same, read off the text: no form of the adjective right before a form of the noun."""
+    """Checked on the text: no form of the adjective is right before a form of the noun."""
     from lexicon import ADJECTIVES, NOUNS
 
     nouns = {form: name for name in NOUNS for form in book.forms(name)}

@@ -1,4 +1,4 @@
-"""Positions: the formula, what depends on them, and what is lost without."""
+"""Positions: their formulas, what depends on them, and a model without them."""
 
 import math
 
@@ -72,7 +72,7 @@ def test_an_offset_continues_the_positions(name):
 
 def test_sinusoids_grow_with_the_text():
     positions = SinusoidalPositions(D, max_positions=4)
-    with torch.inference_mode():  # translation asks first, and training goes on
+    with torch.inference_mode():  # first a long text in evaluation, then training
         torch.testing.assert_close(positions(torch.zeros(1, 9, D))[0], sinusoidal_table(9, D))
     x = torch.zeros(1, 2, D, requires_grad=True)
     out = positions(x, 100)
@@ -102,7 +102,7 @@ def test_learned_positions_are_trained_and_saved():
 
 
 def test_rotation_by_hand():
-    """The first pair turns by the place in radians, the second a hundred times slower."""
+    """The first pair rotates by the position in radians, the second a hundred times slower."""
     x = torch.tensor([1.0, 0.0, 0.0, 1.0]).expand(1, 1, 3, 4)
     expected = [[math.cos(p), math.sin(p), -math.sin(p / 100), math.cos(p / 100)] for p in (5, 6, 7)]
     torch.testing.assert_close(rotate(x, 5)[0, 0], torch.tensor(expected))
@@ -132,7 +132,7 @@ def test_rotary_self_attention_sees_distances_and_cross_attention_none():
     torch.testing.assert_close(attend(x, memory), attend(x, flipped))
     attend = layer.self_attention
     assert not torch.allclose(attend(memory, memory), attend(flipped, flipped).flip(1), atol=1e-3)
-    # A text moved to the right as a whole looks the same to itself.
+    # Moving a whole text to the right changes nothing in it.
     q, k = (attend.split_heads(F.linear(memory, *projection)) for projection in attend.projections()[:2])
     moved = (rotate(q, 11) @ rotate(k, 11).mT, rotate(q) @ rotate(k).mT)
     torch.testing.assert_close(*moved, rtol=1e-4, atol=1e-5)

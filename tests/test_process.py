@@ -1,4 +1,4 @@
-"""Signals that wait, and forked processes that end with their parent."""
+"""Deferred signals, and forked processes that end with their parent."""
 
 import gc
 import os
@@ -27,7 +27,7 @@ TERMINATION_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.fixture
 def told() -> Iterator[list[int]]:
-    """Numbers of the signals that were answered."""
+    """Numbers of the handled signals."""
     numbers: list[int] = []
     before = {n: signal.signal(n, lambda number, frame: numbers.append(number)) for n in TERMINATION_SIGNALS}
     yield numbers
@@ -38,7 +38,7 @@ def told() -> Iterator[list[int]]:
 @pytest.mark.parametrize("n_threads", [0, 1])
 @pytest.mark.parametrize("number", TERMINATION_SIGNALS)
 def test_a_signal_is_handled_after_the_body(told, number, n_threads):
-    """The system may choose another thread to hear it."""
+    """The system may deliver it to another thread."""
     over = threading.Event()
     threads = [threading.Thread(target=over.wait) for _ in range(n_threads)]
     for thread in threads:
@@ -70,7 +70,7 @@ def test_an_error_loses_no_signal(told):
 
 
 def test_all_handlers_are_restored_even_if_another_signal_raises(told, monkeypatch):
-    """Before Python changes a handler it answers what has come for others."""
+    """Before Python changes a handler, it runs handlers of other signals."""
     set_handler, n_calls = signal.signal, 0
 
     def interrupted(number: int, handler: object) -> None:
@@ -138,7 +138,7 @@ def test_another_ending_process_does_not_end_it():
 
 
 def test_a_signal_during_the_fork_is_not_lost(told):
-    """Python would forget one that is answered by what logging does after each fork."""
+    """Python would lose a signal that it handles in logging's callback after a fork."""
     fork, forked = os.fork, []
 
     def interrupted() -> int:
@@ -159,7 +159,7 @@ def test_a_signal_during_the_fork_is_not_lost(told):
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit()", "os._exit(0)"])
 def test_a_waiting_child_ends_with_its_parent(end):
-    """As one that waits for a lock whose holder was killed: it looks at nothing any more."""
+    """Such as one that waits for a lock whose holder was killed."""
     program = f"""
 import os, signal, sys, threading
 from seq2seq.system.processes import ChildProcess

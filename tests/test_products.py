@@ -1,4 +1,4 @@
-"""Products of weights: the choice of a library, and that whoever makes them, they are the same."""
+"""Matrix products with weights: the choice of a library, and that all libraries give the same results."""
 
 import subprocess
 import sys
@@ -230,7 +230,7 @@ def test_without_onednn_there_is_still_pytorchs_own(monkeypatch):
 
 
 def test_a_pytorch_without_the_calls_is_detected():
-    """As they have no public names they may go."""
+    """The calls have no public names, so a later version may remove them."""
     program = """
 import torch
 class None_:
@@ -275,7 +275,7 @@ def test_a_linear_layer_is_the_same_with_every_library(library, precision, shape
 
 @needs_bf16
 def test_the_gradient_in_bf16_is_that_of_rounded_operands():
-    """Sums are in fp32: operands that bf16 can hold give the gradients of fp32 but for the rounding of the result."""
+    """Sums are in fp32: with operands that bf16 can represent, gradients differ from fp32 only by rounding."""
     torch.manual_seed(1)
     linear = Linear(64, 64)
     with torch.no_grad():
@@ -300,7 +300,7 @@ def test_the_activation_may_change_the_output_in_place(library, precision):
 @pytest.mark.parametrize("activation", ["relu", "gelu", "swiglu"])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 64), (7, 100)], ids=str)
 def test_a_feed_forward_network_is_the_same_with_every_library(library, precision, activation, shape):
-    """Its hidden layer stays an operand, with rows that no position has."""
+    """Its hidden layer stays in bf16 and padded."""
     torch.manual_seed(1)
     network = FeedForward(ModelConfig(d_model=16, d_ff=40, n_heads=2, activation=activation))
     torch.nn.init.normal_(network.inner.bias)  # so that rows of zeros have an output
@@ -318,7 +318,7 @@ def test_a_feed_forward_network_is_the_same_with_every_library(library, precisio
         found = output_and_gradients()
     for one, other in zip(found, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, torch.float32)
-        # A number that is rounded to the other side of ReLU's bend changes its gradient by all of it.
+        # If a number is rounded to the other side of 0, ReLU changes its whole gradient.
         assert (one - other).norm() <= 5 * CLOSE[precision] * other.norm()
 
 

@@ -1,4 +1,4 @@
-"""How far the translation of a file has come, by the numbers and as it is shown."""
+"""The progress of translating a file: its numbers, and how it is shown."""
 
 import math
 import sys
@@ -92,7 +92,7 @@ class TestWindowSize:
 class TestOffATerminal:
     @pytest.fixture
     def show(self, clock, capfd) -> Callable[..., list[str]]:
-        """Draws events at their times, after ``InputReady`` of an input of 500 bytes, five a line."""
+        """Shows events at their times, after ``InputReady`` for an input of 500 bytes, five in each line."""
 
         def show(*timed: tuple[float, object], n_lines: int = 0, size: int | None = 500, output: str = "out"):
             def events():

@@ -1,4 +1,4 @@
-"""What ``auto`` picks: a pure function of corpus, kind of device and wishes."""
+"""The recipe of ``auto``: a function of the corpus, the kind of device and the user's settings."""
 
 import importlib.util
 from dataclasses import replace
@@ -44,7 +44,7 @@ def test_the_larger_the_corpus_the_larger_the_model(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_time_grows_without_jumps(kind):
-    """A corpus a third larger takes up to four times as long where the model grows, and a third at least."""
+    """For a corpus that is a third larger, it grows by a third at least, and up to four times if the model grows."""
     sizes = [round(500 * (4 / 3) ** i) for i in range(41)]
     hours = [assumed_hours(of(n, kind), Statistics.guess(n), kind) for n in sizes]
     assert all(1 / 3 < after / before < 4 for before, after in pairwise(hours))
@@ -80,13 +80,13 @@ def test_few_pairs_are_not_read_thousands_of_times(own):
 
 
 def test_an_epoch_has_at_least_one_update():
-    """However few pairs there are: three updates are three passes, not hundreds."""
+    """Also for few pairs: three updates are three epochs, not hundreds."""
     found = recipe(Statistics(1, 5, 5), "cpu", {"training": {"max_updates": 3}})
     assert found.config.n_forward_passes == 1
 
 
 def test_a_time_budget_gives_at_most_the_usual_epochs():
-    """Which are too few for two masks over so many pairs; any amount of time does not change that."""
+    """These are too few for R-Drop with so many pairs; more time does not change that."""
     without = of(9000)
     assert without.config.n_forward_passes == 1
     assert of(9000, time_budget=1e6).name == without.name
@@ -283,7 +283,7 @@ def test_the_documented_table_is_that_of_the_code():
 
 
 def test_training_time_of_long_sentences_does_not_jump():
-    """Just below and above the number of pairs up to which a run is limited to 40 minutes."""
+    """Just below and above the number of pairs up to which a run takes 40 minutes at most."""
     hours = []
     for n_pairs in (7999, 8001):
         corpus = Statistics(n_pairs, 100 * n_pairs, 100 * n_pairs)
@@ -292,6 +292,6 @@ def test_training_time_of_long_sentences_does_not_jump():
 
 
 def test_few_epochs_of_long_sentences_use_no_r_drop():
-    """6,853 verses: at equal time, 38 passes under one mask were far better than 19 under two."""
+    """6,853 verses: in the same time, 38 epochs without R-Drop were far better than 19 with it."""
     assert recipe(Statistics(6853, 190_000, 224_000), "cpu", {}).config.n_forward_passes == 1
     assert recipe(Statistics(7000, 90_000, 98_000), "cpu", {}).config.n_forward_passes == 2, "captions"

@@ -1,4 +1,4 @@
-"""Replicas: the same gradient from several processes, and none of them left behind."""
+"""Replicas: the same gradient from several processes, none of which is left at the end."""
 
 import contextlib
 import gc
@@ -132,7 +132,7 @@ def test_dropout_depends_only_on_seed_update_and_part(step):
     assert not torch.equal(gradient(other, same)[1], first)
 
 
-# What goes wrong ------------------------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------------------
 
 
 class Weight(nn.Module):
@@ -248,7 +248,7 @@ def test_signals_are_for_the_parent(replicas):
 
 
 def test_out_of_memory_in_a_replica_leads_to_smaller_passes(step, monkeypatch):
-    """In the processes forked after this, a pass of more than four pairs does not fit."""
+    """In processes forked after this, more than four pairs do not fit into memory."""
     portion, real = random_pairs(), TrainStep._sum_of_losses
 
     def picky(self, batch):
@@ -271,7 +271,7 @@ def test_out_of_memory_in_a_replica_leads_to_smaller_passes(step, monkeypatch):
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_r_drop_has_the_gradient_of_both_masks(step, n):
-    """Where nothing is dropped they are the same mask, and the gradient is that of one."""
+    """Without dropout both masks are the same, and the gradient is that of one."""
     portion = random_pairs()
     one, expected = gradient(step(n), portion)
     two, found = gradient(step(n, dropout=1e-9, r_drop=5.0), portion)
@@ -347,7 +347,7 @@ print(*(other.pid for other in replicas._others), flush=True)
     until(lambda: not any(map(is_running, others)))
 
 
-# How many -------------------------------------------------------------------------------------------
+# The number of replicas -------------------------------------------------------------------------------------------
 
 
 def test_there_is_one_replica_for_each_core_if_there_is_enough_work(two_threads, step, monkeypatch):

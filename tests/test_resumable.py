@@ -1,4 +1,4 @@
-"""An output file that outlives an interruption: what is kept, what is resumed, what must not be."""
+"""A resumable output file: what is kept after an interruption, what is resumed, what is refused."""
 
 import errno
 import hashlib
@@ -37,7 +37,7 @@ def write(file: ResumableFile, answers: list[bytes]) -> None:
 
 
 def end_of(path: Path) -> int:
-    """Lines after which one would go on."""
+    """The number of lines after which it would resume."""
     file = begin(path, resume=True)
     file.suspend()
     return file.position.lines
@@ -81,7 +81,7 @@ class TestComplete:
         link.symlink_to(path)
         file = begin(link)
         write(file, ANSWERS)
-        assert stat.S_IMODE(partial_path(path).stat().st_mode) == 0o640  # we must be able to go on with it
+        assert stat.S_IMODE(partial_path(path).stat().st_mode) == 0o640  # we must be able to resume it
         file.complete()
         assert link.is_symlink()
         assert path.read_bytes() == b"".join(ANSWERS)
@@ -102,7 +102,7 @@ class TestComplete:
         assert names(tmp_path) == {path.name}
 
     def test_an_interruption_in_the_last_steps_leaves_no_journal(self, out, tmp_path, monkeypatch):
-        """A journal without its answers would be nobody's to take away."""
+        """Nothing would ever delete a journal without its translations."""
         replace = Path.replace
 
         def interrupted(self: Path, target: Path) -> Path:
@@ -152,7 +152,7 @@ class TestGoingOn:
         assert partial_path(out).read_bytes() == b"".join(ANSWERS[:2])
 
     def test_killed_anywhere(self, out, tmp_path):
-        """Whatever prefix of the journal, and whatever of the answers, is on the disk after a kill or a power cut."""
+        """With any prefix of the journal and of the translations on the disk after a kill or a power cut."""
         file = begin(out)
         write(file, ANSWERS[:4])
         file.suspend()
@@ -180,7 +180,7 @@ class TestGoingOn:
         with (tmp_path / ".out.partial.jsonl").open("ab") as journal:
             journal.write(b'{"lines": 3, "n_by')  # torn
         second = begin(out, resume=True)
-        write(second, ANSWERS[2:4])  # its marks must not be lost behind the torn one
+        write(second, ANSWERS[2:4])  # its records must not be lost after the partial one
         second.suspend()
         assert end_of(out) == 4
 
@@ -239,7 +239,7 @@ class TestEndingEarly:
         assert names(tmp_path) == set()
 
     def test_an_older_partial_output_is_kept(self, out, tmp_path):
-        """Whoever forgets --resume, and stops it before the first answer, has lost nothing."""
+        """A user who forgets --resume, and stops before the first translation, loses nothing."""
         first = begin(out)
         write(first, ANSWERS[:3])
         first.suspend()
@@ -382,7 +382,7 @@ class TestRefused:
         begin(out).complete()  # free again
 
     def test_the_lock_is_on_the_current_file(self, out, monkeypatch):
-        """Between opening and locking, whoever wrote it may have completed it."""
+        """Another process may complete the file between opening and locking."""
         first = begin(out)
         write(first, [b"first\n"])
         calls = []

@@ -1,4 +1,4 @@
-"""Divisions drawn at random: the right distribution, the same text, the same draw in any process and company."""
+"""Subword sampling: the right distribution, the same text, the same draws in any process and batch."""
 
 import functools
 import io
@@ -27,13 +27,13 @@ CONTROL = {"unk_id": UNK, "bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
 
 @functools.cache
 def tokenizer(kind: str) -> Tokenizer:
-    """Of 600 pieces; trained when it is first asked for."""
+    """A tokenizer of 600 pieces, trained at its first use."""
     lines = iter(TEXT + 20 * UNSPACED)
     return Tokenizer(train_model(lines, vocab_size=600, tokenizer_type=kind, normalization="nfc")[0])
 
 
 def foreign(kind: str, **options) -> Tokenizer:
-    """What a user's own ``spm_train`` might have made."""
+    """A model as from a user's own ``spm_train``."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXT), model_writer=written, model_type=kind, minloglevel=2, **CONTROL, **options
@@ -63,7 +63,7 @@ def drawn(tokenizer, texts, alpha, **place):
 
 
 def divisions(tokenizer, text):
-    """Every way to divide a text into learnt pieces."""
+    """All ways to divide a text into learned pieces."""
     learnt = {tokenizer.pieces([i])[0]: i for i, is_learned in enumerate(tokenizer.is_learned()) if is_learned}
 
     def of(rest):
@@ -83,7 +83,7 @@ def unigram_distribution(tokenizer, text, alpha):
 
 
 def bpe_distribution(tokenizer, text, alpha):
-    """By all outcomes of the draws: two neighbours that meet are dropped at once, or merged when it is their turn."""
+    """Computed from all outcomes: a merge of two neighbours is dropped at once, or made in its order."""
     scores, ids = tokenizer.scores(), {piece: i for i, piece in enumerate(tokenizer.pieces(range(len(tokenizer))))}
     found = Counter()
 

@@ -1,11 +1,11 @@
-"""Lines divided into segments, and their translations joined again, in every script."""
+"""Lines divided into segments, and translations of segments joined again, in every script."""
 
 import pytest
 
 from seq2seq.tokenizer import Tokenizer, train_model
 from seq2seq.translation.segments import Divider, Searched, SegmentCounts, _packed, join_segments
 
-# Sentences in as many scripts; each is longer than a third of its line, and | stands where a line is to be cut.
+# Sentences in several scripts. Each is longer than a third of its line; | is where a line should be cut.
 LINES = {
     "en": 'He said: "I am here." |(It was late, very late.) |She cried, “Wait!”',
     "de": "Das ist z. B. Dr. Müller aus St. Gallen. |Er kam am 3. Mai um 10.30 Uhr an. |Er blieb hier bis zum Mai.",

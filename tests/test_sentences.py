@@ -1,4 +1,4 @@
-"""Where sentences end: in every script, behind quotes and brackets, and not at abbreviations."""
+"""Ends of sentences: in every script, after quotes and brackets, and not at abbreviations."""
 
 from itertools import pairwise
 
@@ -172,7 +172,7 @@ COMMAS = {"\u104a", "\u1b5e", "\ua9c8"}
 
 
 def test_every_sentence_terminal_of_unicode_is_known():
-    """What the ``regex`` library, which sacreBLEU brings, knows of Unicode's property."""
+    """By Unicode's property as in the ``regex`` library, a dependency of sacreBLEU."""
     everything = "".join(c for c in map(chr, range(0x110000)) if not "\ud800" <= c <= "\udfff")
     terminals = {*regex.findall(r"\p{Sentence_Terminal}", everything)} - COMMAS
     assert len(terminals) > 150

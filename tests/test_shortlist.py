@@ -1,4 +1,4 @@
-"""Shortlists: what a sentence may be translated with hangs on the sentence alone."""
+"""Shortlists: the allowed pieces of a sentence depend only on the sentence."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ LINES = reversal_lines(60, seed=21)
 
 
 def table(rows: dict[int, list[int]]) -> Tensor:
-    """Candidates of some pieces; none of the others."""
+    """A table with candidates for some pieces only."""
     candidates = torch.full((V, 3), EOS, dtype=torch.int32)
     for piece, translations in rows.items():
         candidates[piece, : len(translations)] = torch.tensor(translations, dtype=torch.int32)
@@ -111,7 +111,7 @@ def test_a_run_without_a_table_is_refused(reverser):
 
 
 def test_a_finished_run_learns_the_table_when_it_is_requested(reverser, reverser_with_shortlist):
-    """The same weights and length penalty; the run's own translations use the table from then on."""
+    """With the same weights and length penalty; then the run's translations use the table."""
     before, after = read_manifest(reverser), read_manifest(reverser_with_shortlist)
     assert before.files.keys() | {SHORTLIST} == after.files.keys()
     same = (before.weights, "tokenizer.model")

@@ -1,4 +1,4 @@
-"""The training state: what a checkpoint says in JSON, read by this version and by others of its format."""
+"""The training state: the JSON of a checkpoint, read by this version and others of its format."""
 
 import json
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_chrf_and_then_the_loss_decide_a_tie(metric, chrf, loss, is_better):
 
 
 def test_a_model_with_cut_off_translations_never_beats_one_without():
-    """Cutting them off raises BLEU: among themselves they compare as all do."""
+    """Cutting off raises BLEU. Models with cut-off translations are compared with each other as usual."""
     cut_off = Best(update=24, metric=9.0, scores={"bleu": 9.0, "chrf": 50.0, "valid_loss": 1.0}, cut_off=9)
     assert cut_off.rank() < BEST.rank()
     assert replace(cut_off, metric=8.0).rank() < cut_off.rank()
@@ -62,7 +62,7 @@ def test_a_model_with_cut_off_translations_never_beats_one_without():
 
 
 def stored(**changes):
-    """The state as it lies on disk, with some keys changed; ``...`` leaves one out."""
+    """The stored state with some changed keys; ``...`` removes a key."""
     state = json.loads(json.dumps(STATE.to_json()))
     return {key: value for key, value in {**state, **changes}.items() if value is not ...}
 

@@ -1,4 +1,4 @@
-"""An update that goes wrong: found out at once on a CPU, and on a GPU once the next one is under way."""
+"""An update that diverges: detected at once on a CPU, and one update late on a GPU."""
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_late_checks_do_not_change_training(step):
 
 @pytest.mark.parametrize("n_passes", [1, 2])
 def test_real_positions_by_number_are_those_by_mask(n_passes):
-    """As a GPU is told of them, which would have to be waited for to count a mask."""
+    """As on a GPU: counting a mask would wait for it."""
     tgt_out = torch.tensor([[5, 6, 2], [7, 2, 3]])  # 3 is padding
     hidden = torch.arange(n_passes * 6.0).view(n_passes * 2, 3, 1)
     real = tgt_out.ne(3).flatten()

@@ -1,4 +1,4 @@
-"""The stores of corpus/store.py: what was written is read, in any order, from files that are whole or refused."""
+"""The stores of corpus/store.py: writing, reading in any order, and refusal of damaged files."""
 
 import os
 
@@ -39,7 +39,7 @@ def as_lists(taken):
     return [(a.tolist(), b.tolist()) for a, b in zip(src, tgt, strict=True)]
 
 
-# What was written is read ---------------------------------------------------------------------------
+# Writing and reading ---------------------------------------------------------------------------
 
 
 @settings(database=None, deadline=None, max_examples=150)
@@ -153,7 +153,7 @@ def test_an_id_that_does_not_fit(tmp_path, token, vocab_size):
     assert os.listdir(tmp_path) == []
 
 
-# Files that are not whole ---------------------------------------------------------------------------
+# Damaged files ---------------------------------------------------------------------------
 
 STORES = {
     "text": (lambda path, n: write_text_store(path, [Pair(f"src {i}", "tgt") for i in range(n)]), TextStore),

@@ -1,4 +1,4 @@
-"""``Translator.stream`` and the events of ``translate_file``: what a Python caller gets while lines still come."""
+"""``Translator.stream`` and the events of ``translate_file``: results while lines are still being read."""
 
 import itertools
 import threading
@@ -67,7 +67,7 @@ class TestLaziness:
         assert read
 
     def test_only_one_window_is_held(self, translator, small_windows):
-        """So memory stays the same for a generator without an end."""
+        """So memory does not grow for an endless generator."""
         read = []
         endless = (read.append(i) or "a b" for i in itertools.count())
         for n_given, text in enumerate(itertools.islice(translator.stream(endless), 100), start=1):
@@ -82,7 +82,7 @@ class TestLaziness:
         assert len(n_read) <= 4  # of 12 bytes each
 
     def test_each_line_is_translated_before_the_next_is_requested(self, translator):
-        """As a chat: the generator waits for the answer to its line."""
+        """As in a chat: the generator waits for the translation of its line."""
         answered = threading.Semaphore(0)
 
         def asks():

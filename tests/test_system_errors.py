@@ -1,4 +1,4 @@
-"""What the system refuses (closed folders, long names, loops of links, no memory) is no fault of ours."""
+"""Errors of the system (no permission, long names, loops of links, no memory) are not reported as bugs."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ LONG = "x" * 300
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, reverser) -> Path:
-    """A folder with a run and a corpus, a loop of links, and a folder that the system says is closed to us.
+    """A folder with a run and a corpus, a loop of links, and a folder without permission.
 
     Root may read everything, so the system's answer is made here.
     """

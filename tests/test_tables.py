@@ -16,7 +16,7 @@ ROWS = [("Ja, gern.", "Yes, please."), ("Nein.", "No."), ("Wie geht's?", "How ar
 
 
 def read(path, word, langs=LANGS):
-    """The pairs of a corpus, and what was said of its form."""
+    """The pairs of a corpus, and the notices about its form."""
     counts = CorpusCounts()
     return list(read_pairs(f"{path}/{word}", langs, counts=counts)), counts.notes
 
@@ -107,7 +107,7 @@ def test_a_header_is_left_out_and_reported(tmp_path, header):
     ],
 )  # fmt: skip
 def test_a_pair_is_not_a_header(tmp_path, row):
-    """Such rows begin the word lists and the interface strings that people have."""
+    """Real word lists and interface strings begin with such rows."""
     (tmp_path / "a.tsv").write_text(f"{row}\n{tsv(ROWS)}")
     assert read(tmp_path, "a.tsv") == ([tuple(row.split("\t")), *ROWS], [])
 
@@ -202,7 +202,7 @@ def spreadsheet(rows, quoting=csv.QUOTE_MINIMAL):
 
 
 def excel(rows):
-    """Excel's "Text (Tab delimited)" quotes what holds a comma, too."""
+    """Excel's "Text (Tab delimited)" also quotes cells with a comma."""
     cells = ['"' + cell.replace('"', '""') + '"' if set('",\t\n') & set(cell) else cell for row in rows for cell in row]
     return tsv(zip(cells[::2], cells[1::2], strict=True))
 

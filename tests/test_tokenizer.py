@@ -1,4 +1,4 @@
-"""SentencePiece: what goes in comes out, no character is unknown, no text makes a control symbol."""
+"""SentencePiece: decoding restores the text, no character is unknown, no text becomes a control symbol."""
 
 import io
 import itertools
@@ -51,7 +51,7 @@ def either(request, kind, models):
     return models[kind, request.param]
 
 
-# There and back -------------------------------------------------------------------------------------
+# Encoding and decoding -------------------------------------------------------------------------------------
 
 
 def test_control_symbols_have_their_ids(either):
@@ -178,13 +178,13 @@ def test_what_each_normalization_does(models, kind, text, nfc, nfkc):
 
 
 def test_nfkc_reads_the_symbol_of_a_space_as_a_space(models):
-    """Its rules are SentencePiece's own, which cannot tell U+2581 in text from a space."""
+    """Its rules are SentencePiece's own, which cannot distinguish U+2581 in text from a space."""
     tokenizer = models["unigram", "nfkc"]
     assert tokenizer.decode(tokenizer.encode(["a\u2581b"])) == ["a b"]
 
 
 def test_invalid_bytes_are_decoded_to_valid_text(either):
-    """A model may answer with any pieces: its text is valid UTF-8 whatever they are."""
+    """A model may output any pieces: their text is always valid UTF-8."""
     for ids in ([BYTES + 0xFF, BYTES + 0xC3], [BYTES + 0xE2, BYTES + 0x96], [BYTES + 0xED, BYTES + 0xA0, BYTES + 0x80]):
         text = either.decode([ids])[0]
         assert text.encode().decode() == text
@@ -273,7 +273,7 @@ class TestInAChildProcess:
         )
 
     def test_the_same_model(self, tmp_path, capfd):
-        # Not every program means the same by "line": U+2028 and "\r" end none.
+        # Programs define lines differently: here U+2028 and "\r" do not end a line.
         text = [*TEXT, *["der\u2028Hund", "die\rKatze", "a\x85b"] * 20]
         size = self.train(tmp_path, "".join(f"{line}\n" for line in text).encode())
         assert ((tmp_path / "tokenizer.model").read_bytes(), size) == trained(text)
@@ -299,7 +299,7 @@ class TestInAChildProcess:
 
 
 def foreign(**options) -> bytes:
-    """What a user's own ``spm_train`` might have made."""
+    """A model as from a user's own ``spm_train``."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(TEXT), model_writer=written, vocab_size=100, minloglevel=2, **options

@@ -1,4 +1,4 @@
-"""Training as a whole: what it leaves behind, and that no interruption changes it."""
+"""Training as a whole: the files that it writes, and that interruptions do not change the result."""
 
 import itertools
 import json
@@ -60,7 +60,7 @@ TINY: Layer = {
 
 
 def write_corpus(prefix: Path, n: int, seed: int, max_words: int = 5) -> str:
-    """Colour words and their meanings, in reverse order."""
+    """Words for colors and their translations, in reverse order."""
     draw = random.Random(seed)
     lines = [draw.choices(WORDS, k=draw.randint(1, max_words)) for _ in range(n)]
     prefix.with_name(prefix.name + ".de").write_text("".join(" ".join(line) + "\n" for line in lines))
@@ -78,13 +78,13 @@ def written_corpora(folder: Path) -> Layer:
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Layer:
-    """Corpora that all tests read and none changes."""
+    """Corpora that tests only read."""
     return written_corpora(tmp_path_factory.mktemp("corpora"))
 
 
 @dataclass(frozen=True)
 class Whole:
-    """An uninterrupted run; it is read only, or copied."""
+    """An uninterrupted run. Read it only, or copy it."""
 
     folder: Path
     events: list[object]
@@ -121,19 +121,19 @@ def weights_of(run: Path) -> bytes:
 
 
 def state_of(run: Path) -> TrainingState:
-    """What the last checkpoint says in JSON."""
+    """The JSON of the last checkpoint."""
     checkpoint = load_checkpoint(run)
     assert checkpoint is not None
     return TrainingState.from_json(checkpoint.state, checkpoint.path)
 
 
 def standing(run: Path) -> TrainingState:
-    """The last checkpoint's state without what the clock says."""
+    """The last checkpoint's state without times."""
     return replace(state_of(run), seconds=0.0, last_report=None, budget=BudgetState())
 
 
 class StopAt:
-    """Asks training to stop once it has been asked ``n`` times."""
+    """A flag that stops training at its ``n``-th call."""
 
     def __init__(self, n: int) -> None:
         self.left = n
@@ -163,7 +163,7 @@ def test_a_run_writes_all_files(whole):
 
 @pytest.mark.parametrize(("epochs", "kept"), [(3, False), (60, True)])
 def test_auto_uses_r_drop_for_many_epochs(tmp_path, corpora, monkeypatch, epochs, kept):
-    """What was reported is what is trained, and a pass has as many updates as its batches are large."""
+    """The reported settings are used, and the number of updates fits the size of batches."""
     training = {"max_updates": None, "max_epochs": epochs, "valid_every": 99, "save_every": 99}
     layers = [{name: TINY[name] for name in ("data", "model")}, corpora, {"training": training}]
     events = train(Request(tmp_path / "run", [{**layer, "preset": "auto"} for layer in layers], device="cpu"))
@@ -203,7 +203,7 @@ def test_metrics_have_the_documented_names(whole):
 
 
 def scripted(monkeypatch, *validations: tuple[float, float, float, float | None]) -> None:
-    """Validations find these: BLEU as it is shown and without smoothing alone, chrF, loss."""
+    """Makes validations find these: BLEU as shown, BLEU without smoothing, chrF, loss."""
     left = iter(validations)
 
     def run(self, *_):
@@ -217,7 +217,7 @@ def scripted(monkeypatch, *validations: tuple[float, float, float, float | None]
 
 @pytest.mark.parametrize("given", [{}, {"best_metric": "bleu"}])
 def test_chrf_chooses_the_weights_if_bleu_says_nothing(tmp_path, corpora, monkeypatch, given):
-    """The first validation's BLEU is smoothing alone; an interruption in between changes nothing."""
+    """The BLEU of the first validation has no correct 4-gram. An interruption changes nothing."""
     scripted(monkeypatch, (1.7, 0.0, 12.0, 4.0), (0.0, 0.0, 97.0, 0.1), (0.0, 0.0, 98.0, None))
     run, layer = tmp_path / "run", {"training": {"patience": 2, **given}}
     with pytest.raises(Interrupted):
@@ -253,7 +253,7 @@ def test_weights_with_cut_off_translations_are_chosen_last(tmp_path, corpora, mo
 
 
 def test_the_chosen_metric_is_kept_by_the_run(tmp_path, corpora, monkeypatch):
-    """Word lists, in which BLEU finds no 4-gram, are validated by chrF; a resumed run keeps to it."""
+    """Word lists, in which BLEU finds no 4-gram, are validated by chrF; also after an interruption."""
     lists = {
         "data": {"train": [write_corpus(tmp_path / "t", 60, 1, 1)], "valid": [write_corpus(tmp_path / "v", 9, 2, 1)]}
     }
@@ -299,7 +299,7 @@ ASKED = [1, 9, 10, 11, 13, 14, 25]
     ],
 )
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, whole, averaging, asked):
-    """The flag is asked once an update and between validation batches: every phase is hit by some number."""
+    """The flag is called at each update and between validation batches, so some ``n`` reaches every phase."""
     average: Layer = {"training": {"averaging": averaging}}
     uninterrupted = whole(average).folder
     run = tmp_path / "parts"
@@ -349,7 +349,7 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
 )
 @pytest.mark.parametrize("n", [1, 2])
 def test_an_interrupted_run_resumes_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
-    """Even where another would now be chosen."""
+    """Even if another one would be chosen now."""
     monkeypatch.setattr(choose, "n_replicas", lambda *_: n)
     chosen: Layer = {"training": by}
     list(train(request(tmp_path / "whole", corpora, chosen)))
@@ -423,7 +423,7 @@ def test_a_run_that_is_often_interrupted_still_finishes(tmp_path, corpora, whole
 
 
 def test_another_seed_ends_with_other_weights(whole):
-    """The tests above would pass if all runs were alike."""
+    """So the tests above can fail."""
     assert weights_of(whole().folder) != weights_of(whole({"training": {"seed": 2}}).folder)
 
 
@@ -481,7 +481,7 @@ OWN = {"train": ["train"], "valid": ["valid"]}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with corpora and a run on two of them, which are named as seen from there."""
+    """A folder with corpora and a run on two of them, named by relative paths."""
     folder = tmp_path_factory.mktemp("finished")
     for name, n, seed in (("train", 60, 1), ("valid", 20, 2), ("other", 60, 3), ("more", 61, 1)):
         write_corpus(folder / name, n, seed)
@@ -493,7 +493,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of it is the folder we are in."""
+    """A copy of it is the current folder."""
     monkeypatch.chdir(shutil.copytree(finished, tmp_path / "copy"))
 
 
@@ -605,7 +605,7 @@ def test_without_validation_pairs_the_same_ones_are_held_out(tmp_path):
         assert any("60 pairs held out" in e.text for e in events if isinstance(e, Notice))
         samples.append([(s.src, s.reference) for e in events if isinstance(e, Validation) for s in e.samples])
         totals = read_manifest(run).corpora[-1]
-        # One-word lines come again and again: they are trained on, and what occurs once is held out.
+        # One-word lines repeat often, so they are trained on; lines that occur once are held out.
         assert (totals["held_out"], totals["dropped_leaks"], totals["kept"]) == (60, 0, 240)
         assert totals["copies"] > 50
     assert samples[0] == samples[1]
@@ -630,7 +630,7 @@ def test_max_src_sentences_is_what_many_sources_have(counts, expected):
 
 
 def test_a_run_remembers_how_many_sentences_its_sources_had(tmp_path, corpora, whole):
-    """Of the pairs that it is trained on."""
+    """In its training pairs."""
     prefix = write_corpus(tmp_path / "train", 300, 1)
     with open(f"{prefix}.de", "a") as de, open(f"{prefix}.en", "a") as en:
         de.write("rot! blau\n" * 9 + "rot! blau! gelb! " * 200 + "\n")
@@ -686,7 +686,7 @@ def test_a_data_set_that_has_moved_is_trained_on_and_validates_as_before(tmp_pat
 
 
 def test_a_run_is_not_made_in_a_data_set(tmp_path, data_set):
-    """What training writes there would be read as data."""
+    """Otherwise files of the run would be read as data."""
     for run in (tmp_path / "set" / "run", tmp_path / "set" / "a" / "b", tmp_path / "set"):
         with pytest.raises(UserError, match=r"is inside the data set|folder with other files"):
             list(train(request(run, {"data": {"train": [data_set]}, "training": {"max_updates": 1}})))
@@ -809,7 +809,7 @@ def test_reports_count_real_tokens(whole):
 
 
 def test_a_small_model_learns_to_reverse_strings_exactly(reverser):
-    """Order, cross-attention and stopping must all be right for this."""
+    """For this, positions, cross-attention and the end of a search must all be right."""
     taken = {line for name in ("train", "valid") for line in (reverser.parent / f"{name}.ab").read_text().splitlines()}
     unseen = reversal_lines(200, seed=3, unlike=taken)
     translator = Translator.load(reverser, device="cpu")
@@ -832,7 +832,7 @@ def test_intervals_that_depend_on_the_length_follow_a_new_length(tmp_path, corpo
 
 
 def test_a_run_keeps_its_tokenizer(tmp_path, corpora, whole):
-    """The weights know no other, whatever lies by now where it came from."""
+    """The weights need it, even if the original file has changed."""
     first, model = whole().folder / "tokenizer.model", tmp_path / "my.model"
     model.write_bytes(first.read_bytes())
     given: Layer = {"data": {"tokenizer": str(model)}}
@@ -860,7 +860,7 @@ def test_a_tokenizer_that_is_replaced_before_anything_is_learned_is_read_again(t
 
 
 def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpora, monkeypatch):
-    """Those in the folder may be newer than the checkpoint, and on other cores training need not find them again."""
+    """They may be newer than the checkpoint, and training on other cores may not reproduce them."""
     run = tmp_path / "run"
 
     def interrupt(*_: object, **__: object) -> None:
@@ -882,7 +882,7 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
 
 
 def test_the_vocabulary_grows_for_a_text_of_many_characters(tmp_path):
-    """As in Chinese, of which ``auto``'s 1,000 pieces would not hold the characters."""
+    """As in Chinese, which has more characters than the 1,000 pieces of ``auto``."""
     draw = random.Random(3)
     lines = ["".join(chr(0x4E00 + i) for i in draw.sample(range(2400), 20)) for _ in range(600)]
     for name in ("zh", "en"):
@@ -961,7 +961,7 @@ def test_a_finished_run_that_is_extended_and_interrupted_still_finishes(tmp_path
 
 
 def test_the_first_validation_is_remembered(tmp_path, corpora):
-    """Though a checkpoint was written before it: a worse model must not take the place of the best."""
+    """Even if a checkpoint was written before it: a worse model must not replace the best."""
     list(train(request(tmp_path / "run", corpora, {"training": {"max_updates": 8}})))
     state = state_of(tmp_path / "run")
     assert (state.validated_update, state.best.update) == (8, 8)
@@ -990,7 +990,7 @@ def test_a_finished_run_keeps_one_checkpoint_or_none(tmp_path, corpora, keep):
             while_training.add(len(list((run / "checkpoints").iterdir())))
     assert while_training == set(range(1, max(1, keep) + 1))
     assert len(list((run / "checkpoints").iterdir())) == min(1, keep)
-    # The same command, and one that asks for no more than was done.
+    # The same command, and one with limits that are already reached.
     for more in ({}, {"training": {"report_every": 7}}):
         events = list(train(request(run, corpora, kept, more)))
         assert [(type(e), e.already, e.update) for e in events] == [(Finished, True, read_manifest(run).final_update)]
@@ -1017,7 +1017,7 @@ def test_a_finished_run_deletes_its_checkpoint_on_request(tmp_path, corpora, who
 
 
 def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, corpora, whole, monkeypatch):
-    """Whatever the update, the run folder ends as if there had been none."""
+    """At any update, the final run folder is that of an uninterrupted run."""
     commit_best = RunWriter.commit_best
     for nth in range(3):
         run = tmp_path / f"crash{nth}"
@@ -1044,7 +1044,7 @@ def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, c
 
 @pytest.mark.parametrize("asked", [27, 28, 29])
 def test_a_repeated_validation_is_remembered(tmp_path, corpora, whole, asked):
-    """At the very update that was resumed from: a later, worse one must not take the place of the best."""
+    """At the update of the checkpoint: a later, worse model must not replace the best."""
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
         list(train(request(run, corpora), StopAt(asked)))
@@ -1053,7 +1053,7 @@ def test_a_repeated_validation_is_remembered(tmp_path, corpora, whole, asked):
 
 
 def test_the_limits_of_the_last_command_are_remembered(tmp_path, corpora):
-    """Though no update was made with them."""
+    """Even if no update was made with them."""
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
         list(train(request(run, corpora), StopAt(12)))
@@ -1143,7 +1143,7 @@ def test_a_score_of_a_sample_is_not_reported_with_scores_of_all_pairs(tmp_path, 
 
 
 def test_no_score_of_another_length_penalty_is_kept(tmp_path, corpora, monkeypatch):
-    """Of a run that goes on without a new best."""
+    """In a resumed run without a new best."""
     run, better = tmp_path / "run", {"training": {"best_metric": "bleu"}}
     monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, 20))
     scripted(monkeypatch, *[(9.0, 9.0, 30.0, 2.0)] * 3, (8.0, 8.0, 30.0, 2.0))
@@ -1156,7 +1156,7 @@ def test_no_score_of_another_length_penalty_is_kept(tmp_path, corpora, monkeypat
 
 
 def test_no_committed_file_changes_during_a_run(tmp_path, corpora, monkeypatch):
-    """``config.toml`` neither, when a resumed run ends by another limit."""
+    """Not even ``config.toml``, when a resumed run ends at another limit."""
     run, seen = tmp_path / "run", []
     real = run_folder.commit_files
 
@@ -1177,7 +1177,7 @@ def test_no_committed_file_changes_during_a_run(tmp_path, corpora, monkeypatch):
 
 @pytest.mark.parametrize("longer", [0, 6])
 def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, whole, monkeypatch, longer):
-    """The run can be used under the other name, and the same command finishes it, as does another one."""
+    """The run is usable with the other file name, and the same command or another one finishes it."""
     run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 30}}
     real, commits = run_writer.commit, []
 
@@ -1244,7 +1244,7 @@ def test_a_budget_with_long_validations_is_reported(tmp_path, corpora, clock, mo
 
 
 def until_length_set(asked: Request, times: int) -> list[LengthSet]:
-    """Train until the number of updates has been settled so many times, and interrupt."""
+    """Train until the number of updates has been set this many times, then interrupt."""
     settled: list[LengthSet] = []
     events = train(asked, lambda: 15 if len(settled) == times else None)
     with pytest.raises(Interrupted):
@@ -1355,7 +1355,7 @@ def reported_rates(run: Path) -> dict[int, float]:
 
 @pytest.mark.parametrize("schedule", ["hold_cooldown", "inverse_sqrt"])
 def test_the_rate_of_a_time_budget_never_jumps(tmp_path, corpora, clock, rates_used, schedule):
-    """Nor where the run is resumed; and what is reported is what was used."""
+    """Not even at an interruption; and the reported rate is the one that was used."""
     shape: Layer = {"training": {"schedule": schedule, "warmup_updates": 1000, "report_every": 1}}
     run = tmp_path / "run"
     for times in (1, 3):
@@ -1380,7 +1380,7 @@ def test_a_schedule_without_an_end_continues_with_a_new_length(tmp_path, corpora
 
 
 def test_the_rate_does_not_jump_when_a_command_changes_the_length(tmp_path, corpora, whole, rates_used):
-    """Of a run that is over, and of one that falls: it rises again, but from where it stands."""
+    """For a finished run, and one whose rate falls: it rises again from its current value."""
     run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 60, "report_every": 1}}
     last = reported_rates(run)[24]
     rates_used.clear()
@@ -1394,7 +1394,7 @@ def test_the_rate_does_not_jump_when_a_command_changes_the_length(tmp_path, corp
 
 @pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 def test_freed_memory_is_kept():
-    """Large tensors come from the heap, which stays, rather than from the system each time."""
+    """Large tensors are allocated from the heap, not from the system each time."""
     program = """
 import torch
 from seq2seq.system.allocator import keep_freed_memory

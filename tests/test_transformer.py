@@ -1,4 +1,4 @@
-"""The model as a whole: its size, its start, and what must not change what it says."""
+"""The model as a whole: its size, its initialization, and what must not change its outputs."""
 
 import math
 
@@ -31,7 +31,7 @@ def config(**changes: object) -> ModelConfig:
 
 
 def tiny(**changes: object) -> Transformer:
-    """A model none of whose biases, gains or scores is at a special value."""
+    """A model whose biases, gains and scores have no special values."""
     torch.manual_seed(0)
     model = build_model(config(**changes), V)
     with torch.no_grad():
@@ -149,7 +149,7 @@ def test_the_number_of_parameters_in_the_paper(preset, millions):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_builds(preset):
-    """On no device, as ``big`` is big; each to its own shape."""
+    """On the meta device, as ``big`` is large; each has its own shape."""
     run = build(PRESETS[preset], where="preset")
     with torch.device("meta"):
         model = build_model(run.model, run.data.vocab_size)
@@ -164,7 +164,7 @@ def test_tied_embeddings_are_one_matrix():
     apart = tiny(tied_embeddings=False)
     pointers = {m.weight.data_ptr() for m in (apart.output, apart.src_embedding, apart.tgt_embedding)}
     assert len(pointers) == 3
-    # All three uses reach the one gradient.
+    # All three uses contribute to its gradient.
     src, tgt = torch.tensor([[5, 6, EOS]]), torch.tensor([[BOS, 7]])
     apart.load_state_dict(model.state_dict())
     for m in (model, apart):
@@ -209,9 +209,9 @@ def test_pre_norm_branches_start_smaller_in_deep_models():
 
 
 def test_an_untrained_model_is_nearly_uniform():
-    """Logits of unit variance: the loss starts half a nat above that of an even guess."""
+    """Logits have unit variance, so the first loss is half a nat above that of equal probabilities."""
     torch.manual_seed(0)
-    # With tied embeddings each piece would expect itself.
+    # With tied embeddings each piece would predict itself.
     model = build_model(config(d_model=64, tied_embeddings=False), 500)
     src, tgt = torch.randint(4, 500, (16, 12)), torch.randint(4, 500, (16, 12))
     logits = model(src, None, tgt[:, :-1])
@@ -270,5 +270,5 @@ def test_cross_attention_weights_are_those_in_use():
     for layer, (attention, (memory, out)) in enumerate(zip(attentions, used, strict=True)):
         heads = maps[:, layer] @ attention.split_heads(F.linear(memory, *attention.projections()[2]))
         torch.testing.assert_close(attention.out_proj(heads.transpose(1, 2).flatten(-2)), out)
-    # Looking leaves nothing behind.
+    # The hooks are removed.
     assert not any(attention._forward_pre_hooks for attention in attentions)

@@ -1,4 +1,4 @@
-"""Lines to translated lines: order, independence of neighbours, long lines, memory that runs out, workers."""
+"""Translation of lines: their order, independence of batches, long lines, out of memory, workers."""
 
 import copy
 import multiprocessing
@@ -54,7 +54,7 @@ def opened(reverser, **decoding: object) -> Translator:
     ],
 )  # fmt: skip
 def test_a_chosen_length_penalty_is_lowered_for_an_exact_search(chosen, given, stopping, alpha):
-    """Beyond 1 such a search ends in loops. One that somebody gave, on the command line or to train, is obeyed."""
+    """Above 1 such a search ends in loops. A value that the user set is used."""
     manifest = Manifest(files={}, update=1, finished=True, length_penalty=chosen)
     config = build({"decoding": {"length_penalty": chosen or 1.4}}, where="here")
     assert decoding_config(manifest, config, {"length_penalty": given, "stopping": stopping}).alpha == alpha
@@ -127,7 +127,7 @@ _OPEN: dict[tuple[int, int, str], Translator] = {}
 
 
 class TestSegments:
-    """The reverser has seen six letters at most, and is asked for no more in one piece."""
+    """The reverser was trained on six letters at most, so its segments have at most six."""
 
     @pytest.fixture
     def translator(self, translator, monkeypatch):
@@ -181,7 +181,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PyTorch is forked on Linux alone")
 def test_a_child_forked_from_a_process_of_several_threads_translates(reverser):
-    """As under gunicorn --preload. OpenMP's threads are missing in the child."""
+    """As with gunicorn --preload: the child has no OpenMP threads."""
     two = {**os.environ, "OMP_NUM_THREADS": "2"}
     words = [sys.executable, "-W", "ignore", "-c", FORKING, str(reverser)]
     done = subprocess.run(words, env=two, capture_output=True, text=True, timeout=100)
@@ -189,7 +189,7 @@ def test_a_child_forked_from_a_process_of_several_threads_translates(reverser):
 
 
 class TestCopies:
-    """By run folder: the packed weights of a model that translates cannot be copied."""
+    """A copy is loaded from the run folder, as packed weights cannot be copied."""
 
     @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
     def test_a_copy_is_loaded_from_the_folder(self, reverser, again, monkeypatch, tmp_path):
@@ -226,7 +226,7 @@ class TestBatches:
         units = [[7] * n for n in (3, 1, 9, 3, 100, 2, 2)]
         batches = list(length_batches(units, 20))
         assert sorted(i for batch in batches for i in batch) == list(range(7))
-        assert batches[0] == [4]  # over the budget alone, and translated all the same
+        assert batches[0] == [4]  # longer than the budget, but translated
         for batch in batches[1:]:
             assert len(batch) * (max(len(units[i]) for i in batch) + 1) <= 20
 
@@ -288,7 +288,7 @@ class TestAttention:
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """A machine with so many GPUs; the list that comes back holds which of them PyTorch was told to use."""
+    """A machine with this number of GPUs. The returned list has the GPUs that PyTorch was set to use."""
 
     def there_are(n: int) -> list[str]:
         asked: list[str] = []
@@ -317,7 +317,7 @@ class TestLoading:
 
     @pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "cuda:11"])
     def test_a_gpu_by_number(self, gpus, name):
-        """What PyTorch asks of its current GPU, it asks of this one: else numbers would be drawn on another."""
+        """It becomes PyTorch's current GPU; otherwise random numbers would come from another."""
         asked = gpus(12)
         assert pick_device(name) == torch.device(name)
         assert asked == [name]
@@ -385,12 +385,12 @@ class TestLoading:
 
 
 def forked() -> list[int]:
-    """Processes that this thread has forked and that are left."""
+    """Processes that this thread has forked and that still exist."""
     return children(os.getpid(), threading.get_native_id())
 
 
 class Given:
-    """A decoder whose steps take a while, and do nothing."""
+    """A decoder whose steps take some time and do nothing."""
 
     start = reorder = None
 
@@ -410,7 +410,7 @@ def squares(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:
 
 @pytest.mark.parametrize("run", [_in_processes, _in_threads])
 class TestWorkers:
-    """Processes where they can be forked, threads elsewhere: here both."""
+    """Workers are processes if forking is possible, otherwise threads. Here both are tested."""
 
     @pytest.fixture(autouse=True)
     def nobody_is_left_behind(self, two_threads):
@@ -425,7 +425,7 @@ class TestWorkers:
         assert list(run(n, squares, Given(), [])) == []
 
     def test_results_are_returned_before_all_are_done(self, run, tmp_path):
-        """The later ones wait for a file that is there only when the first result has come."""
+        """The later items wait for a file that is written after the first result."""
         here = tmp_path / "here"
 
         def waiting(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:
@@ -464,7 +464,7 @@ class TestWorkers:
 
 
 def test_workers_of_a_call_from_within_a_thread(reverser, translator):
-    """As a bar that draws itself beside them, or a server's request."""
+    """As with a progress bar in another thread, or a server's request."""
     found: list[str] = []
     busy = threading.Thread(target=lambda: found.extend(Translator.load(reverser, workers=2).translate(LINES)))
     busy.start()
@@ -488,7 +488,7 @@ def test_a_killed_worker_is_reported():
 
 @pytest.mark.parametrize("n_given", [0, 1, 3])
 def test_fewer_processes_than_workers_do_all_items(monkeypatch, n_given):
-    """As under a limit on processes. With none, threads do it."""
+    """As with a limit on processes. If none can be forked, threads are used."""
     fork, left = os.fork, iter(range(n_given))
 
     def limited() -> int:
@@ -502,7 +502,7 @@ def test_fewer_processes_than_workers_do_all_items(monkeypatch, n_given):
 
 
 def test_without_semaphores_threads_are_used(monkeypatch):
-    """As where there is no /dev/shm."""
+    """As without /dev/shm."""
 
     def missing(*_: object) -> None:
         raise OSError("Function not implemented")
@@ -547,7 +547,7 @@ def test_an_interruption_while_a_worker_is_forked_leaves_none(monkeypatch):
 
 
 def test_a_second_interruption_while_workers_are_ended_leaves_none(monkeypatch):
-    """Both are told to this thread, which answers them as soon as it may."""
+    """This thread handles both signals as soon as it can."""
     pids: list[int] = []
     fork, end = os.fork, ChildProcess.end
 
@@ -585,7 +585,7 @@ class TestPrecision:
 
     @pytest.mark.parametrize("beam_size", [1, 4])
     def test_bf16_translates_correctly(self, reverser, monkeypatch, beam_size):
-        """Emulated where the processor has none."""
+        """bf16 is emulated if the processor does not have it."""
         monkeypatch.setattr("seq2seq.device.has_bf16", lambda: True)
         translator = Translator.load(reverser, decoding={"precision": "bf16", "beam_size": beam_size})
         assert next(translator.model.parameters()).dtype == torch.bfloat16

@@ -1,4 +1,4 @@
-"""What is said of a CORPUS that no reader reads: what it is, and what to do."""
+"""Errors for a CORPUS that no reader can read: what it is, and what to do."""
 
 import os
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_a_pipe(here):
 
 
 def test_a_file_without_permission(here, monkeypatch):
-    """Root may see all; so the system's answer is a stand-in's."""
+    """Root may read everything, so the error of the system is simulated."""
 
     def refuse(self, **options):
         raise PermissionError(13, "Permission denied")

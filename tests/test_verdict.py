@@ -1,4 +1,4 @@
-"""Scores in plain words: which score judges, between which bounds, and what is plainly wrong with translations."""
+"""Verdicts on scores in plain words: which score decides, its bounds, and obvious faults of translations."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def judge(scores, row="en", n=1000, poor=""):
         (0.0, "BLEU 0.0: not usable yet"),
         (2.04, "BLEU 2.0: not usable yet"),
         (9.94, "BLEU 9.9: not usable yet"),
-        (9.96, "BLEU 10.0: hard to get the gist"),  # judged as it is printed
+        (9.96, "BLEU 10.0: hard to get the gist"),  # as it is printed
         (19.9, "BLEU 19.9: hard to get the gist"),
         (20, "BLEU 20.0: the gist is clear, with many errors"),
         (34.2, "BLEU 34.2: understandable to good"),

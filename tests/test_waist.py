@@ -1,4 +1,4 @@
-"""The waist: what every architecture promises to training and to decoding, whichever of its decoders is used."""
+"""The interface of architectures: contracts with training and decoding, for every architecture and decoder."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -49,7 +49,7 @@ TGT = torch.tensor([[BOS, 20, 21, 22, 23], [BOS, 24, 25, PAD, PAD], [BOS, 26, 27
 
 
 def tiny(name: str) -> Seq2SeqModel:
-    """A model none of whose parameters is at a special value; some of its translations end."""
+    """A model whose parameters have no special values; some of its translations end."""
     torch.manual_seed(0)
     model = build_model(replace(SHAPES[name], architecture=name), V)
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_steps_give_what_the_whole_model_gives(name, kind):
 
 @every_decoder
 def test_beams_are_independent(name, kind):
-    """One beam becomes two, they change places, one is taken twice; a sentence leaves, and the last takes its place."""
+    """One beam becomes two, they are exchanged, one is used twice; a sentence leaves, and the last takes its place."""
     model = tiny(name)
     decoder = decoder_of(name, kind, model)
     draw = torch.Generator().manual_seed(1)
@@ -192,7 +192,7 @@ def test_beams_are_independent(name, kind):
 @every_decoder
 @pytest.mark.parametrize("n_beams", [1, 2])
 def test_batches_at_different_steps_give_the_same_logits(name, kind, n_beams):
-    """The second batch starts at the third token of the first, which has one beam a sentence or two."""
+    """The second batch starts at the third token of the first one, which has one beam or two for each sentence."""
     model = tiny(name)
     decoder = decoder_of(name, kind, model)
     states = [decoder.start(SRC, padding_mask(SRC, PAD))]
@@ -211,7 +211,7 @@ def test_batches_at_different_steps_give_the_same_logits(name, kind, n_beams):
 
 def found_by(decoder: Decoder, src: Tensor, strategy: str) -> list[list[Hypothesis]]:
     config = DecodingConfig(beam_size=3, n_best=3)
-    # Two batches, the second beside what remains of the first.
+    # Two batches: the second runs with the rest of the first.
     batches = [
         SourceBatch(src[rows], padding_mask(src[rows], PAD), [12] * len(rows), rows) for rows in ([0, 1, 2, 3], [4, 5])
     ]
@@ -273,7 +273,7 @@ def test_a_text_of_max_length_can_be_read(name):
 
 @every_architecture
 def test_multiply_adds_by_counting(name):
-    """With one token a side, where attention's products of queries and keys are few."""
+    """With one token on each side, where scores (queries with keys) are few."""
     config = replace(SHAPES[name], architecture=name, d_model=64, d_ff=96)
     model = build_model(config, V).eval()
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""How surely misaligned text is found, and what that and the search for leaks and copies cost.
+"""How reliably misaligned text is detected, and the time of that and of the search for leaks and copies.
 
     python tests/benchmarks/misalignment.py CORPUS LANGS [REPEATS]
 

@@ -1,4 +1,4 @@
-"""Which library multiplies weights quickest on this processor: python tests/benchmarks/product_speed.py [ROUNDS].
+"""The fastest library for matrix products on this processor: python tests/benchmarks/product_speed.py [ROUNDS].
 
 One thread, each way in turn, ROUNDS times (9); medians in GFLOP/s. From this table follows the row of
 ``seq2seq/model/products.py`` for a processor: ``training`` is the library that makes the three products of many rows
@@ -33,7 +33,7 @@ AT_LEAST = 0.02
 
 
 def seconds_of(way: Callable[[], object]) -> float:
-    """Of one call, the mean of a turn's."""
+    """Seconds of one call: the mean over one turn."""
     began, n = time.perf_counter(), 0
     while time.perf_counter() - began < AT_LEAST:
         way()

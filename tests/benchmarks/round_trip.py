@@ -1,4 +1,4 @@
-"""What a tokenizer gives back of real interface text: the translations of GTK, GLib, coreutils … that Linux has.
+"""Round trip of real interface text through a tokenizer: the translations of GTK, GLib, coreutils … on Linux.
 
     python tests/benchmarks/round_trip.py [LANGUAGE …]
 

@@ -1,4 +1,4 @@
-"""The yardstick of training speed: a Transformer and its loop as one writes them in PyTorch today.
+"""The baseline of training speed: a straightforward Transformer and training loop in PyTorch.
 
 Fused attention, the loss at real target positions alone, pre-norm, tied embeddings, PyTorch's own dropout, fused
 AdamW: nothing that is slow without need, and nothing that was measured and tuned. It takes the same steps as our

@@ -1,4 +1,4 @@
-"""The program as a process: signals, pipes, terminals, full disks. Nothing is lost, and the exit code says what was."""
+"""The program as a process: signals, pipes, terminals, full disks. No data is lost, and exit codes are right."""
 
 import os
 import pty
@@ -40,13 +40,13 @@ def recipe(tmp_path_factory) -> Path:
 
 
 def start(words: list[str], **streams: Any) -> "subprocess.Popen[Any]":
-    """A process in a session of its own, which answers SIGABRT with where it is."""
+    """A process in its own session. After SIGABRT it prints its tracebacks."""
     return subprocess.Popen(words, **{"env": TELLING, "start_new_session": True, **streams})
 
 
 @contextmanager
 def started(words: list[str], **streams: Any) -> Iterator["subprocess.Popen[Any]"]:
-    """It does not outlive what is in here."""
+    """It ends at the latest with the body."""
     with start(words, **streams) as process:
         try:
             yield process
@@ -56,7 +56,7 @@ def started(words: list[str], **streams: Any) -> Iterator["subprocess.Popen[Any]
 
 
 def finished(process: "subprocess.Popen[Any]", data: bytes | None = None) -> tuple[Any, Any]:
-    """What is left of stdout and of stderr when a process has ended, which it must."""
+    """The rest of stdout and stderr of a process, which must have ended."""
     try:
         return process.communicate(data, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -64,7 +64,7 @@ def finished(process: "subprocess.Popen[Any]", data: bytes | None = None) -> tup
 
 
 def where(process: "subprocess.Popen[Any]") -> str:
-    """Where a process and its children are; the end of them."""
+    """The tracebacks of a process and its children, which then end."""
     told = []
     for pid in [*children(process.pid), process.pid]:
         with suppress(OSError):
@@ -88,7 +88,7 @@ def training(recipe: Path, run: Path) -> list[str]:
 
 
 def until(condition: Callable[[], bool], process: "subprocess.Popen[Any] | None" = None) -> None:
-    """Wait for something that a process does."""
+    """Wait for a condition that a process fulfils."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
@@ -108,7 +108,7 @@ def weights(run: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def uninterrupted(recipe) -> bytes:
-    """The weights that the recipe ends with."""
+    """The final weights of the recipe."""
     run = recipe.parent / "whole"
     run_to_its_end(training(recipe, run), check=True)
     return weights(run)
@@ -153,7 +153,7 @@ class TestTraining:
 
     @pytest.mark.slow
     def test_killed_as_the_first_model_appears(self, recipe, tmp_path):
-        """Which is long before the first checkpoint is due."""
+        """This is long before the first checkpoint is due."""
         run = tmp_path / "run"
         command = [*training(recipe, run), "--set", "training.valid_every=20", "--set", "training.save_every=60"]
         with started(command, stderr=subprocess.DEVNULL) as process:
@@ -206,7 +206,7 @@ class TestTraining:
 
 
 def on_terminal(words: list[str], stdout: int | IO[bytes] | None = None, **environment: str) -> tuple[int, str]:
-    """Run with a terminal of 100 columns as stderr; exit code and all that was written to it.
+    """Run with a terminal of 100 columns as stderr. Returns the exit code and all that was written to it.
 
     Without any other stdout that is the terminal, too.
     """
@@ -240,7 +240,7 @@ def test_ctrl_c_at_the_prompt_ends_without_a_message(reverser):
             os.write(ours, typed)
         while shown.count(b"> ") < 3:
             shown += os.read(ours, 65536)
-        # A signal that comes just before the read would wait for its end; no person is so quick.
+        # A signal just before the read would wait for its end; no person is so fast.
         until(lambda: "(sleeping)" in Path(f"/proc/{process.pid}/status").read_text(), process)
         process.send_signal(signal.SIGINT)
         finished(process)
@@ -255,7 +255,7 @@ def test_ctrl_c_at_the_prompt_ends_without_a_message(reverser):
 
 @pytest.fixture
 def translating(reverser) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
-    """Starts ``translate`` with pipes; none of its processes is left when it is killed."""
+    """Starts ``translate`` with pipes. None of its processes is left when it is killed."""
     all_of_them: list[subprocess.Popen[bytes]] = []
 
     def translate(*words: object, **streams: object) -> "subprocess.Popen[bytes]":
@@ -329,7 +329,7 @@ class TestTranslating:
 
     @pytest.mark.slow
     def test_a_stalled_reader_stops_reading(self, translating):
-        """What cannot be written is not kept in memory either: its source has to wait."""
+        """Text that cannot be written is not kept in memory: its source has to wait."""
         process = translating("-b", 1)
         process.stdin.write(b"a b c\n")
         process.stdin.flush()
@@ -388,7 +388,7 @@ def lines_in(path: Path) -> int:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """Lines enough to be interrupted in, some of them odd."""
+    """Enough lines for an interruption, some of them unusual."""
     path = tmp_path_factory.mktemp("source") / "in"
     lines = [line.encode() for line in reversal_lines(30_000, seed=8)]
     for i, odd in enumerate([b"", b" \t ", b"\xfe a", b"a\rb", b"c d\r", "a\u2028b".encode(), b"a " * 200]):
@@ -399,7 +399,7 @@ def source(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(reverser, source) -> bytes:
-    """What an uninterrupted run makes of ``source``."""
+    """The output of an uninterrupted run for ``source``."""
     command = [*SEQ2SEQ, "translate", str(reverser), "--device", "cpu", "-b", "1", "-i", str(source)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=PATIENCE).stdout
 
@@ -444,7 +444,7 @@ class TestResuming:
             _, err = finished(process)
             assert process.returncode == 0, err
             assert re.search(rb"resuming after line [1-9]", err)
-        assert (out.read_bytes() == whole) is True  # not to be told how they differ, which takes minutes
+        assert (out.read_bytes() == whole) is True  # without a diff by pytest, which takes minutes
         assert os.listdir(tmp_path) == ["out"]
 
     def test_a_resumed_stream(self, translating, tmp_path):
@@ -502,7 +502,7 @@ class TestProgress:
     @pytest.fixture
     def plain(self, command) -> bytes:
         ran = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
-        assert re.fullmatch(rb"warning: line 3,001 has .*\n", ran.stderr)  # no progress off a terminal so soon
+        assert re.fullmatch(rb"warning: line 3,001 has .*\n", ran.stderr)  # without a terminal, no progress so early
         return ran.stdout
 
     def test_a_terminal_gets_a_bar_and_the_data_none_of_it(self, command, plain, tmp_path):
@@ -536,7 +536,7 @@ class TestProgress:
         code, shown = on_terminal(command)
         assert code == 0
         assert "eta" not in shown
-        # The warning comes before the window whose line it is of.
+        # The warning is before the window of its line.
         lines = [line for line in shown.replace("\r\n", "\n").splitlines(keepends=True) if "warning" not in line]
         assert plain.decode() in "".join(lines)
 
