@@ -23,16 +23,16 @@ COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lz
 
 def cut_off(monkeypatch, cache: Path) -> list[str]:
     """Take the network away, and give ``datasets`` a cache of its own; the addresses that are then asked for."""
-    asked = []
+    requested = []
 
     def refuse(*address, **_):
-        asked.append(str(address))
+        requested.append(str(address))
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-    return asked
+    return requested
 
 
 def flat(pair):

@@ -30,9 +30,9 @@ def shifted(pairs, start):
 
 def read(folder, train, *, valid=(), alarms="refuse"):
     """The records of corpora, and the notices about them."""
-    told: list[str | Notice] = []
+    notices: list[str | Notice] = []
     data = DataConfig(langs="de-en", train=tuple(train), valid=tuple(valid), alarms=alarms)
-    return read_corpora(folder / "prepared", data, told.append), told
+    return read_corpora(folder / "prepared", data, notices.append), notices
 
 
 def refusal(folder, train, **options) -> str:
@@ -62,10 +62,10 @@ def test_the_reported_line_is_that_of_the_file(tmp_path, pairs):
     """Pairs with a blank side are dropped earlier, but count as lines."""
     blank = [("", "x"), ("x", " ")] * 400
     corpus = write(tmp_path, "prefix", [*blank, *pairs[:1000], *blank, *shifted(pairs[1000:], 0), *blank])
-    records, told = read(tmp_path, [corpus], alarms="warn")
+    records, notices = read(tmp_path, [corpus], alarms="warn")
     assert abs(records[0].misaligned_line - 2601) <= 100
-    assert isinstance(told[-1], Notice)
-    assert told[-1].warning
+    assert isinstance(notices[-1], Notice)
+    assert notices[-1].warning
 
 
 def test_each_corpus_is_checked_by_itself(tmp_path, pairs):

@@ -23,7 +23,7 @@ class Simulated:
     """The result of a simulated run."""
 
     training: TrainingConfig
-    settled: list[tuple[int, float, TrainingConfig]] = field(default_factory=list)
+    lengths: list[tuple[int, float, TrainingConfig]] = field(default_factory=list)
     """Update, time, and what was set."""
     rates: list[float] = field(default_factory=list)
     validated: list[int] = field(default_factory=list)
@@ -47,13 +47,13 @@ def simulated(
     run, now, update, validated, knot = Simulated(training), prepared, 0, 0, Knot()
     keeper.start(now)
 
-    def settle():
+    def correct_length():
         nonlocal knot
         found = keeper.set_length(run.training, update, now, validated)
         if found is not None:
             knot = knot_at(update, run.training, knot) if last_knot else knot
             run.training = found
-            run.settled.append((update, now, found))
+            run.lengths.append((update, now, found))
 
     def is_due():
         every, last = run.training.valid_every, run.training.max_updates
@@ -66,13 +66,13 @@ def simulated(
         run.rates.append(learning_rate(update, run.training, knot))
         keeper.after_update(now)
         if not is_due():
-            settle()
+            correct_length()
         if is_due():
             now += validation(update)
             keeper.after_validation(validation(update))
             run.validated.append(update)
             validated = update
-            settle()
+            correct_length()
     total = training.time_budget or TOTAL
     search = min(keeper.seconds_to_search(total, now + keeper.finish), keeper.search_validations * validation(update))
     run.end = now + search + keeper.finish
@@ -129,10 +129,10 @@ def test_the_rate_never_jumps(schedule, warmup, n_updates):
     training = replace(BASE, schedule=schedule, warmup_updates=warmup, learning_rate=1.0)
     for speed in SPEEDS:
         run = simulated(training, budget(), at_speed(speed, TOTAL, TOTAL / n_updates), validation=lambda _: 10.0)
-        assert len({found.max_updates for _, _, found in run.settled}) > 1
+        assert len({found.max_updates for _, _, found in run.lengths}) > 1
         ratios = [after / before for before, after in pairwise(run.rates)]
         assert max(ratios) <= 2.0 + 1e-9, (speed, "as from the first to the second update of any warm-up")
-        steepest = max(1 / max(1, min(warmup, (found.max_updates or 5) // 5)) for _, _, found in run.settled)
+        steepest = max(1 / max(1, min(warmup, (found.max_updates or 5) // 5)) for _, _, found in run.lengths)
         assert max(after - before for before, after in pairwise(run.rates)) < steepest + 1e-9, speed
         top = run.rates.index(max(run.rates))
         assert run.rates[top:] == sorted(run.rates[top:], reverse=True), speed
@@ -151,12 +151,12 @@ def test_the_test_of_jumps_finds_a_jump():
 def test_the_first_updates_do_not_count():
     """They are slower than all others: 30 s and 3 s instead of 0.5 s."""
     run = simulated(BASE, budget(), lambda update: (30.0, 3.0)[update] if update < 2 else 0.5)
-    assert run.settled[0][2].max_updates == pytest.approx(run.updates, rel=0.05)
+    assert run.lengths[0][2].max_updates == pytest.approx(run.updates, rel=0.05)
 
 
 def test_the_number_of_updates_is_set_early_and_corrected_later():
     run = simulated(BASE, budget(), lambda _: 0.5)
-    times = [time for _, time, _ in run.settled]
+    times = [time for _, time, _ in run.lengths]
     assert times[0] < 0.04 * TOTAL
     assert all(0.039 * TOTAL < later - time < 0.06 * TOTAL for time, later in pairwise(times))
     assert TOTAL - times[-1] < 0.1 * TOTAL
@@ -178,7 +178,7 @@ def test_validations_take_a_small_fraction_of_the_time(seconds, least, most):
 def test_given_intervals_are_kept():
     keeper = budget(sets_cadence=False)
     run = simulated(replace(BASE, valid_every=100, save_every=7), keeper, lambda _: 0.5)
-    assert {(found.valid_every, found.save_every) for _, _, found in run.settled} == {(100, 7)}
+    assert {(found.valid_every, found.save_every) for _, _, found in run.lengths} == {(100, 7)}
     assert run.validated[:-1] == list(range(100, run.updates, 100))
     assert run.updates > 1500
 
@@ -188,7 +188,7 @@ def test_validations_at_a_given_interval_are_included_from_the_start(valid_every
     """Their time is not available for updates: each is at a multiple of the interval."""
     keeper = budget(sets_cadence=False, expected_validation=validation, search_validations=0, finish=0.0)
     run = simulated(replace(BASE, valid_every=valid_every), keeper, lambda _: 0.5, validation=lambda _: validation)
-    n = run.settled[0][2].max_updates
+    n = run.lengths[0][2].max_updates
     assert 10.0 + 0.5 * n + validation * -(-n // valid_every) == pytest.approx(TOTAL, abs=validation + 1)
 
 
@@ -197,7 +197,7 @@ def test_a_run_makes_no_more_updates_than_are_useful(most):
     """It has as many validations, and the learning rate falls as usual."""
     run = simulated(BASE, budget(max_useful_updates=most), lambda _: 0.5)
     assert run.updates == most
-    assert {found.max_updates for _, _, found in run.settled} == {most}
+    assert {found.max_updates for _, _, found in run.lengths} == {most}
     assert run.end < 1000 * (most + 300) / 1500
     assert 8 <= len(run.validated) <= 21
 
@@ -205,7 +205,7 @@ def test_a_run_makes_no_more_updates_than_are_useful(most):
 def test_a_budget_shorter_than_an_update_still_gives_a_model():
     run = simulated(BASE, budget(), lambda _: 0.5, prepared=2000.0)
     assert run.updates == 1
-    ((_, _, found),) = run.settled
+    ((_, _, found),) = run.lengths
     assert found.max_updates == found.valid_every == found.save_every == 1
 
 

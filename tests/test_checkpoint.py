@@ -785,15 +785,15 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, name, how):
     for update in (1, 2):
         ck.save_checkpoint(tmp_path, update, weights(update), {"n": update})
     DAMAGE[how](tmp_path / "checkpoints" / "update-00000002" / name)
-    told = []
-    assert ck.load_checkpoint(tmp_path, told.append).update == 1
-    assert len(told) == 1
-    assert name in told[0]
-    assert "an older checkpoint than update 2 is used" in told[0]
+    messages = []
+    assert ck.load_checkpoint(tmp_path, messages.append).update == 1
+    assert len(messages) == 1
+    assert name in messages[0]
+    assert "an older checkpoint than update 2 is used" in messages[0]
 
     DAMAGE[how](tmp_path / "checkpoints" / "update-00000001" / name)
     with refused(ExitCode.REFUSED, "all 2 checkpoints .* are damaged; .*--overwrite"):
-        ck.load_checkpoint(tmp_path, told.append)
+        ck.load_checkpoint(tmp_path, messages.append)
 
     ck.save_checkpoint(tmp_path, 2, weights(8.0), {"n": 8})
     assert read_checkpoint(tmp_path) == (2, {"n": 8}, 8.0)
@@ -815,9 +815,9 @@ def test_a_checkpoint_under_another_number_is_damaged(tmp_path):
     ck.save_checkpoint(tmp_path, 1, weights(1.0), {})
     path = ck.save_checkpoint(tmp_path, 2, weights(2.0), {})
     path.rename(path.with_name("update-00000003"))
-    told = []
-    assert ck.load_checkpoint(tmp_path, told.append).update == 1
-    assert "holds update 2" in told[0]
+    messages = []
+    assert ck.load_checkpoint(tmp_path, messages.append).update == 1
+    assert "holds update 2" in messages[0]
 
 
 def test_a_checkpoint_of_another_format_is_not_skipped(tmp_path):

@@ -138,8 +138,8 @@ class TestTrain:
         outcome = train("--train", corpus, "--set", "training.time_budget=10")
         assert outcome.code == 0, outcome.err
         assert re.search(r"^training: .*, as many updates as there is time for", outcome.err, re.MULTILINE), outcome.err
-        (said,) = re.findall(r"finished after .*: ([\d,]+) updates done", outcome.err)
-        assert int(said.replace(",", "")) > 2, "not the fixture's"
+        (shown,) = re.findall(r"finished after .*: ([\d,]+) updates done", outcome.err)
+        assert int(shown.replace(",", "")) > 2, "not the fixture's"
         assert "there is time for about " in outcome.err
         assert read_manifest(tmp_path / "run").finished
 

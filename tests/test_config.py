@@ -309,13 +309,13 @@ def test_invalid_assignments(assignment):
 def test_errors_name_the_origin_of_the_value(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("[model]\nd_model = 0\n")
-    for asked, where, code in (
+    for call, where, code in (
         (lambda: layers_of(recipe), str(recipe), ExitCode.REFUSED),
         (lambda: layers_of(max_updates=0), "--max-updates", ExitCode.USAGE),
         (lambda: layers_of(sets=["training.seed=1", "model.d_ff=0"]), "--set model.d_ff=0", ExitCode.REFUSED),
     ):
         with pytest.raises(UserError) as caught:
-            asked()
+            call()
         assert caught.value.what.startswith(f"{where}: ")
         assert caught.value.code == code
 

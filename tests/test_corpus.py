@@ -187,8 +187,8 @@ def test_missing(tmp_path, monkeypatch, network, word):
 def test_misaligned_sides(tmp_path, n_src, n_tgt):
     (tmp_path / "a.de").write_text("x\n" * n_src)
     (tmp_path / "a.en.gz").write_bytes(gzip.compress(b"y\n" * n_tgt))
-    said = refusal_of(tmp_path / "a")
-    assert said.startswith(f"{tmp_path}/a.de has {counted(n_src, 'line')} but {tmp_path}/a.en.gz has {n_tgt:,}; ")
+    message = refusal_of(tmp_path / "a")
+    assert message.startswith(f"{tmp_path}/a.de has {counted(n_src, 'line')} but {tmp_path}/a.en.gz has {n_tgt:,}; ")
 
 
 def test_a_plain_file_is_preferred_to_a_compressed_one(tmp_path):
@@ -205,16 +205,16 @@ def test_compression_is_recognized_by_content(tmp_path):
 
 def test_languages_that_do_not_match_the_files(tmp_path):
     corpus = write(tmp_path, "prefix", [("Ja.", "Yes.")], ".gz")
-    said = refusal_of(corpus, ("de", "fr"), code=ExitCode.NO_INPUT)
-    assert said.startswith(f"{corpus}.fr not found")
-    assert "but there is corpus.de, corpus.en; the files have other languages than de and fr" in said
+    message = refusal_of(corpus, ("de", "fr"), code=ExitCode.NO_INPUT)
+    assert message.startswith(f"{corpus}.fr not found")
+    assert "but there is corpus.de, corpus.en; the files have other languages than de and fr" in message
     assert refusal_of(corpus, ("cs", "fr"), code=ExitCode.NO_INPUT).startswith(f"{corpus}.cs and {corpus}.fr not")
 
 
 def test_a_file_name_instead_of_a_prefix(tmp_path):
     corpus = write(tmp_path, "prefix", [("Ja.", "Yes.")])
-    said = refusal_of(f"{corpus}.de")
-    assert said.endswith(f"; leave the language out of the name: CORPUS is what comes before .de and .en, {corpus}")
+    message = refusal_of(f"{corpus}.de")
+    assert message.endswith(f"; leave the language out of the name: CORPUS is what comes before .de and .en, {corpus}")
 
 
 def test_a_prefix_may_look_like_another_form(tmp_path):
@@ -313,7 +313,7 @@ def test_keys_of_json(tmp_path, word, row, pair, note):
     (tmp_path / "a.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
     counts = CorpusCounts()
     assert list(read_pairs(str(tmp_path / word), LANGS, counts=counts)) == [pair] * 2
-    assert [note in said for said in counts.notes] == ([True] if note else [])
+    assert [note in message for message in counts.notes] == ([True] if note else [])
 
 
 def test_two_files_of_unequal_length(tmp_path):

@@ -30,15 +30,15 @@ def test_a_copy_has_the_same_values(elsewhere, n_tokens):
 def test_without_an_event_the_copy_is_synchronous(monkeypatch):
     """As on MPS: the values must be complete when the call returns."""
     monkeypatch.setattr(device, "is_on_cpu", lambda tensor: False)
-    real, asked = torch.Tensor.to, []
+    real, non_blocking = torch.Tensor.to, []
 
     def watched(tensor: torch.Tensor, *args: object, **options: object) -> torch.Tensor:
-        asked.append(options.get("non_blocking", False))
+        non_blocking.append(options.get("non_blocking", False))
         return real(tensor, *args, **options)
 
     monkeypatch.setattr(torch.Tensor, "to", watched)
     HostCopy(torch.zeros(2, 3))
-    assert asked == [False]
+    assert non_blocking == [False]
 
 
 def test_a_transposed_tensor_is_copied_correctly(elsewhere):

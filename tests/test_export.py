@@ -240,9 +240,9 @@ class TestRun:
         assert config["decoder_start_token"] == "<s>"
 
     def test_the_result_describes_the_folder(self, reverser, tmp_path):
-        told = export_run(reverser, tmp_path / "ct2", quantization="int8_float16")
+        summary = export_run(reverser, tmp_path / "ct2", quantization="int8_float16")
         n_bytes = sum(path.stat().st_size for path in (tmp_path / "ct2").iterdir())
-        assert told == ExportResult(tmp_path / "ct2", "int8_float16", n_bytes, None)
+        assert summary == ExportResult(tmp_path / "ct2", "int8_float16", n_bytes, None)
 
     def test_the_python_of_the_readme_runs(self, reverser, folder):
         lines = ["a b c", "", "d e", " \t", "h g f e"]

@@ -49,16 +49,16 @@ UNMARKED_ONLY_BY_LUCK = {
 
 def refusal_of(data: bytes, name: str = "a file.txt") -> str:
     """The error of every way to read these bytes."""
-    said = set()
+    messages = set()
     for portion in (1, 7, len(data)):
         stream = io.BytesIO(data)
         stream.read1 = lambda n, portion=portion, stream=stream: stream.read(portion)
         with pytest.raises(UserError) as caught:
             LineReader(stream, name).read_window(100, 1 << 20)
         assert caught.value.code == ExitCode.BAD_DATA
-        said.add(str(caught.value))
-    assert len(said) == 1, "a pipe and a file are judged alike"
-    return said.pop()
+        messages.add(str(caught.value))
+    assert len(messages) == 1, "a pipe and a file are judged alike"
+    return messages.pop()
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])

@@ -188,7 +188,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 def test_no_text_names_another_project_to_install():
     """The name ``seq2seq`` on the package index belongs to another project. Ours is installed from a folder."""
-    asked = re.compile(r"(pip3?|pipx|uv pip|uv tool) (install|run)\b[^\n]*?[\s'\"]seq2seq\b")
+    pattern = re.compile(r"(pip3?|pipx|uv pip|uv tool) (install|run)\b[^\n]*?[\s'\"]seq2seq\b")
     texts = [
         *files(),
         *(ROOT / name for name in ("Makefile", "constraints.txt", "data/README.md")),
@@ -196,9 +196,11 @@ def test_no_text_names_another_project_to_install():
         *ROOT.glob("docs/*.md"),
     ]
     texts += ROOT.glob("data/recipes/*")
-    offenders = [f"{path}: {found[0]}" for path in texts for found in asked.finditer(path.read_text(encoding="utf-8"))]
+    offenders = [
+        f"{path}: {found[0]}" for path in texts for found in pattern.finditer(path.read_text(encoding="utf-8"))
+    ]
     assert not offenders
-    assert all(asked.search(f"pip install {words}") for words in ("'seq2seq[ctranslate2]'", "-U seq2seq"))
+    assert all(pattern.search(f"pip install {words}") for words in ("'seq2seq[ctranslate2]'", "-U seq2seq"))
 
 
 def test_the_distribution_has_a_name_of_its_own():

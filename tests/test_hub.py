@@ -86,9 +86,9 @@ def test_configuration_and_split(hub_folder, network, capfd, part, names):
     ],
 )
 def test_a_missing_configuration_or_split(hub_folder, part, langs, says):
-    said = refusal_of(hub_folder + part, langs)
-    assert said.startswith(hub_folder + part)
-    assert says in said
+    message = refusal_of(hub_folder + part, langs)
+    assert message.startswith(hub_folder + part)
+    assert says in message
 
 
 @pytest.mark.parametrize("word", ["hf:./no", "hf:/no", "hf:~/no", "hf:../no:train"])
@@ -158,8 +158,8 @@ def test_columns_with_other_names(tmp_path, brackets, langs, says):
     counts = CorpusCounts()
     assert list(read_pairs(f"hf:{tmp_path}{brackets}", langs, counts=counts)) == [("a", "b")]
     assert counts.notes == says
-    said = refusal_of(f"hf:{tmp_path}", LANGS)
-    assert "has no de and no en; it has English, Twi (Akan); name two of them with -l or as 'hf:NAME[" in said
+    message = refusal_of(f"hf:{tmp_path}", LANGS)
+    assert "has no de and no en; it has English, Twi (Akan); name two of them with -l or as 'hf:NAME[" in message
     assert "has no column x; it has English, Twi" in refusal_of(f"hf:{tmp_path}[x,English]")
     assert "has no column 3; it has English, Twi" in refusal_of(f"hf:{tmp_path}[3,English]")
     assert list(read_pairs(f"hf:{tmp_path}[2,1]", langs)) == [("a", "b")]
@@ -177,8 +177,8 @@ def test_a_folder_named_as_a_format(tmp_path, monkeypatch, network, name):
     """``datasets`` would read every file under the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old.jsonl").write_text('{"de": "old", "en": "old"}\n')
-    said = refusal_of(f"hf:{name}", code=ExitCode.NO_INPUT)
-    assert said.startswith(f"hf:{name} does not name a data set: {name} is a file format of datasets, and no folder")
+    message = refusal_of(f"hf:{name}", code=ExitCode.NO_INPUT)
+    assert message.startswith(f"hf:{name} does not name a data set: {name} is a file format of datasets, and no folder")
     (tmp_path / name).mkdir()
     (tmp_path / name / "train.jsonl").write_text(A_ROW)
     for word in (f"hf:{name}", f"hf:./{name}", f"hf:{name}:train", f"hf:{name}/", f"hf:{name}/../{name}"):
@@ -242,34 +242,34 @@ def test_a_data_set_runs_no_code(tmp_path):
 
 
 def test_the_arguments_of_datasets(monkeypatch):
-    asked = {}
+    arguments = {}
 
     class Builder:
         config = datasets.BuilderConfig()
 
         def download_and_prepare(self):
-            asked["prepared"] = True
+            arguments["prepared"] = True
 
         def as_dataset(self, split):
-            asked["split"] = split
+            arguments["split"] = split
             return datasets.Dataset.from_list([{"de": "a", "en": "b", "other": 1}])
 
     def load_dataset_builder(path, name, **options):
-        asked.update(options, path=path, name=name, silent=are_progress_bars_disabled())
+        arguments.update(options, path=path, name=name, silent=are_progress_bars_disabled())
         return Builder()
 
     monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     enable_progress_bars()
     assert list(read_pairs("hf:a/b@v1#c:test", LANGS)) == [("a", "b")]
     expected = {"path": "a/b", "name": "c", "split": "test", "revision": "v1", "prepared": True, "silent": True}
-    assert asked == expected
+    assert arguments == expected
 
 
 def test_without_a_network(network, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub's client tries again, for 23 seconds
-    said = refusal_of("hf:nobody/nothing", code=ExitCode.NO_INPUT)
-    assert said.startswith("hf:nobody/nothing cannot be loaded: Couldn't reach")
-    assert said.endswith("download it on a computer with a network, or name a local folder as hf:FOLDER")
+    message = refusal_of("hf:nobody/nothing", code=ExitCode.NO_INPUT)
+    assert message.startswith("hf:nobody/nothing cannot be loaded: Couldn't reach")
+    assert message.endswith("download it on a computer with a network, or name a local folder as hf:FOLDER")
     assert any("huggingface.co" in address for address in network)
 
 

@@ -21,7 +21,7 @@ def configured(**training: object) -> RunConfig:
 
 
 @pytest.mark.parametrize(
-    ("asked", "updates"),
+    ("limits", "updates"),
     [
         ({}, 21),  # 7 usual passes of 3 updates
         ({"max_epochs": 2}, 6),
@@ -30,8 +30,8 @@ def configured(**training: object) -> RunConfig:
         ({"max_updates": 100, "max_epochs": 2}, 6),
     ],
 )
-def test_the_usual_number_of_epochs_is_used_without_a_limit(asked, updates):
-    training = complete(configured(**asked), 7.0, 3).training
+def test_the_usual_number_of_epochs_is_used_without_a_limit(limits, updates):
+    training = complete(configured(**limits), 7.0, 3).training
     assert (training.max_updates, training.valid_every, training.save_every) == (updates, updates, updates)
 
 
@@ -82,8 +82,8 @@ def test_the_kind_of_device_is_cuda_or_not():
 def test_with_a_time_budget_the_length_stays_open():
     timed = replace(RunConfig(), training=replace(RunConfig().training, time_budget=60.0))
     assert complete(timed, 7.0, 3) == timed
-    settled = replace(timed, training=replace(timed.training, max_updates=9))
-    assert complete(settled, 7.0, 3).training.valid_every == 9
+    with_updates = replace(timed, training=replace(timed.training, max_updates=9))
+    assert complete(with_updates, 7.0, 3).training.valid_every == 9
 
 
 TIME: Layer = {"training": {"time_budget": 60.0}}

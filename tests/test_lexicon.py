@@ -191,17 +191,17 @@ def test_it_can_be_interrupted_between_any_two_blocks(store, monkeypatch):
     monkeypatch.setattr(lexicon, "LEXICON_LINKS", 2000)
     monkeypatch.setattr(lexicon, "LEXICON_ROWS", 100)
     ids = store(toy_pairs())
-    asked = 0
+    n_calls = 0
 
     def count() -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal n_calls
+        n_calls += 1
 
     build_lexicon(ids, V, check=count, iterations=4)
     n_links = len(lexicon._links(ids, np.arange(len(ids)), V, lambda: None)[0])
     # Blocks of pairs, before and after sorting, then blocks of links: once to count them, and twice an iteration.
-    assert asked == 400 // 100 + 2 + (1 + 2 * 4) * math.ceil(n_links / 2000)
-    for at in range(1, asked + 1):
+    assert n_calls == 400 // 100 + 2 + (1 + 2 * 4) * math.ceil(n_links / 2000)
+    for at in range(1, n_calls + 1):
         left = at
 
         def stop() -> None:
@@ -237,10 +237,10 @@ def test_a_finished_run_holds_the_table_if_it_was_requested(reverser, reverser_w
     assert tables["frequent"].shape == (128,)
     assert {tables["candidates"].dtype, tables["frequent"].dtype} == {torch.int32}
     assert all(tables["candidates"][byte, 0] == byte for byte in byte_pieces(tokenizer))
-    said = set(tables["frequent"].tolist())
+    most_frequent = set(tables["frequent"].tolist())
     (wanted,) = tokenizer.encode(["a b c d e f g h"])
-    assert set(wanted) <= said
-    assert not said & set(range(tokenizer.n_control)) - {EOS}
+    assert set(wanted) <= most_frequent
+    assert not most_frequent & set(range(tokenizer.n_control)) - {EOS}
 
 
 TINY: Layer = {
@@ -305,10 +305,10 @@ def test_a_resumed_run_learns_its_table_again(tiny):
 
 
 def test_learning_the_table_is_reported_only_for_a_large_corpus(tiny, monkeypatch):
-    def told() -> bool:
+    def is_reported() -> bool:
         request = Request(tiny.run, tiny.layers, device="cpu", overwrite=True)
         return any(isinstance(event, Notice) and "which pieces" in event.text for event in train(request))
 
-    assert not told()
+    assert not is_reported()
     monkeypatch.setattr(ending, "MANY_PAIRS", 19)
-    assert told()
+    assert is_reported()

@@ -188,7 +188,7 @@ def test_composed_marks_are_not_changed_again(nfc, text):
 
 
 @pytest.mark.parametrize(
-    ("learnt", "text", "becomes"),
+    ("learned", "text", "becomes"),
     [
         (["ব\u09dfস", "প\u09dcা", "পড\u09bcা"], "হ\u09dfনি হয\u09bcনি", "হ\u09dfনি হ\u09dfনি"),
         (["বয\u09bcস", "ব\u09dfস", "প\u09dcা"], "হ\u09dfনি হয\u09bcনি পড\u09bcা", "হয\u09bcনি হয\u09bcনি প\u09dcা"),
@@ -197,9 +197,9 @@ def test_composed_marks_are_not_changed_again(nfc, text):
         (["\ufb2aלום"], "\ufb2aלום", "\ufb2aלום"),
     ],
 )  # fmt: skip
-def test_letters_that_nfc_decomposes_are_decoded_as_in_the_training_text(learnt, text, becomes):
+def test_letters_that_nfc_decomposes_are_decoded_as_in_the_training_text(learned, text, becomes):
     """Both spellings are the same for the model. Bengali keyboards write one, Wikipedia the other."""
-    trained, _ = train_model(iter(PLAIN + learnt), vocab_size=400, tokenizer_type="bpe", normalization="nfc")
+    trained, _ = train_model(iter(PLAIN + learned), vocab_size=400, tokenizer_type="bpe", normalization="nfc")
     model = sentencepiece.SentencePieceProcessor(model_proto=trained)
     assert model.decode(model.encode(text)) == becomes
     assert model.encode(text) == model.encode(unicodedata.normalize("NFC", text))

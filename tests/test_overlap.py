@@ -162,11 +162,11 @@ def prepared(tmp_path, model):
         store(tmp_path, train)
         if valid is not None:
             store(tmp_path, valid, "valid")
-        told: list[str | Notice] = []
+        notices: list[str | Notice] = []
         records = [CorpusRecord("corpus", "train", len(train), "", 0, 0)]
         config = DataConfig(langs="de-en", train=("corpus",), valid=("v",) if valid else (), **data)
-        made = prepare(tmp_path, config, records, told.append, model=model)
-        return made, made.record()[-1], told
+        made = prepare(tmp_path, config, records, notices.append, model=model)
+        return made, made.record()[-1], notices
 
     return make
 
@@ -174,27 +174,27 @@ def prepared(tmp_path, model):
 def test_leaks_leave_training(prepared):
     train = [(word, word.upper()) for word in WORDS * 2]
     valid = [(f" {WORDS[3]}", "x"), ("unseen", "y"), (WORDS[5], WORDS[5].upper())]
-    made, record, told = prepared(train, valid)
+    made, record, notices = prepared(train, valid)
     assert (record["dropped_leaks"], record["kept_leaks"], record["copies"], record["kept"]) == (4, 0, 30, 56)
     assert (record["held_out"], made.n_pairs) == (0, 56)
     trained = {made.tokenizer.decode([made.ids.take([row])[0][0].tolist()])[0] for row in range(made.n_pairs)}
     assert trained == {*WORDS} - {WORDS[3], WORDS[5]}
-    assert told == [
+    assert notices == [
         "4 pairs dropped: the source is also in the validation pairs",
         "copies among the training pairs: 30, all kept",
     ]
-    assert prepared(train, valid)[1:] == (record, told), "the same is said of what was prepared before"
-    made, record, told = prepared(train, valid, leaks="keep")
+    assert prepared(train, valid)[1:] == (record, notices), "the same is said of what was prepared before"
+    made, record, notices = prepared(train, valid, leaks="keep")
     assert (record["dropped_leaks"], record["kept_leaks"], record["kept"]) == (0, 4, 60)
-    assert told[0] == "kept: 4 training pairs whose source is also in the validation pairs (data.leaks = keep)"
+    assert notices[0] == "kept: 4 training pairs whose source is also in the validation pairs (data.leaks = keep)"
 
 
 def test_a_corpus_validated_by_itself_is_kept_with_a_warning(prepared):
     train = [(word, word.upper()) for word in WORDS]
-    _, record, told = prepared(train, train)
+    _, record, notices = prepared(train, train)
     assert (record["dropped_leaks"], record["kept_leaks"], record["kept"]) == (0, 30, 30)
-    assert isinstance(told[0], Notice)
-    assert told[0].warning
+    assert isinstance(notices[0], Notice)
+    assert notices[0].warning
 
 
 @pytest.mark.parametrize(
@@ -216,12 +216,12 @@ def test_extremes(prepared, sources, held_out, kept_leaks, kept):
 
 def test_held_out_pairs_are_remembered(prepared, tmp_path):
     train = [(word, word.upper()) for word in WORDS * 3]
-    first, record, told = prepared(train)
+    first, record, notices = prepared(train)
     again, *same = prepared(train)
-    assert (again.valid, *same) == (first.valid, record, told)
+    assert (again.valid, *same) == (first.valid, record, notices)
     (tmp_path / "prepared.json").unlink()
     again, *same = prepared(train)
-    assert (again.valid, *same) == (first.valid, record, told)
+    assert (again.valid, *same) == (first.valid, record, notices)
     assert isinstance(first.overlap, Overlap)
 
 

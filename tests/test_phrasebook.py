@@ -104,8 +104,8 @@ def test_held_out_adjectives_never_stand_before_their_nouns_in_training(book):
     seen = {"train": set(), "test": set()}
     for split, found in seen.items():
         for line in read(split, "de"):
-            said = book.words(line)
-            for one, other in pairwise(said):
+            spoken = book.words(line)
+            for one, other in pairwise(spoken):
                 stem = re.sub("e[rnsm]?$", "", one)
                 if other in nouns and stem in endings:
                     found.add(f"{endings[stem]} {nouns[other]}")
@@ -207,8 +207,8 @@ def test_imperative(book):
     import german
 
     heads = {"öffnen": "", "lesen": "lies", "geben": "gib", "tragen": "träg", "kaufen": "", "warten": ""}
-    said = [german.imperative(infinitive, changed) for infinitive, changed in heads.items()]
-    assert said == ["öffne", "lies", "gib", "trag", "kauf", "warte"]
+    spoken = [german.imperative(infinitive, changed) for infinitive, changed in heads.items()]
+    assert spoken == ["öffne", "lies", "gib", "trag", "kauf", "warte"]
 
 
 @pytest.mark.slow

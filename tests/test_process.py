@@ -26,7 +26,7 @@ TERMINATION_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture
-def told() -> Iterator[list[int]]:
+def handled() -> Iterator[list[int]]:
     """Numbers of the handled signals."""
     numbers: list[int] = []
     before = {n: signal.signal(n, lambda number, frame: numbers.append(number)) for n in TERMINATION_SIGNALS}
@@ -37,7 +37,7 @@ def told() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("n_threads", [0, 1])
 @pytest.mark.parametrize("number", TERMINATION_SIGNALS)
-def test_a_signal_is_handled_after_the_body(told, number, n_threads):
+def test_a_signal_is_handled_after_the_body(handled, number, n_threads):
     """The system may deliver it to another thread."""
     over = threading.Event()
     threads = [threading.Thread(target=over.wait) for _ in range(n_threads)]
@@ -47,18 +47,18 @@ def test_a_signal_is_handled_after_the_body(told, number, n_threads):
         with deferred_signals():
             os.kill(os.getpid(), number)
             time.sleep(0.05)
-            assert told == []
-        assert told == [number]
+            assert handled == []
+        assert handled == [number]
     finally:
         over.set()
         for thread in threads:
             thread.join()
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     os.kill(os.getpid(), number)
-    assert told == [number, number]
+    assert handled == [number, number]
 
 
-def test_an_error_loses_no_signal(told):
+def test_an_error_loses_no_signal(handled):
     def fail() -> None:
         with deferred_signals():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -66,10 +66,10 @@ def test_an_error_loses_no_signal(told):
 
     with pytest.raises(OSError, match="no room"):
         fail()
-    assert told == [signal.SIGTERM]
+    assert handled == [signal.SIGTERM]
 
 
-def test_all_handlers_are_restored_even_if_another_signal_raises(told, monkeypatch):
+def test_all_handlers_are_restored_even_if_another_signal_raises(handled, monkeypatch):
     """Before Python changes a handler, it runs handlers of other signals."""
     set_handler, n_calls = signal.signal, 0
 
@@ -137,14 +137,14 @@ def test_another_ending_process_does_not_end_it():
     one.end()
 
 
-def test_a_signal_during_the_fork_is_not_lost(told):
+def test_a_signal_during_the_fork_is_not_lost(handled):
     """Python would lose a signal that it handles in logging's callback after a fork."""
     fork, forked = os.fork, []
 
     def interrupted() -> int:
         os.kill(os.getpid(), signal.SIGTERM)
         forked.append(fork())
-        answered_meanwhile.extend(told)
+        answered_meanwhile.extend(handled)
         return forked[0]
 
     answered_meanwhile: list[int] = []
@@ -152,7 +152,7 @@ def test_a_signal_during_the_fork_is_not_lost(told):
         patch.setattr(os, "fork", interrupted)
         one = ChildProcess(wait)
     assert answered_meanwhile == []
-    assert told == [signal.SIGTERM]
+    assert handled == [signal.SIGTERM]
     assert state_of(one.pid) in ("R", "S")
     one.end()
 

@@ -55,7 +55,7 @@ def test_rows_are_of_different_processors():
 
 
 @pytest.mark.parametrize(
-    ("asked", "gets"),
+    ("given", "gets"),
     [
         (ZEN_3, ZEN_3),
         (processor("AMD", ""), ZEN_3),
@@ -66,8 +66,8 @@ def test_rows_are_of_different_processors():
     ],
     ids=str,
 )
-def test_a_processor_that_was_not_measured_gets_the_nearest_row(asked, gets):
-    assert nearest(asked).processor == gets
+def test_a_processor_that_was_not_measured_gets_the_nearest_row(given, gets):
+    assert nearest(given).processor == gets
 
 
 @pytest.mark.parametrize("instructions", ["", "avx2", "avx2 avx512 avx512_bf16 avx_vnni amx"])

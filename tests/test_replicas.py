@@ -355,10 +355,10 @@ def test_there_is_one_replica_for_each_core_if_there_is_enough_work(two_threads,
     assert n_replicas(CPU, 500) == 1
     assert n_replicas(CPU, 25_000) == min(cores(), 97)
     assert n_replicas(CPU, 512) == min(cores(), 2)
-    asked = []
-    monkeypatch.setattr("seq2seq.training.parallel.choose.n_replicas", lambda *of: asked.append(of) or 1)
+    arguments = []
+    monkeypatch.setattr("seq2seq.training.parallel.choose.n_replicas", lambda *of: arguments.append(of) or 1)
     for r_drop, n_rows in ((0.0, 500), (1.0, 1000)):  # a row for each mask
         step(1, dropout=0.1, r_drop=r_drop)
-        assert asked.pop() == (CPU, n_rows)
+        assert arguments.pop() == (CPU, n_rows)
     torch.set_num_threads(1)
     assert n_replicas(CPU, 25_000) == 1

@@ -64,14 +64,14 @@ def drawn(tokenizer, texts, alpha, **place):
 
 def divisions(tokenizer, text):
     """All ways to divide a text into learned pieces."""
-    learnt = {tokenizer.pieces([i])[0]: i for i, is_learned in enumerate(tokenizer.is_learned()) if is_learned}
+    learned = {tokenizer.pieces([i])[0]: i for i, is_learned in enumerate(tokenizer.is_learned()) if is_learned}
 
     def of(rest):
         if not rest:
             yield ()
         for n in range(1, len(rest) + 1):
-            if rest[:n] in learnt:
-                yield from ((learnt[rest[:n]], *others) for others in of(rest[n:]))
+            if rest[:n] in learned:
+                yield from ((learned[rest[:n]], *others) for others in of(rest[n:]))
 
     return list(of("\u2581" + text))
 

@@ -166,11 +166,11 @@ class TestErrors:
 
     def test_an_interrupted_wait_can_be_repeated(self, monkeypatch):
         """As after Ctrl-C in a notebook."""
-        ready, asked = threading.Event(), []
+        ready, requested = threading.Event(), []
 
         def waits():
             for i in range(3):
-                asked.append(i)
+                requested.append(i)
                 ready.wait(60)
                 yield "a"
 
@@ -186,7 +186,7 @@ class TestErrors:
         while not reader._lines:
             time.sleep(0.001)
         time.sleep(0.05)
-        assert asked == [0]  # nobody is reading a window
+        assert requested == [0]  # nobody is reading a window
         assert [line for window in iter(lambda: reader.read_window(10, 1000), []) for line in window] == ["a"] * 3
 
 

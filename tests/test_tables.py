@@ -119,10 +119,10 @@ def test_a_header_decides_which_column_is_which(tmp_path):
     assert read(tmp_path, "a.tsv") == (ROWS, [f"{note}; column 2 is read as de, column 1 as en"])
     assert read(tmp_path, "a.tsv", ("en", "de"))[0] == swapped
     assert read(tmp_path, "a.tsv[2,1]") == (ROWS, [note])
-    told = f"{note}; column 1 is still read as de, as the brackets say"
-    assert read(tmp_path, "a.tsv[1,2]") == (swapped, [told])
-    said = refusal_of(tmp_path / "a.tsv", ("de", "fr"))
-    assert "the header names English, German, not de and fr; name the languages with -l, or the columns as" in said
+    expected = f"{note}; column 1 is still read as de, as the brackets say"
+    assert read(tmp_path, "a.tsv[1,2]") == (swapped, [expected])
+    message = refusal_of(tmp_path / "a.tsv", ("de", "fr"))
+    assert "the header names English, German, not de and fr; name the languages with -l, or the columns as" in message
     assert read(tmp_path, "a.tsv[2,1]", ("de", "fr")) == (ROWS, [note]), "the brackets decide"
 
 
@@ -176,10 +176,10 @@ ANKI = "CC-BY 2.0 (France) Attribution: tatoeba.org #2877272 (CM) & #8597805 (Ro
 def test_the_error_of_a_table_with_many_columns_shows_the_word_to_write(tmp_path, name, row, langs, choice):
     path = tmp_path / name
     path.write_text(("," if name.endswith("csv") else "\t").join(row) + "\n")
-    said = refusal_of(path, langs)
-    assert f", line 1: {len(row)} columns: {row[0]} | " in said
-    assert len(said) < 700
-    assert f"'{path}{choice}' reads column {choice[1]} as {langs[0]} and column {choice[3]} as {langs[1]}" in said
+    message = refusal_of(path, langs)
+    assert f", line 1: {len(row)} columns: {row[0]} | " in message
+    assert len(message) < 700
+    assert f"'{path}{choice}' reads column {choice[1]} as {langs[0]} and column {choice[3]} as {langs[1]}" in message
     src, tgt = (row[int(number) - 1] for number in choice[1:-1].split(","))
     assert list(read_pairs(f"{path}{choice}", langs)) == [(src, tgt)], "the word does what it says"
 
@@ -188,8 +188,8 @@ def test_the_error_of_a_table_with_many_columns_shows_the_word_to_write(tmp_path
 def test_a_row_with_more_or_fewer_cells(tmp_path, name, row):
     for ragged in (row.replace("z", "z" + row[1] + "w"), row[:3] + "\n"):
         (tmp_path / name[:5]).write_text(row + "\n" + ragged + row)
-        said = refusal_of(tmp_path / name)
-        assert f"a.{name[2:5]}, line 3: {len(ragged) // 2} columns, not 3: x | y" in said
+        message = refusal_of(tmp_path / name)
+        assert f"a.{name[2:5]}, line 3: {len(ragged) // 2} columns, not 3: x | y" in message
 
 
 # Quotes ---------------------------------------------------------------------------------------------
@@ -277,9 +277,9 @@ def test_a_table_that_is_quoted_only_at_first(tmp_path):
 )  # fmt: skip
 def test_separators_of_csv(tmp_path, text, notes):
     (tmp_path / "a.csv").write_text(text, newline="")
-    pairs, said = read(tmp_path, "a.csv")
+    pairs, found_notes = read(tmp_path, "a.csv")
     assert pairs == ROWS
-    assert notes is None or said == notes
+    assert notes is None or found_notes == notes
 
 
 @pytest.mark.parametrize("first", ["sep=;", '"sep=;"'])

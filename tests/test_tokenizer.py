@@ -117,8 +117,8 @@ def test_control_symbols_cannot_be_forged_in_training(kind, normalization):
         ids = tokenizer.encode([text])[0]
         assert CONTROLS.isdisjoint(ids)
         assert tokenizer.decode([ids]) == [text]
-    learnt = tokenizer.pieces(range(BYTES + 256, len(tokenizer)))
-    assert not {piece.strip("\u2581") for piece in learnt} & {"<s>", "</s>", "<pad>", "<unk>", "<0x41>", "<tag0>"}
+    learned = tokenizer.pieces(range(BYTES + 256, len(tokenizer)))
+    assert not {piece.strip("\u2581") for piece in learned} & {"<s>", "</s>", "<pad>", "<unk>", "<0x41>", "<tag0>"}
 
 
 def test_control_symbols_are_not_shown(either):
@@ -307,17 +307,17 @@ def foreign(**options) -> bytes:
     return written.getvalue()
 
 
-def prepared_with(folder: Path, told: list[str], **data) -> Tokenizer:
+def prepared_with(folder: Path, notices: list[str], **data) -> Tokenizer:
     """Prepare a small corpus as ``train`` does."""
     write_text_store(folder / "train.text.arrow", map(Pair, TEXT[::2], TEXT[1::2]))
     records = [CorpusRecord("corpus", "train", len(TEXT) // 2, "", 0, 0)]
-    return prepare(folder, DataConfig(langs="de-en", train=("corpus",), **data), records, told.append).tokenizer
+    return prepare(folder, DataConfig(langs="de-en", train=("corpus",), **data), records, notices.append).tokenizer
 
 
 def test_a_lowered_vocabulary_is_reported(tmp_path):
-    told: list[str] = []
-    tokenizer = prepared_with(tmp_path, told, vocab_size=8000)
-    assert f"vocabulary lowered from 8,000 to {tokenizer.n_pieces:,} pieces: the text holds no more" in told
+    notices: list[str] = []
+    tokenizer = prepared_with(tmp_path, notices, vocab_size=8000)
+    assert f"vocabulary lowered from 8,000 to {tokenizer.n_pieces:,} pieces: the text holds no more" in notices
     assert (tmp_path / "tokenizer.model").read_bytes() == tokenizer.model
 
 
@@ -327,24 +327,24 @@ def test_targets_that_normalization_changes_are_counted(tmp_path, rule, respelt)
     write_text_store(tmp_path / "train.text.arrow", map(Pair, TEXT[:200], TEXT[:195] + others))
     data = DataConfig(langs="de-en", train=("corpus",), valid=("valid",), vocab_size=600, normalization=rule)
     write_text_store(tmp_path / "valid.text.arrow", [Pair("a", "b")])
-    told: list[str] = []
-    prepared = prepare(tmp_path, data, [CorpusRecord("corpus", "train", 200, "", 0, 0)], told.append)
+    notices: list[str] = []
+    prepared = prepare(tmp_path, data, [CorpusRecord("corpus", "train", 200, "", 0, 0)], notices.append)
     assert prepared.respelt_targets == prepared.record()[-1]["respelt_targets"] == respelt
     targets = counted(respelt, "target")
     says = f"{targets} spelt differently after data.normalization {rule}: translations will be spelt so too"
-    assert (says in told) == (respelt > 0)
-    told.clear()
-    assert prepare(tmp_path, data, prepared.corpora, told.append).respelt_targets == respelt
-    assert (says in told) == (respelt > 0)
+    assert (says in notices) == (respelt > 0)
+    notices.clear()
+    assert prepare(tmp_path, data, prepared.corpora, notices.append).respelt_targets == respelt
+    assert (says in notices) == (respelt > 0)
 
 
 def test_a_given_model_is_used_unchanged(tmp_path):
     model = foreign(unk_id=0, bos_id=1, eos_id=2, pad_id=3)
     (tmp_path / "own.model").write_bytes(model)
-    told: list[str] = []
-    tokenizer = prepared_with(tmp_path, told, tokenizer=str(tmp_path / "own.model"))
-    assert f"tokenizer {tmp_path}/own.model: 100 pieces" in told
-    assert not any("lowered" in line for line in told)
+    notices: list[str] = []
+    tokenizer = prepared_with(tmp_path, notices, tokenizer=str(tmp_path / "own.model"))
+    assert f"tokenizer {tmp_path}/own.model: 100 pieces" in notices
+    assert not any("lowered" in line for line in notices)
     assert tokenizer.model == model == (tmp_path / "tokenizer.model").read_bytes()
 
 

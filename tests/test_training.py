@@ -167,17 +167,17 @@ def test_auto_uses_r_drop_for_many_epochs(tmp_path, corpora, monkeypatch, epochs
     training = {"max_updates": None, "max_epochs": epochs, "valid_every": 99, "save_every": 99}
     layers = [{name: TINY[name] for name in ("data", "model")}, corpora, {"training": training}]
     events = train(Request(tmp_path / "run", [{**layer, "preset": "auto"} for layer in layers], device="cpu"))
-    told = []
+    messages = []
     for event in events:
         if isinstance(event, Notice):
-            told.append(event.text)
+            messages.append(event.text)
         if isinstance(event, Started):
             break
     config = event.config
     assert (config.n_forward_passes, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
-    line = next(line for line in told if "dropout" in line)
+    line = next(line for line in messages if "dropout" in line)
     assert ("R-Drop 5, " in line, "no R-Drop: " in line) == (kept, not kept)
-    assert any(line.endswith(")") and f"auto-500{'' if kept else '-one-mask'} (" in line for line in told)
+    assert any(line.endswith(")") and f"auto-500{'' if kept else '-one-mask'} (" in line for line in messages)
     an_epoch = config.training.max_updates / epochs
     assert an_epoch * config.training.batch_tokens == pytest.approx(1800, rel=0.4)
 
@@ -261,8 +261,8 @@ def test_the_chosen_metric_is_kept_by_the_run(tmp_path, corpora, monkeypatch):
     events: list[object] = []
     with pytest.raises(Interrupted):
         events.extend(train(request(run, lists), StopAt(10)))
-    told = [event.text for event in events if isinstance(event, Notice)]
-    assert sum("the best chrF on the validation pairs: 0 of 9 validation references" in text for text in told) == 1
+    messages = [event.text for event in events if isinstance(event, Notice)]
+    assert sum("the best chrF on the validation pairs: 0 of 9 validation references" in text for text in messages) == 1
     assert state_of(run).config.training.best_metric == "chrf"
     scripted(monkeypatch, (0.0, 0.0, 0.0, 4.0), (0.0, 0.0, 100.0, 5.0))
     events = list(train(request(run, lists)))
@@ -284,27 +284,27 @@ def test_a_finished_run_is_reported_and_not_changed(tmp_path, corpora, whole):
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-ASKED = [1, 9, 10, 11, 13, 14, 25]
+N_CALLS = [1, 9, 10, 11, 13, 14, 25]
 
 
 @pytest.mark.parametrize(
-    ("averaging", "asked"),
+    ("averaging", "n_calls"),
     [
-        *(("ema", asked) for asked in ASKED),
+        *(("ema", n_calls) for n_calls in N_CALLS),
         *(
-            pytest.param(averaging, asked, marks=[] if asked in (10, 14) else pytest.mark.slow)
+            pytest.param(averaging, n_calls, marks=[] if n_calls in (10, 14) else pytest.mark.slow)
             for averaging in ("last", "none")
-            for asked in ASKED
+            for n_calls in N_CALLS
         ),
     ],
 )
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, whole, averaging, asked):
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, whole, averaging, n_calls):
     """The flag is called at each update and between validation batches, so some ``n`` reaches every phase."""
     average: Layer = {"training": {"averaging": averaging}}
     uninterrupted = whole(average).folder
     run = tmp_path / "parts"
     with pytest.raises(Interrupted):
-        list(train(request(run, corpora, average), StopAt(asked)))
+        list(train(request(run, corpora, average), StopAt(n_calls)))
     list(train(request(run, corpora, average)))
     assert weights_of(run) == weights_of(uninterrupted)
     assert standing(run) == standing(uninterrupted)
@@ -325,9 +325,9 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
     monkeypatch.setattr(forked, "_Process", fork)
     list(train(request(tmp_path / "whole", corpora)))
     run = tmp_path / "parts"
-    for asked in (5, 12):
+    for n_calls in (5, 12):
         with pytest.raises(Interrupted):
-            list(train(request(run, corpora), StopAt(asked)))
+            list(train(request(run, corpora), StopAt(n_calls)))
     list(train(request(run, corpora)))
     assert weights_of(run) == weights_of(tmp_path / "whole")
     assert len(started) == 4  # and each is gone
@@ -402,9 +402,9 @@ def test_a_run_with_unavailable_arithmetic_resumes_in_another_with_a_notice(tmp_
 def test_an_interrupted_run_reads_the_same_pieces(tmp_path, corpora, whole):
     drawn: Layer = {"data": {"subword_sampling": 0.3}}
     run = tmp_path / "parts"
-    for asked in (5, 12):
+    for n_calls in (5, 12):
         with pytest.raises(Interrupted):
-            list(train(request(run, corpora, drawn), StopAt(asked)))
+            list(train(request(run, corpora, drawn), StopAt(n_calls)))
     list(train(request(run, corpora, drawn)))
     assert weights_of(run) == weights_of(whole(drawn).folder)
     assert weights_of(run) != weights_of(whole().folder)
@@ -721,11 +721,11 @@ def test_dropped_pairs_are_reported_and_stored_in_the_manifest(tmp_path):
         en.write("\nred\nred\nblue\n")
     valid = write_corpus(tmp_path / "valid", 20, 2)
     run = tmp_path / "run"
-    told = [
+    messages = [
         e.text for e in train(request(run, {"data": {"train": [prefix], "valid": [valid]}})) if isinstance(e, Notice)
     ]
-    assert any("204 pairs, 2 dropped: a side is blank" in text for text in told)
-    assert any("1 pair dropped: a side is longer than 256 tokens" in text for text in told)
+    assert any("204 pairs, 2 dropped: a side is blank" in text for text in messages)
+    assert any("1 pair dropped: a side is longer than 256 tokens" in text for text in messages)
     corpora = read_manifest(run).corpora
     assert corpora[0]["dropped_empty"] == 2
     assert corpora[-1]["dropped_too_long"] == 1
@@ -894,11 +894,13 @@ def test_the_vocabulary_grows_for_a_text_of_many_characters(tmp_path):
         request = Request(tmp_path / name, [layer, *layers], device="cpu")
         return list(train(request, stop) if stop else train(request))
 
-    told = [event.text for event in run("first") if isinstance(event, Notice)]
+    messages = [event.text for event in run("first") if isinstance(event, Notice)]
     size = read_manifest(tmp_path / "first").vocab_size
     assert size > 2400
-    assert f"vocabulary raised from 1,000 to {size:,} pieces: the text has more characters" in told
-    assert f"vocabulary: {size:,} pieces (one piece for each character, and as many more as the text allows)" in told
+    assert f"vocabulary raised from 1,000 to {size:,} pieces: the text has more characters" in messages
+    assert (
+        f"vocabulary: {size:,} pieces (one piece for each character, and as many more as the text allows)" in messages
+    )
     config = parse_toml((tmp_path / "first/config.toml").read_bytes(), Path("config.toml"))
     assert config["data"]["vocab_size"] == size
     with pytest.raises(Interrupted):
@@ -969,12 +971,12 @@ def test_the_first_validation_is_remembered(tmp_path, corpora):
 
 
 @pytest.mark.parametrize(
-    "asked", [10, *(pytest.param(asked, marks=pytest.mark.slow) for asked in (11, 13, 14)), 12, 15]
+    "n_calls", [10, *(pytest.param(n_calls, marks=pytest.mark.slow) for n_calls in (11, 13, 14)), 12, 15]
 )
-def test_metrics_of_an_interrupted_run_have_no_duplicate_lines(tmp_path, corpora, asked):
+def test_metrics_of_an_interrupted_run_have_no_duplicate_lines(tmp_path, corpora, n_calls):
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
-        list(train(request(run, corpora), StopAt(asked)))
+        list(train(request(run, corpora), StopAt(n_calls)))
     list(train(request(run, corpora)))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
     assert [line["update"] for line in lines] == [4, 8, 12, 16, 20, 24]
@@ -1042,12 +1044,12 @@ def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, c
         assert metrics == [4, 8, 12, 16, 20, 24]
 
 
-@pytest.mark.parametrize("asked", [27, 28, 29])
-def test_a_repeated_validation_is_remembered(tmp_path, corpora, whole, asked):
+@pytest.mark.parametrize("n_calls", [27, 28, 29])
+def test_a_repeated_validation_is_remembered(tmp_path, corpora, whole, n_calls):
     """At the update of the checkpoint: a later, worse model must not replace the best."""
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
-        list(train(request(run, corpora), StopAt(asked)))
+        list(train(request(run, corpora), StopAt(n_calls)))
     list(train(request(run, corpora)))
     assert standing(run) == standing(whole().folder)
 
@@ -1181,11 +1183,11 @@ def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, whole, m
     run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 30}}
     real, commits = run_writer.commit, []
 
-    def crash(folder, said, files, keep):
+    def crash(folder, committed, files, keep):
         if "config.toml" in files:
             raise KeyboardInterrupt
         commits.append(files)
-        return real(folder, said, files, keep)
+        return real(folder, committed, files, keep)
 
     with monkeypatch.context() as patched:
         patched.setattr(run_writer, "commit", crash)
@@ -1237,19 +1239,19 @@ TIMED: Layer = {"training": {"time_budget": 40.0, "valid_every": None, "save_eve
 def test_a_budget_with_long_validations_is_reported(tmp_path, corpora, clock, monkeypatch, share, n):
     monkeypatch.setattr("seq2seq.training.trainer.SLOW_VALIDATION", share)
     events = list(train(request(tmp_path / "run", corpora, TIMED)))
-    told = [
+    messages = [
         event for event in events if isinstance(event, Notice) and event.text.startswith("to validate 20 pairs takes")
     ]
-    assert [(event.warning, "`data.valid`" in event.text) for event in told] == [(True, True)] * n
+    assert [(event.warning, "`data.valid`" in event.text) for event in messages] == [(True, True)] * n
 
 
-def until_length_set(asked: Request, times: int) -> list[LengthSet]:
+def until_length_set(wanted: Request, times: int) -> list[LengthSet]:
     """Train until the number of updates has been set this many times, then interrupt."""
-    settled: list[LengthSet] = []
-    events = train(asked, lambda: 15 if len(settled) == times else None)
+    lengths: list[LengthSet] = []
+    events = train(wanted, lambda: 15 if len(lengths) == times else None)
     with pytest.raises(Interrupted):
-        settled.extend(event for event in events if isinstance(event, LengthSet))
-    return settled
+        lengths.extend(event for event in events if isinstance(event, LengthSet))
+    return lengths
 
 
 def test_a_run_ends_when_its_time_budget_is_over(tmp_path, corpora, clock):
@@ -1406,5 +1408,5 @@ before = in_heap(torch.ones(7 << 20))
 keep_freed_memory()
 print(before, in_heap(torch.ones(7 << 20)))
 """
-    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert asked.stdout.split() == ["False", "True"]
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert outcome.stdout.split() == ["False", "True"]

@@ -291,12 +291,12 @@ def gpus(monkeypatch):
     """A machine with this number of GPUs. The returned list has the GPUs that PyTorch was set to use."""
 
     def there_are(n: int) -> list[str]:
-        asked: list[str] = []
+        selected: list[str] = []
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
-        monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+        monkeypatch.setattr(torch.cuda, "set_device", selected.append)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-        return asked
+        return selected
 
     return there_are
 
@@ -318,15 +318,15 @@ class TestLoading:
     @pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "cuda:11"])
     def test_a_gpu_by_number(self, gpus, name):
         """It becomes PyTorch's current GPU; otherwise random numbers would come from another."""
-        asked = gpus(12)
+        selected = gpus(12)
         assert pick_device(name) == torch.device(name)
-        assert asked == [name]
+        assert selected == [name]
 
     @pytest.mark.parametrize("name", ["auto", "cuda"])
     def test_any_gpu(self, gpus, name):
-        asked = gpus(2)
+        selected = gpus(2)
         assert pick_device(name) == torch.device("cuda")
-        assert asked == []
+        assert selected == []
 
     @pytest.mark.parametrize(
         ("name", "n", "says", "code"),
@@ -354,12 +354,12 @@ class TestLoading:
         ],
     )
     def test_devices_that_are_refused(self, gpus, name, n, says, code):
-        asked = gpus(n)
+        selected = gpus(n)
         with pytest.raises(UserError) as caught:
             pick_device(name)
         assert says in str(caught.value)
         assert caught.value.code == code
-        assert asked == []
+        assert selected == []
 
     @pytest.mark.parametrize("change", ["missing", "unknown", "reshaped"])
     def test_weights_must_fit(self, translator, change):

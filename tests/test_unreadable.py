@@ -21,11 +21,11 @@ def test_files_of_another_kind(here, kind):
     for name in (f"my pairs.{kind}", f"a.{kind.upper()}", f"a.{kind}.gz"):
         Path(name).write_bytes(b"\x00\x01")
         for word in (name, f"./{name}", f"{name}[1,2]"):
-            said = refusal_of(word)
-            assert said.startswith(f"{word.removesuffix('[1,2]')} is {FORMATS[kind][0]}; ")
-            assert "; decompress it; then " in said or not name.endswith(".gz")
-            assert "leave the language out" not in said
-            assert "FILE" not in said.replace(name, "")
+            message = refusal_of(word)
+            assert message.startswith(f"{word.removesuffix('[1,2]')} is {FORMATS[kind][0]}; ")
+            assert "; decompress it; then " in message or not name.endswith(".gz")
+            assert "leave the language out" not in message
+            assert "FILE" not in message.replace(name, "")
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_a_folder(here, names, says, word):
 )
 def test_a_broken_link(here, word, link):
     Path(link).symlink_to("gone")
-    said = refusal_of(word, code=ExitCode.NO_INPUT)
-    assert said == f"{link} is a link to gone, which does not exist; repair the link"
+    message = refusal_of(word, code=ExitCode.NO_INPUT)
+    assert message == f"{link} is a link to gone, which does not exist; repair the link"
 
 
 def test_a_pipe(here):

@@ -65,18 +65,18 @@ def finished(process: "subprocess.Popen[Any]", data: bytes | None = None) -> tup
 
 def where(process: "subprocess.Popen[Any]") -> str:
     """The tracebacks of a process and its children, which then end."""
-    told = []
+    tracebacks = []
     for pid in [*children(process.pid), process.pid]:
         with suppress(OSError):
             state = Path(f"/proc/{pid}/status").read_text().splitlines()[2]
-            told.append(f"{pid}: {state}, {Path(f'/proc/{pid}/wchan').read_text()}")
+            tracebacks.append(f"{pid}: {state}, {Path(f'/proc/{pid}/wchan').read_text()}")
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGABRT)
             time.sleep(1)
     process.kill()
     with suppress(subprocess.TimeoutExpired, ValueError):  # ValueError: a stream that the test has closed
-        told.append(str(process.communicate(timeout=10)[1]))
-    return "\n".join(told)
+        tracebacks.append(str(process.communicate(timeout=10)[1]))
+    return "\n".join(tracebacks)
 
 
 def run_to_its_end(words: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
