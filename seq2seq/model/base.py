@@ -75,8 +75,8 @@ class Logits(Protocol):
     """Logits of the next piece for each row of a step. They are computed when a search reads them, so only those that
     it needs are computed. They are valid until the states of their step are used again.
 
-    A row has one column for each piece that may come next. The control symbols are the first columns, whatever the
-    other ones stand for.
+    A row has one column for each piece that may come next: all pieces, or those of a shortlist. The first columns are
+    always the control symbols.
     """
 
     device: torch.device

@@ -1,10 +1,9 @@
-"""Benchmark of several versions of seq2seq: python tests/benchmarks/compare_versions.py ROUNDS CORPUS WHAT TREE[:RUN]
-...
+"""Speed of several versions of seq2seq: python tests/benchmarks/compare_versions.py ROUNDS CORPUS WHAT TREE[:RUN] ...
 
 A TREE is a checkout (`git worktree add`), a RUN a run folder in that version's format. WHAT is `translate`: two copies
-of CORPUS, a prefix of .de and .en, from a file to a file, greedy and with beam 4, and 60 single sentences; or `train`
-and `train-r-drop`: updates of model R on it. Each version works in a process of its own, in turn: A B C A B C. Ratios
-are of times in the same round: to the version before, and to the first one.
+of CORPUS (a prefix of .de and .en) from a file to a file, greedy and with beam 4, and 60 single sentences; or `train`
+or `train-r-drop`: updates of model R on it. Each version works in its own process, in turn: A B C A B C. Ratios compare
+times of the same round: with the version before, and with the first one.
 """
 
 import json

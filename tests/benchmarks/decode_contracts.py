@@ -1,8 +1,8 @@
 """The contracts of decoding, checked on real text: python tests/benchmarks/decode_contracts.py RUN CORPUS.
 
-Every line is searched in batches of 1, 2, 7 and 64 sentences, in order, backwards and cut into pieces; a
-line that comes out differently anywhere is shown with both scores. The same is done for workers with batches
-side by side, for the cache against computing everything anew, and for scores against forced decoding.
+Every line is searched in batches of 1, 2, 7 and 64 sentences, in order, reversed, and in parts. If a line is
+translated differently in any of them, both translations are shown with their scores. The same is done for workers with
+continuous batching, for the cache against the whole model, and for scores against forced decoding.
 """
 
 import sys
@@ -72,7 +72,7 @@ def forced(translator: Translator, units: list[list[int]], hypotheses: Found) ->
         not_likeliest += int((log_probs.argmax(-1) != steps).any())
     print(f"  scores differ from forced decoding by {widest:.1e} at most; {cut} lines ended by the length limit")
     if translator.config.beam_size == 1:
-        print(f"  lines where the whole computed anew would go on otherwise: {not_likeliest}")
+        print(f"  lines for which the whole model prefers another piece: {not_likeliest}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Our decoder against CTranslate2: python tests/benchmarks/decode_speed.py RUN CORPUS [ROUNDS].
 
-The same weights, through `seq2seq export`; three copies of the corpus, from a text file to a text file, and
-100 single sentences. CTranslate2's best setting of threads and batch size is looked for first. Then all take
-turns, ROUNDS times (5), each in a process of its own, as it is used: speeds are only compared within one run, since
-machines drift. Loading is not counted.
+Both have the same weights, by `seq2seq export`. They translate three copies of the corpus, from a text file to a text
+file, and 100 single sentences. First CTranslate2's best setting of threads and batch size is searched. Then all take
+turns, ROUNDS times (5), each in its own process. Speeds are compared only within one run of this program, as the speed
+of machines changes. Loading is not measured.
 """
 
 import contextlib

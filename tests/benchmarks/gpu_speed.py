@@ -1,9 +1,9 @@
 """Speed on a GPU: python tests/benchmarks/gpu_speed.py CORPUS LANGS [RUN [PROFILE]].
 
-Without RUN, target tokens a second at which model R (small), base and big learn from CORPUS, as they come and compiled.
-With RUN, the folder of a trained model, how fast it translates thirty copies of CORPUS, text to text, in turn with
-CTranslate2 where that is installed and finds the GPU. RUN - and a word PROFILE tell where the time of learning goes,
-another RUN and a word that of translating.
+Without RUN it measures training on CORPUS: target tokens a second of model R (small), base and big, with and without
+torch.compile. With RUN, the folder of a trained model, it measures the translation of thirty copies of CORPUS, from
+text to text, in turn with CTranslate2 if that is installed and finds the GPU. With a word PROFILE it profiles training
+(RUN is -) or translation.
 """
 
 import contextlib

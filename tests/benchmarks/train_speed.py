@@ -1,10 +1,10 @@
 """Training speed: python tests/benchmarks/train_speed.py CORPUS LANGS [ROUNDS [TOKENS]].
 
-Model R (3+3 layers, width 256, 1024, vocabulary 8,000, dropout 0.3) takes the same updates of TOKENS (3,200) target
-tokens by our step, in the arithmetic that it chooses and in fp32 by each library, and by the straightforward loop
-beside this file, in turns of a few updates, ROUNDS times (9), each in a process of its own.
-Beside the median of target tokens a second stands its share of the matmul rate of the same moments: of a 1024 x 1024
-fp32 product by the faster library.
+Model R (3+3 layers, width 256, 1024, vocabulary 8,000, dropout 0.3) makes the same updates of TOKENS (3,200) target
+tokens: by our training step in the arithmetic that it chooses and in fp32 by each library, and by the straightforward
+loop in this folder. They take turns of a few updates, ROUNDS times (9), each in its own process. With the median of
+target tokens a second it prints the fraction of the matmul rate at that time: of a 1024 x 1024 fp32 product by the
+faster library.
 """
 
 import multiprocessing
