@@ -1,4 +1,4 @@
-"""No output over an input: not by another name, through a link, a redirection, or the run's own files."""
+"""No output overwrites an input: by another name, a link, a redirection, or a file of the run."""
 
 import io
 import os
@@ -35,13 +35,13 @@ def test_one_file_by_every_name(here, name):
 
 
 @pytest.mark.parametrize("name", ["other", "missing", "/dev/null", "pipe", "d", "x" * 300, "a\0b", "in/x"])
-def test_what_may_be_written(here, name):
+def test_allowed_outputs(here, name):
     refuse_overwriting(name, ["in", "-"])
     refuse_overwriting("in", [name])
 
 
 @pytest.mark.parametrize("name", ["/dev/null", "pipe"])
-def test_what_is_no_ordinary_file_may_be_both(here, name):
+def test_a_terminal_or_pipe_may_be_both(here, name):
     refuse_overwriting(name, [name])
 
 

@@ -1,6 +1,6 @@
 """Configuration of data, model, training and decoding: frozen dataclasses that pydantic checks.
 
-torch is not imported here: the command line's help reads these files.
+This package does not import torch, because the help of the command line imports it.
 """
 
 from seq2seq.config.aliases import choose_among, did_you_mean, keys_named

@@ -22,23 +22,23 @@ class Key:
     """One configuration key."""
 
     name: str
-    """As ``table.key``."""
+    """In the form ``table.key``."""
     type: str
-    """Type and range, or the choices, in words."""
+    """Its type and range, or its choices, in words."""
     choices: tuple[str, ...] = ()
-    """Values that it takes; empty if it is not a choice among words."""
+    """Its possible values; empty if it is not a choice among words."""
     default: Any
     """None: unset."""
     meaning: str
 
 
 def known_keys() -> list[str]:
-    """Every configuration key, as ``table.key``."""
+    """All configuration keys, in the form ``table.key``."""
     return ["preset", *(f"{name}.{field.name}" for name, table in TABLES.items() for field in fields(table))]
 
 
 def described_keys() -> list[Key]:
-    """Every configuration key, in the order of ``known_keys``."""
+    """All configuration keys with their descriptions, in the order of ``known_keys``."""
     schema = TypeAdapter(RunConfig).json_schema()
     preset = schema["properties"]["preset"] | {"enum": ["auto", *PRESETS]}
     properties = {"preset": preset} | {
@@ -59,7 +59,7 @@ def described_keys() -> list[Key]:
 
 
 def table_meaning(name: str) -> str:
-    """What a table of the configuration is for, in one sentence."""
+    """The meaning of a table of the configuration, in one sentence."""
     return str(TABLES[name].__doc__)
 
 
@@ -76,7 +76,7 @@ def _meaning(name: str) -> str:
 
 @functools.cache
 def _docstrings() -> dict[tuple[str, str], str]:
-    """The string below each field, by class and field. Python does not keep them: they are read from the source."""
+    """The docstring below each field, by class and field. Python does not store them, so the source is parsed."""
     found = {}
     for node in ast.parse(inspect.getsource(tables)).body:
         if isinstance(node, ast.ClassDef):

@@ -1,4 +1,4 @@
-"""Layers of configuration: read, checked, merged, and written as TOML.
+"""Layers of configuration: how they are read, checked, merged, and written as TOML.
 
 Each layer overrides those before it: defaults < preset < TOML file < options of the command line.
 """
@@ -65,7 +65,7 @@ def build(layer: Layer, *, where: str) -> RunConfig:
         where: named in errors: the file or the option that the keys came from.
 
     Raises:
-        UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
+        UserError: an unknown key, or a value of the wrong type or out of range (exit code 78).
     """
     try:
         return _adapter().validate_python(layer)
@@ -77,14 +77,14 @@ def build(layer: Layer, *, where: str) -> RunConfig:
 
 
 def check_keys(layer: Layer, *, where: str) -> None:
-    """Check a layer key by key. ``build`` checks the rules over several keys once all layers are merged.
+    """Check each key of a layer by itself. Once all layers are merged, ``build`` checks rules about several keys.
 
     Args:
         layer: as for ``build``.
         where: as for ``build``.
 
     Raises:
-        UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
+        UserError: an unknown key, or a value of the wrong type or out of range (exit code 78).
     """
     for name, value in layer.items():
         table = value if name in TABLES and isinstance(value, Mapping) else None
@@ -94,7 +94,7 @@ def check_keys(layer: Layer, *, where: str) -> None:
 
 
 class _ConflictingKeysError(UserError):
-    """Keys whose values are valid one by one, but not together."""
+    """Keys whose values are valid by themselves, but not together."""
 
 
 @functools.cache
@@ -103,7 +103,7 @@ def _adapter() -> TypeAdapter[RunConfig]:
 
 
 def _refused(kind: str, loc: list[str], message: str, value: object, where: str) -> UserError:
-    """The error for what pydantic found; for an unknown key it suggests a known one."""
+    """The error for what pydantic found. For an unknown key it suggests a known one."""
     key = ".".join(part for part in loc if not part.isdigit())
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return UserError(f"{where}: unknown key {key}", mend=did_you_mean(key), code=ExitCode.REFUSED)
@@ -118,21 +118,21 @@ def _refused(kind: str, loc: list[str], message: str, value: object, where: str)
 
 
 def _expected(key: str, value: object, kind: str) -> str:
-    """Advice that names the type of a key, or its choices; empty if pydantic's message is better."""
+    """Advice with the type of a key or its choices; empty if pydantic's message is better."""
     if kind in ("value_error", "dataclass_type", "tuple_type", "string_unicode", "too_short", "too_long"):
         return ""
     known = next((known for known in described_keys() if known.name == key), None)
     if known is None or known.type.startswith("list"):
         return ""
     if kind.startswith("less_than") and " to " not in known.type and "less" not in known.type:
-        return ""  # the type does not mention a bound as high as this
+        return ""  # the type does not mention so high a bound
     if known.choices:
         return choose_among(str(value), known.choices)
     return f"give {'a ' if 'number' in known.type else ''}{known.type}"
 
 
 def known_layer(layer: Mapping[str, Any]) -> Layer:
-    """The keys of a stored configuration that this version knows: later versions may add keys within a format."""
+    """The keys of a stored configuration that this version knows. Later versions may add keys within a format."""
     known: Layer = {key: value for key, value in layer.items() if key == "preset"}
     for name, table in TABLES.items():
         keys = layer.get(name)
@@ -142,7 +142,7 @@ def known_layer(layer: Mapping[str, Any]) -> Layer:
 
 
 def read_toml(path: Path) -> Layer:
-    """Read a recipe or a run's ``config.toml``.
+    """Read a TOML file: a user's configuration, or a run's ``config.toml``.
 
     Raises:
         UserError: the file is missing (66) or not TOML (78).
@@ -163,7 +163,7 @@ def parse_value(text: str) -> object:
 
 
 def parse_toml(data: bytes, where: Path) -> Layer:
-    """Parse TOML. Errors name ``where``.
+    """Parse TOML. ``where`` is named in errors.
 
     Raises:
         UserError: it is not TOML (78).

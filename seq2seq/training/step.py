@@ -18,7 +18,7 @@ from seq2seq.config import RunConfig
 from seq2seq.device import HostCopy, is_out_of_memory
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import Seq2SeqModel, build_model
-from seq2seq.model.products import products_by
+from seq2seq.model.products import use_products
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.averaging import Average
 from seq2seq.training.loader import TokenizedPairs
@@ -210,7 +210,7 @@ class TrainStep:
         """The library of an update's matrix products."""
         if self.arithmetic.products == "mkl":
             return contextlib.nullcontext()
-        return products_by(self.arithmetic.products, self.arithmetic.precision, self.model)
+        return use_products(self.arithmetic.products, self.arithmetic.precision, self.model)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.arithmetic.precision == "bf16" and self.arithmetic.products == "mkl":
