@@ -157,7 +157,7 @@ def test_only_without_positions_is_i_love_nlp_equal_to_nlp_love_i(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"positions": "rotary", "d_model": 12, "n_heads": 4}, "a head is 3 wide"),
+        ({"positions": "rotary", "d_model": 12, "n_heads": 4}, "their width is 3"),
         ({"positions": "sinusoidal", "d_model": 9, "n_heads": 3}, "needs an even model.d_model, not 9"),
     ],
 )
