@@ -66,7 +66,7 @@ def test_training_text_is_decoded_unchanged(either):
     ids = either.encode(TEXT)
     assert either.decode(ids) == TEXT
     assert all(CONTROLS.isdisjoint(row) for row in ids)
-    assert sum(map(len, ids)) < sum(map(len, TEXT)) / 2, "pieces are learnt, not bytes spelt"
+    assert sum(map(len, ids)) < sum(map(len, TEXT)) / 2, "pieces are learned, not bytes spelt"
     assert len(either) == 700
     assert max(map(max, ids)) < 700
 

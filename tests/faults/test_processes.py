@@ -512,8 +512,8 @@ class TestProgress:
         assert "  0 lines  0%  0.0 lines/s  eta -:--:--" in shown
         assert re.search(r"  3,001 lines  100%  [\d.,]+ lines/s  eta 0:00:00", shown)
         assert "\x1b[3" in shown  # colours
-        # A warning stands on a line of its own, and the bar is wiped out at the end.
-        assert re.search(r"\x1b\[2K(\x1b\[\d*m)*warning:(\x1b\[\d*m)* line 3,001 has [^\x1b]*\ssegments\r\n", shown)
+        # A warning stands on lines of its own, and the bar is wiped out at the end.
+        assert re.search(r"\x1b\[2K(\x1b\[\d*m)*warning:(\x1b\[\d*m)* line 3,001 has 300 tokens[^\r\n]*\r\n", shown)
         assert shown.endswith("\x1b[2K")
 
     @pytest.mark.slow
