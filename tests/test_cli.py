@@ -478,7 +478,7 @@ class TestResume:
     def small_windows(self, monkeypatch):
         monkeypatch.setattr("seq2seq.translation.windows.MAX_LINES", self.WINDOW)
         monkeypatch.setattr("seq2seq.translation.output.MAX_LINES", self.WINDOW)
-        monkeypatch.setattr("seq2seq.translation.resumable._SECONDS_PER_POSITION", 0.0)
+        monkeypatch.setattr("seq2seq.translation.resumable.SECONDS_PER_POSITION", 0.0)
 
     @pytest.fixture
     def source(self, tmp_path) -> Path:

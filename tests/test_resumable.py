@@ -50,7 +50,7 @@ def names(folder: Path) -> set[str]:
 @pytest.fixture(autouse=True)
 def every_position(monkeypatch):
     """Every position is written to the journal."""
-    monkeypatch.setattr(resumable, "_SECONDS_PER_POSITION", 0.0)
+    monkeypatch.setattr(resumable, "SECONDS_PER_POSITION", 0.0)
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ class TestGoingOn:
         assert end_of(out) == 1
 
     def test_a_stream_of_lines_writes_few_records(self, out, tmp_path, monkeypatch):
-        monkeypatch.setattr(resumable, "_SECONDS_PER_POSITION", 1000.0)
+        monkeypatch.setattr(resumable, "SECONDS_PER_POSITION", 1000.0)
         file = begin(out)
         write(file, [b"x\n"] * 500)
         assert (tmp_path / ".out.partial.jsonl").read_bytes().count(b"\n") == 2

@@ -16,6 +16,7 @@ from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.model import ARCHITECTURES, Decoder, Seq2SeqModel, padding_mask
 from seq2seq.tokenizer import EOS, PAD
 from seq2seq.translation.segments import Ids
+from seq2seq.translation.tuning import BATCH_TOKENS
 
 
 def length_batches(texts: Sequence[Ids], batch_tokens: int, *, min_batches: int = 1) -> Iterator[list[int]]:
@@ -38,10 +39,6 @@ def length_batches(texts: Sequence[Ids], batch_tokens: int, *, min_batches: int 
         size = max(1, batch_tokens // (len(texts[order[start]]) + 1))
         yield order[start : start + size]
         start += size
-
-
-BATCHES_AT_ONCE = {True: 4, False: 2}
-"""Batches that are searched together, on a CPU and elsewhere: a batch gets this part of the tokens."""
 
 
 @dataclass(frozen=True)
@@ -129,17 +126,12 @@ def _batch(job: SearchJob, sources: Sequence[Ids], indices: list[int]) -> Source
     return SourceBatch(src, mask, limits, names=indices)
 
 
-_BATCH_TOKENS = {"cpu": 5120, "cuda": 102_400}
-"""Source tokens that are searched together with one beam. On a CPU activations then stay in its cache; a GPU is kept
-busy. Other devices were not measured."""
-
-
 def fitting_batch_tokens(model: Seq2SeqModel, beam_size: int) -> int:
     """The ``decoding.batch_tokens`` that is chosen if it is unset, for a model on its device."""
     weight = model.output.weight
     # Each further beam costs a fifth of the first one with its source.
     preferred, minimum = (
-        5 * _BATCH_TOKENS.get(kind, _BATCH_TOKENS["cpu"]) // (4 + beam_size) for kind in (weight.device.type, "cpu")
+        5 * BATCH_TOKENS.get(kind, BATCH_TOKENS["cpu"]) // (4 + beam_size) for kind in (weight.device.type, "cpu")
     )
     if weight.device.type != "cuda":
         return preferred

@@ -13,7 +13,8 @@ from seq2seq.text import ByteSource, LineReader, LineWriter, open_input, open_li
 from seq2seq.translation.events import Translation
 from seq2seq.translation.resumable import ResumableFile, partial_path
 from seq2seq.translation.translator import Translator
-from seq2seq.translation.windows import MAX_BYTES, MAX_LINES, Lines
+from seq2seq.translation.tuning import MAX_BYTES, MAX_LINES
+from seq2seq.translation.windows import Lines
 
 _SPEED_ONLY = {"batch_tokens"}
 """Decoding settings that change only the speed."""

@@ -22,10 +22,9 @@ from seq2seq.system.files import CheckedFile, atomic_file, open_regular, sync_fo
 from seq2seq.system.lock import LockedFile, open_locked
 from seq2seq.system.processes import deferred_signals
 from seq2seq.text.compression import compressing, is_compressed
+from seq2seq.translation.tuning import SECONDS_PER_POSITION
 
 _FORMAT = 1
-_SECONDS_PER_POSITION = 1.0
-"""Between two positions in the journal. With one for each line the journal would be longer than the translations."""
 _CHUNK = 1 << 20
 _MAX_NAME = 200
 """Bytes of a file name that leave room for the prefix and suffix; most file systems take 255."""
@@ -83,7 +82,7 @@ class ResumableFile:
         self._journal: CheckedFile | None = None  # opened by the first write
         self._journal_size = 0  # bytes of it that are kept
         self._recorded = Position()  # the last one in the journal
-        self._recorded_at = -_SECONDS_PER_POSITION
+        self._recorded_at = -SECONDS_PER_POSITION
         self._file = self._open_locked()
         try:
             with writing(self.name):
@@ -165,7 +164,7 @@ class ResumableFile:
         _write_all(self._file, translations)
         self._sha.update(translations)
         self.position = Position(lines, self.position.n_bytes + len(translations), src, self._sha.hexdigest())
-        if time.monotonic() - self._recorded_at >= _SECONDS_PER_POSITION:
+        if time.monotonic() - self._recorded_at >= SECONDS_PER_POSITION:
             self._write_position()
 
     def _begin(self) -> None:

@@ -22,7 +22,6 @@ from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.arguments import checked_lines
 from seq2seq.translation.attention import Attention, read_attention
 from seq2seq.translation.batches import (
-    BATCHES_AT_ONCE,
     SearchJob,
     SearchResult,
     fitting_batch_tokens,
@@ -41,11 +40,9 @@ from seq2seq.translation.segments import (
     join_segments,
     searched_lines,
 )
-from seq2seq.translation.windows import MAX_BYTES, IterableReader, Lines, WindowSize
+from seq2seq.translation.tuning import BATCHES_AT_ONCE, CORE_SPEED, MAX_BYTES
+from seq2seq.translation.windows import IterableReader, Lines, WindowSize
 from seq2seq.translation.workers import map_parallel
-
-_CORE_SPEED = 5e9
-"""Lines a second of one core, times parameters, times one more than the beams: 50 to 100 GFLOP/s."""
 
 # Used if a search finds nothing, as with weights that are not finite.
 _NOTHING = Hypothesis([], -math.inf, -math.inf, length=1)
@@ -266,7 +263,7 @@ class Translator:
         """A guess at the speed before any line is translated, in lines of 15 tokens a second."""
         if self.device.type != "cpu":
             return math.inf
-        return _CORE_SPEED / n_parameters(self.model) * self._n_workers / (1 + self.config.beam_size)
+        return CORE_SPEED / n_parameters(self.model) * self._n_workers / (1 + self.config.beam_size)
 
     def attention(self, line: str, translation: str) -> Attention | None:
         """The cross-attention of ``translation``, as a translation of ``line``.

@@ -8,23 +8,9 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from seq2seq.text import TextCounts
+from seq2seq.text.tuning import MAX_WAIT, QUIET
 from seq2seq.translation.arguments import checked_iterable, checked_line
-
-MAX_LINES, MAX_LINES_ON_GPU = 8192, 65_536
-MAX_BYTES = 4 << 20
-"""Limits of a window: large enough to profit from sorting by length, small enough that memory does not grow with the
-input. A GPU is idle between two windows."""
-_MIN_LINES = 64
-_FIRST_SECONDS = 5.0
-_WINDOW_SECONDS = 15.0
-"""Work that an interruption may lose; less for the first window, because its speed is a guess."""
-
-_QUIET = 0.01
-"""Seconds without a line after which an iterable counts as waiting for translations."""
-_MAX_WAIT = 0.1
-"""Seconds that a window with at least one line may wait for slow lines, in all."""
-_SLOW = 1000.0
-"""Lines a second; an iterable that gives fewer is slow."""
+from seq2seq.translation.tuning import FIRST_SECONDS, MAX_LINES, MAX_LINES_ON_GPU, MIN_LINES, SLOW, WINDOW_SECONDS
 
 
 class Lines(Protocol):
@@ -53,14 +39,14 @@ class WindowSize:
 
     def __init__(self, lines_per_second: float, *, on_gpu: bool = False) -> None:
         self._max_lines = MAX_LINES_ON_GPU if on_gpu else MAX_LINES
-        self.lines = self._within_limits(_FIRST_SECONDS * lines_per_second)
+        self.lines = self._within_limits(FIRST_SECONDS * lines_per_second)
 
     def update(self, lines: int, seconds: float) -> None:
         """Set the size of the next window, from the lines and the seconds of the last one."""
-        self.lines = self._within_limits(_WINDOW_SECONDS * lines / max(seconds, 1e-3))
+        self.lines = self._within_limits(WINDOW_SECONDS * lines / max(seconds, 1e-3))
 
     def _within_limits(self, lines: float) -> int:
-        return int(min(max(lines, _MIN_LINES), self._max_lines))
+        return int(min(max(lines, MIN_LINES), self._max_lines))
 
 
 class IterableReader:
@@ -131,18 +117,18 @@ class IterableReader:
 
     def _wait(self) -> None:
         """Wait until the window is full, or the iterable is quiet or slow."""
-        left = _MAX_WAIT
+        left = MAX_WAIT
         while left > 0 and not self._at_end and not self._is_full():
             n = len(self._lines)
             if not n:
                 self._changed.wait()
                 continue
             began = time.monotonic()
-            self._changed.wait(_QUIET)
+            self._changed.wait(QUIET)
             seconds, n_new = time.monotonic() - began, len(self._lines) - n
             if not n_new:
                 break
-            if n_new < _SLOW * seconds:
+            if n_new < SLOW * seconds:
                 left -= seconds
 
     def _is_full(self) -> bool:

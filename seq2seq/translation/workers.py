@@ -25,6 +25,7 @@ from torch import Tensor
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import Decoder, Logits
 from seq2seq.system.processes import ChildProcess, deferred_signals
+from seq2seq.translation.tuning import MESSAGE_SECONDS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,9 +39,6 @@ def _use_one_thread() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_use_one_thread)
-
-_MESSAGE_SECONDS = 0.1
-"""Time between two messages of a worker."""
 
 
 class _Message(NamedTuple):
@@ -172,7 +170,7 @@ def _run_worker(
         try:
             for result in search(decoder, items):
                 results.append(result)
-                if time.monotonic() - last > _MESSAGE_SECONDS:
+                if time.monotonic() - last > MESSAGE_SECONDS:
                     send(_Message(results))
                     results, last = [], time.monotonic()
             send(_Message(results, ended=True))
