@@ -83,11 +83,17 @@ def training(corpus: str, work: Path, r_drop: float) -> dict[str, Callable[[], A
     import torch
 
     from seq2seq.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-    from seq2seq.system.allocator import keep_freed_memory
-    from seq2seq.training import step
-    from seq2seq.training.ingest import read_corpora
     from seq2seq.training.loader import Loader
     from seq2seq.training.prepare import prepare
+
+    try:
+        from seq2seq.system.allocator import keep_freed_memory
+        from seq2seq.training.ingest import read_corpora
+        from seq2seq.training.step import TrainStep
+    except ImportError:  # the names of versions before the rooms were divided so
+        from seq2seq.training.corpora import read_corpora
+        from seq2seq.training.learner import Learner as TrainStep
+        from seq2seq.training.memory import keep_freed_memory
 
     data = DataConfig(langs="de-en", train=(corpus,), vocab_size=8000)
     prepared = prepare(work, data, read_corpora(work, data, lambda *_: None), lambda *_: None)
@@ -96,8 +102,7 @@ def training(corpus: str, work: Path, r_drop: float) -> dict[str, Callable[[], A
         training=TrainingConfig(batch_tokens=3200, max_updates=100_000, r_drop=r_drop),
     )
     keep_freed_memory()  # as `seq2seq train` does
-    make_step = getattr(step, "TrainStep", None) or step.Learner  # its name in older versions
-    train_step = make_step(config, len(prepared.tokenizer), torch.device("cpu"))
+    train_step = TrainStep(config, len(prepared.tokenizer), torch.device("cpu"))
     train_step.replicas.__enter__()  # until the process ends
     updates = Loader(prepared.ids, prepared.tokenizer, config).updates(0)
     numbers = iter(range(1, 100_000))
