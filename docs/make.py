@@ -1,4 +1,4 @@
-"""Write the tables of ``docs/`` that follow from the code: ``python docs/make.py``. A test holds them up to date."""
+"""Write the tables of ``docs/`` that follow from the code: ``python docs/make.py``. A test keeps them up to date."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def recipes() -> str:
             f"### {name}",
             "",
             "| Pairs | Recipe | Preset | Layers, width, feed-forward | Vocabulary | Dropout; R-Drop weight "
-            "| Target tokens an update | Learning rate, warm-up | Passes | Updates | Time |",
+            "| Target tokens an update | Learning rate, warm-up | Epochs | Updates | Time |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for n_pairs in PAIRS:
@@ -51,7 +51,7 @@ def _row(found: Recipe, corpus: Statistics, kind: DeviceKind) -> str:
 
 
 def with_recipes(page: str) -> str:
-    """The page with its table of recipes written again."""
+    """The page with its table of recipes replaced."""
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{recipes()}\n{END}{rest.partition(END)[2]}"
 

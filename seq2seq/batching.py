@@ -1,7 +1,7 @@
 """Batching: length buckets, a budget of target tokens, padding.
 
-The order is a function of (seed, epoch) alone. So a run can be resumed within an epoch: the number of the epoch and the
-number of updates done are enough.
+The order depends only on (seed, epoch). So a run can resume within an epoch: it needs only the number of the epoch and
+the number of updates done.
 
 Shapes: B sentences, S source length, T target length.
 """
@@ -19,22 +19,23 @@ from seq2seq.device import to_device
 from seq2seq.tokenizer import BOS, EOS, PAD
 
 POOL = 1 << 17
-"""Pairs of a pool. A shuffled pool is sorted by length: large enough for little padding, and the memory of sorting does
-not grow with the corpus."""
+"""Pairs in a pool: a part of the shuffled corpus that is sorted by length. It is large enough for little padding, and
+the memory for sorting does not grow with the corpus."""
 _NOISE = 0.05
-"""Max fraction of a target's length that is added or subtracted at random before the sort. Without it a pair would be
-in one update with nearly the same pairs in each epoch. More noise, or noise of source lengths, costs more padding."""
+"""Max fraction of a target's length that is added or subtracted at random before sorting. Without this noise a pair
+would be with nearly the same pairs in each epoch. More noise, or noise of source lengths, causes more padding."""
 
 Lengths = NDArray[np.uint16 | np.int32]
 Rows = NDArray[np.uint32]
-Ids = Sequence[int] | NDArray[np.integer]
+TokenIds = Sequence[int] | NDArray[np.integer]
+"""Of one sentence."""
 
 
 def derived_seed(*place: int) -> int:
     """A seed of 63 bits for the random numbers of one part of a run.
 
     Args:
-        place: the run's seed, then numbers that identify the part, such as the update and the part of the update.
+        place: the run's seed, then numbers that identify the part of the run, such as the update and the micro-batch.
     """
     return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1)
 
@@ -54,7 +55,7 @@ class Batch:
 
     @property
     def n_padding(self) -> int:
-        """Positions of both sides that hold no token."""
+        """Padded positions of both sides."""
         return int(self.src.eq(PAD).sum()) + int(self.tgt_out.eq(PAD).sum())
 
     def to(self, device: torch.device) -> "Batch":
@@ -63,7 +64,7 @@ class Batch:
         return Batch(src, tgt_in, tgt_out, self.n_tgt_tokens)
 
 
-def pad(rows: Sequence[Ids], *, first: int | None = None, last: int | None = None) -> Tensor:
+def pad(rows: Sequence[TokenIds], *, first: int | None = None, last: int | None = None) -> Tensor:
     """Pad rows of ids on the right to one tensor.
 
     Args:
@@ -87,8 +88,8 @@ def pad(rows: Sequence[Ids], *, first: int | None = None, last: int | None = Non
     return torch.from_numpy(table)
 
 
-def collate(src: Sequence[Ids], tgt: Sequence[Ids]) -> Batch:
-    """Make a batch of pairs of ids. BOS and EOS are added here."""
+def collate(src: Sequence[TokenIds], tgt: Sequence[TokenIds]) -> Batch:
+    """Make a batch from the ids of sentence pairs, and add BOS and EOS."""
     return Batch(
         src=pad(src, last=EOS),
         tgt_in=pad(tgt, first=BOS),
@@ -100,7 +101,7 @@ def collate(src: Sequence[Ids], tgt: Sequence[Ids]) -> Batch:
 def epoch_updates(
     src_lengths: Lengths, tgt_lengths: Lengths, *, batch_tokens: int, seed: int, epoch: int
 ) -> Iterator[Rows]:
-    """The updates of an epoch, each as rows of the corpus: every row once, rows of similar length together.
+    """The updates of an epoch, each as rows of the corpus. Every row occurs once; rows of an update are similarly long.
 
     Args:
         src_lengths: pieces of each source, without EOS. [pairs]
@@ -116,15 +117,15 @@ def epoch_updates(
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool: some rows of an epoch, divided into updates."""
+    """A part of the rows of an epoch, divided into updates."""
 
     is_last: bool
     """Whether it is the last pool of its epoch."""
     rows: Rows
-    """Update by update. The rows of an update are sorted by their longer side, so that its micro-batches have the least
-    padding."""
+    """The rows of one update after the other. Within an update they are sorted by their longer side, so that its
+    micro-batches have the least padding."""
     cuts: list[int]
-    """Start of each update, and stop of the last one."""
+    """Index where each update starts, and where the last one stops."""
     order: NDArray[np.int64]
     """Order of the updates in training."""
 
@@ -140,7 +141,7 @@ def epoch_pools(
         rows = order[start : start + POOL]
         noise = random.uniform(-_NOISE, _NOISE, len(rows))
         tgt = np.rint(tgt_lengths[rows] * (1 + noise))
-        rows = rows[np.lexsort((src_lengths[rows], tgt))]  # the sort is stable: equal lengths stay shuffled
+        rows = rows[np.lexsort((src_lengths[rows], tgt))]  # stable: rows of equal length stay shuffled
         cuts = _cut_updates(_tgt_tokens(tgt_lengths, rows), batch_tokens, int(random.integers(len(rows) + 1)))
         updates = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
         src, tgt = src_lengths[rows], tgt_lengths[rows]
@@ -153,10 +154,10 @@ def _tgt_tokens(tgt_lengths: Lengths, rows: Rows) -> NDArray[np.int64]:
 
 
 def _cut_updates(tokens: NDArray[np.int64], max_tokens: int, remainder: int) -> list[int]:
-    """Start of each update of up to ``max_tokens``, and stop of the last one.
+    """Cut rows into updates of up to ``max_tokens``: where each update starts, and where the last one stops.
 
-    Updates that are not full are at index ``remainder``, which is random. Otherwise the update that is not full would
-    hold the longest pairs in each epoch.
+    The rows that do not fill an update are around index ``remainder``, which is random. Otherwise they would be the
+    longest pairs in each epoch.
     """
     below = _cut_full_updates(tokens[:remainder], max_tokens)
     above = [len(tokens) - cut for cut in reversed(_cut_full_updates(tokens[remainder:][::-1], max_tokens))]
@@ -166,7 +167,7 @@ def _cut_updates(tokens: NDArray[np.int64], max_tokens: int, remainder: int) -> 
 
 
 def _cut_full_updates(tokens: NDArray[np.int64], max_tokens: int) -> list[int]:
-    """Start of each update, and stop of the last one. All updates except the last one are full."""
+    """Where each update starts, and where the last one stops. All updates except the last one are full."""
     ends = np.cumsum(tokens)
     cuts = [0]
     while cuts[-1] < len(ends):
@@ -176,10 +177,10 @@ def _cut_full_updates(tokens: NDArray[np.int64], max_tokens: int) -> list[int]:
 
 
 def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, max_tokens: int) -> Iterator[Rows]:
-    """Divide rows into micro-batches of up to ``max_tokens`` padded tokens a side, or one row.
+    """Divide rows into micro-batches of up to ``max_tokens`` padded tokens on each side, or of one longer row.
 
-    The number of micro-batches is the smallest possible. Their sizes are similar: a small one takes nearly as long as a
-    large one.
+    There are as few micro-batches as possible. Their sizes are similar, as a small one takes nearly as long as a large
+    one.
     """
     lengths = np.maximum(src_lengths[rows], tgt_lengths[rows]).astype(np.int64) + 1
     cuts = min_cuts = _cut_padded(lengths, max_tokens)
@@ -195,7 +196,7 @@ def split_by_padding(rows: Rows, lengths: NDArray[np.int64], *, min_saved: float
 
     Args:
         rows: sorted by length, ascending. [R]
-        lengths: of the padded side, EOS included, by row.
+        lengths: length of the padded side of each row of the corpus, EOS included.
         min_saved: padded tokens that a cut must save.
     """
     of_rows = lengths[rows]
@@ -209,7 +210,7 @@ def split_by_padding(rows: Rows, lengths: NDArray[np.int64], *, min_saved: float
 
 
 def _cut_padded(lengths: NDArray[np.int64], max_tokens: int) -> list[int]:
-    """Start of each part of up to ``max_tokens`` padded tokens, and stop of the last one."""
+    """Where each part of up to ``max_tokens`` padded tokens starts, and where the last one stops."""
     cuts, max_length = [0], 0
     for i, length in enumerate(lengths.tolist()):
         if i > cuts[-1] and max(max_length, length) * (i + 1 - cuts[-1]) > max_tokens:

@@ -1,4 +1,4 @@
-"""Devices: choice of device and precision, cores, out of memory, the processor, copies to and from a GPU."""
+"""Devices: choice of device and precision, cores, out-of-memory errors, the processor, copies to and from a GPU."""
 
 import contextlib
 import functools
@@ -15,11 +15,11 @@ from torch import Tensor
 from seq2seq.errors import ExitCode, UserError, counted
 
 Precision = Literal["auto", "fp32", "bf16"]
-_A_GPU = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")
+_CUDA_INDEX = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name: ``auto`` is CUDA, else MPS, else the CPU; ``cuda:1`` is the second GPU.
+    """The device with this name: ``auto`` is CUDA, else MPS, else the CPU; ``cuda:1`` is the second GPU.
 
     Raises:
         UserError: the device is not available (78), or the name is unknown (2).
@@ -27,11 +27,11 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    kind = "cuda" if _A_GPU.fullmatch(name) else name
+    kind = "cuda" if _CUDA_INDEX.fullmatch(name) else name
     if not available.get(kind, False):
         names = [kind for kind, is_available in available.items() if is_available]
         raise UserError(
-            f"--device {name} is {'not available here' if kind in available else 'unknown'}",
+            f"`device={name}` is {'not available here' if kind in available else 'unknown'}",
             mend=f"choose among auto, {', '.join(names)}{' and cuda:N' if 'cuda' in names else ''}",
             code=ExitCode.REFUSED if kind in available else ExitCode.USAGE,
         )
@@ -41,21 +41,20 @@ def pick_device(name: str) -> torch.device:
     if int(name.removeprefix("cuda:")) >= n_gpus:
         names_of_gpus = "cuda:0" if n_gpus == 1 else f"cuda:0 to cuda:{n_gpus - 1}"
         raise UserError(
-            f"--device {name} does not exist: this machine has {counted(n_gpus, 'GPU')} ({names_of_gpus})",
+            f"`device={name}` does not exist: this machine has {counted(n_gpus, 'GPU')} ({names_of_gpus})",
             mend="choose a device of this machine",
             code=ExitCode.REFUSED,
         )
-    # For calls without a device (pinned memory, random numbers, bf16) PyTorch now uses this GPU, and takes no memory
-    # of the others.
+    # Then calls without a device (pinned memory, random numbers, bf16) use this GPU, and no memory of the others.
     torch.cuda.set_device(name)
     return torch.device(name)
 
 
 def pick_precision(wanted: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """The precision of a word: ``auto`` is bf16 on an NVIDIA GPU that has it, where it gains most, else fp32."""
+    """The precision of a setting: ``auto`` is bf16 on an NVIDIA GPU that supports it, else fp32."""
     if wanted != "auto":
         return wanted
-    # Older GPUs emulate it, which is slow.
+    # Older GPUs emulate bf16, which is slow.
     has_bf16_units = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if has_bf16_units else "fp32"
 
@@ -70,14 +69,14 @@ def pick_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
     if precision == "bf16" and device.type == "cpu" and not has_bf16():
         raise UserError(
             "this processor has no bf16 instructions (AMX or AVX512-BF16)",
-            mend="give --precision fp32",
+            mend="give `decoding.precision=fp32`",
             code=ExitCode.REFUSED,
         )
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def cores() -> int:
-    """Number of cores that PyTorch uses and this process may use."""
+    """Number of cores for this process: PyTorch's threads, but not more than the system allows."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(torch.get_num_threads(), allowed)
 
@@ -86,7 +85,7 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether PyTorch or NumPy ran out of memory, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # From the allocator of the CPU, of a GPU, and of C++.
+    # Messages of the allocators of the CPU, of a GPU, and of C++.
     return any(words in str(error) for words in ("allocate memory", "out of memory", "bad_alloc"))
 
 
@@ -99,17 +98,17 @@ _INSTRUCTIONS = {
     "avx_vnni": ("avx_vnni",),
     "amx": ("amx_bf16",),
 }
-"""Instructions on which the choice of a library depends, by their names in Linux and PyTorch."""
+"""Instruction sets on which the choice of a library depends, and their names in Linux and PyTorch."""
 _VENDORS = {"AuthenticAMD": "AMD", "HygonGenuine": "AMD", "GenuineIntel": "Intel"}
 
 
 class Processor(NamedTuple):
-    """A processor, as far as the choice of a library depends on it."""
+    """The properties of a processor on which the choice of a library depends."""
 
     vendor: str
     """AMD or Intel; empty for any other."""
     instructions: frozenset[str]
-    """Its instructions among ``_INSTRUCTIONS``."""
+    """Those of ``_INSTRUCTIONS`` that it has."""
 
     def __str__(self) -> str:
         return " ".join([self.vendor or "processor", *(name for name in _INSTRUCTIONS if name in self.instructions)])
@@ -119,13 +118,13 @@ class Processor(NamedTuple):
 def this_processor() -> Processor:
     """The processor that this program runs on."""
     cpuinfo = ""
-    with contextlib.suppress(OSError):  # only Linux has it
+    with contextlib.suppress(OSError):  # only Linux has this file
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    # PyTorch has listed them since 2.11.
-    return processor_of(cpuinfo, platform.processor(), getattr(torch.cpu, "get_capabilities", dict)())
+    # PyTorch lists the capabilities since version 2.11.
+    return parse_processor(cpuinfo, platform.processor(), getattr(torch.cpu, "get_capabilities", dict)())
 
 
-def processor_of(cpuinfo: str, description: str, capabilities: Mapping[str, object]) -> Processor:
+def parse_processor(cpuinfo: str, description: str, capabilities: Mapping[str, object]) -> Processor:
     """Parse the system's description of a processor.
 
     Args:
@@ -135,7 +134,7 @@ def processor_of(cpuinfo: str, description: str, capabilities: Mapping[str, obje
     """
     words = {*cpuinfo.split(), *(name for name, has in capabilities.items() if has is True)}
     found = frozenset(name for name, any_of in _INSTRUCTIONS.items() if words & set(any_of))
-    # Without known instructions no row of the table fits.
+    # Without known instructions the vendor is not useful.
     vendors = [name for word, name in _VENDORS.items() if found and word in cpuinfo + description]
     return Processor(vendors[0] if vendors else "", found)
 
@@ -156,9 +155,9 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class HostCopy:
-    """A copy of several tensors to the CPU, which waits for the GPU only when its values are read.
+    """An asynchronous copy of several tensors to the CPU. It waits for the GPU only when its values are read.
 
-    The tensors are copied in one transfer, as latency dominates.
+    One transfer copies all tensors, as most of its time is latency.
 
     Args:
         tensors: log-probabilities, and integers that fp32 holds exactly. Each [B, …]
@@ -167,10 +166,10 @@ class HostCopy:
     def __init__(self, *tensors: Tensor) -> None:
         self._tensors = tensors
         self._copied: torch.cuda.Event | None = None
-        if _is_on_cpu(tensors[0]):
+        if is_on_cpu(tensors[0]):
             return
         on_cuda = tensors[0].device.type == "cuda"
-        joined = torch.cat([t.reshape(len(t), -1).float() for t in tensors], dim=1)
+        joined = torch.cat([t.reshape(t.size(0), -1).float() for t in tensors], dim=1)
         self._joined = joined.to("cpu", non_blocking=on_cuda)  # MPS has no event to wait for
         if on_cuda:
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
@@ -178,8 +177,8 @@ class HostCopy:
             self._copied.record(torch.cuda.current_stream(tensors[0].device))
 
     def values(self) -> Sequence[Tensor]:
-        """The tensors on the CPU, once they are copied."""
-        if _is_on_cpu(self._tensors[0]):
+        """The tensors on the CPU. Waits until they are copied."""
+        if is_on_cpu(self._tensors[0]):
             return self._tensors
         if self._copied is not None:
             self._copied.synchronize()
@@ -187,5 +186,6 @@ class HostCopy:
         return [part.to(t.dtype).view(t.shape) for part, t in zip(parts, self._tensors, strict=True)]
 
 
-def _is_on_cpu(tensor: Tensor) -> bool:
+def is_on_cpu(tensor: Tensor) -> bool:
+    """Whether a tensor is in the memory of the CPU."""
     return tensor.device.type == "cpu"

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the command line. They follow BSD's ``sysexits.h`` as far as it has a code for the case."""
+    """Exit codes of the command line. They follow BSD's ``sysexits.h`` if it has a code for the case."""
 
     OK = 0
     BUG = 1
@@ -21,13 +21,13 @@ class ExitCode(IntEnum):
     CANNOT_WRITE = 74
     """Output could not be written: disk full, no permission."""
     TRY_LATER = 75
-    """The folder is in use, or memory ran out after backing off."""
+    """The folder is in use, or memory ran out even with smaller batches."""
     REFUSED = 78
     """A model or a configuration that must not be used."""
     DIVERGED = 79
     """Training produced a loss or a gradient that is not finite."""
     PIPE_CLOSED = 141
-    """The reader of stdout has gone (128 + SIGPIPE)."""
+    """The reader of stdout has closed the pipe (128 + SIGPIPE)."""
 
 
 class UserError(Exception):
@@ -47,10 +47,10 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[object, tuple[str, str, ExitCode]]:
         """Pickle the error, to send it to another process."""
-        return _same_error, (self.what, self.mend, self.code)
+        return _unpickle, (self.what, self.mend, self.code)
 
 
-def _same_error(what: str, mend: str, code: ExitCode) -> UserError:
+def _unpickle(what: str, mend: str, code: ExitCode) -> UserError:
     return UserError(what, mend=mend, code=code)
 
 
@@ -60,12 +60,12 @@ def counted(n: int, noun: str) -> str:
 
 
 class Interrupted(BaseException):  # not an error
-    """A termination signal. As ``KeyboardInterrupt``, it is not an ``Exception``: no handler of errors catches it.
+    """A termination signal. Like ``KeyboardInterrupt`` it is not an ``Exception``, so no handler of errors catches it.
 
     Args:
         signal_number: the signal; the exit code is 128 + this number.
-        saved: the same command resumes from here.
-        update: last update of a training that was saved.
+        saved: whether the same command can resume from here.
+        update: last update of training that was saved.
     """
 
     def __init__(self, signal_number: int, *, saved: bool, update: int = 0) -> None:

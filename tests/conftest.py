@@ -22,13 +22,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_configure() -> None:
-    # What a shell starts in its background ignores Ctrl-C, which some tests send.
+    # A process in the background of a shell ignores Ctrl-C, which some tests send.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def flushing() -> Iterator[Callable[[int], None]]:
-    """The real ``os.fsync``. Tests run without it, because no test cuts the power and flushing takes minutes."""
+    """The real ``os.fsync``. Tests run without it: no test needs it, and flushing takes minutes."""
     real = os.fsync
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: os.fstat(file if isinstance(file, int) else file.fileno()) and None)
@@ -37,13 +37,13 @@ def flushing() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture
 def real_fsync(flushing: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests whose subject is flushing."""
+    """For tests of flushing."""
     monkeypatch.setattr(os, "fsync", flushing)
 
 
 @pytest.fixture
 def small_files() -> Callable[[int], AbstractContextManager[None]]:
-    """A context in which no file may outgrow a number of bytes: the disk is full, for this process alone."""
+    """A context with a max file size for this process, which then finds the disk full."""
 
     @contextmanager
     def limit(n_bytes: int) -> Iterator[None]:
@@ -62,7 +62,7 @@ def small_files() -> Callable[[int], AbstractContextManager[None]]:
 
 @pytest.fixture(scope="session", autouse=True)
 def trained_tokenizers() -> Iterator[None]:
-    """Each tokenizer is trained once: from the same text by the same settings comes the same model.
+    """Each tokenizer is trained only once, as the same text and settings give the same model.
 
     Training one starts an interpreter, which takes longer than a tiny model's whole training.
     """
@@ -90,7 +90,7 @@ def trained_tokenizers() -> Iterator[None]:
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """Torch has two threads, as on two cores: for tests of what shares them out, or leaves their number."""
+    """Torch has two threads, as on two cores: for tests of code that distributes threads or keeps their number."""
     import torch
 
     before = torch.get_num_threads()
@@ -115,7 +115,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 
 @pytest.fixture(scope="session")
 def reverser(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that translates lines of letters into the same read backwards; read it only, or copy it.
+    """A run that reverses lines of letters. Read it only, or copy it.
 
     Several test processes share one, which the first that needs it trains.
     """
@@ -135,7 +135,7 @@ def reverser(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def reverser_with_shortlist(reverser: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the reverser's run that has learnt a shortlist after it was finished; read it only."""
+    """A copy of the reverser's run, which learned a shortlist after it was finished. Read it only."""
     from seq2seq.training import Request, train
 
     folder = tmp_path_factory.mktemp("shortlist")

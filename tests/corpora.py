@@ -1,4 +1,4 @@
-"""Parallel text in every form that CORPUS may name, for tests of what reads it."""
+"""Parallel text in every format that CORPUS may name, for tests of readers."""
 
 import bz2
 import csv
@@ -23,16 +23,16 @@ COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lz
 
 def cut_off(monkeypatch, cache: Path) -> list[str]:
     """Take the network away, and give ``datasets`` a cache of its own; the addresses that are then asked for."""
-    asked = []
+    requested = []
 
     def refuse(*address, **_):
-        asked.append(str(address))
+        requested.append(str(address))
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-    return asked
+    return requested
 
 
 def flat(pair):
@@ -80,7 +80,7 @@ FORMS = {
     "hf, nested": ("hf:.", {"data/train-00000.jsonl": json_lines(nested)}),
 }
 PARQUETS = {"hf, parquet": flat, "hf, nested parquet": nested}
-# Which of them keep separators inside a line; JSON can hold newlines, so there all become spaces.
+# Formats that keep separators inside a line. JSON may contain newlines, so there all become spaces.
 RAW = {"prefix", "two files", "tsv", "tsv, columns"}
 
 
@@ -110,7 +110,7 @@ def write(folder: Path, form: str, pairs, suffix="", change=lambda data: data, c
 
 
 def refusal_of(corpus, langs=LANGS, *, code=ExitCode.BAD_DATA, **options) -> str:
-    """The error that reading a corpus ends with: one line, with this exit code."""
+    """The error of reading a corpus: one line, with this exit code."""
     with pytest.raises(UserError) as caught:
         list(read_pairs(str(corpus), langs, **options))
     assert caught.value.code == code

@@ -1,4 +1,4 @@
-"""A language pair that a small model masters in seconds: lines of letters, and the same read backwards."""
+"""A language pair that a small model learns in seconds: lines of letters, and the same lines reversed."""
 
 import random
 from pathlib import Path
@@ -33,7 +33,7 @@ def write_reversal(prefix: Path, lines: list[str]) -> str:
 
 
 def reversal_recipe(folder: Path) -> Layer:
-    """A corpus in ``folder``, and how to learn all of it: training lines have seed 1, validation 2."""
+    """A corpus in ``folder``, and the settings to learn it: training lines have seed 1, validation lines 2."""
     taken: set[str] = set()
     return {
         "preset": "tiny",
@@ -48,7 +48,7 @@ def reversal_recipe(folder: Path) -> Layer:
             "dropout": 0.0,
         },
         "training": {
-            "precision": "fp32",  # that tests see the same model on every processor
+            "precision": "fp32",  # so that tests use the same model on every processor
             "products": "mkl",
             **{"batch_tokens": 512, "learning_rate": 5e-3, "warmup_updates": 100, "max_updates": 1000},
             **{"valid_every": 1000, "ema_decay": 0.95, "label_smoothing": 0.0},

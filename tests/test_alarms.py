@@ -1,4 +1,4 @@
-"""What `train` and `eval` report of misaligned corpora: where, in which files, and how to train anyway."""
+"""Reports of misaligned corpora by `train` and `eval`: the line, the files, and how to train anyway."""
 
 import bz2
 import json
@@ -23,16 +23,16 @@ def pairs():
 
 
 def shifted(pairs, start):
-    """Pairs of which one translation is missing; what follows stands a line too early."""
+    """Pairs with one missing translation: those after it are one line too early."""
     tgt = [pair[1] for pair in pairs]
     return [(pair[0], t) for pair, t in zip(pairs, [*tgt[:start], *tgt[start + 1 :]], strict=False)]
 
 
 def read(folder, train, *, valid=(), alarms="refuse"):
-    """The records of corpora, and what is told of them."""
-    told: list[str | Notice] = []
+    """The records of corpora, and the notices about them."""
+    notices: list[str | Notice] = []
     data = DataConfig(langs="de-en", train=tuple(train), valid=tuple(valid), alarms=alarms)
-    return read_corpora(folder / "prepared", data, told.append), told
+    return read_corpora(folder / "prepared", data, notices.append), notices
 
 
 def refusal(folder, train, **options) -> str:
@@ -45,7 +45,7 @@ def refusal(folder, train, **options) -> str:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("form", FORMS)
-def test_a_shifted_corpus_is_refused_in_every_form(tmp_path, pairs, form, suffix):
+def test_a_shifted_corpus_is_refused_in_every_format(tmp_path, pairs, form, suffix):
     if form.startswith("hf") and suffix:
         return
     corpus = write(tmp_path, form, shifted(pairs, 1712), suffix)
@@ -58,18 +58,18 @@ def test_a_shifted_corpus_is_refused_in_every_form(tmp_path, pairs, form, suffix
     assert how == f"translations come 1 {unit} too early"
 
 
-def test_the_line_is_that_of_the_file(tmp_path, pairs):
-    """Pairs with a blank side are dropped before; they count as lines."""
+def test_the_reported_line_is_that_of_the_file(tmp_path, pairs):
+    """Pairs with a blank side are dropped earlier, but count as lines."""
     blank = [("", "x"), ("x", " ")] * 400
     corpus = write(tmp_path, "prefix", [*blank, *pairs[:1000], *blank, *shifted(pairs[1000:], 0), *blank])
-    records, told = read(tmp_path, [corpus], alarms="warn")
+    records, notices = read(tmp_path, [corpus], alarms="warn")
     assert abs(records[0].misaligned_line - 2601) <= 100
-    assert isinstance(told[-1], Notice)
-    assert told[-1].warning
+    assert isinstance(notices[-1], Notice)
+    assert notices[-1].warning
 
 
-def test_each_corpus_is_looked_at_by_itself(tmp_path, pairs):
-    """Also one that is shorter than a shift takes to prove, and ones for validation."""
+def test_each_corpus_is_checked_by_itself(tmp_path, pairs):
+    """Also one that is too short to prove a shift, and validation corpora."""
     for name in ("good", "bad", "short"):
         (tmp_path / name).mkdir()
     good = write(tmp_path / "good", "tsv", pairs)
@@ -88,7 +88,7 @@ def test_a_corpus_in_another_order_is_refused(tmp_path, pairs):
     assert "are unrelated" in refusal(tmp_path, [corpus])
 
 
-def test_the_warning_comes_again_with_stored_text(tmp_path, pairs):
+def test_the_warning_is_repeated_for_stored_text(tmp_path, pairs):
     corpus = write(tmp_path, "tsv", shifted(pairs, 0))
     first = read(tmp_path, [corpus], alarms="warn")
     stored = json.loads((tmp_path / "prepared" / "corpora.json").read_text())["corpora"]
@@ -98,7 +98,7 @@ def test_the_warning_comes_again_with_stored_text(tmp_path, pairs):
     assert refusal(tmp_path, [corpus])
 
 
-def test_train_and_eval_say_it(cli, tmp_path, pairs):
+def test_train_and_eval_report_it(cli, tmp_path, pairs):
     corpus = write(tmp_path, "prefix", shifted(pairs[:200], 0))
     (tmp_path / "valid").mkdir()
     valid = write(tmp_path / "valid", "tsv", pairs[200:203])

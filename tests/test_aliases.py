@@ -1,8 +1,9 @@
-"""What is suggested for a key that does not exist: in a wrong table, of another toolkit, or misspelt."""
+"""Suggestions for unknown keys: in a wrong table, of another toolkit, or misspelt."""
 
 import pytest
 
-from seq2seq.config import TABLES, did_you_mean, keys_named, known_keys, parse_set
+from seq2seq.cli.layers import parse_set
+from seq2seq.config import TABLES, did_you_mean, keys_named, known_keys
 from seq2seq.config.aliases import ALIASES
 from seq2seq.errors import ExitCode, UserError
 
@@ -10,7 +11,7 @@ SEE = "see `seq2seq config`, which lists every key"
 
 
 def test_every_alias_leads_to_its_key():
-    """From its own table always; without a table to the first row that has the name."""
+    """Always from its own table; without a table to the first row with the name."""
     for row in ALIASES:
         keys = row.keys.split()
         assert not set(keys) - set(known_keys())
@@ -23,7 +24,7 @@ def test_every_alias_leads_to_its_key():
 
 
 def test_no_alias_is_a_key_of_ours():
-    """It would never be looked up."""
+    """Such an alias would never be used."""
     own = {key.rpartition(".")[2] for key in known_keys()} | set(TABLES)
     assert not own & {name for row in ALIASES for name in row.names.split()}
 
@@ -71,7 +72,7 @@ def test_no_alias_is_a_key_of_ours():
         ("decoding.num_beamz", "decoding.beam_size?"),
     ],
 )  # fmt: skip
-def test_what_is_meant(word, meant):
+def test_suggested_keys(word, meant):
     assert did_you_mean(word) == f"did you mean {meant}"
 
 
@@ -80,11 +81,15 @@ def test_what_is_meant(word, meant):
     ["banana", "foo", "x", "", ".", "model.", "temperature", "top_k", "mixup", "momentum", "gamma", "device", "gpus",
      "num_workers", "output", "save_dir", "verbose", "tensorboard", "model.foo", "foo.bar", "ключ", "a" * 1000],
 )  # fmt: skip
-def test_a_word_like_no_key_gets_no_suggestion(word):
+def test_a_word_unlike_any_key_gets_no_suggestion(word):
     assert did_you_mean(word) == SEE
 
 
-def test_set_says_it():
+def test_the_unit_of_a_key():
+    assert did_you_mean("training.time_limit") == "did you mean training.time_budget? (in seconds)"
+
+
+def test_set_suggests_a_key():
     with pytest.raises(UserError, match=r"unknown key batch_size; did you mean training\.batch_tokens") as caught:
         parse_set("batch_size=32")
     assert caught.value.code == ExitCode.REFUSED
@@ -94,6 +99,7 @@ def test_set_says_it():
     ("words", "mend"),
     [
         ("train --epochs 4", "did you mean --max-epochs? See `"),
+        ("train --time-limit 45", "did you mean --time-budget (as in 45m)? See `"),
         ("train --lr 1e-3", "did you mean --set training.learning_rate=VALUE (its peak)? See `"),
         ("train --layers 2", "did you mean --set model.encoder_layers=VALUE (encoder and decoder have one key each)?"),
         ("train --dropout=0.2", "did you mean --set model.dropout=VALUE?"),

@@ -1,4 +1,4 @@
-"""What is passed from Python as lines."""
+"""Arguments of Python calls that are lines."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from seq2seq.translation.arguments import checked_lines
 
 
 class Text(str):
-    """As NumPy's strings are."""
+    """A subclass of ``str``, as NumPy's strings are."""
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ class Text(str):
         (["ä", "\U0001f600", "\ufeff"], ["ä", "\U0001f600", "\ufeff"]),
     ],
 )
-def test_whatever_holds_strings(given, lines):
+def test_any_iterable_of_strings(given, lines):
     assert checked_lines(given) == lines
 
 

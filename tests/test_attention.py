@@ -1,4 +1,4 @@
-"""Attention: every score, masks, heads, and PyTorch's own as the judge."""
+"""Attention: every score, masks and heads, compared with PyTorch's own."""
 
 import math
 
@@ -27,7 +27,7 @@ SQUARE_PADDING = PADDING[..., :T].clone()
 
 
 def draw_mask() -> torch.Tensor:
-    """Any pattern in which each query may attend to something. [B, 1, T, S]"""
+    """A random mask in which each query may attend to some key. [B, 1, T, S]"""
     mask = torch.rand(B, 1, T, S, generator=torch.Generator().manual_seed(5)) < 0.5
     mask[..., 2] = True
     return mask
@@ -44,7 +44,7 @@ MASKS = {
 
 
 def build(score: str, n_heads: int = H, *, cross: bool = False) -> MultiHeadAttention:
-    """Attention with no weight or bias at a special value."""
+    """Attention whose weights and biases have no special values."""
     torch.manual_seed(0)
     attention = MultiHeadAttention(D, n_heads, attention=score, cross=cross)
     for parameter in attention.parameters():
@@ -59,7 +59,7 @@ def leaves(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list
 
 @pytest.mark.parametrize("score", ATTENTIONS)
 @pytest.mark.parametrize("case", MASKS)
-def test_fused_and_written_out_agree(score, case):
+def test_fused_attention_equals_the_reference(score, case):
     n_keys, mask, causal = MASKS[case]
     module = build(score).score
     q, k, v = leaves((B, H, T, K), (B, H, n_keys, K), (B, H, n_keys, K))
@@ -76,7 +76,7 @@ def test_fused_and_written_out_agree(score, case):
         assert of_fused.abs().sum() > 0
 
 
-def test_scores_are_what_they_say():
+def test_scores_follow_their_formulas():
     q, k = leaves((B, H, T, K), (B, H, S, K))
     products = torch.einsum("bhtk,bhsk->bhts", q, k)
     bilinear = build("bilinear").score
@@ -106,7 +106,7 @@ def test_softmax_is_pytorchs_and_does_not_overflow():
 
 @pytest.mark.parametrize("score", ATTENTIONS)
 @pytest.mark.parametrize("case", MASKS)
-def test_weights_sum_to_one_and_what_is_hidden_has_none(score, case):
+def test_weights_sum_to_one_and_are_zero_at_hidden_keys(score, case):
     n_keys, mask, causal = MASKS[case]
     attention = build(score, cross=True)
     x, memory = leaves((B, T, D), (B, n_keys, D))
@@ -120,7 +120,7 @@ def test_weights_sum_to_one_and_what_is_hidden_has_none(score, case):
     seen = seen.expand(B, H, T, n_keys)
     assert (weights[~seen] == 0).all()
     assert (weights[seen] > 0).all()
-    # They are the weights in use: the values, weighted by them, are what forward gives.
+    # They are the weights in use: forward returns the values weighted by them.
     heads = weights @ attention.split_heads(F.linear(memory, *attention.projections()[2]))
     expected = attention.out_proj(heads.transpose(1, 2).reshape(B, T, D))
     torch.testing.assert_close(attention(x, memory, mask, causal=causal), expected)
@@ -142,12 +142,12 @@ def test_masked_self_attention_never_looks_right(score):
     (gradient,) = torch.autograd.grad(before[:, 2].sum(), x)
     assert (gradient[:, 3:] == 0).all()
     assert (gradient[:, :3].abs().amax(-1) > 0).all()
-    # Without the mask it does look right.
+    # Without the mask it does see the right.
     assert not torch.allclose(attention(x, x)[:, :3], attention(other, other)[:, :3])
 
 
 @pytest.mark.parametrize("score", ATTENTIONS)
-def test_padding_changes_nothing_forward_or_backward(score):
+def test_padding_changes_neither_outputs_nor_gradients(score):
     attention = build(score, cross=True)
     n_real = 4
     x, real = leaves((1, T, D), (1, n_real, D))
@@ -167,8 +167,8 @@ def test_padding_changes_nothing_forward_or_backward(score):
 
 
 @pytest.mark.parametrize("score", ATTENTIONS)
-def test_a_query_that_may_see_nothing_gets_zeros(score):
-    """From the kernel and from its reference alike, and no NaN reaches a gradient."""
+def test_a_query_without_visible_keys_gets_zeros(score):
+    """From the kernel and from its reference; and no NaN reaches a gradient."""
     mask = PADDING.clone()
     mask[1] = False
     module = build(score).score
@@ -224,7 +224,7 @@ def test_many_heads_against_pytorch(score, n_heads):
         torch.testing.assert_close(a, b)
 
 
-def test_one_head_is_single_attention():
+def test_one_head_is_plain_attention():
     attention = build("scaled_dot", n_heads=1, cross=True)
     x, memory = leaves((B, T, D), (B, S, D))
     of_q, of_k, of_v = attention.projections()
@@ -233,14 +233,14 @@ def test_one_head_is_single_attention():
     torch.testing.assert_close(attention(x, memory), attention.out_proj(weights @ v))
 
 
-def test_each_head_stays_in_its_own_subspace():
-    """What one head sees changes its own channels before W_O, and no others."""
+def test_each_head_uses_only_its_own_channels():
+    """The input of one head changes only its own channels before W_O."""
     attention = build("scaled_dot")
     nn.init.eye_(attention.out_proj.weight)
     (x,) = leaves((B, T, D))
     before = attention(x, x).detach()
     with torch.no_grad():
-        attention.in_proj.weight[K : 2 * K] *= -1  # the second head asks the opposite
+        attention.in_proj.weight[K : 2 * K] *= -1  # the second head has opposite queries
     changed = (attention(x, x) - before).abs().amax((0, 1)) > 1e-4
     assert changed.tolist() == [False] * K + [True] * K + [False] * K
 

@@ -1,4 +1,4 @@
-"""Averaged weights: by hand, and through a resume."""
+"""Averaged weights: computed by hand, and resumed."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_ema_by_hand():
     assert model.w.item() == 5.0
 
 
-def test_ema_with_a_long_decay_is_still_short_early_on():
+def test_ema_with_a_long_decay_is_short_at_first():
     model = One(0.0)
     average = Average(model, TrainingConfig(averaging="ema", ema_decay=0.999))
     model.become(1.0)
@@ -50,7 +50,7 @@ def test_ema_with_a_long_decay_is_still_short_early_on():
         assert averaged(average) == pytest.approx(1 - left)
 
 
-def test_ema_pays_no_heed_to_validations():
+def test_ema_does_not_depend_on_validations():
     average = Average(One(1.0), TrainingConfig(averaging="ema"))
     average.at_validation(5)
     tensors, n_updates = average.state()
@@ -72,8 +72,8 @@ def test_the_mean_of_the_last_few_by_hand():
     assert averaged(average) == pytest.approx(6.0)
 
 
-def test_the_same_validation_counts_once():
-    """A run that is interrupted while it validates comes to it again."""
+def test_a_repeated_validation_is_averaged_once():
+    """A run that is interrupted during a validation repeats it."""
     model = One(1.0)
     average = Average(model, TrainingConfig(averaging="last", average_last=2))
     average.at_validation(10)
@@ -94,7 +94,7 @@ def test_none_is_the_weights_themselves():
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_the_mean_does_not_depend_on_the_order_that_a_file_has_its_tensors_in(order):
+def test_the_mean_does_not_depend_on_the_order_of_tensors_in_a_file(order):
     """Sums of floating-point numbers do."""
     config = TrainingConfig(averaging="last", average_last=4)
     model = One(0.0)
@@ -109,7 +109,7 @@ def test_the_mean_does_not_depend_on_the_order_that_a_file_has_its_tensors_in(or
 
 
 @pytest.mark.parametrize("averaging", ["ema", "last", "none"])
-def test_a_resumed_average_goes_on_as_if_never_stopped(averaging):
+def test_a_resumed_average_equals_an_uninterrupted_one(averaging):
     config = TrainingConfig(averaging=averaging, ema_decay=0.9, average_last=2)
 
     def live(model: One, average: Average, updates: range) -> None:
@@ -140,7 +140,7 @@ def test_a_resumed_average_goes_on_as_if_never_stopped(averaging):
 
 @pytest.mark.parametrize("averaging", ["ema", "last", "none"])
 def test_the_averages_of_a_model_fit_it(averaging):
-    """Tied matrices are averaged once, and the result can stand in for the model's own weights."""
+    """Tied matrices are averaged once, and the result can replace the model's own weights."""
     shape = {"d_model": 8, "d_ff": 8, "n_heads": 1, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0}
     torch.manual_seed(0)
     model = build_model(ModelConfig(**shape), 9)
@@ -154,7 +154,7 @@ def test_the_averages_of_a_model_fit_it(averaging):
             parameter.copy_(average.weights()[name])
     inputs = torch.tensor([[5, 6, 2]]), None, torch.tensor([[1, 7]])
     torch.testing.assert_close(other(*inputs), model(*inputs))
-    # Training on changes the model and not the average, which shares no memory with it.
+    # Further training changes the model but not the average, which shares no memory with it.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)

@@ -1,4 +1,4 @@
-"""The bar of training and translating at any width, with and without colours."""
+"""The progress bar of training and translation at any width, with and without colors."""
 
 import io
 
@@ -14,7 +14,7 @@ FACTS = ["0:12:34", "eta 0:45:12", "loss 1.30", "BLEU 33.3", "10,418 tok/s"]
 @pytest.mark.parametrize(
     ("width", "n_facts", "size"), [(200, 5, 122), (80, 4, 16), (60, 2, 18), (40, 1, 11), (30, 0, 10), (10, 0, 0)]
 )
-def test_the_line_fills_the_width_and_holds_whole_facts(width, n_facts, size):
+def test_the_line_fills_the_width_and_cuts_no_fact(width, n_facts, size):
     line = bar_line(0.5, "update 1,000/12,000", FACTS, width)
     assert line.cell_len == width
     assert line.plain.count("━") + line.plain.count("─") == size or width == 10
@@ -56,5 +56,5 @@ def test_a_terminal_gets_it(monkeypatch, width, colours, no_color, encoding, tra
     assert (text.count(track[0]), text.count(track[1])) == (int(0.3 * size), size - int(0.3 * size))
 
 
-def test_time_that_is_not_known():
+def test_unknown_time():
     assert (eta(None), eta(65.4)) == ("eta -:--:--", "eta 0:01:05")

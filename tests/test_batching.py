@@ -1,4 +1,4 @@
-"""Batches: every row once an epoch, an order that seed and epoch alone decide, little padding."""
+"""Batches: every row once in an epoch, an order that depends only on seed and epoch, little padding."""
 
 import itertools
 import math
@@ -74,7 +74,7 @@ def test_collate():
 
 @settings(database=None, deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=60), st.integers(1, 100), st.integers(0, 3))
-def test_every_row_comes_exactly_once_within_the_budget(lengths, batch_tokens, epoch):
+def test_every_row_occurs_exactly_once_within_the_budget(lengths, batch_tokens, epoch):
     src, tgt = np.array(lengths, np.uint16).reshape(-1, 2).T
     with pytest.MonkeyPatch.context() as patch:
         for pool in (7, 1000):
@@ -86,7 +86,7 @@ def test_every_row_comes_exactly_once_within_the_budget(lengths, batch_tokens, e
                 assert sum(int(tgt[row]) + 1 for row in rows) <= batch_tokens or len(rows) == 1
 
 
-def test_the_order_is_a_function_of_seed_and_epoch():
+def test_the_order_depends_only_on_seed_and_epoch():
     src, tgt = realistic_lengths(2000)
     first = updates_of(src, tgt, seed=1, epoch=0)
     assert updates_of(src.copy(), tgt.copy(), seed=1, epoch=0) == first
@@ -94,7 +94,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
     assert all(a != b for a, b in itertools.combinations([first, *others], 2))
 
 
-def test_numbers_drawn_elsewhere_change_nothing():
+def test_other_random_numbers_do_not_change_the_order():
     src, tgt = realistic_lengths(200)
     before = np.random.get_state()[1].tolist()
     expected = updates_of(src, tgt)
@@ -104,7 +104,7 @@ def test_numbers_drawn_elsewhere_change_nothing():
     assert updates_of(src, tgt) == expected
 
 
-def test_budgets_are_filled():
+def test_updates_are_nearly_full():
     src, tgt = realistic_lengths(20_000)
     updates = updates_of(src, tgt, batch_tokens=2000)
     tokens = [sum(int(tgt[row]) + 1 for row in rows) for rows in updates]
@@ -123,14 +123,14 @@ def test_an_empty_corpus_has_no_updates():
     assert updates_of(empty, empty) == []
 
 
-def test_long_and_short_alternate():
-    """Sorted batches in sorted order would give the optimizer all short sentences first."""
+def test_long_and_short_updates_are_mixed():
+    """Otherwise the optimizer would see all short sentences first."""
     src, tgt = realistic_lengths(20_000)
     means = np.array([tgt[rows].mean() for rows in updates_of(src, tgt)])
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.2
 
 
-def test_padding_is_little():
+def test_there_is_little_padding():
     src, tgt = (lengths.astype(np.int64) for lengths in realistic_lengths(50_000))
 
     def share_of_padding(updates: list[list[int]]) -> tuple[float, float]:
@@ -143,7 +143,7 @@ def test_padding_is_little():
     of_src, of_tgt = share_of_padding(updates_of(src, tgt, batch_tokens=4096))
     assert of_tgt < 0.1
     assert of_src < 0.22
-    # What it would be in the order of the corpus.
+    # For comparison: the padding in the order of the corpus.
     blind = [list(range(start, min(start + 180, 50_000))) for start in range(0, 50_000, 180)]
     assert min(share_of_padding(blind)) > 0.6
 
@@ -156,7 +156,7 @@ def test_pools_are_shuffled_parts_of_the_corpus(monkeypatch):
     assert [len(pool) for pool in pools] == [100, 100, 50]
     assert set.union(*pools) == set(range(250))
     assert all(max(pool) - min(pool) > 150 for pool in pools), "a pool is drawn from the whole corpus"
-    # No update reaches over the end of a pool.
+    # No update crosses the end of a pool.
     for rows in updates_of(src, tgt, batch_tokens=300):
         assert any(pool.issuperset(rows) for pool in pools)
 
@@ -174,14 +174,14 @@ def test_equal_lengths_stay_shuffled():
     updates = updates_of(lengths, lengths, batch_tokens=60)
     assert {len(rows) for rows in updates} == {10}
     assert sum(rows == sorted(rows) for rows in updates) <= 2
-    # Not only the updates change places from epoch to epoch: they are made up anew.
+    # Not only the order of updates changes with the epoch, but also their pairs.
     again = updates_of(lengths, lengths, batch_tokens=60, epoch=1)
     assert not set(map(frozenset, updates)) & set(map(frozenset, again))
 
 
 @pytest.mark.parametrize(("n", "before", "share"), [(500, 0.95, 0.8), (7000, 0.75, 0.5), (29_000, 0.4, 0.35)])
-def test_a_pair_has_other_pairs_beside_it_in_the_next_epoch(n, before, share, monkeypatch):
-    """Of two pairs in one update few are together again; without noise it would be more, and in small corpora all."""
+def test_a_pair_is_with_other_pairs_in_the_next_epoch(n, before, share, monkeypatch):
+    """Few pairs of an update are together again. Without noise it would be more, and in small corpora all."""
     src, tgt = realistic_lengths(n)
 
     def together_again() -> float:
@@ -199,7 +199,7 @@ def test_a_pair_has_other_pairs_beside_it_in_the_next_epoch(n, before, share, mo
 
 
 def test_the_update_that_is_not_full_holds_pairs_of_any_length():
-    """It held the longest pairs in each epoch, if the shorter ones were cut off first."""
+    """It would have the longest pairs in each epoch if updates were cut from the short end."""
     src, tgt = realistic_lengths(3000)
     ranks = []
     for epoch in range(30):
@@ -212,7 +212,7 @@ def test_the_update_that_is_not_full_holds_pairs_of_any_length():
     assert sum(rank > 0.9 for rank in ranks) < 10
 
 
-def test_pairs_of_an_update_lie_by_length():
+def test_pairs_of_an_update_are_sorted_by_length():
     src, tgt = realistic_lengths(3000)
     for rows in updates_of(src, tgt):
         lengths = [(max(src[row], tgt[row]), src[row]) for row in rows]
@@ -224,7 +224,7 @@ def test_pairs_of_an_update_lie_by_length():
 
 @settings(database=None, deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=60), st.integers(1, 300))
-def test_parts_cover_every_row_in_order_and_keep_to_the_limit(lengths, most):
+def test_micro_batches_cover_every_row_in_order_within_the_limit(lengths, most):
     src, tgt = np.array(lengths, np.uint16).reshape(-1, 2).T
     rows = np.arange(len(lengths), dtype=np.uint32)[::-1]
     parts = [part.tolist() for part in micro_batches(rows, src, tgt, max_tokens=most)]
@@ -234,7 +234,7 @@ def test_parts_cover_every_row_in_order_and_keep_to_the_limit(lengths, most):
         assert max(batch.src.numel(), batch.tgt_out.numel()) <= most or len(part) == 1
 
 
-def test_parts_are_as_few_as_the_limit_allows():
+def test_micro_batches_are_as_few_as_the_limit_allows():
     lengths = np.array([3, 3, 3, 3, 3, 9, 1], np.uint16)
     rows = np.arange(7, dtype=np.uint32)
 

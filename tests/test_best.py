@@ -1,4 +1,4 @@
-"""What decides which weights are kept, chosen by the validation targets, and said."""
+"""The metric that decides which weights are kept: chosen by the validation targets, and reported."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ KHMER, LAO, BURMESE = "ថ្ងៃស្អែកយើងនឹងទៅភ្
 
 
 class OneToken:
-    """A tokenizer that takes a word for a token."""
+    """A tokenizer whose tokens are words."""
 
     def encode(self, lines):
         return [line.split() for line in lines]
@@ -55,7 +55,7 @@ def choose(langs, targets, *, best_metric=None, max_length=256):
         ("en:zh-Latn", ["women mingtian qu Beijing"], "bleu", "13a", "the best BLEU"),
     ],
 )
-def test_the_metric_that_suits_the_targets_is_chosen_and_said(langs, targets, metric, tokenizer, says):
+def test_the_metric_that_suits_the_targets_is_chosen_and_reported(langs, targets, metric, tokenizer, says):
     chosen, signature, notices = choose(langs, targets)
     assert (chosen, f"tok:{tokenizer}|" in signature) == (metric, True)
     (notice,) = notices
@@ -64,14 +64,14 @@ def test_the_metric_that_suits_the_targets_is_chosen_and_said(langs, targets, me
 
 
 @pytest.mark.parametrize("metric", ["bleu", "chrf", "loss"])
-def test_a_given_metric_stays(metric):
+def test_a_given_metric_is_used(metric):
     assert choose("de-en", [EN], best_metric=metric)[::2] == (metric, [])
     chosen, _, (notice,) = choose("de-en", WORDS, best_metric=metric)
     assert (chosen, "BLEU says nothing here" in notice) == (metric, True)
 
 
 @pytest.mark.parametrize("langs", ["en-ja", "en:jpn_Jpan", "en-xx"])
-def test_a_missing_tokenizer_shows_before_training(monkeypatch, langs):
+def test_a_missing_tokenizer_is_reported_before_training(monkeypatch, langs):
     monkeypatch.setattr(tokenizer_ja_mecab, "MeCab", None)
     targets = ["明日は北京に行きます。"]
     with pytest.raises(UserError) as caught:
@@ -87,7 +87,7 @@ def test_a_missing_tokenizer_shows_before_training(monkeypatch, langs):
         assert "tok:char" in signature
 
 
-def test_a_loss_that_no_pair_counts_for():
+def test_a_loss_without_pairs():
     with pytest.raises(UserError, match=r"no validation pair is shorter than data\.max_length 4") as caught:
         choose("de-en", [EN], best_metric="loss", max_length=4)
     assert caught.value.code == ExitCode.REFUSED
@@ -112,7 +112,7 @@ def best_of(best_metric, *validations):
     [
         ("bleu", [(9, 9, 20, 3), (12, 12, 30, 2), (11, 11, 40, 1)], 2),
         ("bleu", [(0, 0, 20, 3), (0, 0, 99, 1), (0, 0, 98, 0.5)], 2),  # a word list
-        ("bleu", [(1.7, 0, 12, 3), (0, 0, 97, 1), (0, 0, 98, 0.5)], 3),  # whose first BLEU was smoothing alone
+        ("bleu", [(1.7, 0, 12, 3), (0, 0, 97, 1), (0, 0, 98, 0.5)], 3),  # whose first BLEU had no correct 4-gram
         ("bleu", [(0, 0, 0, 9), (0, 0, 0, 8), (0, 0, 0, 8.5)], 2),
         ("bleu", [(0, 0, 0, None), (0, 0, 0, 8), (0, 0, 0, None)], 2),
         ("bleu", [(5, 5, 5, 5), (5, 5, 5, 5)], 1),

@@ -1,4 +1,4 @@
-"""The best next pieces: what grouping and blocks find is what sorting everything would."""
+"""The best next pieces: groups and blocks find the same as sorting all pieces."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ NEVER = [UNK, BOS, PAD]
 
 
 class Given(TensorLogits):
-    """Given logits, which count the rows of each reading."""
+    """Fixed logits that count the rows of each reading."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__(logits.clone())
@@ -36,7 +36,7 @@ def best_continuations(logits: Tensor, live: Tensor, n: int) -> tuple[Tensor, Te
 
 def some_logits(rows: int, vocabulary: int, scale: float = 3.0, shift: float = 0.0) -> Tensor:
     logits = scale * torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(rows + vocabulary)) + shift
-    logits[:, NEVER] = logits.max() + 1  # likelier than anything
+    logits[:, NEVER] = logits.max() + 1  # the likeliest of all
     return logits
 
 
@@ -48,7 +48,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
 
 # Fewer pieces than a group, whole groups, a last group that is not full; less than a block of rows, several.
 SHAPES = [(1, 7), (3, 64), (5, 200), (64, 640), (1, 8000), (2, 8000), (150, 8000)]
-# As trained models have them; and so large or small that exp alone would overflow, or be zero.
+# As in trained models; and so large or small that exp alone would overflow, or be zero.
 SIZES = [(3.0, 0.0), (30.0, 300.0), (0.1, -400.0)]
 
 
@@ -80,7 +80,7 @@ def test_the_likeliest_continuations(rows, vocabulary, scale, shift, beams):
         scores.double()[:, : expected.size(1)][possible], expected[possible], rtol=1e-5, atol=1e-4
     )
     found = parents * vocabulary + pieces
-    # In an order that rounding decides where scores are as good as equal.
+    # Rounding decides the order of nearly equal scores.
     for row in range(rows):
         assert set(found[row, : int(possible[row].sum())].tolist()) == set(places[row, possible[row]].tolist())
 
@@ -88,7 +88,7 @@ def test_the_likeliest_continuations(rows, vocabulary, scale, shift, beams):
 @pytest.mark.parametrize(("scale", "shift"), SIZES)
 @pytest.mark.parametrize("beams", [1, 3, 4])
 def test_a_sentence_alone_gets_the_same_numbers(scale, shift, beams):
-    """To the last bit: a line must not hang on how many others are searched beside it."""
+    """Bit by bit: a line must not depend on the number of others in its batch."""
     logits = some_logits(40 * beams, 640, scale, shift)
     live = -torch.rand(40, beams, generator=torch.Generator().manual_seed(1)).cumsum(1)
     together = best_continuations(logits, live, 2 * beams)
@@ -119,7 +119,7 @@ def test_grouped_topk_finds_what_topk_finds(columns, n):
 
 
 def test_all_of_the_best_may_be_neighbours():
-    """In one group, or in as many as there are continuations."""
+    """In one group, or each in another group."""
     logits = torch.zeros(1, 1000)
     logits[0, 128:134] = torch.arange(6.0, 0.0, -1.0)
     assert best_continuations(logits, torch.zeros(1, 1), 6)[2].tolist() == [[128, 129, 130, 131, 132, 133]]
@@ -128,8 +128,8 @@ def test_all_of_the_best_may_be_neighbours():
     assert best_continuations(logits, torch.zeros(1, 1), 4)[2].tolist() == [[64, 214, 364, 514]]
 
 
-def test_what_cannot_come_is_eos():
-    """More are wanted than there are; or the model's numbers are damaged. No piece lies beyond the vocabulary."""
+def test_impossible_pieces_are_eos():
+    """If more pieces are requested than exist, or if the model is damaged. No piece is outside the vocabulary."""
     scores, _, pieces = best_continuations(torch.zeros(2, 7), torch.zeros(2, 1), 8)
     assert (scores > -torch.inf).sum(dim=1).tolist() == [4, 4]
     assert pieces[scores == -torch.inf].eq(EOS).all()
@@ -155,5 +155,5 @@ def test_what_cannot_come_is_eos():
         ([True, True, False, False], [0, 1]),
     ],
 )
-def test_gaps_are_filled_from_the_end(staying, rows):
+def test_gaps_are_filled_by_the_last_rows(staying, rows):
     assert compact(staying) == rows

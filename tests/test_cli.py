@@ -1,4 +1,4 @@
-"""The command line as its users drive it: stdout, stderr, exit code."""
+"""The command line as users see it: stdout, stderr, exit codes."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ from seq2seq.translation import is_finished
 
 
 def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
-    """One line on stderr that says what and how to mend it, nothing on stdout, and the code."""
+    """Check for one line on stderr with the error and advice, nothing on stdout, and the exit code."""
     assert (outcome.code, outcome.out) == (code, ""), outcome.err
     last = outcome.err.splitlines()[-1]
     assert last.startswith("error: ")
@@ -37,13 +37,13 @@ def assert_refused(outcome: Outcome, code: int, *says: str) -> None:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> str:
-    """A corpus that all tests read and none changes."""
+    """A corpus that tests only read."""
     return write_reversal(tmp_path_factory.mktemp("corpora") / "corpus", reversal_lines(60, seed=5))
 
 
 @pytest.fixture
 def train(cli, tmp_path) -> Cli:
-    """``train`` into ``tmp_path / "run"``, a model that takes no time."""
+    """``train`` a tiny model into ``tmp_path / "run"``."""
     small = ["model.d_model=16", "model.d_ff=16", "model.n_heads=2", "data.vocab_size=300", "training.max_updates=2"]
     small += ["model.encoder_layers=1", "model.decoder_layers=1"]
     ends = ("training.max_updates", "training.time_budget")
@@ -60,13 +60,13 @@ def train(cli, tmp_path) -> Cli:
 
 @pytest.fixture(scope="module")
 def kept_run(tmp_path_factory) -> Path:
-    """Where ``trained`` keeps its run."""
+    """The folder of the run that ``trained`` copies."""
     return tmp_path_factory.mktemp("kept") / "run"
 
 
 @pytest.fixture
 def trained(train, corpus, tmp_path, kept_run) -> Path:
-    """``tmp_path / "run"`` after ``train --train CORPUS``, which is trained once and copied from then on."""
+    """``tmp_path / "run"`` after ``train --train CORPUS``. It is trained once, then copied."""
     run = tmp_path / "run"
     if kept_run.exists():
         return shutil.copytree(kept_run, run)
@@ -76,7 +76,7 @@ def trained(train, corpus, tmp_path, kept_run) -> Path:
 
 
 def break_corpus(prefix: Path, kind: str) -> str:
-    """Files that hold no usable parallel text; the CORPUS word for them."""
+    """Write files without usable parallel text. Returns their CORPUS word."""
     src, tgt = prefix.with_name("bad.ab"), prefix.with_name("bad.ba")
     src.write_text("a b\nb c\nc d\n")
     tgt.write_text("b a\nc b\nd c\n")
@@ -113,7 +113,7 @@ class TestTrain:
             (" 5 m ", 300),
         ],
     )
-    def test_a_time_is_read_as_people_write_it(self, time, seconds):
+    def test_durations_in_common_spellings(self, time, seconds):
         nothing = dict.fromkeys(("langs", "train", "valid", "preset", "seed", "strict", "max_updates", "max_epochs"))
         layers = training_layers(None, time_budget=time, sets=[], **nothing)
         assert merge(layers)["training"] == {"time_budget": seconds}
@@ -126,20 +126,20 @@ class TestTrain:
         layers = training_layers(None, time_budget=None, sets=[f"training.time_budget={time}"], **nothing)
         assert merge(layers)["training"] == {"time_budget": float(time)}, "of the file and --set: seconds"
 
-    def test_a_time_and_a_number_of_updates_are_too_much(self, cli, corpus, tmp_path):
+    def test_a_time_and_a_number_of_updates_are_refused(self, cli, corpus, tmp_path):
         words = ("-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run", "--time-budget", "5m", "--max-epochs", "3")
         assert_refused(cli("train", *words), ExitCode.USAGE, "a time budget sets", "give either")
 
     def test_a_run_ends_with_its_time(self, train, corpus, tmp_path, monkeypatch):
-        """That of the layer above others, as --set is above the flags."""
+        """The time of the last layer counts: --set overrides flags."""
         clock = Clock(0.1)
         monkeypatch.setattr("seq2seq.training.trainer.time", clock)
         monkeypatch.setattr("seq2seq.training.session.time", clock)
         outcome = train("--train", corpus, "--set", "training.time_budget=10")
         assert outcome.code == 0, outcome.err
         assert re.search(r"^training: .*, as many updates as there is time for", outcome.err, re.MULTILINE), outcome.err
-        (said,) = re.findall(r"finished after .*: ([\d,]+) updates done", outcome.err)
-        assert int(said.replace(",", "")) > 2, "not the fixture's"
+        (shown,) = re.findall(r"finished after .*: ([\d,]+) updates done", outcome.err)
+        assert int(shown.replace(",", "")) > 2, "not the fixture's"
         assert "there is time for about " in outcome.err
         assert read_manifest(tmp_path / "run").finished
 
@@ -149,7 +149,7 @@ class TestTrain:
             ("missing", [], ExitCode.NO_INPUT, ["bad.ab"]),
             ("misaligned", [], ExitCode.BAD_DATA, ["bad.ab", "3 lines", "bad.ba", "2"]),
             ("truncated gzip", [], ExitCode.BAD_DATA, ["bad.ab.gz", "ends before"]),
-            ("not UTF-8", ["--strict"], ExitCode.BAD_DATA, ["bad.ab, line 2", "UTF-8"]),
+            ("not UTF-8", ["--strict"], ExitCode.BAD_DATA, ["bad.ab, line 2", "leave out --strict"]),
             ("empty", [], ExitCode.BAD_DATA, ["no pair"]),
             ("blank", [], ExitCode.BAD_DATA, ["3 pairs, all with a blank side"]),
         ],
@@ -194,25 +194,25 @@ class TestTrain:
     def test_bad_configurations_are_refused(self, train, corpus, words, code, says):
         assert_refused(train("--train", corpus, *words), code, *says)
 
-    def test_a_file_that_is_no_toml(self, train, corpus, tmp_path):
+    def test_a_file_that_is_not_toml(self, train, corpus, tmp_path):
         (tmp_path / "recipe.toml").write_text("[model\n")
         assert_refused(train("--train", corpus, "--config", tmp_path / "recipe.toml"), ExitCode.REFUSED, "recipe.toml")
 
     @pytest.mark.parametrize("langs", ["ab", "ab-", "a/b-c", "ab-ab", ""])
-    def test_languages_that_are_none(self, train, corpus, langs):
-        assert_refused(train("--train", corpus, langs=langs), ExitCode.USAGE, "-l")
+    def test_invalid_languages(self, train, corpus, langs):
+        assert_refused(train("--train", corpus, langs=langs), ExitCode.USAGE, "as in -l de-en")
 
     def test_languages_that_do_not_match_the_files(self, train, corpus):
         assert_refused(train("--train", corpus, langs="ab-xx"), ExitCode.NO_INPUT, "corpus.xx")
 
-    def test_languages_or_corpora_that_nobody_gave(self, cli, tmp_path, corpus):
+    def test_missing_languages_or_corpora(self, cli, tmp_path, corpus):
         assert_refused(cli("train", "--train", corpus, "-o", tmp_path / "run"), ExitCode.USAGE, "-l de-en")
         assert_refused(cli("train", "-l", "ab-ba", "-o", tmp_path / "run"), ExitCode.USAGE, "--train")
 
     def test_no_run_folder_named(self, cli):
-        assert_refused(cli("train"), ExitCode.USAGE, "no folder is given to write; -o RUN names a new one")
+        assert_refused(cli("train"), ExitCode.USAGE, "no output folder is given; name a new one with -o RUN")
 
-    def test_a_folder_that_holds_something_else(self, train, corpus, tmp_path):
+    def test_a_folder_with_other_files(self, train, corpus, tmp_path):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "thesis.tex").touch()
         assert_refused(train("--train", corpus), ExitCode.REFUSED, "thesis.tex")
@@ -222,7 +222,7 @@ class TestTrain:
         assert_refused(train("--train", corpus), ExitCode.CANNOT_WRITE, "run")
         assert (tmp_path / "run").read_bytes() == b""
 
-    def test_progress_goes_to_stderr_alone(self, train, corpus, tmp_path):
+    def test_progress_goes_only_to_stderr(self, train, corpus, tmp_path):
         outcome = train("--train", corpus)
         assert (outcome.code, outcome.out) == (0, ""), outcome.err
         assert f"{corpus}: 60 pairs" in outcome.err
@@ -232,7 +232,7 @@ class TestTrain:
         assert "\x1b[" not in outcome.err  # no colours into a file
 
     def test_a_preset_that_the_file_overrides_is_refused(self, cli, trained, tmp_path):
-        """What is called preset base has its size."""
+        """A run with preset base must have its size."""
         words = ("--config", trained / "config.toml", "-o", tmp_path / "other", "--device", "cpu")
         for given in (("--preset", "base"), ("--set", "preset=base")):
             says = ("not have the size of preset base", "model.d_model = 16", "leave the preset out")
@@ -269,7 +269,7 @@ class TestTrain:
             assert says.replace("FILE", str(tmp_path / "r.toml")) in outcome.err
             assert outcome.code == (ExitCode.NO_INPUT if says.endswith("\n") else ExitCode.USAGE)
 
-    def test_again_says_that_it_is_finished(self, train, corpus, trained):
+    def test_the_same_command_reports_a_finished_run(self, train, corpus, trained):
         outcome = train("--train", corpus)
         assert (outcome.code, outcome.out) == (0, "")
         assert outcome.err.startswith("finished already, after 2 updates")
@@ -285,21 +285,21 @@ class TestTrain:
     def test_the_preset_cannot_change(self, train, corpus, trained):
         assert_refused(train("--train", corpus, "--preset", "base"), ExitCode.REFUSED, "preset: auto -> base")
 
-    def test_again_with_the_same_passes_is_finished_too(self, train, corpus, tmp_path):
+    def test_the_same_number_of_epochs_is_finished_too(self, train, corpus, tmp_path):
         train("--train", corpus, "--max-epochs", "1")
         before = (tmp_path / "run/manifest.json").read_bytes()
         assert train("--train", corpus, "--max-epochs", "1").err.startswith("finished already")
         assert (tmp_path / "run/manifest.json").read_bytes() == before
 
-    def test_a_slip_of_the_pen_overwrites_nothing(self, train, corpus, tmp_path, trained):
+    def test_a_misspelt_corpus_overwrites_nothing(self, train, corpus, tmp_path, trained):
         assert_refused(train("--train", f"{corpus}x", "--overwrite"), ExitCode.NO_INPUT, "corpusx.ab")
         assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
 
-    def test_a_run_goes_on_from_its_own_configuration(self, cli, trained):
+    def test_a_run_resumes_from_its_own_configuration(self, cli, trained):
         words = ("--config", trained / "config.toml", "-o", trained, "--max-updates", "3", "--device", "cpu")
         assert cli("train", *words).code == 0
 
-    def test_a_corpus_that_was_mended_is_read_again(self, train, tmp_path):
+    def test_a_corrected_corpus_is_read_again(self, train, tmp_path):
         write_reversal(tmp_path / "c", reversal_lines(30, seed=1))
         assert train("--train", tmp_path / "c", "--set", "data.max_length=2").code == ExitCode.BAD_DATA  # all too long
         write_reversal(tmp_path / "c", reversal_lines(70, seed=2))
@@ -328,7 +328,7 @@ class TestTrain:
             outcome = train("--train", corpus)
         assert_refused(outcome, ExitCode.CANNOT_WRITE)
 
-    def test_drops_are_counted_aloud_and_kept(self, train, tmp_path):
+    def test_dropped_pairs_are_reported_and_recorded(self, train, tmp_path):
         lines = [*reversal_lines(60, seed=5), "", "a " * 300]
         write_reversal(tmp_path / "c", lines)
         outcome = train("--train", tmp_path / "c")
@@ -359,7 +359,7 @@ HOSTILE = [
 
 
 class TestTranslate:
-    def test_lines_come_out_in_order(self, cli, reverser, tmp_path):
+    def test_lines_are_translated_in_order(self, cli, reverser, tmp_path):
         lines = reversal_lines(300, seed=9)
         (tmp_path / "in").write_text("".join(f"{line}\n" for line in lines))
         outcome = cli("translate", reverser, "-i", tmp_path / "in")
@@ -367,7 +367,7 @@ class TestTranslate:
         right = sum(ours == line[::-1] for ours, line in zip(outcome.out.splitlines(), lines, strict=True))
         assert right >= 298
 
-    def test_whatever_the_bytes_one_line_in_one_line_out(self, cli, reverser, tmp_path):
+    def test_any_bytes_give_one_line_for_each_line(self, cli, reverser, tmp_path):
         (tmp_path / "in").write_bytes(b"\n".join(HOSTILE) + b"\n")
         outcome = cli("translate", reverser, "-i", tmp_path / "in", "-o", tmp_path / "out", "-b", "1")
         assert (outcome.code, outcome.out) == (0, ""), outcome.err
@@ -388,7 +388,9 @@ class TestTranslate:
         (tmp_path / "in").write_text("a b\n" + "a! b! c\n" * n)
         outcome = cli("translate", reverser, "-i", tmp_path / "in", "-b", 1)
         assert len(outcome.out.splitlines()) == n + 1
-        first = "warning: line 2 has 3 sentences, more than the 1 this model is used to: translated in 3 segments"
+        first = (
+            "warning: line 2 has 3 sentences, more than the 1 this model translates at once: translated in 3 segments"
+        )
         total = f"{n} lines translated in segments: 0 with too many tokens for this model, {n} with too many sentences"
         assert outcome.err.splitlines() == [first, f"warning: {total}"][: min(n, 2)]
 
@@ -399,7 +401,7 @@ class TestTranslate:
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
-    def test_nothing_in_nothing_out(self, cli, reverser, tmp_path, content):
+    def test_empty_input_gives_empty_output(self, cli, reverser, tmp_path, content):
         (tmp_path / "in").write_bytes(content)
         assert cli("translate", reverser, "-i", tmp_path / "in") == Outcome(0, "", "")
 
@@ -443,9 +445,9 @@ class TestTranslate:
             (["-i", "no/such.file"], ExitCode.NO_INPUT, ["no/such.file"]),
             (["-i", "."], ExitCode.NO_INPUT, ["."]),
             (["-i", "IN", "-o", "no/such/out"], ExitCode.CANNOT_WRITE, ["no/such/out"]),
-            (["-i", "IN", "-o", ""], ExitCode.CANNOT_WRITE, ["'' is not the name of a file"]),
+            (["-i", "IN", "-o", ""], ExitCode.CANNOT_WRITE, ["'' is not the name of a file; name a file with -o"]),
             (["-i", "IN", "-o", "."], ExitCode.CANNOT_WRITE, ["'.' is not the name of a file"]),
-            (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "(-b) to 5"]),
+            (["-i", "IN", "--n-best", "5", "-b", "2"], ExitCode.USAGE, ["n_best 5", "raise -b to 5"]),
             (["-i", "IN", "--length-penalty", "-1"], ExitCode.USAGE, ["length_penalty"]),
             (["-i", "IN", "--length-penalty", "1e9"], ExitCode.USAGE, ["length_penalty", "10"]),
             (["-i", "IN", "--max-length", "0"], ExitCode.USAGE, ["max_length"]),
@@ -458,7 +460,7 @@ class TestTranslate:
         monkeypatch.chdir(tmp_path)
         assert_refused(cli("translate", reverser, *words), code, *says)
 
-    def test_a_full_disk_leaves_nothing_half_done(self, cli, reverser, tmp_path, small_files):
+    def test_a_full_disk_leaves_no_partial_output(self, cli, reverser, tmp_path, small_files):
         (tmp_path / "in").write_text("a b c d e f\n" * 2000)
         with small_files(4096):
             outcome = cli("translate", reverser, "-b", "1", "-i", tmp_path / "in", "-o", tmp_path / "out")
@@ -467,7 +469,7 @@ class TestTranslate:
 
 
 class TestResume:
-    """``translate -o FILE`` that ended early, and how it is resumed."""
+    """``translate -o FILE`` that was interrupted, and its resumption."""
 
     N = 50
     WINDOW = 7
@@ -476,7 +478,7 @@ class TestResume:
     def small_windows(self, monkeypatch):
         monkeypatch.setattr("seq2seq.translation.windows.MAX_LINES", self.WINDOW)
         monkeypatch.setattr("seq2seq.translation.output.MAX_LINES", self.WINDOW)
-        monkeypatch.setattr("seq2seq.translation.resumable._SECONDS_PER_POSITION", 0.0)
+        monkeypatch.setattr("seq2seq.translation.resumable.SECONDS_PER_POSITION", 0.0)
 
     @pytest.fixture
     def source(self, tmp_path) -> Path:
@@ -487,7 +489,7 @@ class TestResume:
 
     @pytest.fixture
     def stops_after(self, monkeypatch) -> Callable[[int], None]:
-        """Makes the model fail, as often as it is asked for more than this many windows."""
+        """Makes the model fail whenever it has translated this many windows."""
         from seq2seq.translation import Translator
 
         whole = Translator._search
@@ -519,7 +521,7 @@ class TestResume:
 
     @staticmethod
     def rounded(answers: bytes) -> bytes:
-        """Answers with their scores cut off: neighbours change these in the last digit, now and then."""
+        """Translations with rounded scores: a batch may change their last digit."""
         return re.sub(rb"-\d+\.\d{4}", lambda score: b"%.2f" % (float(score[0]) + 0.0017), answers)
 
     @pytest.mark.parametrize("form", [(), ("--scores",), ("--n-best", "3"), ("--n-best", "1")], ids=str)
@@ -570,12 +572,12 @@ class TestResume:
         ],
         ids=["memory", "bug"],
     )
-    def test_whatever_ended_it(self, translate, stops_after, tmp_path, error, code, says):
+    def test_any_reason_for_the_interruption(self, translate, stops_after, tmp_path, error, code, says):
         stops_after(3, error)
         outcome = translate()
         note, last = outcome.err.splitlines()[-2:]
         assert outcome.code == code
-        assert f"holds the answers to {3 * self.WINDOW} lines" in note
+        assert f"holds the translations of {3 * self.WINDOW} lines" in note
         assert last.startswith(says)
         stops_after(1000)
         assert "resuming after line 21" in translate("--resume").err
@@ -597,17 +599,17 @@ class TestResume:
         assert translate("--resume").code == 0
         assert (tmp_path / "out").read_text() == "c b a\n" * 30
 
-    def test_an_error_in_the_input_can_be_mended(self, translate, source, tmp_path):
+    def test_resuming_after_an_error_in_the_input(self, translate, source, tmp_path):
         good = b"a b c\n" * 30
         source.write_bytes(good + b"\xff\n" + good)
         outcome = translate("--strict")
         assert_refused(outcome, ExitCode.BAD_DATA, "line 31")
-        assert "holds the answers to 30 lines" in outcome.err
+        assert "holds the translations of 30 lines" in outcome.err
         source.write_bytes(good + b"a b\n" + good)
         assert translate("--strict", "--resume").code == 0
         assert (tmp_path / "out").read_text() == "c b a\n" * 30 + "b a\n" + "c b a\n" * 30
 
-    def test_what_does_not_change_answers_may_change(self, translate, stops_after, source):
+    def test_settings_that_do_not_change_translations_may_change(self, translate, stops_after, source):
         source.write_text("a b c\n" * 30)
         stops_after(2)
         translate("--strict", "--batch-tokens", "500")
@@ -677,7 +679,7 @@ class TestResume:
         source.write_bytes(data)
         assert translate("--resume").code == 0
 
-    def test_an_input_that_grew_behind_what_is_answered(self, translate, stops_after, source, tmp_path):
+    def test_an_input_that_grew_after_the_translated_part(self, translate, stops_after, source, tmp_path):
         stops_after(2)
         translate()
         lines = source.read_bytes().split(b"\n")[:14]
@@ -708,19 +710,19 @@ class TestResume:
         assert f"{tmp_path}/.out.partial, left by an interrupted translation, is overwritten; --resume " in outcome.err
         assert (outcome.code, self.files(tmp_path)) == (0, whole)
 
-    def test_stopped_before_the_first_answer_nothing_is_left(self, translate, stops_after, tmp_path):
+    def test_stopping_before_the_first_translation_leaves_nothing(self, translate, stops_after, tmp_path):
         stops_after(0)
         outcome = translate()
         assert (outcome.code, outcome.err) == (130, "")
         assert self.files(tmp_path).keys() == {"in"}
 
-    def test_nothing_to_go_on_with(self, translate, tmp_path):
+    def test_nothing_to_resume(self, translate, tmp_path):
         outcome = translate("--resume")
         assert outcome.code == 0
         assert outcome.err.startswith("note: there is nothing to resume; starting at the first line\n")
         assert self.files(tmp_path).keys() == {"in", "out"}
 
-    def test_answers_that_cannot_be_trusted(self, translate, stops_after, tmp_path):
+    def test_partial_outputs_that_cannot_be_trusted(self, translate, stops_after, tmp_path):
         translate()
         whole = self.files(tmp_path)
         (tmp_path / "out").unlink()
@@ -733,7 +735,7 @@ class TestResume:
         assert self.files(tmp_path) == whole
 
     @pytest.mark.parametrize("form", [(), ("--n-best", "3")], ids=str)
-    def test_what_is_finished_is_not_done_again(self, translate, stops_after, tmp_path, form):
+    def test_a_finished_file_is_not_translated_again(self, translate, stops_after, tmp_path, form):
         translate(*form)
         before = self.files(tmp_path)
         stops_after(0)
@@ -744,7 +746,7 @@ class TestResume:
         assert self.files(tmp_path) == before
 
     @pytest.mark.parametrize("change", ["newer", "longer", "n-best"])
-    def test_what_may_not_be_finished_is_done_again(self, translate, source, tmp_path, change):
+    def test_a_perhaps_unfinished_file_is_translated_again(self, translate, source, tmp_path, change):
         (tmp_path / "out").write_bytes(b"x\n" * (self.N + 7))
         os.utime(source, (1, 1))
         words = []
@@ -762,21 +764,21 @@ class TestResume:
         assert "nothing to resume" in outcome.err
         assert not (tmp_path / "out").read_bytes().startswith(b"x\n")
 
-    def test_a_named_pipe_is_not_opened_to_look_at_it(self, tmp_path, monkeypatch):
-        """To close it again would end who writes to it."""
+    def test_a_named_pipe_is_not_opened_for_a_check(self, tmp_path, monkeypatch):
+        """Closing it again would end the process that writes to it."""
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / "out").write_text("c b a\n")
         monkeypatch.setattr("seq2seq.translation.output.open_input", None)
         assert not is_finished(str(tmp_path / "pipe"), str(tmp_path / "out"), 1)
 
     @pytest.mark.parametrize("words", [[], ["-o", "-"], ["-o", "PIPE"], ["-o", "."]])
-    def test_what_is_no_file_cannot_be_resumed(self, cli, source, tmp_path, words):
+    def test_only_a_regular_file_can_be_resumed(self, cli, source, tmp_path, words):
         os.mkfifo(tmp_path / "pipe")
         words = [word.replace("PIPE", str(tmp_path / "pipe")) for word in words]
-        outcome = cli("translate", "no run", "-i", source, "--resume", *words)  # said before any model is loaded
+        outcome = cli("translate", "no run", "-i", source, "--resume", *words)  # reported before any model is loaded
         assert_refused(outcome, ExitCode.USAGE, "--resume needs a file", "-o")
 
-    def test_a_pipe_is_written_straight(self, cli, reverser, source, tmp_path):
+    def test_a_pipe_is_written_directly(self, cli, reverser, source, tmp_path):
         os.mkfifo(tmp_path / "pipe")
         reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
         assert cli("translate", reverser, "-i", source, "-o", tmp_path / "pipe").code == 0
@@ -790,7 +792,7 @@ class TestResume:
             outcome = translate("-b", "1")
         assert_refused(outcome, ExitCode.CANNOT_WRITE, "out", "raise the limit on file sizes")
         n = (tmp_path / ".out.partial").read_bytes().count(b"\n")
-        assert f"holds the answers to {n} lines" in outcome.err
+        assert f"holds the translations of {n} lines" in outcome.err
         assert n > self.WINDOW
         assert translate("-b", "1", "--resume").code == 0
         assert (tmp_path / "out").read_text() == "f e d c b a\n" * 500
@@ -800,7 +802,7 @@ HASHED = ["manifest.json", "config.toml", "tokenizer.model", "model"]
 
 
 class TestRunFolder:
-    """What must not be used is refused, by every command that reads a run folder."""
+    """Every command refuses a run folder that must not be used."""
 
     @pytest.fixture
     def run(self, reverser, tmp_path) -> Path:
@@ -820,7 +822,7 @@ class TestRunFolder:
         shutil.rmtree(run)
         assert_refused(use(), ExitCode.NO_INPUT, str(run))
 
-    def test_half_written(self, use, run):
+    def test_a_partial_file(self, use, run):
         (run / "manifest.json").unlink()
         assert_refused(use(), ExitCode.NO_INPUT, str(run))
 
@@ -880,15 +882,15 @@ class TestEval:
         assert outcome.err.splitlines()[1:] == ([found, ROUGH_GUIDE] if begins else [])
         assert "rough guide" not in outcome.out
 
-    def test_translations_that_are_copies_are_reported(self, cli, trained, corpus, tmp_path):
-        """By a model that has learnt nothing else; a file of translations comes without its sources."""
+    def test_translations_that_copy_their_sources_are_reported(self, cli, trained, corpus, tmp_path):
+        """By a model that has learned nothing else. A file of translations has no sources."""
         (tmp_path / "hyp").write_text("the same\n" * 60)
         outcome = cli("eval", "--hyp", tmp_path / "hyp", f"{corpus}.ba", "--json")
         assert json.loads(outcome.out)["corpora"][0]["warnings"][0].startswith("60 of 60 translations are the same")
         assert "60 of 60 translations are the same, 'the same': has training failed?" in outcome.err
 
     def test_a_file_that_copies_its_sources_is_reported(self, cli, corpus, tmp_path):
-        """Where the corpus has them."""
+        """If the corpus has sources."""
         hypotheses = tmp_path / "hyp"
         hypotheses.write_bytes(Path(f"{corpus}.ab").read_bytes())
         outcome = cli("eval", "--hyp", hypotheses, "-l", "ab-ba", corpus, "--json")
@@ -896,7 +898,7 @@ class TestEval:
         outcome = cli("eval", "--hyp", hypotheses, f"{corpus}.ba", "--json")
         assert not any("copies" in text for text in json.loads(outcome.out)["corpora"][0]["warnings"])
 
-    def test_what_is_left_out_or_says_little_is_said(self, cli, tmp_path):
+    def test_omitted_pairs_and_weak_scores_are_reported(self, cli, tmp_path):
         (tmp_path / "hyp").write_bytes("เปิดไฟล์\nx\n\n".encode())
         (tmp_path / "ref.th").write_bytes("เปิดไฟล์\n \nปิด".encode() + b"\xff\n")
         files = ("--hyp", tmp_path / "hyp", tmp_path / "ref.th")
@@ -937,14 +939,14 @@ class TestEval:
         outcome = cli("eval", "--hyp", f"{corpus}.ab", f"{corpus}.ba", "-m", "chrf", "--json")
         assert json.loads(outcome.out)["corpora"][0]["segmented"] is None
 
-    def test_hypotheses_are_kept_and_can_be_scored_alone(self, cli, reverser, corpus, tmp_path):
+    def test_hypotheses_are_stored_and_can_be_scored_later(self, cli, reverser, corpus, tmp_path):
         kept = tmp_path / "hypotheses"
         scores = cli("eval", reverser, corpus, "-o", kept).out
         assert len(kept.read_text().splitlines()) == 60
         assert cli("eval", "--hyp", kept, corpus, "-l", "ab-ba").out == scores
         assert cli("eval", "--hyp", kept, f"{corpus}.ba").out == scores
 
-    def test_stray_line_separators_do_not_shift_lines(self, cli, tmp_path):
+    def test_line_separators_in_text_do_not_shift_lines(self, cli, tmp_path):
         (tmp_path / "hyp").write_bytes("one\rtwo\nthree\u2028four\n".encode())
         (tmp_path / "ref").write_bytes("one\rtwo\nthree\u2028four\n".encode())
         outcome = cli("eval", "--hyp", tmp_path / "hyp", tmp_path / "ref", "-m", "chrf")
@@ -964,7 +966,7 @@ class TestEval:
             (["RUN", "CORPUS", "no/such"], ExitCode.NO_INPUT, ["no/such"]),
             (["RUN", "CORPUS", "-l", "ab-xx"], ExitCode.NO_INPUT, ["corpus.xx"]),
             (["RUN", "CORPUS", "CORPUS", "-o", "kept"], ExitCode.USAGE, ["one corpus"]),
-            (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["must name a file", "scores go to stdout"]),
+            (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["-o - must name a file", "scores go to stdout"]),
             (["RUN", "CORPUS", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "-o", "kept"], ExitCode.USAGE, ["--hyp does not translate"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "--shortlist", "20"], ExitCode.USAGE, ["--hyp does not translate"]),
@@ -994,8 +996,8 @@ class TestEverywhere:
         assert (outcome.code, outcome.err) == (0, "")
         assert re.fullmatch(r"seq2seq \d+\.\d+\.\d+\n", outcome.out)
 
-    def test_exit_codes_are_those_of_their_page(self):
-        """Scripts know them by number."""
+    def test_exit_codes_are_those_of_the_documentation(self):
+        """Scripts use their numbers."""
         page = (Path(__file__).parent.parent / "docs" / "exit-codes.md").read_text(encoding="utf-8")
         documented = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
         of_signals = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
@@ -1017,7 +1019,7 @@ class TestEverywhere:
             (["train", "-o"], "requires an argument"),
         ],
     )
-    def test_command_lines_that_are_none(self, cli, words, says):
+    def test_invalid_command_lines(self, cli, words, says):
         assert_refused(cli(*words), ExitCode.USAGE, says, "--help")
 
     @pytest.mark.parametrize(
@@ -1045,19 +1047,19 @@ class TestEverywhere:
         words = ["--train", "a", "--train", "b", "--valid", "c", "--valid", "d", "--overwrite", "--overwrite"]
         words += ["--set", "model.d_ff=32", "--set", "model.d_model=32", "--set", "model.d_ff=32"]
         outcome = cli("train", "-l", "de-en", "-o", tmp_path / "run", *words)
-        assert_refused(outcome, ExitCode.NO_INPUT, "a.de and a.en not found")  # all of the command line is right
+        assert_refused(outcome, ExitCode.NO_INPUT, "a.de and a.en not found")  # the command line is valid
 
     @pytest.mark.parametrize(
         "error", [MemoryError(), RuntimeError("CUDA error: out of memory"), RuntimeError("std::bad_alloc")]
     )
-    def test_memory_that_runs_out_anywhere(self, cli, reverser, monkeypatch, error):
+    def test_out_of_memory_in_any_command(self, cli, reverser, monkeypatch, error):
         def fail(*_: object) -> None:
             raise error
 
         monkeypatch.setattr("seq2seq.cli.inputs.open_input", fail)
         assert_refused(cli("translate", reverser), ExitCode.TRY_LATER, "memory ran out")
 
-    def test_a_log_is_no_terminal_however_it_is_coloured(self, monkeypatch):
+    def test_a_log_is_not_a_terminal_even_with_forced_colors(self, monkeypatch):
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("TERM", "xterm")
         assert console.is_terminal
@@ -1072,9 +1074,7 @@ class TestEverywhere:
             (1, "cuda:x", ExitCode.USAGE, "--device cuda:x is unknown; "),
         ],
     )
-    def test_a_gpu_that_is_not_there(
-        self, cli, reverser, corpus, tmp_path, monkeypatch, command, n, device, code, says
-    ):
+    def test_a_missing_gpu(self, cli, reverser, corpus, tmp_path, monkeypatch, command, n, device, code, says):
         monkeypatch.setattr("torch.cuda.is_available", lambda: n > 0)
         monkeypatch.setattr("torch.cuda.device_count", lambda: n)
         train = ["-l", "ab-ba", "--train", corpus, "-o", tmp_path / "run"]
@@ -1087,20 +1087,21 @@ class TestEverywhere:
         assert outcome.code == ExitCode.USAGE
         assert "translate" in outcome.out + outcome.err
 
-    def test_what_steers_a_terminal_is_not_printed(self, cli, tmp_path):
+    def test_control_sequences_are_not_printed(self, cli, tmp_path):
         outcome = cli("translate", tmp_path / "a\x1b[2J[bold]:smile:")
         assert "\x1b" not in outcome.err
         assert "[bold]:smile:" in outcome.err
 
-    def test_debug_shows_the_traceback_too(self, cli, tmp_path):
+    def test_debug_shows_the_traceback(self, cli, tmp_path):
         words = ("translate", tmp_path / "none")
         plain, debugged = cli(*words), cli("--debug", *words)
         assert (debugged.code, debugged.out) == (plain.code, "")
         assert debugged.err.startswith("Traceback (most recent call last):\n")
         assert debugged.err.endswith(plain.err)
+        assert debugged.err.count("Traceback") == 1
 
     @pytest.mark.parametrize("debug", [False, True])
-    def test_a_fault_of_ours_is_one_line_too(self, cli, reverser, monkeypatch, debug):
+    def test_a_bug_is_reported_in_one_line(self, cli, reverser, monkeypatch, debug):
         def fail(*_: object) -> None:
             raise ZeroDivisionError("division by zero")
 
@@ -1108,5 +1109,5 @@ class TestEverywhere:
         outcome = cli(*["--debug"] * debug, "translate", reverser)
         assert (outcome.code, outcome.out) == (ExitCode.BUG, "")
         *traceback, line = outcome.err.splitlines()
-        assert line.startswith("bug: ZeroDivisionError: division by zero; this is a fault of seq2seq")
+        assert line.startswith("bug: ZeroDivisionError: division by zero; this is a bug of seq2seq")
         assert bool(traceback) == debug

@@ -1,4 +1,4 @@
-"""An output whose name is that of a compressed file is compressed."""
+"""Outputs with the suffix of a compression are compressed."""
 
 import bz2
 import gzip
@@ -35,7 +35,7 @@ def test_a_whole_file(tmp_path, ending, decompress):
 
 
 @pytest.mark.parametrize(("ending", "decompress"), OPENERS.items(), ids=OPENERS)
-def test_answers_that_are_resumed(tmp_path, ending, decompress):
+def test_a_resumed_compressed_output(tmp_path, ending, decompress):
     path = tmp_path / f"out{ending}"
     half = len(b"".join(TEXT.splitlines(keepends=True)[:2500]))
     first = ResumableFile(path, {}, resume=False)
@@ -51,7 +51,7 @@ def test_answers_that_are_resumed(tmp_path, ending, decompress):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_answers_outlive_a_disk_that_is_full_when_they_are_compressed(tmp_path, small_files):
+def test_translations_survive_a_full_disk_during_compression(tmp_path, small_files):
     path = tmp_path / "out.gz"
     partial = ResumableFile(path, {}, resume=False)
     partial.write(TEXT, lines=5000, src="a")
@@ -86,7 +86,7 @@ def test_commands(cli, reverser, tmp_path, monkeypatch, ending):
 
 
 @pytest.mark.parametrize("name", ["x.zst", "x.ZIP", "x.7z"])
-def test_names_that_promise_another_compression(cli, reverser, tmp_path, name):
+def test_names_of_unsupported_compressions(cli, reverser, tmp_path, name):
     (tmp_path / "in").write_text("a b\n")
     outcome = cli("translate", reverser, "-i", tmp_path / "in", "-o", tmp_path / name)
     assert (outcome.code, outcome.out) == (ExitCode.USAGE, "")
@@ -94,7 +94,7 @@ def test_names_that_promise_another_compression(cli, reverser, tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_capitals_in_an_ending(cli, reverser, tmp_path):
+def test_suffixes_in_capitals(cli, reverser, tmp_path):
     (tmp_path / "in").write_text("a b\n")
     assert cli("translate", reverser, "-i", tmp_path / "in", "-o", tmp_path / "x.GZ").code == 0
     assert gzip.decompress((tmp_path / "x.GZ").read_bytes()) == b"b a\n"

@@ -1,4 +1,4 @@
-"""The configuration: which layer wins, what is refused and how, and that it survives being written."""
+"""The configuration: precedence of layers, errors, and writing and reading of TOML."""
 
 import itertools
 import json
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seq2seq.cli.layers import training_layers
+from seq2seq.cli.layers import parse_set, training_layers
 from seq2seq.config import (
     PRESETS,
     RunConfig,
@@ -19,7 +19,6 @@ from seq2seq.config import (
     known_keys,
     merge,
     parse_langs,
-    parse_set,
     parse_toml,
     read_toml,
     refuse_unused_keys,
@@ -61,10 +60,10 @@ def layers_of(recipe=None, sets=(), **flags):
     return training_layers(recipe, **{**none, **flags}, sets=list(sets))
 
 
-# Which layer wins -----------------------------------------------------------------------------------
+# Precedence of layers -----------------------------------------------------------------------------------
 
 
-def test_defaults_preset_file_flags_set_each_win_over_those_before(tmp_path):
+def test_each_layer_overrides_those_before_it(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('preset = "tiny"\n[training]\nseed = 2\nmax_updates = 22\nmax_epochs = 222\n[model]\nd_ff = 64\n')
     above = layers_of(recipe, seed=3, max_updates=33, sets=["training.seed=4"])
@@ -78,7 +77,7 @@ def test_defaults_preset_file_flags_set_each_win_over_those_before(tmp_path):
 
 
 @pytest.mark.parametrize("n", range(5))
-def test_the_last_layer_wins_and_leaves_its_neighbours_alone(n):
+def test_the_last_layer_wins_key_by_key(n):
     layers = [{"training": {"seed": i, f"key{i}": i}, "data": {"langs": str(i)}} for i in range(n + 1)]
     merged = merge(layers)
     assert merged["training"] == {"seed": n, **{f"key{i}": i for i in range(n + 1)}}
@@ -86,7 +85,7 @@ def test_the_last_layer_wins_and_leaves_its_neighbours_alone(n):
     assert [layer["training"]["seed"] for layer in layers] == list(range(n + 1)), "merging changed a layer"
 
 
-def test_flags_that_are_not_given_override_nothing(tmp_path):
+def test_unset_flags_override_nothing(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[data]\nlangs = "de-en"\ntrain = ["a", "b"]\nencoding_errors = "strict"\n[training]\nseed = 7\n')
     config = build(merge(layers_of(recipe, train=[])), where="all")
@@ -103,7 +102,7 @@ TOGETHER = [
 
 
 @pytest.mark.parametrize("sets", TOGETHER)
-def test_keys_that_go_together_alone_may_come_in_any_order(tmp_path, sets):
+def test_keys_that_depend_on_each_other_may_be_in_any_layer(tmp_path, sets):
     expected = build(merge(layers_of(sets=sets)), where="all")
     assert expected != RunConfig()
     for order in itertools.permutations(sets):
@@ -114,7 +113,7 @@ def test_keys_that_go_together_alone_may_come_in_any_order(tmp_path, sets):
             assert build(merge(layers_of(recipe, sets=order[of_recipe:])), where="all") == expected
 
 
-def test_what_is_wrong_with_a_key_alone_is_said_of_its_layer(tmp_path):
+def test_the_error_of_a_single_key_names_its_layer(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("[model]\nn_heads = 3\n[training]\nseed = -1\n")
     with pytest.raises(UserError, match=f"{recipe}: training.seed = -1 is refused"):
@@ -135,7 +134,7 @@ def test_the_configuration_cannot_be_changed_in_place():
 # Presets --------------------------------------------------------------------------------------------
 
 
-def test_presets_are_those_promised():
+def test_names_of_presets():
     assert list(PRESETS) == list(SHAPES)
 
 
@@ -145,19 +144,19 @@ def test_preset(preset):
     model = config.model
     shape = (model.encoder_layers, model.decoder_layers, model.d_model, model.d_ff, model.n_heads)
     assert shape == SHAPES[preset]
-    # What auto picks can always be exported.
+    # What auto chooses can always be exported.
     assert (model.attention, model.positions, model.norm_order) == ("scaled_dot", "sinusoidal", "pre")
 
 
-# What is refused ------------------------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------------------
 
 
-def test_promised_keys_exist():
+def test_documented_keys_exist():
     assert not set(PROMISED_KEYS) - set(known_keys())
 
 
 @pytest.mark.parametrize("key", [key for key in known_keys() if key != "preset"])
-def test_a_misspelt_key_is_told_the_nearest_known_one(key):
+def test_the_error_of_a_misspelt_key_suggests_the_nearest_one(key):
     table, _, name = key.rpartition(".")
     for wrong in (name[:-1] + name[-1] * 2, name[0] + name[2:]):
         layer = {wrong: 1}
@@ -176,7 +175,7 @@ def test_a_misspelt_key_is_told_the_nearest_known_one(key):
     ("key", "near"),
     [("modle", "model"), ("trainning", "training"), ("preste", "preset"), ("d_model", "model.d_model")],
 )
-def test_a_misspelt_table_or_a_key_outside_of_its_table(key, near):
+def test_a_misspelt_table_or_a_key_outside_its_table(key, near):
     error = refusal_of({key: {"d_model": 1}})
     assert (error.what, error.mend) == (f"recipe.toml: unknown key {key}", f"did you mean {near}?")
 
@@ -230,12 +229,12 @@ def test_wrong_types_and_ranges_are_refused_in_one_line(key, value):
         ("data.tokenizer", 3, "give text"),
     ],
 )
-def test_what_a_key_takes_is_said(key, value, mend):
+def test_the_error_names_the_type_of_a_key(key, value, mend):
     table, _, name = key.partition(".")
     assert refusal_of({table: {name: value}}).mend == mend
 
 
-def test_edges_of_the_ranges_are_taken():
+def test_bounds_of_the_ranges_are_accepted():
     edges = {
         "data": {"vocab_size": 300, "max_length": 2},
         "model": {"dropout": 0.0},
@@ -255,7 +254,7 @@ def test_a_long_value_is_cut_in_the_message():
     ("model", "says", "mend"),
     [
         ({"d_model": 256, "n_heads": 3}, "d_model 256 is not divisible by model.n_heads 3", "divisors of 256"),
-        ({"d_model": 12, "n_heads": 4, "positions": "rotary"}, "a head is 3 wide", "even"),
+        ({"d_model": 12, "n_heads": 4, "positions": "rotary"}, "their width is 3", "even"),
         ({"d_model": 13, "n_heads": 1}, "even model.d_model, not 13", "even"),
     ],
 )
@@ -275,6 +274,7 @@ def test_more_hypotheses_than_beams():
     error = refusal_of({"decoding": {"n_best": 5}})
     assert error.code == ExitCode.REFUSED
     assert "5 is more than decoding.beam_size 4" in error.what
+    assert error.mend == "raise `decoding.beam_size` to 5"
     assert build({"decoding": {"n_best": 5, "beam_size": 5}}, where="").decoding.n_best == 5
 
 
@@ -305,27 +305,27 @@ def test_set(assignment, layer):
 
 
 @pytest.mark.parametrize("assignment", ["model.d_model", "", "=3", " = 3", "model=3"])
-def test_what_is_no_assignment(assignment):
+def test_invalid_assignments(assignment):
     with pytest.raises(UserError, match="is not an assignment; write --set table") as caught:
         parse_set(assignment)
     assert caught.value.code == ExitCode.USAGE
 
 
-def test_errors_say_where_the_value_came_from(tmp_path):
+def test_errors_name_the_origin_of_the_value(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("[model]\nd_model = 0\n")
-    for asked, where, code in (
+    for call, where, code in (
         (lambda: layers_of(recipe), str(recipe), ExitCode.REFUSED),
         (lambda: layers_of(max_updates=0), "--max-updates", ExitCode.USAGE),
         (lambda: layers_of(sets=["training.seed=1", "model.d_ff=0"]), "--set model.d_ff=0", ExitCode.REFUSED),
     ):
         with pytest.raises(UserError) as caught:
-            asked()
+            call()
         assert caught.value.what.startswith(f"{where}: ")
         assert caught.value.code == code
 
 
-def test_a_recipe_that_is_missing_or_no_toml(tmp_path):
+def test_a_recipe_that_is_missing_or_not_toml(tmp_path):
     with pytest.raises(UserError, match="No such file") as caught:
         read_toml(tmp_path / "recipe.toml")
     assert caught.value.code == ExitCode.NO_INPUT
@@ -348,7 +348,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 @settings(database=None, deadline=None, max_examples=50)
 @given(TEXT, st.lists(TEXT, max_size=3), st.floats(0, 0.99), st.integers(0, 2**63 - 1), st.none() | st.floats(0, 10))
 @example("\"\"\"'''\\", ["\x01\x7f\x1b", "\r\n\n\r", "\u2028\x85\ufeff😀"], 5e-324, 2**63 - 1, 5e-324)
-def test_what_is_written_reads_back_equal(text, corpora, share, seed, penalty):
+def test_a_written_configuration_is_read_unchanged(text, corpora, share, seed, penalty):
     config = RunConfig(
         preset="tiny",
         data=replace(RunConfig().data, langs="pt-BR:en", train=tuple(corpora), tokenizer=text or None),
@@ -411,7 +411,7 @@ def test_keys_that_do_not_apply_to_an_architecture_are_refused(architecture, set
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_presets_are_written_as_they_are(preset):
+def test_presets_are_written_and_read_unchanged(preset):
     config = build(merge([PRESETS[preset], {"preset": preset}]), where=preset)
     assert build(parse_toml(to_toml(config).encode(), Path("config.toml")), where="config.toml") == config
 
@@ -445,6 +445,11 @@ def test_langs(text, langs):
      "../x-en", "de-e/n", "de-\0", "de-de", "pt-BR:pt-BR"],
 )  # fmt: skip
 def test_malformed_langs(text):
-    with pytest.raises(UserError, match="-l") as caught:
+    with pytest.raises(UserError, match=r"as in `data\.langs=de-en`") as caught:
         parse_langs(text)
     assert caught.value.code == ExitCode.USAGE
+
+
+def test_one_language_twice():
+    with pytest.raises(UserError, match=r"^`data\.langs=de-de` names the same language twice; "):
+        parse_langs("de-de")

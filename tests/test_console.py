@@ -1,4 +1,4 @@
-"""Notes, warnings and errors: wrapped between words on a terminal, one line each anywhere else."""
+"""Notes, warnings and errors: wrapped between words on a terminal, otherwise one line each."""
 
 import pytest
 from rich.text import Text
@@ -13,7 +13,7 @@ WHAT = f"{PATH} and [bold]:smile:[/bold] [red]x[/] are of two minds about the ma
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Makes stderr a terminal of so many columns."""
+    """Makes stderr a terminal with a number of columns."""
 
     def make(columns):
         monkeypatch.setattr(console._Stderr, "isatty", lambda self: True)

@@ -1,4 +1,4 @@
-"""CORPUS -> pairs, by every reader and for hostile input; test_hub.py and test_store.py test the rest."""
+"""From CORPUS to pairs, with every reader and for hostile input. test_hub.py and test_store.py test the rest."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ from seq2seq.training.ingest import read_corpora
 
 @pytest.fixture(autouse=True)
 def network(tmp_path_factory, monkeypatch):
-    """The hosts that were asked for: none may be."""
+    """The requested hosts: there must be none."""
     return cut_off(monkeypatch, tmp_path_factory.mktemp("cache"))
 
 
@@ -76,7 +76,7 @@ def test_hostile_text(tmp_path, network, form, suffix, pairs):
     assert network == []
 
 
-def test_every_reader_meets_the_table(tmp_path):
+def test_every_reader_is_tested(tmp_path):
     found = {find_reader(write(tmp_path, form, [("a", "b")], suffix), LANGS) for form, suffix in TEXTUAL}
     assert found == set(READERS.values())
 
@@ -90,7 +90,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize(("form", "suffix"), TEXTUAL)
-def test_bytes_that_mean_the_same(tmp_path, form, suffix, change):
+def test_equivalent_bytes(tmp_path, form, suffix, change):
     pairs = [("Ja.", "Yes."), ("Nein.", "No."), ("a", "b")]
     assert list(read_pairs(write(tmp_path, form, pairs, suffix, change), LANGS, encoding_errors="strict")) == pairs
 
@@ -187,17 +187,17 @@ def test_missing(tmp_path, monkeypatch, network, word):
 def test_misaligned_sides(tmp_path, n_src, n_tgt):
     (tmp_path / "a.de").write_text("x\n" * n_src)
     (tmp_path / "a.en.gz").write_bytes(gzip.compress(b"y\n" * n_tgt))
-    said = refusal_of(tmp_path / "a")
-    assert said.startswith(f"{tmp_path}/a.de has {counted(n_src, 'line')} but {tmp_path}/a.en.gz has {n_tgt:,}; ")
+    message = refusal_of(tmp_path / "a")
+    assert message.startswith(f"{tmp_path}/a.de has {counted(n_src, 'line')} but {tmp_path}/a.en.gz has {n_tgt:,}; ")
 
 
-def test_the_plain_file_comes_before_the_compressed(tmp_path):
+def test_a_plain_file_is_preferred_to_a_compressed_one(tmp_path):
     write(tmp_path, "prefix", [("compressed", "a")], ".gz")
     (tmp_path / "corpus.de").write_text("plain\n")
     assert list(read_pairs(str(tmp_path / "corpus"), LANGS)) == [("plain", "a")]
 
 
-def test_compression_is_told_by_content(tmp_path):
+def test_compression_is_recognized_by_content(tmp_path):
     (tmp_path / "a.de.gz").write_bytes(b"plain\n")
     (tmp_path / "a.en.gz").write_bytes(lzma.compress(b"xz\n"))
     assert list(read_pairs(str(tmp_path / "a"), LANGS)) == [("plain", "xz")]
@@ -205,16 +205,16 @@ def test_compression_is_told_by_content(tmp_path):
 
 def test_languages_that_do_not_match_the_files(tmp_path):
     corpus = write(tmp_path, "prefix", [("Ja.", "Yes.")], ".gz")
-    said = refusal_of(corpus, ("de", "fr"), code=ExitCode.NO_INPUT)
-    assert said.startswith(f"{corpus}.fr not found")
-    assert "but there is corpus.de, corpus.en; the files have other languages than de and fr" in said
+    message = refusal_of(corpus, ("de", "fr"), code=ExitCode.NO_INPUT)
+    assert message.startswith(f"{corpus}.fr not found")
+    assert "but there is corpus.de, corpus.en; the files have other languages than de and fr" in message
     assert refusal_of(corpus, ("cs", "fr"), code=ExitCode.NO_INPUT).startswith(f"{corpus}.cs and {corpus}.fr not")
 
 
-def test_a_file_in_place_of_a_prefix(tmp_path):
+def test_a_file_name_instead_of_a_prefix(tmp_path):
     corpus = write(tmp_path, "prefix", [("Ja.", "Yes.")])
-    said = refusal_of(f"{corpus}.de")
-    assert said.endswith(f"; leave the language out of the name: CORPUS is what comes before .de and .en, {corpus}")
+    message = refusal_of(f"{corpus}.de")
+    assert message.endswith(f"; leave the language out of the name: CORPUS is what comes before .de and .en, {corpus}")
 
 
 def test_a_prefix_may_look_like_another_form(tmp_path):
@@ -224,7 +224,7 @@ def test_a_prefix_may_look_like_another_form(tmp_path):
         assert list(read_pairs(str(tmp_path / name), LANGS)) == [("a", "b")]
 
 
-# Lines that hold no pair ----------------------------------------------------------------------------
+# Lines without a pair ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_a_prefix_may_look_like_another_form(tmp_path):
     ],
     ids=lambda text: text[:20],
 )  # fmt: skip
-def test_a_line_that_holds_no_pair_is_named(tmp_path, name, line, says):
+def test_the_error_names_a_line_without_a_pair(tmp_path, name, line, says):
     good = {"a.tsv": "a\tb", "a.csv": "a,b"}.get(name, '{"de": "a", "en": "b"}')
     (tmp_path / name).write_text(
         f"{good}\n{good}\n{line}\n{good}\n" if line != '"x,y' else f"{good}\n{good}\n{line}", newline=""
@@ -260,18 +260,18 @@ def test_a_line_that_holds_no_pair_is_named(tmp_path, name, line, says):
     assert says in str(caught.value)
 
 
-def test_json_can_spell_what_no_line_may_hold(tmp_path):
+def test_json_strings_with_newlines_and_surrogates(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"de": "a\\nb\\u2028", "en": "\\ud83d\\ude00\\ud83d"}')
     assert list(read_pairs(str(tmp_path / "a.jsonl"), LANGS)) == [("a b ", "😀\ufffd")]
 
 
-# Rows that hold less than a pair --------------------------------------------------------------------
+# Rows with less than a pair --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
 @pytest.mark.parametrize("blank", ["", " ", "\u3000"])
 def test_a_blank_line_is_a_pair_without_text(tmp_path, name, blank):
-    """Readers of these formats skip it; counted as a pair, lines of other files stay beside their pairs."""
+    """Other readers of these formats skip it. Here it counts as a pair, so lines of other files stay aligned."""
     row = {"a.tsv": "{}\t{}", "a.csv": "{},{}", "a.jsonl": '{{"de": "{}", "en": "{}"}}'}[name]
     rows = [blank, row.format("a", "b"), blank, row.format("c", "d"), blank, blank]
     (tmp_path / name).write_text("".join(f"{line}\n" for line in rows))
@@ -313,7 +313,7 @@ def test_keys_of_json(tmp_path, word, row, pair, note):
     (tmp_path / "a.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
     counts = CorpusCounts()
     assert list(read_pairs(str(tmp_path / word), LANGS, counts=counts)) == [pair] * 2
-    assert [note in said for said in counts.notes] == ([True] if note else [])
+    assert [note in message for message in counts.notes] == ([True] if note else [])
 
 
 def test_two_files_of_unequal_length(tmp_path):

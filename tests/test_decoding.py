@@ -1,4 +1,4 @@
-"""Search: what every strategy promises, beam search against trying everything, and a real model's scores."""
+"""Search: properties of every strategy, beam search against exhaustive search, and scores of a real model."""
 
 import itertools
 import math
@@ -27,7 +27,7 @@ State = list[list[tuple[Row, Row]]]
 
 @dataclass
 class Toy:
-    """A decoder whose logits are looked up."""
+    """A decoder whose logits come from a function."""
 
     next_logits: NextLogits
     rows_read: int = 0
@@ -55,7 +55,7 @@ class Toy:
         self.rows_read += len(rows)
         assert all(past[0] == BOS for _, past in rows)
         logits = torch.tensor([self.next_logits(src, past[1:]) for src, past in rows])
-        # One for neighbours with as many beams each.
+        # One object for neighbours with the same number of beams.
         n_rows = [
             sum(len(state) * n_beams for state in alike)
             for n_beams, alike in itertools.groupby(read, key=lambda state: len(state[0]))
@@ -68,20 +68,20 @@ class Toy:
 
 
 def by_chance(src: Row, past: Row) -> list[float]:
-    """Logits that hang on the source and on everything so far."""
+    """Random logits that depend on the source and on the tokens so far."""
     seed = hash((src, past)) & 0x7FFFFFFF
     return (2 * torch.randn(V, generator=torch.Generator().manual_seed(seed))).tolist()
 
 
 def endless(src: Row, past: Row) -> list[float]:
-    """Never ends of its own accord."""
+    """EOS is never likely."""
     logits = by_chance(src, past)
     logits[EOS] = -1e9
     return logits
 
 
 def copying(src: Row, past: Row) -> list[float]:
-    """Says the source again, then EOS, each with about 0.9; the control symbols are likelier than anything."""
+    """Copies the source, then EOS, each with a probability of about 0.9; control symbols are likelier than all."""
     wanted = [*src, *[EOS] * (V + 40)][len(past)]
     return [30.0 if piece in (UNK, BOS, PAD) else 4.0 if piece == wanted else 0.0 for piece in range(V)]
 
@@ -130,10 +130,10 @@ every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
 @every_strategy
-def test_stops_at_eos_and_leaves_it_out(strategy):
+def test_search_ends_at_eos_and_does_not_return_it(strategy):
     found = ask(strategy, Toy(copying), SOURCES, [50] * 5)
     assert [best[0].tokens for best in found] == [source[:-1] for source in SOURCES]
-    # Each token and EOS had the same probability, with the control symbols taking most of it.
+    # Each token and EOS has the same probability; control symbols have most of it.
     each = 4.0 - torch.logsumexp(torch.tensor(copying((), ())), 0).item()
     for source, best in zip(SOURCES, found, strict=True):
         assert best[0].log_probability == pytest.approx(each * len(source), rel=1e-5)
@@ -143,18 +143,18 @@ def test_stops_at_eos_and_leaves_it_out(strategy):
 @every_strategy
 @pytest.mark.parametrize("stopping", ["enough", "exact"])
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_what_never_ends_ends_at_its_limit(strategy, stopping, alpha):
+def test_endless_output_is_cut_off_at_its_limit(strategy, stopping, alpha):
     model = Toy(endless)
     found = ask(strategy, model, SOURCES, LIMITS, stopping=stopping, length_penalty=alpha)
     assert [len(best[0].tokens) for best in found] == LIMITS
-    # A sentence that is over is not searched on: three beams at most, one at its first step.
+    # A finished sentence is not searched further: at most three beams, one at its first step.
     beams = 1 if strategy == "greedy" else 3
     assert model.rows_read <= sum(1 + beams * (limit - 1) for limit in LIMITS)
 
 
 @every_strategy
 @pytest.mark.parametrize("limit", [1, 2, 7])
-def test_limits_hold_with_eos_counted(strategy, limit):
+def test_limits_include_eos(strategy, limit):
     for best in ask(strategy, Toy(by_chance), SOURCES, [limit] * 5, length_penalty=3.0):
         assert all(len(h.tokens) <= limit for h in best)
     cut = ask(strategy, Toy(copying), SOURCES[:1], [limit])[0][0]
@@ -177,16 +177,16 @@ def liking_control_symbols(src: Row, past: Row) -> list[float]:
 
 
 @every_strategy
-def test_control_symbols_never_come_out(strategy):
-    """Though the model likes nothing better; and their probability is not shared out among the rest."""
+def test_control_symbols_are_never_output(strategy):
+    """Even if they are likeliest. Their probability is not divided among the others."""
     found = ask(strategy, Toy(liking_control_symbols), SOURCES, LIMITS, n_best=3)
     assert {token for best in found for h in best for token in h.tokens} <= set(PIECES)
     assert all(h.log_probability < -40 for best in found for h in best)
 
 
 @every_strategy
-def test_tags_never_come_out(strategy):
-    """Of a vocabulary that keeps ids for them, behind the control symbols."""
+def test_tags_are_never_output(strategy):
+    """In a vocabulary with ids reserved for them after the control symbols."""
     n_control = PIECES[1]
     assert n_control > 4
     found = ask(strategy, Toy(by_chance), SOURCES, LIMITS, n_control, n_best=3)
@@ -197,7 +197,7 @@ def test_tags_never_come_out(strategy):
 @every_strategy
 @pytest.mark.parametrize("alpha", [None, 0.0, 0.6, 2.0])
 def test_scores_are_log_probability_by_length_to_the_alpha(strategy, alpha):
-    """The length counts EOS, which outputs cut off at their limit do not have; unset, alpha is 1."""
+    """The length includes EOS, which cut-off outputs do not have. If alpha is unset, it is 1."""
     found = ask(strategy, Toy(by_chance), SOURCES, LIMITS, length_penalty=alpha, n_best=3)
     for best, limit in zip(found, LIMITS, strict=True):
         for h in best:
@@ -206,13 +206,13 @@ def test_scores_are_log_probability_by_length_to_the_alpha(strategy, alpha):
 
 
 @every_strategy
-def test_a_damaged_model_comes_to_an_end(strategy):
+def test_search_with_a_damaged_model_ends(strategy):
     found = ask(strategy, Toy(lambda *_: [math.nan] * V), SOURCES, LIMITS)
     assert [[h.tokens for h in best] for best in found] == [[[]] if strategy == "greedy" else []] * 5
 
 
 @every_strategy
-def test_nothing_asked_nothing_found(strategy):
+def test_no_sentences_give_no_hypotheses(strategy):
     assert list(search(Toy(by_chance), [], DecodingConfig(), strategy=strategy)) == []
 
 
@@ -226,7 +226,7 @@ def test_search_is_greedy_with_one_beam():
 
 @every_strategy
 @pytest.mark.parametrize("room", [0, 4, 12, 10_000])
-def test_batches_side_by_side_are_as_each_alone(strategy, room):
+def test_continuous_batching_equals_one_batch_at_a_time(strategy, room):
     sources, limits = SOURCES * 4, LIMITS * 4
     config = DecodingConfig(beam_size=3, n_best=2)
     model = Toy(by_chance)
@@ -242,7 +242,7 @@ def test_batches_side_by_side_are_as_each_alone(strategy, room):
     alone = ask(strategy, Toy(by_chance), sources, limits, n_best=2)
     assert sorted(index for index, _ in found) == list(range(20))
     assert all(hypotheses == alone[index] for index, hypotheses in found)
-    # No sentence takes part longer than it has to, however many others do.
+    # A sentence leaves as soon as it is finished, with any number of others.
     one_by_one = Toy(by_chance)
     for source, limit in zip(sources, limits, strict=True):
         ask(strategy, one_by_one, [source], [limit], n_best=2)
@@ -255,9 +255,9 @@ def test_batches_side_by_side_are_as_each_alone(strategy, room):
 
 @every_strategy
 @pytest.mark.parametrize("room", [0, 4, 12, 10_000])
-def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
-    """As on a GPU, which takes the steps of one group while the search of the other goes on."""
-    monkeypatch.setattr(scheduler, "_is_on_cpu", lambda searches: False)
+def test_two_groups_find_the_same_as_one(strategy, room, monkeypatch):
+    """As on a GPU, which computes a step of one group during the search of the other."""
+    monkeypatch.setattr(scheduler, "is_on_cpu", lambda tensor: False)
     sources, limits = SOURCES * 4, LIMITS * 4
     alone = ask(strategy, Toy(by_chance), sources, limits, n_best=2)
     model = Toy(by_chance)
@@ -273,14 +273,14 @@ def test_two_groups_in_turn_find_what_one_finds(strategy, room, monkeypatch):
     found.extend(search(model, drawn(), DecodingConfig(beam_size=3, n_best=2), room=room, strategy=strategy))
     assert sorted(index for index, _ in found) == list(range(20))
     assert all(hypotheses == alone[index] for index, hypotheses in found)
-    if room == 0:  # those that a step is awaited for take room, too
+    if room == 0:  # searches in flight also take room
         assert begun == list(range(0, 20, 3))
     if room == 10_000:  # seven batches: four and three
         assert model.n_running[:2] == [11, 9]
 
 
-def test_a_batch_is_begun_once_there_is_room():
-    """The second beside the last sentence of the first, and not before."""
+def test_a_batch_starts_when_there_is_room():
+    """The second starts beside the last sentence of the first, not earlier."""
     model = Toy(copying)
     batches = [batch_of([[4, 5, 6, 7, EOS], [4, EOS]], [9, 9]), batch_of([[5, 6, EOS], [6, EOS]], [9, 9], 2)]
     found = list(search(model, iter(batches), DecodingConfig(beam_size=1), room=5))
@@ -301,7 +301,7 @@ def test_one_beam_is_greedy(alpha):
 
 
 def everything(next_logits: NextLogits, src: Row, limit: int, alpha: float) -> list[Hypothesis]:
-    """Every output there is, best first: ended by EOS, or cut off at the limit."""
+    """All possible outputs, best first: ended by EOS, or cut off at the limit."""
     found = []
     for n in range(limit + 1):
         for pieces in itertools.product(PIECES, repeat=n):
@@ -314,7 +314,7 @@ def everything(next_logits: NextLogits, src: Row, limit: int, alpha: float) -> l
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("stopping", ["enough", "exact"])
-def test_a_beam_that_holds_everything_finds_the_best(alpha, stopping):
+def test_a_beam_of_all_hypotheses_finds_the_best(alpha, stopping):
     sources, limits = [[4, EOS], [5, 6, EOS], [7, EOS]], [3, 2, 3]
     n_best = 1 if stopping == "enough" else 9
     settings = {"beam_size": 100, "length_penalty": alpha, "stopping": stopping, "n_best": n_best}
@@ -326,8 +326,8 @@ def test_a_beam_that_holds_everything_finds_the_best(alpha, stopping):
         assert [h.score for h in found] == pytest.approx([h.score for h in expected], rel=1e-5)
 
 
-def test_length_penalties_choose_other_outputs():
-    """Or the test above would say nothing of alpha."""
+def test_another_length_penalty_changes_the_output():
+    """So the test above can fail."""
     bests = [everything(by_chance, (4, EOS), 3, alpha)[0].tokens for alpha in (0.0, 2.0)]
     assert bests[0] != bests[1]
 
@@ -339,19 +339,19 @@ def test_the_n_best_are_distinct_and_sorted():
         assert [h.score for h in best] == sorted((h.score for h in best), reverse=True)
 
 
-def test_fewer_come_out_where_fewer_exist():
-    """The impossible does not fill the list up."""
+def test_fewer_hypotheses_are_returned_if_fewer_exist():
+    """Impossible hypotheses are not returned."""
     for limit, n in ((1, 5), (2, 21)):
         (best,) = ask("beam", Toy(by_chance), [[4, EOS]], [limit], beam_size=64, n_best=64)
         assert [h.tokens for h in best] == [h.tokens for h in everything(by_chance, (4, EOS), limit, 1.0)]
         assert len(best) == n
 
 
-# At first EOS is the likeliest, by whatever length; the run of 4s is nearly certain later.
+# At first EOS is the likeliest with any length penalty; later 4s are nearly certain.
 LATE = {BOS: {4: 0.45, EOS: 0.5, 5: 0.05}, 4: {EOS: 0.02, 4: 0.97, 5: 0.01}, 5: {EOS: 0.9, 5: 0.1}}
 
 
-def test_enough_stops_where_exact_searches_on():
+def test_enough_stops_earlier_than_exact():
     enough = ask("beam", Toy(from_table(LATE)), [[EOS]], [12], beam_size=2, stopping="enough")[0][0]
     exact = ask("beam", Toy(from_table(LATE)), [[EOS]], [12], beam_size=2, stopping="exact")[0][0]
     assert exact.tokens == [4] * 12
@@ -361,15 +361,15 @@ def test_enough_stops_where_exact_searches_on():
 
 
 @pytest.mark.parametrize("stopping", ["enough", "exact"])
-def test_what_ends_early_does_not_end_the_search_for_what_is_much_likelier(stopping):
-    """A model that is sure of itself leaves the second beam to what nobody meant."""
+def test_early_hypotheses_do_not_stop_the_search_for_a_much_likelier_one(stopping):
+    """If a model is very sure, the second beam holds nonsense."""
     sure = {BOS: {4: 0.98, EOS: 0.012, 5: 0.008}, 4: {4: 0.99, 5: 0.007, EOS: 0.003}, 5: {EOS: 0.98, 5: 0.02}}
     (best,) = ask("beam", Toy(from_table(sure)), [[EOS]], [12], beam_size=2, stopping=stopping)
     assert best[0].tokens == [4] * 12
 
 
-def test_a_small_lead_is_not_waited_for():
-    """Two finished hypotheses of two beams end the search, though a third lives that is likelier."""
+def test_the_search_does_not_wait_for_a_small_lead():
+    """Two finished hypotheses of two beams end the search, although an unfinished one is likelier."""
     unsure = {BOS: {4: 0.5, 5: 0.3, EOS: 0.2}, 4: {4: 0.96, 5: 0.03, EOS: 0.01}, 5: {EOS: 0.98, 5: 0.02}}
     found = [
         ask("beam", Toy(from_table(unsure)), [[EOS]], [12], beam_size=2, stopping=stopping)[0][0].tokens
@@ -378,8 +378,8 @@ def test_a_small_lead_is_not_waited_for():
     assert found == [[5], [4] * 12]
 
 
-def test_exact_stops_once_nothing_can_get_better():
-    """Without a length penalty the first step decides here: the rest of the limit is not searched."""
+def test_exact_stops_when_no_hypothesis_can_become_better():
+    """Without a length penalty the first step decides here, so the search ends."""
     sure = {BOS: {EOS: 0.9, 4: 0.1}, 4: {4: 0.5, EOS: 0.5}}
     for stopping in ("exact", "enough"):
         model = Toy(from_table(sure))
@@ -393,13 +393,13 @@ def test_length_penalty():
     assert length_penalty(5, 1.0) == 5.0
     assert length_penalty(4, 0.5) == 2.0
     for length, alpha in ((0, 1.0), (3, -0.1)):
-        with pytest.raises(ValueError, match="make no length penalty"):
+        with pytest.raises(ValueError, match="must be at least 1"):
             length_penalty(length, alpha)
 
 
 @pytest.fixture(scope="module")
 def transformer() -> Seq2SeqModel:
-    """Small, untrained, and lively enough that sources matter and some outputs end by EOS."""
+    """A small untrained model: its outputs depend on sources, and some end with EOS."""
     torch.manual_seed(3)
     shape = {"d_model": 16, "d_ff": 32, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.0}
     model = build_model(ModelConfig(tied_embeddings=False, **shape), 24)
@@ -429,7 +429,7 @@ def test_a_score_is_that_of_forced_decoding(strategy, transformer):
 
 
 @every_strategy
-def test_a_real_models_batch_is_its_sentences_one_by_one(strategy, transformer):
+def test_a_batch_of_a_real_model_equals_single_sentences(strategy, transformer):
     settings = {"n_best": 2, "length_penalty": 0.7}
     together = ask(strategy, transformer, REAL, [14, 3, 9, 20], **settings)
     for src, limit, found in zip(REAL, [14, 3, 9, 20], together, strict=True):

@@ -9,14 +9,14 @@ from seq2seq.device import HostCopy, to_device
 
 @pytest.fixture(params=["here", "elsewhere"])
 def elsewhere(request, monkeypatch):
-    """With tensors that are on the CPU already, and with such as travel together."""
+    """With tensors on the CPU, and with tensors that are copied together."""
     if request.param == "elsewhere":
-        monkeypatch.setattr(device, "_is_on_cpu", lambda tensor: False)
+        monkeypatch.setattr(device, "is_on_cpu", lambda tensor: False)
 
 
 @pytest.mark.parametrize("n_tokens", [0, 1, 5])
-def test_what_arrives_is_what_was_sent(elsewhere, n_tokens):
-    """Shapes, kinds of numbers and values; pieces of any vocabulary, and no probability at all."""
+def test_a_copy_has_the_same_values(elsewhere, n_tokens):
+    """Shapes, data types and values, also large ids, infinity and NaN."""
     scores = torch.tensor([[-1.25, -torch.inf], [torch.nan, 3e-7]])
     pieces = torch.tensor([[4, 2**24], [16_777_215, 0]])
     outputs = torch.arange(2 * 3 * n_tokens).view(2, 3, n_tokens)
@@ -27,35 +27,35 @@ def test_what_arrives_is_what_was_sent(elsewhere, n_tokens):
         torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
 
 
-def test_only_what_is_waited_for_travels_alone(monkeypatch):
-    """Without an event, as on MPS, numbers must be there when the call returns."""
-    monkeypatch.setattr(device, "_is_on_cpu", lambda tensor: False)
-    real, asked = torch.Tensor.to, []
+def test_without_an_event_the_copy_is_synchronous(monkeypatch):
+    """As on MPS: the values must be complete when the call returns."""
+    monkeypatch.setattr(device, "is_on_cpu", lambda tensor: False)
+    real, non_blocking = torch.Tensor.to, []
 
     def watched(tensor: torch.Tensor, *args: object, **options: object) -> torch.Tensor:
-        asked.append(options.get("non_blocking", False))
+        non_blocking.append(options.get("non_blocking", False))
         return real(tensor, *args, **options)
 
     monkeypatch.setattr(torch.Tensor, "to", watched)
     HostCopy(torch.zeros(2, 3))
-    assert asked == [False]
+    assert non_blocking == [False]
 
 
-def test_parts_of_a_transposed_tensor_arrive_in_their_places(elsewhere):
+def test_a_transposed_tensor_is_copied_correctly(elsewhere):
     table = torch.arange(6).view(2, 3).t()
     (arrived,) = HostCopy(table).values()
     assert arrived.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
-def test_memory_is_pinned_for_cuda_alone(monkeypatch):
-    """MPS has none: there it raises."""
+def test_memory_is_pinned_only_for_cuda(monkeypatch):
+    """On MPS pinning raises an error."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", None)
     moved = to_device(torch.zeros(2, 3), torch.device("meta"))
     assert (moved.device.type, moved.shape) == ("meta", (2, 3))
 
 
-def test_the_event_is_of_the_gpu_that_the_numbers_are_on(monkeypatch):
-    """PyTorch's current GPU may be another one, whose stream knows nothing of these."""
+def test_the_event_is_on_the_gpu_of_the_tensors(monkeypatch):
+    """PyTorch's current GPU may be another one, with another stream."""
     recorded = []
     there = torch.device("cuda:1")
 
@@ -69,8 +69,8 @@ def test_the_event_is_of_the_gpu_that_the_numbers_are_on(monkeypatch):
         def reshape(self, *_: int) -> torch.Tensor:
             return torch.zeros(2, 3)
 
-        def __len__(self) -> int:
-            return 2
+        def size(self, dim: int) -> int:
+            return (2, 3)[dim]
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")

@@ -1,4 +1,4 @@
-"""What training shows: one of a thing in the singular, who stopped it, its scores in plain words."""
+"""What training shows: singular and plural, the reason for stopping, the verdict on its scores."""
 
 import re
 import signal
@@ -45,11 +45,11 @@ def test_one_of_a_thing_is_in_the_singular(capfd):
     lines += [str(Pace(1, lines=1)), SegmentCounts(1, 0, "the first").total()]
     assert not [line for line in lines if re.search(r"(?<![\d.,/])1 (?!lines/s|is\b)[a-z]+s\b", line)]
     assert "training 1 parameter on 1 pair (1 target token, 1 piece) for 1 update on cpu in fp32" in lines[2]
-    assert lines[3] == "there is time for about 1 update: the rest of it goes to validating"
+    assert lines[3] == "there is time for about 1 update: the rest of it is for validation"
     assert lines[4] == "there is time for about 2 updates: 1 more in 1 s"
 
 
-def test_the_scores_are_said_in_plain_words_once(capfd):
+def test_the_verdict_is_shown_once(capfd):
     for events in (EVENTS, [ALREADY]):
         lines = shown(capfd, events)
         assert lines[-2:] == ["BLEU 2.0: not usable yet", ROUGH_GUIDE]
@@ -78,7 +78,7 @@ def test_a_terminal_shows_the_same_in_lines_that_fit(capfd, monkeypatch, columns
         ([], 0, "before the first update; the same command starts again."),
     ],
 )
-def test_who_stopped_training_and_where(cli, tmp_path, monkeypatch, number, name, words, update, says):
+def test_the_message_after_an_interruption(cli, tmp_path, monkeypatch, number, name, words, update, says):
     def fail(*_):
         yield STARTED
         raise Interrupted(number, saved=True, update=update)
@@ -98,7 +98,7 @@ def test_who_stopped_training_and_where(cli, tmp_path, monkeypatch, number, name
         ([], UserError("a", mend="b"), ""),
     ],
 )
-def test_what_is_said_where_nothing_was_saved(capfd, events, error, says):
+def test_the_message_if_nothing_was_saved(capfd, events, error, says):
     def fail():
         yield from events
         raise error
@@ -109,5 +109,5 @@ def test_what_is_said_where_nothing_was_saved(capfd, events, error, says):
     assert [line.startswith(says) for line in lines] == [True] * bool(says)
 
 
-def test_every_signal_that_ends_us_has_a_name():
+def test_every_termination_signal_has_a_name():
     assert stopped_by(Interrupted(signal.SIGUSR1, saved=True)) == "Stopped by SIGUSR1"

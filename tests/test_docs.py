@@ -1,4 +1,4 @@
-"""The pages that people read: links lead somewhere, and what they name exists."""
+"""Documentation: links work, and commands, options and keys that it names exist."""
 
 import importlib.util
 import re
@@ -27,7 +27,7 @@ COMMANDS = typer.main.get_command(app).commands
 
 
 def anchors(page: str) -> set[str]:
-    """What a link may name after #: GitHub's names of the headings."""
+    """Anchors of a page: GitHub's names of its headings."""
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -75,7 +75,7 @@ def test_configuration_keys_exist():
 
 
 def test_lines_are_wrapped():
-    """All but tables, which cannot be. (The lab notes are as they were written.)"""
+    """All except tables. (The lab notes keep their form.)"""
     long = []
     for name, page in PAGES.items():
         lines = () if name == "docs/lab-notes.md" else page.splitlines()
@@ -83,7 +83,7 @@ def test_lines_are_wrapped():
     assert not long
 
 
-def test_each_page_says_what_it_answers():
+def test_each_page_begins_with_its_purpose():
     """Its first paragraph, right below its title."""
     for name, page in PAGES.items():
         title, blank, first = page.splitlines()[:3]
@@ -91,10 +91,10 @@ def test_each_page_says_what_it_answers():
         assert re.match(r"[A-Z`]", first), name
 
 
-# What stands in two places ---------------------------------------------------------------------------
+# Facts in two places ---------------------------------------------------------------------------
 
 
-def test_the_table_for_newcomers_is_the_same_in_both_pages():
+def test_the_table_for_newcomers_is_the_same_on_both_pages():
     tables = [
         re.findall(r"^\| To add \|.*\n(?:\|.*\n)+", PAGES[name], re.MULTILINE)
         for name in ("CONTRIBUTING.md", "docs/architecture.md")

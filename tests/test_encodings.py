@@ -1,4 +1,4 @@
-"""How many lines of a corpus may be no UTF-8, and which encoding they look like."""
+"""How many lines of a corpus may be invalid UTF-8, and the guess of their encoding."""
 
 import codecs
 
@@ -48,7 +48,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize(("encoding", "text"), TEXTS.values(), ids=TEXTS)
-def test_text_looks_like_its_encoding(encoding, text):
+def test_the_encoding_of_text_is_guessed(encoding, text):
     assert guess_encoding(text.encode(encoding)) == encoding
 
 
@@ -58,7 +58,7 @@ def test_other_guesses():
     assert guess_encoding(b"a \x86 b \x87") == "", "signs alone"
 
 
-def test_the_command_is_one_that_python_follows():
+def test_the_suggested_encoding_is_known_to_python():
     assert all(codecs.lookup(encoding) for encoding, _ in TEXTS.values())
 
 
@@ -69,7 +69,7 @@ def refusal_of(path, **options) -> str:
     return str(caught.value)
 
 
-def test_one_line_in_a_hundred_may_be_replaced(tmp_path):
+def test_one_invalid_line_in_a_hundred_is_allowed(tmp_path):
     path, counts = tmp_path / "it's.de", TextCounts()
     lines = [b"schoen"] * 199 + ["schön".encode("cp1252")] * 2
     path.write_bytes(b"\n".join(lines[1:]))
@@ -79,12 +79,12 @@ def test_one_line_in_a_hundred_may_be_replaced(tmp_path):
     assert refusal_of(path) == (
         f"{path}: 2 of 199 lines are not UTF-8, the first is line 198 (looks like WINDOWS-1252); convert it: "
         f"iconv -f WINDOWS-1252 -t UTF-8 '{tmp_path}/it'\"'\"'s.de' > '{tmp_path}/it'\"'\"'s.de'.utf8, or give "
-        "--set data.encoding_errors=replace (to eval: --encoding-errors replace)"
+        "`data.encoding_errors=replace`"
     )
     assert len(list(read_lines(path, encoding_errors="replace"))) == 199
 
 
-def test_a_long_file_is_judged_early_and_at_its_end(tmp_path):
+def test_a_long_file_is_checked_early_and_at_its_end(tmp_path):
     path = tmp_path / "long"
     good, bad = b"good\n" * 30_000, "schön\n".encode("cp1252") * 200
     path.write_bytes(bad + good)
@@ -96,7 +96,7 @@ def test_a_long_file_is_judged_early_and_at_its_end(tmp_path):
     assert "400 of 30,400 lines are not UTF-8, the first is line 30,001" in refusal_of(path)
 
 
-def test_no_command_that_would_spoil_good_lines(tmp_path):
+def test_mixed_encodings_get_no_iconv_command(tmp_path):
     path = tmp_path / "mixed"
     path.write_bytes("schön\n".encode("cp1252") * 3 + "schön\n".encode() * 3)
     assert "(mixed with UTF-8, looks like WINDOWS-1252); convert only those lines, or give" in refusal_of(path)

@@ -1,4 +1,4 @@
-"""Exported models against ours, number by number; the folder, its README, and what is refused."""
+"""Exported models against ours, number by number; the folder, its README, and errors."""
 
 import json
 import math
@@ -60,7 +60,7 @@ MORE_SHAPES: list[dict[str, object]] = [
 
 
 def tiny(**changes: object) -> Transformer:
-    """A model none of whose biases, gains or scores is at a special value."""
+    """A model whose biases, gains and scores have no special values."""
     torch.manual_seed(0)
     shape = {"d_model": 16, "d_ff": 40, "n_heads": 2, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0}
     model = build_model(ModelConfig(**(shape | changes)), V).eval()
@@ -87,7 +87,7 @@ def pieces(rows: list[list[int]]) -> list[list[str]]:
 
 @torch.no_grad()
 def log_probs(model: Transformer, src: list[list[int]], tgt: list[list[int]]) -> list[list[float]]:
-    """Of each piece of ``tgt`` and of EOS after it, control symbols being no part of the softmax."""
+    """Log-probabilities of each piece of ``tgt`` and of EOS after it, with control symbols outside the softmax."""
     padded = pad(src, last=EOS)
     logits = model(padded, padding_mask(padded, PAD), pad(tgt, first=BOS))
     logits[..., [UNK, BOS, PAD]] = -math.inf
@@ -106,8 +106,8 @@ class TestNumbers:
             assert theirs.log_probs == pytest.approx(ours, abs=2e-5)
 
     @pytest.mark.parametrize("alpha", [0.0, 0.7])
-    def test_what_its_search_finds_has_our_score(self, shape, alpha, tmp_path):
-        """One token at a time, over its caches."""
+    def test_hypotheses_of_ctranslate2_have_our_scores(self, shape, alpha, tmp_path):
+        """One token at a time, with its caches."""
         model = tiny(**shape)
         with torch.no_grad():
             model.output.bias[EOS] += 1.0  # some hypotheses end, some reach the limit
@@ -124,7 +124,7 @@ class TestNumbers:
 
 
 @pytest.mark.parametrize("shape", [{}, {"norm": "rms"}], ids=str)
-def test_the_norms_epsilon_goes_along(shape, tmp_path):
+def test_the_epsilon_of_norms_is_exported(shape, tmp_path):
     model = tiny(**shape, positions="none")
     with torch.no_grad():
         model.src_embedding.weight.mul_(1e-3)  # so quiet that it matters
@@ -134,9 +134,8 @@ def test_the_norms_epsilon_goes_along(shape, tmp_path):
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_every_quantization_keeps_the_numbers_roughly(quantization, tmp_path):
-    """The weights closely; what their own arithmetic makes of them less so, and without AVX-512 not at all: its int8
-    is off by a nat there."""
+def test_every_quantization_is_close(quantization, tmp_path):
+    """The weights are very close, the results less so. Without AVX-512 CTranslate2's int8 is wrong by a nat."""
     model = tiny()
     ours = log_probs(model, SRC, TGT)
     translators = [(exported(model, tmp_path / "ct2", quantization, "float32"), 0.05)]
@@ -147,12 +146,12 @@ def test_every_quantization_keeps_the_numbers_roughly(quantization, tmp_path):
             assert theirs.log_probs == pytest.approx(row, abs=most)
 
 
-def test_quantizations_are_theirs():
+def test_quantizations_are_those_of_ctranslate2():
     assert set(QUANTIZATIONS) == set(ACCEPTED_MODEL_TYPES)
 
 
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
-def test_beyond_the_table_is_an_error_not_nonsense(positions, tmp_path):
+def test_positions_beyond_the_table_are_an_error(positions, tmp_path):
     translator = exported(tiny(positions=positions, max_positions=N_POSITIONS), tmp_path / "ct2")
     translator.translate_batch([["p5"] * (N_POSITIONS - 1)], max_decoding_length=N_POSITIONS)
     with pytest.raises(RuntimeError, match="No position encodings"):
@@ -169,7 +168,7 @@ def test_tied_embeddings_are_stored_once(tmp_path):
 
 # A run --------------------------------------------------------------------------------------------
 
-# Letters, and what is spelt in bytes; none so long that it would be translated in parts.
+# Letters, and characters encoded as bytes; none so long that it would be translated in segments.
 LINES = [*reversal_lines(60, seed=11), "é", "☃", "<s>", "</s>"]
 
 
@@ -195,7 +194,7 @@ def translate(folder: Path, lines: list[str], **options: object) -> list[tuple[s
 
 
 def run_readme(folder: Path, lines: list[str]) -> list[str]:
-    """What the README's Python prints for these lines."""
+    """The output of the README's Python code for these lines."""
     (python,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", python],
@@ -209,7 +208,8 @@ class TestRun:
     @pytest.mark.parametrize("beam_size", [1, 4])
     @pytest.mark.parametrize("alpha", [0.0, 1.0])
     def test_the_same_texts_and_scores(self, reverser, folder, beam_size, alpha, monkeypatch):
-        """A search that ends by CTranslate2's rule to the letter; ours waits for what is ten times likelier."""
+        """With CTranslate2's exact rule for the end of a search; ours waits for hypotheses that are ten times
+        likelier."""
         monkeypatch.setattr("seq2seq.decoding.beam._MUCH_LIKELIER", math.inf)
         decoding = {"beam_size": beam_size, "length_penalty": alpha, "max_length": 60}
         translator = Translator.load(reverser, device="cpu", decoding=decoding)
@@ -218,10 +218,10 @@ class TestRun:
         same = [text == best.text for (text, _), best in zip(theirs, ours, strict=True)]
         assert all(same) if beam_size == 1 else sum(same) >= len(LINES) - 1
         for (_, score), best, is_same in zip(theirs, ours, same, strict=True):
-            # A score rises by the probability of control symbols.
+            # Scores are higher by the probability of control symbols.
             assert not is_same or -1e-4 < score - best.score < 5e-3
 
-    def test_int8_is_small_and_good(self, reverser, folder, tmp_path):
+    def test_int8_is_small_and_translates_well(self, reverser, folder, tmp_path):
         small = export_run(reverser, tmp_path / "int8", quantization="int8")
         whole, part = ((where / "model.bin").stat().st_size for where in (folder, small.folder))
         table = 1024 * 64 * 4  # positions stay as they are
@@ -239,10 +239,10 @@ class TestRun:
         assert (config["unk_token"], config["bos_token"], config["eos_token"]) == ("<unk>", "<s>", "</s>")
         assert config["decoder_start_token"] == "<s>"
 
-    def test_what_is_told_of_it(self, reverser, tmp_path):
-        told = export_run(reverser, tmp_path / "ct2", quantization="int8_float16")
+    def test_the_result_describes_the_folder(self, reverser, tmp_path):
+        summary = export_run(reverser, tmp_path / "ct2", quantization="int8_float16")
         n_bytes = sum(path.stat().st_size for path in (tmp_path / "ct2").iterdir())
-        assert told == ExportResult(tmp_path / "ct2", "int8_float16", n_bytes, None)
+        assert summary == ExportResult(tmp_path / "ct2", "int8_float16", n_bytes, None)
 
     def test_the_python_of_the_readme_runs(self, reverser, folder):
         lines = ["a b c", "", "d e", " \t", "h g f e"]
@@ -255,11 +255,11 @@ class TestRun:
         assert f"more than {translator.max_src_length - 1:,} pieces or 1 sentence, as" in readme
 
 
-# Refused, and nothing left -------------------------------------------------------------------------
+# Errors that leave nothing -------------------------------------------------------------------------
 
 
 def random_run(folder: Path, tokenizer: bytes, **changes: object) -> Path:
-    """A run whose model nobody trained."""
+    """A run with an untrained model."""
     shape = {"d_model": 16, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
     config = RunConfig(data=DataConfig(langs="ab-ba"), model=ModelConfig(**(shape | changes)))
     torch.manual_seed(0)
@@ -274,18 +274,18 @@ def random_run(folder: Path, tokenizer: bytes, **changes: object) -> Path:
 
 
 class TestCommand:
-    def test_it_says_what_it_wrote_on_stderr_alone(self, cli, reverser, tmp_path):
+    def test_the_summary_goes_only_to_stderr(self, cli, reverser, tmp_path):
         done = cli("export", reverser, "-o", tmp_path / "ct2", "--quantization", "int8")
         assert (done.code, done.out) == (0, "")
         assert re.fullmatch(rf"wrote {re.escape(str(tmp_path))}/ct2: int8, \d\.\d MB\n", done.err)
         assert ctranslate2.contains_model(str(tmp_path / "ct2"))
 
-    def test_an_old_folder_stays_unless_overwrite_moves_it_aside(self, cli, reverser, tmp_path):
+    def test_an_existing_folder_stays_unless_overwrite_moves_it_aside(self, cli, reverser, tmp_path):
         (tmp_path / "ct2").mkdir()
         (tmp_path / "ct2" / "mine").write_text("kept")
         refused = cli("export", reverser, "-o", tmp_path / "ct2")
         assert refused.code == ExitCode.REFUSED
-        assert "exists; name a new folder after -o, or give --overwrite" in refused.err
+        assert "exists; name a new folder with -o, or give --overwrite" in refused.err
         assert [path.name for path in tmp_path.rglob("*")] == ["ct2", "mine"]
 
         done = cli("export", reverser, "-o", tmp_path / "ct2", "--overwrite")
@@ -304,9 +304,13 @@ class TestCommand:
             (["RUN", "-o", "new", "--quantization", "int4"], ExitCode.USAGE, "hoose among float32, "),
             (["RUN"], ExitCode.USAGE, "export --help"),
             (["nowhere", "-o", "new"], ExitCode.NO_INPUT, "nowhere does not exist"),
-            (["RUN", "-o", "RUN", "--overwrite"], ExitCode.USAGE, "holds the run"),
+            (
+                ["RUN", "-o", "RUN", "--overwrite"],
+                ExitCode.USAGE,
+                "holds the run to export; name another folder with -o\n",
+            ),
             (["RUN", "-o", "RUN/..", "--overwrite"], ExitCode.USAGE, "holds the run"),
-            (["RUN", "-o", "file", "--overwrite"], ExitCode.REFUSED, "file exists; name a new folder after -o\n"),
+            (["RUN", "-o", "file", "--overwrite"], ExitCode.REFUSED, "file exists; name a new folder with -o\n"),
             (["RUN", "-o", "file/new"], ExitCode.CANNOT_WRITE, "file/new cannot be written"),
             (["RUN", "-o", "."], ExitCode.REFUSED, "exists"),
             (["RUN", "-o", "link"], ExitCode.USAGE, "link is a link; name a new folder in it: -o link/NAME"),
@@ -327,7 +331,7 @@ class TestCommand:
         assert refused.err.count("\n") == 1
         assert sorted(tmp_path.rglob("*")) == before
 
-    def test_an_option_without_a_place_there(self, cli, reverser, tmp_path):
+    def test_an_unsupported_combination(self, cli, reverser, tmp_path):
         model = {"attention": "bilinear", "positions": "rotary"}
         run = random_run(tmp_path / "run", (reverser / "tokenizer.model").read_bytes(), **model)
         refused = cli("export", run, "-o", tmp_path / "ct2")
@@ -338,7 +342,7 @@ class TestCommand:
     def test_another_architecture(self):
         config = ModelConfig()
         object.__setattr__(config, "architecture", "rnn")
-        with pytest.raises(UserError, match=r"cannot hold model\.architecture rnn") as refused:
+        with pytest.raises(UserError, match=r"does not support model\.architecture rnn") as refused:
             check_supported(config)
         assert refused.value.code == ExitCode.REFUSED
 
@@ -354,7 +358,7 @@ class TestCommand:
 
 class TestFailures:
     @pytest.mark.parametrize("overwrite", [False, True])
-    def test_a_full_disk_leaves_what_was_there(self, reverser, tmp_path, small_files, overwrite):
+    def test_a_full_disk_leaves_the_old_folder(self, reverser, tmp_path, small_files, overwrite):
         if overwrite:
             (tmp_path / "ct2").mkdir()
             (tmp_path / "ct2" / "mine").write_text("kept")
@@ -374,7 +378,7 @@ class TestFailures:
             export_run(reverser, tmp_path / "ct2")
         assert not list(tmp_path.iterdir())
 
-    def test_a_folder_that_appears_meanwhile_is_not_replaced(self, reverser, tmp_path, monkeypatch):
+    def test_a_folder_that_appears_during_the_export_is_not_replaced(self, reverser, tmp_path, monkeypatch):
         def meanwhile(*_: object, **__: object) -> str:
             (tmp_path / "ct2").mkdir()
             (tmp_path / "ct2" / "mine").write_text("kept")
@@ -391,7 +395,7 @@ class TestFailures:
         assert export_run(reverser, tmp_path / "ct2").moved is None
         assert ctranslate2.contains_model(str(tmp_path / "ct2"))
 
-    def test_a_volume_is_not_filled(self, reverser, tmp_path, monkeypatch):
+    def test_a_mount_point_is_refused(self, reverser, tmp_path, monkeypatch):
         (tmp_path / "ct2").mkdir()
         monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "ct2")
         with pytest.raises(UserError, match="ct2 is a mount point; name a new folder in it"):
@@ -410,7 +414,7 @@ class TestFailures:
 @pytest.mark.parametrize(
     ("positions", "max_positions", "rows"), [("learned", 300, 300), ("none", 1024, 1024), ("rotary", 1024, None)]
 )
-def test_the_readme_says_where_positions_end(reverser, tmp_path, positions, max_positions, rows):
+def test_the_readme_states_the_number_of_positions(reverser, tmp_path, positions, max_positions, rows):
     tokenizer = (reverser / "tokenizer.model").read_bytes()
     run = random_run(tmp_path / "run", tokenizer, positions=positions, max_positions=max_positions)
     readme = (export_run(run, tmp_path / "ct2").folder / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Bytes to disk: the advice in errors, names of temporaries, folders that appear when they are whole."""
+"""Files on disk: advice in errors, names of temporary files, folders that appear when they are complete."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def answer(number):
         (errno.EROFS, "Read-only file system; make that place writable, or name another one"),
     ],
 )
-def test_advice_for_what_cannot_be_written(number, says):
+def test_advice_for_errors_of_writing(number, says):
     error = cannot_write("out", answer(number))
     assert (error.code, str(error)) == (ExitCode.CANNOT_WRITE, f"out cannot be written: {says}")
 
@@ -46,13 +46,13 @@ def test_a_caller_continues_the_advice():
         (ValueError("embedded null byte"), "embedded null byte; name an existing file that you may read"),
     ],
 )
-def test_advice_for_what_cannot_be_read(error, says):
+def test_advice_for_errors_of_reading(error, says):
     refusal = cannot_read("in", error)
     assert (refusal.code, str(refusal)) == (ExitCode.NO_INPUT, f"in cannot be read: {says}")
 
 
-def test_a_left_over_of_one_writer_is_known_by_its_name_and_no_other_is():
-    """Of a file that several processes may write, a commit must not delete what another one is writing."""
+def test_only_temporary_files_of_one_writer_are_recognized():
+    """If several processes may write a file, a commit must not delete the temporary file of another one."""
     path = Path("run", "README.md")
     assert _LEFTOVER.fullmatch(temporary_path(path, one_writer=True).name)
     assert not _LEFTOVER.fullmatch(temporary_path(path, one_writer=False).name)
@@ -61,7 +61,7 @@ def test_a_left_over_of_one_writer_is_known_by_its_name_and_no_other_is():
 
 
 @pytest.mark.parametrize("one_writer", [False, True])
-def test_a_folder_appears_when_it_is_whole(tmp_path, one_writer):
+def test_a_folder_appears_when_it_is_complete(tmp_path, one_writer):
     place = tmp_path / "a" / "folder"
     with atomic_folder(place, one_writer=one_writer) as new:
         (new / "file").write_bytes(b"x")

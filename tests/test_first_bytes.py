@@ -1,4 +1,4 @@
-"""Input that is plainly no UTF-8 text: what is refused, with which command, and that nothing else is."""
+"""Input that is certainly not UTF-8 text is refused with advice; other input is not refused."""
 
 import bz2
 import gzip
@@ -48,17 +48,17 @@ UNMARKED_ONLY_BY_LUCK = {
 
 
 def refusal_of(data: bytes, name: str = "a file.txt") -> str:
-    """The error that every way to read these bytes ends with."""
-    said = set()
+    """The error of every way to read these bytes."""
+    messages = set()
     for portion in (1, 7, len(data)):
         stream = io.BytesIO(data)
         stream.read1 = lambda n, portion=portion, stream=stream: stream.read(portion)
         with pytest.raises(UserError) as caught:
             LineReader(stream, name).read_window(100, 1 << 20)
         assert caught.value.code == ExitCode.BAD_DATA
-        said.add(str(caught.value))
-    assert len(said) == 1, "a pipe and a file are judged alike"
-    return said.pop()
+        messages.add(str(caught.value))
+    assert len(messages) == 1, "a pipe and a file are judged alike"
+    return messages.pop()
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
@@ -130,7 +130,7 @@ def test_compressed_twice(outer, inner):
     assert "stdin is compressed twice; decompress it once: " in refusal_of(outer(inner(b"text\n")), "stdin")
 
 
-# And nothing else -----------------------------------------------------------------------------------
+# Input that is not refused -----------------------------------------------------------------------------------
 
 
 def is_refused(data: bytes) -> bool:
@@ -177,7 +177,7 @@ def test_text_with_some_zeros_is_text(text, at, n_zeros):
 @example(b"\x0e\x0f" * 5)
 @example(b"N\bNA\bAM\bME\bE\n")
 @example(b"ab\0cd\0ef\0\n")
-def test_random_bytes_are_text_unless_every_other_is_none(data):
+def test_random_bytes_are_text_unless_every_second_one_is_not(data):
     line = data.partition(b"\n")[0]
     few = min(sum(byte >= 0x20 for byte in line[parity::2]) for parity in (0, 1)) <= len(line) / 8
     marked = data.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"))
@@ -186,8 +186,8 @@ def test_random_bytes_are_text_unless_every_other_is_none(data):
         assert marked or known or (few and len(line) >= 6)
 
 
-def test_nobody_waits_for_more_than_a_line(tmp_path):
-    """The first line is handed out while its writer waits, whatever it may be the beginning of."""
+def test_the_first_line_is_returned_without_waiting(tmp_path):
+    """The first line is returned while its writer waits, with any beginning."""
     for first in (b"\n", b"P\n", b"PK\n", b"7z\n", b"\xff\n", b"\0\n", b"\0a\n"):
         reading, writing = os.pipe()
         with open(reading, "rb", buffering=0) as stream:

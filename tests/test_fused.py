@@ -1,4 +1,4 @@
-"""Weights arranged for decoding: norms, several linear layers in one product, the output layer."""
+"""Fused layers for decoding: norms, several linear layers in one product, the output layer."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ D = 64
 
 
 def some_norm(kind: type[nn.Module] = nn.LayerNorm, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """One whose weight and bias are far from 1 and 0."""
+    """A norm whose weight and bias are far from 1 and 0."""
     torch.manual_seed(1)
     norm = kind(D)
     with torch.no_grad():
@@ -36,7 +36,7 @@ def exact(norm: nn.Module, linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
 @pytest.mark.parametrize("offset", [0.0, 30.0])
-def test_norm_and_products_are_as_they_were(kind, offset):
+def test_norm_and_fused_linear_layers_are_unchanged(kind, offset):
     norm, several = some_norm(kind), [some_linear(96), some_linear(32)]
     reading = NormedLinear(Norm(norm), [one.weight for one in several], [one.bias for one in several])
     x = offset + 3 * torch.randn(200, D)
@@ -76,7 +76,7 @@ def test_products_without_a_norm():
 @pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
 @pytest.mark.parametrize("packed", PACKED, ids=str)
 def test_the_output_layer_after_the_last_norm(kind, packed, monkeypatch):
-    """However many rows this processor multiplies by packed weights."""
+    """With any number of rows for which this processor uses packed weights."""
     monkeypatch.setattr("seq2seq.model.transformer.fast.output.rows_packed", lambda *_, **__: packed)
     norm, linear = Norm(some_norm(kind)), some_linear(1000)
     output = OutputLayer.padded(linear, 64)
@@ -109,11 +109,11 @@ def test_rows_that_are_multiplied_by_packed_weights(processor, wanted, layer, ou
     monkeypatch.setattr(products, "this_processor", lambda: Processor(vendor, frozenset(instructions)))
     counts, weight = [1, 2, 3, 64, 300], torch.zeros(8, 8)
     assert [n for n in counts if n in products.rows_packed(weight, wanted)] == layer
-    assert [n for n in counts if n in products.rows_packed(weight, wanted, of_output=True)] == output
+    assert [n for n in counts if n in products.rows_packed(weight, wanted, many_columns=True)] == output
     assert all(n in products.rows_packed(weight.bfloat16(), wanted) for n in [0, *counts])
 
 
-def test_a_processor_without_bf16_packs_none(monkeypatch):
+def test_a_processor_without_bf16_does_not_pack_in_bf16(monkeypatch):
     """oneDNN would raise."""
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     assert pack(torch.zeros(64, D).bfloat16()) is None

@@ -16,7 +16,7 @@ RUN = GOLDEN / "run"
 
 
 @pytest.mark.parametrize(("expected", "beams"), [("greedy.en", ["-b", 1]), ("beam.en", [])])
-def test_it_translates_to_the_byte(cli, tmp_path, expected, beams):
+def test_its_translations_are_identical(cli, tmp_path, expected, beams):
     done = cli("translate", RUN, "-i", GOLDEN / "input.num", "-o", tmp_path / "out", "--device", "cpu", *beams)
     assert done.code == 0
     assert (tmp_path / "out").read_bytes() == (GOLDEN / expected).read_bytes()
@@ -29,7 +29,7 @@ def test_the_expected_output_is_right():
     assert (GOLDEN / "beam.en").read_text() == (GOLDEN / "greedy.en").read_text() == right
 
 
-def test_it_is_trained_further(tmp_path, monkeypatch):
+def test_its_training_continues(tmp_path, monkeypatch):
     monkeypatch.chdir(GOLDEN)  # where its corpora are
     run = tmp_path / "run"
     shutil.copytree(RUN, run)
@@ -42,7 +42,7 @@ def test_it_is_trained_further(tmp_path, monkeypatch):
 
 
 def test_its_records_have_the_keys_that_this_version_writes():
-    """New keys come into this folder with the change that brings them."""
+    """A change that adds a key adds it to this folder too."""
     manifest = json.loads((RUN / "manifest.json").read_text())
     known = set(read_manifest(RUN).__dataclass_fields__)
     assert manifest.keys() - {"checksum"} == known

@@ -20,7 +20,7 @@ def words_of(command: str) -> list[str]:
 
 @pytest.fixture
 def page(cli, monkeypatch):
-    """The help of a command, as wide as the terminal allows."""
+    """The help of a command on a terminal of some width."""
 
     def read(command: str, columns: int) -> str:
         monkeypatch.setenv("COLUMNS", str(columns))
@@ -43,7 +43,7 @@ def test_lines(page, command, columns):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_a_newcomer_needs_comes_first(page, command):
+def test_the_most_important_options_are_first(page, command):
     headings = [line[:-1] for line in page(command, 80).splitlines() if re.fullmatch(r"\w[\w ]*:", line)]
     assert headings[0] == "Examples"
     groups = [heading for heading in headings[1:] if heading not in ("Arguments", "Commands")]
@@ -55,7 +55,7 @@ def test_what_a_newcomer_needs_comes_first(page, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_option_says_what_it_does(page, command):
-    """A name for its value unless it is a switch, and a sentence."""
+    """Each has a sentence, and a name for its value unless it is a switch."""
     text = page(command, 200)
     rows = re.findall(r"^  (?:    |-\w, )--([\w-]+)(?: (\S+))?  +(.*(?:\n {10,}.*)*)", text, re.MULTILINE)
     assert ("help", "", "Show this message and exit.") in rows
@@ -64,13 +64,13 @@ def test_each_option_says_what_it_does(page, command):
         meaning = " ".join(lines.split())
         assert meaning.endswith("."), name
         assert value == "" or value.isupper() or value == "RECIPE.toml", name
-        # Or it has none, and says what happens if it is given.
+        # Or it has no default, and the sentence says what it does.
         says = "Default: |Required|; - is stdin|May be given several|Also write|Configuration to start|List the values"
         assert value == "" or re.search(says, meaning), name
 
 
 def test_values_have_names():
-    """What takes a value, by the command line itself: without a name the help would show none."""
+    """Every option with a value, as the command line defines it: without a name the help would not show it."""
     import typer.main
 
     group = typer.main.get_command(app)
@@ -100,7 +100,7 @@ def in_a_folder(tmp_path, monkeypatch) -> Path:
 
 
 def words_and_stdin(line: str) -> tuple[list[str], str | None]:
-    """What a shell makes of an example."""
+    """The words that a shell makes of an example, and its stdin."""
     before, _, after = line.rpartition(" | ")
     program, *words = shlex.split(after)
     assert program == "seq2seq"

@@ -1,4 +1,4 @@
-"""The house rules: what imports what, through which door outside libraries enter, what may never run."""
+"""The rules of the code: import order, which module may import which library, what must never run."""
 
 import ast
 import graphlib
@@ -98,12 +98,12 @@ def is_within(module: str, place: str) -> bool:
 # Order ----------------------------------------------------------------------------------------------
 
 
-def test_the_package_holds_what_the_design_lists():
+def test_the_package_has_the_modules_of_the_design():
     there = {name.partition(".")[0] for name in TREES}
     assert there == {*HOUSE, "__init__"}
 
 
-def test_each_imports_only_from_those_above_it():
+def test_each_module_imports_only_from_those_before_it():
     assert OWN["__init__"] == {"translation", "version"}
     place = {room: i for i, room in enumerate(HOUSE)}
     offenders = []
@@ -117,12 +117,12 @@ def test_each_imports_only_from_those_above_it():
     assert not offenders
 
 
-def test_nothing_imports_in_a_circle():
+def test_there_are_no_circular_imports():
     order = list(graphlib.TopologicalSorter({n: own - {n} for n, own in OWN.items() if n != "__init__"}).static_order())
     assert order.index("errors") < order.index("text") < order.index("corpus.readers") < order.index("cli")
 
 
-def test_errors_stand_on_nothing():
+def test_errors_imports_nothing():
     assert OWN["errors"] == set()
     assert set(imports_of(TREES["errors"])) <= {"enum.IntEnum"}
 
@@ -141,7 +141,7 @@ def test_decoding_knows_a_model_by_its_decoder():
 
 
 def test_nothing_outside_the_model_names_an_architecture():
-    """Except exports to the format of one."""
+    """Except exports to a format of one architecture."""
     outside = {name for name in TREES if not is_within(name, "model") and not is_within(name, "interop.ctranslate2")}
     named = [f"{name} imports {o}" for name in outside for o in OWN[name] if is_within(o, "model.transformer")]
     assert not named
@@ -170,7 +170,7 @@ def entries() -> dict[str, set[str]]:
     return found
 
 
-def test_outside_libraries_enter_by_their_doors():
+def test_each_library_is_imported_only_by_its_modules():
     found = entries()
     outside = set(found) - set(sys.stdlib_module_names) - {"seq2seq", "_typeshed"}
     assert outside <= set(DOORS), "a new library needs a door"
@@ -186,9 +186,9 @@ def test_outside_libraries_enter_by_their_doors():
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def test_no_text_sends_anyone_to_another_project():
-    """The name ``seq2seq`` on the package index is somebody else's, and ours is not there: pip gets a folder."""
-    asked = re.compile(r"(pip3?|pipx|uv pip|uv tool) (install|run)\b[^\n]*?[\s'\"]seq2seq\b")
+def test_no_text_names_another_project_to_install():
+    """The name ``seq2seq`` on the package index belongs to another project. Ours is installed from a folder."""
+    pattern = re.compile(r"(pip3?|pipx|uv pip|uv tool) (install|run)\b[^\n]*?[\s'\"]seq2seq\b")
     texts = [
         *files(),
         *(ROOT / name for name in ("Makefile", "constraints.txt", "data/README.md")),
@@ -196,9 +196,11 @@ def test_no_text_sends_anyone_to_another_project():
         *ROOT.glob("docs/*.md"),
     ]
     texts += ROOT.glob("data/recipes/*")
-    offenders = [f"{path}: {found[0]}" for path in texts for found in asked.finditer(path.read_text(encoding="utf-8"))]
+    offenders = [
+        f"{path}: {found[0]}" for path in texts for found in pattern.finditer(path.read_text(encoding="utf-8"))
+    ]
     assert not offenders
-    assert all(asked.search(f"pip install {words}") for words in ("'seq2seq[ctranslate2]'", "-U seq2seq"))
+    assert all(pattern.search(f"pip install {words}") for words in ("'seq2seq[ctranslate2]'", "-U seq2seq"))
 
 
 def test_the_distribution_has_a_name_of_its_own():
@@ -209,7 +211,7 @@ def test_the_distribution_has_a_name_of_its_own():
     assert own == ["seq2seq-translate[ctranslate2]"]
 
 
-def test_declared_libraries_are_those_that_enter():
+def test_declared_dependencies_are_those_that_are_imported():
     declared = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in PROJECT["dependencies"]}
     optional = PROJECT.get("optional-dependencies", {})
     extras = {re.match(r"[\w-]+", line)[0] for extra, lines in optional.items() if extra != "test" for line in lines}
@@ -220,7 +222,7 @@ def test_declared_libraries_are_those_that_enter():
 # What may never run ---------------------------------------------------------------------------------
 
 
-# The C library that runs already, and one function of it, where there is no other way to ask for it.
+# Functions of the C library that is already loaded, which Python does not offer.
 C_FUNCTIONS = {
     "system.allocator": ["ctypes.CDLL", "ctypes.CDLL(None).mallopt"],
     "system.processes": ["ctypes.CDLL", "ctypes.CDLL(None).prctl", "ctypes.c_ulong"],
@@ -234,7 +236,7 @@ FORBIDDEN_ARGUMENTS = {"shell", "allow_pickle", "trust_remote_code"}
 
 
 def dangers(name: str, tree: ast.AST) -> Iterator[str]:
-    """What a file imports or calls that could run what it reads."""
+    """Imports and calls of a file that could execute data."""
     allowed = {"ctypes"} if name in C_FUNCTIONS else set()
     for library in {word.partition(".")[0] for word in imports_of(tree)} & NO_DOOR - allowed:
         yield f"{name} imports {library}"
@@ -247,7 +249,7 @@ def dangers(name: str, tree: ast.AST) -> Iterator[str]:
                 yield f"{name} calls {called} with {argument}"
 
 
-def test_nothing_runs_what_it_reads():
+def test_no_module_executes_data():
     assert not [danger for name, tree in TREES.items() for danger in dangers(name, tree)]
 
 
@@ -262,18 +264,18 @@ def test_nothing_runs_what_it_reads():
         "run(x, shell=True)",
     ],
 )
-def test_what_runs_what_it_reads_is_noticed(line):
+def test_execution_of_data_is_detected(line):
     assert list(dangers("corpus", ast.parse(line)))
 
 
-def test_the_c_library_is_asked_for_one_function_a_file():
+def test_each_file_calls_only_its_c_functions():
     for name, functions in C_FUNCTIONS.items():
         attributes = [ast.unparse(node) for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute)]
         assert sorted(attribute for attribute in attributes if "ctypes" in attribute) == functions, name
 
 
 def modules_after(program: str) -> set[str]:
-    """Modules that a fresh interpreter has imported at the end of a program."""
+    """Modules that a new interpreter has imported at the end of a program."""
     program += "\nimport sys; sys.stderr.write(' '.join(sys.modules))"
     ran = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd="/")
     assert ran.returncode == 0, ran.stderr
@@ -294,14 +296,14 @@ HEAVY = {"torch", "numpy", "pyarrow", "datasets", "sentencepiece", "sacrebleu", 
     ["import seq2seq", *(HELP.format(argv=["seq2seq", *w]) for w in (["--help"], ["train", "--help"], ["--version"]))],
     ids=["import", "help", "train help", "version"],
 )
-def test_light_things_stay_light(program):
+def test_light_modules_import_no_heavy_libraries(program):
     imported = modules_after(program)
     assert "seq2seq" in imported
     assert ("seq2seq.cli" in imported) == ("runpy" in program)
     assert not imported & HEAVY
 
 
-def test_the_translator_is_imported_when_it_is_asked_for():
+def test_the_translator_is_imported_lazily():
     assert {"torch", "seq2seq.translation"} <= modules_after("from seq2seq import Translator")
 
 
@@ -312,12 +314,12 @@ def n_lines(path: Path) -> int:
     return path.read_text(encoding="utf-8").count("\n")
 
 
-def test_files_can_be_read_in_one_sitting():
-    """A file that outgrows the limit becomes a folder of the same name."""
+def test_files_are_short():
+    """A longer file should become a folder of the same name."""
     assert not [f"{name_of(path)}: {n_lines(path)} lines" for path in files() if n_lines(path) > 400]
 
 
-def test_files_say_what_they_are_for():
+def test_files_have_docstrings():
     assert not [path for path in files() if path.stem.endswith(("utils", "helpers", "manager", "common", "misc"))]
     assert not [name for name, tree in TREES.items() if not ast.get_docstring(tree)]
 
@@ -325,11 +327,11 @@ def test_files_say_what_they_are_for():
 COMMANDS = sorted(path for path in (PACKAGE / "cli").glob("*.py") if "_command(" in path.read_text(encoding="utf-8"))
 
 
-def test_commands_are_found():
+def test_every_command_has_a_module():
     assert {path.stem for path in COMMANDS} >= {"train", "translate", "eval", "export"}
 
 
-def test_a_command_is_one_thin_file():
+def test_a_command_is_one_short_file():
     offenders = []
     for path in COMMANDS:
         if path.stem == "__init__":
@@ -341,7 +343,7 @@ def test_a_command_is_one_thin_file():
     assert not offenders
 
 
-def test_arguments_are_spelt_out():
+def test_arguments_are_explicit():
     offenders = []
     for name, tree in TREES.items():
         for node in ast.walk(tree):
@@ -350,3 +352,54 @@ def test_arguments_are_spelt_out():
             elif isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
                 offenders.append(f"{name} imports * from {node.module}")
     assert not offenders
+
+
+def aliases(tree: ast.Module) -> Iterator[str]:
+    """Names that a file gives to types: ``Ids = list[int]``."""
+    kinds = re.compile(
+        r"(list|tuple|dict|Sequence|Mapping|Iterator|Callable|Generator|Literal|(npt\.)?NDArray)\[|\w+ \| "
+    )
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name[0].isupper() and not name.isupper() and kinds.match(ast.unparse(node.value)):
+                yield name
+
+
+def test_a_name_of_a_type_has_one_meaning():
+    found = [alias for tree in TREES.values() for alias in aliases(tree)]
+    assert "EncodingErrors" in found
+    assert len(found) == len(set(found)), sorted(found)
+
+
+# Words ----------------------------------------------------------------------------------------------
+
+
+OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z](?![\w-]))")
+# Options of other programs, by file.
+FOREIGN_OPTIONS = {
+    "corpus.rows": {"-c"},  # of jq
+    "corpus.unreadable": {"-c", "-d", "-o"},  # of jq, zstd and lz4, msgunfmt
+    "system.files": {"-f"},  # of ulimit
+    "text.first_bytes": {"-d", "-f", "-t"},  # of zstd and lz4, iconv
+    "tokenizer.__main__": {"-m"},  # of python
+    "tokenizer.model": {"--unk_id", "--bos_id", "--eos_id", "--pad_id"},  # of spm_train
+    "tokenizer.train": {"-m"},  # of python
+}
+
+
+def options_in(tree: ast.AST) -> set[str]:
+    """Options that the strings and docstrings of a file name."""
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {option for text in texts for option in OPTION.findall(text)}
+
+
+def test_rooms_name_keys_and_not_options():
+    """The command line replaces `data.train` by ``--train`` (``cli/flags.py``)."""
+    rooms = {name: tree for name, tree in TREES.items() if not is_within(name, "cli") and name != "__main__"}
+    assert {name: found for name, tree in rooms.items() if (found := options_in(tree))} == FOREIGN_OPTIONS
+
+
+@pytest.mark.parametrize("line", ['"give --set x"', 'f"give -b {n}"', '"""As ``--train`` takes it."""', "f(mend='-o')"])
+def test_an_option_is_noticed(line):
+    assert options_in(ast.parse(line))

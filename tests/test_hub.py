@@ -29,18 +29,18 @@ def network(tmp_path_factory, monkeypatch):
         ("hf:a/b:train[:1%]", ("a/b", None, None, "train[:1%]")),
     ],
 )
-def test_names_on_the_hub(word, name):
+def test_hub_names_are_parsed(word, name):
     assert parse_hub_name(word) == HubName(*name)
 
 
 @pytest.mark.parametrize("word", ["hf:", "hf:#c", "hf:@r", "hf::s", "hf:a@", "hf:a#", "hf:a:", "hf:a#c#d:"])
-def test_what_names_no_data_set(word):
+def test_invalid_hub_names(word):
     with pytest.raises(UserError, match="write hf:NAME") as caught:
         parse_hub_name(word)
     assert caught.value.code == ExitCode.USAGE
 
 
-def test_the_name_of_a_folder_may_hold_the_marks(tmp_path):
+def test_a_folder_name_may_contain_separators(tmp_path):
     folder = tmp_path / "a@b#c:d"
     folder.mkdir()
     write(folder, "hf", [("a", "b")])
@@ -81,18 +81,18 @@ def test_configuration_and_split(hub_folder, network, capfd, part, names):
         ("#one:valid", LANGS, "['train', 'test']"),
         ("#three", LANGS, "'three' not found. Available: ['one', 'two']"),
         ("", LANGS, "['one', 'two']"),
-        ("#one", ("de", "fr"), "has no fr; it has de, en; name two of them with -l"),
+        ("#one", ("de", "fr"), "has no fr; it has de, en; name two of them with `data.langs`"),
         ("#two", ("cs", "fr"), "has no cs and no fr; it has de, en"),
     ],
 )
-def test_parts_that_are_not_there(hub_folder, part, langs, says):
-    said = refusal_of(hub_folder + part, langs)
-    assert said.startswith(hub_folder + part)
-    assert says in said
+def test_a_missing_configuration_or_split(hub_folder, part, langs, says):
+    message = refusal_of(hub_folder + part, langs)
+    assert message.startswith(hub_folder + part)
+    assert says in message
 
 
 @pytest.mark.parametrize("word", ["hf:./no", "hf:/no", "hf:~/no", "hf:../no:train"])
-def test_a_folder_that_is_not_there(network, word):
+def test_a_missing_folder(network, word):
     assert f"{word.split(':')[1]} is not a folder; name an existing" in refusal_of(word, code=ExitCode.NO_INPUT)
     assert network == []
 
@@ -115,7 +115,7 @@ A_ROW = '{"de": "a", "en": "b"}\n'
     ],
 )
 def test_cells_that_are_empty_or_numbers(tmp_path, name, content, pairs):
-    """Nobody can edit a data set: what holds no text is blank, and what pandas takes for no text is text."""
+    """Users cannot edit a data set. So cells without text are blank, and text that pandas reads as missing is text."""
     (tmp_path / name).write_text(content)
     counts = CorpusCounts()
     assert list(read_pairs(f"hf:{tmp_path}", LANGS, counts=counts)) == pairs
@@ -153,20 +153,22 @@ def test_rows_of_varying_languages(tmp_path, rows, feature, langs, pairs, column
         ("", ("twi", "eng"), ["Twi (Akan) is read as twi, English as eng"]),
     ],
 )  # fmt: skip
-def test_columns_that_languages_do_not_name(tmp_path, brackets, langs, says):
+def test_columns_with_other_names(tmp_path, brackets, langs, says):
     (tmp_path / "train.jsonl").write_text('{"English": "b", "Twi (Akan)": "a"}\n')
     counts = CorpusCounts()
     assert list(read_pairs(f"hf:{tmp_path}{brackets}", langs, counts=counts)) == [("a", "b")]
     assert counts.notes == says
-    said = refusal_of(f"hf:{tmp_path}", LANGS)
-    assert "has no de and no en; it has English, Twi (Akan); name two of them with -l or as 'hf:NAME[" in said
+    message = refusal_of(f"hf:{tmp_path}", LANGS)
+    assert (
+        "has no de and no en; it has English, Twi (Akan); name two of them with `data.langs` or as 'hf:NAME[" in message
+    )
     assert "has no column x; it has English, Twi" in refusal_of(f"hf:{tmp_path}[x,English]")
     assert "has no column 3; it has English, Twi" in refusal_of(f"hf:{tmp_path}[3,English]")
     assert list(read_pairs(f"hf:{tmp_path}[2,1]", langs)) == [("a", "b")]
 
 
-def test_only_its_own_files_are_read(tmp_path):
-    """Others in its folder, as a card or the output of this program, may be written."""
+def test_only_data_files_are_read(tmp_path):
+    """Other files in its folder, such as a card or the output of this program, may be written."""
     for name in ("train.jsonl", "README.md", "hypotheses.txt", "scores"):
         (tmp_path / name).write_text(A_ROW)
     assert corpus_files(f"hf:{tmp_path}", LANGS) == [tmp_path / "train.jsonl"]
@@ -177,8 +179,8 @@ def test_a_folder_named_as_a_format(tmp_path, monkeypatch, network, name):
     """``datasets`` would read every file under the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old.jsonl").write_text('{"de": "old", "en": "old"}\n')
-    said = refusal_of(f"hf:{name}", code=ExitCode.NO_INPUT)
-    assert said.startswith(f"hf:{name} does not name a data set: {name} is a file format of datasets, and no folder")
+    message = refusal_of(f"hf:{name}", code=ExitCode.NO_INPUT)
+    assert message.startswith(f"hf:{name} does not name a data set: {name} is a file format of datasets, and no folder")
     (tmp_path / name).mkdir()
     (tmp_path / name / "train.jsonl").write_text(A_ROW)
     for word in (f"hf:{name}", f"hf:./{name}", f"hf:{name}:train", f"hf:{name}/", f"hf:{name}/../{name}"):
@@ -241,39 +243,39 @@ def test_a_data_set_runs_no_code(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_datasets_is_asked_for(monkeypatch):
-    asked = {}
+def test_the_arguments_of_datasets(monkeypatch):
+    arguments = {}
 
     class Builder:
         config = datasets.BuilderConfig()
 
         def download_and_prepare(self):
-            asked["prepared"] = True
+            arguments["prepared"] = True
 
         def as_dataset(self, split):
-            asked["split"] = split
+            arguments["split"] = split
             return datasets.Dataset.from_list([{"de": "a", "en": "b", "other": 1}])
 
     def load_dataset_builder(path, name, **options):
-        asked.update(options, path=path, name=name, silent=are_progress_bars_disabled())
+        arguments.update(options, path=path, name=name, silent=are_progress_bars_disabled())
         return Builder()
 
     monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     enable_progress_bars()
     assert list(read_pairs("hf:a/b@v1#c:test", LANGS)) == [("a", "b")]
     expected = {"path": "a/b", "name": "c", "split": "test", "revision": "v1", "prepared": True, "silent": True}
-    assert asked == expected
+    assert arguments == expected
 
 
 def test_without_a_network(network, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub's client tries again, for 23 seconds
-    said = refusal_of("hf:nobody/nothing", code=ExitCode.NO_INPUT)
-    assert said.startswith("hf:nobody/nothing cannot be loaded: Couldn't reach")
-    assert said.endswith("download it on a computer with a network, or name a local folder as hf:FOLDER")
+    message = refusal_of("hf:nobody/nothing", code=ExitCode.NO_INPUT)
+    assert message.startswith("hf:nobody/nothing cannot be loaded: Couldn't reach")
+    assert message.endswith("download it on a computer with a network, or name a local folder as hf:FOLDER")
     assert any("huggingface.co" in address for address in network)
 
 
-def test_a_cache_that_is_full(tmp_path, small_files):
+def test_a_full_cache(tmp_path, small_files):
     corpus = write(tmp_path, "hf, parquet", [(f"{i:020}", "x") for i in range(2000)])
     with small_files(10_000):
         assert f"the copy of {corpus} in the cache of datasets cannot be written" in refusal_of(

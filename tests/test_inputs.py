@@ -1,4 +1,4 @@
-"""What ``translate`` takes from its command line, and from a person at a terminal."""
+"""Input of ``translate`` from the command line, and from a person at a terminal."""
 
 import gzip
 import os
@@ -95,7 +95,7 @@ def test_bytes_that_are_not_utf8(cli, reverser):
         (["/dev/null"], "did you mean -i /dev/null?"),
         (["-"], "- is stdin, not a text to translate; did you mean -i -?"),
         (["IN", "-i", "IN"], "did you mean -i IN?"),
-        (["a b", "-i", "IN"], "-i IN cannot be used with a TEXT to translate (a b); give either"),
+        (["a b", "-i", "IN"], "-i IN cannot be used with a TEXT to translate (a b); give one of the two"),
         (["", "-i", "-"], "-i - cannot be used with a TEXT"),
         (["a b", "-o", "out", "--resume"], "--resume cannot be used with a TEXT to translate (a b); leave"),
         (["-5 Grad"], "No such option: -5; put -- before a TEXT that begins with a dash"),
@@ -103,7 +103,7 @@ def test_bytes_that_are_not_utf8(cli, reverser):
     ],
     ids=repr,
 )
-def test_what_is_not_a_text(cli, reverser, tmp_path, monkeypatch, words, says):
+def test_invalid_texts(cli, reverser, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     for name in ("IN", "my file"):
         (tmp_path / name).write_text("a b\n")
@@ -115,7 +115,7 @@ def test_what_is_not_a_text(cli, reverser, tmp_path, monkeypatch, words, says):
 
 @pytest.fixture
 def typed(monkeypatch):
-    """Makes stdin and stderr a terminal, on which bytes are typed."""
+    """Makes stdin and stderr a terminal with typed bytes."""
     opened = []
 
     def type_them(text: bytes) -> None:
@@ -140,14 +140,14 @@ def typed(monkeypatch):
         (b"a b\x04\x04", "b a\n", 2),
     ],
 )
-def test_a_person_is_asked(cli, reverser, typed, text, out, n_prompts):
+def test_a_prompt_is_shown_on_a_terminal(cli, reverser, typed, text, out, n_prompts):
     typed(text)
     outcome = cli("translate", reverser)
     assert (outcome.code, outcome.out) == (0, out)
     assert outcome.err == f"{HINT}\n" + "> " * n_prompts + "\n"
 
 
-def test_nobody_else_is_asked(cli, reverser, typed, monkeypatch, tmp_path):
+def test_no_prompt_without_a_terminal(cli, reverser, typed, monkeypatch, tmp_path):
     (tmp_path / "in").write_text("a b\n")
     typed(b"a b\n\x04")
     for words in (("a b",), ("-i", tmp_path / "in")):

@@ -1,4 +1,4 @@
-"""A signal while training: the last update is saved, whether or not a checkpoint was due."""
+"""A signal during training: the last update is saved, also if no checkpoint was due."""
 
 import json
 from itertools import count
@@ -12,8 +12,8 @@ from seq2seq.runs import load_checkpoint
 from seq2seq.training import Request, train
 
 
-@pytest.mark.parametrize("n_asked", [4, 7])
-def test_the_last_update_is_saved(tmp_path, n_asked):
+@pytest.mark.parametrize("n_calls", [4, 7])
+def test_the_last_update_is_saved(tmp_path, n_calls):
     recipe: Layer = {
         "preset": "tiny",
         "data": {
@@ -25,9 +25,9 @@ def test_the_last_update_is_saved(tmp_path, n_asked):
         "model": {"d_model": 16, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1},
         "training": {"batch_tokens": 100, "max_updates": 20, "save_every": 1000, "valid_every": 20, "report_every": 1},
     }
-    asked = count(1)
+    calls = count(1)
     with pytest.raises(Interrupted) as caught:
-        list(train(Request(tmp_path / "run", [recipe], device="cpu"), lambda: 15 if next(asked) >= n_asked else None))
+        list(train(Request(tmp_path / "run", [recipe], device="cpu"), lambda: 15 if next(calls) >= n_calls else None))
     last = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])["update"]
     assert 0 < last < 20
     assert caught.value.saved

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from seq2seq.config import PRESETS, TABLES, RunConfig, build, described_keys, known_keys, parse_set, values_by_key
+from seq2seq.cli.layers import parse_set
+from seq2seq.config import PRESETS, TABLES, RunConfig, build, described_keys, known_keys, values_by_key
 from seq2seq.errors import ExitCode
 
 
@@ -68,8 +69,8 @@ def test_text(cli, monkeypatch, columns):
     assert [line[1:].partition("]")[0] for line in lines if line.startswith("[")] == list(TABLES)
 
 
-def test_what_is_listed_can_be_set(cli):
-    """As it stands there: a key, ``=`` and a value in TOML."""
+def test_listed_values_can_be_set(cli):
+    """As it is printed: a key, ``=`` and a value in TOML."""
     heads = [line.strip() for line in cli("config").out.splitlines() if line.startswith("  ") and line[2] != " "]
     assignments = [head.partition(" (")[0] for head in heads if " = unset" not in head]
     assert len(assignments) > 40
@@ -94,13 +95,13 @@ LISTED = [
 
 
 @pytest.mark.parametrize(("words", "keys"), LISTED, ids=lambda value: " ".join(value))
-def test_what_matches(cli, words, keys):
+def test_words_select_keys(cli, words, keys):
     outcome = cli("config", "--json", *words)
     assert (outcome.code, outcome.err) == (0, "")
     assert [key["name"] for key in json.loads(outcome.out)["keys"]] == keys
 
 
-def test_json_holds_what_is_known_of_a_key(cli):
+def test_json_describes_each_key(cli):
     (key,) = json.loads(cli("config", "training.betas", "--json").out)["keys"]
     assert key.keys() == {"name", "type", "choices", "default", "meaning"}
     assert key["default"] == [0.9, 0.98]
@@ -129,7 +130,7 @@ def test_values_of_a_preset(cli, preset):
         ),
     ],
 )
-def test_what_is_refused(cli, tmp_path, monkeypatch, words, says):
+def test_unknown_words_are_refused(cli, tmp_path, monkeypatch, words, says):
     (tmp_path / "RUN").mkdir()
     (tmp_path / "RUN" / "config.toml").touch()
     monkeypatch.chdir(tmp_path)

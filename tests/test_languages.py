@@ -1,4 +1,4 @@
-"""Languages: every spelling of a code finds its row, and text finds one where the code says nothing."""
+"""Languages: every spelling of a code finds its row; for an unknown code the text decides."""
 
 import pytest
 
@@ -41,7 +41,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("code", ["", "xx", "kr", "nan"])
 @pytest.mark.parametrize("row", TEXTS)
-def test_text_says_what_an_unknown_code_does_not(row, code):
+def test_text_decides_for_an_unknown_code(row, code):
     assert row_of(code, TEXTS[row]) == row
     assert row_of(code, f"OK 12 {TEXTS[row]}") == row
 
@@ -50,7 +50,7 @@ def test_text_says_what_an_unknown_code_does_not(row, code):
     "text",
     ["Wir fahren morgen.", "Завтра мы едем.", "كتاب جديد", "נסע מחר", "हम कल जाएँगे", "", "12 + 3", "saⁿ", "你 OK?"],
 )
-def test_text_with_spaces_leaves_the_code(text):
+def test_text_with_spaces_keeps_the_row_of_the_code(text):
     assert row_of("xx", text) == "xx"
     assert row_of("", text) == ""
 
@@ -63,7 +63,7 @@ def test_a_known_code_is_not_overruled_by_text():
 @pytest.mark.parametrize(
     ("text", "row"),
     [
-        (f"{TEXTS['th']} ア", "th"),  # one borrowed character makes no Japanese
+        (f"{TEXTS['th']} ア", "th"),  # one borrowed character does not make it Japanese
         ("日本国憲法第九条は", "ja"),
         ("中国人民解放军今天开始进行军事演习" * 2 + "の", "zh"),
         ("カタカナ", "ja"),
@@ -85,7 +85,7 @@ def test_a_file_is_named_after_its_language(name, code):
     assert code_in_name(name) == code
 
 
-def test_what_stands_between_pieces_of_text():
+def test_separators_between_pieces_of_text():
     unspaced = [row for row in TEXTS if is_unspaced(row)]
     assert unspaced == [row for row in TEXTS if row != "ko"]
     assert [row for row in unspaced if separator(row, after_sentence=True) == ""] == ["zh", "ja"]

@@ -32,24 +32,24 @@ def five_sigma(share: float, n: int) -> float:
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.3, 0.5, 0.9, 0.999])
-def test_dropout_zeroes_its_share_and_keeps_the_sum(share):
-    """The ends of the range round to 0 or 256 in 256, where a byte cannot hold them."""
+def test_dropout_zeroes_a_fraction_p_and_keeps_the_expected_sum(share):
+    """Probabilities near 0 and 1 round to 0/256 and 256/256, which a byte cannot represent."""
     dropped = Dropout(share)(torch.ones(N))
     rounding = 1 / 512 if 0.002 < share < 0.998 else 0.0
     assert (dropped == 0).float().mean().item() == pytest.approx(share, abs=rounding + five_sigma(share, N))
     survivors = dropped[dropped != 0]
     assert (survivors == survivors[0]).all()
-    # The scale is exact for the share in force, so that the expectation is one.
+    # The scale is exact for the rounded probability, so that the expected value is one.
     tolerance = five_sigma(share, N) / (1 - share)
     assert dropped.mean().item() == pytest.approx(1.0, abs=tolerance)
 
 
-def test_dropout_is_exact_where_the_share_is_in_256ths():
+def test_dropout_is_exact_for_multiples_of_1_256():
     assert set(Dropout(0.25)(torch.ones(1000)).tolist()) == {0.0, torch.tensor(4 / 3).item()}
 
 
-def test_dropout_draws_each_element_on_its_own():
-    """Eight bytes come from one draw: none of the eight may be special, nor go with another."""
+def test_dropout_draws_each_element_independently():
+    """One draw gives eight bytes: they must have the same distribution and be independent."""
     kept = Dropout(0.5)(torch.ones(N)).ne(0).double().view(-1, 8)
     shares = kept.mean(0)
     assert (shares - 0.5).abs().max() < five_sigma(0.5, N // 8)
@@ -75,7 +75,7 @@ def test_dropout_is_reproducible_by_the_seed():
     assert torch.equal(dropout(x), third)
 
 
-def test_dropout_leaves_alone_what_it_is_not_asked_to_touch():
+def test_dropout_changes_nothing_in_evaluation_or_without_p():
     x = torch.randn(3, 50)
     before = x.clone()
     state = torch.get_rng_state()
@@ -87,7 +87,7 @@ def test_dropout_leaves_alone_what_it_is_not_asked_to_touch():
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
-def test_dropouts_gradient_has_the_mask_and_scale_of_the_output(share):
+def test_the_gradient_of_dropout_has_the_mask_and_scale_of_the_output(share):
     x = torch.randn(3, 5, 7).abs().add(0.1).requires_grad_()
     out = Dropout(share)(x)
     upstream = torch.randn_like(out)
@@ -133,7 +133,7 @@ def test_pre_norm_and_post_norm(norm):
     assert not torch.allclose(pre(x, sublayer), post(x, sublayer))
 
 
-def test_dropout_falls_on_the_branch_and_not_on_the_straight_path():
+def test_dropout_is_applied_to_the_branch_and_not_to_the_residual():
     x = torch.randn(2, 3, 16)
     residual = Residual(config(dropout=0.5, norm_order="pre"))
     branch = residual(x, torch.ones_like) - x
@@ -194,8 +194,8 @@ def test_layers_are_their_sublayers_in_order(norm_order):
     torch.testing.assert_close(layer(x, memory, mask), y)
 
 
-def test_dropout_touches_every_branch_of_a_layer():
-    """With all but a hair dropped, a pre-norm layer is little more than its straight path."""
+def test_dropout_is_applied_to_every_branch_of_a_layer():
+    """With nearly everything dropped, a pre-norm layer is nearly its residual path."""
     layer = EncoderLayer(config(dropout=0.99))
     x = torch.randn(4, 50, 16)
     unchanged = (layer(x, None) == x).float().mean().item()

@@ -1,4 +1,4 @@
-"""How long training is, and which of several limits counts."""
+"""The length of training, and which of several limits decides."""
 
 import itertools
 from dataclasses import replace
@@ -10,7 +10,7 @@ from seq2seq.config import Layer, RunConfig, build, merge
 from seq2seq.errors import ExitCode, UserError, duration
 from seq2seq.training import length
 from seq2seq.training.arithmetic import Arithmetic
-from seq2seq.training.length import complete, kind_of, measured_rate, one_limit
+from seq2seq.training.length import keep_one_limit, kind_of, measured_rate, resolve_length
 from seq2seq.training.recipe import Statistics, speed
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ def configured(**training: object) -> RunConfig:
 
 
 @pytest.mark.parametrize(
-    ("asked", "updates"),
+    ("limits", "updates"),
     [
         ({}, 21),  # 7 usual passes of 3 updates
         ({"max_epochs": 2}, 6),
@@ -30,8 +30,8 @@ def configured(**training: object) -> RunConfig:
         ({"max_updates": 100, "max_epochs": 2}, 6),
     ],
 )
-def test_the_usual_passes_count_if_there_is_no_limit(asked, updates):
-    training = complete(configured(**asked), 7.0, 3).training
+def test_the_usual_number_of_epochs_is_used_without_a_limit(limits, updates):
+    training = resolve_length(configured(**limits), 7.0, 3).training
     assert (training.max_updates, training.valid_every, training.save_every) == (updates, updates, updates)
 
 
@@ -45,11 +45,11 @@ def test_the_usual_passes_count_if_there_is_no_limit(asked, updates):
     ],
 )
 def test_validations_come_about_once_an_epoch(an_epoch, passes, every):
-    assert complete(RunConfig(), passes, an_epoch).training.valid_every == every
-    assert complete(configured(valid_every=7), passes, an_epoch).training.valid_every == 7
+    assert resolve_length(RunConfig(), passes, an_epoch).training.valid_every == every
+    assert resolve_length(configured(valid_every=7), passes, an_epoch).training.valid_every == 7
 
 
-def test_the_rate_is_a_share_of_a_matrix_product():
+def test_the_speed_is_a_fraction_of_that_of_matrix_products():
     assert 1e8 < measured_rate(RunConfig(), CPU) < 1e13
 
 
@@ -81,9 +81,9 @@ def test_the_kind_of_device_is_cuda_or_not():
 
 def test_with_a_time_budget_the_length_stays_open():
     timed = replace(RunConfig(), training=replace(RunConfig().training, time_budget=60.0))
-    assert complete(timed, 7.0, 3) == timed
-    settled = replace(timed, training=replace(timed.training, max_updates=9))
-    assert complete(settled, 7.0, 3).training.valid_every == 9
+    assert resolve_length(timed, 7.0, 3) == timed
+    with_updates = replace(timed, training=replace(timed.training, max_updates=9))
+    assert resolve_length(with_updates, 7.0, 3).training.valid_every == 9
 
 
 TIME: Layer = {"training": {"time_budget": 60.0}}
@@ -105,20 +105,20 @@ SEED: Layer = {"training": {"seed": 3}, "model": {"d_model": 64}}
         ([], (None, None, None)),
     ],
 )
-def test_of_time_and_updates_the_higher_layer_counts(layers, expected):
-    config = build(merge(one_limit(layers)), where="here")
+def test_the_later_layer_decides_between_time_and_updates(layers, expected):
+    config = build(merge(keep_one_limit(layers)), where="here")
     assert (config.training.max_updates, config.training.max_epochs, config.training.time_budget) == expected
     if SEED in layers:
         assert (config.training.seed, config.model.d_model) == (3, 64)
 
 
-def test_time_and_updates_in_one_breath_are_refused():
+def test_time_and_updates_in_one_layer_are_refused():
     with pytest.raises(UserError, match="a time budget sets the number of updates") as caught:
-        one_limit([SEED, {"training": {"time_budget": 60.0, "max_epochs": 2}}])
+        keep_one_limit([SEED, {"training": {"time_budget": 60.0, "max_epochs": 2}}])
     assert caught.value.code == ExitCode.USAGE
 
 
-def test_durations_are_said_as_people_say_them():
+def test_durations_in_words():
     assert [duration(s) for s in (45, 91, 2700, 5399, 5400, 12_600)] == [
         "45 s", "2 min", "45 min", "90 min", "1.5 h", "3.5 h",
     ]  # fmt: skip

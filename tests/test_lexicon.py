@@ -1,4 +1,4 @@
-"""Which pieces translate which: learnt from pairs, and kept with a finished run."""
+"""The lexicon of translations: learned from pairs, and stored with a finished run."""
 
 import math
 import random
@@ -65,15 +65,15 @@ def test_each_piece_has_its_translation_first(store):
     assert [table[word, 0].item() for word in WORDS] == [word + 30 for word in WORDS]
 
 
-def test_a_word_that_stands_everywhere_translates_nothing(store):
-    """Counting would put the full stop first; and what no source word explains, the empty word does."""
+def test_a_word_of_every_sentence_translates_nothing(store):
+    """Counting would put the full stop first. The empty word explains words without a source word."""
     pairs = [([*src, 9], [59, *tgt, 39, 58]) for src, tgt in toy_pairs()]
     table = build_lexicon(store(pairs), V, frequent=0)["candidates"]
     assert [table[word, 0].item() for word in WORDS] == [word + 30 for word in WORDS]
 
 
-def test_the_probabilities_are_those_of_the_textbook(store):
-    """IBM model 1, written down as in Brown et al. 1993, with dictionaries."""
+def test_the_probabilities_are_those_of_ibm_model_1(store):
+    """IBM model 1 as in Brown et al. 1993, with dictionaries."""
     pairs = [([7, 8, 7], [20, 21]), ([8], [21, 21, 22]), ([9, 8], [20]), ([6], [22])]
     p = defaultdict(lambda: 1.0)
     for _ in range(3):
@@ -102,7 +102,7 @@ def test_the_same_pairs_give_the_same_table_whatever_the_blocks(store, monkeypat
         assert all(torch.equal(once[name], other[name]) for name in ("candidates", "frequent"))
 
 
-def test_the_most_frequent_come_in_order_and_stand_behind_the_others(store):
+def test_frequent_pieces_follow_the_others_in_order(store):
     pairs = [(src, [*tgt, 40, 40, 41]) for src, tgt in toy_pairs()]
     tables = build_lexicon(store(pairs), V, frequent=2)
     assert tables["frequent"].dtype == torch.int32
@@ -114,7 +114,7 @@ def test_the_most_frequent_come_in_order_and_stand_behind_the_others(store):
     assert any({40, 41} <= set(pieces_of(tables["candidates"][word])) for word in WORDS)
 
 
-def test_where_few_pieces_occur_the_most_frequent_are_few(store):
+def test_few_pieces_give_few_frequent_ones(store):
     frequent = build_lexicon(store([([7], [9, 8, 9])]), V, frequent=5)["frequent"]
     assert frequent.tolist() == [9, 8, EOS, EOS, EOS]
 
@@ -133,7 +133,7 @@ def test_an_unlikely_piece_is_no_candidate(store, monkeypatch):
 
 
 def test_control_symbols_are_no_candidates(store):
-    """A tokenizer of the user's own may find characters that it does not know."""
+    """A user's own tokenizer may not know some characters."""
     pairs = [([UNK, *src, PAD], [UNK, *tgt, UNK, BOS, PAD, UNK]) for src, tgt in toy_pairs()]
     tables = build_lexicon(store(pairs), V, frequent=V)
     assert not {UNK, BOS, PAD} & set(tables["candidates"].flatten().tolist())
@@ -143,7 +143,7 @@ def test_control_symbols_are_no_candidates(store):
 
 
 def test_a_piece_of_both_languages_is_its_own_candidate(store):
-    """Though it may never have met itself: the name in one sentence is copied, in another it is a word."""
+    """Even if it never occurs on both sides of a pair: a name in one sentence may be a word in another."""
     pairs = [*toy_pairs(), ([15, 16], [46, 10]), *[([10, 17], [47, 40])] * 50, ([18, 19], [48, 49, 18])]
     table = build_lexicon(store(pairs), V, frequent=0)["candidates"]
     assert pieces_of(table[10])[:2] == [40, 10]
@@ -157,7 +157,7 @@ def test_a_piece_of_both_languages_is_its_own_candidate(store):
 
 
 def test_a_frequent_piece_is_not_moved_up_among_its_own_candidates(store):
-    """Decoding has it anyway."""
+    """Decoding allows it anyway."""
     pairs = [*toy_pairs(), *[([10], [40, 10, piece]) for piece in range(30, 60)] * 20]
     tables = build_lexicon(store(pairs), V, frequent=2)
     assert set(tables["frequent"].tolist()) == {10, 40}
@@ -165,7 +165,7 @@ def test_a_frequent_piece_is_not_moved_up_among_its_own_candidates(store):
     assert len(pieces_of(tables["candidates"][10])) > 2
 
 
-def test_pairs_are_taken_from_all_over_the_corpus(store, monkeypatch):
+def test_pairs_are_spread_over_the_corpus(store, monkeypatch):
     ids = store([([7] * 3, [8])] * 1000)
     rows = lexicon._sample(ids)
     assert rows.tolist() == list(range(1000))
@@ -191,17 +191,17 @@ def test_it_can_be_interrupted_between_any_two_blocks(store, monkeypatch):
     monkeypatch.setattr(lexicon, "LEXICON_LINKS", 2000)
     monkeypatch.setattr(lexicon, "LEXICON_ROWS", 100)
     ids = store(toy_pairs())
-    asked = 0
+    n_calls = 0
 
     def count() -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal n_calls
+        n_calls += 1
 
     build_lexicon(ids, V, check=count, iterations=4)
     n_links = len(lexicon._links(ids, np.arange(len(ids)), V, lambda: None)[0])
     # Blocks of pairs, before and after sorting, then blocks of links: once to count them, and twice an iteration.
-    assert asked == 400 // 100 + 2 + (1 + 2 * 4) * math.ceil(n_links / 2000)
-    for at in range(1, asked + 1):
+    assert n_calls == 400 // 100 + 2 + (1 + 2 * 4) * math.ceil(n_links / 2000)
+    for at in range(1, n_calls + 1):
         left = at
 
         def stop() -> None:
@@ -219,7 +219,7 @@ def test_it_can_be_interrupted_between_any_two_blocks(store, monkeypatch):
 
 
 def test_bytes_are_found(reverser):
-    """They follow the control symbols, and whatever else looks a little like one is none."""
+    """They follow the control symbols; similar pieces are not bytes."""
     tokenizer = Tokenizer((reverser / "tokenizer.model").read_bytes())
     first = tokenizer.n_control
     assert byte_pieces(tokenizer) == list(range(first, first + 256))
@@ -237,10 +237,10 @@ def test_a_finished_run_holds_the_table_if_it_was_requested(reverser, reverser_w
     assert tables["frequent"].shape == (128,)
     assert {tables["candidates"].dtype, tables["frequent"].dtype} == {torch.int32}
     assert all(tables["candidates"][byte, 0] == byte for byte in byte_pieces(tokenizer))
-    said = set(tables["frequent"].tolist())
+    most_frequent = set(tables["frequent"].tolist())
     (wanted,) = tokenizer.encode(["a b c d e f g h"])
-    assert set(wanted) <= said
-    assert not said & set(range(tokenizer.n_control)) - {EOS}
+    assert set(wanted) <= most_frequent
+    assert not most_frequent & set(range(tokenizer.n_control)) - {EOS}
 
 
 TINY: Layer = {
@@ -254,7 +254,7 @@ TINY: Layer = {
 
 @pytest.fixture
 def tiny(tmp_path) -> Request:
-    """Two updates on twenty pairs."""
+    """Settings for two updates on twenty pairs."""
     lines = ["a b c d", "e f g h", "c a d", "h g"]
     data: Layer = {
         "data": {
@@ -270,7 +270,7 @@ def stored(run: Path) -> bytes:
     return (run / SHORTLIST).read_bytes()
 
 
-def test_a_run_interrupted_while_it_learns_the_table_is_finished_by_the_same_command(tiny, monkeypatch):
+def test_the_same_command_finishes_a_run_interrupted_while_it_learns_the_table(tiny, monkeypatch):
     list(train(tiny))
     whole = stored(tiny.run)
     signals: list[int] = []
@@ -294,7 +294,7 @@ def test_a_run_interrupted_while_it_learns_the_table_is_finished_by_the_same_com
     assert stored(tiny.run) == whole
 
 
-def test_a_run_that_goes_on_makes_its_table_anew(tiny):
+def test_a_resumed_run_learns_its_table_again(tiny):
     list(train(tiny))
     whole = stored(tiny.run)
     more: Layer = {"training": {"max_updates": 4}}
@@ -304,11 +304,11 @@ def test_a_run_that_goes_on_makes_its_table_anew(tiny):
     assert load_file(tiny.run / read_manifest(tiny.run).weights)
 
 
-def test_only_a_large_corpus_makes_it_worth_telling(tiny, monkeypatch):
-    def told() -> bool:
+def test_learning_the_table_is_reported_only_for_a_large_corpus(tiny, monkeypatch):
+    def is_reported() -> bool:
         request = Request(tiny.run, tiny.layers, device="cpu", overwrite=True)
-        return any(isinstance(event, Notice) and "which pieces" in event.text for event in train(request))
+        return any(isinstance(event, Notice) and "learning the shortlist" in event.text for event in train(request))
 
-    assert not told()
+    assert not is_reported()
     monkeypatch.setattr(ending, "MANY_PAIRS", 19)
-    assert told()
+    assert is_reported()

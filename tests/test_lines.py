@@ -1,4 +1,4 @@
-"""Bytes -> lines -> bytes: what is a line, what is compressed, what may be asked of input and output."""
+"""From bytes to lines and back: the ends of lines, compression, properties of input and output."""
 
 import bz2
 import errno
@@ -67,7 +67,7 @@ FILES = {
 
 
 def lines_of(data: bytes) -> list[str]:
-    """The rule, in other words than the code's."""
+    """The rule for lines, implemented in another way."""
     data = data.removeprefix(BOM)
     pieces = data.split(b"\n")
     if not pieces[-1]:
@@ -76,7 +76,7 @@ def lines_of(data: bytes) -> list[str]:
 
 
 def is_foreign(data: bytes) -> bool:
-    """Whether this is plainly no UTF-8 text; test_first_bytes.py says what is."""
+    """Whether this is certainly not UTF-8 text: see test_first_bytes.py."""
     try:
         refuse_non_text(data, "input")
     except UserError:
@@ -116,7 +116,7 @@ PIECES = st.sampled_from(
 @given(st.one_of(st.binary(max_size=80), st.lists(PIECES, max_size=20).map(b"".join)), st.integers(1, 9))
 @example(BOM + b"\r\n", 2)
 @example(b"\xe2\x82", 1)
-def test_any_bytes_in_any_portions_make_the_same_lines(data, portion):
+def test_chunks_of_any_size_give_the_same_lines(data, portion):
     if data.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")) or is_foreign(data):
         data = b"word" + data
         assume(not is_foreign(data))
@@ -128,7 +128,7 @@ def test_any_bytes_in_any_portions_make_the_same_lines(data, portion):
 
 @pytest.mark.parametrize("name", [n for n in COMPRESSIONS if n != "plain"])
 class TestCompression:
-    def test_members_one_after_the_other(self, tmp_path, name):
+    def test_several_members(self, tmp_path, name):
         compress = COMPRESSIONS[name]
         path = tmp_path / "file"
         path.write_bytes(compress(b"a\nb") + compress(b"") + compress(b"c\n") + b"\0" * 8)
@@ -159,7 +159,7 @@ class TestCompression:
             list(read_lines(path))
         assert caught.value.code == ExitCode.BAD_DATA
 
-    def test_damaged_second_member_is_not_taken_for_the_end(self, tmp_path, name):
+    def test_a_damaged_second_member_is_not_the_end_of_the_file(self, tmp_path, name):
         path = tmp_path / "file"
         path.write_bytes(COMPRESSIONS[name](b"a\n") + b"garbage that no decompressor likes")
         with pytest.raises(UserError, match="damaged"):
@@ -175,7 +175,7 @@ class TestCompression:
         assert peak < 12e6  # of 20 MB; bzip2's own state is 4 MB
 
 
-def test_strict_names_the_line_after_handing_out_those_before(tmp_path):
+def test_strict_names_the_line_after_returning_those_before(tmp_path):
     path = tmp_path / "file.txt"
     path.write_bytes(b"a\nb\n\xc3(\nd\n")
     lines = read_lines(path, encoding_errors="strict")
@@ -190,11 +190,11 @@ def test_strict_names_the_line_after_handing_out_those_before(tmp_path):
             with pytest.raises(UserError, match="stdin, line 3"):
                 reader.read_window(100, 1000)
     path.write_bytes(b"a\n\xff")
-    with pytest.raises(UserError, match="line 2"):
+    with pytest.raises(UserError, match=r"line 2.* or leave out `data\.encoding_errors=strict`"):
         list(read_lines(path, encoding_errors="strict"))
 
 
-def test_lines_before_damage_are_handed_out(tmp_path):
+def test_lines_before_damage_are_returned(tmp_path):
     whole = gzip.compress(b"".join(b"%d\n" % i for i in range(200_000)))
     reader = LineReader(io.BytesIO(whole[:-4]), "stdin")
     assert len(reader.read_window(300_000, 1 << 30)) == 200_000
@@ -225,7 +225,7 @@ class TestMissingInput:
         assert caught.value.code == ExitCode.NO_INPUT
 
 
-def test_a_read_that_fails_is_missing_input():
+def test_an_error_of_reading_is_unreadable_input():
     class Broken(io.RawIOBase):
         def readable(self):
             return True
@@ -260,7 +260,7 @@ def test_stdin_is_read_without_a_buffer(monkeypatch, tmp_path):
 
 @pytest.fixture
 def pipe():
-    """A reader of a pipe's one end, and a function that writes to the other (None closes it)."""
+    """A reader of one end of a pipe, and a function that writes to the other end (None closes it)."""
     read_end, write_end = os.pipe()
     is_open = True
 
@@ -279,7 +279,7 @@ def pipe():
 
 
 @pytest.mark.timeout(20)
-def test_a_pipe_is_answered_before_its_end(pipe):
+def test_lines_of_a_pipe_are_returned_before_its_end(pipe):
     stream, write = pipe
     reader = LineReader(stream, "stdin")
     write(b"one\n")
@@ -296,7 +296,7 @@ def test_a_pipe_is_answered_before_its_end(pipe):
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("first", [b"B\n", b"BZh\n", b"\xfd7z\n", b"x"])
-def test_a_first_line_that_looks_like_compression_is_answered_too(pipe, first):
+def test_a_first_line_that_looks_like_compression_is_returned(pipe, first):
     stream, write = pipe
     write(first + b"\n")
     assert LineReader(stream, "stdin").read_window(100, 10_000)[0] == first.rstrip(b"\n").decode(errors="replace")
@@ -319,7 +319,7 @@ def test_a_fast_writer_fills_the_window(pipe):
 
 
 @pytest.mark.timeout(20)
-def test_a_steady_trickle_does_not_hold_back_the_answer(pipe):
+def test_a_slow_writer_does_not_delay_the_window(pipe):
     stream, write = pipe
     stop = threading.Event()
 
@@ -336,7 +336,7 @@ def test_a_steady_trickle_does_not_hold_back_the_answer(pipe):
 
 
 @pytest.mark.timeout(20)
-def test_a_terminal_is_answered_and_asked_for_its_end_once():
+def test_a_terminal_is_read_once_after_its_end():
     pty = pytest.importorskip("pty")
     keyboard, terminal = pty.openpty()
     try:
@@ -352,7 +352,7 @@ def test_a_terminal_is_answered_and_asked_for_its_end_once():
 
 
 @pytest.mark.timeout(20)
-def test_a_descriptor_set_not_to_block_is_waited_for(pipe):
+def test_a_non_blocking_descriptor_is_waited_for(pipe):
     stream, write = pipe
     os.set_blocking(stream.fileno(), False)
     timer = threading.Timer(0.05, write, [b"late\n"])
@@ -362,7 +362,7 @@ def test_a_descriptor_set_not_to_block_is_waited_for(pipe):
 
 
 @pytest.mark.timeout(20)
-def test_without_select_a_window_is_what_one_read_gave(pipe, monkeypatch):
+def test_without_select_a_window_is_one_read(pipe, monkeypatch):
     stream, write = pipe
 
     def refuse(*_):
@@ -382,7 +382,7 @@ def test_compressed_pipe(pipe):
 
 
 @pytest.mark.timeout(20)
-def test_a_buffered_pipe_hides_no_line_from_select(pipe):
+def test_no_line_stays_in_the_buffer_of_a_pipe(pipe):
     stream, write = pipe
     write(b"one\ntwo\nthree\n")
     with io.BufferedReader(stream) as buffered:
@@ -391,7 +391,7 @@ def test_a_buffered_pipe_hides_no_line_from_select(pipe):
         assert reader.read_window(2, 10_000) == ["three"]
 
 
-def test_windows_keep_to_their_limits(tmp_path):
+def test_windows_are_within_their_limits(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"four\n" * 10 + "ä".encode() * 50 + b"\nfour\nfour\n")
     with open_input(str(path)) as stream:
@@ -420,7 +420,7 @@ def test_a_file_fills_its_window(tmp_path):
 
 
 @pytest.mark.parametrize("compress", COMPRESSIONS.values(), ids=COMPRESSIONS)
-def test_how_much_of_a_file_the_lines_handed_out_took_up(tmp_path, compress):
+def test_the_bytes_of_the_returned_lines(tmp_path, compress):
     path = tmp_path / "file"
     n = 50_000
     path.write_bytes(compress("".join(f"{i * 2654435761 % 10**9:09}\n" for i in range(n)).encode()))
@@ -436,7 +436,7 @@ def test_how_much_of_a_file_the_lines_handed_out_took_up(tmp_path, compress):
         assert reader.n_bytes_taken == size
 
 
-def test_the_size_of_what_is_left_of_a_file(tmp_path):
+def test_the_size_of_the_rest_of_a_file(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"header\nfour\n")
     with path.open("rb", buffering=0) as stream:
@@ -463,13 +463,13 @@ def test_line_separators_become_spaces(c):
 def test_one_line_is_one_line_of_utf8(text):
     safe = one_line(text)
     assert len(safe) == len(text)
-    # The library's splitting is what a careless reader of our output would use.
+    # Simple readers of our output split lines in this way.
     assert len(safe.splitlines()) <= 1
     assert safe == safe.encode().decode()
     assert one_line(safe) == safe
 
 
-def test_one_line_replaces_surrogates_alone():
+def test_one_line_replaces_only_surrogates():
     assert one_line("a\ud83d\ude00\udfff\ue000😀\0\t") == "a\ufffd\ufffd\ufffd\ue000😀\0\t"
 
 
@@ -486,7 +486,7 @@ def test_not_blank(line):
 
 
 class TestOutput:
-    def test_file_appears_whole(self, tmp_path):
+    def test_a_file_appears_when_it_is_complete(self, tmp_path):
         path = tmp_path / "out.txt"
         with open_output(str(path)) as output:
             output.write(b"one\n")
@@ -495,7 +495,7 @@ class TestOutput:
         assert path.read_bytes() == b"one\n"
         assert os.listdir(tmp_path) == ["out.txt"]
 
-    def test_failure_leaves_what_was_there(self, tmp_path):
+    def test_a_failure_leaves_the_old_file(self, tmp_path):
         path = tmp_path / "out.txt"
         path.write_bytes(b"before")
 
@@ -574,7 +574,7 @@ class TestOutput:
         with pytest.raises(OSError, match="another file's"):
             fail()
 
-    def test_pipe_is_written_straight_and_may_close(self, tmp_path):
+    def test_a_pipe_is_written_directly_and_may_close(self, tmp_path):
         path = tmp_path / "pipe"
         os.mkfifo(path)
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -605,7 +605,7 @@ class TestOutput:
         assert ran.stderr.startswith(b"74 stdout cannot be written: No space left on device; free some space")
         assert ran.stderr.count(b"\n") == 1
 
-    def test_lines_go_straight_to_stdout(self, capfdbinary):
+    def test_lines_are_written_directly_to_stdout(self, capfdbinary):
         text = b"one\xff\n" + b"x" * 10_000 + b"\n" + b"two\n" * 5000
         with open_line_output("-") as output:
             output.write(b"")
@@ -614,7 +614,7 @@ class TestOutput:
             output.write(b"three\n")
         assert capfdbinary.readouterr().out == b"three\n"
 
-    def test_lines_go_to_a_stand_in(self, capsysbinary):
+    def test_lines_go_to_a_replacement_of_stdout(self, capsysbinary):
         with open_line_output("-") as output:
             output.write(b"one\n")
         assert capsysbinary.readouterr().out == b"one\n"
@@ -626,7 +626,7 @@ class TestOutput:
             output.write(b"two\n")
         assert capfdbinary.readouterr().out == b"one\xff\ntwo\n"
 
-    def test_stdout_that_is_a_stand_in(self, capsysbinary):
+    def test_a_replacement_of_stdout(self, capsysbinary):
         with open_output("-") as output:
             output.write(b"one\n")
         assert capsysbinary.readouterr().out == b"one\n"
@@ -640,7 +640,7 @@ class TestOutput:
 
 
 class TestInterruptedPipe:
-    """A signal while the reader of a full pipe is slow."""
+    """A signal during a write to a full pipe with a slow reader."""
 
     @pytest.mark.timeout(60)
     @pytest.mark.parametrize("line", [b"abcde\n", b"x" * 999 + b"\n"], ids=["short lines", "longer lines"])
@@ -668,7 +668,7 @@ class TestInterruptedPipe:
 
 @contextmanager
 def stuck_writer(path, lines):
-    """A process that writes lines to a named pipe which is full, and our end of the pipe."""
+    """A process that writes lines to a full named pipe, and our end of the pipe."""
     program = (
         "import signal, sys\nfrom seq2seq.text import open_line_output\n"
         "class Interrupted(BaseException): pass\n"

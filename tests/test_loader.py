@@ -1,4 +1,4 @@
-"""The loader: every pair once an epoch, the same each time, divided differently if that is requested."""
+"""The loader: every pair once in an epoch, reproducible, with subword sampling on request."""
 
 import io
 import math
@@ -44,7 +44,7 @@ def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256, batch_tokens=300):
 
 
 def epoch_of(loader, epoch, done=0):
-    """What is left of one epoch."""
+    """The rest of one epoch."""
     portions, is_last = [], False
     updates = loader.updates(epoch, done)
     while not is_last:
@@ -64,12 +64,12 @@ def texts(tokenizer, portions):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
-def test_an_epoch_holds_every_pair_once(ids, tokenizer, alpha):
+def test_an_epoch_has_every_pair_once(ids, tokenizer, alpha):
     assert sorted(texts(tokenizer, epoch_of(loader(ids, tokenizer, alpha), 0))) == sorted(PAIRS)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
-def test_an_epoch_is_taken_up_in_the_middle(ids, tokenizer, alpha):
+def test_an_epoch_is_resumed_in_the_middle(ids, tokenizer, alpha):
     whole = listed(epoch_of(loader(ids, tokenizer, alpha), 3))
     assert len(whole) > 10
     for done in (0, 1, len(whole) - 1):
@@ -94,8 +94,8 @@ def test_a_text_is_divided_differently_each_epoch_and_with_each_seed(ids, tokeni
         assert sum(first[pair] != another[pair] for pair in first) > len(first) / 2
 
 
-def test_updates_hold_the_same_pairs_however_they_are_divided(ids, tokenizer):
-    """So an epoch has as many updates, and a resumed run reads each pair once."""
+def test_updates_have_the_same_pairs_with_any_division(ids, tokenizer):
+    """So an epoch has the same number of updates, and a resumed run reads each pair once."""
     likeliest, some, many = (
         [sorted(texts(tokenizer, [pairs])) for pairs in epoch_of(loader(ids, tokenizer, alpha), 2)]
         for alpha in (0.0, 0.5, 0.1)
@@ -103,7 +103,7 @@ def test_updates_hold_the_same_pairs_however_they_are_divided(ids, tokenizer):
     assert likeliest == some == many
 
 
-def test_a_pair_has_the_same_pieces_in_whatever_update_it_comes(ids, tokenizer):
+def test_a_pair_has_the_same_pieces_in_any_update(ids, tokenizer):
     small, large = (
         sorted(pair for part in listed(epoch_of(loader(ids, tokenizer, 0.3, batch_tokens=n), 0)) for pair in part)
         for n in (300, 700)
@@ -111,7 +111,7 @@ def test_a_pair_has_the_same_pieces_in_whatever_update_it_comes(ids, tokenizer):
     assert small == large
 
 
-def test_pairs_of_an_update_lie_by_their_new_lengths(ids, tokenizer):
+def test_pairs_of_an_update_are_sorted_by_their_new_lengths(ids, tokenizer):
     for pairs in epoch_of(loader(ids, tokenizer, 0.2), 0):
         lengths = [max(len(src), len(tgt)) for src, tgt in zip(pairs.src, pairs.tgt, strict=True)]
         assert lengths == sorted(lengths)
@@ -137,8 +137,8 @@ updates.close()
 """
 
 
-def test_another_process_resumes_an_epoch_with_the_pairs_and_pieces_that_are_left(tmp_path, ids, tokenizer):
-    """Over one and two shares; SentencePiece's own draws differ from process to process."""
+def test_another_process_resumes_an_epoch_with_the_same_pairs_and_pieces(tmp_path, ids, tokenizer):
+    """With one and two shards. SentencePiece's own draws differ between processes."""
     (tmp_path / "tokenizer.model").write_bytes(tokenizer.model)
     whole = epoch_of(loader(ids, tokenizer, 0.3), 1)
     done = len(whole) // 2
@@ -153,7 +153,7 @@ def test_another_process_resumes_an_epoch_with_the_pairs_and_pieces_that_are_lef
     assert resumed.split("\n") == [*expected, ""]
 
 
-def test_no_text_is_divided_into_more_pieces_than_the_model_holds(ids, tokenizer):
+def test_no_text_is_divided_into_more_pieces_than_the_max_length(ids, tokenizer):
     longest = int(max(ids.src_lengths.max(), ids.tgt_lengths.max()))
     portions = epoch_of(loader(ids, tokenizer, 0.1, max_length=longest + 1), 0)
     lengths = [len(row) for p in portions for row in (*p.src, *p.tgt)]
@@ -171,7 +171,7 @@ def test_pools_of_an_epoch_follow_each_other(ids, tokenizer, alpha, monkeypatch)
         assert listed(epoch_of(loader(ids, tokenizer, alpha), 0, done)) == whole[done:]
 
 
-def test_an_update_that_is_not_wanted_any_more_is_no_trouble(ids, tokenizer):
+def test_an_unused_update_does_no_harm(ids, tokenizer):
     updates = loader(ids, tokenizer, 0.3).updates(0)
     assert len(list(islice(updates, 2))) == 2
     updates.close()
@@ -179,7 +179,7 @@ def test_an_update_that_is_not_wanted_any_more_is_no_trouble(ids, tokenizer):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
-def test_an_error_of_reading_arrives(alpha, ids, tokenizer, monkeypatch):
+def test_an_error_of_reading_is_raised(alpha, ids, tokenizer, monkeypatch):
     def broken(*_):
         raise OSError("gone")
 
@@ -188,8 +188,8 @@ def test_an_error_of_reading_arrives(alpha, ids, tokenizer, monkeypatch):
         next(loader(ids, tokenizer, alpha).updates(0))
 
 
-def test_a_character_that_is_unknown_stays_unknown(tmp_path):
-    """A tokenizer of the user's may know no bytes: what it cannot read it cannot spell either."""
+def test_an_unknown_character_stays_unknown(tmp_path):
+    """A user's tokenizer may have no bytes. Then unknown characters have no spelling."""
     written = io.BytesIO()
     control = {"unk_id": UNK, "bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
     text = (line for pair in PAIRS for line in pair)
@@ -224,8 +224,8 @@ def test_parts_of_a_portion_hold_all_of_it(most):
 
 
 @pytest.mark.parametrize("saved", [1, 20, 100, math.inf])
-def test_parts_are_divided_again_where_that_saves_padding(saved):
-    """For text divided at random, whose pairs are put together by other lengths."""
+def test_micro_batches_are_divided_again_if_that_saves_padding(saved):
+    """For text that is divided at random: its lengths differ from those that made the updates."""
     lengths = sorted(np.random.default_rng(0).integers(1, 60, 80).tolist())
     whole = TokenizedPairs([[4] * n for n in lengths], [[4] * max(1, n - 3) for n in lengths])
     parts = list(whole.micro_batches(max_tokens=10_000, min_saved=saved))

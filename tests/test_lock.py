@@ -1,4 +1,4 @@
-"""The lock on an open file: one process holds it, under the path where it is."""
+"""The lock on an open file: one process holds it, for the file at its path."""
 
 import errno
 import os
@@ -50,7 +50,7 @@ def test_a_forked_child_does_not_keep_it(tmp_path):
 
 
 @pytest.mark.parametrize("moved", ["file", "folder"])
-def test_what_is_moved_between_opening_and_locking_is_not_held(tmp_path, monkeypatch, moved):
+def test_a_file_moved_between_opening_and_locking_is_not_locked(tmp_path, monkeypatch, moved):
     path, calls = tmp_path / "run" / ".lock", []
     path.parent.mkdir()
     real = lock.try_lock
@@ -68,7 +68,7 @@ def test_what_is_moved_between_opening_and_locking_is_not_held(tmp_path, monkeyp
     held.release()
 
 
-def test_a_file_that_is_always_gone_by_then_is_another_process_s(tmp_path, monkeypatch):
+def test_a_file_that_is_always_replaced_counts_as_locked(tmp_path, monkeypatch):
     def try_lock(_):
         (tmp_path / "file").unlink()
         return True

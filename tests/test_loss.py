@@ -1,4 +1,4 @@
-"""Label-smoothed cross-entropy: by hand, and against PyTorch's on a padded layout."""
+"""Label-smoothed cross-entropy: computed by hand, and against PyTorch's with padding."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_by_hand(smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_real_positions_alone_are_the_padded_layout(smoothing):
+def test_only_real_positions_count_as_with_padding(smoothing):
     torch.manual_seed(0)
     logits = torch.randn(B, T, V, requires_grad=True)
     targets = torch.randint(4, V, (B, T))
@@ -56,7 +56,7 @@ def test_the_gradient_is_probabilities_less_targets(smoothing):
 
 
 def test_it_is_a_sum_over_positions():
-    """Not a mean: the loop divides by the tokens of the whole update."""
+    """It is not a mean: the training loop divides by the tokens of the whole update."""
     torch.manual_seed(0)
     logits, targets = torch.randn(7, V), torch.randint(0, V, (7,))
     parts = [smoothed_cross_entropy(logits[a:b], targets[a:b], 0.1) for a, b in ((0, 2), (2, 7))]
@@ -77,7 +77,7 @@ def test_half_precision_is_summed_in_full():
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("scale", [1.0, 40.0], ids=["small", "too large for exp"])
 @pytest.mark.parametrize("n", [1, 256, 700])
-def test_block_by_block_it_is_the_same_with_the_same_gradients(smoothing, scale, n):
+def test_blocks_give_the_same_loss_and_gradients(smoothing, scale, n):
     torch.manual_seed(n)
     output = Linear(16, 50)
     nn.init.normal_(output.bias)
@@ -95,7 +95,7 @@ def test_block_by_block_it_is_the_same_with_the_same_gradients(smoothing, scale,
     assert output_loss(hidden.bfloat16(), output.bfloat16(), targets, smoothing).dtype == torch.float32
 
 
-def test_in_mixed_precision_pytorchs_own_does_it():
+def test_mixed_precision_uses_pytorchs_own_loss():
     torch.manual_seed(0)
     output = Linear(16, 50)
     hidden, targets = torch.randn(30, 16, requires_grad=True), torch.randint(0, 50, (30,))
@@ -126,7 +126,7 @@ class TestTwoMasks:
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
     @pytest.mark.parametrize("scale", [1.0, 40.0], ids=["small", "too large for exp"])
     @pytest.mark.parametrize("n", [1, 128, 300])
-    def test_block_by_block_it_is_the_same_with_the_same_gradients(self, smoothing, scale, n, monkeypatch):
+    def test_blocks_give_the_same_loss_and_gradients(self, smoothing, scale, n, monkeypatch):
         torch.manual_seed(n)
         output = Linear(16, 50)
         nn.init.normal_(output.bias)
@@ -140,7 +140,7 @@ class TestTwoMasks:
         for one, other in zip(found, torch.autograd.grad(theirs / 7, by), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * scale)
 
-    def test_where_both_masks_agree_it_is_the_loss_of_one(self):
+    def test_if_both_masks_agree_it_is_the_loss_of_one(self):
         torch.manual_seed(0)
         output = Linear(16, 50)
         hidden, targets = torch.randn(30, 16, requires_grad=True), torch.randint(0, 50, (30,))
@@ -150,8 +150,8 @@ class TestTwoMasks:
         (found,), (expected,) = torch.autograd.grad(twice, hidden), torch.autograd.grad(once, hidden)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
-    def test_nothing_of_the_divergence_is_kept_for_the_way_back(self, monkeypatch):
-        """Where PyTorch finds the gradients: one number for each logit, as of one mask, whatever is made of them."""
+    def test_the_divergence_keeps_nothing_for_the_backward_pass(self, monkeypatch):
+        """If PyTorch computes the gradients: one number for each logit, as with one mask."""
         monkeypatch.setattr(loss, "_gradients_by_hand", lambda hidden: False)
         output, targets = Linear(4, 500), torch.randint(0, 500, (40,))
         hidden = torch.randn(2, 40, 4, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Normalisation: what ``nfc`` changes and what it leaves, by the model of SentencePiece alone."""
+"""Normalization: what ``nfc`` changes and what it keeps, by the SentencePiece model alone."""
 
 import unicodedata
 from itertools import pairwise
@@ -71,7 +71,7 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def models():
-    """SentencePiece alone, by tokenizer_type and normalization; trained on other text."""
+    """SentencePiece models by tokenizer_type and normalization, trained on other text."""
 
     def trained(kind, rule):
         model, _ = train_model(iter(PLAIN), vocab_size=330, tokenizer_type=kind, normalization=rule)
@@ -82,13 +82,13 @@ def models():
 
 @pytest.fixture(scope="module")
 def nfc(models):
-    """What a text becomes."""
+    """A text after encoding and decoding."""
     model = models["unigram", "nfc"]
     return lambda text: model.decode(model.encode(text))
 
 
 @pytest.mark.parametrize("language", TEXTS)
-def test_texts_of_all_kinds_come_back_byte_for_byte(models, language):
+def test_texts_of_all_kinds_are_decoded_byte_for_byte(models, language):
     text = TEXTS[language]
     for model in models.values():
         assert model.decode(model.encode(text)) == text
@@ -114,12 +114,12 @@ def test_texts_of_all_kinds_come_back_byte_for_byte(models, language):
         ("a\tb \t c", "a\tb \t c"),
     ],
 )  # fmt: skip
-def test_what_it_changes(nfc, text, becomes):
+def test_text_that_nfc_changes(nfc, text, becomes):
     assert nfc(text) == becomes
 
 
-def test_each_character_alone_becomes_its_nfc_or_its_letters(nfc):
-    """Between characters that nothing composes with."""
+def test_each_single_character_becomes_its_nfc_or_its_letters(nfc):
+    """Between characters that compose with nothing."""
     for start, end in pairwise([*range(0, len(ALL), 50_000), len(ALL)]):
         expected = (FORMS.get(char, unicodedata.normalize("NFC", char)) for char in ALL[start:end])
         assert nfc("一".join(ALL[start:end])).strip() == "一".join(expected).strip()
@@ -148,7 +148,7 @@ def same_but_for_order(a, b):
 )
 @example("e", "\u0301\u0331")
 def test_any_two_marks_of_latin_letters_are_composed(nfc, letter, marks):
-    """As NFC does it, but for the order of marks that are left over."""
+    """As in NFC, except for the order of marks that are not composed."""
     text = unicodedata.normalize("NFD", letter)
     assume(len(text) == 1)
     for spelling in (text + marks, unicodedata.normalize("NFC", text + marks[0]) + marks[1:]):
@@ -176,19 +176,19 @@ MARKED = st.builds(
 @settings(database=None, deadline=None, max_examples=200)
 @given(st.lists(MARKED | st.sampled_from([" ", *FORMS, *list(nfc_rules())[:2000:7]])).map("".join))
 def test_it_changes_no_letter_or_mark(nfc, text):
-    """By what Unicode calls compatible; three marks and more on a letter too."""
+    """The compatibility decomposition stays the same, also for three or more marks on a letter."""
     once, given = (unicodedata.normalize("NFKD", one.replace(" ", "")) for one in (nfc(text), text))
     assert once == given
 
 
 @settings(database=None, deadline=None, max_examples=200)
 @given(st.lists(MARKED | st.sampled_from([" ", *FORMS])).map("".join))
-def test_what_it_makes_of_two_marks_it_leaves_alone(nfc, text):
+def test_composed_marks_are_not_changed_again(nfc, text):
     assert nfc(nfc(text)) == nfc(text)
 
 
 @pytest.mark.parametrize(
-    ("learnt", "text", "becomes"),
+    ("learned", "text", "becomes"),
     [
         (["ব\u09dfস", "প\u09dcা", "পড\u09bcা"], "হ\u09dfনি হয\u09bcনি", "হ\u09dfনি হ\u09dfনি"),
         (["বয\u09bcস", "ব\u09dfস", "প\u09dcা"], "হ\u09dfনি হয\u09bcনি পড\u09bcা", "হয\u09bcনি হয\u09bcনি প\u09dcা"),
@@ -197,23 +197,23 @@ def test_what_it_makes_of_two_marks_it_leaves_alone(nfc, text):
         (["\ufb2aלום"], "\ufb2aלום", "\ufb2aלום"),
     ],
 )  # fmt: skip
-def test_letters_that_nfc_takes_apart_come_out_as_the_training_text_has_them(learnt, text, becomes):
-    """Both spellings are the same to the model; Bengali keyboards write the one, Wikipedia the other."""
-    trained, _ = train_model(iter(PLAIN + learnt), vocab_size=400, tokenizer_type="bpe", normalization="nfc")
+def test_letters_that_nfc_decomposes_are_decoded_as_in_the_training_text(learned, text, becomes):
+    """Both spellings are the same for the model. Bengali keyboards write one, Wikipedia the other."""
+    trained, _ = train_model(iter(PLAIN + learned), vocab_size=400, tokenizer_type="bpe", normalization="nfc")
     model = sentencepiece.SentencePieceProcessor(model_proto=trained)
     assert model.decode(model.encode(text)) == becomes
     assert model.encode(text) == model.encode(unicodedata.normalize("NFC", text))
 
 
 @pytest.mark.parametrize("text", ["a\u2581b", "\u2581", "\ufdd0", "\ufdd0\ufdd1", "\ufdd0\u2581\u2581 \u2581"])
-def test_the_mark_of_a_space_is_no_space(models, text):
+def test_the_symbol_of_a_space_is_not_a_space(models, text):
     for model in models.values():
         ids = model.encode(text)
         assert model.decode(ids) == text
         assert text.count(" ") == sum(piece.count("\u2581") for piece in model.id_to_piece(ids)) - 1
 
 
-def test_the_rules_take_little_room():
+def test_the_rules_are_small():
     sizes = [len(normalizer(name).serialized_normalizer_spec()) for name in ("identity", "nfkc", "nfc")]
     assert sizes[0] < 2_000
     assert sizes[2] < 1.2 * sizes[1]

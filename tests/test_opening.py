@@ -1,9 +1,9 @@
-"""What a person reads before training."""
+"""The lines that are shown before training."""
 
 import pytest
 
 from seq2seq.config import Layer, RunConfig
-from seq2seq.training.length import complete
+from seq2seq.training.length import resolve_length
 from seq2seq.training.opening import length_lines, opening_lines
 from seq2seq.training.recipe import Recipe, Statistics, assumed_speed, recipe
 
@@ -20,7 +20,7 @@ def length_of(n_pairs: int, kind: str = "cpu", **training: object) -> list[str]:
     preset = training.pop("preset", "auto")
     found: Recipe = recipe(corpus, kind, {"preset": preset, "training": training})
     an_epoch = corpus.n_tgt_tokens // found.config.training.batch_tokens
-    config: RunConfig = complete(found.config, found.usual_epochs, an_epoch)
+    config: RunConfig = resolve_length(found.config, found.usual_epochs, an_epoch)
     usual = recipe(corpus, kind, {})
     device = {"cpu": "cpu", "gpu": "cuda"}[kind]
 
@@ -34,7 +34,7 @@ def length_of(n_pairs: int, kind: str = "cpu", **training: object) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 @pytest.mark.parametrize("n_pairs", [100, 29_000, 150_000, 2_000_000, 50_000_000])
-def test_four_lines_say_what_and_why(n_pairs, kind):
+def test_four_lines_state_choices_and_reasons(n_pairs, kind):
     found = recipe(Statistics.guess(n_pairs), kind, {})
     first, model, vocabulary, regularization = lines_of(n_pairs, kind=kind)
     assert first.startswith(f"{n_pairs:,} pairs on ")
@@ -47,7 +47,7 @@ def test_four_lines_say_what_and_why(n_pairs, kind):
     assert all(line.endswith(")") for line in (model, vocabulary, regularization)), "a reason for each"
 
 
-def test_what_the_user_chose_has_no_reason_of_ours():
+def test_a_choice_of_the_user_has_no_reason():
     own: Layer = {"data": {"vocab_size": 999, "subword_sampling": 0.3}, "model": {"dropout": 0.25}}
     _, model, vocabulary, regularization = lines_of(29_000, own)
     assert model.endswith(")")
@@ -67,28 +67,24 @@ def test_one_core_and_one_pair(monkeypatch):
 
 def test_the_fifth_line_is_the_length():
     (line,) = length_of(29_000, max_epochs=30)
-    assert line.startswith(
-        "training: about 1.7 h here: 30 passes over the corpus, 16,980 updates of 1,024 target tokens; "
-    )
+    assert line.startswith("training: about 1.7 h here: 30 epochs, 16,980 updates of 1,024 target tokens; ")
     assert line.endswith("; learning rate 0.002, falling to zero over the last 50% of the updates")
     (line,) = length_of(29_000, time_budget=1e6)
-    assert line.startswith(
-        "training: about 2.4 h here: 43 passes over the corpus, as many updates as there is time for"
-    )
+    assert line.startswith("training: about 2.4 h here: 43 epochs, as many updates as there is time for")
 
 
-def test_a_budget_far_below_the_usual_says_so():
+def test_a_budget_far_below_the_usual_is_reported():
     _, warning = length_of(29_000, time_budget=360.0)
     assert warning.startswith("6 min: about ")
     assert "a corpus of this size usually gets 43, about 2.4 h here." in warning
     assert warning.endswith("Expect rough translations.")
     _, warning = length_of(2_000_000, time_budget=360.0)
-    assert warning.startswith("6 min: about 0.04 of a pass; ")
+    assert warning.startswith("6 min: about 0.04 epochs; ")
     assert len(length_of(29_000, max_updates=10)) == 1, "which the user has counted"
     assert len(length_of(29_000, time_budget=3600.0)) == 1
 
 
-def test_a_cpu_asked_for_millions_of_pairs_says_what_to_do_instead():
+def test_millions_of_pairs_on_a_cpu_get_advice():
     _, warning = length_of(2_000_000)
     assert warning.startswith("about 16.0 h on this CPU. To shorten it use a GPU ")
     assert "`training.time_budget=28800`" in warning

@@ -24,7 +24,7 @@ def test_inverse_square_root():
     assert found == pytest.approx([0.02, 0.5, 1.98, 2.0, 2.0 * (100 / 101) ** 0.5, 1.0, 0.2])
 
 
-def test_inverse_square_root_is_the_papers():
+def test_inverse_square_root_is_that_of_the_paper():
     """d_model^-0.5 · min(update^-0.5, update · warmup^-1.5), up to the peak that it implies."""
     warmup, d_model = 4000, 512
     peak = (d_model * warmup) ** -0.5
@@ -70,14 +70,14 @@ def test_without_an_end_there_is_no_cool_down():
 
 
 FROM_HERE = [
-    # Hold: what was planned continues, at 30 of 100 updates as of 200.
+    # Hold: the plan continues, at 30 of 100 updates or of 200.
     (("hold_cooldown", 10), (30, 100, 200), [30, 31, 100, 150, 200], [1.0, 1.0, 1.0, 51 / 100, 0.01]),
-    # Falling: straight to the new end, be it later or sooner, and never up again.
+    # Falling: in a straight line to the new end, earlier or later, and never up again.
     (("hold_cooldown", 10), (76, 100, 151), [76, 77, 114, 151], [0.5, 0.5 * 75 / 76, 0.25, 0.5 / 76]),
     (("hold_cooldown", 10), (76, 100, 80), [76, 77, 80], [0.5, 0.4, 0.1]),
-    # The end comes so near that the fall begins at once.
+    # The new end is so near that the fall begins at once.
     (("hold_cooldown", 10), (30, 100, 33), [30, 31, 33], [1.0, 0.75, 0.25]),
-    # Warming up: with the slope of the new length, from where it stands.
+    # Warming up: from the current rate with the slope of the new length.
     (("hold_cooldown", 100), (40, 1000, 250), [40, 41, 70, 100], [0.4, 0.42, 1.0, 1.0]),
     (("hold_cooldown", 1000), (4, 10_000, 100), [4, 5, 8, 9, 10], [0.004, 0.008, 0.064, 0.064 + 1 / 20, 0.164]),
     (("inverse_sqrt", 100), (40, 1000, 250), [40, 41, 70, 280], [0.4, 0.42, 1.0, 0.5]),
@@ -86,8 +86,8 @@ FROM_HERE = [
 
 
 @pytest.mark.parametrize(("kind", "change", "updates", "expected"), FROM_HERE)
-def test_another_length_changes_the_rate_from_where_it_stands(kind, change, updates, expected):
-    """An update, the number of updates that was planned then, and the new one."""
+def test_another_length_changes_the_rate_without_a_jump(kind, change, updates, expected):
+    """An update, the number of updates that was planned before, and the new number."""
     schedule, warmup = kind
     at, before, after = change
     config = TrainingConfig(schedule=schedule, warmup_updates=warmup, learning_rate=1.0, max_updates=before)
@@ -99,7 +99,7 @@ def test_another_length_changes_the_rate_from_where_it_stands(kind, change, upda
 
 
 def test_a_rate_that_may_rise_again_does_so_without_a_jump():
-    """As if the run is made longer by a person: after its end, the peak is reached again."""
+    """If a user extends the run after its end, it reaches the peak again."""
     config = TrainingConfig(warmup_updates=20, learning_rate=1.0, max_updates=100, cooldown=0.5)
     knot = replace(knot_at(100, config, Knot()), falling=False)
     found = [learning_rate(update, replace(config, max_updates=300), knot) for update in range(100, 301)]
@@ -113,7 +113,7 @@ SHAPE = {"d_model": 8, "d_ff": 16, "n_heads": 2, "encoder_layers": 1, "decoder_l
 
 
 def step(gradient: float, **settings: object) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Every parameter before and after one update, all gradients being alike."""
+    """All parameters before and after one update with equal gradients."""
     torch.manual_seed(0)
     model = build_model(ModelConfig(attention="bilinear", positions="learned", max_positions=4, **SHAPE), 12)
     with torch.no_grad():
@@ -143,14 +143,14 @@ def test_matrices_decay_and_vectors_do_not():
     assert {"src_embedding.weight", "src_positions.weight", "encoder.0.self_attention.score.weight"} <= shrunk
 
 
-def test_every_parameter_is_moved_once():
-    """Adam's first step is the rate, whatever the gradient's size; a tied matrix moves but once."""
+def test_every_parameter_is_updated_once():
+    """Adam's first step has the size of the learning rate. A tied matrix is updated once."""
     for gradient in (1e-3, 5.0):
         for before, after in step(gradient, weight_decay=0.0).values():
             torch.testing.assert_close(after, before - 0.1, rtol=1e-4, atol=1e-4)
 
 
-def test_betas_are_the_configurations():
+def test_betas_are_those_of_the_configuration():
     model = torch.nn.Linear(2, 2)
     optimizer = build_optimizer(model, TrainingConfig(betas=(0.5, 0.75)))
     assert [group["betas"] for group in optimizer.param_groups] == [(0.5, 0.75)] * 2

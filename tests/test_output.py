@@ -1,4 +1,4 @@
-"""The output layer's screen: the best column of each row, by far fewer exact logits."""
+"""The screen of the output layer: the best column of each row with few exact logits."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def output() -> OutputLayer:
 
 @pytest.fixture
 def screen(output) -> Screen:
-    """Emulated where the processor has no bf16."""
+    """bf16 is emulated if the processor does not have it."""
     if pack(output.weight.bfloat16()) is None:
         pytest.skip("no packed products here")
     return Screen(output)
@@ -46,7 +46,7 @@ def test_it_finds_the_best_column(output, screen, rows, scale):
 
 
 def test_it_finds_the_best_of_columns_that_bf16_cannot_distinguish(output, screen):
-    """Ten columns hardly differ, and rounding puts another one first."""
+    """Ten columns hardly differ, and rounding makes another one the best."""
     hidden = normal(64, D, seed=5)
     for column in range(20, 30):
         output.weight[column] = 5 * hidden.sum(dim=0) / 8 * (1 + 1e-4 * ((column * 7) % 10))
@@ -58,15 +58,15 @@ def test_it_finds_the_best_of_columns_that_bf16_cannot_distinguish(output, scree
     assert torch.equal(found, best)
 
 
-def test_it_gives_up_where_it_cannot_help(output, screen):
-    """A model that likes all pieces alike, and one of damaged numbers."""
+def test_it_returns_none_if_it_cannot_help(output, screen):
+    """A model with equal logits, and a damaged one with NaN."""
     assert Screen(OutputLayer(torch.zeros(V, D), torch.zeros(V))).best(normal(8, D)) is None
     hidden = normal(8, D)
     hidden[3] = torch.nan
     assert screen.best(hidden) is None
 
 
-def test_where_nothing_is_left_of_the_bound():
+def test_the_error_bound_holds_in_the_worst_case():
     """All numbers as far as can be from those of bf16, all in one direction: the true best stays among the rivals."""
     far = 1 + 2**-8 - 2**-12  # rounded to 1
     if pack(torch.ones(64, 64).bfloat16()) is None:
@@ -84,11 +84,11 @@ def test_where_nothing_is_left_of_the_bound():
 
 def test_it_is_for_processors_that_have_bf16(output, monkeypatch):
     monkeypatch.setattr("seq2seq.model.transformer.fast.output.has_bf16", lambda: False)
-    assert Screen.quicker_than(output) is None
+    assert Screen.if_faster(output) is None
     monkeypatch.undo()
-    assert (Screen.quicker_than(output) is not None) == (has_bf16() and pack(output.weight) is not None)
+    assert (Screen.if_faster(output) is not None) == (has_bf16() and pack(output.weight) is not None)
     in_bf16 = OutputLayer(output.weight.bfloat16(), output.bias.bfloat16())
-    assert Screen.quicker_than(in_bf16) is None
+    assert Screen.if_faster(in_bf16) is None
 
 
 class Counted(OutputLogits):
@@ -102,8 +102,8 @@ class Counted(OutputLogits):
 
 
 @pytest.mark.parametrize("rows", [8, 300])
-def test_greedy_search_takes_what_it_finds(output, screen, rows):
-    """The same pieces with it and without, and no logits are read if it has an answer."""
+def test_greedy_search_uses_the_screen(output, screen, rows):
+    """The same pieces with and without it; no logits are read if it finds the pieces."""
     hidden = normal(rows, D, seed=rows)
     screened, plain = Counted(hidden, output, 1, screen=screen), Counted(hidden, output, 1)
     found, scores = best_piece(screened, N_CONTROL, scored=False)
@@ -114,7 +114,7 @@ def test_greedy_search_takes_what_it_finds(output, screen, rows):
 
 
 def test_a_control_symbol_that_is_likeliest_is_not_taken(output, screen):
-    """Except EOS. The screen knows nothing of control symbols: then all logits are read."""
+    """Except EOS. The screen does not know control symbols, so then all logits are read."""
     hidden = normal(32, D, seed=7)
     for likeliest in (EOS, 5):
         bias = output.bias.clone()

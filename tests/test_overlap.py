@@ -1,4 +1,4 @@
-"""Pairs held out, leaks and copies: what training and validation share, and what they must not."""
+"""Held-out pairs, leaks and copies: the overlap of training and validation."""
 
 import random
 from collections import Counter
@@ -14,7 +14,7 @@ from seq2seq.errors import UserError
 from seq2seq.tokenizer import train_tokenizer
 from seq2seq.training import overlap
 from seq2seq.training.ingest import CorpusRecord
-from seq2seq.training.overlap import Overlap, held_out_rows, n_held_out, survey
+from seq2seq.training.overlap import Overlap, find_overlap, held_out_rows, n_held_out
 from seq2seq.training.prepare import prepare
 from seq2seq.training.progress import Notice
 
@@ -44,7 +44,7 @@ def numbered(n):
         *((1001, 100), (5000, 500), (10_000, 1000), (29_000, 1000), (1_000_000, 1000)),
     ],
 )
-def test_how_many(n, expected):
+def test_the_number_of_held_out_pairs(n, expected):
     assert n_held_out(n) == expected
 
 
@@ -62,14 +62,14 @@ def test_rows_are_spread_in_blocks_of_neighbours(tmp_path, n):
 
 
 def test_sources_that_come_often_stay(tmp_path):
-    """As in a table of interface strings: what is said most often must be learned."""
+    """As in a table of interface strings: frequent texts must be learned."""
     sources = ["no"] * 40 + ["cancel"] * 40 + ["thank you"] * 40 + numbered(600)
     random.Random(1).shuffle(sources)
     counts = Counter(sources)
     assert {counts[sources[row]] for row in held_out(tmp_path, sources)} == {1}
 
 
-def test_if_few_sources_occur_once_the_rarest_come_next(tmp_path):
+def test_if_few_sources_occur_once_the_rarest_are_next(tmp_path):
     sources = numbered(20) + [f"twice {i}" for i in range(30)] * 2 + [f"thrice {i}" for i in range(300)] * 3
     random.Random(1).shuffle(sources)
     rows = held_out(tmp_path, sources)
@@ -86,8 +86,8 @@ def test_few_sources(tmp_path, n_sources):
     assert len({sources[row] for row in rows}) == -(-60 * n_sources // 300)
 
 
-def test_they_do_not_depend_on_the_hashes(tmp_path, monkeypatch):
-    """Which are others in each process."""
+def test_held_out_pairs_do_not_depend_on_hashes(tmp_path, monkeypatch):
+    """Hashes differ between processes."""
     sources = numbered(50) + [f"twice {i}" for i in range(300)] * 2
     text = store(tmp_path, [(source, "x") for source in sources])
     rows = held_out_rows(text, np.sort(text.hashes(0)))
@@ -99,7 +99,7 @@ def test_they_do_not_depend_on_the_hashes(tmp_path, monkeypatch):
 
 
 def counted(folder, train, valid, drop=True):
-    found = survey(store(folder, train), [Pair(*pair) for pair in valid], drop=drop)
+    found = find_overlap(store(folder, train), [Pair(*pair) for pair in valid], drop=drop)
     return found.dropped_leaks, found.kept_leaks, found.copies
 
 
@@ -156,17 +156,17 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def prepared(tmp_path, model):
-    """Prepares pairs as ``train`` does: what is made, its counts, and what is told."""
+    """Prepares pairs as ``train`` does. Returns the result, its counts, and the notices."""
 
     def make(train, valid=None, **data):
         store(tmp_path, train)
         if valid is not None:
             store(tmp_path, valid, "valid")
-        told: list[str | Notice] = []
+        notices: list[str | Notice] = []
         records = [CorpusRecord("corpus", "train", len(train), "", 0, 0)]
         config = DataConfig(langs="de-en", train=("corpus",), valid=("v",) if valid else (), **data)
-        made = prepare(tmp_path, config, records, told.append, model=model)
-        return made, made.record()[-1], told
+        made = prepare(tmp_path, config, records, notices.append, model=model)
+        return made, made.record()[-1], notices
 
     return make
 
@@ -174,27 +174,27 @@ def prepared(tmp_path, model):
 def test_leaks_leave_training(prepared):
     train = [(word, word.upper()) for word in WORDS * 2]
     valid = [(f" {WORDS[3]}", "x"), ("unseen", "y"), (WORDS[5], WORDS[5].upper())]
-    made, record, told = prepared(train, valid)
+    made, record, notices = prepared(train, valid)
     assert (record["dropped_leaks"], record["kept_leaks"], record["copies"], record["kept"]) == (4, 0, 30, 56)
     assert (record["held_out"], made.n_pairs) == (0, 56)
     trained = {made.tokenizer.decode([made.ids.take([row])[0][0].tolist()])[0] for row in range(made.n_pairs)}
     assert trained == {*WORDS} - {WORDS[3], WORDS[5]}
-    assert told == [
+    assert notices == [
         "4 pairs dropped: the source is also in the validation pairs",
         "copies among the training pairs: 30, all kept",
     ]
-    assert prepared(train, valid)[1:] == (record, told), "the same is said of what was prepared before"
-    made, record, told = prepared(train, valid, leaks="keep")
+    assert prepared(train, valid)[1:] == (record, notices), "the same is said of what was prepared before"
+    made, record, notices = prepared(train, valid, leaks="keep")
     assert (record["dropped_leaks"], record["kept_leaks"], record["kept"]) == (0, 4, 60)
-    assert told[0] == "kept: 4 training pairs whose source is also in the validation pairs (data.leaks = keep)"
+    assert notices[0] == "kept: 4 training pairs whose source is also in the validation pairs (data.leaks = keep)"
 
 
-def test_a_corpus_validated_by_itself_stays_with_a_warning(prepared):
+def test_a_corpus_validated_by_itself_is_kept_with_a_warning(prepared):
     train = [(word, word.upper()) for word in WORDS]
-    _, record, told = prepared(train, train)
+    _, record, notices = prepared(train, train)
     assert (record["dropped_leaks"], record["kept_leaks"], record["kept"]) == (0, 30, 30)
-    assert isinstance(told[0], Notice)
-    assert told[0].warning
+    assert isinstance(notices[0], Notice)
+    assert notices[0].warning
 
 
 @pytest.mark.parametrize(
@@ -214,14 +214,14 @@ def test_extremes(prepared, sources, held_out, kept_leaks, kept):
     assert len(made.valid) == held_out
 
 
-def test_what_is_held_out_is_remembered(prepared, tmp_path):
+def test_held_out_pairs_are_remembered(prepared, tmp_path):
     train = [(word, word.upper()) for word in WORDS * 3]
-    first, record, told = prepared(train)
+    first, record, notices = prepared(train)
     again, *same = prepared(train)
-    assert (again.valid, *same) == (first.valid, record, told)
+    assert (again.valid, *same) == (first.valid, record, notices)
     (tmp_path / "prepared.json").unlink()
     again, *same = prepared(train)
-    assert (again.valid, *same) == (first.valid, record, told)
+    assert (again.valid, *same) == (first.valid, record, notices)
     assert isinstance(first.overlap, Overlap)
 
 

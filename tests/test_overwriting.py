@@ -1,4 +1,4 @@
-"""No output over an input: not by another name, through a link, a redirection, or the run's own files."""
+"""No output overwrites an input: by another name, a link, a redirection, or a file of the run."""
 
 import io
 import os
@@ -27,19 +27,21 @@ def here(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("name", ["in", "./in", "d/../in", "link", "hard"])
 def test_one_file_by_every_name(here, name):
     for output, read in ((name, "in"), ("in", name), (here / name, "in")):
-        with pytest.raises(UserError, match=r"is a file that is being read.*; name another file after -o") as caught:
+        with pytest.raises(
+            UserError, match=r"is a file that is being read.*; name another file with `output`"
+        ) as caught:
             refuse_overwriting(output, ["missing", "other", read])
         assert caught.value.code == ExitCode.USAGE
 
 
 @pytest.mark.parametrize("name", ["other", "missing", "/dev/null", "pipe", "d", "x" * 300, "a\0b", "in/x"])
-def test_what_may_be_written(here, name):
+def test_allowed_outputs(here, name):
     refuse_overwriting(name, ["in", "-"])
     refuse_overwriting("in", [name])
 
 
 @pytest.mark.parametrize("name", ["/dev/null", "pipe"])
-def test_what_is_no_ordinary_file_may_be_both(here, name):
+def test_a_terminal_or_pipe_may_be_both(here, name):
     refuse_overwriting(name, [name])
 
 

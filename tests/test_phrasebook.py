@@ -16,7 +16,7 @@ FOLDER = DATA / "phrasebook"
 
 @pytest.fixture(scope="module")
 def book():
-    """The generator's modules, importable by name only as long as these tests run."""
+    """The generator's modules, importable only during these tests."""
     before = set(sys.modules)
     sys.path.insert(0, str(FOLDER))
     import generate
@@ -85,7 +85,7 @@ def test_lines_are_sentences(split):
 
 
 @pytest.mark.slow
-def test_what_is_held_out_never_shows_in_training(splits, book):
+def test_held_out_sentences_are_not_in_training(splits, book):
     held = {split: {c for s in splits[split] for c in s.combinations} for split in splits}
     for split, other in (("valid", "test"), ("test", "valid")):
         own = {c for c in held[split] if book.split_of(c) == split}
@@ -96,7 +96,7 @@ def test_what_is_held_out_never_shows_in_training(splits, book):
 
 
 def test_held_out_adjectives_never_stand_before_their_nouns_in_training(book):
-    """The same, read off the text: no form of the adjective right before a form of the noun."""
+    """Checked on the text: no form of the adjective is right before a form of the noun."""
     from lexicon import ADJECTIVES, NOUNS
 
     nouns = {form: name for name in NOUNS for form in book.forms(name)}
@@ -104,8 +104,8 @@ def test_held_out_adjectives_never_stand_before_their_nouns_in_training(book):
     seen = {"train": set(), "test": set()}
     for split, found in seen.items():
         for line in read(split, "de"):
-            said = book.words(line)
-            for one, other in pairwise(said):
+            spoken = book.words(line)
+            for one, other in pairwise(spoken):
                 stem = re.sub("e[rnsm]?$", "", one)
                 if other in nouns and stem in endings:
                     found.add(f"{endings[stem]} {nouns[other]}")
@@ -171,7 +171,7 @@ def test_without_an_article_the_adjective_is_strong(book, noun, forms):
 
 
 @pytest.mark.slow
-def test_nouns_and_adjectives_that_bend_out_of_line(book):
+def test_irregular_nouns_and_adjectives(book):
     weak = {"Junge": "den Jungen", "Nachbar": "den Nachbarn", "Kollege": "den Kollegen", "Polizist": "den Polizisten"}
     assert {noun: phrase(noun, "def").de("acc") for noun in weak} == weak
     assert phrase("Auto", "ein", "teuer").de() == "ein teures Auto"
@@ -207,8 +207,8 @@ def test_imperative(book):
     import german
 
     heads = {"öffnen": "", "lesen": "lies", "geben": "gib", "tragen": "träg", "kaufen": "", "warten": ""}
-    said = [german.imperative(infinitive, changed) for infinitive, changed in heads.items()]
-    assert said == ["öffne", "lies", "gib", "trag", "kauf", "warte"]
+    spoken = [german.imperative(infinitive, changed) for infinitive, changed in heads.items()]
+    assert spoken == ["öffne", "lies", "gib", "trag", "kauf", "warte"]
 
 
 @pytest.mark.slow
@@ -319,7 +319,7 @@ def test_english_forms(book):
 
 
 @pytest.mark.parametrize("path", sorted((DATA / "recipes").glob("*.toml")), ids=lambda path: path.stem)
-def test_recipes_build_and_say_what_they_need(path):
+def test_recipes_are_valid_and_state_their_needs(path):
     layer = read_toml(path)
     config = build(merge([PRESETS.get(layer["preset"], {}), layer]), where=path.name)
     assert config.data.langs == "de-en"

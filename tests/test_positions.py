@@ -1,4 +1,4 @@
-"""Positions: the formula, what depends on them, and what is lost without."""
+"""Positions: their formulas, what depends on them, and a model without them."""
 
 import math
 
@@ -36,7 +36,7 @@ def by_formula(position: int, channel: int, width: int) -> float:
     return math.sin(angle) if channel % 2 == 0 else math.cos(angle)
 
 
-def test_sinusoids_are_the_papers():
+def test_sinusoids_are_those_of_the_paper():
     table = sinusoidal_table(60, D)
     expected = torch.tensor([[by_formula(position, channel, D) for channel in range(D)] for position in range(60)])
     torch.testing.assert_close(table, expected, rtol=0, atol=1e-5)
@@ -51,7 +51,7 @@ def test_sinusoids_by_hand():
     torch.testing.assert_close(sinusoidal_table(3, 4), torch.tensor(expected), rtol=0, atol=1e-6)
 
 
-def test_a_shift_turns_every_pair_alike_wherever_it_starts():
+def test_a_shift_is_the_same_rotation_from_any_position():
     table = sinusoidal_table(50, D)
     for shift in (1, 7):
         products = (table[:-shift] * table[shift:]).sum(-1)
@@ -60,7 +60,7 @@ def test_a_shift_turns_every_pair_alike_wherever_it_starts():
 
 
 @pytest.mark.parametrize("name", POSITIONS)
-def test_an_offset_goes_on_where_the_text_before_it_ended(name):
+def test_an_offset_continues_the_positions(name):
     positions = POSITIONS[name](D, 20)
     embedded = torch.randn(2, 9, D)
     whole = positions(embedded)
@@ -72,7 +72,7 @@ def test_an_offset_goes_on_where_the_text_before_it_ended(name):
 
 def test_sinusoids_grow_with_the_text():
     positions = SinusoidalPositions(D, max_positions=4)
-    with torch.inference_mode():  # translation asks first, and training goes on
+    with torch.inference_mode():  # first a long text in evaluation, then training
         torch.testing.assert_close(positions(torch.zeros(1, 9, D))[0], sinusoidal_table(9, D))
     x = torch.zeros(1, 2, D, requires_grad=True)
     out = positions(x, 100)
@@ -102,7 +102,7 @@ def test_learned_positions_are_trained_and_saved():
 
 
 def test_rotation_by_hand():
-    """The first pair turns by the place in radians, the second a hundred times slower."""
+    """The first pair rotates by the position in radians, the second a hundred times slower."""
     x = torch.tensor([1.0, 0.0, 0.0, 1.0]).expand(1, 1, 3, 4)
     expected = [[math.cos(p), math.sin(p), -math.sin(p / 100), math.cos(p / 100)] for p in (5, 6, 7)]
     torch.testing.assert_close(rotate(x, 5)[0, 0], torch.tensor(expected))
@@ -132,14 +132,14 @@ def test_rotary_self_attention_sees_distances_and_cross_attention_none():
     torch.testing.assert_close(attend(x, memory), attend(x, flipped))
     attend = layer.self_attention
     assert not torch.allclose(attend(memory, memory), attend(flipped, flipped).flip(1), atol=1e-3)
-    # A text moved to the right as a whole looks the same to itself.
+    # Moving a whole text to the right changes nothing in it.
     q, k = (attend.split_heads(F.linear(memory, *projection)) for projection in attend.projections()[:2])
     moved = (rotate(q, 11) @ rotate(k, 11).mT, rotate(q) @ rotate(k).mT)
     torch.testing.assert_close(*moved, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", POSITIONS)
-def test_i_love_nlp_is_nlp_love_i_without_positions_alone(name):
+def test_only_without_positions_is_i_love_nlp_equal_to_nlp_love_i(name):
     """Attention is a sum over a set: only positions tell one order from another."""
     model = model_with(name)
     there, back = torch.tensor([[ME, LOVE, NLP]]), torch.tensor([[NLP, LOVE, ME]])
@@ -157,7 +157,7 @@ def test_i_love_nlp_is_nlp_love_i_without_positions_alone(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"positions": "rotary", "d_model": 12, "n_heads": 4}, "a head is 3 wide"),
+        ({"positions": "rotary", "d_model": 12, "n_heads": 4}, "their width is 3"),
         ({"positions": "sinusoidal", "d_model": 9, "n_heads": 3}, "needs an even model.d_model, not 9"),
     ],
 )

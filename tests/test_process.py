@@ -1,4 +1,4 @@
-"""Signals that wait, and forked processes that end with their parent."""
+"""Deferred signals, and forked processes that end with their parent."""
 
 import gc
 import os
@@ -26,8 +26,8 @@ TERMINATION_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture
-def told() -> Iterator[list[int]]:
-    """Numbers of the signals that were answered."""
+def handled() -> Iterator[list[int]]:
+    """Numbers of the handled signals."""
     numbers: list[int] = []
     before = {n: signal.signal(n, lambda number, frame: numbers.append(number)) for n in TERMINATION_SIGNALS}
     yield numbers
@@ -37,8 +37,8 @@ def told() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("n_threads", [0, 1])
 @pytest.mark.parametrize("number", TERMINATION_SIGNALS)
-def test_a_signal_is_answered_when_all_is_done(told, number, n_threads):
-    """The system may choose another thread to hear it."""
+def test_a_signal_is_handled_after_the_body(handled, number, n_threads):
+    """The system may deliver it to another thread."""
     over = threading.Event()
     threads = [threading.Thread(target=over.wait) for _ in range(n_threads)]
     for thread in threads:
@@ -47,18 +47,18 @@ def test_a_signal_is_answered_when_all_is_done(told, number, n_threads):
         with deferred_signals():
             os.kill(os.getpid(), number)
             time.sleep(0.05)
-            assert told == []
-        assert told == [number]
+            assert handled == []
+        assert handled == [number]
     finally:
         over.set()
         for thread in threads:
             thread.join()
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     os.kill(os.getpid(), number)
-    assert told == [number, number]
+    assert handled == [number, number]
 
 
-def test_an_error_takes_no_signal_with_it(told):
+def test_an_error_loses_no_signal(handled):
     def fail() -> None:
         with deferred_signals():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -66,11 +66,11 @@ def test_an_error_takes_no_signal_with_it(told):
 
     with pytest.raises(OSError, match="no room"):
         fail()
-    assert told == [signal.SIGTERM]
+    assert handled == [signal.SIGTERM]
 
 
-def test_all_is_set_back_though_another_signal_is_answered_by_an_error_meanwhile(told, monkeypatch):
-    """Before Python changes a handler it answers what has come for others."""
+def test_all_handlers_are_restored_even_if_another_signal_raises(handled, monkeypatch):
+    """Before Python changes a handler, it runs handlers of other signals."""
     set_handler, n_calls = signal.signal, 0
 
     def interrupted(number: int, handler: object) -> None:
@@ -102,13 +102,13 @@ def test_a_process_ends_with_its_function(tmp_path):
     one.end()
 
 
-def test_an_error_is_shown_and_goes_no_further(capfd):
+def test_an_error_is_shown_and_ends_only_the_child(capfd):
     one = ChildProcess(lambda: 1 / 0)
     until(lambda: not is_running(one.pid))
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
-def test_it_hears_no_signal_and_is_ended_all_the_same():
+def test_it_ignores_signals_but_can_be_ended():
     one = ChildProcess(wait)
     for number in TERMINATION_SIGNALS:
         os.kill(one.pid, number)
@@ -118,7 +118,7 @@ def test_it_hears_no_signal_and_is_ended_all_the_same():
     assert state_of(one.pid) is None
 
 
-def test_it_ends_with_what_it_is_held_by():
+def test_it_ends_with_its_object():
     one = ChildProcess(wait)
     pid = one.pid
     del one
@@ -126,7 +126,7 @@ def test_it_ends_with_what_it_is_held_by():
     assert state_of(pid) is None
 
 
-def test_another_process_that_ends_leaves_it_alone():
+def test_another_ending_process_does_not_end_it():
     one = ChildProcess(wait)
     other = os.fork()
     if not other:
@@ -137,14 +137,14 @@ def test_another_process_that_ends_leaves_it_alone():
     one.end()
 
 
-def test_a_signal_while_it_is_forked_is_not_forgotten(told):
-    """Python would forget one that is answered by what logging does after each fork."""
+def test_a_signal_during_the_fork_is_not_lost(handled):
+    """Python would lose a signal that it handles in logging's callback after a fork."""
     fork, forked = os.fork, []
 
     def interrupted() -> int:
         os.kill(os.getpid(), signal.SIGTERM)
         forked.append(fork())
-        answered_meanwhile.extend(told)
+        answered_meanwhile.extend(handled)
         return forked[0]
 
     answered_meanwhile: list[int] = []
@@ -152,14 +152,14 @@ def test_a_signal_while_it_is_forked_is_not_forgotten(told):
         patch.setattr(os, "fork", interrupted)
         one = ChildProcess(wait)
     assert answered_meanwhile == []
-    assert told == [signal.SIGTERM]
+    assert handled == [signal.SIGTERM]
     assert state_of(one.pid) in ("R", "S")
     one.end()
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit()", "os._exit(0)"])
-def test_one_that_waits_for_ever_ends_with_its_parent(end):
-    """As one that waits for a lock whose holder was killed: it looks at nothing any more."""
+def test_a_waiting_child_ends_with_its_parent(end):
+    """Such as one that waits for a lock whose holder was killed."""
     program = f"""
 import os, signal, sys, threading
 from seq2seq.system.processes import ChildProcess

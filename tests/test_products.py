@@ -1,4 +1,4 @@
-"""Products of weights: the choice of a library, and that whoever makes them, they are the same."""
+"""Matrix products with weights: the choice of a library, and that all libraries give the same results."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from seq2seq.config import ModelConfig, TrainingConfig
-from seq2seq.device import Processor, has_bf16, processor_of, this_processor
+from seq2seq.device import Processor, has_bf16, parse_processor, this_processor
 from seq2seq.model import products as products_file
 from seq2seq.model.products import (
     MEASURED,
@@ -17,7 +17,7 @@ from seq2seq.model.products import (
     can_multiply,
     nearest,
     pick_library,
-    products_by,
+    use_products,
 )
 from seq2seq.model.transformer.layers import FeedForward
 from seq2seq.training import arithmetic
@@ -55,7 +55,7 @@ def test_rows_are_of_different_processors():
 
 
 @pytest.mark.parametrize(
-    ("asked", "gets"),
+    ("given", "gets"),
     [
         (ZEN_3, ZEN_3),
         (processor("AMD", ""), ZEN_3),
@@ -66,8 +66,8 @@ def test_rows_are_of_different_processors():
     ],
     ids=str,
 )
-def test_a_processor_that_was_not_measured_gets_the_nearest_row(asked, gets):
-    assert nearest(asked).processor == gets
+def test_a_processor_that_was_not_measured_gets_the_nearest_row(given, gets):
+    assert nearest(given).processor == gets
 
 
 @pytest.mark.parametrize("instructions", ["", "avx2", "avx2 avx512 avx512_bf16 avx_vnni amx"])
@@ -78,7 +78,7 @@ def test_an_unknown_vendor_gets_pytorchs_own_products(instructions):
 
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("wanted", ["auto", "mkl", "onednn"])
-def test_onednn_is_taken_only_if_available(monkeypatch, there, wanted):
+def test_onednn_is_used_only_if_available(monkeypatch, there, wanted):
     monkeypatch.setattr(products_file, "HAS_ONEDNN", there)
     takes = {"auto": "onednn", "mkl": "mkl", "onednn": "onednn"}[wanted] if there else "mkl"
     assert pick_library(wanted, ZEN_5) == takes
@@ -106,15 +106,15 @@ flags\t\t: fpu sse4_2 {flags} xsave
     ],
 )
 def test_a_processor_is_recognised_by_what_linux_says(vendor, flags, expected):
-    assert processor_of(CPUINFO.format(vendor=vendor, flags=flags), "x86_64", {}) == expected
+    assert parse_processor(CPUINFO.format(vendor=vendor, flags=flags), "x86_64", {}) == expected
 
 
 def test_elsewhere_a_processor_is_recognised_by_what_pytorch_says():
     known = {"avx2": True, "avx512_f": True, "avx512_bf16": True, "avx_vnni": False, "cpu_name": "AMD EPYC"}
     windows = "AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD"
-    assert processor_of("", windows, known) == ZEN_4
-    assert processor_of("", windows, {}) == processor("", ""), "older PyTorch: nothing is known"
-    assert processor_of("", "arm", {"sve": True}) == processor("", "")
+    assert parse_processor("", windows, known) == ZEN_4
+    assert parse_processor("", windows, {}) == processor("", ""), "older PyTorch: nothing is known"
+    assert parse_processor("", "arm", {"sve": True}) == processor("", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
@@ -142,7 +142,7 @@ def test_bf16_instructions(instructions, expected):
         pytest.param("bf16", "mkl", Arithmetic(precision="bf16", products="onednn"), marks=needs_bf16),
     ],
 )
-def test_what_is_requested_is_taken(precision, products, expected):
+def test_requested_arithmetic_is_used(precision, products, expected):
     training = TrainingConfig(precision=precision, products=products)
     assert choose_arithmetic(training, CPU) == expected
     assert list(unmet_requests(training, expected)) == []
@@ -171,7 +171,7 @@ def test_arithmetic_is_kept_on_devices_of_its_kind(monkeypatch, stored, device, 
 
 
 @pytest.mark.parametrize(("precision", "there"), [("fp32", True), ("bf16", True), ("bf16", False)])
-def test_arithmetic_by_onednn_is_kept_where_it_is_quick(monkeypatch, precision, there):
+def test_arithmetic_by_onednn_is_kept_if_it_is_fast(monkeypatch, precision, there):
     monkeypatch.setattr(arithmetic, "can_multiply", lambda _: True)
     monkeypatch.setattr(arithmetic, "has_bf16", lambda: there)
     assert is_available(Arithmetic(precision=precision, products="onednn"), CPU) == there
@@ -193,7 +193,7 @@ def test_compiled_models_and_gpus_use_pytorchs_products(monkeypatch):
     assert choose_arithmetic(TrainingConfig(products="onednn"), torch.device("cuda"), ZEN_5) == GPU_BF16
 
 
-def test_requests_that_are_not_met_are_reported(monkeypatch):
+def test_unsupported_requests_are_reported(monkeypatch):
     monkeypatch.setattr(arithmetic, "has_bf16", lambda: False)
     (text,) = unmet_requests(TrainingConfig(products="onednn"), Arithmetic(precision="fp32"))
     assert "does not offer" in text
@@ -203,7 +203,7 @@ def test_requests_that_are_not_met_are_reported(monkeypatch):
 
 
 @pytest.mark.parametrize("lacking", ["has_bf16", "can_multiply"])
-def test_auto_takes_no_bf16_that_is_missing_or_slow(monkeypatch, lacking):
+def test_auto_does_not_use_missing_or_slow_bf16(monkeypatch, lacking):
     monkeypatch.setattr(arithmetic, "has_bf16", lambda _: True)
     monkeypatch.setattr(arithmetic, "can_multiply", lambda _: True)
     assert choose_arithmetic(TrainingConfig(), CPU, ZEN_4).precision == "bf16"
@@ -212,7 +212,7 @@ def test_auto_takes_no_bf16_that_is_missing_or_slow(monkeypatch, lacking):
 
 
 @needs_bf16
-def test_auto_takes_bf16_if_it_was_measured_to_be_faster_unless_mkl_is_requested():
+def test_auto_uses_bf16_if_it_was_measured_to_be_faster_unless_mkl_is_requested():
     assert choose_arithmetic(TrainingConfig(), CPU, ZEN_4) == Arithmetic(precision="bf16", products="onednn")
     assert choose_arithmetic(TrainingConfig(products="mkl"), CPU, ZEN_4) == Arithmetic(precision="fp32")
     for other in (ZEN_3, SAPPHIRE_RAPIDS, processor("", "avx2 avx512 avx512_bf16")):
@@ -229,8 +229,8 @@ def test_without_onednn_there_is_still_pytorchs_own(monkeypatch):
     assert products_file.pack(weight.bfloat16()) is None
 
 
-def test_another_pytorch_that_lacks_the_calls_is_noticed():
-    """As they have no public names they may go."""
+def test_a_pytorch_without_the_calls_is_detected():
+    """The calls have no public names, so a later version may remove them."""
     program = """
 import torch
 class None_:
@@ -264,7 +264,7 @@ def test_a_linear_layer_is_the_same_with_every_library(library, precision, shape
     torch.manual_seed(1)
     linear, x, upstream = Linear(n_in, n_out), torch.randn(*shape, n_in), torch.randn(*shape, n_out)
     expected = passes(linear, x, upstream)
-    with products_by(library, precision, nn.Sequential(linear)):
+    with use_products(library, precision, nn.Sequential(linear)):
         found = passes(linear, x, upstream)
     for one, other in zip(found, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, torch.float32)
@@ -275,23 +275,23 @@ def test_a_linear_layer_is_the_same_with_every_library(library, precision, shape
 
 @needs_bf16
 def test_the_gradient_in_bf16_is_that_of_rounded_operands():
-    """Sums are in fp32: operands that bf16 can hold give the gradients of fp32 but for the rounding of the result."""
+    """Sums are in fp32: with operands that bf16 can represent, gradients differ from fp32 only by rounding."""
     torch.manual_seed(1)
     linear = Linear(64, 64)
     with torch.no_grad():
         linear.weight.copy_(linear.weight.bfloat16())
     x, upstream = torch.randn(500, 64).bfloat16().float(), torch.randn(500, 64).bfloat16().float()
     expected = passes(linear, x, upstream)
-    with products_by("onednn", "bf16", linear):
+    with use_products("onednn", "bf16", linear):
         found = passes(linear, x, upstream)
     for one, other in zip(found[1:3], expected[1:3], strict=True):
         assert torch.allclose(one, other, rtol=2**-8, atol=2**-8)
 
 
 @pytest.mark.parametrize(("library", "precision"), BY)
-def test_the_activation_may_change_the_image_in_place(library, precision):
+def test_the_activation_may_change_the_output_in_place(library, precision):
     linear, x = Linear(8, 8), torch.randn(5, 8)
-    with products_by(library, precision, linear):
+    with use_products(library, precision, linear):
         torch.relu_(linear(x)).sum().backward()
     assert linear.weight.grad is not None
 
@@ -300,7 +300,7 @@ def test_the_activation_may_change_the_image_in_place(library, precision):
 @pytest.mark.parametrize("activation", ["relu", "gelu", "swiglu"])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 64), (7, 100)], ids=str)
 def test_a_feed_forward_network_is_the_same_with_every_library(library, precision, activation, shape):
-    """Its hidden layer stays an operand, with rows that no position has."""
+    """Its hidden layer stays in bf16 and padded."""
     torch.manual_seed(1)
     network = FeedForward(ModelConfig(d_model=16, d_ff=40, n_heads=2, activation=activation))
     torch.nn.init.normal_(network.inner.bias)  # so that rows of zeros have an output
@@ -314,11 +314,11 @@ def test_a_feed_forward_network_is_the_same_with_every_library(library, precisio
         return [output.detach(), read.grad, *(parameter.grad.clone() for parameter in network.parameters())]
 
     expected = output_and_gradients()
-    with products_by(library, precision, network):
+    with use_products(library, precision, network):
         found = output_and_gradients()
     for one, other in zip(found, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, torch.float32)
-        # A number that is rounded to the other side of ReLU's bend changes its gradient by all of it.
+        # If a number is rounded to the other side of 0, ReLU changes its whole gradient.
         assert (one - other).norm() <= 5 * CLOSE[precision] * other.norm()
 
 
@@ -338,7 +338,7 @@ def test_the_loss_is_the_same_with_every_library(library, precision, n, n_passes
         return [loss.detach() / n, h.grad, output.weight.grad.clone(), output.bias.grad.clone()]
 
     expected = loss_and_gradients()
-    with products_by(library, precision, output):
+    with use_products(library, precision, output):
         found = loss_and_gradients()
     for one, other in zip(found, expected, strict=True):
         assert (one - other).abs().max() <= CLOSE[precision] * max(0.5, float(other.abs().max())) * 2
@@ -347,7 +347,7 @@ def test_the_loss_is_the_same_with_every_library(library, precision, n, n_passes
 @needs_bf16
 def test_weights_are_rounded_once_an_update(monkeypatch):
     model = nn.Sequential(Linear(4, 4), nn.ReLU(), Linear(4, 4))
-    with products_by("onednn", "bf16", model):
+    with use_products("onednn", "bf16", model):
         first = model[0].products.weight
         for _ in range(3):
             model(torch.randn(2, 4)).sum().backward()
@@ -355,37 +355,37 @@ def test_weights_are_rounded_once_an_update(monkeypatch):
     assert model[0].products is None
     with torch.no_grad():
         model[0].weight.add_(1.0)
-    with products_by("onednn", "bf16", model):
+    with use_products("onednn", "bf16", model):
         assert torch.equal(model[0].products.weight, model[0].weight.bfloat16())
 
 
 @pytest.mark.parametrize(("library", "precision"), BY)
 def test_no_rows_at_all(library, precision):
     linear = Linear(4, 6)
-    with products_by(library, precision, linear):
+    with use_products(library, precision, linear):
         assert linear(torch.zeros(0, 3, 4)).shape == (0, 3, 6)
 
 
 def test_contexts_may_be_nested():
     linear = Linear(4, 4)
-    with products_by("mkl", "fp32", linear):
+    with use_products("mkl", "fp32", linear):
         outer = linear.products
-        with products_by("mkl", "fp32", linear):
+        with use_products("mkl", "fp32", linear):
             assert linear.products is not outer
         assert linear.products is outer
     assert linear.products is None
-    with pytest.raises(ValueError, match="oneDNN"), products_by("mkl", "bf16", linear):
+    with pytest.raises(ValueError, match="oneDNN"), use_products("mkl", "bf16", linear):
         pass
 
 
 def test_an_error_leaves_the_model_as_it_was():
     linear = Linear(4, 4)
-    with pytest.raises(RuntimeError), products_by("mkl", "fp32", linear):
+    with pytest.raises(RuntimeError), use_products("mkl", "fp32", linear):
         linear(torch.randn(2, 5))
     assert linear.products is None
 
 
-def test_every_map_of_a_model_is_one_of_ours():
+def test_every_linear_layer_of_a_model_is_ours():
     from seq2seq.model import build_model
 
     for activation in ("relu", "swiglu"):

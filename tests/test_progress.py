@@ -1,4 +1,4 @@
-"""How far the translation of a file has come, by the numbers and as it is shown."""
+"""The progress of translating a file: its numbers, and how it is shown."""
 
 import math
 import sys
@@ -31,7 +31,7 @@ def clock(monkeypatch) -> Clock:
 
 
 class TestPace:
-    def test_share_speed_and_time_to_go(self, clock):
+    def test_fraction_speed_and_remaining_time(self, clock):
         pace = progress.Pace(10_000)
         clock.now += 24
         pace.reach(12_288, 3456)
@@ -54,10 +54,10 @@ class TestPace:
         pace.reach(900, 900)
         assert (pace.lines_per_second, pace.left) == (10, 10)
 
-    def test_before_anything_is_known(self, clock):
+    def test_nothing_is_known_at_first(self, clock):
         assert str(progress.Pace(1000)) == "0 lines, 0%, 0.0 lines/s, eta -:--:--"
 
-    def test_all_of_it_is_when_it_is_done(self, clock):
+    def test_one_hundred_percent_only_at_the_end(self, clock):
         pace = progress.Pace(1000)
         clock.now += 1
         pace.reach(999, 999)
@@ -65,7 +65,7 @@ class TestPace:
         pace.reach(1000, 1000)
         assert "100%, 1,000 lines/s, eta 0:00:00" in str(pace)
 
-    def test_a_file_that_grows_and_an_estimate_that_falls_back(self, clock):
+    def test_a_growing_file_and_a_falling_estimate(self, clock):
         pace = progress.Pace(1000)
         clock.now += 1
         pace.reach(10, 1010)
@@ -92,7 +92,7 @@ class TestWindowSize:
 class TestOffATerminal:
     @pytest.fixture
     def show(self, clock, capfd) -> Callable[..., list[str]]:
-        """Draws events at their times, after ``InputReady`` of an input of 500 bytes, five a line."""
+        """Shows events at their times, after ``InputReady`` for an input of 500 bytes, five in each line."""
 
         def show(*timed: tuple[float, object], n_lines: int = 0, size: int | None = 500, output: str = "out"):
             def events():
@@ -110,7 +110,7 @@ class TestOffATerminal:
 
         return show
 
-    def test_now_and_then_a_line(self, show):
+    def test_a_line_from_time_to_time(self, show):
         windows = [(12, window(done)) for done in range(10, 101, 10)]
         assert show(*windows, (0, COMPLETED)) == [
             "30 lines, 30%, 0.8 lines/s, eta 0:01:24",
@@ -132,7 +132,7 @@ class TestOffATerminal:
     def test_a_resumed_translation_counts_its_own_lines(self, show):
         assert show((40, window(100)), (0, COMPLETED), n_lines=60) == ["40 lines in 0:00:40, 1.0 lines/s"]
 
-    def test_what_is_quick_is_silent(self, show):
+    def test_a_short_translation_shows_nothing(self, show):
         assert show((29, window(100)), (0, COMPLETED)) == []
 
     def test_a_failure_has_no_closing_line(self, show, capfd):
@@ -140,11 +140,11 @@ class TestOffATerminal:
             show((100, KeyboardInterrupt()))
         assert capfd.readouterr() == ("", "")
 
-    def test_a_stream_has_none(self, show):
+    def test_a_stream_shows_no_progress(self, show):
         assert show((100, window(10)), (0, COMPLETED), size=None) == []
 
     @pytest.mark.parametrize(("output", "drawn"), [("-", False), ("out", True)])
-    def test_on_the_terminal_that_shows_the_translations_there_is_none(self, show, monkeypatch, output, drawn):
+    def test_no_progress_on_the_terminal_of_the_translations(self, show, monkeypatch, output, drawn):
         monkeypatch.setattr(progress, "on_terminal", lambda: True)
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         assert bool(show((100, window(10)), (0, COMPLETED), output=output)) == drawn

@@ -1,4 +1,4 @@
-"""What ``auto`` picks: a pure function of corpus, kind of device and wishes."""
+"""The recipe of ``auto``: a function of the corpus, the kind of device and the user's settings."""
 
 import importlib.util
 from dataclasses import replace
@@ -43,8 +43,8 @@ def test_the_larger_the_corpus_the_larger_the_model(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hours_have_no_cliff(kind):
-    """A corpus a third larger takes up to four times as long where the model grows, and a third at least."""
+def test_training_time_grows_without_jumps(kind):
+    """For a corpus that is a third larger, it grows by a third at least, and up to four times if the model grows."""
     sizes = [round(500 * (4 / 3) ** i) for i in range(41)]
     hours = [assumed_hours(of(n, kind), Statistics.guess(n), kind) for n in sizes]
     assert all(1 / 3 < after / before < 4 for before, after in pairwise(hours))
@@ -62,7 +62,7 @@ def test_small_corpora_get_thousands_of_updates_in_less_than_45_minutes():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_there_is_no_cliff_at_the_edge_of_a_row(kind):
+def test_training_time_does_not_jump_between_rows(kind):
     for row in ROWS[kind][1:]:
         sizes = [round(row.min_pairs * share) for share in (0.97, 0.98, 0.985, 0.99, 0.999)]
         sizes += [row.min_pairs - 1, row.min_pairs, row.min_pairs + 1]
@@ -73,20 +73,20 @@ def test_there_is_no_cliff_at_the_edge_of_a_row(kind):
 
 
 @pytest.mark.parametrize("own", [{"preset": "tiny"}, {"training": {"batch_tokens": 25_000}}, {}], ids=str)
-def test_few_pairs_are_not_read_thousands_of_times_for_the_sake_of_large_updates(own):
+def test_few_pairs_are_not_read_thousands_of_times(own):
     for tokens in (1, 14, 40):
         corpus = Statistics(500, 500 * tokens, 500 * tokens)
         assert recipe(corpus, "cpu", own).usual_epochs <= 500
 
 
-def test_an_update_a_pass_at_least():
-    """However few pairs there are: three updates are three passes, not hundreds."""
+def test_an_epoch_has_at_least_one_update():
+    """Also for few pairs: three updates are three epochs, not hundreds."""
     found = recipe(Statistics(1, 5, 5), "cpu", {"training": {"max_updates": 3}})
     assert found.config.n_forward_passes == 1
 
 
-def test_a_time_budget_makes_no_more_than_the_usual_passes():
-    """Which are too few for two masks over so many pairs; any amount of time does not change that."""
+def test_a_time_budget_gives_at_most_the_usual_epochs():
+    """These are too few for R-Drop with so many pairs; more time does not change that."""
     without = of(9000)
     assert without.config.n_forward_passes == 1
     assert of(9000, time_budget=1e6).name == without.name
@@ -94,7 +94,7 @@ def test_a_time_budget_makes_no_more_than_the_usual_passes():
 
 @pytest.mark.parametrize("own", [{"preset": "base"}, {"preset": "big"}, {"model": {"d_model": 512}}], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_large_model_of_the_users_gets_passes_that_make_something_of_it(own, kind):
+def test_a_large_model_of_the_user_gets_enough_epochs(own, kind):
     for n_pairs in (1000, 7000, 29_000, 59_999):
         corpus = Statistics.guess(n_pairs)
         found, plain = recipe(corpus, kind, own), recipe(corpus, kind, {})
@@ -103,7 +103,7 @@ def test_a_large_model_of_the_users_gets_passes_that_make_something_of_it(own, k
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_vocabulary_follows_from_the_pairs_alone(kind):
+def test_the_vocabulary_depends_only_on_the_pairs(kind):
     """So that it can be chosen before the corpus is tokenized."""
     for n_pairs in SIZES:
         guess = Statistics.guess(n_pairs)
@@ -134,7 +134,7 @@ def test_usual_passes_are_between_those_of_the_sizes_beside():
     ],
 )
 @pytest.mark.parametrize("n_pairs", [1000, 29_000, 40_000])
-def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
+def test_few_epochs_use_no_r_drop(n_pairs, length, two_masks):
     usual, found = of(n_pairs), of(n_pairs, **length)
     assert found.config.n_forward_passes == (2 if two_masks else 1)
     factor = 1 if two_masks else 2
@@ -153,7 +153,7 @@ def test_few_passes_are_made_under_one_mask(n_pairs, length, two_masks):
     ],
 )
 @pytest.mark.parametrize("epochs", [2, 70])
-def test_what_the_user_says_of_masks_counts(own, n_forward_passes, factor, epochs):
+def test_r_drop_of_the_user_counts(own, n_forward_passes, factor, epochs):
     usual = of(29_000)
     found = recipe(Statistics.guess(29_000), "cpu", merge([own, {"training": {"max_epochs": epochs}}]))
     assert found.config.n_forward_passes == n_forward_passes
@@ -180,7 +180,7 @@ def test_a_preset_of_the_user_is_what_it_says():
         assert not any(vars(found.reasons).values())
 
 
-def test_wishes_stand_above_the_recipe():
+def test_settings_of_the_user_override_the_recipe():
     own: Layer = {"model": {"d_model": 64}, "data": {"vocab_size": 777}, "training": {"learning_rate": 3e-4}}
     found = recipe(Statistics.guess(29_000), "cpu", own)
     assert found.config == replace(
@@ -282,8 +282,8 @@ def test_the_documented_table_is_that_of_the_code():
     assert page.count("\n| ") > 2 * len(make.PAIRS)
 
 
-def test_long_sentences_have_no_cliff_either():
-    """Just below and above the number of pairs up to which a run is limited to 40 minutes."""
+def test_training_time_of_long_sentences_does_not_jump():
+    """Just below and above the number of pairs up to which a run takes 40 minutes at most."""
     hours = []
     for n_pairs in (7999, 8001):
         corpus = Statistics(n_pairs, 100 * n_pairs, 100 * n_pairs)
@@ -291,7 +291,7 @@ def test_long_sentences_have_no_cliff_either():
     assert hours[0] == pytest.approx(hours[1], rel=0.1)
 
 
-def test_few_passes_over_long_sentences_are_made_under_one_mask():
-    """6,853 verses: at equal time, 38 passes under one mask were far better than 19 under two."""
+def test_few_epochs_of_long_sentences_use_no_r_drop():
+    """6,853 verses: in the same time, 38 epochs without R-Drop were far better than 19 with it."""
     assert recipe(Statistics(6853, 190_000, 224_000), "cpu", {}).config.n_forward_passes == 1
     assert recipe(Statistics(7000, 90_000, 98_000), "cpu", {}).config.n_forward_passes == 2, "captions"

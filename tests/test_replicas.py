@@ -1,4 +1,4 @@
-"""Replicas: the same gradient from several processes, and none of them left behind."""
+"""Replicas: the same gradient from several processes, none of which is left at the end."""
 
 import contextlib
 import gc
@@ -103,19 +103,19 @@ def test_replicas_see_the_weights_of_each_update(step):
     assert losses[0][2] < losses[0][1] * (1 - 1e-3)  # and they changed
 
 
-def test_fewer_pairs_than_replicas_are_learnt_too(step):
+def test_fewer_pairs_than_replicas(step):
     _, expected = gradient(step(1), random_pairs(2))
     _, found = gradient(step(3), random_pairs(2))
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_gradient_is_of_its_own_update_alone(step):
+def test_a_gradient_is_only_that_of_its_own_update(step):
     several = step(2)
     first = gradient(several, random_pairs())[1].clone()
     assert torch.equal(gradient(several, random_pairs())[1], first)
 
 
-def test_dropout_is_a_function_of_seed_update_and_part(step):
+def test_dropout_depends_only_on_seed_update_and_part(step):
     several, same = step(2, dropout=0.5), TokenizedPairs([[7, 8, 9]] * 2, [[7, 8]] * 2)
     first = gradient(several, same)[1].clone()
     alone = [
@@ -132,7 +132,7 @@ def test_dropout_is_a_function_of_seed_update_and_part(step):
     assert not torch.equal(gradient(other, same)[1], first)
 
 
-# What goes wrong ------------------------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------------------
 
 
 class Weight(nn.Module):
@@ -192,7 +192,7 @@ def test_results_are_added_up_as_gradients_are(replicas):
 
 
 @pytest.mark.parametrize("tasks", [[1, "memory", 3], ["memory", 2, 3]])
-def test_an_error_of_any_replica_is_raised_here_and_the_next_update_is_whole(replicas, tasks):
+def test_an_error_of_a_replica_is_raised_and_the_next_update_is_complete(replicas, tasks):
     with pytest.raises(MemoryError):
         replicas.forward_backward(tasks)
     replicas._parameters[0].grad = None
@@ -200,13 +200,13 @@ def test_an_error_of_any_replica_is_raised_here_and_the_next_update_is_whole(rep
     assert replicas._parameters[0].grad.tolist() == [6.0, 6.0, 6.0]
 
 
-def test_a_killed_process_is_told_of(replicas):
+def test_a_killed_process_is_reported(replicas):
     with pytest.raises(UserError, match="a process that trains was killed") as raised:
         replicas.forward_backward([1, "die", 3])
     assert raised.value.code == ExitCode.TRY_LATER
 
 
-def test_who_interrupts_again_does_not_wait_for_the_others(replicas):
+def test_a_second_interruption_does_not_wait_for_the_others(replicas):
     others = pids(replicas)
     with pytest.raises(KeyboardInterrupt):
         replicas.forward_backward(["interrupt", "sleep", 3])
@@ -230,7 +230,7 @@ def test_memory_of_a_failed_update_is_free_before_the_next():
         assert replicas.forward_backward([0, 0]) == 0
 
 
-def test_an_update_has_a_core_for_each_and_leaves_the_count_of_threads(two_threads, replicas):
+def test_each_replica_has_one_core_and_the_thread_count_is_restored(two_threads, replicas):
     with replicas.one_core_each():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
@@ -247,8 +247,8 @@ def test_signals_are_for_the_parent(replicas):
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
-def test_memory_that_ran_out_in_one_of_them_is_made_up_for_by_smaller_passes(step, monkeypatch):
-    """In the processes forked after this, a pass of more than four pairs does not fit."""
+def test_out_of_memory_in_a_replica_leads_to_smaller_passes(step, monkeypatch):
+    """In processes forked after this, more than four pairs do not fit into memory."""
     portion, real = random_pairs(), TrainStep._sum_of_losses
 
     def picky(self, batch):
@@ -270,8 +270,8 @@ def test_memory_that_ran_out_in_one_of_them_is_made_up_for_by_smaller_passes(ste
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_under_two_masks_the_gradient_is_that_of_both(step, n):
-    """Where nothing is dropped they are the same mask, and the gradient is that of one."""
+def test_r_drop_has_the_gradient_of_both_masks(step, n):
+    """Without dropout both masks are the same, and the gradient is that of one."""
     portion = random_pairs()
     one, expected = gradient(step(n), portion)
     two, found = gradient(step(n, dropout=1e-9, r_drop=5.0), portion)
@@ -283,7 +283,7 @@ def test_under_two_masks_the_gradient_is_that_of_both(step, n):
     assert apart.loss_sum > together.loss_sum + 1  # the same masks, which do not agree
 
 
-def test_two_masks_take_the_memory_of_one(step, monkeypatch):
+def test_r_drop_takes_the_memory_of_one_mask(step, monkeypatch):
     sizes, real = [], TrainStep._sum_of_losses
 
     def watched(self, batch):
@@ -302,7 +302,7 @@ def test_two_masks_take_the_memory_of_one(step, monkeypatch):
 # The end --------------------------------------------------------------------------------------------
 
 
-def test_leaving_ends_the_processes_and_one_replica_is_left():
+def test_leaving_the_context_ends_the_processes():
     model = Weight()
     with ForkedReplicas(model, doubling(model), 3) as replicas:
         others = pids(replicas)
@@ -331,7 +331,7 @@ def test_forgotten_replicas_end_their_processes():
     ("end", "code"),
     [("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL), ("sys.exit(3)", 3), ("os._exit(4)", 4)],
 )
-def test_processes_end_with_a_parent_however_it_ends(end, code):
+def test_processes_end_with_their_parent(end, code):
     program = f"""
 import os, signal, sys
 from torch import nn
@@ -347,18 +347,18 @@ print(*(other.pid for other in replicas._others), flush=True)
     until(lambda: not any(map(is_running, others)))
 
 
-# How many -------------------------------------------------------------------------------------------
+# The number of replicas -------------------------------------------------------------------------------------------
 
 
-def test_there_is_one_replica_a_core_where_each_has_enough_to_do(two_threads, step, monkeypatch):
+def test_there_is_one_replica_for_each_core_if_there_is_enough_work(two_threads, step, monkeypatch):
     assert n_replicas(torch.device("cuda"), 25_000) == 1
     assert n_replicas(CPU, 500) == 1
     assert n_replicas(CPU, 25_000) == min(cores(), 97)
     assert n_replicas(CPU, 512) == min(cores(), 2)
-    asked = []
-    monkeypatch.setattr("seq2seq.training.parallel.choose.n_replicas", lambda *of: asked.append(of) or 1)
+    arguments = []
+    monkeypatch.setattr("seq2seq.training.parallel.choose.n_replicas", lambda *of: arguments.append(of) or 1)
     for r_drop, n_rows in ((0.0, 500), (1.0, 1000)):  # a row for each mask
         step(1, dropout=0.1, r_drop=r_drop)
-        assert asked.pop() == (CPU, n_rows)
+        assert arguments.pop() == (CPU, n_rows)
     torch.set_num_threads(1)
     assert n_replicas(CPU, 25_000) == 1

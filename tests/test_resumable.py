@@ -1,4 +1,4 @@
-"""An output file that outlives an interruption: what is kept, what is resumed, what must not be."""
+"""A resumable output file: what is kept after an interruption, what is resumed, what is refused."""
 
 import errno
 import hashlib
@@ -37,7 +37,7 @@ def write(file: ResumableFile, answers: list[bytes]) -> None:
 
 
 def end_of(path: Path) -> int:
-    """Lines after which one would go on."""
+    """The number of lines after which it would resume."""
     file = begin(path, resume=True)
     file.suspend()
     return file.position.lines
@@ -50,7 +50,7 @@ def names(folder: Path) -> set[str]:
 @pytest.fixture(autouse=True)
 def every_position(monkeypatch):
     """Every position is written to the journal."""
-    monkeypatch.setattr(resumable, "_SECONDS_PER_POSITION", 0.0)
+    monkeypatch.setattr(resumable, "SECONDS_PER_POSITION", 0.0)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ class TestComplete:
         assert out.read_bytes() == b"".join(ANSWERS)
         assert names(tmp_path) == {"out"}
 
-    def test_of_nothing(self, out, tmp_path):
+    def test_an_empty_output(self, out, tmp_path):
         begin(out).complete()
         assert out.read_bytes() == b""
         assert names(tmp_path) == {"out"}
@@ -81,7 +81,7 @@ class TestComplete:
         link.symlink_to(path)
         file = begin(link)
         write(file, ANSWERS)
-        assert stat.S_IMODE(partial_path(path).stat().st_mode) == 0o640  # we must be able to go on with it
+        assert stat.S_IMODE(partial_path(path).stat().st_mode) == 0o640  # we must be able to resume it
         file.complete()
         assert link.is_symlink()
         assert path.read_bytes() == b"".join(ANSWERS)
@@ -101,8 +101,8 @@ class TestComplete:
         file.complete()
         assert names(tmp_path) == {path.name}
 
-    def test_an_interruption_between_its_last_steps_leaves_no_journal(self, out, tmp_path, monkeypatch):
-        """A journal without its answers would be nobody's to take away."""
+    def test_an_interruption_in_the_last_steps_leaves_no_journal(self, out, tmp_path, monkeypatch):
+        """Nothing would ever delete a journal without its translations."""
         replace = Path.replace
 
         def interrupted(self: Path, target: Path) -> Path:
@@ -122,7 +122,7 @@ class TestComplete:
 
 class TestGoingOn:
     @pytest.mark.parametrize("n", range(1, len(ANSWERS) + 1))
-    def test_where_it_ended(self, out, tmp_path, n):
+    def test_it_resumes_at_its_end(self, out, tmp_path, n):
         first = begin(out)
         write(first, ANSWERS[:n])
         assert first.suspend()
@@ -143,7 +143,7 @@ class TestGoingOn:
         begin(out, resume=True).complete()
         assert out.read_bytes() == b"".join(ANSWERS)
 
-    def test_half_an_answer_goes(self, out):
+    def test_a_partial_line_is_removed(self, out):
         file = begin(out)
         write(file, ANSWERS[:2])
         with partial_path(out).open("ab") as stream:
@@ -152,7 +152,7 @@ class TestGoingOn:
         assert partial_path(out).read_bytes() == b"".join(ANSWERS[:2])
 
     def test_killed_anywhere(self, out, tmp_path):
-        """Whatever prefix of the journal, and whatever of the answers, is on the disk after a kill or a power cut."""
+        """With any prefix of the journal and of the translations on the disk after a kill or a power cut."""
         file = begin(out)
         write(file, ANSWERS[:4])
         file.suspend()
@@ -173,14 +173,14 @@ class TestGoingOn:
             assert names(tmp_path) == {"out"}
         assert went_on_at == {0, 1, 2, 3, 4}
 
-    def test_a_kill_while_it_goes_on(self, out, tmp_path):
+    def test_a_kill_while_it_is_resumed(self, out, tmp_path):
         first = begin(out)
         write(first, ANSWERS[:2])
         first.suspend()
         with (tmp_path / ".out.partial.jsonl").open("ab") as journal:
             journal.write(b'{"lines": 3, "n_by')  # torn
         second = begin(out, resume=True)
-        write(second, ANSWERS[2:4])  # its marks must not be lost behind the torn one
+        write(second, ANSWERS[2:4])  # its records must not be lost after the partial one
         second.suspend()
         assert end_of(out) == 4
 
@@ -191,7 +191,7 @@ class TestGoingOn:
             b'{"format": 1, "made_with": 3}\n',
         ],
     )  # fmt: skip
-    def test_a_journal_that_is_none(self, out, tmp_path, journal):
+    def test_a_damaged_journal(self, out, tmp_path, journal):
         partial_path(out).write_bytes(b"one\n")
         (tmp_path / ".out.partial.jsonl").write_bytes(journal)
         file = begin(out, resume=True)
@@ -203,7 +203,7 @@ class TestGoingOn:
     @pytest.mark.parametrize(
         "change", [{"lines": -1}, {"lines": True}, {"lines": None}, {"n_bytes": "8"}, {"answers": ""}, {"more": 1}]
     )
-    def test_a_mark_that_is_none(self, out, tmp_path, change):
+    def test_a_damaged_record_of_the_journal(self, out, tmp_path, change):
         file = begin(out)
         write(file, ANSWERS[:1])
         file.suspend()
@@ -212,7 +212,7 @@ class TestGoingOn:
         path.write_bytes(header + json.dumps({**json.loads(mark), **change}).encode() + b"\n")
         assert end_of(out) == 0
 
-    def test_answers_that_somebody_changed(self, out):
+    def test_translations_that_were_edited(self, out):
         file = begin(out)
         write(file, ANSWERS[:4])
         file.suspend()
@@ -221,8 +221,8 @@ class TestGoingOn:
         partial_path(out).write_bytes(data)
         assert end_of(out) == 1
 
-    def test_few_marks_for_a_stream_of_lines(self, out, tmp_path, monkeypatch):
-        monkeypatch.setattr(resumable, "_SECONDS_PER_POSITION", 1000.0)
+    def test_a_stream_of_lines_writes_few_records(self, out, tmp_path, monkeypatch):
+        monkeypatch.setattr(resumable, "SECONDS_PER_POSITION", 1000.0)
         file = begin(out)
         write(file, [b"x\n"] * 500)
         assert (tmp_path / ".out.partial.jsonl").read_bytes().count(b"\n") == 2
@@ -234,12 +234,12 @@ class TestGoingOn:
 
 
 class TestEndingEarly:
-    def test_without_an_answer_nothing_is_left(self, out, tmp_path):
+    def test_without_a_translation_nothing_is_left(self, out, tmp_path):
         assert not begin(out).suspend()
         assert names(tmp_path) == set()
 
-    def test_what_is_not_touched_is_kept(self, out, tmp_path):
-        """Whoever forgets --resume, and stops it before the first answer, has lost nothing."""
+    def test_an_older_partial_output_is_kept(self, out, tmp_path):
+        """A user who forgets --resume, and stops before the first translation, loses nothing."""
         first = begin(out)
         write(first, ANSWERS[:3])
         first.suspend()
@@ -263,7 +263,7 @@ class TestEndingEarly:
         second.complete()
         assert out.read_bytes() == b"new\n"
 
-    def test_a_full_disk_keeps_what_was_answered(self, out, tmp_path, small_files):
+    def test_a_full_disk_keeps_the_translations(self, out, tmp_path, small_files):
         with small_files(2000):
             file = begin(out)
             with pytest.raises(UserError, match=r"out cannot be written: File too large; raise the limit") as caught:
@@ -273,7 +273,7 @@ class TestEndingEarly:
         assert partial_path(out).read_bytes() == (b"x" * 900 + b"\n") * 2
         assert end_of(out) == 2
 
-    def test_a_full_disk_without_an_answer(self, out, tmp_path, small_files):
+    def test_a_full_disk_before_the_first_translation(self, out, tmp_path, small_files):
         with small_files(1000):
             file = begin(out)
             with pytest.raises(UserError):
@@ -314,7 +314,7 @@ class TestEndingEarly:
         begin(out, resume=True).complete()
         assert out.read_bytes() == b"".join(ANSWERS)
 
-    def test_a_failure_after_the_last_step_takes_nothing_away(self, out, tmp_path, monkeypatch):
+    def test_a_failure_after_the_last_step_deletes_nothing(self, out, tmp_path, monkeypatch):
         def fail(_):
             raise OSError(errno.EIO, "Input/output error")
 
@@ -326,7 +326,7 @@ class TestEndingEarly:
         assert not file.suspend()
         assert out.read_bytes() == b"".join(ANSWERS)
 
-    def test_what_another_process_began_after_the_last_step_is_its_own(self, out, monkeypatch):
+    def test_files_of_another_process_after_the_last_step_are_kept(self, out, monkeypatch):
         rename = Path.replace
 
         def replace(path, target):
@@ -352,7 +352,7 @@ class TestRefused:
             ({"more": 1}, "more: None -> 1"),
         ],
     )
-    def test_answers_that_were_made_otherwise(self, out, tmp_path, change, says):
+    def test_translations_with_other_settings(self, out, tmp_path, change, says):
         file = begin(out)
         write(file, ANSWERS[:2])
         file.suspend()
@@ -360,7 +360,7 @@ class TestRefused:
         with pytest.raises(UserError, match=says) as caught:
             begin(out, resume=True, settings={**SETTINGS, **change})
         assert caught.value.code == ExitCode.REFUSED
-        assert "leave --resume out" in caught.value.mend
+        assert "leave `resume` out" in caught.value.mend
         assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
         assert end_of(out) == 2
 
@@ -381,8 +381,8 @@ class TestRefused:
         assert out.read_bytes() == b"theirs\n"
         begin(out).complete()  # free again
 
-    def test_a_lock_is_taken_on_the_file_that_is_there(self, out, monkeypatch):
-        """Between opening and locking, whoever wrote it may have completed it."""
+    def test_the_lock_is_on_the_current_file(self, out, monkeypatch):
+        """Another process may complete the file between opening and locking."""
         first = begin(out)
         write(first, [b"first\n"])
         calls = []
@@ -401,7 +401,7 @@ class TestRefused:
         assert out.read_bytes() == b"second\n"
         assert len(calls) == 2
 
-    def test_where_there_are_no_locks_it_works_all_the_same(self, out, monkeypatch):
+    def test_it_works_without_locks(self, out, monkeypatch):
         def try_lock(_):
             raise OSError(errno.ENOLCK, "No locks available")
 
@@ -413,7 +413,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("name", [".out.partial", ".out.partial.jsonl"])
     @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
-    def test_what_is_no_file_is_not_written_through(self, out, tmp_path, name, kind):
+    def test_links_pipes_and_folders_are_refused(self, out, tmp_path, name, kind):
         victim = tmp_path / "victim"
         victim.write_text("precious")
         planted = tmp_path / name

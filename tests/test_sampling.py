@@ -1,4 +1,4 @@
-"""Divisions drawn at random: the right distribution, the same text, the same draw in any process and company."""
+"""Subword sampling: the right distribution, the same text, the same draws in any process and batch."""
 
 import functools
 import io
@@ -27,13 +27,13 @@ CONTROL = {"unk_id": UNK, "bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
 
 @functools.cache
 def tokenizer(kind: str) -> Tokenizer:
-    """Of 600 pieces; trained when it is first asked for."""
+    """A tokenizer of 600 pieces, trained at its first use."""
     lines = iter(TEXT + 20 * UNSPACED)
     return Tokenizer(train_model(lines, vocab_size=600, tokenizer_type=kind, normalization="nfc")[0])
 
 
 def foreign(kind: str, **options) -> Tokenizer:
-    """What a user's own ``spm_train`` might have made."""
+    """A model as from a user's own ``spm_train``."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXT), model_writer=written, model_type=kind, minloglevel=2, **CONTROL, **options
@@ -63,15 +63,15 @@ def drawn(tokenizer, texts, alpha, **place):
 
 
 def divisions(tokenizer, text):
-    """Every way to divide a text into learnt pieces."""
-    learnt = {tokenizer.pieces([i])[0]: i for i, is_learned in enumerate(tokenizer.is_learned()) if is_learned}
+    """All ways to divide a text into learned pieces."""
+    learned = {tokenizer.pieces([i])[0]: i for i, is_learned in enumerate(tokenizer.is_learned()) if is_learned}
 
     def of(rest):
         if not rest:
             yield ()
         for n in range(1, len(rest) + 1):
-            if rest[:n] in learnt:
-                yield from ((learnt[rest[:n]], *others) for others in of(rest[n:]))
+            if rest[:n] in learned:
+                yield from ((learned[rest[:n]], *others) for others in of(rest[n:]))
 
     return list(of("\u2581" + text))
 
@@ -83,7 +83,7 @@ def unigram_distribution(tokenizer, text, alpha):
 
 
 def bpe_distribution(tokenizer, text, alpha):
-    """By all outcomes of the draws: two neighbours that meet are dropped at once, or merged when it is their turn."""
+    """Computed from all outcomes: a merge of two neighbours is dropped at once, or made in its order."""
     scores, ids = tokenizer.scores(), {piece: i for i, piece in enumerate(tokenizer.pieces(range(len(tokenizer))))}
     found = Counter()
 
@@ -110,7 +110,7 @@ def bpe_distribution(tokenizer, text, alpha):
 
 @pytest.mark.parametrize("text", ["Hund", "the", "schön", "我们在家"])
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0])
-def test_draws_have_the_probabilities_of_their_source(kind, text, alpha):
+def test_draws_have_the_right_probabilities(kind, text, alpha):
     """χ² with a fixed seed, against the exact probabilities of all divisions."""
     one, n = tokenizer(kind), 4000
     exact = {"unigram": unigram_distribution, "bpe": bpe_distribution}[kind](one, text, alpha)
@@ -131,7 +131,7 @@ def test_bpe_without_dropout_is_sentencepieces_own_encoding():
     assert drawn(one, TEXT + OTHERS, 0.0) == one.encode(TEXT + OTHERS)
 
 
-def test_of_a_great_power_only_the_likeliest_division_is_left():
+def test_a_large_alpha_leaves_only_the_likeliest_division():
     one = tokenizer("unigram")
     assert drawn(one, TEXT + OTHERS, 1e4) == one.encode(TEXT + OTHERS)
 
@@ -151,7 +151,7 @@ def test_all_bpe_merges_can_be_dropped():
     st.sampled_from([0.1, 0.5, 1.0]),
 )
 @example(["", "Hund", ""], 0.1)
-def test_a_draw_spells_the_same_text(texts, alpha):
+def test_a_draw_has_the_same_text(texts, alpha):
     for kind in ("unigram", "bpe"):
         one = tokenizer(kind)
         rows = drawn(one, texts, alpha)
@@ -170,7 +170,7 @@ def test_a_draw_spells_the_same_text(texts, alpha):
     ],
     ids=["no bytes", "pieces across spaces", "spaces at the end", "pieces of the user's", "few characters"],
 )
-def test_models_from_elsewhere(kind, options):
+def test_models_of_other_programs(kind, options):
     one = foreign(kind, **options)
     texts = [*TEXT, "<b>Hund</b> und Hunde", "  zwei  ", "中 Katze", "unde"]
     likeliest = one.encode(texts)
@@ -185,7 +185,7 @@ def test_models_from_elsewhere(kind, options):
 
 
 @pytest.mark.parametrize("kind", ["char", "word"])
-def test_a_model_that_knows_one_division_alone_is_refused(kind):
+def test_a_model_with_only_one_division_is_refused(kind):
     with pytest.raises(UserError, match="is deterministic") as caught:
         Sampler(foreign(kind, vocab_size=60), 0.5)
     assert caught.value.code == ExitCode.REFUSED
@@ -194,7 +194,7 @@ def test_a_model_that_knows_one_division_alone_is_refused(kind):
 # The same draw --------------------------------------------------------------------------------------
 
 
-def test_a_draw_depends_on_its_key_alone(kind, monkeypatch):
+def test_a_draw_depends_only_on_its_key(kind, monkeypatch):
     one = tokenizer(kind)
     texts = TEXT + OTHERS
     rows, their_keys = encoded(one, texts), keys(len(texts))
@@ -207,7 +207,7 @@ def test_a_draw_depends_on_its_key_alone(kind, monkeypatch):
     assert sampler.draw([], their_keys[:0]) == []
 
 
-def test_each_seed_epoch_row_and_side_has_draws_of_its_own(kind):
+def test_each_seed_epoch_row_and_side_has_its_own_draws(kind):
     one = tokenizer(kind)
     long = " ".join(TEXT[:10])
     places = itertools.product((1, 2), (0, 1), (0, 1))

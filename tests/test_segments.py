@@ -1,11 +1,11 @@
-"""Lines divided into segments, and their translations joined again, in every script."""
+"""Lines divided into segments, and translations of segments joined again, in every script."""
 
 import pytest
 
 from seq2seq.tokenizer import Tokenizer, train_model
-from seq2seq.translation.segments import Divider, Searched, SegmentCounts, _packed, join_segments
+from seq2seq.translation.segments import Divider, Searched, SegmentCounts, _group_starts, join_segments
 
-# Sentences in as many scripts; each is longer than a third of its line, and | stands where a line is to be cut.
+# Sentences in several scripts. Each is longer than a third of its line; | is where a line should be cut.
 LINES = {
     "en": 'He said: "I am here." |(It was late, very late.) |She cried, “Wait!”',
     "de": "Das ist z. B. Dr. Müller aus St. Gallen. |Er kam am 3. Mai um 10.30 Uhr an. |Er blieb hier bis zum Mai.",
@@ -53,7 +53,7 @@ def divided(
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
-def test_long_lines_are_cut_where_a_reader_would(tokenizer, line):
+def test_long_lines_are_cut_at_natural_places(tokenizer, line):
     parts = [part.strip() for part in line.split("|")]
     longest = max(n_tokens(tokenizer, part) for part in parts)
     whole = line.replace("|", "")
@@ -65,17 +65,17 @@ def test_long_lines_are_cut_where_a_reader_would(tokenizer, line):
     "line", ["a " * 500, "abc. " * 99, "。" * 50, "x" * 999, "  a   b ." * 40, "，" * 99, "กำ" * 60, "é" * 99]
 )
 @pytest.mark.parametrize("max_tokens", [6, 7, 40])
-def test_nothing_is_lost_and_no_segment_is_too_long(tokenizer, line, max_tokens):
+def test_no_text_is_lost_and_no_segment_is_too_long(tokenizer, line, max_tokens):
     kept = "".join(divided(tokenizer, line, max_tokens))
     assert "".join(kept.split()) == "".join(tokenizer.decode(tokenizer.encode([line]))[0].split())
 
 
-def test_no_letter_loses_its_signs(tokenizer):
+def test_no_letter_is_separated_from_its_marks(tokenizer):
     starts = {part[0] for part in divided(tokenizer, "ทำเกี่" * 40, 25)}
     assert starts <= {"ท", "เ"}
 
 
-def test_segments_are_of_much_the_same_size(tokenizer):
+def test_segments_have_similar_sizes(tokenizer):
     sizes = [len(part.split()) for part in divided(tokenizer, "a " * 50, 49)]
     assert sizes == [25, 25]
 
@@ -95,7 +95,7 @@ def test_segments_are_of_much_the_same_size(tokenizer):
     ],
 )
 def test_packing(sizes, max_size, max_count, starts):
-    assert _packed(sizes, max_size, max_count) == starts
+    assert _group_starts(sizes, max_size, max_count) == starts
 
 
 TWO, THREE = "Er schläft. Sie wacht.", "Er schläft. Sie wacht. Wir gehen."
@@ -117,7 +117,7 @@ TWO, THREE = "Er schläft. Sie wacht.", "Er schläft. Sie wacht. Wir gehen."
         ("\n \n", 1, []),
     ],
 )
-def test_lines_of_more_sentences_than_the_model_is_used_to(tokenizer, line, max_sentences, expected):
+def test_lines_of_more_sentences_than_in_training(tokenizer, line, max_sentences, expected):
     found = divided(tokenizer, line, 100, max_sentences)
     assert found == expected
 
@@ -127,7 +127,10 @@ def test_lines_in_segments_are_counted(tokenizer):
     for line in ("Er schläft.", TWO, "one two three four five six seven eight nine. " * 20, THREE, "a\nb"):
         divided(tokenizer, line, 60, 1, counts)
     assert (counts.too_long, counts.several_sentences) == (1, 2)
-    assert counts.first == "line 7 has 2 sentences, more than the 1 this model is used to: translated in 2 segments"
+    assert (
+        counts.first
+        == "line 7 has 2 sentences, more than the 1 this model translates at once: translated in 2 segments"
+    )
     assert counts.total().startswith("3 lines translated in segments: 1 with too many tokens")
 
 
@@ -154,5 +157,5 @@ def test_lines_in_segments_are_counted(tokenizer):
         ("en", ["one"], [True], "one"),
     ],
 )
-def test_translations_are_joined_as_the_language_is_written(language, texts, ends, joined):
+def test_translations_are_joined_by_the_rules_of_the_language(language, texts, ends, joined):
     assert join_segments(texts, [Searched([], end) for end in ends], language) == joined

@@ -1,4 +1,4 @@
-"""Where sentences end: in every script, behind quotes and brackets, and not at abbreviations."""
+"""Ends of sentences: in every script, after quotes and brackets, and not at abbreviations."""
 
 from itertools import pairwise
 
@@ -140,7 +140,7 @@ def test_no_sentence_ends_inside(text):
     assert n_sentences(text) == 1
 
 
-def test_what_may_be_an_end_is_a_place_to_cut():
+def test_possible_ends_are_places_to_cut():
     text = "he came. she went… 3 stayed! and Dr. Who, e.g. me"
     assert not any(end.sure for end in sentence_ends("So " + text))
     assert [text[end.at :][:5] for end in sentence_ends(text)] == ["she w", "3 sta", "and D"]
@@ -172,19 +172,19 @@ COMMAS = {"\u104a", "\u1b5e", "\ua9c8"}
 
 
 def test_every_sentence_terminal_of_unicode_is_known():
-    """What the ``regex`` library, which sacreBLEU brings, knows of Unicode's property."""
+    """By Unicode's property as in the ``regex`` library, a dependency of sacreBLEU."""
     everything = "".join(c for c in map(chr, range(0x110000)) if not "\ud800" <= c <= "\udfff")
     terminals = {*regex.findall(r"\p{Sentence_Terminal}", everything)} - COMMAS
     assert len(terminals) > 150
     assert not [f"U+{ord(c):04X}" for c in sorted(terminals) if n_sentences(f"Wort{c} Wort") != 2]
 
 
-def test_letters_of_far_scripts_end_nothing():
+def test_letters_of_other_scripts_end_no_sentence():
     assert n_sentences("𑄃𑄟𑄬 𑄖𑄪𑄟𑄨 𑄃𑄟𑄬") == 1
 
 
 @pytest.mark.parametrize("text", [".", "a. ", "A. B ", "?” ", "。", " »", "😀", "x", "; ", ", ", "\u1361", "𑄃"])
-def test_a_long_line_takes_no_longer_than_its_length(text):
+def test_time_is_proportional_to_the_length_of_a_line(text):
     line = "A" + text * 50_000
     assert n_sentences(line) >= 1
     assert list(clause_ends(line)) is not None

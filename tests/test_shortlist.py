@@ -1,4 +1,4 @@
-"""Shortlists: what a sentence may be translated with hangs on the sentence alone."""
+"""Shortlists: the allowed pieces of a sentence depend only on the sentence."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ LINES = reversal_lines(60, seed=21)
 
 
 def table(rows: dict[int, list[int]]) -> Tensor:
-    """Candidates of some pieces; none of the others."""
+    """A table with candidates for some pieces only."""
     candidates = torch.full((V, 3), EOS, dtype=torch.int32)
     for piece, translations in rows.items():
         candidates[piece, : len(translations)] = torch.tensor(translations, dtype=torch.int32)
@@ -31,7 +31,7 @@ ROWS = {10: [50, 51, 52], 11: [60], 12: [50, 70]}
 FREQUENT = torch.tensor([90, 91, EOS], dtype=torch.int32)
 
 
-def test_who_may_have_what():
+def test_the_pieces_that_each_sentence_allows():
     src = torch.tensor([[10, 11, EOS], [12, EOS, PAD]])
     pieces, allowed = Shortlist(table(ROWS), FREQUENT, 2).lookup(src, 1)
     everybody = [0, 1, 2, 3, 90, 91]
@@ -40,12 +40,12 @@ def test_who_may_have_what():
     assert pieces.tolist() == sorted(pieces.tolist())
 
 
-def test_what_no_training_source_held_stands_for_itself():
+def test_a_piece_of_no_training_source_is_its_own_candidate():
     pieces, allowed = Shortlist(table(ROWS), FREQUENT, 2).lookup(torch.tensor([[33, EOS]]), 1)
     assert 33 in pieces[allowed[0]].tolist()
 
 
-def test_what_fills_up_is_nobodys():
+def test_padding_columns_are_not_allowed():
     pieces, allowed = Shortlist(table(ROWS), FREQUENT, 3).lookup(torch.tensor([[10, EOS]]), 64)
     assert pieces.shape == (64,)
     assert allowed.sum() == 9
@@ -77,7 +77,7 @@ def ask(decoder: Decoder, sources: list[list[int]], beam_size: int) -> list[list
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_only_what_is_allowed_comes_whoever_the_neighbours_are(model, beam_size):
+def test_only_allowed_pieces_are_output_in_any_batch(model, beam_size):
     shortlist = Shortlist(table(ROWS), FREQUENT, 2)
     decoder = build_decoder(model, shortlist)
     together = ask(decoder, SOURCES, beam_size)
@@ -90,7 +90,7 @@ def test_only_what_is_allowed_comes_whoever_the_neighbours_are(model, beam_size)
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_a_list_of_all_pieces_changes_nothing(model, beam_size):
+def test_a_shortlist_of_all_pieces_changes_nothing(model, beam_size):
     everything = Shortlist(table({}), torch.arange(4, V, dtype=torch.int32), 1)
     without = ask(build_decoder(model), SOURCES, beam_size)
     assert ask(build_decoder(model, everything), SOURCES, beam_size) == without
@@ -103,15 +103,15 @@ def test_a_trained_model_still_translates(reverser_with_shortlist, beam_size):
     assert sum(a == b[::-1] for a, b in zip(translator.translate(LINES), LINES, strict=True)) > 0.9 * len(LINES)
 
 
-def test_a_run_without_a_table_says_so(reverser):
+def test_a_run_without_a_table_is_refused(reverser):
     with pytest.raises(UserError, match=r"holds no shortlist\.safetensors") as caught:
         Translator.load(reverser, decoding={"shortlist": 8})
     assert caught.value.code == ExitCode.REFUSED
-    assert "decoding.shortlist" in caught.value.mend
+    assert "with `train decoding.shortlist=N` to learn it, or give `decoding.shortlist=0`" in caught.value.mend
 
 
 def test_a_finished_run_learns_the_table_when_it_is_requested(reverser, reverser_with_shortlist):
-    """The same weights and length penalty; the run's own translations use the table from then on."""
+    """With the same weights and length penalty; then the run's translations use the table."""
     before, after = read_manifest(reverser), read_manifest(reverser_with_shortlist)
     assert before.files.keys() | {SHORTLIST} == after.files.keys()
     same = (before.weights, "tokenizer.model")

@@ -1,4 +1,4 @@
-"""The training state: what a checkpoint says in JSON, read by this version and by others of its format."""
+"""The training state: the JSON of a checkpoint, read by this version and others of its format."""
 
 import json
 from dataclasses import replace
@@ -46,14 +46,14 @@ BEST = Best(update=16, metric=0.0, scores={"bleu": 0.0, "chrf": 30.0, "valid_los
         (0.0, 30.0, 2.1, False), (0.0, 29.9, 0.1, False), (0.0, 30.0, None, False), (None, 99.0, 0.1, False),
     ],
 )  # fmt: skip
-def test_a_tie_is_decided_by_chrf_and_then_by_the_loss(metric, chrf, loss, is_better):
+def test_chrf_and_then_the_loss_decide_a_tie(metric, chrf, loss, is_better):
     other = Best(update=24, metric=metric, scores={"bleu": 0.0, "chrf": chrf, "valid_loss": loss})
     assert (other.rank() > BEST.rank()) == is_better
     assert Best(update=1, metric=None, scores={"valid_loss": None}).rank() < other.rank()
 
 
-def test_no_model_whose_translations_were_cut_off_beats_one_that_ends_them():
-    """Cutting them off raises BLEU: among themselves they compare as all do."""
+def test_a_model_with_cut_off_translations_never_beats_one_without():
+    """Cutting off raises BLEU. Models with cut-off translations are compared with each other as usual."""
     cut_off = Best(update=24, metric=9.0, scores={"bleu": 9.0, "chrf": 50.0, "valid_loss": 1.0}, cut_off=9)
     assert cut_off.rank() < BEST.rank()
     assert replace(cut_off, metric=8.0).rank() < cut_off.rank()
@@ -62,12 +62,12 @@ def test_no_model_whose_translations_were_cut_off_beats_one_that_ends_them():
 
 
 def stored(**changes):
-    """The state as it lies on disk, with some keys changed; ``...`` leaves one out."""
+    """The stored state with some changed keys; ``...`` removes a key."""
     state = json.loads(json.dumps(STATE.to_json()))
     return {key: value for key, value in {**state, **changes}.items() if value is not ...}
 
 
-def test_it_survives_json():
+def test_it_is_unchanged_by_json():
     assert TrainingState.from_json(stored(), Path("x")) == STATE
 
 
@@ -102,7 +102,7 @@ def test_missing_keys_get_their_defaults():
     ],
     ids=str,
 )  # fmt: skip
-def test_what_this_version_does_not_know_is_refused(change):
+def test_unknown_values_are_refused(change):
     with pytest.raises(UserError, match=rf"somewhere holds a value .* know: '{next(iter(change))}") as caught:
         TrainingState.from_json(stored(**change), Path("somewhere"))
     assert caught.value.code == ExitCode.REFUSED

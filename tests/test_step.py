@@ -1,4 +1,4 @@
-"""An update that goes wrong: found out at once on a CPU, and on a GPU once the next one is under way."""
+"""An update that diverges: detected at once on a CPU, and one update late on a GPU."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def goes_wrong(monkeypatch: pytest.MonkeyPatch, step: TrainStep, factor: float) 
 @pytest.mark.parametrize(
     "find_out", [lambda one: one.update(PAIRS, 3), lambda one: one.state(), lambda one: one.check_finite()]
 )
-def test_weights_are_untouched_until_it_is_found_out(step, monkeypatch, factor, find_out):
+def test_weights_are_unchanged_until_divergence_is_detected(step, monkeypatch, factor, find_out):
     step.update(PAIRS, 1)
     before = weights(step)
     with monkeypatch.context() as patch:
@@ -47,7 +47,7 @@ def test_weights_are_untouched_until_it_is_found_out(step, monkeypatch, factor, 
     assert torch.equal(weights(step), before)
 
 
-def test_checking_late_changes_nothing_that_goes_well(step):
+def test_late_checks_do_not_change_training(step):
     at_once = TrainStep(RunConfig(model=step.model.config, training=step.training), 20, torch.device("cpu"))
     assert not at_once.checks_late
     for number in range(1, 5):
@@ -61,7 +61,7 @@ def test_checking_late_changes_nothing_that_goes_well(step):
 
 @pytest.mark.parametrize("n_passes", [1, 2])
 def test_real_positions_by_number_are_those_by_mask(n_passes):
-    """As a GPU is told of them, which would have to be waited for to count a mask."""
+    """As on a GPU: counting a mask would wait for it."""
     tgt_out = torch.tensor([[5, 6, 2], [7, 2, 3]])  # 3 is padding
     hidden = torch.arange(n_passes * 6.0).view(n_passes * 2, 3, 1)
     real = tgt_out.ne(3).flatten()

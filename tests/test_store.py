@@ -1,4 +1,4 @@
-"""The stores of corpus/store.py: what was written is read, in any order, from files that are whole or refused."""
+"""The stores of corpus/store.py: writing, reading in any order, and refusal of damaged files."""
 
 import os
 
@@ -39,7 +39,7 @@ def as_lists(taken):
     return [(a.tolist(), b.tolist()) for a, b in zip(src, tgt, strict=True)]
 
 
-# What was written is read ---------------------------------------------------------------------------
+# Writing and reading ---------------------------------------------------------------------------
 
 
 @settings(database=None, deadline=None, max_examples=150)
@@ -81,7 +81,7 @@ def test_ids(folder, vocabulary, data):
         assert as_lists(ids.take(some)) == as_lists(ids.take(np.array(some, np.uint32))) == [rows[i] for i in some]
 
 
-def test_lengths_are_as_narrow_as_they_may_be(folder):
+def test_lengths_use_the_smallest_type(folder):
     path = folder / "long.arrow"
     write_ids_store(path, [([1] * 65_535, [1] * 65_536), ([2], [])], 300)
     ids = IdsStore(path)
@@ -123,19 +123,19 @@ def test_an_empty_store(folder):
 
 
 @pytest.mark.parametrize("rows", [[4], [-1], [0, 5], [0, -2, 1]])
-def test_rows_that_are_not_there(folder, rows):
+def test_rows_outside_the_store(folder, rows):
     path = folder / "four.arrow"
     write_text_store(path, [Pair("a", "b")] * 4)
-    with pytest.raises(IndexError, match="among the store's 4"):
+    with pytest.raises(IndexError, match="which has 4 rows"):
         TextStore(path).take(rows)
     with pytest.raises(IndexError):
         TextStore(path)[-5]
     write_ids_store(path, [([1], [2])] * 4, 300)
-    with pytest.raises(IndexError, match="among the store's 4"):
+    with pytest.raises(IndexError, match="which has 4 rows"):
         IdsStore(path).take(rows)
 
 
-def test_ids_are_views_that_cannot_be_written_to(folder):
+def test_ids_are_read_only_views(folder):
     path = folder / "views.arrow"
     write_ids_store(path, [([1, 2], [3])], 300)
     ids = IdsStore(path)
@@ -153,7 +153,7 @@ def test_an_id_that_does_not_fit(tmp_path, token, vocab_size):
     assert os.listdir(tmp_path) == []
 
 
-# Files that are not whole ---------------------------------------------------------------------------
+# Damaged files ---------------------------------------------------------------------------
 
 STORES = {
     "text": (lambda path, n: write_text_store(path, [Pair(f"src {i}", "tgt") for i in range(n)]), TextStore),
@@ -167,7 +167,7 @@ def kind(request):
 
 
 @pytest.mark.parametrize("n_rows", [0, 8])
-def test_a_cut_is_noticed(tmp_path, kind, n_rows):
+def test_a_truncated_file_is_detected(tmp_path, kind, n_rows):
     write, read = kind
     path = tmp_path / "store.arrow"
     write(path, n_rows)
@@ -181,7 +181,7 @@ def test_a_cut_is_noticed(tmp_path, kind, n_rows):
         assert caught.value.code == ExitCode.BAD_DATA
 
 
-def test_what_is_no_store(tmp_path, kind):
+def test_a_file_that_is_not_a_store(tmp_path, kind):
     _, read = kind
     path = tmp_path / "store.arrow"
     other = pyarrow.table({"a": [1]})
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, kind, small_files):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_failure_on_the_way_leaves_what_was_there(tmp_path, kind, monkeypatch):
+def test_a_failure_leaves_the_old_store(tmp_path, kind, monkeypatch):
     write, read = kind
     path = tmp_path / "store.arrow"
     write(path, 8)

@@ -1,4 +1,4 @@
-"""``Translator.stream`` and the events of ``translate_file``: what a Python caller gets while lines still come."""
+"""``Translator.stream`` and the events of ``translate_file``: results while lines are still being read."""
 
 import itertools
 import threading
@@ -40,7 +40,7 @@ class TestOrder:
     def windows(self, small_windows):
         """Several windows."""
 
-    def test_one_out_for_one_in(self, translator):
+    def test_one_translation_for_each_line(self, translator):
         expected = [line[::-1] if line.strip() else "" for line in LINES]
         assert list(translator.stream(LINES)) == expected
         assert list(translator.stream(line for line in LINES)) == expected
@@ -66,8 +66,8 @@ class TestLaziness:
         next(stream)
         assert read
 
-    def test_a_window_is_held_and_no_more(self, translator, small_windows):
-        """So memory stays the same for a generator without an end."""
+    def test_only_one_window_is_held(self, translator, small_windows):
+        """So memory does not grow for an endless generator."""
         read = []
         endless = (read.append(i) or "a b" for i in itertools.count())
         for n_given, text in enumerate(itertools.islice(translator.stream(endless), 100), start=1):
@@ -81,8 +81,8 @@ class TestLaziness:
         next(stream)
         assert len(n_read) <= 4  # of 12 bytes each
 
-    def test_each_is_answered_before_the_next_comes(self, translator):
-        """As a chat: the generator waits for the answer to its line."""
+    def test_each_line_is_translated_before_the_next_is_requested(self, translator):
+        """As in a chat: the generator waits for the translation of its line."""
         answered = threading.Semaphore(0)
 
         def asks():
@@ -96,7 +96,7 @@ class TestLaziness:
             answered.release()
         assert texts == [line[::-1] if line.strip() else "" for line in LINES[:5]]
 
-    def test_several_are_answered_before_more_come(self, translator):
+    def test_several_lines_are_translated_before_more_are_requested(self, translator):
         answered = threading.Semaphore(0)
 
         def asks():
@@ -108,7 +108,7 @@ class TestLaziness:
         for _ in translator.stream(asks()):
             answered.release()
 
-    def test_who_gives_a_line_now_and_then_gets_answers_before_the_end(self, translator):
+    def test_a_slow_generator_gets_translations_before_its_end(self, translator):
         read = []
 
         def trickles():
@@ -135,7 +135,7 @@ class TestLaziness:
 
 
 class TestErrors:
-    def test_what_the_generator_raises_comes_after_the_translations_before_it(self, translator):
+    def test_an_error_of_the_generator_is_raised_after_the_translations_before_it(self, translator):
         error = KeyError("gone")
 
         def breaks():
@@ -153,24 +153,24 @@ class TestErrors:
         ("line", "error", "says"),
         [(None, TypeError, "line 9 .* is NoneType"), ("\ud83d", ValueError, "line 9 .* surrogate")],
     )
-    def test_a_line_that_is_none(self, translator, small_windows, line, error, says):
+    def test_an_invalid_line(self, translator, small_windows, line, error, says):
         stream, texts = translator.stream([*LINES[:9], line, *LINES]), []
         with pytest.raises(error, match=says):
             texts += stream
         assert len(texts) == 9
 
     @pytest.mark.parametrize("lines", ["Guten Morgen!", b"x", None, {"a": 1}])
-    def test_what_holds_no_lines_is_refused_at_once(self, translator, lines):
+    def test_an_argument_without_lines_is_refused_at_once(self, translator, lines):
         with pytest.raises(TypeError, match="lines must be a list of strings"):
             translator.stream(lines)
 
     def test_an_interrupted_wait_can_be_repeated(self, monkeypatch):
         """As after Ctrl-C in a notebook."""
-        ready, asked = threading.Event(), []
+        ready, requested = threading.Event(), []
 
         def waits():
             for i in range(3):
-                asked.append(i)
+                requested.append(i)
                 ready.wait(60)
                 yield "a"
 
@@ -186,7 +186,7 @@ class TestErrors:
         while not reader._lines:
             time.sleep(0.001)
         time.sleep(0.05)
-        assert asked == [0]  # nobody is reading a window
+        assert requested == [0]  # nobody is reading a window
         assert [line for window in iter(lambda: reader.read_window(10, 1000), []) for line in window] == ["a"] * 3
 
 
@@ -215,7 +215,7 @@ class TestEvents:
         assert [event.n_lines for event in within] == sorted(event.n_lines for event in within)
         assert len(within) == sum(bool(line.strip()) for line in LINES[:20])
 
-    def test_who_stops_reading_events_can_resume(self, translator, source, tmp_path):
+    def test_a_caller_that_stops_reading_events_can_resume(self, translator, source, tmp_path):
         out = str(tmp_path / "out")
         for event in translate_file(translator, source, out):
             if isinstance(event, WindowTranslated):
@@ -225,7 +225,7 @@ class TestEvents:
         assert (opened.has_leftover, opened.n_lines, ready.n_lines, done.n_lines) == (True, 7, 7, 20)
         assert list(read_lines(tmp_path / "out")) == list(translator.stream(LINES[:20]))
 
-    def test_an_error_from_outside_suspends_it(self, translator, source, tmp_path):
+    def test_an_error_of_the_caller_suspends_it(self, translator, source, tmp_path):
         events = translate_file(translator, source, str(tmp_path / "out"))
         for event in events:
             if isinstance(event, WindowTranslated) and event.n_lines == 14:

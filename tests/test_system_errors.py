@@ -1,4 +1,4 @@
-"""What the system refuses (closed folders, long names, loops of links, no memory) is no fault of ours."""
+"""Errors of the system (no permission, long names, loops of links, no memory) are not reported as bugs."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ LONG = "x" * 300
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, reverser) -> Path:
-    """A folder with a run and a corpus, a loop of links, and a folder that the system says is closed to us.
+    """A folder with a run and a corpus, a loop of links, and a folder without permission.
 
     Root may read everything, so the system's answer is made here.
     """
@@ -69,7 +69,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("place", ["closed", LONG, "loop"], ids=["closed", "long", "loop"])
 @pytest.mark.parametrize(("command", "code"), COMMANDS)
-def test_every_command_says_it_in_one_line(cli, here, command, code, place):
+def test_every_command_reports_it_in_one_line(cli, here, command, code, place):
     before = sorted(here.rglob("*"))
     outcome = cli(*command.format(place).split())
     assert (outcome.code, outcome.out) == (code, ""), outcome.err
@@ -107,7 +107,7 @@ def test_what_is_at_a_path(here):
         (ValueError("ours"), ExitCode.BUG, "bug: ValueError: ours"),
     ],
 )
-def test_what_nobody_has_put_into_words(cli, monkeypatch, error, code, says):
+def test_errors_without_a_message(cli, monkeypatch, error, code, says):
     def fail(standalone_mode):
         raise error
 
@@ -118,7 +118,7 @@ def test_what_nobody_has_put_into_words(cli, monkeypatch, error, code, says):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v binds on Linux alone")
-def test_too_little_memory_to_begin():
+def test_too_little_memory_to_start():
     program = "import resource as r; r.setrlimit(r.RLIMIT_AS, (300 << 20,) * 2)\nfrom seq2seq.cli import main; main()"
     ran = subprocess.run([sys.executable, "-c", program, "translate", "run"], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (ExitCode.TRY_LATER, "")
@@ -154,7 +154,7 @@ def test_a_failed_start_leaves_no_folder(cli, here, words, code):
         assert sorted(here.rglob("*")) == before, place
 
 
-def test_an_export_that_fails_half_way_leaves_no_folder(cli, here, monkeypatch):
+def test_a_failed_export_leaves_no_folder(cli, here, monkeypatch):
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -175,7 +175,7 @@ def test_an_old_run_is_back_after_a_failed_start(cli, here):
     assert not (here / "run.old-1").exists()
 
 
-def test_what_an_interrupted_command_has_prepared_is_kept(cli, here):
+def test_prepared_files_of_an_interrupted_command_are_kept(cli, here):
     (here / "r" / "prepared").mkdir(parents=True)
     (here / "r" / "prepared" / "text").write_text("hours of work")
     command = ("train", "-l", "ab-ba", "--train", "missing", "-o", "r")

@@ -16,7 +16,7 @@ ROWS = [("Ja, gern.", "Yes, please."), ("Nein.", "No."), ("Wie geht's?", "How ar
 
 
 def read(path, word, langs=LANGS):
-    """The pairs of a corpus, and what was said of its form."""
+    """The pairs of a corpus, and the notices about its form."""
     counts = CorpusCounts()
     return list(read_pairs(f"{path}/{word}", langs, counts=counts)), counts.notes
 
@@ -53,7 +53,7 @@ def test_columns_in_brackets(tmp_path, monkeypatch, word, path, columns):
 
 
 @pytest.mark.parametrize("word", ["a.tsv[1,1]", "a.tsv[1,]", "a.tsv[1,2,3]", "there.csv[1]", "there.csv[]", "a.tsv[,]"])
-def test_brackets_that_name_no_two_columns(tmp_path, monkeypatch, word):
+def test_brackets_that_do_not_name_two_columns(tmp_path, monkeypatch, word):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.csv").touch()
     assert "write source and target as [1,2]" in refusal_of(word, code=ExitCode.USAGE)
@@ -73,7 +73,7 @@ def test_two_files_of_any_names(tmp_path):
     ("name", "kind"),
     [("A.TSV", "tsv"), ("a.tsv.GZ", "tsv"), ("a.b/c", ""), ("a.txt.xz", "txt"), ("a.tar.gz", "tar"), ("a.gz", "")],
 )
-def test_endings(name, kind):
+def test_suffixes(name, kind):
     assert ending(name) == kind
 
 
@@ -106,8 +106,8 @@ def test_a_header_is_left_out_and_reported(tmp_path, header):
         "de rien\ten effet", "de deu\ten eng",
     ],
 )  # fmt: skip
-def test_a_pair_is_no_header(tmp_path, row):
-    """Such rows begin the word lists and the interface strings that people have."""
+def test_a_pair_is_not_a_header(tmp_path, row):
+    """Real word lists and interface strings begin with such rows."""
     (tmp_path / "a.tsv").write_text(f"{row}\n{tsv(ROWS)}")
     assert read(tmp_path, "a.tsv") == ([tuple(row.split("\t")), *ROWS], [])
 
@@ -119,10 +119,13 @@ def test_a_header_decides_which_column_is_which(tmp_path):
     assert read(tmp_path, "a.tsv") == (ROWS, [f"{note}; column 2 is read as de, column 1 as en"])
     assert read(tmp_path, "a.tsv", ("en", "de"))[0] == swapped
     assert read(tmp_path, "a.tsv[2,1]") == (ROWS, [note])
-    told = f"{note}; column 1 is still read as de, as the brackets say"
-    assert read(tmp_path, "a.tsv[1,2]") == (swapped, [told])
-    said = refusal_of(tmp_path / "a.tsv", ("de", "fr"))
-    assert "the header names English, German, not de and fr; name the languages with -l, or the columns as" in said
+    expected = f"{note}; column 1 is still read as de, as the brackets say"
+    assert read(tmp_path, "a.tsv[1,2]") == (swapped, [expected])
+    message = refusal_of(tmp_path / "a.tsv", ("de", "fr"))
+    assert (
+        "the header names English, German, not de and fr; name the languages with `data.langs`, or the columns as"
+        in message
+    )
     assert read(tmp_path, "a.tsv[2,1]", ("de", "fr")) == (ROWS, [note]), "the brackets decide"
 
 
@@ -152,7 +155,7 @@ def test_columns_are_chosen(tmp_path, word, header):
         ("[de,twin]", "has two columns named twin"),
     ],
 )  # fmt: skip
-def test_columns_that_are_not_there(tmp_path, columns, says):
+def test_missing_columns(tmp_path, columns, says):
     (tmp_path / "a.tsv").write_text("de\ten\ttwin\ttwin\n" + tsv(WIDE))
     assert says in refusal_of(f"{tmp_path}/a.tsv{columns}")
 
@@ -173,13 +176,13 @@ ANKI = "CC-BY 2.0 (France) Attribution: tatoeba.org #2877272 (CM) & #8597805 (Ro
         ("my pairs.txt", ["Eins", "One"], ("de", "en"), "[1,2]"),
     ],
 )
-def test_a_table_of_many_columns_is_shown_with_the_word_to_write(tmp_path, name, row, langs, choice):
+def test_the_error_of_a_table_with_many_columns_shows_the_word_to_write(tmp_path, name, row, langs, choice):
     path = tmp_path / name
     path.write_text(("," if name.endswith("csv") else "\t").join(row) + "\n")
-    said = refusal_of(path, langs)
-    assert f", line 1: {len(row)} columns: {row[0]} | " in said
-    assert len(said) < 700
-    assert f"'{path}{choice}' reads column {choice[1]} as {langs[0]} and column {choice[3]} as {langs[1]}" in said
+    message = refusal_of(path, langs)
+    assert f", line 1: {len(row)} columns: {row[0]} | " in message
+    assert len(message) < 700
+    assert f"'{path}{choice}' reads column {choice[1]} as {langs[0]} and column {choice[3]} as {langs[1]}" in message
     src, tgt = (row[int(number) - 1] for number in choice[1:-1].split(","))
     assert list(read_pairs(f"{path}{choice}", langs)) == [(src, tgt)], "the word does what it says"
 
@@ -188,8 +191,8 @@ def test_a_table_of_many_columns_is_shown_with_the_word_to_write(tmp_path, name,
 def test_a_row_with_more_or_fewer_cells(tmp_path, name, row):
     for ragged in (row.replace("z", "z" + row[1] + "w"), row[:3] + "\n"):
         (tmp_path / name[:5]).write_text(row + "\n" + ragged + row)
-        said = refusal_of(tmp_path / name)
-        assert f"a.{name[2:5]}, line 3: {len(ragged) // 2} columns, not 3: x | y" in said
+        message = refusal_of(tmp_path / name)
+        assert f"a.{name[2:5]}, line 3: {len(ragged) // 2} columns, not 3: x | y" in message
 
 
 # Quotes ---------------------------------------------------------------------------------------------
@@ -202,7 +205,7 @@ def spreadsheet(rows, quoting=csv.QUOTE_MINIMAL):
 
 
 def excel(rows):
-    """Excel's "Text (Tab delimited)" quotes what holds a comma, too."""
+    """Excel's "Text (Tab delimited)" also quotes cells with a comma."""
     cells = ['"' + cell.replace('"', '""') + '"' if set('",\t\n') & set(cell) else cell for row in rows for cell in row]
     return tsv(zip(cells[::2], cells[1::2], strict=True))
 
@@ -222,7 +225,7 @@ MANY = ROWS * 10
     ],
     ids=["minimal", "all", "Excel", "all, plain", "Excel, plain", "header", "breaks", "break first"],
 )  # fmt: skip
-def test_the_quoting_of_spreadsheets_is_taken_off(tmp_path, text, rows):
+def test_the_quotes_of_spreadsheets_are_removed(tmp_path, text, rows):
     (tmp_path / "a.tsv").write_text(text)
     pairs, notes = read(tmp_path, "a.tsv")
     assert pairs == rows
@@ -252,7 +255,7 @@ def test_sentences_in_quotation_marks_keep_them(tmp_path, rows):
     assert read(tmp_path, "a.tsv") == (rows, [])
 
 
-def test_a_table_that_is_quoted_at_first_and_otherwise_later(tmp_path):
+def test_a_table_that_is_quoted_only_at_first(tmp_path):
     lines = spreadsheet(ROWS * 4000, csv.QUOTE_ALL)
     (tmp_path / "a.tsv").write_text(f'{lines}"Ja", sagt er.\t"Yes," he says.\n')
     assert "a.tsv, line 12001: wrong quotes for CSV" in refusal_of(tmp_path / "a.tsv")
@@ -277,9 +280,9 @@ def test_a_table_that_is_quoted_at_first_and_otherwise_later(tmp_path):
 )  # fmt: skip
 def test_separators_of_csv(tmp_path, text, notes):
     (tmp_path / "a.csv").write_text(text, newline="")
-    pairs, said = read(tmp_path, "a.csv")
+    pairs, found_notes = read(tmp_path, "a.csv")
     assert pairs == ROWS
-    assert notes is None or said == notes
+    assert notes is None or found_notes == notes
 
 
 @pytest.mark.parametrize("first", ["sep=;", '"sep=;"'])
@@ -294,7 +297,7 @@ def test_the_first_line_may_name_the_separator(tmp_path, first):
     assert read(tmp_path, "a.csv[2,1]")[0] == [("Das Haus", "The house"), ("A, b", "A, b")]
 
 
-def test_a_csv_that_two_separators_fit(tmp_path):
+def test_a_csv_that_fits_two_separators(tmp_path):
     (tmp_path / "a.csv").write_text("Ja, gern.;Yes.\nNein, danke.;No.\n")
     assert "may be separated by , or by ;" in refusal_of(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("de;en, gb\nJa, gern.;Yes.\nNein, danke.;No.\n")
@@ -322,7 +325,7 @@ def test_a_quote_that_is_never_closed(tmp_path):
 PHRASEBOOK = Path(__file__).parent.parent / "data" / "phrasebook"
 
 
-SWAPPED = "the sides look swapped: the text read as {} is English; swap the sides, or the languages of -l"
+SWAPPED = "the sides look swapped: the text read as {} is English; swap the sides, or the languages of `data.langs`"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""SentencePiece: what goes in comes out, no character is unknown, no text makes a control symbol."""
+"""SentencePiece: decoding restores the text, no character is unknown, no text becomes a control symbol."""
 
 import io
 import itertools
@@ -51,7 +51,7 @@ def either(request, kind, models):
     return models[kind, request.param]
 
 
-# There and back -------------------------------------------------------------------------------------
+# Encoding and decoding -------------------------------------------------------------------------------------
 
 
 def test_control_symbols_have_their_ids(either):
@@ -62,11 +62,11 @@ def test_control_symbols_have_their_ids(either):
     assert either.n_control == BYTES == 104
 
 
-def test_training_text_survives(either):
+def test_training_text_is_decoded_unchanged(either):
     ids = either.encode(TEXT)
     assert either.decode(ids) == TEXT
     assert all(CONTROLS.isdisjoint(row) for row in ids)
-    assert sum(map(len, ids)) < sum(map(len, TEXT)) / 2, "pieces are learnt, not bytes spelt"
+    assert sum(map(len, ids)) < sum(map(len, TEXT)) / 2, "pieces are learned, not bytes spelt"
     assert len(either) == 700
     assert max(map(max, ids)) < 700
 
@@ -117,8 +117,8 @@ def test_control_symbols_cannot_be_forged_in_training(kind, normalization):
         ids = tokenizer.encode([text])[0]
         assert CONTROLS.isdisjoint(ids)
         assert tokenizer.decode([ids]) == [text]
-    learnt = tokenizer.pieces(range(BYTES + 256, len(tokenizer)))
-    assert not {piece.strip("\u2581") for piece in learnt} & {"<s>", "</s>", "<pad>", "<unk>", "<0x41>", "<tag0>"}
+    learned = tokenizer.pieces(range(BYTES + 256, len(tokenizer)))
+    assert not {piece.strip("\u2581") for piece in learned} & {"<s>", "</s>", "<pad>", "<unk>", "<0x41>", "<tag0>"}
 
 
 def test_control_symbols_are_not_shown(either):
@@ -136,7 +136,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 @example("ﬁ ½ Å é e\u0301")
 @example("<s> </s><0x41>")
 @example("a\u2581b \u2581\ufdd0 \ufdd1")
-def test_identity_leaves_any_text_as_it_is(models, text):
+def test_identity_does_not_change_text(models, text):
     for kind in ("unigram", "bpe"):
         tokenizer = models[kind, "identity"]
         ids = tokenizer.encode([text])[0]
@@ -147,7 +147,7 @@ def test_identity_leaves_any_text_as_it_is(models, text):
 @settings(database=None, deadline=None, max_examples=150)
 @given(ANY_TEXT)
 @example("<s>\u3000</s>")
-def test_nfkc_makes_text_that_it_then_leaves_alone(models, text):
+def test_nfkc_does_not_change_its_own_output(models, text):
     for kind in ("unigram", "bpe"):
         tokenizer = models[kind, "nfkc"]
         ids = tokenizer.encode([text])[0]
@@ -177,14 +177,14 @@ def test_what_each_normalization_does(models, kind, text, nfc, nfkc):
         assert tokenizer.decode(tokenizer.encode([text])) == [expected]
 
 
-def test_nfkc_reads_the_mark_of_a_space_as_a_space(models):
-    """Its rules are SentencePiece's own, which cannot tell U+2581 in text from a space."""
+def test_nfkc_reads_the_symbol_of_a_space_as_a_space(models):
+    """Its rules are SentencePiece's own, which cannot distinguish U+2581 in text from a space."""
     tokenizer = models["unigram", "nfkc"]
     assert tokenizer.decode(tokenizer.encode(["a\u2581b"])) == ["a b"]
 
 
-def test_bytes_that_spell_no_character_are_still_text(either):
-    """A model may answer with any pieces: its text is valid UTF-8 whatever they are."""
+def test_invalid_bytes_are_decoded_to_valid_text(either):
+    """A model may output any pieces: their text is always valid UTF-8."""
     for ids in ([BYTES + 0xFF, BYTES + 0xC3], [BYTES + 0xE2, BYTES + 0x96], [BYTES + 0xED, BYTES + 0xA0, BYTES + 0x80]):
         text = either.decode([ids])[0]
         assert text.encode().decode() == text
@@ -206,13 +206,13 @@ def test_training_again_gives_the_same_bytes(kind):
     assert trained(tokenizer_type=kind) == trained(tokenizer_type=kind)
 
 
-def test_the_vocabulary_is_of_the_size_asked_for(kind):
+def test_the_vocabulary_has_the_requested_size(kind):
     model, size = trained(vocab_size=350, tokenizer_type=kind)
     assert (size, len(Tokenizer(model)), Tokenizer(model).n_pieces) == (350, 350 + N_TAGS, 350)
 
 
 @pytest.mark.parametrize(("n", "most"), [(10_000, 100), (10_000, 9_999), (50, 100), (5000, 1)])
-def test_the_sample_is_spread_over_the_text_and_leaves_out_what_is_held_out(tmp_path, n, most):
+def test_the_sample_is_spread_over_the_text_without_held_out_pairs(tmp_path, n, most):
     write_text_store(tmp_path / "text", (Pair(str(i), str(-i)) for i in range(n)))
     held_out = set(range(0, n, 7))
     rows = [int(pair.src) for pair in _spread(TextStore(tmp_path / "text"), held_out, most)]
@@ -232,7 +232,7 @@ def test_a_small_text_lowers_the_vocabulary(kind, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_long_lines_without_spaces_leave_the_space_its_piece(kind):
+def test_the_space_has_a_piece_even_in_text_without_spaces(kind):
     tokenizer = Tokenizer(trained(["x" * 12_000] * 3, tokenizer_type=kind)[0])
     assert tokenizer.decode(tokenizer.encode(["xx x"])) == ["xx x"]
 
@@ -244,7 +244,7 @@ def test_long_lines_without_spaces_leave_the_space_its_piece(kind):
      (["\x01\x02"], "no vocabulary", "nfkc")],
     ids=["none", "blank", "too long", "spaces", "a tab", "controls"],
 )  # fmt: skip
-def test_nothing_to_learn_from(kind, text, says, rule):
+def test_no_text_to_learn_from(kind, text, says, rule):
     with pytest.raises(UserError, match=says) as caught:
         trained(text, tokenizer_type=kind, normalization=rule)
     assert caught.value.code == ExitCode.BAD_DATA
@@ -253,7 +253,7 @@ def test_nothing_to_learn_from(kind, text, says, rule):
 def test_more_characters_than_pieces(kind):
     text = ["".join(chr(0x4E00 + 20 * i + j) for j in range(20)) for i in range(30)]
     with pytest.raises(
-        UserError, match=r"vocab_size 300 is too small for 256 bytes and the 600 char.*vocab_size=1722 or"
+        UserError, match=r"vocab_size 300 is too small for 256 bytes and the 600 char.*give `data.vocab_size=1722` or"
     ) as caught:
         trained(text, vocab_size=300, tokenizer_type=kind)
     assert caught.value.code == ExitCode.BAD_DATA
@@ -273,7 +273,7 @@ class TestInAChildProcess:
         )
 
     def test_the_same_model(self, tmp_path, capfd):
-        # Not every program means the same by "line": U+2028 and "\r" end none.
+        # Programs define lines differently: here U+2028 and "\r" do not end a line.
         text = [*TEXT, *["der\u2028Hund", "die\rKatze", "a\x85b"] * 20]
         size = self.train(tmp_path, "".join(f"{line}\n" for line in text).encode())
         assert ((tmp_path / "tokenizer.model").read_bytes(), size) == trained(text)
@@ -285,7 +285,7 @@ class TestInAChildProcess:
         assert caught.value.code == ExitCode.BAD_DATA
         assert not (tmp_path / "tokenizer.model").exists()
 
-    def test_it_was_killed(self, tmp_path, monkeypatch):
+    def test_a_killed_child(self, tmp_path, monkeypatch):
         killed = tmp_path / "python"
         killed.write_text("#!/bin/sh\nkill -9 $$\n")
         killed.chmod(0o755)
@@ -299,7 +299,7 @@ class TestInAChildProcess:
 
 
 def foreign(**options) -> bytes:
-    """What a user's own ``spm_train`` might have made."""
+    """A model as from a user's own ``spm_train``."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(TEXT), model_writer=written, vocab_size=100, minloglevel=2, **options
@@ -307,44 +307,44 @@ def foreign(**options) -> bytes:
     return written.getvalue()
 
 
-def prepared_with(folder: Path, told: list[str], **data) -> Tokenizer:
+def prepared_with(folder: Path, notices: list[str], **data) -> Tokenizer:
     """Prepare a small corpus as ``train`` does."""
     write_text_store(folder / "train.text.arrow", map(Pair, TEXT[::2], TEXT[1::2]))
     records = [CorpusRecord("corpus", "train", len(TEXT) // 2, "", 0, 0)]
-    return prepare(folder, DataConfig(langs="de-en", train=("corpus",), **data), records, told.append).tokenizer
+    return prepare(folder, DataConfig(langs="de-en", train=("corpus",), **data), records, notices.append).tokenizer
 
 
-def test_lowering_is_told(tmp_path):
-    told: list[str] = []
-    tokenizer = prepared_with(tmp_path, told, vocab_size=8000)
-    assert f"vocabulary lowered from 8,000 to {tokenizer.n_pieces:,} pieces: the text holds no more" in told
+def test_a_lowered_vocabulary_is_reported(tmp_path):
+    notices: list[str] = []
+    tokenizer = prepared_with(tmp_path, notices, vocab_size=8000)
+    assert f"vocabulary lowered from 8,000 to {tokenizer.n_pieces:,} pieces: the text holds no more" in notices
     assert (tmp_path / "tokenizer.model").read_bytes() == tokenizer.model
 
 
 @pytest.mark.parametrize(("rule", "respelt"), [("nfc", 1), ("nfkc", 3), ("identity", 0)])
-def test_targets_that_are_spelt_otherwise_are_counted(tmp_path, rule, respelt):
+def test_targets_that_normalization_changes_are_counted(tmp_path, rule, respelt):
     others = ["10 m²", "e\u0301tude", "می‌خواهم", "two  spaces ", "plain"]
     write_text_store(tmp_path / "train.text.arrow", map(Pair, TEXT[:200], TEXT[:195] + others))
     data = DataConfig(langs="de-en", train=("corpus",), valid=("valid",), vocab_size=600, normalization=rule)
     write_text_store(tmp_path / "valid.text.arrow", [Pair("a", "b")])
-    told: list[str] = []
-    prepared = prepare(tmp_path, data, [CorpusRecord("corpus", "train", 200, "", 0, 0)], told.append)
+    notices: list[str] = []
+    prepared = prepare(tmp_path, data, [CorpusRecord("corpus", "train", 200, "", 0, 0)], notices.append)
     assert prepared.respelt_targets == prepared.record()[-1]["respelt_targets"] == respelt
     targets = counted(respelt, "target")
-    says = f"{targets} spelt differently after data.normalization {rule}: translations will be spelt so too"
-    assert (says in told) == (respelt > 0)
-    told.clear()
-    assert prepare(tmp_path, data, prepared.corpora, told.append).respelt_targets == respelt
-    assert (says in told) == (respelt > 0)
+    says = f"{targets} spelt differently after data.normalization {rule}: translations will have that spelling too"
+    assert (says in notices) == (respelt > 0)
+    notices.clear()
+    assert prepare(tmp_path, data, prepared.corpora, notices.append).respelt_targets == respelt
+    assert (says in notices) == (respelt > 0)
 
 
-def test_a_given_model_is_used_as_it_is(tmp_path):
+def test_a_given_model_is_used_unchanged(tmp_path):
     model = foreign(unk_id=0, bos_id=1, eos_id=2, pad_id=3)
     (tmp_path / "own.model").write_bytes(model)
-    told: list[str] = []
-    tokenizer = prepared_with(tmp_path, told, tokenizer=str(tmp_path / "own.model"))
-    assert f"tokenizer {tmp_path}/own.model: 100 pieces" in told
-    assert not any("lowered" in line for line in told)
+    notices: list[str] = []
+    tokenizer = prepared_with(tmp_path, notices, tokenizer=str(tmp_path / "own.model"))
+    assert f"tokenizer {tmp_path}/own.model: 100 pieces" in notices
+    assert not any("lowered" in line for line in notices)
     assert tokenizer.model == model == (tmp_path / "tokenizer.model").read_bytes()
 
 

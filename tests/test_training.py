@@ -1,4 +1,4 @@
-"""Training as a whole: what it leaves behind, and that no interruption changes it."""
+"""Training as a whole: the files that it writes, and that interruptions do not change the result."""
 
 import itertools
 import json
@@ -60,7 +60,7 @@ TINY: Layer = {
 
 
 def write_corpus(prefix: Path, n: int, seed: int, max_words: int = 5) -> str:
-    """Colour words and their meanings, in reverse order."""
+    """Words for colors and their translations, in reverse order."""
     draw = random.Random(seed)
     lines = [draw.choices(WORDS, k=draw.randint(1, max_words)) for _ in range(n)]
     prefix.with_name(prefix.name + ".de").write_text("".join(" ".join(line) + "\n" for line in lines))
@@ -78,13 +78,13 @@ def written_corpora(folder: Path) -> Layer:
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Layer:
-    """Corpora that all tests read and none changes."""
+    """Corpora that tests only read."""
     return written_corpora(tmp_path_factory.mktemp("corpora"))
 
 
 @dataclass(frozen=True)
 class Whole:
-    """An uninterrupted run; it is read only, or copied."""
+    """An uninterrupted run. Read it only, or copy it."""
 
     folder: Path
     events: list[object]
@@ -121,19 +121,19 @@ def weights_of(run: Path) -> bytes:
 
 
 def state_of(run: Path) -> TrainingState:
-    """What the last checkpoint says in JSON."""
+    """The JSON of the last checkpoint."""
     checkpoint = load_checkpoint(run)
     assert checkpoint is not None
     return TrainingState.from_json(checkpoint.state, checkpoint.path)
 
 
 def standing(run: Path) -> TrainingState:
-    """The last checkpoint's state without what the clock says."""
+    """The last checkpoint's state without times."""
     return replace(state_of(run), seconds=0.0, last_report=None, budget=BudgetState())
 
 
 class StopAt:
-    """Asks training to stop once it has been asked ``n`` times."""
+    """A flag that stops training at its ``n``-th call."""
 
     def __init__(self, n: int) -> None:
         self.left = n
@@ -143,7 +143,7 @@ class StopAt:
         return 15 if self.left < 0 else None
 
 
-def test_a_run_leaves_all_that_is_needed(whole):
+def test_a_run_writes_all_files(whole):
     run, events = whole().folder, whole().events
     assert [type(e) for e in events if isinstance(e, Started | Finished)] == [Started, Finished]
     assert [e.update for e in events if isinstance(e, Validation)] == [8, 16, 24]
@@ -162,28 +162,28 @@ def test_a_run_leaves_all_that_is_needed(whole):
 
 
 @pytest.mark.parametrize(("epochs", "kept"), [(3, False), (60, True)])
-def test_auto_reads_under_two_masks_where_the_passes_are_many(tmp_path, corpora, monkeypatch, epochs, kept):
-    """What was reported is what is trained, and a pass has as many updates as its batches are large."""
+def test_auto_uses_r_drop_for_many_epochs(tmp_path, corpora, monkeypatch, epochs, kept):
+    """The reported settings are used, and the number of updates fits the size of batches."""
     training = {"max_updates": None, "max_epochs": epochs, "valid_every": 99, "save_every": 99}
     layers = [{name: TINY[name] for name in ("data", "model")}, corpora, {"training": training}]
     events = train(Request(tmp_path / "run", [{**layer, "preset": "auto"} for layer in layers], device="cpu"))
-    told = []
+    messages = []
     for event in events:
         if isinstance(event, Notice):
-            told.append(event.text)
+            messages.append(event.text)
         if isinstance(event, Started):
             break
     config = event.config
     assert (config.n_forward_passes, config.training.batch_tokens) == ((2, 512) if kept else (1, 1024))
-    line = next(line for line in told if "dropout" in line)
+    line = next(line for line in messages if "dropout" in line)
     assert ("R-Drop 5, " in line, "no R-Drop: " in line) == (kept, not kept)
-    assert any(line.endswith(")") and f"auto-500{'' if kept else '-one-mask'} (" in line for line in told)
+    assert any(line.endswith(")") and f"auto-500{'' if kept else '-one-mask'} (" in line for line in messages)
     an_epoch = config.training.max_updates / epochs
     assert an_epoch * config.training.batch_tokens == pytest.approx(1800, rel=0.4)
 
 
 @pytest.mark.parametrize("rate", [1e8, 1e11, 1e14])
-def test_the_recipe_does_not_follow_from_the_measured_speed(tmp_path, corpora, monkeypatch, rate):
+def test_the_recipe_does_not_depend_on_the_measured_speed(tmp_path, corpora, monkeypatch, rate):
     """Two machines of one kind with one time budget train the same."""
     monkeypatch.setattr("seq2seq.training.starting.measured_rate", lambda *_: rate)
     layers = [{"data": TINY["data"]}, corpora, {"training": {"time_budget": 600.0}}]
@@ -192,7 +192,7 @@ def test_the_recipe_does_not_follow_from_the_measured_speed(tmp_path, corpora, m
     assert (config.n_forward_passes, config.model.d_model, config.training.batch_tokens) == (2, 128, 512)
 
 
-def test_metrics_hold_the_promised_names(whole):
+def test_metrics_have_the_documented_names(whole):
     run = whole().folder
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
     always = {"update", "epoch", "loss", "lr", "tgt_tokens_per_second", "seconds"}
@@ -203,7 +203,7 @@ def test_metrics_hold_the_promised_names(whole):
 
 
 def scripted(monkeypatch, *validations: tuple[float, float, float, float | None]) -> None:
-    """Validations find these: BLEU as it is shown and without smoothing alone, chrF, loss."""
+    """Makes validations find these: BLEU as shown, BLEU without smoothing, chrF, loss."""
     left = iter(validations)
 
     def run(self, *_):
@@ -216,8 +216,8 @@ def scripted(monkeypatch, *validations: tuple[float, float, float, float | None]
 
 
 @pytest.mark.parametrize("given", [{}, {"best_metric": "bleu"}])
-def test_where_bleu_says_nothing_chrf_chooses_the_weights(tmp_path, corpora, monkeypatch, given):
-    """The first validation's BLEU is smoothing alone; an interruption in between changes nothing."""
+def test_chrf_chooses_the_weights_if_bleu_says_nothing(tmp_path, corpora, monkeypatch, given):
+    """The BLEU of the first validation has no correct 4-gram. An interruption changes nothing."""
     scripted(monkeypatch, (1.7, 0.0, 12.0, 4.0), (0.0, 0.0, 97.0, 0.1), (0.0, 0.0, 98.0, None))
     run, layer = tmp_path / "run", {"training": {"patience": 2, **given}}
     with pytest.raises(Interrupted):
@@ -235,9 +235,7 @@ def test_where_bleu_says_nothing_chrf_chooses_the_weights(tmp_path, corpora, mon
 
 
 @pytest.mark.parametrize(("cut_off", "update"), [((7, 0, 0), 16), ((7, 6, 5), 8), ((0, 0, 5), 8)])
-def test_weights_whose_translations_were_cut_off_are_chosen_only_if_there_are_no_others(
-    tmp_path, corpora, monkeypatch, cut_off, update
-):
+def test_weights_with_cut_off_translations_are_chosen_last(tmp_path, corpora, monkeypatch, cut_off, update):
     """Three validations, each with a lower BLEU than the one before."""
     left = iter(zip((9.0, 8.0, 7.0), cut_off, strict=True))
 
@@ -254,8 +252,8 @@ def test_weights_whose_translations_were_cut_off_are_chosen_only_if_there_are_no
     assert tuple(line.get("cut_off", 0) for line in lines if "bleu" in line) == cut_off
 
 
-def test_the_metric_that_was_chosen_is_the_runs(tmp_path, corpora, monkeypatch):
-    """Word lists, in which BLEU finds no 4-gram, are validated by chrF; a resumed run keeps to it."""
+def test_the_chosen_metric_is_kept_by_the_run(tmp_path, corpora, monkeypatch):
+    """Word lists, in which BLEU finds no 4-gram, are validated by chrF; also after an interruption."""
     lists = {
         "data": {"train": [write_corpus(tmp_path / "t", 60, 1, 1)], "valid": [write_corpus(tmp_path / "v", 9, 2, 1)]}
     }
@@ -263,8 +261,8 @@ def test_the_metric_that_was_chosen_is_the_runs(tmp_path, corpora, monkeypatch):
     events: list[object] = []
     with pytest.raises(Interrupted):
         events.extend(train(request(run, lists), StopAt(10)))
-    told = [event.text for event in events if isinstance(event, Notice)]
-    assert sum("the best chrF on the validation pairs: 0 of 9 validation references" in text for text in told) == 1
+    messages = [event.text for event in events if isinstance(event, Notice)]
+    assert sum("the best chrF on the validation pairs: 0 of 9 validation references" in text for text in messages) == 1
     assert state_of(run).config.training.best_metric == "chrf"
     scripted(monkeypatch, (0.0, 0.0, 0.0, 4.0), (0.0, 0.0, 100.0, 5.0))
     events = list(train(request(run, lists)))
@@ -277,7 +275,7 @@ def test_the_metric_that_was_chosen_is_the_runs(tmp_path, corpora, monkeypatch):
         list(train(request(run, lists, {"training": {"best_metric": "bleu"}})))
 
 
-def test_a_finished_run_says_so_and_changes_nothing(tmp_path, corpora, whole):
+def test_a_finished_run_is_reported_and_not_changed(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
     events = list(train(request(run, corpora)))
@@ -286,27 +284,27 @@ def test_a_finished_run_says_so_and_changes_nothing(tmp_path, corpora, whole):
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-ASKED = [1, 9, 10, 11, 13, 14, 25]
+N_CALLS = [1, 9, 10, 11, 13, 14, 25]
 
 
 @pytest.mark.parametrize(
-    ("averaging", "asked"),
+    ("averaging", "n_calls"),
     [
-        *(("ema", asked) for asked in ASKED),
+        *(("ema", n_calls) for n_calls in N_CALLS),
         *(
-            pytest.param(averaging, asked, marks=[] if asked in (10, 14) else pytest.mark.slow)
+            pytest.param(averaging, n_calls, marks=[] if n_calls in (10, 14) else pytest.mark.slow)
             for averaging in ("last", "none")
-            for asked in ASKED
+            for n_calls in N_CALLS
         ),
     ],
 )
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, whole, averaging, asked):
-    """The flag is asked once an update and between validation batches: every phase is hit by some number."""
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, whole, averaging, n_calls):
+    """The flag is called at each update and between validation batches, so some ``n`` reaches every phase."""
     average: Layer = {"training": {"averaging": averaging}}
     uninterrupted = whole(average).folder
     run = tmp_path / "parts"
     with pytest.raises(Interrupted):
-        list(train(request(run, corpora, average), StopAt(asked)))
+        list(train(request(run, corpora, average), StopAt(n_calls)))
     list(train(request(run, corpora, average)))
     assert weights_of(run) == weights_of(uninterrupted)
     assert standing(run) == standing(uninterrupted)
@@ -327,9 +325,9 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
     monkeypatch.setattr(forked, "_Process", fork)
     list(train(request(tmp_path / "whole", corpora)))
     run = tmp_path / "parts"
-    for asked in (5, 12):
+    for n_calls in (5, 12):
         with pytest.raises(Interrupted):
-            list(train(request(run, corpora), StopAt(asked)))
+            list(train(request(run, corpora), StopAt(n_calls)))
     list(train(request(run, corpora)))
     assert weights_of(run) == weights_of(tmp_path / "whole")
     assert len(started) == 4  # and each is gone
@@ -350,8 +348,8 @@ def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_p
     ids=["oneDNN", "bf16"],
 )
 @pytest.mark.parametrize("n", [1, 2])
-def test_an_interrupted_run_goes_on_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
-    """Even where another would now be chosen."""
+def test_an_interrupted_run_resumes_in_its_own_arithmetic(tmp_path, corpora, whole, monkeypatch, by, n):
+    """Even if another one would be chosen now."""
     monkeypatch.setattr(choose, "n_replicas", lambda *_: n)
     chosen: Layer = {"training": by}
     list(train(request(tmp_path / "whole", corpora, chosen)))
@@ -385,7 +383,7 @@ def test_a_checkpoint_that_names_no_arithmetic_continues_with_pytorchs_own(tmp_p
 
 
 @pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")
-def test_a_run_whose_arithmetic_is_not_here_goes_on_in_another_and_says_so(tmp_path, corpora, monkeypatch):
+def test_a_run_with_unavailable_arithmetic_resumes_in_another_with_a_notice(tmp_path, corpora, monkeypatch):
     run = tmp_path / "moved"
     began_in = Arithmetic(precision="bf16", products="onednn")
     monkeypatch.setattr(step, "choose_arithmetic", lambda *_: began_in)
@@ -404,15 +402,15 @@ def test_a_run_whose_arithmetic_is_not_here_goes_on_in_another_and_says_so(tmp_p
 def test_an_interrupted_run_reads_the_same_pieces(tmp_path, corpora, whole):
     drawn: Layer = {"data": {"subword_sampling": 0.3}}
     run = tmp_path / "parts"
-    for asked in (5, 12):
+    for n_calls in (5, 12):
         with pytest.raises(Interrupted):
-            list(train(request(run, corpora, drawn), StopAt(asked)))
+            list(train(request(run, corpora, drawn), StopAt(n_calls)))
     list(train(request(run, corpora, drawn)))
     assert weights_of(run) == weights_of(whole(drawn).folder)
     assert weights_of(run) != weights_of(whole().folder)
 
 
-def test_a_run_interrupted_again_and_again_still_arrives(tmp_path, corpora, whole):
+def test_a_run_that_is_often_interrupted_still_finishes(tmp_path, corpora, whole):
     run = tmp_path / "parts"
     for _ in range(40):
         try:
@@ -425,11 +423,11 @@ def test_a_run_interrupted_again_and_again_still_arrives(tmp_path, corpora, whol
 
 
 def test_another_seed_ends_with_other_weights(whole):
-    """The tests above would pass if all runs were alike."""
+    """So the tests above can fail."""
     assert weights_of(whole().folder) != weights_of(whole({"training": {"seed": 2}}).folder)
 
 
-def test_other_limits_go_on_with_the_run(tmp_path, corpora, whole):
+def test_other_limits_resume_the_run(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     events = list(train(request(run, corpora, {"training": {"max_updates": 30}})))
     assert [e.update for e in events if isinstance(e, Started)] == [24]
@@ -437,7 +435,7 @@ def test_other_limits_go_on_with_the_run(tmp_path, corpora, whole):
     assert load_checkpoint(run).update == 30
 
 
-def test_doubts_about_corpora_may_be_put_aside_later(tmp_path, corpora, whole):
+def test_alarms_may_be_changed_later(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     changed: Layer = {"data": {"alarms": "warn"}}
     assert list(train(request(run, corpora, changed)))[-1].already
@@ -483,7 +481,7 @@ OWN = {"train": ["train"], "valid": ["valid"]}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with corpora and a run on two of them, which are named as seen from there."""
+    """A folder with corpora and a run on two of them, named by relative paths."""
     folder = tmp_path_factory.mktemp("finished")
     for name, n, seed in (("train", 60, 1), ("valid", 20, 2), ("other", 60, 3), ("more", 61, 1)):
         write_corpus(folder / name, n, seed)
@@ -495,7 +493,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of it is the folder we are in."""
+    """A copy of it is the current folder."""
     monkeypatch.chdir(shutil.copytree(finished, tmp_path / "copy"))
 
 
@@ -525,7 +523,7 @@ def as_table(name: str) -> None:
         (
             lambda: rename("other", "train"),
             OWN,
-            "`data.train`: train (60 pairs) -> the same number of pairs, but other ones",
+            "`data.train`: train (60 pairs) -> as many pairs, but other ones",
         ),
         (lambda: rename("more", "train"), OWN, "`data.train`: train (60 pairs) -> train (61 pairs)"),
         (lambda: rename("other", "valid"), OWN, "`data.valid`: valid (20 pairs) -> valid (60 pairs)"),
@@ -557,7 +555,7 @@ def test_a_finished_run_was_trained_on_these_corpora_and_no_others(copied, keep,
     assert sorted(path.name for path in run.rglob("*")) == before
 
 
-def test_corpora_that_nobody_has_touched_are_not_read_again_to_say_finished(copied, monkeypatch):
+def test_unchanged_corpora_of_a_finished_run_are_not_read_again(copied, monkeypatch):
     monkeypatch.setattr("seq2seq.training.ingest.read_pairs", None)
     assert list(train(request(Path("run"), {"data": OWN, "training": {"max_updates": 1}})))[-1].already
 
@@ -580,7 +578,7 @@ def test_overwrite_moves_the_old_run_aside(tmp_path, corpora, whole):
     assert (run / "manifest.json").read_bytes() != old
 
 
-def test_a_folder_of_other_files_is_not_trained_into(tmp_path, corpora):
+def test_a_folder_with_other_files_is_refused(tmp_path, corpora):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
     with pytest.raises(UserError, match="other files") as caught:
@@ -607,7 +605,7 @@ def test_without_validation_pairs_the_same_ones_are_held_out(tmp_path):
         assert any("60 pairs held out" in e.text for e in events if isinstance(e, Notice))
         samples.append([(s.src, s.reference) for e in events if isinstance(e, Validation) for s in e.samples])
         totals = read_manifest(run).corpora[-1]
-        # One-word lines come again and again: they are trained on, and what occurs once is held out.
+        # One-word lines repeat often, so they are trained on; lines that occur once are held out.
         assert (totals["held_out"], totals["dropped_leaks"], totals["kept"]) == (60, 0, 240)
         assert totals["copies"] > 50
     assert samples[0] == samples[1]
@@ -627,12 +625,12 @@ def test_without_validation_pairs_the_same_ones_are_held_out(tmp_path):
         ({3: 5}, 3),
     ],
 )
-def test_what_many_sources_have_is_what_a_model_is_used_to(counts, expected):
+def test_max_src_sentences_is_what_many_sources_have(counts, expected):
     assert usual_sentences(Counter(counts)) == expected
 
 
 def test_a_run_remembers_how_many_sentences_its_sources_had(tmp_path, corpora, whole):
-    """Of the pairs that it is trained on."""
+    """In its training pairs."""
     prefix = write_corpus(tmp_path / "train", 300, 1)
     with open(f"{prefix}.de", "a") as de, open(f"{prefix}.en", "a") as en:
         de.write("rot! blau\n" * 9 + "rot! blau! gelb! " * 200 + "\n")
@@ -688,14 +686,14 @@ def test_a_data_set_that_has_moved_is_trained_on_and_validates_as_before(tmp_pat
 
 
 def test_a_run_is_not_made_in_a_data_set(tmp_path, data_set):
-    """What training writes there would be read as data."""
+    """Otherwise files of the run would be read as data."""
     for run in (tmp_path / "set" / "run", tmp_path / "set" / "a" / "b", tmp_path / "set"):
         with pytest.raises(UserError, match=r"is inside the data set|folder with other files"):
             list(train(request(run, {"data": {"train": [data_set]}, "training": {"max_updates": 1}})))
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["train.jsonl", "validation.jsonl"]
 
 
-def test_a_validation_split_gives_way_to_what_is_said_of_validation(tmp_path, data_set):
+def test_settings_of_validation_override_a_validation_split(tmp_path, data_set):
     layer: Layer = {"data": {"train": [data_set], "valid": []}, "training": {"max_updates": 1}}
     assert "held out for validation" in "".join(
         event.text for event in train(request(tmp_path / "run", layer)) if isinstance(event, Notice)
@@ -703,7 +701,7 @@ def test_a_validation_split_gives_way_to_what_is_said_of_validation(tmp_path, da
     assert parse_toml((tmp_path / "run" / "config.toml").read_bytes(), tmp_path)["data"]["valid"] == []
 
 
-def test_what_is_decided_about_a_table_is_reported_and_kept_in_the_manifest(tmp_path):
+def test_notices_about_a_table_are_reported_and_stored_in_the_manifest(tmp_path):
     prefix = write_corpus(tmp_path / "c", 50, 1)
     sides = (Path(f"{prefix}.{lang}").read_text().splitlines() for lang in ("de", "en"))
     rows = "".join(f"{i};{en};{de}\n" for i, (de, en) in enumerate(zip(*sides, strict=True)))
@@ -716,24 +714,24 @@ def test_what_is_decided_about_a_table_is_reported_and_kept_in_the_manifest(tmp_
     assert read_manifest(tmp_path / "run").corpora[0]["notes"] == notes
 
 
-def test_what_is_dropped_is_counted_aloud_and_kept_in_the_manifest(tmp_path):
+def test_dropped_pairs_are_reported_and_stored_in_the_manifest(tmp_path):
     prefix = write_corpus(tmp_path / "train", 200, 1)
     with open(f"{prefix}.de", "a") as de, open(f"{prefix}.en", "a") as en:
         de.write("rot\n   \n\u200b\n" + "blau " * 300 + "\n")
         en.write("\nred\nred\nblue\n")
     valid = write_corpus(tmp_path / "valid", 20, 2)
     run = tmp_path / "run"
-    told = [
+    messages = [
         e.text for e in train(request(run, {"data": {"train": [prefix], "valid": [valid]}})) if isinstance(e, Notice)
     ]
-    assert any("204 pairs, 2 dropped: a side is blank" in text for text in told)
-    assert any("1 pair dropped: a side is longer than 256 tokens" in text for text in told)
+    assert any("204 pairs, 2 dropped: a side is blank" in text for text in messages)
+    assert any("1 pair dropped: a side is longer than 256 tokens" in text for text in messages)
     corpora = read_manifest(run).corpora
     assert corpora[0]["dropped_empty"] == 2
     assert corpora[-1]["dropped_too_long"] == 1
 
 
-def test_patience_ends_a_run_that_gets_no_better(tmp_path, corpora):
+def test_patience_ends_a_run_that_does_not_improve(tmp_path, corpora):
     frozen: Layer = {"training": {"learning_rate": 1e-12, "patience": 2, "valid_every": 2, "max_updates": 1000}}
     events = list(train(request(tmp_path / "run", corpora, frozen)))
     assert events[-1].update == 6
@@ -742,7 +740,7 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path, corpora):
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "as on CUDA"])
-def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora, monkeypatch, late):
+def test_divergence_stops_before_it_changes_the_weights(tmp_path, corpora, monkeypatch, late):
     real = TrainStep.__init__
 
     def init(learner: TrainStep, *args: object) -> None:
@@ -759,7 +757,7 @@ def test_divergence_stops_before_it_touches_the_weights(tmp_path, corpora, monke
         assert not tensor.is_floating_point() or not tensor.isnan().any()
 
 
-def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, monkeypatch):
+def test_micro_batches_have_the_gradient_of_the_whole_update(tmp_path, corpora, monkeypatch):
     gradients = {}
 
     def update(learner: TrainStep, rows, number: int) -> None:
@@ -777,7 +775,7 @@ def test_an_update_in_parts_has_the_gradient_of_the_whole(tmp_path, corpora, mon
     assert gradients[40].abs().sum() > 0
 
 
-def test_memory_that_runs_out_is_used_more_sparingly(tmp_path, corpora, monkeypatch):
+def test_out_of_memory_leads_to_smaller_micro_batches(tmp_path, corpora, monkeypatch):
     sizes = []
     sum_of_losses = TrainStep._sum_of_losses
 
@@ -811,7 +809,7 @@ def test_reports_count_real_tokens(whole):
 
 
 def test_a_small_model_learns_to_reverse_strings_exactly(reverser):
-    """Order, cross-attention and stopping must all be right for this."""
+    """For this, positions, cross-attention and the end of a search must all be right."""
     taken = {line for name in ("train", "valid") for line in (reverser.parent / f"{name}.ab").read_text().splitlines()}
     unseen = reversal_lines(200, seed=3, unlike=taken)
     translator = Translator.load(reverser, device="cpu")
@@ -825,7 +823,7 @@ def test_a_line_of_metrics_for_each_report_with_scores_where_it_was_validated(wh
     assert all(line["loss"] > 0 and line["tgt_tokens_per_second"] > 0 for line in lines)
 
 
-def test_cadences_that_follow_from_the_length_follow_from_a_new_one(tmp_path, corpora):
+def test_intervals_that_depend_on_the_length_follow_a_new_length(tmp_path, corpora):
     free = {"training": {"max_updates": 10, "valid_every": None, "save_every": None}}
     list(train(request(tmp_path / "run", corpora, free)))
     longer = {"training": {"max_updates": 30, "valid_every": None, "save_every": None}}
@@ -834,7 +832,7 @@ def test_cadences_that_follow_from_the_length_follow_from_a_new_one(tmp_path, co
 
 
 def test_a_run_keeps_its_tokenizer(tmp_path, corpora, whole):
-    """The weights know no other, whatever lies by now where it came from."""
+    """The weights need it, even if the original file has changed."""
     first, model = whole().folder / "tokenizer.model", tmp_path / "my.model"
     model.write_bytes(first.read_bytes())
     given: Layer = {"data": {"tokenizer": str(model)}}
@@ -862,7 +860,7 @@ def test_a_tokenizer_that_is_replaced_before_anything_is_learned_is_read_again(t
 
 
 def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpora, monkeypatch):
-    """Those in the folder may be newer than the checkpoint, and on other cores training need not find them again."""
+    """They may be newer than the checkpoint, and training on other cores may not reproduce them."""
     run = tmp_path / "run"
 
     def interrupt(*_: object, **__: object) -> None:
@@ -883,8 +881,8 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
     assert finished.best_update == 77
 
 
-def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
-    """As in Chinese, of which ``auto``'s 1,000 pieces would not hold the characters."""
+def test_the_vocabulary_grows_for_a_text_of_many_characters(tmp_path):
+    """As in Chinese, which has more characters than the 1,000 pieces of ``auto``."""
     draw = random.Random(3)
     lines = ["".join(chr(0x4E00 + i) for i in draw.sample(range(2400), 20)) for _ in range(600)]
     for name in ("zh", "en"):
@@ -896,11 +894,11 @@ def test_a_text_of_many_characters_gets_a_vocabulary_that_holds_them(tmp_path):
         request = Request(tmp_path / name, [layer, *layers], device="cpu")
         return list(train(request, stop) if stop else train(request))
 
-    told = [event.text for event in run("first") if isinstance(event, Notice)]
+    messages = [event.text for event in run("first") if isinstance(event, Notice)]
     size = read_manifest(tmp_path / "first").vocab_size
     assert size > 2400
-    assert f"vocabulary raised from 1,000 to {size:,} pieces: the text has more characters" in told
-    assert f"vocabulary: {size:,} pieces (one piece for each character, and as many more as the text allows)" in told
+    assert f"vocabulary raised from 1,000 to {size:,} pieces: the text has more characters" in messages
+    assert f"vocabulary: {size:,} pieces (a piece for each character, and as many more as the text allows)" in messages
     config = parse_toml((tmp_path / "first/config.toml").read_bytes(), Path("config.toml"))
     assert config["data"]["vocab_size"] == size
     with pytest.raises(Interrupted):
@@ -924,7 +922,7 @@ def nearly_done(corpora: Layer, tmp_path_factory: pytest.TempPathFactory) -> Who
     "name", ["train.ids.arrow", "train.text.arrow", "tokenizer.model", "prepared.json", "corpora.json"]
 )
 @pytest.mark.parametrize("how", ["gone", "cut"])
-def test_what_was_prepared_is_made_again_where_it_is_damaged(tmp_path, corpora, whole, nearly_done, name, how):
+def test_damaged_prepared_files_are_made_again(tmp_path, corpora, whole, nearly_done, name, how):
     run = nearly_done.copied_to(tmp_path / "run")
     path = run / "prepared" / name
     path.unlink() if how == "gone" else path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -932,7 +930,7 @@ def test_what_was_prepared_is_made_again_where_it_is_damaged(tmp_path, corpora, 
     assert weights_of(run) == weights_of(whole().folder)
 
 
-def test_other_corpora_leave_what_was_prepared(tmp_path, corpora, nearly_done):
+def test_other_corpora_do_not_change_prepared_files(tmp_path, corpora, nearly_done):
     run = nearly_done.copied_to(tmp_path / "run")
     other = {"data": {"train": [write_corpus(tmp_path / "other", 40, 9)]}}
     with pytest.raises(UserError, match="was trained on other corpora"):
@@ -940,7 +938,7 @@ def test_other_corpora_leave_what_was_prepared(tmp_path, corpora, nearly_done):
     assert (run / "prepared" / "train.ids.arrow").exists()
 
 
-def test_a_finished_run_that_must_not_be_trained_further_keeps_nothing_prepared(tmp_path, corpora, whole, monkeypatch):
+def test_a_refused_extension_leaves_no_prepared_files(tmp_path, corpora, whole, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise UserError("no", mend="no")
 
@@ -951,7 +949,7 @@ def test_a_finished_run_that_must_not_be_trained_further_keeps_nothing_prepared(
     assert not (run / "prepared").exists()
 
 
-def test_a_finished_run_that_goes_on_and_is_interrupted_still_arrives(tmp_path, corpora, whole):
+def test_a_finished_run_that_is_extended_and_interrupted_still_finishes(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     more = {"training": {"max_updates": 40}}
     with pytest.raises(Interrupted):
@@ -963,7 +961,7 @@ def test_a_finished_run_that_goes_on_and_is_interrupted_still_arrives(tmp_path, 
 
 
 def test_the_first_validation_is_remembered(tmp_path, corpora):
-    """Though a checkpoint was written before it: a worse model must not take the place of the best."""
+    """Even if a checkpoint was written before it: a worse model must not replace the best."""
     list(train(request(tmp_path / "run", corpora, {"training": {"max_updates": 8}})))
     state = state_of(tmp_path / "run")
     assert (state.validated_update, state.best.update) == (8, 8)
@@ -971,12 +969,12 @@ def test_the_first_validation_is_remembered(tmp_path, corpora):
 
 
 @pytest.mark.parametrize(
-    "asked", [10, *(pytest.param(asked, marks=pytest.mark.slow) for asked in (11, 13, 14)), 12, 15]
+    "n_calls", [10, *(pytest.param(n_calls, marks=pytest.mark.slow) for n_calls in (11, 13, 14)), 12, 15]
 )
-def test_metrics_of_an_interrupted_run_have_no_line_twice(tmp_path, corpora, asked):
+def test_metrics_of_an_interrupted_run_have_no_duplicate_lines(tmp_path, corpora, n_calls):
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
-        list(train(request(run, corpora), StopAt(asked)))
+        list(train(request(run, corpora), StopAt(n_calls)))
     list(train(request(run, corpora)))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]]
     assert [line["update"] for line in lines] == [4, 8, 12, 16, 20, 24]
@@ -992,7 +990,7 @@ def test_a_finished_run_keeps_one_checkpoint_or_none(tmp_path, corpora, keep):
             while_training.add(len(list((run / "checkpoints").iterdir())))
     assert while_training == set(range(1, max(1, keep) + 1))
     assert len(list((run / "checkpoints").iterdir())) == min(1, keep)
-    # The same command, and one that asks for no more than was done.
+    # The same command, and one with limits that are already reached.
     for more in ({}, {"training": {"report_every": 7}}):
         events = list(train(request(run, corpora, kept, more)))
         assert [(type(e), e.already, e.update) for e in events] == [(Finished, True, read_manifest(run).final_update)]
@@ -1010,7 +1008,7 @@ def test_a_finished_run_keeps_one_checkpoint_or_none(tmp_path, corpora, keep):
     assert Translator.load(run, device="cpu").translate(["rot"])
 
 
-def test_a_finished_run_sheds_its_checkpoint_when_it_is_told_to(tmp_path, corpora, whole):
+def test_a_finished_run_deletes_its_checkpoint_on_request(tmp_path, corpora, whole):
     run = whole().copied_to(tmp_path / "run")
     for keep, left in ((2, 1), (0, 0), (2, 0)):
         events = list(train(request(run, corpora, {"training": {"keep_checkpoints": keep}})))
@@ -1019,7 +1017,7 @@ def test_a_finished_run_sheds_its_checkpoint_when_it_is_told_to(tmp_path, corpor
 
 
 def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, corpora, whole, monkeypatch):
-    """Whatever the update, the run folder ends as if there had been none."""
+    """At any update, the final run folder is that of an uninterrupted run."""
     commit_best = RunWriter.commit_best
     for nth in range(3):
         run = tmp_path / f"crash{nth}"
@@ -1044,18 +1042,18 @@ def test_a_crash_between_the_save_and_the_commit_of_the_best_weights(tmp_path, c
         assert metrics == [4, 8, 12, 16, 20, 24]
 
 
-@pytest.mark.parametrize("asked", [27, 28, 29])
-def test_a_validation_that_is_made_up_for_is_remembered(tmp_path, corpora, whole, asked):
-    """At the very update that was resumed from: a later, worse one must not take the place of the best."""
+@pytest.mark.parametrize("n_calls", [27, 28, 29])
+def test_a_repeated_validation_is_remembered(tmp_path, corpora, whole, n_calls):
+    """At the update of the checkpoint: a later, worse model must not replace the best."""
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
-        list(train(request(run, corpora), StopAt(asked)))
+        list(train(request(run, corpora), StopAt(n_calls)))
     list(train(request(run, corpora)))
     assert standing(run) == standing(whole().folder)
 
 
 def test_the_limits_of_the_last_command_are_remembered(tmp_path, corpora):
-    """Though no update was made with them."""
+    """Even if no update was made with them."""
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
         list(train(request(run, corpora), StopAt(12)))
@@ -1066,7 +1064,7 @@ def test_the_limits_of_the_last_command_are_remembered(tmp_path, corpora):
 
 
 @pytest.mark.parametrize("damaged", [False, True], ids=["extended", "only checkpoint"])
-def test_a_finished_run_with_a_damaged_checkpoint_is_finished_all_the_same(tmp_path, corpora, whole, damaged):
+def test_a_finished_run_with_a_damaged_checkpoint_is_still_finished(tmp_path, corpora, whole, damaged):
     run = whole().copied_to(tmp_path / "run")
     if not damaged:
         with pytest.raises(Interrupted):
@@ -1082,7 +1080,7 @@ def test_a_finished_run_with_a_damaged_checkpoint_is_finished_all_the_same(tmp_p
         assert state_of(run).update == 24
 
 
-def test_a_finished_run_is_asked_for_less(tmp_path, corpora):
+def test_lower_limits_for_a_finished_run(tmp_path, corpora):
     """With its checkpoint and without."""
     run, passes = tmp_path / "run", {"training": {"max_updates": None, "max_epochs": 3}}
     list(train(request(run, corpora, passes)))
@@ -1097,7 +1095,7 @@ def test_a_finished_run_is_asked_for_less(tmp_path, corpora):
             assert [(type(e), e.already) for e in events] == [(Finished, True)], (keep, less)
 
 
-def test_an_edited_configuration_does_not_cost_a_night(tmp_path, corpora):
+def test_an_edited_configuration_does_not_lose_a_run(tmp_path, corpora):
     run = tmp_path / "run"
     for event in train(request(run, corpora)):
         if isinstance(event, Validation) and event.update == 8:
@@ -1120,7 +1118,7 @@ def test_an_extended_run_keeps_its_length_penalty_until_another_is_chosen(tmp_pa
     assert manifest.length_penalty_pairs == 20
 
 
-def test_the_chosen_length_penalty_is_the_manifests(tmp_path, corpora, monkeypatch):
+def test_the_chosen_length_penalty_is_in_the_manifest(tmp_path, corpora, monkeypatch):
     run = tmp_path / "run"
     monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, 20))
     list(train(request(run, corpora)))
@@ -1136,7 +1134,7 @@ def test_the_chosen_length_penalty_is_the_manifests(tmp_path, corpora, monkeypat
 
 
 @pytest.mark.parametrize("n", [20, 7])
-def test_a_score_of_some_of_the_pairs_is_not_reported_beside_those_of_all(tmp_path, corpora, monkeypatch, n):
+def test_a_score_of_a_sample_is_not_reported_with_scores_of_all_pairs(tmp_path, corpora, monkeypatch, n):
     monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, n))
     *_, finished = train(request(tmp_path / "run", corpora))
     manifest = read_manifest(tmp_path / "run")
@@ -1145,7 +1143,7 @@ def test_a_score_of_some_of_the_pairs_is_not_reported_beside_those_of_all(tmp_pa
 
 
 def test_no_score_of_another_length_penalty_is_kept(tmp_path, corpora, monkeypatch):
-    """Of a run that goes on without a new best."""
+    """In a resumed run without a new best."""
     run, better = tmp_path / "run", {"training": {"best_metric": "bleu"}}
     monkeypatch.setattr(ValidationSet, "choose_alpha", lambda *_: LengthPenalty(0.4, 12.5, 20))
     scripted(monkeypatch, *[(9.0, 9.0, 30.0, 2.0)] * 3, (8.0, 8.0, 30.0, 2.0))
@@ -1157,8 +1155,8 @@ def test_no_score_of_another_length_penalty_is_kept(tmp_path, corpora, monkeypat
     assert (manifest.length_penalty, "bleu_beam" in manifest.scores) == (1.2, False)
 
 
-def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, monkeypatch):
-    """``config.toml`` neither, when a resumed run ends by another limit."""
+def test_no_committed_file_changes_during_a_run(tmp_path, corpora, monkeypatch):
+    """Not even ``config.toml``, when a resumed run ends at another limit."""
     run, seen = tmp_path / "run", []
     real = run_folder.commit_files
 
@@ -1179,15 +1177,15 @@ def test_no_file_changes_under_its_name_while_a_run_goes_on(tmp_path, corpora, m
 
 @pytest.mark.parametrize("longer", [0, 6])
 def test_a_crash_while_the_configuration_is_replaced(tmp_path, corpora, whole, monkeypatch, longer):
-    """The run can be used under the other name, and the same command finishes it, as does another one."""
+    """The run is usable with the other file name, and the same command or another one finishes it."""
     run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 30}}
     real, commits = run_writer.commit, []
 
-    def crash(folder, said, files, keep):
+    def crash(folder, committed, files, keep):
         if "config.toml" in files:
             raise KeyboardInterrupt
         commits.append(files)
-        return real(folder, said, files, keep)
+        return real(folder, committed, files, keep)
 
     with monkeypatch.context() as patched:
         patched.setattr(run_writer, "commit", crash)
@@ -1212,7 +1210,7 @@ def test_a_corpus_cannot_change_its_role(tmp_path, corpora):
         list(train(request(run, {"data": {"train": [a], "valid": [b, c]}})))
 
 
-def test_passes_are_counted_in_real_updates(tmp_path, corpora):
+def test_epochs_are_counted_in_real_updates(tmp_path, corpora):
     few = {"training": {"max_updates": None, "max_epochs": 2, "batch_tokens": 60, "report_every": 1}}
     events = list(train(request(tmp_path / "run", corpora, few)))
     reports = [e for e in events if isinstance(e, Report)]
@@ -1236,25 +1234,25 @@ TIMED: Layer = {"training": {"time_budget": 40.0, "valid_every": None, "save_eve
 
 
 @pytest.mark.parametrize(("share", "n"), [(0.0, 1), (10.0, 0)])
-def test_a_budget_of_which_validations_take_much_says_so(tmp_path, corpora, clock, monkeypatch, share, n):
+def test_a_budget_with_long_validations_is_reported(tmp_path, corpora, clock, monkeypatch, share, n):
     monkeypatch.setattr("seq2seq.training.trainer.SLOW_VALIDATION", share)
     events = list(train(request(tmp_path / "run", corpora, TIMED)))
-    told = [
-        event for event in events if isinstance(event, Notice) and event.text.startswith("to validate 20 pairs takes")
+    messages = [
+        event for event in events if isinstance(event, Notice) and event.text.startswith("validating 20 pairs takes")
     ]
-    assert [(event.warning, "`data.valid`" in event.text) for event in told] == [(True, True)] * n
+    assert [(event.warning, "`data.valid`" in event.text) for event in messages] == [(True, True)] * n
 
 
-def until_length_set(asked: Request, times: int) -> list[LengthSet]:
-    """Train until the number of updates has been settled so many times, and interrupt."""
-    settled: list[LengthSet] = []
-    events = train(asked, lambda: 15 if len(settled) == times else None)
+def until_length_set(wanted: Request, times: int) -> list[LengthSet]:
+    """Train until the number of updates has been set this many times, then interrupt."""
+    lengths: list[LengthSet] = []
+    events = train(wanted, lambda: 15 if len(lengths) == times else None)
     with pytest.raises(Interrupted):
-        settled.extend(event for event in events if isinstance(event, LengthSet))
-    return settled
+        lengths.extend(event for event in events if isinstance(event, LengthSet))
+    return lengths
 
 
-def test_a_run_with_a_time_budget_ends_when_it_is_over(tmp_path, corpora, clock):
+def test_a_run_ends_when_its_time_budget_is_over(tmp_path, corpora, clock):
     run = tmp_path / "run"
     events = list(train(request(run, corpora, TIMED)))
     first, *_, last = [e for e in events if isinstance(e, LengthSet)]
@@ -1282,7 +1280,7 @@ def test_the_configuration_repeats_the_updates_of_a_time_budget(tmp_path, corpor
     assert load_checkpoint(again).update == load_checkpoint(run).update
 
 
-def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corpora, clock):
+def test_an_interrupted_run_keeps_its_number_of_updates(tmp_path, corpora, clock):
     list(train(request(tmp_path / "whole", corpora, TIMED)))
     run = tmp_path / "parts"
     clock.now = 0.0
@@ -1301,7 +1299,7 @@ def test_an_interrupted_run_keeps_to_what_its_time_was_settled_to(tmp_path, corp
     assert len(validated[0]) > 1
 
 
-def test_a_resumed_run_keeps_what_its_time_was_set_to_until_some_of_it_has_passed(tmp_path, corpora, clock):
+def test_a_resumed_run_keeps_its_number_of_updates_for_some_time(tmp_path, corpora, clock):
     run = tmp_path / "run"
     (first,) = until_length_set(request(run, corpora, TIMED), 1)
     clock.now += 1e6  # nobody counts the time in between
@@ -1314,7 +1312,7 @@ def test_a_resumed_run_keeps_what_its_time_was_set_to_until_some_of_it_has_passe
     assert again[0].max_updates == pytest.approx(first.max_updates, rel=0.2)
 
 
-def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, corpora, clock):
+def test_a_run_interrupted_before_its_number_of_updates_is_set_still_finishes(tmp_path, corpora, clock):
     run = tmp_path / "run"
     with pytest.raises(Interrupted):
         list(train(request(run, corpora, TIMED), StopAt(2)))
@@ -1324,7 +1322,7 @@ def test_a_run_interrupted_before_anything_is_settled_still_arrives(tmp_path, co
     assert 1 < len(found) < 30
 
 
-def test_another_time_budget_goes_on_with_the_run(tmp_path, corpora, clock):
+def test_another_time_budget_resumes_the_run(tmp_path, corpora, clock):
     run = tmp_path / "run"
     list(train(request(run, corpora, TIMED)))
     before, ended = load_checkpoint(run).update, clock.now
@@ -1357,7 +1355,7 @@ def reported_rates(run: Path) -> dict[int, float]:
 
 @pytest.mark.parametrize("schedule", ["hold_cooldown", "inverse_sqrt"])
 def test_the_rate_of_a_time_budget_never_jumps(tmp_path, corpora, clock, rates_used, schedule):
-    """Nor where the run is resumed; and what is reported is what was used."""
+    """Not even at an interruption; and the reported rate is the one that was used."""
     shape: Layer = {"training": {"schedule": schedule, "warmup_updates": 1000, "report_every": 1}}
     run = tmp_path / "run"
     for times in (1, 3):
@@ -1371,9 +1369,7 @@ def test_the_rate_of_a_time_budget_never_jumps(tmp_path, corpora, clock, rates_u
 
 
 @pytest.mark.parametrize("n_updates", [60, 30])
-def test_a_schedule_without_an_end_goes_on_when_a_command_changes_the_length(
-    tmp_path, corpora, whole, rates_used, n_updates
-):
+def test_a_schedule_without_an_end_continues_with_a_new_length(tmp_path, corpora, whole, rates_used, n_updates):
     shape: Layer = {"training": {"schedule": "inverse_sqrt", "warmup_updates": 4, "report_every": 1}}
     run = whole(shape).copied_to(tmp_path / "run")
     last = reported_rates(run)[24]
@@ -1384,7 +1380,7 @@ def test_a_schedule_without_an_end_goes_on_when_a_command_changes_the_length(
 
 
 def test_the_rate_does_not_jump_when_a_command_changes_the_length(tmp_path, corpora, whole, rates_used):
-    """Of a run that is over, and of one that falls: it rises again, but from where it stands."""
+    """For a finished run, and one whose rate falls: it rises again from its current value."""
     run, more = whole().copied_to(tmp_path / "run"), {"training": {"max_updates": 60, "report_every": 1}}
     last = reported_rates(run)[24]
     rates_used.clear()
@@ -1398,7 +1394,7 @@ def test_the_rate_does_not_jump_when_a_command_changes_the_length(tmp_path, corp
 
 @pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 def test_freed_memory_is_kept():
-    """Large tensors come from the heap, which stays, rather than from the system each time."""
+    """Large tensors are allocated from the heap, not from the system each time."""
     program = """
 import torch
 from seq2seq.system.allocator import keep_freed_memory
@@ -1410,5 +1406,5 @@ before = in_heap(torch.ones(7 << 20))
 keep_freed_memory()
 print(before, in_heap(torch.ones(7 << 20)))
 """
-    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert asked.stdout.split() == ["False", "True"]
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert outcome.stdout.split() == ["False", "True"]

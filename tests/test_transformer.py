@@ -1,4 +1,4 @@
-"""The model as a whole: its size, its start, and what must not change what it says."""
+"""The model as a whole: its size, its initialization, and what must not change its outputs."""
 
 import math
 
@@ -31,7 +31,7 @@ def config(**changes: object) -> ModelConfig:
 
 
 def tiny(**changes: object) -> Transformer:
-    """A model none of whose biases, gains or scores is at a special value."""
+    """A model whose biases, gains and scores have no special values."""
     torch.manual_seed(0)
     model = build_model(config(**changes), V)
     with torch.no_grad():
@@ -59,7 +59,7 @@ def test_every_row_is_covered():
 
 
 @every_shape
-def test_padding_changes_nothing_forward_or_backward(shape):
+def test_padding_changes_neither_outputs_nor_gradients(shape):
     model = tiny(**shape)
 
     def loss(logits: Tensor, row: int) -> Tensor:
@@ -86,7 +86,7 @@ def test_padding_changes_nothing_forward_or_backward(shape):
 
 
 @every_shape
-def test_a_later_token_leaves_earlier_logits_alone(shape):
+def test_a_later_token_does_not_change_earlier_logits(shape):
     model = tiny(**shape)
     src = torch.tensor(SRC[:1])
     a, b = torch.tensor([[BOS, 5, 6, 7, 8]]), torch.tensor([[BOS, 5, 6, 9, 8]])
@@ -105,7 +105,7 @@ def test_every_source_token_reaches_every_logit():
         assert ((model(other, None, tgt) - before).abs().amax(-1) > 1e-5).all()
 
 
-def test_memory_has_one_vector_a_source_token():
+def test_memory_has_one_vector_for_each_source_token():
     model = tiny()
     src = padded(SRC)
     mask = padding_mask(src, PAD)
@@ -135,12 +135,12 @@ def by_hand(**changes: object) -> int:
 
 
 @every_shape
-def test_parameters_are_as_many_as_by_hand(shape):
+def test_the_number_of_parameters_by_hand(shape):
     assert n_parameters(tiny(**shape)) == by_hand(**shape)
 
 
 @pytest.mark.parametrize(("preset", "millions"), [("base", 65), ("big", 213)])
-def test_parameters_are_as_many_as_in_the_paper(preset, millions):
+def test_the_number_of_parameters_in_the_paper(preset, millions):
     """Vaswani et al. 2017, table 3, with the 37,000 pieces of section 5.1."""
     with torch.device("meta"):
         model = build_model(build(PRESETS[preset], where="preset").model, 37_000)
@@ -149,7 +149,7 @@ def test_parameters_are_as_many_as_in_the_paper(preset, millions):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_builds(preset):
-    """On no device, as ``big`` is big; each to its own shape."""
+    """On the meta device, as ``big`` is large; each has its own shape."""
     run = build(PRESETS[preset], where="preset")
     with torch.device("meta"):
         model = build_model(run.model, run.data.vocab_size)
@@ -164,7 +164,7 @@ def test_tied_embeddings_are_one_matrix():
     apart = tiny(tied_embeddings=False)
     pointers = {m.weight.data_ptr() for m in (apart.output, apart.src_embedding, apart.tgt_embedding)}
     assert len(pointers) == 3
-    # All three uses reach the one gradient.
+    # All three uses contribute to its gradient.
     src, tgt = torch.tensor([[5, 6, EOS]]), torch.tensor([[BOS, 7]])
     apart.load_state_dict(model.state_dict())
     for m in (model, apart):
@@ -196,7 +196,7 @@ def test_embeddings_start_with_unit_variance_once_scaled(tied):
         assert matrix.mean().item() == pytest.approx(0, abs=5 / 8 / 32_000**0.5)
 
 
-def test_pre_norm_branches_start_quiet_in_proportion_to_depth():
+def test_pre_norm_branches_start_smaller_in_deep_models():
     torch.manual_seed(0)
     pre = build_model(config(d_model=64, d_ff=64, encoder_layers=8, decoder_layers=3), V)
     glorot = 1 / 8  # sqrt(2 / (64 + 64))
@@ -208,10 +208,10 @@ def test_pre_norm_branches_start_quiet_in_proportion_to_depth():
                 assert std == pytest.approx(glorot / math.sqrt(len(branches) * len(layers)), rel=0.05)
 
 
-def test_an_untrained_model_spreads_its_bets():
-    """Logits of unit variance: the loss starts half a nat above that of an even guess."""
+def test_an_untrained_model_is_nearly_uniform():
+    """Logits have unit variance, so the first loss is half a nat above that of equal probabilities."""
     torch.manual_seed(0)
-    # With tied embeddings each piece would expect itself.
+    # With tied embeddings each piece would predict itself.
     model = build_model(config(d_model=64, tied_embeddings=False), 500)
     src, tgt = torch.randint(4, 500, (16, 12)), torch.randint(4, 500, (16, 12))
     logits = model(src, None, tgt[:, :-1])
@@ -244,7 +244,7 @@ def test_the_seed_makes_the_weights():
     assert not any(torch.equal(first[name], other[name]) for name in matrices)
 
 
-def test_dropout_is_drawn_in_training_alone():
+def test_dropout_is_applied_only_in_training():
     model = tiny(dropout=0.3)
     src, tgt = torch.tensor(SRC[:1]), torch.tensor(TGT[:1])
     assert not torch.equal(model(src, None, tgt), model(src, None, tgt))
@@ -270,5 +270,5 @@ def test_cross_attention_weights_are_those_in_use():
     for layer, (attention, (memory, out)) in enumerate(zip(attentions, used, strict=True)):
         heads = maps[:, layer] @ attention.split_heads(F.linear(memory, *attention.projections()[2]))
         torch.testing.assert_close(attention.out_proj(heads.transpose(1, 2).flatten(-2)), out)
-    # Looking leaves nothing behind.
+    # The hooks are removed.
     assert not any(attention._forward_pre_hooks for attention in attentions)

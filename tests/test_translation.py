@@ -1,4 +1,4 @@
-"""Lines to translated lines: order, independence of neighbours, long lines, memory that runs out, workers."""
+"""Translation of lines: their order, independence of batches, long lines, out of memory, workers."""
 
 import copy
 import multiprocessing
@@ -53,8 +53,8 @@ def opened(reverser, **decoding: object) -> Translator:
         (2.0, 1.8, "exact", 1.8), (None, None, "exact", 1.4),
     ],
 )  # fmt: skip
-def test_a_length_penalty_that_was_chosen_is_lowered_for_an_exact_search(chosen, given, stopping, alpha):
-    """Beyond 1 such a search ends in loops. One that somebody gave, on the command line or to train, is obeyed."""
+def test_a_chosen_length_penalty_is_lowered_for_an_exact_search(chosen, given, stopping, alpha):
+    """Above 1 such a search ends in loops. A value that the user set is used."""
     manifest = Manifest(files={}, update=1, finished=True, length_penalty=chosen)
     config = build({"decoding": {"length_penalty": chosen or 1.4}}, where="here")
     assert decoding_config(manifest, config, {"length_penalty": given, "stopping": stopping}).alpha == alpha
@@ -82,7 +82,7 @@ class TestTranslate:
         assert bool(packed) == packs
 
     @pytest.mark.parametrize("beam_size", [1, 4])
-    def test_the_plain_decoder_translates_alike(self, reverser, monkeypatch, beam_size):
+    def test_the_plain_decoder_gives_the_same_translations(self, reverser, monkeypatch, beam_size):
         fast = opened(reverser, beam_size=beam_size)
         monkeypatch.setattr(architectures, "_FAST_DEVICES", set())
         plain = opened(reverser, beam_size=beam_size)
@@ -96,7 +96,7 @@ class TestTranslate:
     def test_no_lines(self, translator):
         assert translator.translate([]) == []
 
-    def test_as_many_as_asked_for_best_first(self, reverser):
+    def test_n_best_are_sorted(self, reverser):
         best = opened(reverser, beam_size=4, n_best=3).n_best(["a b c", ""])
         assert [len(line) for line in best] == [3, 3]
         assert best[0][0].text == "c b a"
@@ -127,7 +127,7 @@ _OPEN: dict[tuple[int, int, str], Translator] = {}
 
 
 class TestSegments:
-    """The reverser has seen six letters at most, and is asked for no more in one piece."""
+    """The reverser was trained on six letters at most, so its segments have at most six."""
 
     @pytest.fixture
     def translator(self, translator, monkeypatch):
@@ -140,7 +140,7 @@ class TestSegments:
         best = translator.n_best(["a b", line], first_line=40, counts=counts)
         assert best[1][0].text == " ".join([*"fedcba", *"dcbahg", *"hgfe"])
         assert counts.first == (
-            "line 41 has 16 tokens, more than the 6 this model is used to: translated in 3 segments"
+            "line 41 has 16 tokens, more than the 6 this model translates at once: translated in 3 segments"
         )
         assert (counts.too_long, counts.several_sentences) == (1, 0)
 
@@ -152,7 +152,7 @@ class TestSegments:
         assert translator.max_src_sentences == 1
         assert translator.translate(["a b! c d? e"]) == [" ".join(translator.translate(["a b!", "c d?", "e"]))]
 
-    def test_a_run_that_does_not_know_translates_the_whole(self, translator, monkeypatch):
+    def test_a_run_without_max_src_sentences_translates_whole_lines(self, translator, monkeypatch):
         divided = translator.hypotheses(["a b! c d"])[0]
         monkeypatch.setattr(translator, "max_src_length", 100)
         monkeypatch.setattr(translator, "max_src_sentences", None)
@@ -181,7 +181,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PyTorch is forked on Linux alone")
 def test_a_child_forked_from_a_process_of_several_threads_translates(reverser):
-    """As under gunicorn --preload. OpenMP's threads are missing in the child."""
+    """As with gunicorn --preload: the child has no OpenMP threads."""
     two = {**os.environ, "OMP_NUM_THREADS": "2"}
     words = [sys.executable, "-W", "ignore", "-c", FORKING, str(reverser)]
     done = subprocess.run(words, env=two, capture_output=True, text=True, timeout=100)
@@ -189,7 +189,7 @@ def test_a_child_forked_from_a_process_of_several_threads_translates(reverser):
 
 
 class TestCopies:
-    """By run folder: the packed weights of a model that translates cannot be copied."""
+    """A copy is loaded from the run folder, as packed weights cannot be copied."""
 
     @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
     def test_a_copy_is_loaded_from_the_folder(self, reverser, again, monkeypatch, tmp_path):
@@ -203,7 +203,7 @@ class TestCopies:
         assert other.translate(LINES[:5]) == translator.translate(LINES[:5])
         assert again(other).translate(["a b"]) == ["b a"]
 
-    def test_one_that_was_not_loaded_says_so(self, translator):
+    def test_a_translator_that_was_not_loaded_cannot_be_copied(self, translator):
         made = Translator(translator.model, translator.tokenizer, DecodingConfig(), max_src_length=9)
         with pytest.raises(TypeError, match=r"only a Translator from Translator\.load can be copied"):
             copy.deepcopy(made)
@@ -216,7 +216,7 @@ class TestCopies:
 
 
 @pytest.mark.parametrize("call", ["translate", "n_best", "hypotheses"])
-def test_a_single_string_is_no_list_of_lines(translator, call):
+def test_a_single_string_is_refused(translator, call):
     with pytest.raises(TypeError, match=r"pass \[text\]"):
         getattr(translator, call)("a b c")
 
@@ -226,11 +226,11 @@ class TestBatches:
         units = [[7] * n for n in (3, 1, 9, 3, 100, 2, 2)]
         batches = list(length_batches(units, 20))
         assert sorted(i for batch in batches for i in batch) == list(range(7))
-        assert batches[0] == [4]  # over the budget alone, and translated all the same
+        assert batches[0] == [4]  # longer than the budget, but translated
         for batch in batches[1:]:
             assert len(batch) * (max(len(units[i]) for i in batch) + 1) <= 20
 
-    def test_memory_that_runs_out_halves_the_batch(self, reverser, monkeypatch):
+    def test_out_of_memory_halves_the_batch(self, reverser, monkeypatch):
         translator = Translator.load(reverser, workers=1)
         sizes: list[int] = []
         start = FastDecoder.start
@@ -246,16 +246,18 @@ class TestBatches:
         assert translator.translate(LINES[:10]) == expected
         assert max(sizes) > 3
 
-    def test_memory_that_runs_out_for_one_line_says_so(self, translator, monkeypatch):
+    def test_out_of_memory_for_one_line_is_reported(self, translator, monkeypatch):
         def never(*_: object) -> None:
             raise torch.OutOfMemoryError("out of memory")
 
         monkeypatch.setattr(FastDecoder, "start", never)
-        with pytest.raises(UserError, match="memory ran out on a source of 2 tokens") as caught:
+        with pytest.raises(
+            UserError, match=r"memory ran out on a source of 2 tokens; .* lower `decoding\.beam_size`"
+        ) as caught:
             translator.translate(["a b", "c d"])
         assert caught.value.code == ExitCode.TRY_LATER
 
-    def test_other_faults_are_not_taken_for_want_of_memory(self, translator, monkeypatch):
+    def test_other_errors_are_not_out_of_memory(self, translator, monkeypatch):
         def broken(*_: object) -> None:
             raise RuntimeError("a bug")
 
@@ -265,7 +267,7 @@ class TestBatches:
 
 
 class TestAttention:
-    def test_each_letter_is_looked_for_where_it_stands(self, translator):
+    def test_attention_has_a_row_for_each_target_piece(self, translator):
         shown = translator.attention("a b c d e", "e d c b a")
         assert [piece.strip("\u2581") for piece in shown.src_pieces] == [*"abcde", "</s>"]
         assert [piece.strip("\u2581") for piece in shown.tgt_pieces] == [*"edcba", "</s>"]
@@ -275,10 +277,10 @@ class TestAttention:
     @pytest.mark.parametrize(
         ("line", "translation_of_it"), [("", "a"), ("a", ""), (" ", "a"), ("a " * 9, "a"), ("a! b", "b a")]
     )
-    def test_there_is_nothing_to_show_of_a_blank_side_or_of_segments(self, translator, line, translation_of_it):
+    def test_no_attention_for_a_blank_side_or_segments(self, translator, line, translation_of_it):
         assert translator.attention(line, translation_of_it) is None
 
-    def test_there_is_nothing_to_show_beyond_learned_positions(self, translator):
+    def test_no_attention_beyond_learned_positions(self, translator):
         config = ModelConfig(d_model=8, d_ff=8, n_heads=2, positions="learned", max_positions=12)
         model = build_model(config, len(translator.tokenizer)).eval()
         learned = Translator(model, translator.tokenizer, DecodingConfig(), max_src_length=12)
@@ -288,15 +290,15 @@ class TestAttention:
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """A machine with so many GPUs; the list that comes back holds which of them PyTorch was told to use."""
+    """A machine with this number of GPUs. The returned list has the GPUs that PyTorch was set to use."""
 
     def there_are(n: int) -> list[str]:
-        asked: list[str] = []
+        selected: list[str] = []
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
-        monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+        monkeypatch.setattr(torch.cuda, "set_device", selected.append)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-        return asked
+        return selected
 
     return there_are
 
@@ -310,32 +312,43 @@ class TestLoading:
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
     @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
-    def test_a_device_that_is_not_there(self, name):
-        with pytest.raises(UserError, match=f"--device {name} is not available here; choose among auto, cpu") as caught:
+    def test_a_missing_device(self, name):
+        with pytest.raises(UserError, match=f"`device={name}` is not available here; choose among auto, cpu") as caught:
             pick_device(name)
         assert caught.value.code == ExitCode.REFUSED
 
     @pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "cuda:11"])
     def test_a_gpu_by_number(self, gpus, name):
-        """What PyTorch asks of its current GPU, it asks of this one: else numbers would be drawn on another."""
-        asked = gpus(12)
+        """It becomes PyTorch's current GPU; otherwise random numbers would come from another."""
+        selected = gpus(12)
         assert pick_device(name) == torch.device(name)
-        assert asked == [name]
+        assert selected == [name]
+
+    def test_workers_are_for_a_cpu(self, gpus, reverser):
+        gpus(1)
+        with pytest.raises(UserError, match=r"^`workers=2` needs a CPU, not `device=cuda:0`; ") as caught:
+            Translator.load(reverser, workers=2, device="cuda:0")
+        assert caught.value.code == ExitCode.USAGE
 
     @pytest.mark.parametrize("name", ["auto", "cuda"])
     def test_any_gpu(self, gpus, name):
-        asked = gpus(2)
+        selected = gpus(2)
         assert pick_device(name) == torch.device("cuda")
-        assert asked == []
+        assert selected == []
 
     @pytest.mark.parametrize(
         ("name", "n", "says", "code"),
         [
-            ("cuda:1", 1, "--device cuda:1 does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
-            ("cuda:3", 1, "--device cuda:3 does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
-            ("cuda:8", 8, "cuda:8 does not exist: this machine has 8 GPUs (cuda:0 to cuda:7); ", ExitCode.REFUSED),
+            ("cuda:1", 1, "`device=cuda:1` does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            ("cuda:3", 1, "`device=cuda:3` does not exist: this machine has 1 GPU (cuda:0); ", ExitCode.REFUSED),
+            (
+                "cuda:8",
+                8,
+                "`device=cuda:8` does not exist: this machine has 8 GPUs (cuda:0 to cuda:7); ",
+                ExitCode.REFUSED,
+            ),
             ("cuda:", 2, "is unknown; choose among auto, cpu, cuda and cuda:N", ExitCode.USAGE),
-            ("cuda:x", 2, "--device cuda:x is unknown; ", ExitCode.USAGE),
+            ("cuda:x", 2, "`device=cuda:x` is unknown; ", ExitCode.USAGE),
             ("cuda:-1", 2, "is unknown; ", ExitCode.USAGE),
             ("cuda:01", 2, "is unknown; ", ExitCode.USAGE),
             ("cuda:1.0", 2, "is unknown; ", ExitCode.USAGE),
@@ -350,16 +363,16 @@ class TestLoading:
             ("cpu:0", 2, "is unknown; ", ExitCode.USAGE),
             ("mps:0", 2, "is unknown; ", ExitCode.USAGE),
             ("", 2, "is unknown; ", ExitCode.USAGE),
-            ("mps", 2, "--device mps is not available here; choose among auto, cpu, cuda", ExitCode.REFUSED),
+            ("mps", 2, "`device=mps` is not available here; choose among auto, cpu, cuda", ExitCode.REFUSED),
         ],
     )
     def test_devices_that_are_refused(self, gpus, name, n, says, code):
-        asked = gpus(n)
+        selected = gpus(n)
         with pytest.raises(UserError) as caught:
             pick_device(name)
         assert says in str(caught.value)
         assert caught.value.code == code
-        assert asked == []
+        assert selected == []
 
     @pytest.mark.parametrize("change", ["missing", "unknown", "reshaped"])
     def test_weights_must_fit(self, translator, change):
@@ -378,19 +391,19 @@ class TestLoading:
             opened(reverser, beam_size=2, n_best=9)
         assert caught.value.code == ExitCode.USAGE
 
-    def test_the_front_door(self):
+    def test_the_package_exports_the_translator(self):
         import seq2seq
 
         assert seq2seq.Translator is translation.Translator
 
 
 def forked() -> list[int]:
-    """Processes that this thread has forked and that are left."""
+    """Processes that this thread has forked and that still exist."""
     return children(os.getpid(), threading.get_native_id())
 
 
 class Given:
-    """A decoder whose steps take a while, and do nothing."""
+    """A decoder whose steps take some time and do nothing."""
 
     start = reorder = None
 
@@ -410,7 +423,7 @@ def squares(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:
 
 @pytest.mark.parametrize("run", [_in_processes, _in_threads])
 class TestWorkers:
-    """Processes where they can be forked, threads elsewhere: here both."""
+    """Workers are processes if forking is possible, otherwise threads. Here both are tested."""
 
     @pytest.fixture(autouse=True)
     def nobody_is_left_behind(self, two_threads):
@@ -420,12 +433,12 @@ class TestWorkers:
         assert (set(threading.enumerate()), torch.get_num_threads()) == before
 
     @pytest.mark.parametrize("n", [1, 2, 5])
-    def test_all_work_is_done_once(self, run, n):
+    def test_each_item_is_done_once(self, run, n):
         assert sorted(run(n, squares, Given(), range(40))) == [(i, i**2) for i in range(40)]
         assert list(run(n, squares, Given(), [])) == []
 
-    def test_results_come_while_others_are_worked_at(self, run, tmp_path):
-        """The later ones wait for a file that is there only when the first result has come."""
+    def test_results_are_returned_before_all_are_done(self, run, tmp_path):
+        """The later items wait for a file that is written after the first result."""
         here = tmp_path / "here"
 
         def waiting(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:
@@ -438,7 +451,7 @@ class TestWorkers:
         here.touch()
         assert sorted([first, *results]) == [(i, i**2) for i in range(110)]
 
-    def test_the_error_of_a_worker_is_that_of_all(self, run):
+    def test_the_error_of_a_worker_is_raised(self, run):
         def failing(model: Given, work: Iterator[int]) -> Iterator[int]:
             for one in work:
                 if one == 7:
@@ -449,7 +462,7 @@ class TestWorkers:
             list(run(2, failing, Given(), range(20)))
         assert (caught.value.mend, caught.value.code) == ("leave it out", ExitCode.TRY_LATER)
 
-    def test_what_is_not_wanted_any_more_is_not_done(self, run, tmp_path):
+    def test_items_that_are_not_requested_are_not_done(self, run, tmp_path):
         with (tmp_path / "done").open("ab", buffering=0) as done:
 
             def counting(model: Given, work: Iterator[int]) -> Iterator[tuple[int, int]]:
@@ -464,7 +477,7 @@ class TestWorkers:
 
 
 def test_workers_of_a_call_from_within_a_thread(reverser, translator):
-    """As a bar that draws itself beside them, or a server's request."""
+    """As with a progress bar in another thread, or a server's request."""
     found: list[str] = []
     busy = threading.Thread(target=lambda: found.extend(Translator.load(reverser, workers=2).translate(LINES)))
     busy.start()
@@ -472,7 +485,7 @@ def test_workers_of_a_call_from_within_a_thread(reverser, translator):
     assert found == translator.translate(LINES)
 
 
-def test_a_worker_that_was_killed_is_told_of():
+def test_a_killed_worker_is_reported():
     def dying(model: Given, work: Iterator[int]) -> Iterator[int]:
         for one in work:
             if one == 3:
@@ -480,15 +493,15 @@ def test_a_worker_that_was_killed_is_told_of():
             time.sleep(0.01)
             yield one
 
-    with pytest.raises(UserError, match="a worker process was killed; free memory") as caught:
+    with pytest.raises(UserError, match="a worker process was killed; free memory, or use fewer `workers`") as caught:
         list(_in_processes(2, dying, Given(), range(20)))
     assert caught.value.code == ExitCode.TRY_LATER
     assert not forked()
 
 
 @pytest.mark.parametrize("n_given", [0, 1, 3])
-def test_fewer_processes_than_workers_do_all_the_work(monkeypatch, n_given):
-    """As under a limit on processes. With none, threads do it."""
+def test_fewer_processes_than_workers_do_all_items(monkeypatch, n_given):
+    """As with a limit on processes. If none can be forked, threads are used."""
     fork, left = os.fork, iter(range(n_given))
 
     def limited() -> int:
@@ -501,8 +514,8 @@ def test_fewer_processes_than_workers_do_all_the_work(monkeypatch, n_given):
     assert not forked()
 
 
-def test_without_semaphores_threads_do_the_work(monkeypatch):
-    """As where there is no /dev/shm."""
+def test_without_semaphores_threads_are_used(monkeypatch):
+    """As without /dev/shm."""
 
     def missing(*_: object) -> None:
         raise OSError("Function not implemented")
@@ -511,7 +524,7 @@ def test_without_semaphores_threads_do_the_work(monkeypatch):
     assert sorted(_in_processes(2, squares, Given(), range(40))) == [(i, i**2) for i in range(40)]
 
 
-def test_a_worker_that_is_killed_in_the_middle_of_a_message_is_told_of(monkeypatch):
+def test_a_worker_killed_in_the_middle_of_a_message_is_reported(monkeypatch):
     def talking(model: Given, work: Iterator[int]) -> Iterator[bytes]:
         yield bytes(1 << 24)
 
@@ -547,7 +560,7 @@ def test_an_interruption_while_a_worker_is_forked_leaves_none(monkeypatch):
 
 
 def test_a_second_interruption_while_workers_are_ended_leaves_none(monkeypatch):
-    """Both are told to this thread, which answers them as soon as it may."""
+    """This thread handles both signals as soon as it can."""
     pids: list[int] = []
     fork, end = os.fork, ChildProcess.end
 
@@ -577,15 +590,15 @@ class TestPrecision:
         assert pick_dtype("auto", torch.device("cpu")) == torch.float32
         assert pick_dtype("fp32", torch.device("cpu")) == torch.float32
 
-    def test_bf16_is_for_processors_that_have_it(self, monkeypatch):
+    def test_bf16_needs_a_processor_with_bf16(self, monkeypatch):
         monkeypatch.setattr("seq2seq.device.has_bf16", lambda: False)
-        with pytest.raises(UserError, match="no bf16 instructions") as caught:
+        with pytest.raises(UserError, match=r"no bf16 instructions .*; give `decoding\.precision=fp32`") as caught:
             pick_dtype("bf16", torch.device("cpu"))
         assert caught.value.code == ExitCode.REFUSED
 
     @pytest.mark.parametrize("beam_size", [1, 4])
-    def test_bf16_translates_as_well(self, reverser, monkeypatch, beam_size):
-        """Emulated where the processor has none."""
+    def test_bf16_translates_correctly(self, reverser, monkeypatch, beam_size):
+        """bf16 is emulated if the processor does not have it."""
         monkeypatch.setattr("seq2seq.device.has_bf16", lambda: True)
         translator = Translator.load(reverser, decoding={"precision": "bf16", "beam_size": beam_size})
         assert next(translator.model.parameters()).dtype == torch.bfloat16

@@ -1,4 +1,4 @@
-"""What is said of a CORPUS that no reader reads: what it is, and what to do."""
+"""Errors for a CORPUS that no reader can read: what it is, and what to do."""
 
 import os
 from pathlib import Path
@@ -21,11 +21,11 @@ def test_files_of_another_kind(here, kind):
     for name in (f"my pairs.{kind}", f"a.{kind.upper()}", f"a.{kind}.gz"):
         Path(name).write_bytes(b"\x00\x01")
         for word in (name, f"./{name}", f"{name}[1,2]"):
-            said = refusal_of(word)
-            assert said.startswith(f"{word.removesuffix('[1,2]')} is {FORMATS[kind][0]}; ")
-            assert "; decompress it; then " in said or not name.endswith(".gz")
-            assert "leave the language out" not in said
-            assert "FILE" not in said.replace(name, "")
+            message = refusal_of(word)
+            assert message.startswith(f"{word.removesuffix('[1,2]')} is {FORMATS[kind][0]}; ")
+            assert "; decompress it; then " in message or not name.endswith(".gz")
+            assert "leave the language out" not in message
+            assert "FILE" not in message.replace(name, "")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_files_of_another_kind(here, kind):
         ("x/a.parquet", "as hf:x"), ("a.parquet", "as hf:."), ("a.tsv.zst", "`zstd -d a.tsv.zst`"),
         ("a.json", "`jq -c '.[]' a.json > a.json.jsonl`"), ("a.tar.gz", "an archive"), ("a.txt.gz", "one text file"),
         ("a.json.gz", "decompress it; then write one object on each line: `jq -c '.[]' a.json >"),
-        ("a", "one text file"), ("a.eng", "one text file"),
+        ("a", "one text file"), ("a.eng", "one text file"), ("a.toml", "give it with `train layers`"),
     ],
 )  # fmt: skip
 def test_what_to_do_with_a_file(here, name, says):
@@ -54,9 +54,9 @@ def test_a_json_file_that_holds_lines(here):
     [
         (["quc-es.train.quc", "quc-es.train.es"], "quc-es", "there is a longer prefix: quc-es.train"),
         (["c/train.quc.gz", "c/train.es", "c/train2.quc", "c/train2.es"], "c/tr", "a longer prefix: c/train, c/train2"),
-        (["train.quc", "train.spa"], "train", "name the languages as the files do: -l quc-spa"),
-        (["train.QUC", "train.es-MX"], "train", "as the files do: -l QUC:es-MX"),
-        (["train.de", "train.en"], "train", "the files have other languages than quc and es: name two of theirs"),
+        (["train.quc", "train.spa"], "train", "name the languages as the files do: `data.langs=quc-spa`"),
+        (["train.QUC", "train.es-MX"], "train", "as the files do: `data.langs=QUC:es-MX`"),
+        (["train.de", "train.en"], "train", "languages than quc and es: name two of theirs with `data.langs`"),
         (["train.quc"], "train", "train.es not found"),
         (["c/x.src", "c/x.trg"], "c/x", "but there is x.src, x.trg; name both files: c/x.src,c/x.trg"),
         (["es.es.txt", "es.quc.txt"], "es", "name both files: es.quc.txt,es.es.txt"),
@@ -66,7 +66,7 @@ def test_a_json_file_that_holds_lines(here):
         (["a.quc", "a.es"], "b,c", "b,c.quc and b,c.es not found (nor with .gz, .bz2, .xz), nor the two files b,c"),
     ],
 )  # fmt: skip
-def test_a_prefix_that_is_not_quite_there(here, names, word, says):
+def test_a_prefix_with_a_missing_file(here, names, word, says):
     for name in names:
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("x\n")
@@ -101,10 +101,10 @@ def test_a_folder(here, names, says, word):
     ("word", "link"),
     [("a", "a.de"), ("a", "a.en.gz"), ("a.tsv", "a.tsv"), ("a.txt[1,2]", "a.txt"), ("a", "a"), ("a.xlsx", "a.xlsx")],
 )
-def test_a_link_to_nowhere(here, word, link):
+def test_a_broken_link(here, word, link):
     Path(link).symlink_to("gone")
-    said = refusal_of(word, code=ExitCode.NO_INPUT)
-    assert said == f"{link} is a link to gone, which does not exist; repair the link"
+    message = refusal_of(word, code=ExitCode.NO_INPUT)
+    assert message == f"{link} is a link to gone, which does not exist; repair the link"
 
 
 def test_a_pipe(here):
@@ -112,8 +112,8 @@ def test_a_pipe(here):
     assert refusal_of("pipe").startswith("pipe is a pipe or a device, so the kind of corpus is not known; ")
 
 
-def test_a_file_that_may_not_be_seen(here, monkeypatch):
-    """Root may see all; so the system's answer is a stand-in's."""
+def test_a_file_without_permission(here, monkeypatch):
+    """Root may read everything, so the error of the system is simulated."""
 
     def refuse(self, **options):
         raise PermissionError(13, "Permission denied")

@@ -1,4 +1,4 @@
-"""Validation: the loss that counts, the length penalty that is chosen, and when it does not matter."""
+"""Validation: the loss, the choice of the length penalty, and limits of its searches."""
 
 import math
 
@@ -31,13 +31,13 @@ def chosen(
 
 
 def test_on_a_tie_the_length_penalty_is_the_one_nearest_to_1(translator):
-    """Every translation is right under every penalty: a tiny set must not choose an extreme."""
+    """Every translation is right with every penalty. A tiny set must not choose an extreme value."""
     assert min(ALPHAS) < 1 < max(ALPHAS)
     assert chosen(translator, [Pair(line, line[::-1]) for line in LINES]) == (1.0, pytest.approx(100))
 
 
-def test_segments_are_joined_as_the_target_language_is_written(translator, monkeypatch):
-    """A space between them would cost the score of a language that has none."""
+def test_segments_are_joined_by_the_rules_of_the_target_language(translator, monkeypatch):
+    """Spaces would lower the score of a language without spaces."""
     pairs = [Pair("a b c\nd e", "一二三四五六")]
     validation = ValidationSet(pairs, translator.tokenizer, 256, 256, build_metric("bleu", "zh"), "zh")
     monkeypatch.setattr(translator.tokenizer, "decode", lambda rows: ["一二三", "四五六"][: len(rows)])
@@ -46,7 +46,7 @@ def test_segments_are_joined_as_the_target_language_is_written(translator, monke
 
 @pytest.fixture
 def short_or_long(translator, monkeypatch):
-    """Sets what every search finds: one text, and another of twice the length that ranks first beyond an α."""
+    """Sets the result of every search: one text, and another of twice the length, which is better above an α."""
 
     def found(short: str, long: str, *, beyond: float) -> None:
         def hypothesis(text: str, log_probability: float, length: int) -> Hypothesis:
@@ -62,8 +62,8 @@ def short_or_long(translator, monkeypatch):
 
 @pytest.mark.parametrize("best_metric", ["bleu", "chrf", "loss"])
 @pytest.mark.parametrize("other", ["c", "c c c c c c c c c c c"])
-def test_where_bleu_proves_nothing_chrf_chooses_the_length_penalty(translator, short_or_long, best_metric, other):
-    """As of word lists: BLEU of all is 0, or worse, that of a loop is above 0 by smoothing alone."""
+def test_chrf_chooses_the_length_penalty_if_bleu_says_nothing(translator, short_or_long, best_metric, other):
+    """As for word lists: BLEU is 0 for all, or smoothing gives a loop a BLEU above 0."""
     pairs = [Pair("b a", "a b")]
     short_or_long(other, "a b", beyond=1.5)
     assert chosen(translator, pairs, best_metric) == (1.6, 0.0)
@@ -78,7 +78,7 @@ def test_bleu_chooses_before_chrf(translator, short_or_long):
 
 
 def test_hypotheses_are_ranked_as_the_search_ranks_them(reverser, translator):
-    """Those that were cut off at their limit among them, under every length penalty."""
+    """Also those that were cut off at their limit, with every length penalty."""
     decoding = {"max_length": 5, "n_best": 4, "length_penalty": ALPHAS[0]}
     found = Translator.load(reverser, device="cpu", decoding=decoding, workers=1).hypotheses(LINES)
     n_cut = sum(h.length == len(h.tokens) for (segment,) in found for h in segment.hypotheses)
@@ -92,7 +92,7 @@ def test_hypotheses_are_ranked_as_the_search_ranks_them(reverser, translator):
             assert best.score == best.score_under(alpha)
 
 
-def test_no_length_penalty_beyond_1_is_chosen_for_an_exact_search(translator, short_or_long):
+def test_no_length_penalty_above_1_is_chosen_for_an_exact_search(translator, short_or_long):
     pairs = [Pair("", "a b c d e f g h")]
     short_or_long("a", "a b c d e f g h", beyond=1.5)
     assert chosen(translator, pairs)[0] == 1.6
@@ -103,7 +103,7 @@ def test_no_length_penalty_beyond_1_is_chosen_for_an_exact_search(translator, sh
 
 
 class Endless(Translator):
-    """Repeats a piece up to its limit for some of the lines, and counts the steps of all searches."""
+    """For some lines it repeats a piece up to the limit. It counts the steps of all searches."""
 
     share = 1.0
     steps = 0
@@ -120,7 +120,7 @@ class Endless(Translator):
 
 @pytest.fixture
 def endless(monkeypatch):
-    """Sets how many of the translations do not end."""
+    """Sets the fraction of translations that do not end."""
     monkeypatch.setattr("seq2seq.training.validation.Translator", Endless)
 
     def set_share(share: float) -> None:
@@ -138,8 +138,8 @@ def validated(translator: Translator, pairs: list[Pair]) -> Scores:
 PAIRS = [Pair(line, line[::-1]) for line in reversal_lines(200, seed=6)]
 
 
-def test_a_model_that_cannot_end_its_translations_is_not_searched_to_the_limit(translator, endless):
-    """The steps of a search are what a validation's time goes by."""
+def test_endless_translations_are_cut_off_early(translator, endless):
+    """The time of a validation depends on the steps of its searches."""
     endless(1.0)
     scores = validated(translator, PAIRS)
     n_reference = sum(map(len, translator.tokenizer.encode([pair.tgt for pair in PAIRS])))
@@ -150,9 +150,7 @@ def test_a_model_that_cannot_end_its_translations_is_not_searched_to_the_limit(t
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.15])
-def test_the_scores_of_a_model_that_ends_most_of_its_translations_are_as_without_a_bound(
-    translator, endless, monkeypatch, share
-):
+def test_a_few_endless_translations_do_not_change_the_scores(translator, endless, monkeypatch, share):
     endless(share)
     scores = validated(translator, PAIRS)
     assert scores.cut_off == 0
@@ -163,7 +161,7 @@ def test_the_scores_of_a_model_that_ends_most_of_its_translations_are_as_without
 
 
 def test_references_far_shorter_than_translations_change_no_score(translator, endless, monkeypatch):
-    """A translation that is cut off beside a blank reference is searched again."""
+    """If the reference is blank, a cut-off translation is searched again."""
     endless(0.0)
     monkeypatch.setattr("seq2seq.training.validation.LENGTH_BOUND", (1.5, 3))
     pairs = [*PAIRS[:50], Pair("a b c d e f g h a b c d e f g h a b c d e f g h", "")]
@@ -180,7 +178,7 @@ def test_a_fifth_of_endless_translations_is_too_much(translator, endless, share)
     assert validated(translator, PAIRS).cut_off == pytest.approx(200 * share, abs=20)
 
 
-def test_each_translation_is_bounded_by_its_own_reference(translator, endless):
+def test_the_reference_limits_the_length_of_its_translation(translator, endless):
     endless(1.0)
     pairs = [*PAIRS[:20], Pair("a b", "a b " * 100), *PAIRS[20:40]]
     scores = validated(translator, pairs)
@@ -191,7 +189,7 @@ def test_each_translation_is_bounded_by_its_own_reference(translator, endless):
         assert lengths[i] <= 1.5 * of_references[i] + 10
 
 
-def test_a_limit_of_the_users_is_no_fault_of_the_model(translator):
+def test_a_limit_of_the_user_does_not_count_as_endless(translator):
     validation = ValidationSet(PAIRS, translator.tokenizer, 256, 256, BLEU)
     assert validation.run(translator.model, DecodingConfig(max_length=2), lambda: None).cut_off == 0
 
@@ -206,10 +204,8 @@ def test_the_verdict_of_a_model_that_cannot_end_its_translations():
     ("seconds", "n", "stopping"),
     [(math.inf, 200, "enough"), (1e6, 200, "enough"), (0.0, 50, "enough"), (0.0, 50, "exact")],
 )
-def test_only_as_many_pairs_as_there_is_time_for_choose_the_length_penalty(
-    translator, monkeypatch, seconds, n, stopping
-):
-    """Never fewer than a sample, of all lengths."""
+def test_the_time_limits_the_pairs_that_choose_the_length_penalty(translator, monkeypatch, seconds, n, stopping):
+    """Never fewer than a sample with all lengths."""
     monkeypatch.setattr("seq2seq.training.validation.SAMPLE_PAIRS", {True: 64, False: 64})
     validation = ValidationSet(PAIRS, translator.tokenizer, 256, 256, BLEU)
     decoding = DecodingConfig(stopping=stopping)
@@ -218,7 +214,7 @@ def test_only_as_many_pairs_as_there_is_time_for_choose_the_length_penalty(
     assert found.bleu == pytest.approx(100, abs=3)
 
 
-def test_a_sample_shows_what_all_pairs_take():
+def test_a_sample_predicts_the_time_of_all_pairs():
     pairs = [Pair("a " * n, "b") for n in range(1, 1001)]
     sample = ValidationSet(pairs, None, 256, 256, BLEU).sample(torch.device("cpu"))
     assert 60 <= len(sample.pairs) <= 64

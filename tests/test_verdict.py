@@ -1,4 +1,4 @@
-"""Scores in plain words: which score judges, between which bounds, and what is plainly wrong with translations."""
+"""Verdicts on scores in plain words: which score decides, its bounds, and obvious faults of translations."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def judge(scores, row="en", n=1000, poor=""):
         (0.0, "BLEU 0.0: not usable yet"),
         (2.04, "BLEU 2.0: not usable yet"),
         (9.94, "BLEU 9.9: not usable yet"),
-        (9.96, "BLEU 10.0: hard to get the gist"),  # judged as it is printed
+        (9.96, "BLEU 10.0: hard to get the gist"),  # as it is printed
         (19.9, "BLEU 19.9: hard to get the gist"),
         (20, "BLEU 20.0: the gist is clear, with many errors"),
         (34.2, "BLEU 34.2: understandable to good"),
@@ -49,7 +49,7 @@ def test_bleu_in_words(value, says):
         ({}, "en", "", ""),
     ],
 )
-def test_what_judges(scores, row, poor, says):
+def test_the_score_that_decides(scores, row, poor, says):
     assert judge(scores, row, poor=poor) == says
 
 
@@ -57,11 +57,11 @@ def test_what_judges(scores, row, poor, says):
     ("n", "says"),
     [(1, " (1 sentence: too few to be sure)"), (199, " (199 sentences: too few to be sure)"), (200, ""), (3000, "")],
 )
-def test_few_sentences_are_said(n, says):
+def test_few_sentences_are_reported(n, says):
     assert judge(GOOD, n=n) == f"BLEU 34.2: understandable to good{says}"
 
 
-def test_every_score_has_a_verdict_and_more_is_never_worse():
+def test_a_higher_score_never_has_a_worse_verdict():
     assert VERDICTS[-1][:2] == (0, 0)
     assert [sorted(bounds, reverse=True) for bounds in zip(*(row[:2] for row in VERDICTS), strict=True)] == [
         [row[0] for row in VERDICTS],
@@ -74,12 +74,12 @@ def test_every_score_has_a_verdict_and_more_is_never_worse():
     ("row", "references", "says"),
     [
         ("en", ["The cat sat on the mat."], ""),
-        ("en", ["open", "save as"], "0 of 2 validation references have the four tokens that BLEU looks for"),
+        ("en", ["open", "save as"], "0 of 2 validation references have the four tokens that BLEU compares"),
         ("th", ["พรุ่งนี้เราจะไปกรุงเทพฯ"], "CODE is written without spaces"),
         ("zh", ["我们明天去北京。"], ""),
     ],
 )
-def test_where_bleu_says_little(row, references, says):
+def test_if_bleu_says_little(row, references, says):
     found = bleu_says_little(build_metric("bleu", row), row, references, "CODE")
     assert found.startswith(says)
     assert bool(found) == bool(says)
@@ -106,6 +106,6 @@ REFERENCES = ["a dog", "a cat", "a house", "a tree"]
         ([""], ["a dog"], ["ein Hund"], ["1 of 1 translation is blank"]),
     ],
 )
-def test_what_is_plainly_wrong(hypotheses, references, sources, says):
+def test_obvious_faults_are_reported(hypotheses, references, sources, says):
     found = failures(hypotheses, references, sources)
     assert [text.partition(":")[0] for text in found] == says

@@ -1,4 +1,4 @@
-"""The waist: what every architecture promises to training and to decoding, whichever of its decoders is used."""
+"""The interface of architectures: contracts with training and decoding, for every architecture and decoder."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -59,7 +59,7 @@ TGT = torch.tensor([[BOS, 20, 21, 22, 23], [BOS, 24, 25, PAD, PAD], [BOS, 26, 27
 
 
 def tiny(name: str) -> Seq2SeqModel:
-    """A model none of whose parameters is at a special value; some of its translations end."""
+    """A model whose parameters have no special values; some of its translations end."""
     torch.manual_seed(0)
     model = build_model(replace(SHAPES[name], architecture=name), V)
     with torch.no_grad():
@@ -174,8 +174,8 @@ def test_steps_give_what_the_whole_model_gives(name, kind):
 
 
 @every_decoder
-def test_beams_go_their_own_ways(name, kind):
-    """One beam becomes two, they change places, one is taken twice; a sentence leaves, and the last takes its place."""
+def test_beams_are_independent(name, kind):
+    """One beam becomes two, they are exchanged, one is used twice; a sentence leaves, and the last takes its place."""
     model = tiny(name)
     decoder = decoder_of(name, kind, model)
     draw = torch.Generator().manual_seed(1)
@@ -202,8 +202,8 @@ def test_beams_go_their_own_ways(name, kind):
 
 @every_decoder
 @pytest.mark.parametrize("n_beams", [1, 2])
-def test_batches_of_different_ages_step_together(name, kind, n_beams):
-    """The second batch starts at the third token of the first, which has one beam a sentence or two."""
+def test_batches_at_different_steps_give_the_same_logits(name, kind, n_beams):
+    """The second batch starts at the third token of the first one, which has one beam or two for each sentence."""
     model = tiny(name)
     decoder = decoder_of(name, kind, model)
     states = [decoder.start(SRC, padding_mask(SRC, PAD))]
@@ -222,7 +222,7 @@ def test_batches_of_different_ages_step_together(name, kind, n_beams):
 
 def found_by(decoder: Decoder, src: Tensor, strategy: str) -> list[list[Hypothesis]]:
     config = DecodingConfig(beam_size=3, n_best=3)
-    # Two batches, the second beside what remains of the first.
+    # Two batches: the second runs with the rest of the first.
     batches = [
         SourceBatch(src[rows], padding_mask(src[rows], PAD), [12] * len(rows), rows) for rows in ([0, 1, 2, 3], [4, 5])
     ]
@@ -254,7 +254,7 @@ def test_all_decoders_find_the_same(name, strategy, with_shortlist):
 
 
 @every_architecture
-def test_the_plain_decoder_serves_devices_on_which_the_fast_one_was_not_measured(name, monkeypatch):
+def test_other_devices_get_the_plain_decoder(name, monkeypatch):
     row, model = ARCHITECTURES[name], tiny(name)
     shortlist = Shortlist(torch.arange(V).view(V, 1), torch.arange(0), 1)
     plain = type(row.decoder(model))
@@ -275,7 +275,7 @@ def test_logits_in_a_tensor():
 
 
 @every_architecture
-def test_a_text_of_the_longest_length_can_be_read(name):
+def test_a_text_of_max_length_can_be_read(name):
     model = tiny(name)
     max_src, max_tgt = ARCHITECTURES[name].limits(model.config)
     src, tgt = torch.full((1, max_src or 1500), 7), torch.full((1, max_tgt or 1500), 8)
@@ -284,8 +284,8 @@ def test_a_text_of_the_longest_length_can_be_read(name):
 
 @pytest.mark.filterwarnings("ignore:TF32")  # PyTorch warns of it whenever oneDNN is switched
 @every_architecture
-def test_multiply_adds_are_those_that_are_counted(name):
-    """With one token a side, where attention's products of queries and keys are few."""
+def test_multiply_adds_by_counting(name):
+    """With one token on each side, where scores (queries with keys) are few."""
     config = replace(SHAPES[name], architecture=name, d_model=64, d_ff=96)
     model = build_model(config, V).eval()
     # The counter does not see the products in oneDNN's recurrent layers.
@@ -295,7 +295,7 @@ def test_multiply_adds_are_those_that_are_counted(name):
 
 
 @every_architecture
-def test_what_a_row_says_of_a_shape(name):
+def test_the_facts_of_a_row_of_architectures(name):
     row, config = ARCHITECTURES[name], replace(SHAPES[name], architecture=name)
     assert row.name.startswith(("a ", "an "))
     assert str(config.d_model) in row.shape(config)

@@ -1,4 +1,4 @@
-"""The wheel holds every file of the package, and an installed copy works outside of the repository."""
+"""The wheel contains every file of the package, and an installed copy works outside the repository."""
 
 import os
 import shutil
@@ -26,14 +26,14 @@ def run(*words: str | Path, env: dict[str, str] | None = None, cwd: Path | None 
 
 
 def files_of_the_package() -> set[str]:
-    """All files below ``seq2seq/``, whatever their kind, by their path in the repository."""
+    """All files below ``seq2seq/``, by their path in the repository."""
     paths = [path for path in (ROOT / "seq2seq").rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
     return {str(path.relative_to(ROOT)) for path in paths}
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """A wheel, built from a copy: setuptools writes into the folder that it builds."""
+    """A wheel that is built from a copy, as setuptools writes into the folder that it builds."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, source)
@@ -46,7 +46,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> dict[str, str]:
-    """Environment variables by which Python finds an installed copy before the repository."""
+    """Environment variables that make Python find an installed copy before the repository."""
     folder = tmp_path_factory.mktemp("installed")
     run(*PIP, "install", "--no-deps", "--no-index", "--target", folder, wheel)
     return os.environ | {"PYTHONPATH": str(folder), "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}

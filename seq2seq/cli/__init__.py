@@ -1,4 +1,4 @@
-"""The command line: Typer and Rich live here alone. One file a command; torch is imported where it is used."""
+"""The command line: one file for each command. Only this package uses Typer and Rich; torch is imported when needed."""
 
 import errno
 import os
@@ -13,7 +13,6 @@ from seq2seq.cli.config import config_command
 from seq2seq.cli.console import debugging, print_error, print_note
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
-from seq2seq.cli.flags import with_flags
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
@@ -27,7 +26,7 @@ app = typer.Typer(
     cls=Commands,
     help="Train a translator on parallel text (the same sentences in two languages), translate with it, and score it.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # a traceback may hold what somebody translates
+    pretty_exceptions_enable=False,  # a traceback may hold text of the user
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -40,8 +39,8 @@ _SYSTEM_ERRORS = {
 }
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"seq2seq {VERSION}")
         raise typer.Exit
 
@@ -64,10 +63,10 @@ app.command("config", cls=Command)(config_command)
 
 
 def main() -> None:
-    """Run a command and leave with its exit code; every error is one line on stderr."""
+    """Run a command and exit with its exit code. Every error is one line on stderr."""
     code = _run()
     if code == ExitCode.PIPE_CLOSED and sys.stdout is not None:
-        # Python would complain once more when it flushes stdout at exit.
+        # Otherwise Python would report another error when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
@@ -75,17 +74,17 @@ def main() -> None:
 def _run() -> int:
     try:
         with StopFlag():
-            # Not standalone: its errors are boxes of several lines.
+            # In standalone mode Typer prints errors as boxes of several lines.
             code = app(standalone_mode=False)
             return code if isinstance(code, int) else ExitCode.OK
-    except SystemExit as leave:  # Typer's answer to a closed pipe, in either mode
-        if isinstance(leave.__context__, BrokenPipeError):
+    except SystemExit as exiting:  # Typer raises it if a pipe is closed, in either mode
+        if isinstance(exiting.__context__, BrokenPipeError):
             return ExitCode.PIPE_CLOSED
-        return leave.code if isinstance(leave.code, int) else 0
+        return exiting.code if isinstance(exiting.code, int) else 0
     except UserError as error:
         if debugging.on:
             traceback.print_exc()
-        print_error(with_flags(error.what), with_flags(error.mend))
+        print_error(error.what, error.mend)
         return error.code
     except Interrupted as error:
         if error.saved:
@@ -103,7 +102,7 @@ def _run() -> int:
         if debugging.on:
             traceback.print_exc()
         if _is_out_of_memory(error):
-            print_error("memory ran out", "free some, raise its limit, or use a smaller model or smaller batches")
+            print_error("memory ran out", "free memory, raise its limit, or use a smaller model or smaller batches")
             return ExitCode.TRY_LATER
         if isinstance(error, OSError) and (code := _SYSTEM_ERRORS.get(error.errno or 0)):
             print_error(
@@ -112,18 +111,18 @@ def _run() -> int:
             return code
         print_error(
             f"{type(error).__name__}: {error}",
-            "this is a fault of seq2seq; `seq2seq --debug …` shows where",
+            "this is a bug of seq2seq; `seq2seq --debug …` shows where",
             kind="bug",
         )
         return ExitCode.BUG
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # Messages of the library loader, and of Python and C++ if no more threads can start.
+    # Messages of the dynamic linker, and of Python and C++ if no more threads can start.
     messages = ("failed to map segment", "can't start new thread", "Resource temporarily unavailable")
     if any(message in str(error) for message in messages):
         return True
-    if "torch" not in sys.modules:  # torch has errors of its own for that, and takes a second to load
+    if "torch" not in sys.modules:  # torch has its own errors for this, but takes a second to load
         return isinstance(error, MemoryError)
     from seq2seq.device import is_out_of_memory
 
@@ -131,7 +130,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _usage_error(error: Any) -> int:
-    """One line for a command line that is none; an empty one has had the help shown by now."""
+    """Print one line for a malformed command line. For an empty one Typer has already shown the help."""
     if message := error.format_message():
         context = getattr(error, "ctx", None)
         mend = f"see `{context.command_path if context else 'seq2seq'} --help`"
@@ -146,17 +145,17 @@ def _usage_error(error: Any) -> int:
 
 
 def _missing_folder(error: Any) -> str:
-    """What to say if it is a folder that is missing."""
+    """The message if the missing argument is a folder; empty otherwise."""
     missing = getattr(error, "param", None)
     if not type(error).__name__.startswith("Missing") or missing is None:
         return ""
     if "-o" in missing.opts:
-        return f"no folder is given to write; -o {missing.metavar} names a new one"
-    return "no run folder is given; RUN is one that train wrote" if missing.name == "run" else ""
+        return f"no output folder is given; name a new one with -o {missing.metavar}"
+    return "no run folder is given; RUN is a folder written by train" if missing.name == "run" else ""
 
 
 def _meant_option(error: Any, context: Any) -> str:
-    """The option that sets the key which an unknown option is called by, here or in another toolkit; or nothing."""
+    """The option that an unknown option may mean, by the name of its key here or in another toolkit; or empty."""
     word = getattr(error, "option_name", "").lstrip("-")
     known = {param.name for param in context.command.params} if context and word else set()
     keys, note = keys_named(word if "sets" in known else f"decoding.{word}")
@@ -164,5 +163,6 @@ def _meant_option(error: Any, context: Any) -> str:
         name = key.rpartition(".")[2]
         if name in known or "sets" in known:
             option = f"--{name.replace('_', '-')}" if name in known else f"--set {key}=VALUE"
+            note = "as in 45m" if option == "--time-budget" else note  # its key takes seconds
             return f"{option} ({note})" if note else option
     return ""

@@ -1,18 +1,18 @@
-"""``translate --attention``: where the model looked, drawn for a person."""
+"""``translate --attention``: a picture of the cross-attention."""
 
 from rich.cells import cell_len
 
 from seq2seq.cli.console import console, shown
 from seq2seq.translation import Attention
 
-# A shade for weights from 0.1, 0.25, 0.5 and 0.75 on; less is left white.
+# Shades by min weight; lower weights are left blank.
 _SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.1, "░"))
 
 
 def draw_attention(attention: Attention) -> None:
-    """A row for each target piece, a column for each source piece, the darker the more was looked at.
+    """Draw a row for each target piece and a column for each source piece; darker means more attention.
 
-    To stderr, as stdout carries translations alone; never wrapped between words, as notes are.
+    The picture goes to stderr, because stdout carries only translations. Unlike notes, its lines are not wrapped.
     """
     margin = max(map(cell_len, attention.tgt_pieces))
     console.print(shown(f"{' ' * margin} {' '.join(attention.src_pieces)}"))
@@ -22,4 +22,4 @@ def draw_attention(attention: Attention) -> None:
 
 
 def _shade(weight: float) -> str:
-    return next((shade for least, shade in _SHADES if weight >= least), " ")
+    return next((shade for min_weight, shade in _SHADES if weight >= min_weight), " ")

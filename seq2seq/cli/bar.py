@@ -1,4 +1,4 @@
-"""The bar of training and of translating: one line, as wide as the terminal, whose track shows without colours too."""
+"""The progress bar of training and translating: one line, as wide as the terminal, visible without colours too."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,19 +9,19 @@ from rich.text import Text
 from seq2seq.cli.console import clock, console, on_terminal
 
 _MIN_BAR = 10
-"""Columns of a bar; facts that leave it fewer are left out."""
+"""Min columns of a bar; facts that leave less room for it are not shown."""
 _FREE = 3
 """Columns to the right of the line, where a terminal shows ^C."""
 _STYLES = ("bar.complete", "bar.back")
 
 
 def bar_line(share: float, before: str, after: Sequence[str], width: int, *, ascii_only: bool = False) -> Text:
-    """A bar between what it counts and what is known.
+    """A bar, between a text and some facts.
 
     Args:
-        share: that is done, 0 to 1.
-        before: to the left of the bar.
-        after: facts to the right of it, the most important one first: the last ones are left out in a narrow window.
+        share: of the work that is done, 0 to 1.
+        before: text to the left of the bar.
+        after: facts to the right of it, the most important one first. A narrow window shows only the first ones.
         width: columns of the whole line.
         ascii_only: for a terminal that shows no other characters.
     """
@@ -59,10 +59,10 @@ class _Line(ProgressColumn):
 
 
 def make_bar(words: Callable[[Task], tuple[str, Sequence[str]]], *, transient: bool = False) -> Progress:
-    """A bar that is drawn on a terminal alone.
+    """A bar that is drawn only on a terminal.
 
     Args:
-        words: what ``bar_line`` shows before and after the bar of a task.
+        words: the text and the facts that ``bar_line`` shows for a task.
         transient: it disappears at the end.
     """
     return Progress(

@@ -1,15 +1,23 @@
-"""Classes of the commands: an option with one value may be given only once, and ``--help`` prints our own page."""
+"""Classes of the commands.
+
+An option with one value may be given only once, errors name options instead of keys, and ``--help`` prints our own
+page.
+"""
 
 from collections import Counter
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from seq2seq.cli.flags import with_flags
 from seq2seq.errors import ExitCode, UserError
 
 
 class Command(TyperCommand):
-    """A command that refuses an option given twice. Otherwise only its last value would count."""
+    """A command that refuses an option given twice, and whose errors name its options.
+
+    Without the refusal, only the last value of an option would count.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words after the command's name.
@@ -28,6 +36,19 @@ class Command(TyperCommand):
                         code=ExitCode.USAGE,
                     )
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            UserError: of the library, with options in place of keys.
+        """
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            what, mend = (with_flags(text, str(self.name)) for text in (error.what, error.mend))
+            named = UserError(what, mend=mend, code=error.code)
+            raise named.with_traceback(error.__traceback__) from error.__cause__  # the one traceback of --debug
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""

@@ -13,7 +13,7 @@ from rich.text import Text
 
 
 class _Stderr(io.TextIOBase):
-    """A stderr that never raises. If it is closed or its reader has gone, messages are dropped."""
+    """A stderr that never raises. If it is closed, or if nobody reads it, messages are dropped."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -117,5 +117,5 @@ def clock(seconds: float) -> str:
 
 def on_terminal() -> bool:
     """Whether stderr is a terminal that can move its cursor."""
-    # Rich alone would answer yes with FORCE_COLOR, which colours logs.
+    # Rich alone would say yes if FORCE_COLOR is set, which colours logs.
     return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal

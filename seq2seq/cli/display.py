@@ -1,4 +1,4 @@
-"""Training as a person watches it: a live bar on a terminal, plain lines elsewhere."""
+"""The display of training: a live bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -23,15 +23,15 @@ _SAMPLE_INDENT = 12
 
 
 def show(progress: Iterator[Progress], stop: StopFlag) -> None:
-    """Draw what training yields until it ends; from its start on, signals wait for a save."""
+    """Show the events of training until it ends. Once training has started, a signal waits for a checkpoint."""
     bar = make_bar(_words)
-    drawn = _Drawn(bar)
+    display = _Display(bar)
     try:
         with bar:
             for event in progress:
                 if isinstance(event, Started):
                     stop.patient = True
-                drawn.draw(event)
+                display.draw(event)
     except Interrupted as error:
         if not stop.patient:
             print_note(f"{stopped_by(error)} while preparing; nothing is lost, and the same command starts again.")
@@ -39,19 +39,19 @@ def show(progress: Iterator[Progress], stop: StopFlag) -> None:
 
 
 def _words(task: Task) -> tuple[str, list[str]]:
-    """What stands before and after the bar."""
+    """The text before the bar, and the facts after it."""
     clocks = [clock(task.elapsed or 0.0), eta(task.time_remaining)]
-    return f"update {task.completed:,.0f}/{task.fields['most']}", [*clocks, *task.fields["numbers"]]
+    return f"update {task.completed:,.0f}/{task.fields['n_updates']}", [*clocks, *task.fields["numbers"]]
 
 
-class _Drawn:
+class _Display:
     """What is on the screen."""
 
     def __init__(self, bar: Bar) -> None:
         self.bar = bar
         self.task: TaskID | None = None
         self.max_updates = 0
-        self.began, self.update_then = time.monotonic(), 0
+        self.began, self.first_update = time.monotonic(), 0
         self.loss: list[str] = []
         self.last_bleu: list[str] = []
         self.speed: list[str] = []
@@ -60,7 +60,7 @@ class _Drawn:
         """Show one event."""
         match event:
             case Notice(text, warning):
-                (print_warning if warning else print_note)(with_flags(text))
+                (print_warning if warning else print_note)(with_flags(text, "train"))
             case Started():
                 self._started(event)
             case LengthSet():
@@ -70,14 +70,14 @@ class _Drawn:
             case Validation():
                 self._validation(event)
             case Saved():
-                pass  # that nothing is lost is not worth a line each time
+                pass  # checkpoints are not worth a line each time
             case Finished():
                 self._finished(event)
 
     def _started(self, event: Started) -> None:
         training = event.config.training
         self.max_updates = training.max_updates or 0
-        self.began, self.update_then = time.monotonic(), event.update
+        self.began, self.first_update = time.monotonic(), event.update
         resumed = f", resuming after update {event.update:,}" if event.update else ""
         print_note(
             f"training {counted(event.n_parameters, 'parameter')} on {counted(event.n_pairs, 'pair')} "
@@ -85,7 +85,11 @@ class _Drawn:
             f"{self._how_long(training)} on {event.device} in {event.arithmetic}{resumed}"
         )
         self.task = self.bar.add_task(
-            "train", total=self.max_updates or None, completed=event.update, most=self._most(), numbers=[]
+            "train",
+            total=self.max_updates or None,
+            completed=event.update,
+            n_updates=self._n_updates(),
+            numbers=[],
         )
 
     def _how_long(self, training: TrainingConfig) -> str:
@@ -93,17 +97,17 @@ class _Drawn:
             return f"for {counted(self.max_updates, 'update')}"
         return f"for {duration(training.time_budget)}"
 
-    def _most(self) -> str:
+    def _n_updates(self) -> str:
         return f"{self.max_updates:,}" if self.max_updates else "?"
 
     def _length_set(self, event: LengthSet) -> None:
         self.max_updates = event.max_updates
         if event.is_news:
             more, left = event.max_updates - event.update, duration(max(0.0, event.seconds_left))
-            rest = f"{more:,} more in {left}" if more else "the rest of it goes to validating"
+            rest = f"{more:,} more in {left}" if more else "the rest of it is for validation"
             print_note(f"there is time for about {counted(event.max_updates, 'update')}: {rest}")
         if self.task is not None:
-            self.bar.update(self.task, total=event.max_updates, completed=event.update, most=self._most())
+            self.bar.update(self.task, total=event.max_updates, completed=event.update, n_updates=self._n_updates())
 
     def _report(self, event: Report) -> None:
         speed, loss = f"{event.tgt_tokens_per_second:,.0f} tok/s", f"loss {event.loss:.2f}"
@@ -111,16 +115,16 @@ class _Drawn:
             self.loss, self.speed = [loss], [speed]
             self._move(event.update)
             return
-        pace = (time.monotonic() - self.began) / max(1, event.update - self.update_then)
+        pace = (time.monotonic() - self.began) / max(1, event.update - self.first_update)
         left = (self.max_updates - event.update) * pace
         to_go = f"  {eta(left)}" if self.max_updates else ""
         print_note(
-            f"update {event.update:,}/{self._most()}  epoch {event.epoch}  {speed}  {loss}  lr {event.lr:.2e}  "
+            f"update {event.update:,}/{self._n_updates()}  epoch {event.epoch}  {speed}  {loss}  lr {event.lr:.2e}  "
             f"padding {event.padding:.1%}  elapsed {clock(event.seconds)}{to_go}"
         )
 
     def _move(self, update: int) -> None:
-        """Draw the bar at an update, with the numbers of the moment, the most important one first."""
+        """Draw the bar at an update, with the current numbers, the most important one first."""
         if self.task is not None:
             self.bar.update(self.task, completed=update, numbers=[*self.loss, *self.last_bleu, *self.speed])
 

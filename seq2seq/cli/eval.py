@@ -37,8 +37,8 @@ def eval_command(
 
     names, errors = parse_metrics(metrics), encoding_errors_option(encoding_errors, strict=strict)
     if hypotheses is not None:
-        of_translating = (output, beam_size, length_penalty, shortlist, precision, products, workers)
-        run, corpus = parse_words(words, others=(*of_translating, None if device == "auto" else device))
+        translation_options = (output, beam_size, length_penalty, shortlist, precision, products, workers)
+        run, corpus = parse_words(words, others=(*translation_options, None if device == "auto" else device))
         results = [score_file(hypotheses, corpus, names, run=run, langs=langs, encoding_errors=errors)]
     else:
         if len(words) < 2:

@@ -1,4 +1,4 @@
-"""The page of ``--help``: what a command does, two examples, then its options in groups, the most important first.
+"""The page of ``--help``: what a command does, two examples, and its options in groups, the most important first.
 
 The pages of Typer and Click put options before commands, show types as ``<bool>``, and differ between versions.
 """
@@ -46,7 +46,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("the table model, with the values of the preset tiny", "seq2seq config model --preset tiny"),
     ),
 }
-"""By command: a purpose, and a command line. It works after those above it have run."""
+"""By command: a purpose and a command line, which works after the command lines above it."""
 
 _INDENT = 2
 _MAX_NAMES = 28

@@ -1,4 +1,4 @@
-"""What ``translate`` reads and writes: checks of its words, and a file, a pipe, a keyboard or TEXTs as lines."""
+"""Input and output of ``translate``: checks of its arguments, and lines from a file, a pipe, a keyboard or TEXTs."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from seq2seq.translation.windows import Lines
 
 
 class GivenLines:
-    """The TEXTs of a command line: each is one line, whatever it holds."""
+    """The TEXTs of a command line: each is one line, even if it holds line breaks."""
 
     size: int | None = None
     n_bytes_taken = 0
@@ -33,7 +33,7 @@ class GivenLines:
 
 
 class TypedLines:
-    """Lines that a person types, after a prompt on stderr."""
+    """Lines typed at a prompt, which is on stderr."""
 
     size: int | None = None
     n_bytes_taken = 0
@@ -44,25 +44,25 @@ class TypedLines:
         print_note("Type a sentence and press Enter to translate it; Ctrl-D ends.")
 
     def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
-        """What was typed or pasted; nothing after Ctrl-D."""
+        """The lines that were typed or pasted; none after Ctrl-D."""
         console.print("> ", end="")
         window: list[str] = []
         try:
             window = self._reader.read_window(max_lines, max_bytes)
         finally:
-            if not window:  # after Ctrl-D and Ctrl-C the shell's own prompt starts a line
+            if not window:  # after Ctrl-D or Ctrl-C the shell's prompt should start a new line
                 console.print()
         return window
 
 
 @contextmanager
 def open_lines(source: str, texts: Sequence[str], *, strict: bool) -> Iterator[Lines]:
-    """Open what is to be translated.
+    """Open the input.
 
     Args:
         source: path, or - for stdin.
         texts: from the command line; if there are any, nothing else is read.
-        strict: refuse what is not UTF-8.
+        strict: refuse text that is not UTF-8.
 
     Raises:
         UserError: a TEXT is not UTF-8, and ``strict`` (65); the source cannot be opened (66).
@@ -78,7 +78,7 @@ def open_lines(source: str, texts: Sequence[str], *, strict: bool) -> Iterator[L
 
 
 def _decoded(number: int, text: str, strict: bool, counts: TextCounts) -> str:
-    """A TEXT without the surrogates that Python puts for bytes that are not UTF-8."""
+    """A TEXT in which bytes that are not UTF-8 are replaced: Python gives them as surrogates."""
     raw = os.fsencode(text)
     try:
         return raw.decode()
@@ -113,13 +113,13 @@ def refuse_texts(texts: Sequence[str], source: str | None, *, resume: bool) -> N
         option = "--resume" if source is None else f"-i {source}"
         raise UserError(
             f"{option} cannot be used with a TEXT to translate ({texts[0]:.40})",
-            mend="give either" if source is not None else "leave --resume out",
+            mend="give one of the two" if source is not None else "leave --resume out",
             code=ExitCode.USAGE,
         )
 
 
 def refuse_output(output: str, source: str, run: Path, *, resume: bool) -> None:
-    """Refuse an output that cannot be resumed, or that is, itself or its ``.FILE.partial``, the input or a run's file.
+    """Refuse an output that cannot be resumed, and one that would overwrite the input or a file of the run.
 
     Args:
         output: path, or - for stdout.
@@ -128,7 +128,7 @@ def refuse_output(output: str, source: str, run: Path, *, resume: bool) -> None:
         resume: whether ``--resume`` was given.
 
     Raises:
-        UserError: it is one (2), or there is no run (66).
+        UserError: the output is refused (2), or there is no run (66).
     """
     if resume and not can_be_resumed(output):
         what = "stdout" if output == "-" else output

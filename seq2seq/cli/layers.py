@@ -5,7 +5,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from seq2seq.cli.console import print_note
-from seq2seq.config import PRESETS, SIZES, Layer, build, check_keys, merge, parse_langs, parse_set, read_toml
+from seq2seq.config import (
+    PRESETS,
+    SIZES,
+    TABLES,
+    Layer,
+    build,
+    check_keys,
+    did_you_mean,
+    known_keys,
+    layer_of,
+    merge,
+    parse_langs,
+    parse_value,
+    read_toml,
+)
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.text import EncodingErrors
 
@@ -100,6 +114,25 @@ def training_layers(
     assigned = _merge_sets(sets)
     _check_preset(str(recipe), file, merge([given, assigned]))
     return [file, given, assigned]
+
+
+def parse_set(assignment: str) -> Layer:
+    """Read ``model.d_model=256``: a key and a TOML value; anything else than a TOML value is a string.
+
+    Raises:
+        UserError: no key or no ``=`` (2), or an unknown key (78).
+    """
+    key, equals, text = assignment.partition("=")
+    key = key.strip()
+    if not equals or not key or key in TABLES:
+        raise UserError(
+            f"--set {assignment} is not an assignment",
+            mend="write --set table.key=value, as in --set model.d_model=256",
+            code=ExitCode.USAGE,
+        )
+    if key not in known_keys():
+        raise UserError(f"--set {assignment}: unknown key {key}", mend=did_you_mean(key), code=ExitCode.REFUSED)
+    return layer_of(key, parse_value(text))
 
 
 def _merge_sets(sets: list[str]) -> Layer:

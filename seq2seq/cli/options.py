@@ -19,7 +19,7 @@ OTHER = "Other options"
 GROUPS = (CORPORA, RECIPE, LENGTH, SCORES, FILES, PRINTED, SEARCH, MORE, OTHER)
 """The order in which ``--help`` lists options."""
 
-# Of several commands.
+# Options of several commands.
 RunFolder = Annotated[Path, typer.Argument(help="Folder written by train.", metavar="RUN", readable=False)]
 Texts = Annotated[
     list[str] | None,
@@ -40,23 +40,25 @@ LengthPenalty = Annotated[
     float | None,
     typer.Option(
         "--length-penalty", metavar="A", rich_help_panel=SEARCH,
-        help="Exponent of the length in the score, 0 to 10; more makes translations longer. Default: train's choice.",
+        help="Exponent of the length in the score, 0 to 10; higher values give longer translations. Default: chosen by "
+        "train.",
     ),
 ]  # fmt: skip
 ShortlistSize = Annotated[
     int | None,
     typer.Option(
         "--shortlist", metavar="N", rich_help_panel=MORE,
-        help="Restrict the vocabulary to the N likeliest target pieces of each source piece, and frequent ones: "
+        help="Restrict the vocabulary to the N likeliest target pieces of each source piece and to frequent pieces: "
         "faster, but some translations differ. The run must have learned them: train --set decoding.shortlist=N. "
-        "Default: the run's, usually 0, which is off.",
+        "Default: the run's, usually 0 (off).",
     ),
 ]  # fmt: skip
 Precision = Annotated[
     str | None,
     typer.Option(
         "--precision", metavar="TYPE", rich_help_panel=MORE,
-        help="Arithmetic: auto, fp32 or bf16. Default: the run's, usually auto: bf16 on a CUDA GPU, fp32 elsewhere.",
+        help="Arithmetic: auto, fp32 or bf16. Default: the run's, usually auto: bf16 on a CUDA GPU that has it, fp32 "
+        "elsewhere.",
     ),
 ]  # fmt: skip
 MatrixProducts = Annotated[
@@ -84,12 +86,12 @@ Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse input with any line that is not UTF-8.", rich_help_panel=MORE)
 ]
 
-# Of train.
+# Options of train.
 NewRun = Annotated[
     Path,
     typer.Option(
         "-o", "--output", metavar="RUN", readable=False, rich_help_panel=CORPORA,
-        help="Run folder: created; resumed if it exists.",
+        help="Run folder. It is created, or resumed if it exists.",
     ),
 ]  # fmt: skip
 Langs = Annotated[
@@ -158,18 +160,18 @@ MaxEpochs = Annotated[
     int | None,
     typer.Option(
         "--max-epochs", metavar="N", rich_help_panel=LENGTH,
-        help="Stop after N passes over the corpus. Default: the recipe's choice.",
+        help="Stop after N epochs (passes over the corpus). Default: chosen by the recipe.",
     ),
 ]  # fmt: skip
 MaxUpdates = Annotated[
     int | None,
     typer.Option(
         "--max-updates", metavar="N", rich_help_panel=LENGTH,
-        help="Stop after N updates (optimizer steps). Default: the recipe's choice.",
+        help="Stop after N updates (optimizer steps). Default: chosen by the recipe.",
     ),
 ]  # fmt: skip
 
-# Of translate.
+# Options of translate.
 Source = Annotated[
     str | None,
     typer.Option(
@@ -190,7 +192,7 @@ NBest = Annotated[
     int | None,
     typer.Option(
         "--n-best", metavar="N", rich_help_panel=PRINTED,
-        help="Print the N best translations of each line as index ||| text ||| score, N up to the number of beams. "
+        help="Print the N best translations of each line as index ||| text ||| score; N is up to the number of beams. "
         "Default: only the text of the best one.",
     ),
 ]  # fmt: skip
@@ -201,14 +203,14 @@ Scores = Annotated[
 ShowAttention = Annotated[
     bool,
     typer.Option(
-        "--attention", help="Draw on stderr the attention of target to source pieces.", rich_help_panel=PRINTED
+        "--attention", help="Draw the attention of target pieces to source pieces, on stderr.", rich_help_panel=PRINTED
     ),
 ]
 MaxLength = Annotated[
     int | None,
     typer.Option(
         "--max-length", metavar="N", rich_help_panel=MORE,
-        help="Max length of a translation in tokens. Default: the run's, usually twice the source and 50 more.",
+        help="Max length of a translation in tokens. Default: the run's, usually twice the source length plus 50.",
     ),
 ]  # fmt: skip
 BatchTokens = Annotated[
@@ -222,12 +224,12 @@ Stopping = Annotated[
     str | None,
     typer.Option(
         "--stopping", metavar="WHEN", rich_help_panel=MORE,
-        help="End a search with enough finished hypotheses (enough), or when no better one is possible (exact). "
+        help="When a search ends: with enough finished hypotheses (enough), or when no better one is possible (exact). "
         "Default: the run's, usually enough.",
     ),
 ]  # fmt: skip
 
-# Of eval.
+# Options of eval.
 Metrics = Annotated[
     str,
     typer.Option(
@@ -261,7 +263,8 @@ EncodingErrors = Annotated[
     str | None,
     typer.Option(
         "--encoding-errors", metavar="HOW", rich_help_panel=MORE,
-        help="Lines that are not UTF-8. refuse: refuse the corpus if they are more than 1 in 100, else replace their "
-        "bytes; replace: replace the bytes of any number; strict: refuse any. Default: as in training.",
+        help="What to do with bytes that are not UTF-8. refuse: refuse the corpus if more than 1 line in 100 has some, "
+        "otherwise replace them; replace: always replace them; strict: refuse the corpus if any line has some. "
+        "Default: as in training.",
     ),
 ]  # fmt: skip

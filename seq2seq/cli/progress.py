@@ -1,4 +1,4 @@
-"""Translating as a person watches it: a bar on a terminal, a line now and then elsewhere, and what is kept."""
+"""The display of translating: a progress bar on a terminal, elsewhere a line now and then."""
 
 import sys
 import time
@@ -10,6 +10,7 @@ from rich.progress import Progress
 from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.bar import eta, make_bar
 from seq2seq.cli.console import clock, on_terminal, print_error, print_note, print_warning
+from seq2seq.cli.flags import with_flags
 from seq2seq.cli.signals import stopped_by
 from seq2seq.errors import Interrupted, counted
 from seq2seq.translation import Attention, TranslationEvent
@@ -25,16 +26,16 @@ from seq2seq.translation.events import (
 from seq2seq.translation.streaming import Events
 
 _EVERY = 30.0
-"""Seconds between lines off a terminal. What takes less time needs none."""
+"""Seconds between lines if stderr is not a terminal. Shorter work gets no line."""
 
 
 class Pace:
-    """How fast lines are answered, and how long the rest will take, by the mean over this run.
+    """The speed of translating and the time left, from the mean speed of this process.
 
     Args:
         size: bytes of the input.
-        lines: answered before this run.
-        taken: bytes of the input that these lines took up.
+        lines: translated before this process started.
+        taken: bytes of the input that these lines take up.
         clock: seconds.
     """
 
@@ -48,17 +49,17 @@ class Pace:
         self._began = clock()
 
     def reach(self, lines: int, taken: int) -> None:
-        """So many lines and bytes, those before this run included, are answered."""
+        """Record the lines and bytes that are translated, including those of earlier processes."""
         self.lines, self.taken = lines, max(self.taken, min(taken, self.size))
 
     @property
     def seconds(self) -> float:
-        """Since the start of this run."""
+        """Since the start."""
         return self._clock() - self._began
 
     @property
     def new_lines(self) -> int:
-        """Those that this run has answered."""
+        """Lines that this process has translated."""
         return self.lines - self._lines_before
 
     @property
@@ -67,14 +68,14 @@ class Pace:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest will take; None before this run has answered anything."""
+        """Seconds that the rest will take; None before this process has translated a line."""
         taken = self.taken - self._taken_before
         return self.seconds * (self.size - self.taken) / taken if taken > 0 else None
 
     def facts(self) -> list[str]:
-        """Lines answered, share of the input, speed, time to go."""
+        """Lines translated, share of the input, speed, time left."""
         speed = self.lines_per_second
-        # Rounded down: 100% is when it is done.
+        # Rounded down: 100% means that all is done.
         share = f"{100 * self.taken // self.size}%"
         return [counted(self.lines, "line"), share, f"{speed:,.{0 if speed >= 10 else 1}f} lines/s", eta(self.left)]
 
@@ -85,29 +86,29 @@ class Pace:
 def show_translating(
     events: Events, output: str, *, resume: bool, attention: Callable[[str, str], Attention | None] | None = None
 ) -> None:
-    """Draw what ``translate_lines`` yields until it ends.
+    """Show the events of ``translate_lines`` until it ends.
 
     Args:
         events: of ``translate_lines``.
         output: path, or - for stdout.
         resume: whether ``--resume`` was given.
-        attention: reads the attention of a line and its translation, to be drawn; None: not wanted.
+        attention: computes the attention of a line and its translation, which is drawn; None: no picture.
     """
-    drawn = _Drawn(output, resume=resume, attention=attention)
+    display = _Display(output, resume=resume, attention=attention)
     try:
         for event in events:
-            drawn.draw(event)
+            display.draw(event)
     except BaseException as error:
-        drawn.stop()
-        if suspended := drawn.suspended or _suspend(events, error):
+        display.stop()
+        if suspended := display.suspended or _suspend(events, error):
             _print_suspended(suspended, error, output)
         raise
     finally:
-        drawn.stop()
+        display.stop()
 
 
 def _suspend(events: Events, error: BaseException) -> Suspended | None:
-    """End translating by an error that came while an event was drawn; None if nothing is kept, or it has ended."""
+    """End translating after an error while an event was drawn; None if nothing is kept, or if it has already ended."""
     with suppress(BaseException):
         event = events.throw(error)
         events.close()
@@ -115,10 +116,10 @@ def _suspend(events: Events, error: BaseException) -> Suspended | None:
     return None
 
 
-class _Drawn:
-    """What is on the screen.
+class _Display:
+    """Draws events.
 
-    There is no bar for an input of unknown size, nor on a terminal that shows the translations themselves.
+    There is no bar if the size of the input is unknown, or if the terminal shows the translations themselves.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class _Drawn:
         self._attention = attention
         self._output = output
         self._pace: Pace | None = None
-        self._last = 0.0  # seconds until the last line about the pace
+        self._last = 0.0  # when the last line about the pace was printed, in seconds
         self._bar: Progress | None = None
 
     def draw(self, event: TranslationEvent) -> None:
@@ -143,7 +144,7 @@ class _Drawn:
             case WindowProgress(n_lines, n_bytes):
                 self._move(n_lines, n_bytes)
             case LineDivided(message):
-                print_warning(message)
+                print_warning(with_flags(message, "translate"))
             case WindowTranslated():
                 self._move(event.n_lines, event.n_bytes)
                 self._draw_attention(event)
@@ -153,11 +154,11 @@ class _Drawn:
                 self._completed(event)
 
     def _shows_translations(self) -> bool:
-        """Whether translations appear on the terminal that a bar would be on."""
+        """Whether the translations appear on a terminal, where a bar would be too."""
         return self._output == "-" and on_terminal() and sys.stdout is not None and sys.stdout.isatty()
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -191,7 +192,7 @@ class _Drawn:
         if pace is not None and pace.seconds >= _EVERY:
             lines = counted(pace.new_lines, "line")
             print_note(f"{lines} in {clock(pace.seconds)}, {pace.lines_per_second:,.1f} lines/s")
-        if event.segments.n > 1:  # a single one has been reported
+        if event.segments.n > 1:  # a single one has already been reported
             print_warning(event.segments.total())
         if event.n_invalid_utf8:
             lines = counted(event.n_invalid_utf8, "line")
@@ -206,7 +207,7 @@ def _print_opened(event: OutputOpened, *, resume: bool) -> None:
         print_error(what, "starting at the first line", kind="note")
     elif event.has_leftover:
         what = f"{event.partial}, left by an interrupted translation, is overwritten"
-        print_error(what, "--resume would go on with it", kind="note")
+        print_error(what, "--resume would have continued it", kind="note")
 
 
 def _print_suspended(event: Suspended, error: BaseException, output: str) -> None:
@@ -215,5 +216,5 @@ def _print_suspended(event: Suspended, error: BaseException, output: str) -> Non
         where = f"after {lines}, saved in {event.partial}"
         print_note(f"{stopped_by(error)} {where}; the same command with --resume continues there.")
     else:
-        what = f"{output} is not complete: {event.partial} holds the answers to {lines}"
+        what = f"{output} is not complete: {event.partial} holds the translations of {lines}"
         print_error(what, "the same command with --resume continues there", kind="note")

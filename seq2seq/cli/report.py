@@ -1,9 +1,11 @@
 """The arguments of ``eval --hyp``, and the results of ``eval``: one line for each metric, or JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from seq2seq.cli.console import print_note, print_warning
+from seq2seq.cli.flags import with_flags
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.evaluation import ROUGH_GUIDE, CorpusResult
 from seq2seq.text import open_output
@@ -18,20 +20,28 @@ def parse_words(words: list[str], *, others: tuple[object, ...]) -> tuple[Path |
     """Parse the arguments of ``eval --hyp``: a corpus, and before it, optionally, a run folder for the languages.
 
     Raises:
-        UserError: too many arguments, or options of translating (2).
+        UserError: too many arguments, or options of translation (2).
     """
     *runs, corpus = words
     if len(runs) > 1:
         raise usage_error("--hyp takes one corpus, and optionally a run folder before it")
     if any(other is not None for other in others):
         raise usage_error(
-            "--hyp does not translate: -o, --device and the options of translating cannot be used with it"
+            "--hyp does not translate: -o, --device and the other options of translation cannot be used with it"
         )
     return Path(runs[0]) if runs else None, corpus
 
 
 def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
     """Print scores to stdout, everything else to stderr."""
+    results = [
+        replace(
+            result,
+            notes=[with_flags(note, "eval") for note in result.notes],
+            warnings=[with_flags(text, "eval") for text in result.warnings],
+        )
+        for result in results
+    ]
     for result in results:
         for note in result.notes:
             print_note(f"{result.corpus}: {note}")

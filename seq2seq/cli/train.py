@@ -22,9 +22,9 @@ def train_command(
     device: options.Device = "auto",
     strict: options.Strict = False,
 ) -> None:
-    """Train a translator on parallel text; the same command again resumes it."""
+    """Train a translator on parallel text. The same command again resumes it."""
     if config is not None:
-        refuse_overwriting(run, [config])
+        refuse_overwriting(run, [config], key="run")
     layers = training_layers(
         config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict,
         max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],

@@ -44,6 +44,6 @@ def translate_command(
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
     form = "n-best" if n_best is not None else "scores" if scores else "text"
     with open_lines(source, texts or [], strict=strict) as reader:
-        # What is typed on a command line is not worth a file that can be resumed.
+        # Sentences on the command line are too few to need an output that can be resumed.
         events = translate_lines(translator, reader, output, form=form, resumable=not texts, resume=resume)
         show_translating(events, output, resume=resume, attention=translator.attention if attention else None)

@@ -1,6 +1,6 @@
 """Configuration of data, model, training and decoding: frozen dataclasses that pydantic checks.
 
-torch is not imported here: ``--help`` reads these files.
+This package does not import torch, because the help of the command line imports it.
 """
 
 from seq2seq.config.aliases import choose_among, did_you_mean, keys_named
@@ -10,10 +10,11 @@ from seq2seq.config.layers import (
     check_keys,
     difference,
     known_layer,
+    layer_of,
     merge,
     parse_langs,
-    parse_set,
     parse_toml,
+    parse_value,
     read_toml,
     refuse_unused_keys,
     to_toml,
@@ -47,10 +48,11 @@ __all__ = [
     "keys_of",
     "known_keys",
     "known_layer",
+    "layer_of",
     "merge",
     "parse_langs",
-    "parse_set",
     "parse_toml",
+    "parse_value",
     "read_toml",
     "refuse_unused_keys",
     "table_meaning",

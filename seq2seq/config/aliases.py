@@ -1,4 +1,4 @@
-"""Names of configuration keys in other toolkits, and suggestions for a key that does not exist."""
+"""Names of configuration keys in other toolkits, and suggestions for unknown keys."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from seq2seq.config.tables import TABLES
 
 
 class Alias(NamedTuple):
-    """Names of one of our keys, or of some, in fairseq, OpenNMT, Sockeye, JoeyNMT, Marian and Transformers."""
+    """Names for one of our keys, or for several, in fairseq, OpenNMT, Sockeye, JoeyNMT, Marian and Transformers."""
 
     keys: str
     """Our keys, separated by spaces."""
     names: str
-    """Their names in lower case, separated by spaces. A name may mean different things in different tables: the first
-    row counts whose key is in the table that the user named; without a table, the first row."""
+    """Names in other toolkits in lower case, separated by spaces. If a name is in several rows, the first row with a
+    key of the table that the user named is used; without a table, the first row."""
     note: str = ""
-    """How our key differs, if its unit or its values do."""
+    """How the unit or the values of our key differ, if they do."""
 
 
 ALIASES = (
@@ -94,7 +94,7 @@ ALIASES = (
     Alias("training.max_epochs", "epochs epoch num_epochs n_epochs nb_epochs max_epoch num_train_epochs after_epochs "
           "max_num_epochs passes"),
     Alias("training.time_budget", "time max_time time_limit stop_time_hours max_seconds duration minutes hours",
-          "in seconds; --time-budget reads 45m"),
+          "in seconds"),
     Alias("training.patience", "early_stopping early_stop early_stopping_patience max_num_checkpoint_not_improved"),
     Alias("training.best_metric", "metric optimized_metric early_stopping_metric early_stopping_metrics "
           "metric_for_best_model best_checkpoint_metric eval_metric valid_metrics"),
@@ -119,17 +119,17 @@ ALIASES = (
           "in padded source tokens, not in sentences"),
     Alias("decoding.shortlist", "lexical_shortlist vocab_selection restrict_lexicon"),
 )  # fmt: skip
-"""All known names. ``test_aliases.py`` looks up each of them."""
+"""All known names. ``test_aliases.py`` tests each of them."""
 
 _MIN_SIMILARITY, _MIN_ALIAS_SIMILARITY = 0.7, 0.85
-"""How similar a word must be to one of our keys, or to another toolkit's name, to count as a misspelling of it."""
+"""Min similarity of a misspelt word to one of our keys, and to a name in another toolkit."""
 
 
 def keys_named(word: str) -> tuple[list[str], str]:
-    """The keys that have this name, here or in another toolkit, and how their unit or values differ from it there.
+    """The keys with this name, here or in another toolkit, and a note on how their unit or values differ.
 
     Args:
-        word: ``table.key``, also in a wrong table, or a key alone.
+        word: ``table.key``, perhaps with a wrong table, or only a key.
     """
     table, name = _parts(word)
     if own := [key for key in known_keys() if key.rpartition(".")[2] == name]:
@@ -140,10 +140,10 @@ def keys_named(word: str) -> tuple[list[str], str]:
 
 
 def did_you_mean(word: str) -> str:
-    """A suggestion for a key or a table that does not exist.
+    """A suggestion for an unknown key or table.
 
     Args:
-        word: as ``keys_named``'s, or misspelt.
+        word: as for ``keys_named``, perhaps misspelt.
     """
     keys, note = keys_named(word)
     if not keys:
@@ -156,7 +156,7 @@ def did_you_mean(word: str) -> str:
 
 
 def _keys_like(word: str) -> tuple[list[str], str]:
-    """The key or table that a word misspells. Keys of the table that the word names come first."""
+    """The key or table that is most similar to a misspelt word. Keys of the table that it names come first."""
     table, name = _parts(word)
     of_table = [key for key in known_keys() if key.startswith(f"{table}.")]
     for keys in (of_table, [*known_keys(), *TABLES]):
@@ -174,7 +174,7 @@ def _parts(word: str) -> tuple[str, str]:
 
 
 def choose_among(word: str, choices: Sequence[str]) -> str:
-    """Advice for a word that is not among the choices; it names the most similar choice, if there is one."""
+    """Advice for a word that is not among the choices. It suggests the most similar choice, if there is one."""
     near = difflib.get_close_matches(word.lower(), choices, n=1)
     listed = f"choose among {', '.join(choices)}" if len(choices) > 2 else f"choose {' or '.join(choices)}"
     return f"did you mean {near[0]}? {listed[0].upper()}{listed[1:]}" if near else listed

@@ -23,18 +23,18 @@ class Key:
     """One configuration key."""
 
     name: str
-    """As ``table.key``."""
+    """In the form ``table.key``."""
     type: str
-    """Type and range, or the choices, in words."""
+    """Its type and range, or its choices, in words."""
     choices: tuple[str, ...] = ()
-    """Values that it takes; empty if it is not a choice among words."""
+    """Its possible values; empty if it is not a choice among words."""
     default: Any
     """None: unset."""
     meaning: str
 
 
 def known_keys() -> list[str]:
-    """Every configuration key, as ``table.key``."""
+    """All configuration keys, in the form ``table.key``."""
     return ["preset", *(f"{table}.{key}" for table in TABLES for key in keys_of(table))]
 
 
@@ -49,7 +49,7 @@ def values_by_key(config: RunConfig) -> dict[str, Any]:
 
 
 def described_keys() -> list[Key]:
-    """Every configuration key, in the order of ``known_keys``."""
+    """All configuration keys with their descriptions, in the order of ``known_keys``."""
     schema = TypeAdapter(RunConfig).json_schema()
     preset = schema["properties"]["preset"] | {"enum": ["auto", *PRESETS]}
     properties = {"preset": preset} | {
@@ -70,12 +70,12 @@ def described_keys() -> list[Key]:
 
 
 def table_meaning(name: str) -> str:
-    """What a table of the configuration is for, in one sentence."""
+    """The meaning of a table of the configuration, in one sentence."""
     return str(TABLES[name].__doc__)
 
 
 def toml_value(value: Any) -> str:
-    """A default, or a value of a preset, in the spelling of ``--set``."""
+    """A default, or a value of a preset, as TOML writes it."""
     return "unset" if value is None else json.dumps(value, ensure_ascii=False)
 
 
@@ -87,7 +87,7 @@ def _meaning(name: str) -> str:
 
 @functools.cache
 def _docstrings() -> dict[tuple[str, str], str]:
-    """The string below each field, by class and field. Python does not keep them: they are read from the source."""
+    """The docstring below each field, by class and field. Python does not store them, so the source is parsed."""
     found = {}
     for node in ast.parse(inspect.getsource(model) + inspect.getsource(tables)).body:
         if isinstance(node, ast.ClassDef):

@@ -1,6 +1,6 @@
-"""Layers of configuration: read, checked, merged, and written as TOML.
+"""Layers of configuration: how they are read, checked, merged, and written as TOML.
 
-Each layer overrides those before it: defaults < preset < TOML file < flags < ``--set``.
+Each layer overrides those before it: defaults < preset < TOML file < options of the command line.
 """
 
 import contextlib
@@ -33,12 +33,15 @@ def parse_langs(text: str) -> tuple[str, str]:
     if len(parts) != 2 or not all(part and all(c.isalnum() or c in "-_" for c in part) for part in parts):
         raise UserError(
             f"'{text}' does not name two languages",
-            mend="write -l SOURCE-TARGET, as in -l de-en, or -l pt-BR:en if a code holds a hyphen",
+            mend="give `data.langs=SOURCE-TARGET`, as in `data.langs=de-en`, or `data.langs=pt-BR:en` if a code holds "
+            "a hyphen",
             code=ExitCode.USAGE,
         )
     if parts[0] == parts[1]:
         raise UserError(
-            f"-l {text} names the same language twice", mend="give two codes, as in -l de-en", code=ExitCode.USAGE
+            f"`data.langs={text}` names the same language twice",
+            mend="give two codes, as in `data.langs=de-en`",
+            code=ExitCode.USAGE,
         )
     return parts[0], parts[1]
 
@@ -58,10 +61,10 @@ def build(layer: Layer, *, where: str) -> RunConfig:
 
     Args:
         layer: keys by table, as read from TOML.
-        where: named in errors: the file or the flag that the keys came from.
+        where: named in errors: the file or the option that the keys came from.
 
     Raises:
-        UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
+        UserError: an unknown key, or a value of the wrong type or out of range (exit code 78).
     """
     try:
         return _adapter().validate_python(layer)
@@ -73,18 +76,18 @@ def build(layer: Layer, *, where: str) -> RunConfig:
 
 
 def check_keys(layer: Layer, *, where: str) -> None:
-    """Check a layer key by key. ``build`` checks the rules over several keys once all layers are merged.
+    """Check each key of a layer by itself. Once all layers are merged, ``build`` checks rules about several keys.
 
     Args:
         layer: as for ``build``.
         where: as for ``build``.
 
     Raises:
-        UserError: an unknown key, a value of the wrong type or out of range (exit code 78).
+        UserError: an unknown key, or a value of the wrong type or out of range (exit code 78).
     """
     for key, value in values_in(layer).items():
         with contextlib.suppress(_ConflictingKeysError):  # another layer may change one of the keys
-            build(_layer_of(key, value), where=where)
+            build(layer_of(key, value), where=where)
 
 
 def values_in(layer: Mapping[str, Any], table: str = "") -> dict[str, Any]:
@@ -96,25 +99,25 @@ def values_in(layer: Mapping[str, Any], table: str = "") -> dict[str, Any]:
     return values
 
 
-def _layer_of(key: str, value: Any) -> Layer:
+def layer_of(key: str, value: Any) -> Layer:
     """The layer with one value."""
     for name in reversed(key.split(".")):
         value = {name: value}
     return value  # type: ignore[no-any-return]
 
 
-def refuse_unused_keys(wished: Layer, config: RunConfig) -> None:
+def refuse_unused_keys(user_layer: Layer, config: RunConfig) -> None:
     """Refuse keys of ``model`` that a user sets, but that do not apply to the architecture. A preset may have them.
 
     Args:
-        wished: the layers above the preset.
+        user_layer: the layers above the preset.
         config: with them.
 
     Raises:
         UserError: 78
     """
     architecture = config.model.architecture
-    unused = [key for key in values_in(wished) if key.startswith("model.") and not is_used(key, architecture)]
+    unused = [key for key in values_in(user_layer) if key.startswith("model.") and not is_used(key, architecture)]
     if unused:
         verb = "does" if len(unused) == 1 else "do"
         raise UserError(
@@ -125,7 +128,7 @@ def refuse_unused_keys(wished: Layer, config: RunConfig) -> None:
 
 
 class _ConflictingKeysError(UserError):
-    """Keys whose values are valid one by one, but not together."""
+    """Keys whose values are valid by themselves, but not together."""
 
 
 @functools.cache
@@ -134,7 +137,7 @@ def _adapter() -> TypeAdapter[RunConfig]:
 
 
 def _refused(kind: str, loc: list[str], message: str, value: object, where: str) -> UserError:
-    """The error for what pydantic found; for an unknown key it suggests a known one."""
+    """The error for what pydantic found. For an unknown key it suggests a known one."""
     key = ".".join(part for part in loc if not part.isdigit())
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return UserError(f"{where}: unknown key {key}", mend=did_you_mean(key), code=ExitCode.REFUSED)
@@ -149,50 +152,27 @@ def _refused(kind: str, loc: list[str], message: str, value: object, where: str)
 
 
 def _expected(key: str, value: object, kind: str) -> str:
-    """Advice that names the type of a key, or its choices; empty if pydantic's message is better."""
+    """Advice with the type of a key or its choices; empty if pydantic's message is better."""
     if kind in ("value_error", "dataclass_type", "tuple_type", "string_unicode", "too_short", "too_long"):
         return ""
     known = next((known for known in described_keys() if known.name == key), None)
     if known is None or known.type.startswith("list"):
         return ""
     if kind.startswith("less_than") and " to " not in known.type and "less" not in known.type:
-        return ""  # the type does not mention a bound as high as this
+        return ""  # the type does not mention so high a bound
     if known.choices:
         return choose_among(str(value), known.choices)
     return f"give {'a ' if 'number' in known.type else ''}{known.type}"
 
 
 def known_layer(layer: Mapping[str, Any]) -> Layer:
-    """The keys of a stored configuration that this version knows: later versions may add keys within a format."""
+    """The keys of a stored configuration that this version knows. Later versions may add keys within a format."""
     keys = set(known_keys())
-    return merge(_layer_of(key, value) for key, value in values_in(layer).items() if key in keys)
-
-
-def parse_set(assignment: str) -> Layer:
-    """Read ``model.d_model=256``: a key and a TOML value; anything else than a TOML value is a string.
-
-    Raises:
-        UserError: no key or no ``=`` (exit code 2), or an unknown key (78).
-    """
-    key, equals, text = assignment.partition("=")
-    key = key.strip()
-    if not equals or not key or key in TABLES:
-        raise UserError(
-            f"--set {assignment} is not an assignment",
-            mend="write --set table.key=value, as in --set model.d_model=256",
-            code=ExitCode.USAGE,
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text
-    if key not in known_keys():
-        raise _refused("extra_forbidden", [key], "", value, f"--set {assignment}")
-    return _layer_of(key, value)
+    return merge(layer_of(key, value) for key, value in values_in(layer).items() if key in keys)
 
 
 def read_toml(path: Path) -> Layer:
-    """Read a recipe or a run's ``config.toml``.
+    """Read a TOML file: a user's configuration, or a run's ``config.toml``.
 
     Raises:
         UserError: the file is missing (66) or not TOML (78).
@@ -204,8 +184,16 @@ def read_toml(path: Path) -> Layer:
     return parse_toml(data, path)
 
 
+def parse_value(text: str) -> object:
+    """Parse a TOML value; anything else is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
+
+
 def parse_toml(data: bytes, where: Path) -> Layer:
-    """Parse TOML. Errors name ``where``.
+    """Parse TOML. ``where`` is named in errors.
 
     Raises:
         UserError: it is not TOML (78).

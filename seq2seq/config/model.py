@@ -44,45 +44,45 @@ class ModelConfig:
 
     architecture: Literal["transformer", "rnn", "cnn"] = "transformer"
     """Kind of network. transformer: the encoder-decoder Transformer; rnn: a recurrent network with attention; cnn: a
-    convolutional network with attention. rnn and cnn are what the Transformer replaced: they are there to be compared.
-    Only some keys of this table apply to them."""
+    convolutional network with attention. The Transformer replaced the other two, which are here for comparison. Only
+    some keys of this table apply to them."""
     d_model: PositiveInt = 256
-    """Width of embeddings and layers. Must be divisible by n_heads."""
+    """Width of embeddings and layers. It must be divisible by n_heads."""
     d_ff: PositiveInt = 1024
-    """Width of the feed-forward network's hidden layer."""
+    """Width of the hidden layer of the feed-forward networks."""
     n_heads: PositiveInt = 4
-    """Attention heads of each layer; must divide d_model."""
+    """Number of attention heads in each layer. It must divide d_model."""
     encoder_layers: PositiveInt = 3
-    """Layers of the encoder, which reads the source."""
+    """Number of layers of the encoder, which reads the source."""
     decoder_layers: PositiveInt = 3
-    """Layers of the decoder, which writes the translation."""
+    """Number of layers of the decoder, which generates the translation."""
     dropout: Fraction = 0.1
-    """Probability that training sets an activation to zero, after the embeddings and after each sublayer. More of it
-    reduces overfitting. 0: off."""
+    """Dropout: probability that training sets an activation to zero, after the embeddings and after each sublayer. A
+    higher value reduces overfitting. 0: off."""
     attention: Literal["scaled_dot", "dot", "bilinear"] = "scaled_dot"
-    """Attention score of a query and a key. scaled_dot: dot product, divided by the root of a head's width; dot: dot
-    product; bilinear: with a learned matrix between the two."""
+    """Attention score of a query and a key. scaled_dot: dot product, divided by the square root of a head's width; dot:
+    dot product; bilinear: product with a learned matrix between query and key."""
     positions: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
     """Position encoding. sinusoidal: fixed sines and cosines are added to the embeddings; learned: a learned vector for
-    each position is added; rotary: queries and keys are rotated by their position; none: the model does not see the
+    each position is added; rotary: queries and keys are rotated by their positions; none: the encoder does not know the
     order of tokens."""
     max_positions: PositiveInt = 1024
-    """Number of learned positions: the longest sentence in tokens. Only with ``positions = "learned"`` or
-    ``architecture = "cnn"``; all else has no limit."""
+    """Number of learned positions: the max length of a sentence in tokens. Used with ``positions = "learned"`` and
+    ``architecture = "cnn"``; other models have no limit."""
     norm_order: Literal["pre", "post"] = "pre"
-    """Normalize a sublayer's input (pre), or the sum of its input and output (post)."""
+    """Where sublayers are normalized. pre: a sublayer's input; post: the sum of its input and its output."""
     norm: Literal["layer", "rms"] = "layer"
-    """Normalization: LayerNorm (layer) or RMSNorm (rms)."""
+    """Kind of normalization: LayerNorm (layer) or RMSNorm (rms)."""
     activation: Literal["relu", "gelu", "swiglu"] = "relu"
-    """Nonlinearity of the feed-forward network."""
+    """Activation function of the feed-forward networks."""
     tied_embeddings: StrictBool = True
-    """Use one matrix for source, target and output embeddings."""
+    """Whether source embeddings, target embeddings and the output layer share one matrix."""
     rnn: RnnConfig = Field(default_factory=RnnConfig)
     cnn: CnnConfig = Field(default_factory=CnnConfig)
 
     @property
     def learns_positions(self) -> bool:
-        """Whether there is a vector for each position, and therefore a longest text."""
+        """Whether there is a vector for each position, which limits the length of texts."""
         return self.architecture == "cnn" or (self.architecture == "transformer" and self.positions == "learned")
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class ModelConfig:
             )
         if self.positions == "rotary" and (self.d_model // self.n_heads) % 2:
             raise UserError(
-                f"model.positions rotary rotates pairs of channels, but a head is {self.d_model // self.n_heads} wide",
+                f"model.positions rotary needs heads of even width, but their width is {self.d_model // self.n_heads}",
                 mend="choose model.d_model and model.n_heads so that d_model / n_heads is even",
                 code=ExitCode.REFUSED,
             )

@@ -1,4 +1,4 @@
-"""Presets: sizes of the model, most of them from papers, with the training that suits them."""
+"""Presets: sizes of the model, most of them from papers, with settings of training that suit them."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ Layer = dict[str, Any]
 """A partial configuration: ``{"preset": …, "data": {…}, "model": {…}, …}``."""
 
 SIZES = ("d_model", "d_ff", "n_heads", "encoder_layers", "decoder_layers")
-"""Keys of ``model`` that make the size of a preset."""
+"""Keys of ``model`` that define the size of a preset."""
 
 # Each preset names only what differs from the defaults in tables.py.
 PRESETS: dict[str, Layer] = {
     # Wu et al. 2021, "Good for Misconceived Reasons": a shape that suits small corpora.
     "tiny": {"model": {"d_model": 128, "d_ff": 256, "encoder_layers": 4, "decoder_layers": 4, "dropout": 0.3}},
     "small": {"model": {"d_model": 256, "d_ff": 1024, "encoder_layers": 3, "decoder_layers": 3, "dropout": 0.3}},
-    # The shape that the field uses for IWSLT'14 (160,000 pairs), as fairseq's transformer_iwslt_de_en.
+    # The usual shape for IWSLT'14 (160,000 pairs), such as fairseq's transformer_iwslt_de_en.
     "medium": {
         "data": {"vocab_size": 10_000},
         "model": {
@@ -26,7 +26,7 @@ PRESETS: dict[str, Layer] = {
         },
         "training": {"learning_rate": 5e-4, "warmup_updates": 4000},
     },
-    # Vaswani et al. 2017, arXiv:1706.03762, table 3; the rate is the peak of section 5.3.
+    # Vaswani et al. 2017, arXiv:1706.03762, table 3. The learning rate is the peak of section 5.3.
     "base": {
         "data": {"vocab_size": 32_000},
         "model": {"d_model": 512, "d_ff": 2048, "n_heads": 8, "encoder_layers": 6, "decoder_layers": 6},

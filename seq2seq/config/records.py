@@ -1,6 +1,7 @@
-"""Typed records stored as JSON. This version and others of the same format can read them.
+"""Typed records that are stored as JSON.
 
-Later versions may add keys within a format: a reader gives a missing key its default, and ignores an unknown one.
+Later versions may add keys within a format. A reader gives missing keys their defaults and ignores unknown ones. So all
+versions of a format can read each other's records.
 """
 
 from dataclasses import field
@@ -9,7 +10,7 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-# Strict, as JSON has types: `true` and "1" are not numbers.
+# The types are strict, as JSON has types: `true` and "1" are not numbers.
 Count = Annotated[StrictInt, Field(ge=0)]
 AtLeastOne = Annotated[StrictInt, Field(ge=1)]
 Length = Annotated[StrictInt, Field(ge=2)]
@@ -24,20 +25,20 @@ Record = TypeVar("Record")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def record(cls: type[Record]) -> type[Record]:
-    """Make a class a frozen dataclass that checks its fields."""
+    """A decorator that makes a class a frozen dataclass, which checks its fields."""
     make = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="ignore", allow_inf_nan=False))
     return make(cls)  # type: ignore[return-value]  # pydantic's own type for a dataclass
 
 
 def parse_record(kind: type[Record], payload: Any) -> Record:
-    """Check parsed JSON and make a record of it.
+    """Make a record from parsed JSON, and check it.
 
     Args:
-        kind: a class made by ``record``.
+        kind: a class with the decorator ``record``.
         payload: parsed JSON.
 
     Raises:
-        ValueError: a value of the wrong type, or a key without a default is missing.
+        ValueError: a value has the wrong type, or a key without a default is missing.
     """
     try:
         return TypeAdapter(kind).validate_python(payload)

@@ -1,6 +1,6 @@
-"""Configuration keys with their types, ranges, defaults and meanings: the tables of ``config.toml``.
+"""The tables of ``config.toml``: configuration keys with their types, ranges, defaults and meanings.
 
-Defaults are written here and nowhere else.
+All defaults are here and nowhere else. ``seq2seq config`` prints the docstrings of keys.
 """
 
 from typing import Annotated, Literal
@@ -16,45 +16,45 @@ from seq2seq.errors import ExitCode, UserError
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class DataConfig:
-    """Text to train on, and how it becomes tokens."""
+    """Training text, and how it is divided into tokens."""
 
     langs: Text = ""
-    """Source and target language, as in ``de-en``; ``pt-BR:en`` if a code holds a hyphen."""
+    """Source and target language, such as ``de-en``, or ``pt-BR:en`` if a code contains a hyphen."""
     train: tuple[Text, ...] = ()
-    """Corpora to train on, each a word as ``--train`` takes it."""
+    """Corpora to train on, each a prefix, a file, or hf:NAME."""
     valid: tuple[Text, ...] = ()
-    """Corpora to validate on, each a word as ``--valid`` takes it. Not given: a data set's own validation split if it
-    has one, else pairs are held out. An empty list: pairs are held out."""
+    """Corpora to validate on, written as those of ``train``. Not given: the validation split of the data set if it
+    has one, else pairs held out from training. An empty list: pairs are held out."""
     encoding_errors: Literal["refuse", "replace", "strict"] = "refuse"
-    """Lines that are not UTF-8. refuse: a file with more than 1 in 100 of them is refused, in other files their bytes
-    are replaced; replace: bytes are replaced in any number of lines; strict: any such line is refused. Replacements are
-    counted."""
+    """What to do with lines that are not UTF-8. refuse: refuse a file with more than 1 in 100 of them, else replace the
+    invalid bytes; replace: always replace the invalid bytes; strict: refuse any such line. Lines with replaced bytes
+    are counted."""
     tokenizer: Annotated[Text, Field(min_length=1)] | None = None
-    """Path of a SentencePiece model to use. Unset: one is trained."""
+    """Path of the SentencePiece model to use. Unset: a new one is trained."""
     tokenizer_type: Literal["unigram", "bpe"] = "unigram"
     """Subword algorithm: a unigram language model, or byte-pair encoding (bpe)."""
     normalization: Literal["nfc", "nfkc", "identity"] = "nfc"
-    """Unicode normalization of all text, source and target. nfc: composes characters, spells out Latin ligatures and
-    Arabic presentation forms, and makes several spaces one; nfkc: SentencePiece's ``nmt_nfkc``, which replaces many
-    more characters; identity: leaves text as it is. A model never writes what
-    normalization replaces."""
+    """Unicode normalization of all text, source and target. nfc: compose characters, replace Latin ligatures and Arabic
+    presentation forms by letters, and several spaces by one; nfkc: SentencePiece's ``nmt_nfkc``, which replaces many
+    more characters; identity: do not change text. A model never outputs what normalization replaces."""
     vocab_size: Annotated[StrictInt, Field(ge=300, le=MAX_COUNT)] = 8000
-    """Pieces of the joint vocabulary, 256 bytes among them; ids reserved for language tags are added to it. Lowered
-    with a notice if the corpus is too small; raised if the text has more characters and no number was given."""
+    """Number of pieces of the joint vocabulary, 256 bytes included; ids reserved for language tags are added to it. It
+    is lowered with a notice if the corpus is too small, and raised if no number was given and the text has more
+    characters."""
     tokenizer_sample: Annotated[StrictInt, Field(ge=2)] = 200_000
-    """Max lines that the tokenizer is trained on, drawn evenly from both sides."""
+    """Max lines that the tokenizer is trained on: half of them from each side, spread evenly over the corpora."""
     subword_sampling: Annotated[float, Field(ge=0.0, le=1.0, strict=True)] = 0.0
-    """Subword regularization: training text is divided into other pieces each time it is read. The value is
-    SentencePiece's alpha. unigram: the power that a division's probability is raised to (0.5 varies little, 0.1 very
+    """Subword regularization: training text is divided into pieces at random each time it is read. The value is
+    SentencePiece's alpha. unigram: the probability of a division is raised to this power (0.5 varies little, 0.1 very
     much); bpe: the probability that a merge is left out (BPE-dropout). 0: off."""
     alarms: Literal["refuse", "warn"] = "refuse"
-    """What to do if the lengths of lines show that they do not match their translations. refuse: stop before training;
-    warn: report it, then train."""
+    """What to do if the lengths of lines show that lines and translations do not match (misaligned corpus). refuse:
+    stop before training; warn: report it, then train."""
     leaks: Literal["drop", "keep"] = "drop"
-    """Training pairs whose source is also in the validation pairs. drop: they are dropped and counted (but kept if
-    fewer than half of the pairs would remain); keep: they are kept and counted."""
+    """What to do with training pairs whose source is also a validation source. drop: drop and count them, unless fewer
+    than half of the pairs would remain; keep: keep and count them."""
     max_length: Annotated[StrictInt, Field(ge=2)] = 256
-    """Max length of either side of a training pair, in tokens, EOS included; longer pairs are dropped and counted."""
+    """Max length of each side of a training pair in tokens, EOS included. Longer pairs are dropped and counted."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -62,126 +62,126 @@ class TrainingConfig:
     """How the model is trained."""
 
     batch_tokens: PositiveInt = 4096
-    """Target tokens of an update (optimizer step), padding not counted. With ``data.subword_sampling`` an update may
-    hold somewhat more."""
+    """Max target tokens of an update (optimizer step), padding not counted. With ``data.subword_sampling`` an update
+    may have slightly more."""
     micro_batch_tokens: PositiveInt | None = None
-    """Max padded tokens of one side in one forward pass; an update that holds more is accumulated over several passes.
-    Unset: 3,072 on a CPU, 16,384 on a GPU, and 32,768 on a GPU with 32 GiB or more."""
+    """Max padded tokens of each side in one forward pass. Gradients of a larger update are accumulated over several
+    passes. Unset: 3,072 on a CPU, 16,384 on a GPU, and 32,768 on a GPU with 32 GiB or more."""
     learning_rate: Positive = 1e-3
     """Peak learning rate of AdamW, reached at the end of the warm-up."""
     schedule: Literal["inverse_sqrt", "hold_cooldown"] = "hold_cooldown"
-    """Learning rate after the warm-up. inverse_sqrt: falls with the inverse square root of the update; hold_cooldown:
-    stays at its peak, then falls to zero."""
+    """Learning rate after the warm-up. inverse_sqrt: falls with the inverse square root of the number of updates;
+    hold_cooldown: stays at its peak, then falls to zero."""
     warmup_updates: Annotated[StrictInt, Field(ge=0)] = 1000
-    """Updates over which the learning rate rises from zero to its peak."""
+    """Number of updates in which the learning rate rises from zero to its peak."""
     cooldown: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = 0.5
-    """Fraction of all updates over which ``hold_cooldown`` lowers the learning rate to zero."""
+    """Fraction of all updates in which ``hold_cooldown`` lowers the learning rate to zero."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.98)
-    """AdamW's decay rates of the first and second moment of the gradient."""
+    """Decay rates of AdamW for the first and second moment of the gradient."""
     weight_decay: NotNegative = 0.01
-    """AdamW's weight decay: each update shrinks the weights by this fraction times the learning rate. 0: off."""
+    """Weight decay of AdamW: each update shrinks the weights by this fraction times the learning rate. 0: off."""
     clip_norm: NotNegative = 1.0
-    """Max L2 norm of the gradient over all weights; a larger gradient is scaled down. 0: off."""
+    """Max L2 norm of the gradient over all weights. A larger gradient is scaled down to it. 0: off."""
     label_smoothing: Fraction = 0.1
-    """Fraction of the target probability that the loss spreads evenly over the vocabulary. 0: off."""
+    """Label smoothing: fraction of the target probability that the loss spreads evenly over the vocabulary. 0: off."""
     r_drop: NotNegative = 0.0
-    """Weight of R-Drop in the loss: each pair goes through the model twice with different dropout, and the divergence
-    of the two outputs is part of the loss. An update takes twice as long. 0, or without ``model.dropout``: off."""
+    """Weight of R-Drop in the loss. With it each pair goes through the model twice with different dropout, and the loss
+    includes the divergence of the two outputs. An update takes twice as long. 0, or without ``model.dropout``: off."""
     averaging: Literal["ema", "last", "none"] = "ema"
-    """Weights that validation and translation use. ema: their exponential moving average; last: the mean of the last
-    ``average_last`` validations; none: as trained."""
+    """Averaging of the weights for validation and translation. ema: exponential moving average; last: mean of the
+    weights at the last ``average_last`` validations; none: the weights as trained."""
     ema_decay: Fraction = 0.999
-    """Decay of the exponential moving average at each update, once warmed up (``averaging = "ema"``)."""
+    """Decay of the exponential moving average at each update, after its warm-up (``averaging = "ema"``)."""
     average_last: PositiveInt = 5
-    """Validations that are averaged (``averaging = "last"``)."""
+    """Number of validations that are averaged (``averaging = "last"``)."""
     max_updates: PositiveInt | None = None
-    """Stop after this many updates. Unset: max_epochs, time_budget or the recipe decide."""
+    """Stop after this many updates. Unset: max_epochs, time_budget or the recipe decides."""
     max_epochs: PositiveInt | None = None
-    """Stop after this many passes over the corpus."""
+    """Stop after this many epochs (passes over the corpus)."""
     time_budget: Annotated[float, Field(gt=0.0, le=1e9, strict=True)] | None = None
-    """Time limit of the whole run in seconds, from reading the corpus to the last save. The measured speed decides how
-    many updates that makes. Used in place of max_updates and max_epochs."""
+    """Time limit of the whole run in seconds, from reading the corpus to the last save. The number of updates is
+    computed from the measured speed. It replaces max_updates and max_epochs."""
     patience: Annotated[StrictInt, Field(ge=0)] = 0
-    """Early stopping: stop after this many validations without a new best. 0: off."""
+    """Early stopping: stop after this many validations without a new best result. 0: off."""
     best_metric: Literal["bleu", "chrf", "loss"] | None = None
-    """Validation metric that decides which weights are the best; patience counts by it too. On a tie chrF decides, then
-    the loss. BLEU without one correct 4-gram counts as 0. Unset: bleu, or chrf if BLEU says little about the validation
+    """Validation metric that decides which weights are the best; ``patience`` also uses it. On a tie chrF decides, then
+    the loss. BLEU without any correct 4-gram counts as 0. Unset: bleu, or chrf if BLEU says little about the validation
     targets."""
     report_every: PositiveInt = 50
-    """Updates between reports."""
+    """Number of updates between reports."""
     valid_every: PositiveInt | None = None
-    """Updates between validations. Unset: about once an epoch; with a time budget 2 to 20 in all."""
+    """Number of updates between validations. Unset: about one validation in each epoch; with a time budget 2 to 20 in
+    all."""
     save_every: PositiveInt | None = None
-    """Updates between checkpoints. Unset: as valid_every."""
+    """Number of updates between checkpoints. Unset: as valid_every."""
     keep_checkpoints: Annotated[StrictInt, Field(ge=0)] = 2
-    """Checkpoints kept while training, at least one; a finished run keeps one. 0: a finished run keeps none, and cannot
-    be trained further."""
+    """Number of checkpoints kept during training, at least one; a finished run keeps one. 0: a finished run keeps none,
+    and cannot be trained further."""
     samples: Annotated[StrictInt, Field(ge=0)] = 2
-    """Sample translations shown at each validation."""
+    """Number of sample translations shown at each validation."""
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 1
-    """Random seed of the initial weights, the order of pairs, dropout and subword sampling."""
+    """Random seed for the initial weights, the order of pairs, dropout and subword sampling."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of matrix products. auto: bf16 on a CUDA GPU that has it, and on a CPU where training was measured to
-    be at least a quarter faster with it; fp32 elsewhere."""
+    """Precision of matrix products. auto: bf16 on a CUDA GPU that supports it, and on kinds of CPUs for which training
+    was measured to be at least a quarter faster with it; otherwise fp32."""
     products: Literal["auto", "mkl", "onednn"] = "auto"
-    """Library of matrix products on a CPU. auto: the one that was measured to be quickest on processors of this kind;
+    """Library of matrix products on a CPU. auto: the one that was measured to be fastest on this kind of processor;
     mkl: PyTorch's default, in fp32 unless precision is bf16; onednn: oneDNN, which bf16 always uses."""
     compile: StrictBool = False
-    """Compile the model with torch.compile. Useful only on CUDA."""
+    """Whether to compile the model with torch.compile. This is useful only on CUDA."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class DecodingConfig:
-    """How translations are found (beam search)."""
+    """How translations are searched (beam search)."""
 
     beam_size: Annotated[StrictInt, Field(ge=1, le=256)] = 4
-    """Hypotheses kept at each step of the search; 1 is greedy search."""
+    """Number of hypotheses kept at each step of beam search. 1: greedy search."""
     length_penalty: Annotated[float, Field(ge=0.0, le=10.0, strict=True)] | None = None
-    """Exponent alpha of score = log-probability / length^alpha: more makes translations longer. Unset: ``train``
-    chooses it on validation data."""
+    """Exponent alpha of score = log-probability / length^alpha. A higher value makes translations longer. Unset:
+    ``train`` chooses it on validation data."""
     n_best: Annotated[StrictInt, Field(ge=1, le=256)] = 1
-    """Translations returned for each sentence, best first; not more than beam_size."""
+    """Number of translations returned for each sentence, best first. At most beam_size."""
     stopping: Literal["enough", "exact"] = "enough"
-    """When the search for a sentence ends. enough: with enough finished hypotheses, as in CTranslate2 (but not while an
-    unfinished one is ten times likelier than all of them); exact: when no unfinished one could still be among the n
-    best."""
+    """When the search for a sentence ends. enough: when enough hypotheses are finished, as in CTranslate2 (but not
+    while an unfinished one is ten times likelier than all of them); exact: when no unfinished one could still become
+    one of the n best."""
     max_length: PositiveInt | None = None
-    """Max length of a translation in tokens. Unset: twice the source and 50 more."""
+    """Max length of a translation in tokens. Unset: twice the length of the source plus 50."""
     batch_tokens: PositiveInt | None = None
-    """Max padded source tokens that a worker decodes at once; a longer sentence is decoded by itself. Unset: chosen by
+    """Max padded source tokens that a worker decodes at once. A longer sentence is decoded by itself. Unset: depends on
     the device, its memory and the number of beams."""
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
-    """Restricts the output vocabulary to the likeliest target pieces of each source piece, this many for each, and the
-    most frequent pieces (a lexical shortlist). Faster, but some translations differ. Training learns the table for it
-    only if it is not 0. 0: off."""
+    """Lexical shortlist: allow only this many likely target pieces for each source piece, and the most frequent pieces.
+    It is faster, but some translations differ. Training makes the table for it only if this key is not 0. 0: off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of translation. auto: bf16 on a CUDA GPU that has it, fp32 elsewhere. bf16 on a CPU needs one that has
-    it."""
+    """Precision of translation. auto: bf16 on a CUDA GPU that supports it, otherwise fp32. On a CPU bf16 needs bf16
+    instructions."""
     products: Literal["auto", "mkl", "onednn"] = "auto"
-    """Library of fp32 matrix products on a CPU. auto: the one that was measured to be quickest on processors of this
-    kind; mkl: PyTorch's default; onednn: oneDNN."""
+    """Library of fp32 matrix products on a CPU. auto: the one that was measured to be fastest on this kind of
+    processor; mkl: PyTorch's default; onednn: oneDNN."""
 
     @property
     def alpha(self) -> float:
-        """The length penalty in force: 1 until ``train`` has chosen."""
+        """The exponent in use: 1 until ``train`` has chosen one."""
         return 1.0 if self.length_penalty is None else self.length_penalty
 
     def __post_init__(self) -> None:
         if self.n_best > self.beam_size:
             raise UserError(
                 f"decoding.n_best {self.n_best} is more than decoding.beam_size {self.beam_size}",
-                mend=f"raise decoding.beam_size (-b) to {self.n_best}",
+                mend=f"raise `decoding.beam_size` to {self.n_best}",
                 code=ExitCode.REFUSED,
             )
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class RunConfig:
-    """The whole configuration of a run: the tables of ``config.toml``."""
+    """The whole configuration of a run: all tables of ``config.toml``."""
 
     preset: str = "auto"
-    """Size of the model, and training that suits it. auto: a recipe, chosen by the size of the corpus, the kind of
-    device and the time budget."""
+    """Size of the model, and settings of training that suit it. auto: a recipe that depends on the size of the corpus,
+    the kind of device and the time budget."""
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
@@ -191,13 +191,13 @@ class RunConfig:
         if self.model.learns_positions and self.model.max_positions < self.data.max_length:
             raise UserError(
                 f"model.max_positions {self.model.max_positions} is less than data.max_length {self.data.max_length}",
-                mend="learned positions need a vector for every token: raise the first or lower the second",
+                mend="learned positions need a vector for each token: raise the first or lower the second",
                 code=ExitCode.REFUSED,
             )
 
     @property
     def n_forward_passes(self) -> int:
-        """Forward passes of each pair in training: 2 with R-Drop. Without dropout both would be equal, so it is 1."""
+        """Forward passes of each pair in training: 2 with R-Drop. Without dropout 1, as both would be equal."""
         return 2 if self.training.r_drop and self.model.dropout else 1
 
 
@@ -209,4 +209,4 @@ TABLES = {
     "training": TrainingConfig,
     "decoding": DecodingConfig,
 }
-"""The tables of the configuration, by name; a table may hold another."""
+"""The tables of the configuration, by name. A table may contain another one."""

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt
 
-# Unknown keys are errors. No user means NaN.
+# Unknown keys are errors. So are NaN and infinity, which are never useful.
 CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def _writable(text: str) -> str:
-    """Refuse a path that no file can have, or whose bytes are not UTF-8: it could not be kept in ``config.toml``."""
+    """Refuse a path that no file can have, or that is not UTF-8: ``config.toml`` could not store it."""
     if "\0" in text:
         raise ValueError("a name cannot hold NUL")
     if any("\ud800" <= c <= "\udfff" for c in text):  # how Python represents such bytes
@@ -17,7 +17,7 @@ def _writable(text: str) -> str:
     return text
 
 
-# Strict, as TOML has types: `true` and "1" are not numbers.
+# The types are strict, as TOML has types: `true` and "1" are not numbers.
 MAX_COUNT = 2**31 - 1
 """Largest integer that every library can hold."""
 PositiveInt = Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)]

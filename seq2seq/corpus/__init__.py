@@ -1,4 +1,4 @@
-"""Parallel text: readers from a CORPUS word to pairs, and memory-mapped stores for corpora larger than memory."""
+"""Parallel text: readers, which turn a CORPUS word into sentence pairs, and memory-mapped stores for large corpora."""
 
 from seq2seq.corpus.alignment import describe_misalignment, find_misalignment
 from seq2seq.corpus.hub import local_folder, own_validation

@@ -1,10 +1,10 @@
-"""Detection of misaligned parallel text by the lengths of its lines.
+"""Detection of misaligned parallel text from the lengths of its lines.
 
 A long line has a long translation: the logarithms of their lengths correlate (Gale and Church 1993, "A Program for
-Aligning Sentences in Bilingual Corpora"). If a line is missing on one side, each length after it correlates with that
-of a neighbour's translation. Correlations are computed in windows, and evidence is summed over neighbouring windows as
-in Page's CUSUM test (1954): a window without evidence lowers the sum. So one odd window, or noise that is spread over
-the corpus, raises no alarm.
+Aligning Sentences in Bilingual Corpora"). If a line is missing on one side, the lengths after it correlate with those
+of neighbours' translations. Correlations are computed in windows. The evidence is summed over neighbouring windows as
+in Page's CUSUM test (1954): a window without evidence lowers the sum. So a single unusual window, or noise that is
+spread over the corpus, raises no alarm.
 
 Legend: N pairs, G windows.
 """
@@ -31,7 +31,7 @@ from seq2seq.corpus.tuning import (
 from seq2seq.errors import counted
 
 Floats = npt.NDArray[np.floating[Any]]
-Lengths = npt.NDArray[np.integer[Any]]
+ByteLengths = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
 
 _LAGS: Final = [lag for lag in range(-MAX_LAG, MAX_LAG + 1) if lag]
@@ -46,13 +46,13 @@ class Misalignment:
     """The first part of a corpus that is not aligned."""
 
     start: int
-    """Its first pair, counted from 0, to within a window or two."""
+    """Its first pair, counted from 0; exact to one or two windows."""
     lag: int | None
-    """The translation of a source comes this many pairs later; None: the sides are unrelated."""
+    """The translation of a source is this many pairs later; None: the sides are unrelated."""
 
 
 def describe_misalignment(corpus: str, langs: tuple[str, str], line: int, lag: int | None) -> str:
-    """The message about a misaligned corpus: files, line, and what is wrong.
+    """The message about a misaligned corpus: its files, the line, and what is wrong.
 
     Args:
         corpus: a CORPUS word.
@@ -72,12 +72,12 @@ def describe_misalignment(corpus: str, langs: tuple[str, str], line: int, lag: i
 
 
 def find_misalignment(
-    src_lengths: Sequence[int] | Lengths, tgt_lengths: Sequence[int] | Lengths
+    src_lengths: Sequence[int] | ByteLengths, tgt_lengths: Sequence[int] | ByteLengths
 ) -> Misalignment | None:
-    """The first part whose lengths fit the translations of neighbours, or no translation, better than their own.
+    """Find the first part whose lengths fit neighbours' translations better than their own, or fit no translation.
 
-    Windows of nearly equal lengths (templates, word lists, a corpus sorted by length) are not used, nor are lengths
-    that repeat (each sentence of a list with the same nouns).
+    Windows of nearly equal lengths (templates, word lists, a corpus sorted by length) are not used. Lengths that repeat
+    (such as a list of sentences that are each repeated with the same nouns) raise no alarm.
 
     Args:
         src_lengths: of each source, in bytes. [N]
@@ -93,7 +93,7 @@ def find_misalignment(
     windows = np.flatnonzero(varied)
     shifts = []
     for lag, other in zip(_LAGS, others[windows].T, strict=True):
-        # In text sorted by the sum of both lengths, these correlate negatively: that proves nothing.
+        # In text sorted by the sum of both lengths, the lengths correlate negatively: that proves nothing.
         better = (other - np.maximum(own[windows], 0)) / (_SE * 2**0.5)
         found = _first_rise(np.clip(better, -4, 4) - SHIFT_DRIFT, MIN_SHIFT_EVIDENCE)
         if found is not None:
@@ -104,8 +104,8 @@ def find_misalignment(
     unrelated = None
     found = _first_rise(np.clip((MIN_CORRELATION - own[windows]) / _SE, -2, 2), MIN_UNRELATED_EVIDENCE)
     if found is not None and found[1] - found[0] > 0.1 * len(windows):
-        # If text is in buckets by the length of both sides, lengths in a bucket correlate negatively. But its
-        # windows differ.
+        # If text is in buckets by the length of both sides, lengths within a bucket correlate negatively. But then
+        # the windows differ from each other.
         fractions = [medians[:, i].var() / np.log1p(side, dtype=np.float32).var() for i, side in enumerate((src, tgt))]
         if max(fractions) < MAX_BETWEEN:
             unrelated = Misalignment(int(windows[found[0]]) * WINDOW, None)
@@ -115,12 +115,12 @@ def find_misalignment(
     return None if first is None or _repeats(src[first.start :]) else first
 
 
-def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, Floats, Flags, Floats]:
+def _correlations(src_lengths: ByteLengths, tgt_lengths: ByteLengths) -> tuple[Floats, Floats, Flags, Floats]:
     """Correlations of lengths in each window, as Fisher's z.
 
     Returns:
-        Correlations with their own translations [G] and with those of neighbours [G, lags], whether lengths vary enough
-        [G], and the median log-lengths of both sides [G, 2].
+        Correlations of sources with their own translations [G] and with those of neighbours [G, lags], whether lengths
+        vary enough [G], and the median log-lengths of both sides [G, 2].
     """
     (src, src_spread, src_median), (tgt, tgt_spread, tgt_median) = map(_residuals, (src_lengths, tgt_lengths))
     padded = np.pad(tgt.ravel(), MAX_LAG)
@@ -139,8 +139,8 @@ def _correlations(src_lengths: Lengths, tgt_lengths: Lengths) -> tuple[Floats, F
     return at(0), others, varied, np.stack([src_median, tgt_median], axis=1)
 
 
-def _residuals(lengths: Lengths) -> tuple[Floats, Floats, Floats]:
-    """Log-lengths minus the median of their window, outliers clipped [G, window]; the spread and the median. [G]"""
+def _residuals(lengths: ByteLengths) -> tuple[Floats, Floats, Floats]:
+    """Log-lengths minus the median of their window, with outliers clipped [G, window]; the spread and median [G]."""
     logs = np.log1p(lengths[: len(lengths) // WINDOW * WINDOW], dtype=np.float32).reshape(-1, WINDOW)
     median = np.median(logs, axis=1, keepdims=True)
     residuals = logs - median
@@ -149,7 +149,7 @@ def _residuals(lengths: Lengths) -> tuple[Floats, Floats, Floats]:
 
 
 def _first_rise(evidence: Floats, proof: float) -> tuple[int, int] | None:
-    """Index where the sum of evidence starts to rise by ``proof``, and where it is highest; None if it does not."""
+    """Indices where the sum of evidence starts to rise by ``proof``, and where it is highest; None if it never does."""
     total = np.concatenate([[0.0], np.cumsum(evidence, dtype=np.float64)])
     lowest = np.minimum.accumulate(total)
     proved = np.flatnonzero(total - lowest >= proof)
@@ -161,7 +161,7 @@ def _first_rise(evidence: Floats, proof: float) -> tuple[int, int] | None:
     return start, start + int(np.argmax(total[start:stop])) - 1
 
 
-def _repeats(lengths: Lengths) -> bool:
+def _repeats(lengths: ByteLengths) -> bool:
     """Whether lengths recur at some distance, so that windows are not independent evidence."""
     flat = _residuals(lengths[:4000])[0].ravel()
     distances = np.arange(MAX_LAG, len(flat) // 2)

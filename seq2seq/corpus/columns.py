@@ -1,4 +1,4 @@
-"""Columns of a table, or keys of a row, that hold the source and the target."""
+"""Search for the columns of a table, or the keys of a row, that hold the source and the target."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from seq2seq.errors import UserError, counted
 from seq2seq.text.languages import code_of, code_of_name
 
 _SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("original", "translation"))
-"""Headings of source and target that do not name the languages."""
+"""Names of source and target columns that do not name languages."""
 _IGNORED = re.compile(r"(?<![^\W_])(text|sentences?|segment|string)(?![^\W_])|\([^()]*\)")
 """Parts of a column's name that can be ignored: ``source text``, ``sentence_deu_Latn``, ``English (US)``."""
 
@@ -18,14 +18,14 @@ def _plain(name: str) -> str:
 
 
 def find_columns(names: list[str], langs: tuple[str, str]) -> tuple[int, int] | None:
-    """The columns whose names are plainly those of source and target: exactly one of each.
+    """Find the columns of source and target by their names, if exactly one column fits each.
 
     Args:
-        names: of all columns, or the first row of a table, which need not be a header row.
+        names: names of all columns; or the first row of a table, which may be a header row or not.
         langs: source and target language.
 
     Returns:
-        Their indices, from 0; None if the names are not clear.
+        Indices of source and target, from 0; None if the names are not clear.
     """
     plain = [_plain(name) for name in names]
     codes = [code_of_name(name) or code_of(name) for name in plain]
@@ -42,16 +42,16 @@ def find_columns(names: list[str], langs: tuple[str, str]) -> tuple[int, int] | 
 
 
 def name_two_languages(first: str, second: str) -> bool:
-    """Whether two cells are the names of two languages, which a sentence and its translation never are.
+    """Whether two cells are names of two languages. A sentence and its translation never are.
 
-    Codes are not enough (``no`` and ``it`` are words too), nor are two names of one language (Deutsch, German).
+    Codes do not count (``no`` and ``it`` are words too), nor do two names of one language (Deutsch, German).
     """
     codes = code_of_name(_plain(first)), code_of_name(_plain(second))
     return None not in codes and codes[0] != codes[1]
 
 
 def column_index(name: str, names: list[str], path: str) -> int:
-    """The index, from 0, of a column that is chosen by its number, from 1, or by its name.
+    """The index (from 0) of a column that is chosen by its number (from 1) or by its name.
 
     Raises:
         UserError: there is no such column, or more than one (65).

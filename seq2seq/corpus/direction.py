@@ -1,4 +1,4 @@
-"""Detection of swapped sides, as after `cut -f1,2` of a file whose first column is English."""
+"""Detection of swapped sides, for example after `cut -f1,2` of a file whose first column is English."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _ENGLISH = re.compile(r"\b(the|and|you|that|with|this|have|they|your|from|would|
 
 
 def english_side(pairs: Iterable[Pair], langs: tuple[str, str]) -> str | None:
-    """The language whose side holds English text, although the other language is English; None if there is none."""
+    """The language whose side holds English text although the other language is English; None if no side does."""
     is_english = [code_of(lang) == "en" for lang in langs]
     if sum(is_english) != 1:
         return None

@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 
 from seq2seq.corpus.columns import find_columns
 from seq2seq.corpus.pairs import CorpusCounts, Pair
-from seq2seq.corpus.rows import first_of_each, is_variable, pair_of
+from seq2seq.corpus.rows import first_translations, is_variable, pair_of
 from seq2seq.corpus.words import split_columns
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system.files import DISK_FULL, cannot_write
 from seq2seq.text import exists, is_folder
 
 _BATCH = 1000
-"""Rows turned into Python objects at a time."""
+"""Rows that are converted to Python objects at a time."""
 _WORD = re.compile(r"(?P<name>[^@#:]+)(@(?P<revision>[^#:]+))?(#(?P<config>[^:]+))?(:(?P<split>.+))?")
 _VALIDATION = ("validation", "valid", "val", "dev")
-"""Names of validation splits, in the order of preference."""
+"""Names of validation splits, in order of preference."""
 
 
 class HubName(NamedTuple):
-    """The parts of a word that names a data set, or a local folder."""
+    """The parts of a CORPUS word that names a data set on the hub or a local folder."""
 
     name: str
     revision: str | None
@@ -34,16 +34,16 @@ class HubName(NamedTuple):
 def parse_hub_name(corpus: str) -> HubName:
     """Parse ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``; the split is ``train`` if none is named.
 
-    A folder's name may hold ``@``, ``#`` and ``:``: NAME is the longest beginning that names an existing
-    folder.
+    A folder's name may contain ``@``, ``#`` and ``:``. So NAME is the longest beginning of the word that names an
+    existing folder.
 
     Raises:
-        UserError: it does not have this form, or gives a local folder a revision (exit code 2).
+        UserError: the word does not have this form, or gives a local folder a revision (exit code 2).
     """
     word = corpus.removeprefix("hf:")
     ends = [len(word), *(i for i in range(len(word) - 1, 0, -1) if word[i] in "@#:")]
     folder = next((word[:end] for end in ends if is_folder(word[:end])), "")
-    # "x" replaces the folder, whose name may hold @, # and :.
+    # "x" replaces the folder, whose name may contain @, # and :.
     match = _WORD.fullmatch("x" + word[len(folder) :] if folder else word)
     if match is None:
         raise UserError(
@@ -67,7 +67,7 @@ def local_folder(corpus: str) -> Path | None:
 
 
 def local_files(corpus: str) -> list[Path]:
-    """The files of a data set in a local folder; none if it is on the hub. Errors are those of ``read_hub``."""
+    """The files of a data set in a local folder; empty if it is on the hub. Raises the errors of ``read_hub``."""
     word, _ = split_columns(corpus)
     if local_folder(word) is None:
         return []
@@ -78,11 +78,11 @@ def local_files(corpus: str) -> list[Path]:
 def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Iterator[Pair]:
     """Read the pairs of a data set.
 
-    ``datasets`` keeps a copy on disk, in its cache, and maps it into memory. Its own messages are turned off.
+    ``datasets`` keeps a copy in its cache on disk, and maps it into memory. Its own messages are turned off.
 
     Raises:
-        UserError: no such split, configuration, language or column, data that cannot be read or is not UTF-8
-            (65), not found or no network (66), no space for the copy (74).
+        UserError: unknown split, configuration, language or column, or data that cannot be read or is not UTF-8 (65);
+            the data set is not found, or there is no network (66); no space for the copy (74).
     """
     word, columns = split_columns(corpus)
     wanted = parse_hub_name(word)
@@ -90,14 +90,14 @@ def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Itera
     nested, keys = _find_keys(word, dataset.features, columns, langs, counts)
     read = (nested,) if nested else keys
     if any(str(getattr(dataset.features[key], "dtype", "string")) not in _TEXT for key in read) and nested is None:
-        dataset = _load(word, wanted, keys)  # CSV whose columns do not have the names of the languages
+        dataset = _load(word, wanted, keys)  # CSV whose columns are not named by the languages
     number = 0
     try:
         for batch in dataset.select_columns(list(read)).iter(_BATCH):
             for values in zip(*(batch[key] for key in read), strict=True):
                 number += 1
                 row = values[0] or dict.fromkeys(langs) if nested else dict(zip(keys, values, strict=True))
-                row = first_of_each(row, langs) if nested and is_variable(row) else row
+                row = first_translations(row, langs) if nested and is_variable(row) else row
                 yield pair_of(row, keys, f"{word}, row {number}")
     except UnicodeDecodeError:  # only the conversion to a Python string checks it
         raise UserError(
@@ -123,7 +123,7 @@ def _find_keys(
                 mend="name two of them, source then target",
             )
         return None, columns
-    # Columns that hold several languages, by name; no languages if each row has its own.
+    # Columns that hold several languages. Their list is empty if each row has its own languages.
     nested = {name: languages for name in names if (languages := _languages(features[name])) is not None}
     fitting = [name for name, languages in nested.items() if not languages or set(langs) <= set(languages)]
     if "translation" in fitting:
@@ -140,12 +140,12 @@ def _find_keys(
     missing = [lang for lang in langs if lang not in available]
     raise UserError(
         f"{corpus} has no {' and no '.join(missing)}; it has {', '.join(available)}",
-        mend="name two of them with -l or as 'hf:NAME[COLUMN,COLUMN]', or another configuration with #CONFIG",
+        mend="name two of them with `data.langs` or as 'hf:NAME[COLUMN,COLUMN]', or another configuration with #CONFIG",
     )
 
 
 def _languages(feature: Any) -> list[str] | None:
-    """The languages of a column that holds several; empty if each row has its own; None for any other column."""
+    """The languages of a column that holds several; empty if each row has its own. None for other columns."""
     if isinstance(feature, dict):
         return [] if feature.keys() == {"language", "translation"} else list(feature)
     if type(feature).__name__ in ("Translation", "TranslationVariableLanguages"):
@@ -156,7 +156,7 @@ def _languages(feature: Any) -> list[str] | None:
 def own_validation(corpus: str) -> str | None:
     """The CORPUS word of a data set's own validation split; None if it has none, or the word names another split.
 
-    Only the names of splits are read, no data.
+    It reads only the names of splits, no data.
 
     Raises:
         UserError: as ``read_hub``.
@@ -175,7 +175,7 @@ def own_validation(corpus: str) -> str | None:
 
 
 def _builder(corpus: str, wanted: HubName, options: dict[str, Any]) -> Any:
-    """The builder of a data set. It reads no data yet."""
+    """The builder of a data set, which has read no data yet."""
     import datasets  # takes a second; only this reader needs it
     from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
     from huggingface_hub.utils.tqdm import disable_progress_bars  # datasets downloads with it
@@ -203,7 +203,7 @@ def _builder(corpus: str, wanted: HubName, options: dict[str, Any]) -> Any:
         return datasets.load_dataset_builder(
             str(Path(name).resolve()) if is_local else name, wanted.config, revision=wanted.revision, **options
         )
-    # The library raises errors of many kinds: of the network, of file formats, its own.
+    # The library raises many kinds of errors: those of the network, of file formats, and its own.
     except Exception as error:
         raise _as_user_error(corpus, error) from None
 
@@ -212,7 +212,7 @@ def _load(corpus: str, wanted: HubName, text_columns: tuple[str, str]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         builder = _builder(corpus, wanted, {})
-        if hasattr(builder.config, "keep_default_na"):  # CSV, in which pandas takes "NA" and "null" for missing values
+        if hasattr(builder.config, "keep_default_na"):  # CSV: pandas would read "NA" and "null" as missing values
             as_text = {"keep_default_na": False, "converters": dict.fromkeys(text_columns, str)}
             builder = _builder(corpus, wanted, as_text)
         try:
@@ -236,7 +236,7 @@ def _as_user_error(corpus: str, error: Exception) -> UserError:
         cause, code = error, ExitCode.NO_INPUT
         mend = "download it on a computer with a network, or name a local folder as hf:FOLDER"
     else:
-        # The message of datasets names the splits, the configurations, or the damaged file.
+        # The message of datasets names the available splits or configurations, or the damaged file.
         code, mend = ExitCode.BAD_DATA, "see its page or folder, and choose as hf:NAME[@REVISION][#CONFIG][:SPLIT]"
     # The rest of a long message shows how to call datasets in Python.
     message = " ".join(str(cause).partition("Example of usage")[0].split()).rstrip(".") or type(cause).__name__

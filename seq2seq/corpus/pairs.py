@@ -15,11 +15,11 @@ class Pair(NamedTuple):
 
 @dataclass
 class CorpusCounts(TextCounts):
-    """Counts of a corpus; one object may count several corpora."""
+    """Counts of a corpus. One object may count several corpora."""
 
     pairs: int = 0
-    """Pairs read, blank ones too."""
+    """Pairs read, blank ones included."""
     blank: int = 0
-    """Pairs with a blank side: yielded, for the caller to drop."""
+    """Pairs with a blank side. They are yielded, and the caller drops them."""
     notes: list[str] = field(default_factory=list)
-    """Decisions about the form, for the user: a header left out, columns found by name, quotes removed."""
+    """Notices to the user about the form of the corpus: a header left out, columns found by name, quotes removed."""

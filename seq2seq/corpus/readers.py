@@ -1,4 +1,4 @@
-"""The readers of corpora: a CORPUS word is one word that names parallel text; its form decides how it is read."""
+"""The readers of corpora. A CORPUS word is one word that names parallel text; its form decides how it is read."""
 
 import os
 import stat as file_stat
@@ -17,7 +17,7 @@ from seq2seq.corpus.words import ending, side, split_columns, two_files
 from seq2seq.text import EncodingErrors, is_blank
 
 Reader = Callable[[str, tuple[str, str], EncodingErrors, CorpusCounts], Iterator[Pair]]
-"""Takes a CORPUS word, languages, what to do with lines that are not UTF-8, and counts. Yields pairs."""
+"""Its arguments: a CORPUS word, both languages, what to do with lines that are not UTF-8, and counts. Yields pairs."""
 
 
 def read_pairs(
@@ -27,23 +27,24 @@ def read_pairs(
     encoding_errors: EncodingErrors = "refuse",
     counts: CorpusCounts | None = None,
 ) -> Iterator[Pair]:
-    """Read a corpus, in constant memory and in its order.
+    """Read a corpus in its order and in constant memory.
 
     Args:
         corpus: a prefix, ``SOURCE,TARGET``, ``*.tsv``, ``*.csv``, ``*.jsonl`` or
-            ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``; a table or rows with keys, perhaps with two columns in brackets.
+            ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``. Two columns or keys may follow in brackets.
         langs: source and target language.
-        encoding_errors: refuse a file with more than 1 line in 100 that is not UTF-8, replace bytes in any number of
-            lines, or refuse any such line (strict). What is replaced is counted.
+        encoding_errors: what to do with lines that are not UTF-8. refuse: refuse a file if more than 1 line in 100 is
+            not UTF-8, else replace the bytes; replace: replace the bytes in any number of lines; strict: refuse any
+            such line. Lines with replaced bytes are counted.
         counts: are updated while reading.
 
     Yields:
-        Every pair, those with a blank side too.
+        Every pair, also those with a blank side.
 
     Raises:
-        UserError: bad or misaligned data (65), missing or unreadable (66), no space for the copy that
-            ``datasets`` makes (74), columns that are named wrongly (2). It is raised when the fault is found, perhaps
-            at the end of the corpus.
+        UserError: bad or misaligned data (65), missing or unreadable (66), no space for the copy that ``datasets``
+            makes (74), wrong names of columns (2). It is raised when the fault is found, perhaps at the end of the
+            corpus.
     """
     counts = CorpusCounts() if counts is None else counts
     first: list[Pair] = []
@@ -56,19 +57,20 @@ def read_pairs(
         yield pair
     if (swapped := english_side(first, langs)) is not None:
         counts.notes.append(
-            f"the sides look swapped: the text read as {swapped} is English; swap the sides, or the languages of -l"
+            f"the sides look swapped: the text read as {swapped} is English; swap the sides, or "
+            "the languages of `data.langs`"
         )
 
 
 def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
-    """The row of ``READERS`` for a CORPUS word. A word of no other form is a prefix.
+    """The reader for a CORPUS word. A word that has no other form is a prefix.
 
     Raises:
         UserError: brackets that do not name two columns (2).
     """
     if corpus.startswith("hf:"):
         return READERS["hf"]
-    # `news.tsv` may be a prefix too: that of `news.tsv.de`.
+    # `news.tsv` may also be a prefix, as of `news.tsv.de`.
     if not os.path.lexists(corpus) and any(side(corpus, lang) for lang in langs):
         return READERS["prefix"]
     if two_files(corpus) is not None:
@@ -78,23 +80,23 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     if os.path.isdir(path) or (
         (os.path.islink(path) or path.startswith(("~/", "http://", "https://"))) and not os.path.exists(path)
     ):
-        return READERS["prefix"]  # whose error says what is wrong
+        return READERS["prefix"]  # its error says what is wrong
     if kind in READERS and kind not in ("hf", "prefix"):
         return READERS[kind]
-    # `deu.txt[2,1]`: with columns, a file of any name is a table, unless it is known to be something else.
+    # `deu.txt[2,1]`: with columns, a file of any name is a table, unless its suffix is that of another format.
     if columns is not None and kind not in FORMATS:
         return READERS["tsv"]
     return READERS["prefix"]
 
 
 def has_ordered_sides(corpus: str) -> bool:
-    """Whether the form of a corpus decides which side is the source, without the names of languages."""
+    """Whether the form of a CORPUS word says which side is the source, without the names of the languages."""
     ordered = [READERS[name] for name in ("two files", "tsv", "csv")]
     return split_columns(corpus).columns is not None or find_reader(corpus, ("", "")) in ordered
 
 
 def corpus_files(corpus: str, langs: tuple[str, str]) -> list[Path]:
-    """The files of a corpus, also of a local data set; none if one is missing, or if it is on the hub."""
+    """The files of a corpus or of a local data set; empty if one is missing, or if it is on the hub."""
     reader = find_reader(corpus, langs)
     if reader is READERS["hf"]:
         return local_files(corpus)
@@ -105,15 +107,15 @@ def corpus_files(corpus: str, langs: tuple[str, str]) -> list[Path]:
 
 
 def lone_target(corpus: str, langs: tuple[str, str]) -> Path | None:
-    """The target file of a prefix that has no source file: references without sources; else None."""
+    """The target file of a prefix without a source file (references without sources); otherwise None."""
     src, tgt = (side(corpus, lang) for lang in langs)
     return tgt if src is None and find_reader(corpus, langs) is READERS["prefix"] else None
 
 
 def stamp(corpus: str, langs: tuple[str, str]) -> list[list[int]] | None:
-    """Sizes and modification times of a corpus's files: equal as long as the files do not change.
+    """Sizes and modification times of a corpus's files. They are equal as long as the files do not change.
 
-    None for data sets of ``hf:``, and if a file is not a regular file.
+    None for data sets of ``hf:``, and if one of them is not a regular file.
     """
     if find_reader(corpus, langs) is READERS["hf"]:
         return None
@@ -129,7 +131,7 @@ def stamp(corpus: str, langs: tuple[str, str]) -> list[list[int]] | None:
 def _read_hf(
     corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
 ) -> Iterator[Pair]:
-    """A data set on the hub, or a local folder in its layout; its text is UTF-8 by format."""
+    """A data set on the hub, or a local folder with the same layout. Its formats are always UTF-8."""
     return read_hub(corpus, langs, counts)
 
 
@@ -142,4 +144,4 @@ READERS: dict[str, Reader] = {
     "ndjson": read_jsonl,
     "hf": _read_hf,
 }
-"""By the form of the word. The row of a file format has the name of its suffix."""
+"""The readers by the form of the CORPUS word. The key of a file format is its suffix."""

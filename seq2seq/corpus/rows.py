@@ -1,4 +1,4 @@
-"""Rows with keys, as in JSON Lines and data sets."""
+"""Rows with keys, as in JSON Lines and in data sets of the hub."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from seq2seq.text import EncodingErrors, is_blank, one_line, read_lines
 def read_jsonl(
     corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
 ) -> Iterator[Pair]:
-    """An object a line: ``{"de": …, "en": …}``, or the same under ``translation`` or another key."""
+    """JSON Lines: each line is an object ``{"de": …, "en": …}``, or holds it under ``translation`` or another key."""
     path, columns = split_columns(corpus)
     keys = columns or langs
     for number, line in enumerate(read_lines(Path(path), encoding_errors=encoding_errors, counts=counts), start=1):
@@ -25,7 +25,7 @@ def read_jsonl(
             continue
         where = f"{path}, line {number}"
         try:
-            # Numbers are kept as they are written: 1.10 would become 1.1 as a float.
+            # Numbers stay text, as they are written: as a float, 1.10 would become 1.1.
             row = json.loads(line, parse_int=str, parse_float=str, parse_constant=_constant)
         except (ValueError, RecursionError) as error:
             raise UserError(
@@ -38,7 +38,7 @@ def read_jsonl(
                 mend="give one JSON object on each line, as `jq -c '.[]' FILE` writes them",
             )
         if columns is None:
-            row = unpacked(row, langs)
+            row = inner_object(row, langs)
             if isinstance(row, dict) and not all(key in row for key in keys):
                 keys = _other_keys(row, langs, counts) or langs
         yield pair_of(row, keys, where)
@@ -48,8 +48,8 @@ def _constant(name: str) -> str | None:
     return None if name == "NaN" else name  # pandas writes a missing value as NaN
 
 
-def unpacked(row: Any, langs: tuple[str, str]) -> Any:
-    """The object in a row that holds the languages: under ``translation``, or under the one key that has both."""
+def inner_object(row: Any, langs: tuple[str, str]) -> Any:
+    """The object in a row that holds the languages: under ``translation``, or under the only key that has both."""
     if not isinstance(row, dict):
         return row
     inner = row.get("translation")
@@ -58,7 +58,7 @@ def unpacked(row: Any, langs: tuple[str, str]) -> Any:
             return row
         parts = [value for value in row.values() if isinstance(value, dict) and _has_languages(value, langs)]
         inner = parts[0] if len(parts) == 1 else row
-    return first_of_each(inner, langs) if is_variable(inner) else inner
+    return first_translations(inner, langs) if is_variable(inner) else inner
 
 
 def _has_languages(value: dict[str, Any], langs: tuple[str, str]) -> bool:
@@ -66,18 +66,18 @@ def _has_languages(value: dict[str, Any], langs: tuple[str, str]) -> bool:
 
 
 def is_variable(value: dict[str, Any]) -> bool:
-    """Whether this is a value of ``datasets``' feature ``TranslationVariableLanguages``."""
+    """Whether it is a value of the feature ``TranslationVariableLanguages`` of ``datasets``."""
     return value.keys() == {"language", "translation"} and isinstance(value["language"], list)
 
 
-def first_of_each(value: dict[str, Any], langs: tuple[str, str]) -> dict[str, Any]:
-    """The first translation into each language, from lists of languages and translations; None if there is none."""
+def first_translations(value: dict[str, Any], langs: tuple[str, str]) -> dict[str, Any]:
+    """The first text in each language, from a list of languages and a list of texts; None if there is none."""
     translations = list(zip(value["language"], value["translation"] or (), strict=False))
     return {lang: next((text for one, text in translations if one == lang), None) for lang in langs}
 
 
 def _other_keys(row: dict[str, Any], langs: tuple[str, str], counts: CorpusCounts) -> tuple[str, str] | None:
-    """The keys that name the languages in another way (``German``, ``deu``, ``source``), if there are such keys."""
+    """The keys that name the languages in another way (``German``, ``deu``, ``source``); None if there are none."""
     names = list(row)
     if (found := find_columns(names, langs)) is None:
         return None
@@ -89,25 +89,25 @@ def _other_keys(row: dict[str, Any], langs: tuple[str, str], counts: CorpusCount
 
 
 def pair_of(row: Any, keys: tuple[str, str], where: str) -> Pair:
-    """The text under two keys of a row; null is blank.
+    """The pair of the texts under two keys of a row; null is blank.
 
     Raises:
-        UserError: no such keys, or a value that is not text (65).
+        UserError: a key is missing, or a value is not text (65).
     """
     if not isinstance(row, dict) or not all(key in row for key in keys):
         found = f"keys {', '.join(map(str, row)) or 'none'}" if isinstance(row, dict) else f"a {type(row).__name__}"
         raise UserError(
             one_line(f"{where}: {found}, not {keys[0]} and {keys[1]}"),
-            mend="name the languages of these keys with -l, or choose two keys as 'CORPUS[KEY,KEY]'",
+            mend="name the languages of these keys with `data.langs`, or choose two keys as 'CORPUS[KEY,KEY]'",
         )
     return Pair(text_of(row[keys[0]], keys[0], where), text_of(row[keys[1]], keys[1], where))
 
 
 def text_of(value: Any, name: str, where: str) -> str:
-    """A value as one line of text. Null and NaN are blank; an integer is its digits.
+    """A value as one line of text. Null and NaN are blank; an integer becomes its digits.
 
     Raises:
-        UserError: a value of another type (65).
+        UserError: the value has another type (65).
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
@@ -115,5 +115,5 @@ def text_of(value: Any, name: str, where: str) -> str:
         return str(value)
     if not isinstance(value, str):
         raise UserError(f"{where}: {name} is {type(value).__name__}, not a string", mend="give text in both languages")
-    # JSON strings may hold newlines and half surrogate pairs, which a line must not.
+    # JSON strings may contain newlines and single surrogates, but a line must not.
     return one_line(value)

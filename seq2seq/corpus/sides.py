@@ -1,4 +1,4 @@
-"""Corpora of two text files: ``train.de`` and ``train.en`` by their prefix, or ``deu.txt,eng.txt`` by their names."""
+"""Corpora of two text files, named by a prefix (``train`` for ``train.de`` and ``train.en``) or as SOURCE,TARGET."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from seq2seq.text import EncodingErrors, read_lines
 def read_prefix(
     corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
 ) -> Iterator[Pair]:
-    """``train.de`` and ``train.en``, each plain or compressed, one sentence a line."""
+    """A prefix: ``train`` names ``train.de`` and ``train.en``, each plain or compressed, one sentence a line."""
     src_path, tgt_path = (side(corpus, lang) for lang in langs)
     if src_path is None or tgt_path is None:
         raise refusal(corpus, langs)
@@ -23,7 +23,7 @@ def read_prefix(
 def read_two_files(
     corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
 ) -> Iterator[Pair]:
-    """``deu.txt,eng.txt``: source and target, each plain or compressed, one sentence a line."""
+    """Two names, ``deu.txt,eng.txt``: source and target, each plain or compressed, one sentence a line."""
     paths = two_files(corpus)
     if paths is None:
         raise refusal(corpus, langs)
@@ -39,7 +39,7 @@ def _line_by_line(
     while (src := next(src_lines, None)) is not None and (tgt := next(tgt_lines, None)) is not None:
         yield Pair(src, tgt)
         n += 1
-    # Either src is a line without a translation, or src has ended and tgt may have more lines.
+    # Now either src is a line without a translation, or the sources have ended and there may be further targets.
     n_src = n + (src is not None) + sum(1 for _ in src_lines)
     n_tgt = n + sum(1 for _ in tgt_lines)
     if n_src != n_tgt:

@@ -1,9 +1,9 @@
 """Memory-mapped stores of pairs: Arrow files on disk. Only this file imports ``pyarrow``.
 
-Training reads rows at random from corpora larger than memory. The files are plain Arrow, which many programs can open.
-But to read a random batch through ``datasets`` takes twenty times as long as the slices themselves
-(tests/benchmarks/test_store_speed.py). So a store looks up once where each batch of the file has its offsets and
-values; then it takes slices of one numpy view of the whole file. The system may drop mapped pages when it needs memory.
+Training reads rows in random order from corpora that may be larger than memory. The files are plain Arrow files, which
+many programs can open. Reading a random batch with ``datasets`` takes twenty times as long as slicing numpy arrays
+(tests/benchmarks/test_store_speed.py). So a store finds the offsets and values of each batch in the file once; then it
+takes slices of a numpy view of the whole file. The system may drop mapped pages when it needs memory.
 
 Legend: R requested rows, N rows of the store, G batches of the file.
 """
@@ -24,20 +24,21 @@ from seq2seq.errors import UserError
 from seq2seq.system.files import atomic_file, cannot_read
 
 Int64s = npt.NDArray[np.int64]
-Ids = npt.NDArray[np.uint16 | np.int32]
+CompactInts = npt.NDArray[np.uint16 | np.int32]
+"""Token ids or lengths, in the smaller type if it holds them."""
 
 Row = TypeVar("Row")
 
 _UINT16_IDS: Final = 1 << 16
-"""Largest vocabulary whose ids fit into 16 bits."""
+"""Max size of a vocabulary whose ids fit into 16 bits."""
 
 
 def write_text_store(path: Path, pairs: Iterable[Pair]) -> int:
-    """Write pairs of text in constant memory; the file appears only when it is whole and on disk.
+    """Write pairs of text in constant memory. The file appears only when it is complete and on disk.
 
     Args:
         path: replaced if it exists.
-        pairs: without surrogates.
+        pairs: text without surrogates.
 
     Returns:
         Pairs written.
@@ -56,7 +57,7 @@ def write_text_store(path: Path, pairs: Iterable[Pair]) -> int:
 
 
 def write_ids_store(path: Path, rows: Iterable[tuple[Sequence[int], Sequence[int]]], vocab_size: int) -> int:
-    """Write pairs of token ids in constant memory; the file appears only when it is whole and on disk.
+    """Write pairs of token ids in constant memory. The file appears only when it is complete and on disk.
 
     Args:
         path: replaced if it exists.
@@ -92,7 +93,7 @@ def write_ids_store(path: Path, rows: Iterable[tuple[Sequence[int], Sequence[int
 
 
 def _batched(rows: Iterable[tuple[Row, int]]) -> Iterator[list[Row]]:
-    """Rows in batches, up to either limit. Each row is given with its size."""
+    """Divide rows into batches that reach one of the two limits. Each row comes with its size."""
     batch: list[Row] = []
     n_values = 0
     for row, size in rows:
@@ -118,7 +119,7 @@ def _write(path: Path, column_type: Any, batches: Iterable[list[Any]]) -> int:
 
 
 class _MappedFile:
-    """Two columns of slices, addressed by their position in the whole file."""
+    """A memory-mapped Arrow file of two columns of slices, found by their positions in the whole file."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -155,7 +156,7 @@ class _MappedFile:
 
         Args:
             side: 0 for the source, 1 for the target.
-            rows: any order, repeated or not. [R]
+            rows: in any order; rows may repeat. [R]
 
         Returns:
             The batch of each row, and the start and stop of its values in that batch. [R] each
@@ -164,15 +165,16 @@ class _MappedFile:
             IndexError: a row is not in the store.
         """
         if rows.size and (rows.min() < 0 or rows.max() >= self.n_rows):
-            raise IndexError(f"a row is not among the store's {self.n_rows:,}")
+            raise IndexError(f"a row is not in the store, which has {self.n_rows:,} rows")
         batch = np.searchsorted(self._starts, rows, side="right") - 1
         at = self._offsets_at[side][batch] + rows - self._starts[batch]
         return batch, self._int64s[at], self._int64s[at + 1]
 
-    def lengths(self, side: int) -> Ids:
-        """Number of values of each row, in 2 bytes each if none is above 65,535, else in 4. [N]"""
+    def lengths(self, side: int) -> CompactInts:
+        """Number of values of each row, stored in 2 bytes each if none is above 65,535, else in 4. [N]"""
         max_length = max((int(part.max()) for part in self._lengths(side)), default=0)
-        lengths: Ids = np.empty(self.n_rows, np.dtype(np.uint16 if max_length <= np.iinfo(np.uint16).max else np.int32))
+        dtype = np.dtype(np.uint16 if max_length <= np.iinfo(np.uint16).max else np.int32)
+        lengths: CompactInts = np.empty(self.n_rows, dtype)
         start = 0
         for part in self._lengths(side):
             lengths[start : start + len(part)] = part
@@ -186,12 +188,12 @@ class _MappedFile:
 
 def _damaged(path: Path) -> UserError:
     return UserError(
-        f"{path} is not a store of pairs, or is cut short", mend="delete it: the same command makes it again"
+        f"{path} is not a store of pairs, or is cut short", mend="delete it, then run the same command again"
     )
 
 
 def text_hash(text: str) -> int:
-    """A 64-bit hash of a text without the spaces around it; it differs between processes."""
+    """A 64-bit hash of a text without the spaces around it. It differs between processes."""
     return hash(text.encode().strip())
 
 
@@ -216,7 +218,7 @@ class TextStore:
         return self.take([row + len(self) if row < 0 else row])[0]
 
     def slice(self, start: int, stop: int | None) -> list[Pair]:
-        """Neighbouring pairs; bounds as in the slice of a list."""
+        """Pairs from row ``start`` up to ``stop``, as in the slice of a list."""
         return self.take(np.arange(*slice(start, stop).indices(len(self))))
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> list[Pair]:
@@ -229,7 +231,7 @@ class TextStore:
         src, tgt = (self._texts(side, index) for side in (0, 1))
         return list(map(Pair, src, tgt))
 
-    def lengths(self, side: int) -> Ids:
+    def lengths(self, side: int) -> CompactInts:
         """UTF-8 bytes of each text of a side (0: source, 1: target). [N]"""
         return self._file.lengths(side)
 
@@ -266,30 +268,30 @@ class IdsStore:
     def __init__(self, path: Path) -> None:
         self._file = _MappedFile(path)
         ids_type = np.dtype(np.uint16 if self._file.value_type == "uint16" else np.int32)
-        self._ids: Ids = np.frombuffer(self._file.map, ids_type, len(self._file.map) // ids_type.itemsize)
+        self._ids: CompactInts = np.frombuffer(self._file.map, ids_type, len(self._file.map) // ids_type.itemsize)
         self._values_at = [places // ids_type.itemsize for places in self._file.values_at]  # ids [G]
 
     def __len__(self) -> int:
         return self._file.n_rows
 
     @cached_property
-    def src_lengths(self) -> Ids:
-        """Tokens of each source, in 2 bytes each if none is longer than 65,535, else in 4. [N]"""
+    def src_lengths(self) -> CompactInts:
+        """Number of tokens of each source, stored in 2 bytes each if none is above 65,535, else in 4. [N]"""
         return self._file.lengths(0)
 
     @cached_property
-    def tgt_lengths(self) -> Ids:
-        """Tokens of each target; as ``src_lengths``. [N]"""
+    def tgt_lengths(self) -> CompactInts:
+        """Number of tokens of each target, as ``src_lengths``. [N]"""
         return self._file.lengths(1)
 
-    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> tuple[list[Ids], list[Ids]]:
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> tuple[list[CompactInts], list[CompactInts]]:
         """The ids of some rows, in the requested order.
 
         Args:
-            rows: any order, repeated or not. [R]
+            rows: in any order; rows may repeat. [R]
 
         Returns:
-            Sources and targets, R each: views of the mapped file, which are read-only.
+            Sources and targets, R each. They are read-only views of the mapped file.
 
         Raises:
             IndexError: a row is not in the store.
@@ -297,7 +299,7 @@ class IdsStore:
         index = np.asarray(rows, dtype=np.int64)
         return self._views(0, index), self._views(1, index)
 
-    def _views(self, side: int, rows: Int64s) -> list[Ids]:
+    def _views(self, side: int, rows: Int64s) -> list[CompactInts]:
         batch, start, stop = self._file.spans(side, rows)
         at = self._values_at[side][batch]
         ids = self._ids

@@ -1,4 +1,4 @@
-"""Tables: tab-separated text, with or without the quotes of spreadsheets, and CSV."""
+"""Tables: CSV, and tab-separated text with or without the quotes that spreadsheets write."""
 
 import csv
 import re
@@ -17,16 +17,16 @@ from seq2seq.text import EncodingErrors, is_blank, one_line, read_lines
 from seq2seq.text.languages import code_of, code_of_name
 
 TableRows = Iterator[tuple[int, list[str]]]
-"""The line on which a row begins, counted from 1, and its cells."""
+"""For each row the number of its first line, from 1, and its cells."""
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?')
-"""The first line of a CSV file by which Excel learns the separator."""
+"""A first line of a CSV file that names the separator, for Excel."""
 
 
 def read_tsv(
     corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
 ) -> Iterator[Pair]:
-    """Tab-separated columns. Quotes are text, unless the whole table is quoted as spreadsheets do it."""
+    """Tab-separated text. Quotes are part of the text, unless the whole table is quoted as spreadsheets do it."""
     path, columns = split_columns(corpus)
     head, lines = _peek(read_lines(Path(path), encoding_errors=encoding_errors, counts=counts))
     if not _is_quoted(head):
@@ -41,7 +41,7 @@ def read_tsv(
 def read_csv(
     corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
 ) -> Iterator[Pair]:
-    """CSV: cells may be quoted; quoted cells may hold the separator, quotes and line breaks."""
+    """CSV. Cells may be quoted; quoted cells may contain the separator, quotes and line breaks."""
     path, columns = split_columns(corpus)
     head, lines = _peek(read_lines(Path(path), encoding_errors=encoding_errors, counts=counts))
     if declared := _SEPARATOR_LINE.fullmatch(head[0]) if head else None:
@@ -55,7 +55,7 @@ def read_csv(
 
 
 def _peek(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
-    """The first lines, and all lines. An error is raised after the lines before it."""
+    """The first lines as a list, and an iterator over all lines. It raises an error after the lines before it."""
     head: list[str] = []
     n_characters = 0
     failure: UserError | None = None
@@ -82,11 +82,12 @@ _CELL = re.compile(r'("[^"]*(?:""[^"]*)*"|[^"\t\n][^"\t\n]*|)(\t|\n)')
 
 
 def _is_quoted(head: list[str]) -> bool:
-    """Whether a spreadsheet has quoted the cells of tab-separated text; otherwise quotes are part of the text.
+    """Whether a spreadsheet has quoted the cells of tab-separated text. Otherwise quotes are part of the text.
 
-    A program that quotes cells quotes each one that holds a quote, and doubles the quote. So the answer is no if
-    one cell has any other quote. It is yes if a quoted cell holds a doubled quote, tab or line break; or if there are
-    10 quoted cells or more, and they are all cells of their columns, or exactly the cells that hold a comma (Excel).
+    A program that quotes cells quotes each cell that contains a quote, and doubles that quote. So the answer is no if
+    any cell has another kind of quote. It is yes if a quoted cell contains a doubled quote, a tab or a line break. It
+    is also yes if 10 cells or more are quoted, and they are all cells of their columns, or exactly the cells with a
+    comma (Excel).
     """
     if not any('"' in line for line in head):
         return False
@@ -99,7 +100,7 @@ def _is_quoted(head: list[str]) -> bool:
     while at < len(text):
         cell = _CELL.match(text, at)
         if cell is None:
-            if is_cut and text[at] == '"' and text.count('"', at) % 2:  # a cell that the first lines cut off
+            if is_cut and text[at] == '"' and text.count('"', at) % 2:  # the last of the first lines ends within a cell
                 break
             return False
         at = cell.end()
@@ -133,9 +134,9 @@ def _count_quotes(lines: Iterable[str], quoted: list[int]) -> Iterator[str]:
 
 
 def _parse(lines: Iterable[str], separator: str, path: str, first: int = 1) -> TableRows:
-    """The cells of each row, with the number of its first line. ``first`` is the number of the first of all lines."""
+    """The cells of each row, with the number of its first line. ``first`` is the number of the very first line."""
     csv.field_size_limit(MAX_CELL)
-    # A carriage return would end a row; in text it becomes a space anyway.
+    # A carriage return would end a row. In text it becomes a space anyway.
     reader = csv.reader((line.replace("\r", " ") + "\n" for line in lines), delimiter=separator, strict=True)
     number = first
     try:
@@ -150,11 +151,11 @@ def _parse(lines: Iterable[str], separator: str, path: str, first: int = 1) -> T
 
 
 def _separator(head: list[str], path: str, columns: tuple[str, str] | None, langs: tuple[str, str]) -> str:
-    """The separator of a CSV file: in some countries spreadsheets write a semicolon."""
+    """The separator of a CSV file: a comma, a semicolon (as spreadsheets write in some countries) or a tab."""
     fitting, named = [], []
     for separator in ",;\t":
         rows: list[list[str]] = []
-        with suppress(UserError):  # the quotes fit another separator
+        with suppress(UserError):  # wrong quotes for this separator
             for _, cells in islice(_parse(head, separator, path), SNIFFED_ROWS):
                 rows += [] if all(map(is_blank, cells)) else [cells]
         if len({len(cells) for cells in rows}) == 1 and len(rows[0]) > 1:
@@ -176,7 +177,7 @@ def _separator(head: list[str], path: str, columns: tuple[str, str] | None, lang
 def _pairs(
     rows: TableRows, path: str, columns: tuple[str, str] | None, langs: tuple[str, str], counts: CorpusCounts
 ) -> Iterator[Pair]:
-    """The pairs of a table: two columns of each row. A blank line is a pair without text."""
+    """The pairs of a table, from two columns of each row. A blank line is a pair of empty texts."""
     n_columns: int | None = None
     src = tgt = 0
     for number, cells in rows:
@@ -224,13 +225,13 @@ def _choose(
     if name_two_languages(*cells):
         raise UserError(
             f"{path}, line {number}: the header names {shown}, not {langs[0]} and {langs[1]}",
-            mend=f"name the languages with -l, or the columns as {shlex.quote(f'{path}[1,2]')}",
+            mend=f"name the languages with `data.langs`, or the columns as {shlex.quote(f'{path}[1,2]')}",
         )
     return 0, 1, False
 
 
 def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, str]) -> UserError:
-    """The error for a table whose columns must be chosen. It shows a row, and the CORPUS word to write."""
+    """The error for a table whose columns the user must choose. It shows a row and the CORPUS word to write."""
     where = f"{path}, line {number}"
     if len(cells) < 2:
         return UserError(
@@ -247,7 +248,11 @@ def refuse_columns(path: str, number: int, cells: list[str], langs: tuple[str, s
 
 
 def _guess(cells: list[str], path: str, langs: tuple[str, str]) -> tuple[int, int]:
-    """The likeliest columns of text, from 1. English comes first in files of Anki; for Tatoeba the name decides."""
+    """The likeliest columns of source and target, from 1.
+
+    The first two columns with letters are text. In tables of Anki, with links to tatoeba.org, English is the first; in
+    others the languages in the file's name say which is first.
+    """
     text = [
         i
         for i, cell in enumerate(cells, 1)
@@ -263,7 +268,7 @@ def _ragged(path: str, number: int, cells: list[str], n_columns: int, columns: t
     what = f"{counted(len(cells), 'column')}, not {n_columns}"
     mend = "give a source, one tab and a target on each line"
     if ending(path) == "csv":
-        mend = "give each row as many cells as the first, and quote those that hold the separator or a quote"
+        mend = "give each row as many cells as the first one, and quote cells that hold the separator or a quote"
     elif columns is not None or n_columns > 2:
         mend = f"give each line {counted(n_columns, 'column')}, as the first has"
     return UserError(f"{path}, line {number}: {what}: {_shown(cells)}", mend=mend)
@@ -279,6 +284,6 @@ def first_row(path: str) -> list[str]:
     """The cells of the first line that is not blank, for a message.
 
     Raises:
-        UserError: as ``read_lines``, whose message is more exact.
+        UserError: as ``read_lines``.
     """
     return next((line.split("\t") for line in islice(read_lines(Path(path)), 100) if not is_blank(line)), [])

@@ -1,4 +1,4 @@
-"""Errors for a CORPUS word that no reader can read: what it is, and what to write or do instead."""
+"""Errors for a CORPUS word that no reader can read. They say what it is, and what to write or do instead."""
 
 import errno
 import json
@@ -48,29 +48,29 @@ FORMATS: dict[str, tuple[str, str]] = {
     ),
     "json": ("one JSON document", "write one object on each line: `jq -c '.[]' FILE > FILE.jsonl`"),
     **dict.fromkeys(("xml", "yaml", "yml", "sgm", "sgml", "tbx", "ttx"), ("in a format that is not read", _AS_TABLE)),
-    "toml": ("a recipe or a configuration", "give it with --config"),
+    "toml": ("a configuration file", "give it with `train layers`"),
     "zst": ("compressed with Zstandard, which is not read", "decompress it: `zstd -d FILE`"),
     "lz4": ("compressed with LZ4, which is not read", "decompress it: `lz4 -d FILE`"),
     **dict.fromkeys(("zip", "tar", "tgz", "tbz", "txz", "7z", "rar"), ("an archive", _UNPACK)),
     **dict.fromkeys(("db", "sqlite", "sqlite3"), ("a database", _AS_TABLE)),
 }
-"""By suffix of a file: what it is, and what to do. FILE is replaced by its name."""
+"""By the suffix of a file: what the file is, and what to do. FILE is replaced by its name."""
 
 _DATA_FILES = ("parquet", "arrow", "jsonl", "json", "csv", "tsv", "ndjson")
 _READ = ("tsv", "csv", "jsonl", "ndjson")
-_WAYS = "give a prefix, a .tsv, .csv or .jsonl file, two files as SOURCE,TARGET, or hf:NAME"
+_HOW_TO_NAME = "give a prefix, a .tsv, .csv or .jsonl file, two files as SOURCE,TARGET, or hf:NAME"
 
 
 def refusal(corpus: str, langs: tuple[str, str]) -> UserError:
     """The error for a word that does not name a readable corpus.
 
     Args:
-        corpus: the word.
+        corpus: the CORPUS word.
         langs: source and target language.
     """
     path = split_columns(corpus).path
     if not path:
-        return _missing("an empty word does not name a corpus", _WAYS)
+        return _missing("an empty word does not name a corpus", _HOW_TO_NAME)
     for name in (path, *(f"{path}.{lang}{suffix}" for lang in langs for suffix in COMPRESSED)):
         if os.path.islink(name) and not os.path.exists(name):
             return _missing(f"{name} is a link to {Path(name).readlink()}, which does not exist", "repair the link")
@@ -81,9 +81,9 @@ def refusal(corpus: str, langs: tuple[str, str]) -> UserError:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             return cannot_read(path, error)
-        return _not_there(path, langs)
+        return _not_found(path, langs)
     except ValueError:  # a NUL in the name
-        return _not_there(path, langs)
+        return _not_found(path, langs)
     if stat.S_ISDIR(status.st_mode):
         return _folder(path, langs)
     if not stat.S_ISREG(status.st_mode):
@@ -99,7 +99,7 @@ def _missing(what: str, mend: str) -> UserError:
 
 
 def _file(path: str, langs: tuple[str, str]) -> UserError:
-    """The error for a file that exists, but is not a corpus."""
+    """The error for a file that exists but is not a corpus."""
     for lang in langs:
         for suffix in COMPRESSED:
             prefix = path.removesuffix(f".{lang}{suffix}")
@@ -139,11 +139,11 @@ def _is_json_lines(path: str) -> bool:
 
 
 def _folder(path: str, langs: tuple[str, str]) -> UserError:
-    """The error for a folder: it names the corpus in it."""
+    """The error for a folder. It names a corpus in it, if there is one."""
     folder = path.rstrip("/")
     names = sorted(_names(path))
     if {"manifest.json", "config.toml"} <= set(names):
-        return UserError(f"{path} is the folder of a run, not a corpus", mend=_WAYS)
+        return UserError(f"{path} is the folder of a run, not a corpus", mend=_HOW_TO_NAME)
     prefixes = [f"{folder}/{stem}" for stem in _stems(names, langs)]
     if prefixes:
         return UserError(f"{path} is a folder", mend=f"name a corpus in it: {_some(prefixes)}")
@@ -160,11 +160,11 @@ def _folder(path: str, langs: tuple[str, str]) -> UserError:
     if two := _two_files(folder, names, 0, langs):
         return UserError(f"{path} is a folder", mend=f"name the two files in it: {two}")
     what = f"{path} is a folder that holds {_some(names)}" if names else f"{path} is an empty folder"
-    return UserError(what, mend=_WAYS)
+    return UserError(what, mend=_HOW_TO_NAME)
 
 
-def _not_there(path: str, langs: tuple[str, str]) -> UserError:
-    """The error if nothing has that name. A longer or similar name may exist, or files of other languages."""
+def _not_found(path: str, langs: tuple[str, str]) -> UserError:
+    """The error if no file has this name. A longer or similar name may exist, or files of other languages."""
     if path.startswith("~/"):
         return _missing(f"{path} not found", f"a shell does not expand ~ inside quotes: write {Path.home()}{path[1:]}")
     if path.startswith(("http://", "https://")):
@@ -175,7 +175,7 @@ def _not_there(path: str, langs: tuple[str, str]) -> UserError:
 
 
 def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
-    """The error that says which of the two files is missing, and which similar files exist."""
+    """The error that names the missing file or files of a prefix, and similar files that exist."""
     missing = [f"{prefix}.{lang}" for lang in langs if side(prefix, lang) is None]
     what = f"{' and '.join(missing)} not found (nor with {', '.join(COMPRESSED[1:])})"
     folder, _, stem = prefix.rpartition("/")
@@ -191,17 +191,17 @@ def _no_such_sides(prefix: str, langs: tuple[str, str]) -> UserError:
         return _missing(what, f"there is a longer prefix: {_some(longer)}")
     if stem and found:
         what += f", but there is {_some(list(found.values()))}"
-        mend = f"the files have other languages than {langs[0]} and {langs[1]}: name two of theirs with -l"
+        mend = f"the files have other languages than {langs[0]} and {langs[1]}: name two of theirs with `data.langs`"
         spelt = [lang if lang in found else other.get(code_of(lang)) for lang in langs]
         if None not in spelt and None not in map(code_of, langs):
             hyphen = ":" if any("-" in str(lang) for lang in spelt) else "-"
-            mend = f"name the languages as the files do: -l {spelt[0]}{hyphen}{spelt[1]}"
+            mend = f"name the languages as the files do: `data.langs={spelt[0]}{hyphen}{spelt[1]}`"
         elif two := _two_files(folder, list(found.values()), len(stem) + 1, langs):
             mend = f"name both files: {two}"
         return _missing(what, mend)
     if "," in prefix:
         return _missing(f"{what}, nor the two files {prefix}", "name existing files, source then target")
-    return _missing(what, _WAYS)
+    return _missing(what, _HOW_TO_NAME)
 
 
 def _names(folder: str) -> list[str]:
@@ -221,7 +221,7 @@ def _stems(names: list[str], langs: tuple[str, str]) -> Iterator[str]:
 
 
 def _two_files(folder: str, names: list[str], start: int, langs: tuple[str, str]) -> str | None:
-    """The CORPUS word for two files whose names, from ``start`` to the next dot, are plainly source and target."""
+    """The CORPUS word for two files that are source and target by their names, read from ``start`` to the next dot."""
     found = find_columns([name[start:].partition(".")[0] for name in names], langs)
     if found is None:
         return None

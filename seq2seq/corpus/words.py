@@ -8,7 +8,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.text import COMPRESSED_SUFFIXES, exists
 
 COMPRESSED = ("", *COMPRESSED_SUFFIXES)
-"""Suffixes that may follow the name of a file. Its content decides how it is decompressed."""
+"""Suffixes of compression that may follow a file's name. The content of the file decides how it is decompressed."""
 
 
 class Word(NamedTuple):
@@ -20,7 +20,7 @@ class Word(NamedTuple):
 
 
 def split_columns(word: str) -> Word:
-    """Split ``pairs.tsv[4,2]`` into its path and its columns; the name of an existing file is not split.
+    """Split ``pairs.tsv[4,2]`` into its path and its columns. The name of an existing file is not split.
 
     Raises:
         UserError: the brackets do not name two columns (2).
@@ -45,7 +45,7 @@ def split_columns(word: str) -> Word:
 
 
 def two_files(word: str) -> tuple[Path, Path] | None:
-    """The files that ``deu.txt,eng.txt`` names, at least one of which exists; None for any other word."""
+    """The two files that ``deu.txt,eng.txt`` names, if at least one of them exists; None for any other word."""
     if "," not in word or os.path.lexists(word):
         return None
     cuts = [(word[:i], word[i + 1 :]) for i, character in enumerate(word) if character == ","]
@@ -57,17 +57,17 @@ def two_files(word: str) -> tuple[Path, Path] | None:
 
 
 def side(prefix: str, lang: str) -> Path | None:
-    """The file of one language; a plain file is preferred to a compressed one."""
+    """The file of one language. A plain file is preferred to a compressed one; None if there is neither."""
     paths = (f"{prefix}.{lang}{suffix}" for suffix in COMPRESSED)
     return next((Path(path) for path in paths if exists(path)), None)
 
 
 def ending(path: str) -> str:
-    """The suffix of a name in lower case, without that of its compression: ``tsv`` of ``A.TSV.gz``."""
+    """The suffix of a name in lower case, ignoring that of a compression: ``tsv`` for ``A.TSV.gz``."""
     plain = uncompressed_name(Path(path).name.lower())
     return plain.rpartition(".")[2] if "." in plain else ""
 
 
 def uncompressed_name(name: str) -> str:
-    """A file's name without the suffix of its compression: ``test.en`` of ``test.en.gz``."""
+    """A file's name without the suffix of its compression: ``test.en`` for ``test.en.gz``."""
     return next((name.removesuffix(suffix) for suffix in COMPRESSED[1:] if name.endswith(suffix)), name)

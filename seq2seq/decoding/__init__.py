@@ -1,4 +1,4 @@
-"""Search for translations. It knows a model only as a ``Decoder``: ``start``, ``step``, ``reorder``."""
+"""Search for translations: greedy and beam search. A model is only used as a ``Decoder``: start, step, reorder."""
 
 from seq2seq.decoding.hypotheses import MAX_EXACT_ALPHA, Hypothesis, SourceBatch, length_penalty
 from seq2seq.decoding.scheduler import STRATEGIES, search

@@ -1,4 +1,4 @@
-"""Beam search: at each step the N likeliest of all continuations of N hypotheses.
+"""Beam search: each step continues N hypotheses by every piece, and keeps the N likeliest results.
 
 Shapes: B sentences still searched, N beams, T tokens so far, C = 2N candidates a step.
 """
@@ -19,7 +19,7 @@ from seq2seq.model import Decoder, Logits
 from seq2seq.tokenizer import BOS, EOS
 
 _MUCH_LIKELIER = math.log(10)
-"""In nats. With a smaller lead the order of a beam says little, and the search stops as CTranslate2's does."""
+"""In nats. A smaller lead of an unfinished hypothesis says little, so the search stops as CTranslate2's does."""
 
 
 @dataclass
@@ -41,47 +41,48 @@ class _Sentence:
 
         Args:
             length: tokens so far.
-            top_finished: the likeliest continuation of this step was EOS.
+            top_finished: whether the likeliest continuation of this step is EOS.
             best_live: log-probability of the likeliest unfinished hypothesis.
         """
         config = self.config
         if length >= self.max_length:
             return True
         if config.stopping == "enough":
-            # As CTranslate2 does. Without a length penalty nothing can beat a finished hypothesis that is the
-            # likeliest: every longer one only loses probability.
+            # As in CTranslate2. Without a length penalty, no hypothesis can become better than the likeliest one once
+            # that is finished: each further token lowers a probability.
             if config.alpha == 0:
                 return best_live == -torch.inf or (top_finished and len(self.finished) >= config.n_best)
             if len(self.finished) < config.beam_size:
                 return False
-            # But the search continues while an unfinished hypothesis is much likelier than all finished ones. If a
-            # model is very sure, the other beams hold nonsense, which ends before the right output does.
+            # Unlike CTranslate2, the search continues while an unfinished hypothesis is much likelier than all
+            # finished ones. If a model is very sure, the other beams hold nonsense, which may end first.
             return best_live <= max(h.log_probability for h in self.finished) + _MUCH_LIKELIER
-        # A log-probability can only fall, and the largest divisor is that of the longest output.
+        # A log-probability never rises, and the longest output has the largest divisor.
         best_possible = best_live / length_penalty(self.max_length, config.alpha)
         return len(self.finished) >= config.n_best and self.best()[-1].score >= best_possible
 
 
 class _Step(NamedTuple):
-    """The continuations of a batch."""
+    """The continuations chosen at one step of a batch."""
 
     best: HostCopy
     """Scores, parent beams and pieces of the N best continuations, each [B, N]; the best score of an unfinished one
-    [B, 1]; and the outputs that all of them continue [B, N, T]."""
+    [B, 1]; and the outputs before this step [B, N, T]."""
     live: Tensor
     """Log-probabilities of the N best unfinished continuations: the new beams. [B, N]"""
     parents: Tensor
-    """The beam that each of them continues. [B, N]"""
+    """The old beam that each new beam continues. [B, N]"""
     pieces: Tensor
-    """Their newest tokens. [B, N]"""
+    """The newest token of each new beam. [B, N]"""
 
 
 class BeamSearch:
-    """The ``config.n_best`` best hypotheses of each sentence; fewer if fewer exist. Its methods are ``BatchSearch``'s.
+    """Beam search for a batch. Its methods are ``BatchSearch``'s.
 
-    A hypothesis is finished if EOS is among the N best continuations, or if it has reached its limit. Its beam goes to
-    the next best continuation, so that N beams stay unfinished. A sentence leaves the batch when its search is over.
-    Hypotheses are ranked by their scores, so these are always known.
+    It finds the ``config.n_best`` best hypotheses of each sentence, or fewer if fewer exist. A hypothesis is finished
+    if one of the N best continuations adds EOS to it, or if it has reached its max length. The next best continuation
+    takes its beam, so that N beams stay unfinished. A sentence leaves the batch when its search is over. Scores are
+    always computed, as hypotheses are ranked by them.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class BeamSearch:
     ) -> None:
         self.state = decoder.start(batch.src, batch.src_mask)
         n = batch.src.size(0)
-        self.tokens = batch.src.new_full((n,), BOS)  # [B·N]; one beam until there is a choice
+        self.tokens = batch.src.new_full((n,), BOS)  # [B·N]; one beam before the first step
         self._decoder, self._config, self._n_control = decoder, config, n_control
         self._sentences = [_Sentence(*of_one, config) for of_one in zip(batch.names, batch.max_lengths, strict=True)]
         self._max_lengths = torch.tensor(batch.max_lengths)  # [B]
@@ -106,33 +107,33 @@ class BeamSearch:
     @staticmethod
     def choose(logits: Logits, searches: Sequence["BeamSearch"]) -> "Iterator[_Step]":
         # Twice as many as beams: up to N of them may end in EOS, and N must stay unfinished.
-        wanted = 2 * searches[0]._config.beam_size
+        n_candidates = 2 * searches[0]._config.beam_size
         (live,) = concat([[search._live] for search in searches])
-        found = best_continuations(logits, searches[0]._n_control, live, wanted)  # three of [sum of B, C]
-        of_each = split_rows(found, [len(search._live) for search in searches])
-        return (search._sorted(*of_one) for search, of_one in zip(searches, of_each, strict=True))
+        found = best_continuations(logits, searches[0]._n_control, live, n_candidates)  # three of [sum of B, C]
+        of_each = split_rows(found, [search._live.size(0) for search in searches])
+        return (search._separate(*of_one) for search, of_one in zip(searches, of_each, strict=True))
 
-    def _sorted(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> "_Step":
-        """Separate the best continuations that end from those that do not.
+    def _separate(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> "_Step":
+        """Separate the best continuations from the best unfinished ones.
 
         Args:
-            scores: log-probabilities, best first; -inf if no more are possible. [B, C]
-            parents: the beam that each continues. [B, C]
-            pieces: the newest token of each. [B, C]
+            scores: log-probabilities of the candidates, best first; -inf if no more exist. [B, C]
+            parents: the beam that each candidate continues. [B, C]
+            pieces: the newest token of each candidate. [B, C]
         """
         beams = self._config.beam_size
         best = scores[:, :beams], parents[:, :beams], pieces[:, :beams]
         ends = pieces == EOS  # [B, C]
-        if ends.device.type == "cpu" and not ends.any():  # on a GPU the question would wait for its answer
+        if ends.device.type == "cpu" and not ends.any():  # on a GPU this test would wait for its result
             live, continuing = best[0], best[1:]
         else:
-            survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best that do not end
+            survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best unfinished ones
             live = scores.masked_fill(ends, -torch.inf).gather(1, survivors)  # [B, N]
             continuing = parents.gather(1, survivors), pieces.gather(1, survivors)
         return _Step(HostCopy(*best, live[:, :1], self._outputs), live, *continuing)
 
     def advance(self, step: "_Step") -> list[tuple[int, list[Hypothesis]]]:
-        """Keep the finished hypotheses and continue the others."""
+        """Store the finished hypotheses and continue the others."""
         live, parents, pieces = step.live, step.parents, step.pieces
         scores, from_beams, newest, best_live, outputs = step.best.values()
         done = []
@@ -159,25 +160,25 @@ class BeamSearch:
         return done
 
     def _finish(self, scores: Tensor, parents: Tensor, pieces: Tensor, outputs: Tensor) -> None:
-        """Keep those of the N best continuations that are finished. Three of [B, N], the outputs before [B, N, T]"""
+        """Store the N best continuations that are finished. Three of [B, N], and the outputs before it [B, N, T]"""
         length = outputs.size(2) + 1
         at_limit = self._max_lengths <= length  # [B]
         at_end = ((pieces == EOS) | at_limit.unsqueeze(1)) & (scores > -torch.inf)  # [B, N]
         rows, ranks = at_end.nonzero(as_tuple=True)  # two of [finished]
-        if not len(rows):
+        if not rows.size(0):
             return
         self._has_finished = True
         pasts = outputs[rows, parents[rows, ranks]].tolist()  # [finished, T]
         values = (rows.tolist(), pasts, pieces[rows, ranks].tolist(), scores[rows, ranks].tolist())
         for row, past, piece, score in zip(*values, strict=True):
-            found = Hypothesis.of_output([*past, piece], score, self._config.alpha)
+            found = Hypothesis.from_output([*past, piece], score, self._config.alpha)
             self._sentences[row].finished.append(found)
 
     def _over(self, top_finished: Tensor, best_live: Tensor) -> list[bool]:
         """Whether the search of each sentence is over. Two of [B]"""
         length = self._outputs.size(2) + 1
         return [
-            # Most sentences have no finished hypothesis yet: this is quick for them.
+            # Most sentences have no finished hypothesis yet, so this is checked first.
             (bool(sentence.finished) or length >= sentence.max_length) and sentence.is_over(length, *step)
             for sentence, *step in zip(self._sentences, top_finished.tolist(), best_live.tolist(), strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Greedy search: at each step the likeliest piece, which is never revised."""
+"""Greedy search: each step appends the likeliest piece."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,16 +16,16 @@ from seq2seq.tokenizer import BOS, EOS
 
 
 class _Step(NamedTuple):
-    """The next pieces of a batch."""
+    """The pieces chosen at one step of a batch."""
 
     pieces: Tensor
     """The likeliest next piece of each row. [B]"""
     best: HostCopy
-    """The same, and their log-probabilities if they are wanted. Each [B]"""
+    """The same pieces, and their log-probabilities if scores are requested. Each [B]"""
 
 
 class GreedySearch:
-    """One hypothesis for each sentence of a batch. Its methods are ``BatchSearch``'s.
+    """Greedy search for a batch: one hypothesis for each sentence. Its methods are ``BatchSearch``'s.
 
     A sentence leaves the batch when it is finished.
     """
@@ -49,7 +49,7 @@ class GreedySearch:
     def choose(logits: Logits, searches: Sequence["GreedySearch"]) -> Iterator[_Step]:
         found = best_piece(logits, searches[0]._n_control, scored=searches[0]._scored)
         known = [values for values in found if values is not None]
-        of_each = split_rows(known, [len(search.tokens) for search in searches])
+        of_each = split_rows(known, [search.tokens.size(0) for search in searches])
         return (_Step(of_one[0], HostCopy(*of_one)) for of_one in of_each)
 
     def advance(self, step: _Step) -> list[tuple[int, list[Hypothesis]]]:
@@ -75,4 +75,4 @@ class GreedySearch:
         return over
 
     def _finished(self, row: int) -> Hypothesis:
-        return Hypothesis.of_output(self._outputs[row], self._sums[row], self._alpha)
+        return Hypothesis.from_output(self._outputs[row], self._sums[row], self._alpha)

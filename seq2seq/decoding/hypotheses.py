@@ -15,7 +15,7 @@ from seq2seq.tokenizer import EOS
 
 @dataclass(frozen=True)
 class SourceBatch:
-    """Sentences to search together."""
+    """A batch of source sentences that are searched together."""
 
     src: Tensor
     """Source pieces and EOS, padded on the right. [B, S]"""
@@ -24,7 +24,7 @@ class SourceBatch:
     max_lengths: Sequence[int]
     """Max output tokens of each sentence, EOS included. [B]"""
     names: Sequence[int]
-    """Identify the sentences to the caller. [B]"""
+    """Numbers by which the caller identifies the sentences. [B]"""
 
 
 @dataclass(frozen=True)
@@ -36,43 +36,43 @@ class Hypothesis:
     log_probability: float
     """Sum over the tokens, EOS included, in nats; NaN if no score was requested."""
     score: float
-    """log_probability / length^α: hypotheses are ranked by it."""
+    """log_probability / length^α. Hypotheses are ranked by it."""
     length: int
-    """Tokens that log_probability sums over: EOS included, if it was not cut off at its limit."""
+    """Number of tokens that log_probability sums over: EOS included, unless it was cut off at its max length."""
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether it reached its limit before it ended."""
+        """Whether it reached its max length before it ended."""
         return self.length == len(self.tokens)
 
     @classmethod
-    def of_output(cls, output: list[int], log_probability: float, alpha: float) -> Self:
-        """The hypothesis for the output of a search.
+    def from_output(cls, output: list[int], log_probability: float, alpha: float) -> Self:
+        """Make a hypothesis from the output of a search.
 
         Args:
-            output: its pieces, EOS last unless it was cut off at its limit.
-            log_probability: sum over all of these.
-            alpha: length penalty.
+            output: its pieces; EOS is the last one, unless it was cut off at its max length.
+            log_probability: sum over all these pieces.
+            alpha: exponent of the length penalty.
         """
         tokens = output[:-1] if output[-1] == EOS else output
         return cls(tokens, log_probability, log_probability / length_penalty(len(output), alpha), len(output))
 
     def score_under(self, alpha: float) -> float:
-        """The score with another length penalty."""
+        """The score with another exponent of the length penalty."""
         return self.log_probability / length_penalty(self.length, alpha)
 
 
 MAX_EXACT_ALPHA = 1.0
-"""Largest α that is chosen automatically for ``stopping = "exact"``. Beyond 1 each token that is as likely as the mean
-raises the score, so a search for the best score ends in loops; ``enough`` stops before that."""
+"""Max α that is chosen automatically for ``stopping = "exact"``. With α above 1, each further token of mean probability
+raises the score, so an exact search ends in loops. ``enough`` stops before that."""
 
 
 def length_penalty(length: int, alpha: float) -> float:
-    """Divisor that offsets beam search's liking for short hypotheses.
+    """The divisor that compensates beam search's preference for short hypotheses.
 
     Args:
         length: tokens of the hypothesis, EOS included; at least 1.
-        alpha: strength; 0 disables.
+        alpha: exponent; 0 disables the penalty.
 
     Returns:
         length^α, the divisor of the summed log-probability.
@@ -83,12 +83,12 @@ def length_penalty(length: int, alpha: float) -> float:
     Source: CTranslate2's; Wu et al. 2016, arXiv:1609.08144, section 7, has ((5 + length) / 6)^α.
     """
     if alpha < 0 or length < 1:
-        raise ValueError(f"length {length} and alpha {alpha} make no length penalty")
+        raise ValueError(f"length {length} must be at least 1, and alpha {alpha} must not be negative")
     return float(length**alpha)
 
 
 def compact(staying: Sequence[bool]) -> list[int]:
-    """The rows that stay, in the order that moves the fewest: rows from the end fill the gaps.
+    """The rows that stay, in the order that moves the fewest rows: the last ones fill the gaps.
 
     >>> compact([True, False, True, True])
     [0, 3, 2]
@@ -99,12 +99,12 @@ def compact(staying: Sequence[bool]) -> list[int]:
 
 
 def concat(blocks: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
-    """Join blocks of rows. For each block any number of [b, …]"""
+    """Concatenate blocks of rows. Each block has the same number of tensors [b, …]."""
     return blocks[0] if len(blocks) == 1 else [torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 
 def split_rows(values: Sequence[Tensor], rows: Sequence[int]) -> Iterator[Sequence[Tensor]]:
-    """Split rows into blocks of so many rows each."""
+    """Split tensors into blocks with the given numbers of rows: the reverse of ``concat``."""
     if len(rows) == 1:
         return iter([values])
     return zip(*(torch.split(several, list(rows)) for several in values), strict=True)

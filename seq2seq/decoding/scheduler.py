@@ -1,7 +1,7 @@
-"""The loop of every search: continuous batching.
+"""The loop around every search: continuous batching.
 
-Sentences end one by one, and a step with few rows costs nearly as much as one with many, because most of it is reading
-the weights. So partly finished batches are merged, and the next batch starts when the others have become small.
+Sentences end one by one. A step with few rows takes nearly as long as one with many, because most of the time goes into
+reading the weights. So partly finished batches are merged, and the next batch starts when the others have become small.
 """
 
 from collections import deque
@@ -15,6 +15,7 @@ from seq2seq.config import DecodingConfig
 from seq2seq.decoding.beam import BeamSearch
 from seq2seq.decoding.greedy import GreedySearch
 from seq2seq.decoding.hypotheses import Hypothesis, SourceBatch
+from seq2seq.device import is_on_cpu
 from seq2seq.model import Decoder, Logits
 from seq2seq.tokenizer import N_CONTROL
 
@@ -23,26 +24,31 @@ class BatchSearch(Protocol):
     """The search of one batch, one step at a time: an object of a class of ``STRATEGIES``."""
 
     state: Any
-    """The decoder's."""
+    """The decoder's state."""
     tokens: Tensor
-    """The newest piece of each row; the beams of a sentence are neighbours. Empty at the end. [B·N]"""
+    """The newest piece of each row; the beams of a sentence are neighbours. Empty when the search is over. [B·N]"""
 
     @property
     def size(self) -> int:
-        """Source tokens, with padding, of the sentences that are still searched."""
+        """Source tokens, padding included, of the sentences that are not finished."""
 
     @staticmethod
     def choose(logits: Logits, searches: Sequence[Any]) -> Iterator[Any]:
-        """Choose the next pieces of several searches with the same number of beams: for each, what ``advance`` takes.
+        """Choose the next pieces of several searches with the same number of beams.
 
-        The logits have the rows of one search after the other.
+        Args:
+            logits: the rows of all searches, one search after the other.
+            searches: of this class.
+
+        Yields:
+            For each search, the argument of ``advance``.
         """
 
     def advance(self, step: Any) -> list[tuple[int, list[Hypothesis]]]:
-        """Continue with the chosen pieces.
+        """Append the chosen pieces.
 
         Returns:
-            The names of the sentences whose search is over, each with its hypotheses, best first.
+            The name of each sentence whose search is over, and its hypotheses, best first.
         """
 
 
@@ -59,15 +65,16 @@ def search(
     scored: bool = True,
     strategy: str | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
-    """The best hypotheses of each sentence.
+    """Find the best hypotheses of each sentence.
 
     Args:
         decoder: of a trained model, under ``torch.inference_mode()``.
-        batches: started one after the other.
+        batches: are started one after the other.
         config: beams, length penalty, stopping.
         n_control: pieces below this one are control symbols and tags; of these only EOS may be output.
-        room: a batch starts when the others have no more source tokens than this left; 0: when they are finished.
-        scored: whether the hypotheses' scores are wanted; greedy search is faster without.
+        room: a batch starts when the unfinished sentences of the others have at most this many source tokens; 0: when
+            the others are finished.
+        scored: whether to compute scores; without them greedy search is faster.
         strategy: of ``STRATEGIES``; None: greedy with one beam, beam search with more.
 
     Yields:
@@ -82,35 +89,33 @@ def search(
             if (batch := next(waiting, None)) is None:
                 break
             idle.append(strategy_class(decoder, batch, config, n_control=n_control, scored=scored))
-        for searches in _together(idle, alone=not in_flight):
+        for searches in _group(idle, alone=not in_flight):
             in_flight.append(_InFlight(searches, _next_steps(decoder, searches, strategy_class.choose)))
         if not in_flight:
             return
         searches, steps = in_flight.popleft()
         for one, step in zip(searches, steps, strict=True):
             yield from one.advance(step)
-        idle = [one for one in searches if len(one.tokens)]
+        idle = [one for one in searches if one.tokens.size(0)]
 
 
-def _together(searches: list[BatchSearch], *, alone: bool) -> list[list[BatchSearch]]:
-    """Group the searches that take their next step together.
+def _group(searches: list[BatchSearch], *, alone: bool) -> list[list[BatchSearch]]:
+    """Group searches: those of a group take their next step together.
 
-    On a CPU all do. On a GPU there are two groups: it computes the step of one while the other's results are read.
+    On a CPU there is one group. On a GPU there are two: it computes a step of one group while Python reads the results
+    of the other.
 
     Args:
         searches: those that wait for their next step.
-        alone: whether no others are in flight.
+        alone: whether no other searches are in flight.
     """
-    groups = [searches] if not alone or _is_on_cpu(searches) else [searches[0::2], searches[1::2]]
+    on_cpu = all(is_on_cpu(one.tokens) for one in searches)
+    groups = [searches] if not alone or on_cpu else [searches[0::2], searches[1::2]]
     return [group for group in groups if group]
 
 
-def _is_on_cpu(searches: list[BatchSearch]) -> bool:
-    return all(one.tokens.device.type == "cpu" for one in searches)
-
-
 class _InFlight(NamedTuple):
-    """Searches that step together, and the results of each."""
+    """Searches that take a step together, and their chosen pieces."""
 
     searches: list[BatchSearch]
     steps: list[Any]
@@ -127,6 +132,6 @@ def _next_steps(decoder: Decoder, searches: list[BatchSearch], choose: Callable[
         n_rows = 0
         while n_rows < len(of_some):
             several.append(next(waiting))
-            n_rows += len(several[-1].tokens)
+            n_rows += several[-1].tokens.size(0)
         steps += choose(of_some, several)
     return steps

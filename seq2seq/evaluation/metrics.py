@@ -25,15 +25,15 @@ class Score:
     """0 to 100, higher is better. TER counts errors, and may be above 100."""
     signature: str
     """sacreBLEU's description of how it was computed."""
-    proven: float
-    """The value for comparisons: a BLEU without any correct 4-gram comes from smoothing only, and counts as 0."""
+    comparable: float
+    """The value that comparisons use: without a correct 4-gram BLEU comes only from smoothing, and counts as 0."""
 
 
 _MAX_SAMPLE = 2000
 """Max texts by which a language is recognised."""
 
 _BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
-"""By row of ``languages``, as with sacreBLEU's option -l."""
+"""By row of ``languages``, the one that sacreBLEU picks for the language."""
 
 
 def _bleu(row: str) -> Metric:
@@ -120,7 +120,8 @@ def build_metric(name: str, language: str = "") -> Metric:
     except (RuntimeError, ImportError, AssertionError) as error:  # AssertionError: MeCab has another dictionary
         raise UserError(
             f"sacreBLEU cannot split '{language}' into words: {str(error).strip().partition(chr(10))[0].rstrip('.')}",
-            mend=f'pip install "sacrebleu[{row}]", or choose chrF: eval -m chrf, train --set training.best_metric=chrf',
+            mend=f'pip install "sacrebleu[{row}]", or choose chrF: '
+            "`eval metrics=chrf`, `train training.best_metric=chrf`",
             code=ExitCode.REFUSED,
         ) from None
 
@@ -151,8 +152,8 @@ def score_with(metric: Metric, hypotheses: Sequence[str], references: Sequence[s
         raise UserError("there are no pairs to score", mend="give a corpus with at least one pair")
     result = metric.corpus_score(list(hypotheses), [list(references)])
     value = float(result.score)
-    no_proof = isinstance(result, BLEUScore) and not result.counts[-1]
-    return Score(result.name, value, str(metric.get_signature()), proven=0.0 if no_proof else value)
+    only_smoothing = isinstance(result, BLEUScore) and not result.counts[-1]
+    return Score(result.name, value, str(metric.get_signature()), comparable=0.0 if only_smoothing else value)
 
 
 def has_4_gram(metric: Metric, reference: str) -> bool:
@@ -183,7 +184,7 @@ def bleu_says_little(bleu: Metric, row: str, references: Sequence[str], code: st
         return f"{code} is written without spaces, and sacreBLEU has no tokenizer for it"
     n_long = sum(has_4_gram(bleu, reference) for reference in references)
     if n_long < _MIN_LONG * len(references):
-        return f"{n_long:,} of {len(references):,} validation references have the four tokens that BLEU looks for"
+        return f"{n_long:,} of {len(references):,} validation references have the four tokens that BLEU compares"
     return ""
 
 

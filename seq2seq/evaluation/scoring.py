@@ -56,7 +56,7 @@ class CorpusResult:
     invalid_utf8: int
     """Lines in which bytes were replaced."""
     warnings: list[str]
-    """Faults of the corpus, and scores that say little about it."""
+    """Problems of the corpus, and scores that say little about it."""
     notes: list[str]
     """Decisions about the form of the corpus, such as a header that was left out."""
     verdict: str = ""
@@ -97,11 +97,11 @@ def score_run(
         encoding_errors: what to do with lines of the corpora that are not UTF-8; None: as when the run was trained.
 
     Raises:
-        UserError: with any of the exit codes.
+        UserError: an input or option is refused, with the exit code of its kind.
     """
     if output is not None and (len(corpora) > 1 or str(output) == "-"):
         raise UserError(
-            f"-o {output} must name a file, for the hypotheses of one corpus",
+            f"`output={output}` must name a file, for the hypotheses of one corpus",
             mend="run eval once for each corpus, and name a file: scores go to stdout",
             code=ExitCode.USAGE,
         )
@@ -180,7 +180,7 @@ def score_file(
         # Japanese without kana looks like Chinese. A score to cite must not depend on a guess.
         raise UserError(
             f"the language of {corpus} is not known, and its script needs a tokenizer of its own",
-            mend="name the languages with -l, as in -l en-zh, or score only with chrF (-m chrf)",
+            mend="name the languages with `langs`, as in `langs=en-zh`, or score only with chrF (`metrics=chrf`)",
             code=ExitCode.USAGE,
         )
     for name in metrics:
@@ -244,7 +244,7 @@ def _read_references(
     errors: EncodingErrors,
     counts: CorpusCounts,
 ) -> _References:
-    """Read the references for ``--hyp``. A pipe is read only once."""
+    """Read the references of a corpus. A pipe is read only once."""
     code = langs[1] if langs else ""
     if references_file is not None:
         code = code or code_in_name(uncompressed_name(references_file.name))
@@ -253,7 +253,7 @@ def _read_references(
     if langs is None and not has_ordered_sides(corpus):
         raise UserError(
             f"it is not known which side of {corpus} is the reference",
-            mend="name the languages with -l, as in -l de-en, or give the reference file itself",
+            mend="name the languages with `langs`, as in `langs=de-en`, or give the reference file itself",
             code=ExitCode.USAGE,
         )
     pairs = list(read_pairs(corpus, langs or ("src", "tgt"), encoding_errors=errors, counts=counts))

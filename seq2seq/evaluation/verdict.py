@@ -8,7 +8,7 @@ from seq2seq.evaluation.metrics import has_bleu_tokenizer
 from seq2seq.text import is_blank
 
 # The table for BLEU is Google's (Cloud Translation, "Evaluating models"), after Lavie 2010, "Evaluating
-# the Output of Machine Translation Systems". None is published for chrF: these bounds go by runs of our own between
+# the Output of Machine Translation Systems". None is published for chrF: these bounds follow from our own runs between
 # German and English, in docs/lab-notes.md (BLEU and chrF: 31 and 53, 39 and 60, 43 and 62, 94 and 97).
 VERDICTS: tuple[tuple[float, float, str], ...] = (
     (60, 80, "very close to the references"),
@@ -42,8 +42,8 @@ def verdict(scores: Mapping[str, float], row: str, *, n_sentences: int, poor_ble
         poor_bleu: why BLEU says little, from ``bleu_says_little``; then chrF is used.
 
     Returns:
-        Empty if no score says enough: TER alone, or chrF of Chinese, Japanese or Korean, which is lower as a character
-        there means as much as a word.
+        Empty if no score says enough: only TER, or chrF of Chinese, Japanese or Korean. There chrF is lower, because a
+        character means as much as a word.
     """
     name = "" if poor_bleu or "bleu" not in scores else "bleu"
     if not name and "chrf" in scores and not has_bleu_tokenizer(row):

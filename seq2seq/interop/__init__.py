@@ -1,1 +1,1 @@
-"""Interoperation: models in the formats of other programs."""
+"""Models in the formats of other programs."""

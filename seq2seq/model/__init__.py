@@ -1,4 +1,4 @@
-"""The models that can be trained, and their decoders: one row of ``ARCHITECTURES`` each."""
+"""Models and their decoders. Each architecture is one row of ``ARCHITECTURES``."""
 
 from seq2seq.model.architectures import ARCHITECTURES, Architecture, build_decoder, build_model
 from seq2seq.model.base import (

@@ -1,4 +1,4 @@
-"""The architectures that can be trained: the one table by which the rest of the program knows them."""
+"""The table of architectures that can be trained. The rest of the program knows them only by their rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _FAST_DEVICES = {"cpu", "cuda"}
 
 
 class FastDecoderFactory(Protocol):
-    """Makes a decoder that gives the plain one's logits faster."""
+    """Builds a decoder with the same logits as the plain one, computed faster."""
 
     def __call__(self, model: Any, shortlist: Shortlist | None, *, greedy: bool, products: str) -> Decoder:
         """Arguments as ``build_decoder``'s."""
@@ -26,27 +26,27 @@ class FastDecoderFactory(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """All that the rest of the program asks about a kind of network."""
+    """What the rest of the program needs to know about a kind of network."""
 
     name: str
-    """With its article, in the middle of a sentence."""
+    """With its article, for use within a sentence."""
     build: Callable[[ModelConfig, int], Seq2SeqModel]
-    """A freshly initialised model, from its shape and the size of the joint vocabulary."""
+    """A newly initialized model, from its shape and the size of the joint vocabulary."""
     decoder: Callable[[Any], Decoder]
-    """The plain decoder of a model, which reads like a textbook."""
+    """Builds the plain decoder of a model: the reference, written to be read."""
     fast_decoder: FastDecoderFactory | None = None
-    """None: there is only the plain one."""
+    """Builds the fast decoder; None: there is only the plain one."""
     limits: Callable[[ModelConfig], Limits]
-    """The longest source and target."""
+    """Max lengths of source and target."""
     multiply_adds: Callable[[ModelConfig, int], PerToken]
-    """Products with weights in a forward pass over one token, from the shape and the size of the vocabulary. Training
-    takes three times as many. Recipes guess the speed from them."""
+    """Multiply-adds with weights in the forward pass of one token, from the shape and the size of the vocabulary.
+    Training takes three times as many. Recipes estimate the speed from them."""
     n_layers: Callable[[ModelConfig], int]
-    """Layers that are computed one after the other: a GPU needs some time for each, however few tokens there are."""
+    """Layers that are computed one after the other. A GPU needs some time for each, even for few tokens."""
     state_size: Callable[[ModelConfig], PerToken]
-    """Numbers that a decoder keeps for one token. They bound the batches that fit into memory."""
+    """Numbers in a decoder's state for one token. They limit the size of the batches that fit into memory."""
     shape: Callable[[ModelConfig], str]
-    """For example ``3 encoder and 3 decoder layers of width 256``."""
+    """The shape in words, for example ``3 encoder and 3 decoder layers of width 256``."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -82,11 +82,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         shape=cnn.shape,
     ),
 }
-"""By ``model.architecture``."""
+"""The values of ``model.architecture``."""
 
 
 def build_model(config: ModelConfig, vocab_size: int) -> Seq2SeqModel:
-    """A freshly initialised model.
+    """A newly initialized model.
 
     Args:
         config: its shape; ``config.architecture`` names a row of ``ARCHITECTURES``.
@@ -103,7 +103,7 @@ def build_decoder(
     Args:
         model: in evaluation mode.
         shortlist: the pieces that are allowed for a sentence; None: all.
-        greedy: whether the search reads ``Logits.best``; what finds it quickly takes memory.
+        greedy: whether the search reads ``Logits.best``. A fast decoder uses more memory to find it faster.
         products: library of fp32 matrix products on a CPU: auto, mkl or onednn.
     """
     architecture = ARCHITECTURES[model.config.architecture]

@@ -21,7 +21,7 @@ from seq2seq.model.products import Linear
 
 
 class Seq2SeqModel(nn.Module, ABC):
-    """A model as it is trained: it reads a source and a whole target at once (teacher forcing)."""
+    """A trainable model: it reads a source and a whole target at once (teacher forcing)."""
 
     config: ModelConfig
     output: Linear
@@ -29,7 +29,7 @@ class Seq2SeqModel(nn.Module, ABC):
 
     @abstractmethod
     def hidden(self, src: Tensor, src_mask: Tensor | None, tgt: Tensor) -> Tensor:
-        """One vector for each target position, which knows the source and the target to its left.
+        """Hidden vectors of the target positions. Each is computed from the source and the target up to its position.
 
         Args:
             src: piece ids, padded on the right. [B, S]
@@ -46,10 +46,10 @@ class Seq2SeqModel(nn.Module, ABC):
 
     @abstractmethod
     def cross_attention_weights(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
-        """Where each target position looks in the source. Arguments as ``hidden``'s.
+        """Cross-attention weights: how much each target position attends to each source token. Arguments of ``hidden``.
 
         Returns:
-            Weights that sum to one over S; an architecture without layers or heads of attention has one of each.
+            Weights that sum to one over S. An architecture without layers or heads of attention has one of each.
             [B, layers, heads, T, S]
         """
 
@@ -61,22 +61,22 @@ def padding_mask(tokens: Tensor, pad: int) -> Tensor | None:
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Trained numbers, tied ones counted once."""
+    """Number of trainable parameters; tied weights count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------
 
 IMPOSSIBLE = -1e30
-"""The logit of a piece that is not allowed; a product might turn -inf into NaN."""
+"""The logit of a piece that is not allowed. It is finite, as a matrix product may turn -inf into NaN."""
 
 
 class Logits(Protocol):
-    """Logits of the next piece for each row of a step: computed when they are read, so that a search reads what it
-    needs. They are valid until the states of their step are used again.
+    """Logits of the next piece for each row of a step. They are computed when a search reads them, so only those that
+    it needs are computed. They are valid until the states of their step are used again.
 
-    A row has one column for each piece that may come next. The control symbols are the first columns, whatever the
-    other ones stand for.
+    A row has one column for each piece that may come next: all pieces, or those of a shortlist. The first columns are
+    always the control symbols.
     """
 
     device: torch.device
@@ -85,7 +85,7 @@ class Logits(Protocol):
         """Number of rows."""
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Logits of some rows: unnormalised log-probabilities, far below all others for a piece that is not allowed.
+        """Logits of some rows: unnormalized log-probabilities, far below all others for a piece that is not allowed.
 
         Args:
             start: first row, the first of a sentence.
@@ -96,20 +96,20 @@ class Logits(Protocol):
         """
 
     def best(self) -> Tensor | None:
-        """The piece with the highest logit in each row; None if there is no quicker way than all logits. [rows]"""
+        """The piece with the highest logit in each row; None if only all logits can find it. [rows]"""
 
     def pieces(self, columns: Tensor) -> Tensor:
         """The pieces that columns stand for. Any shape; the same shape"""
 
 
 class Decoder(Protocol):
-    """A trained model that writes one target token at a time: all that decoding knows of it.
+    """A trained model that generates one target token at a time. Decoding uses nothing else of a model.
 
-    A state belongs to its decoder: nobody else looks into it, and each is used once.
+    A state belongs to its decoder: no other code reads it, and each state is used once.
     """
 
     def start(self, src: Tensor, src_mask: Tensor | None) -> Any:
-        """Read sources, in evaluation mode; each sentence has one beam.
+        """Encode sources. Each sentence starts with one beam. The model is in evaluation mode.
 
         Args:
             src: piece ids, padded on the right. [B, S]
@@ -132,12 +132,12 @@ class Decoder(Protocol):
         """
 
     def reorder(self, state: Any, sentences: Sequence[int], parents: Tensor) -> Any:
-        """Drop sentences, replace each beam by one of its sentence's beams, change the number of beams.
+        """Drop finished sentences, and let each new beam continue one of the old beams of its sentence.
 
         Args:
             state: B sentences of N beams; invalid afterwards.
-            sentences: those that stay, in their new order. [B']
-            parents: for each new beam the beam of its sentence that it continues. [B', N']
+            sentences: indices of those that stay, in their new order. [B']
+            parents: index of the old beam that each new beam continues. [B', N']
 
         Returns:
             The state of B' ≤ B sentences of N' beams.
@@ -145,7 +145,7 @@ class Decoder(Protocol):
 
 
 class TensorLogits:
-    """Logits that are computed already, of all pieces. [rows, V]"""
+    """Logits of all pieces, already computed. [rows, V]"""
 
     def __init__(self, logits: Tensor) -> None:
         self._logits = logits
@@ -153,14 +153,14 @@ class TensorLogits:
 
     def __len__(self) -> int:
         """Number of rows."""
-        return len(self._logits)
+        return self._logits.size(0)
 
     def rows(self, start: int, stop: int) -> Tensor:
         """[stop - start, V]"""
         return self._logits[start:stop]
 
     def best(self) -> None:
-        """There is no quicker way than all logits."""
+        """None: only all logits can find it."""
 
     def pieces(self, columns: Tensor) -> Tensor:
         """The columns are the pieces."""
@@ -171,14 +171,14 @@ class TensorLogits:
 
 
 class Limits(NamedTuple):
-    """The longest texts that a model can read and write, in tokens, EOS included; None: no limit."""
+    """Max lengths of source and target in tokens, EOS included; None: no limit."""
 
     max_src: int | None = None
     max_tgt: int | None = None
 
 
 class PerToken(NamedTuple):
-    """What each token costs."""
+    """A cost for each token: of arithmetic, or of memory."""
 
     src: int
     """For each source token."""

@@ -1,12 +1,12 @@
-"""Matrix products with weights, each by the library that is quickest on this processor.
+"""Matrix products of linear layers, by the library that is fastest on this processor: MKL or oneDNN.
 
 A linear layer needs three products: its output, and in the backward pass the gradients of its input and its weight.
-PyTorch sends them to MKL in fp32, which reaches half of the speed of some AMD processors; oneDNN, a part of the same
-PyTorch, reaches all of it. In bf16 oneDNN is quicker wherever a processor has bf16 instructions: operands, biases and
-results are rounded, sums within a product are in fp32.
+In fp32 PyTorch calls MKL, which reaches half of the possible speed on some AMD processors. oneDNN, which is also part
+of PyTorch, reaches all of it. In bf16 oneDNN is faster on every processor with bf16 instructions: operands, biases and
+results are rounded, and sums within a product are in fp32.
 
-The choice depends on the processor and the kind of product (``MEASURED``), never on a timing at run time: two runs on
-one machine are equal to the bit.
+The choice depends on the processor and the kind of product (``MEASURED``), never on a measurement at run time. So two
+runs on one machine give the same bits.
 
 PyTorch has no public names for these calls of oneDNN; torch.compile makes them. No other file uses private names of
 PyTorch. If they are missing (another processor, another version of PyTorch), PyTorch's own products are used.
@@ -33,7 +33,7 @@ Library = Literal["mkl", "onednn"]
 
 @dataclass(frozen=True)
 class Measured:
-    """What is quickest on a kind of processor, by ``make bench-products``."""
+    """The fastest library on a kind of processor, measured by ``make bench-products``."""
 
     processor: Processor
     training: Library = "mkl"
@@ -41,9 +41,9 @@ class Measured:
     bf16: bool = False
     """Whether training in bf16 was measured to be at least 1.25 times as fast as in fp32."""
     packed: range = range(0)
-    """Numbers of rows for which packed weights are quicker in fp32."""
+    """Numbers of rows for which packed weights are faster in fp32."""
     packed_output: range = range(0)
-    """The same for weights of many columns, as the output layer's."""
+    """The same for weights of many columns, such as the output layer's."""
 
 
 _NO_LIMIT = 2**31
@@ -80,9 +80,9 @@ MEASURED = [
 
 
 def nearest(processor: Processor) -> Measured:
-    """The row of the most similar processor: of the same vendor, with the fewest instructions that differ.
+    """The row of the most similar processor of the same vendor: the fewest instructions differ.
 
-    Of two that differ equally it is the older one. A processor of an unknown vendor gets PyTorch's own products.
+    On a tie it is the older processor. For an unknown vendor it is PyTorch's own products.
     """
     rows = [row for row in MEASURED if row.processor.vendor == processor.vendor]
     if not rows:
@@ -91,7 +91,7 @@ def nearest(processor: Processor) -> Measured:
 
 
 def pick_library(wanted: str, processor: Processor) -> Library:
-    """The library for training: ``auto`` is the quickest one. oneDNN is taken only if this PyTorch offers it."""
+    """The library for training: ``auto`` is the fastest one. oneDNN is used only if this PyTorch offers it."""
     chosen = nearest(processor).training if wanted == "auto" else wanted
     return "onednn" if chosen == "onednn" and HAS_ONEDNN else "mkl"
 
@@ -105,17 +105,17 @@ HAS_ONEDNN = bool(
 )
 """Whether this PyTorch offers oneDNN's products."""
 _ROWS = 256
-"""Packing is tuned for products of so many rows; any number works."""
+"""Number of rows that packing is tuned for; any number works."""
 
 
 def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
-    """x·Wᵀ + b, for any strides. [N, in], [out, in], [out] -> [N, out]"""
+    """x·Wᵀ + b by oneDNN, for any strides. [N, in], [out, in], [out] -> [N, out]"""
     output: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
     return output
 
 
 def can_multiply(precision: str) -> bool:
-    """Whether oneDNN offers products in this precision. In bf16 they are slow without bf16 instructions."""
+    """Whether oneDNN supports products in this precision. In bf16 they are slow without bf16 instructions."""
     return HAS_ONEDNN and (precision == "fp32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
@@ -126,28 +126,28 @@ def pack(weight: Tensor) -> Tensor | None:
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)  # type: ignore[no-any-return]
 
 
-def rows_packed(weight: Tensor, wanted: str, *, of_output: bool = False) -> range:
+def rows_packed(weight: Tensor, wanted: str, *, many_columns: bool = False) -> range:
     """Numbers of rows for which the packed weight should be used. [out, in]
 
     Args:
         weight: in fp32 or bf16.
         wanted: ``decoding.products``: auto, mkl or onednn.
-        of_output: whether it has many columns.
+        many_columns: whether it is a weight such as the output layer's.
     """
     if weight.dtype == torch.bfloat16 or wanted == "onednn":
         return range(_NO_LIMIT)
     measured = nearest(this_processor())
-    return range(0) if wanted == "mkl" else measured.packed_output if of_output else measured.packed
+    return range(0) if wanted == "mkl" else measured.packed_output if many_columns else measured.packed
 
 
 def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
-    """[N, in], [out, in], [out] -> [N, out]"""
+    """x·Wᵀ + b with a packed weight. [N, in], [out, in], [out] -> [N, out]"""
     output = _onednn_linear(_pad_rows(x), packed, bias, "relu" if relu else "none")
     return _drop_padding(output, x)
 
 
 def packed_linear_added(x: Tensor, packed: Tensor, bias: Tensor, total: Tensor) -> Tensor:
-    """The linear layer's output added to ``total``, perhaps in place.
+    """total + x·Wᵀ + b with a packed weight; ``total`` may be changed in place.
 
     [N, in], [out, in], [out], [N, out] -> [N, out]
     """
@@ -163,8 +163,8 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _padded(rows: int, dtype: torch.dtype) -> int:
-    # oneDNN compiles a kernel for each new number of rows, in up to two milliseconds, and decoding needs them all.
-    # In fp32 an additional row costs more than in bf16.
+    # oneDNN compiles a kernel for each new number of rows, which takes up to two milliseconds, and decoding uses every
+    # number. In fp32 an additional row costs more than in bf16.
     step = 1 if rows <= 4 else 8 if rows <= 64 or dtype == torch.float32 else 64
     return -(-rows // step) * step
 
@@ -185,17 +185,18 @@ class Products(NamedTuple):
     """The three products of a linear layer, with many rows each."""
 
     weight: Tensor
-    """In fp32; or in bf16 for oneDNN, then the other operands are rounded too. [out, in]"""
+    """In fp32; for oneDNN perhaps in bf16: then the other operands are rounded too. [out, in]"""
     library: Library
 
     def operand(self, x: Tensor) -> Tensor:
         """``x`` as an operand: in bf16 it is rounded, and padded with rows of zeros. [N, k] -> [≥N, k]"""
-        n_rows = len(x) if self.weight.dtype == torch.float32 else _padded(len(x), self.weight.dtype)
-        if n_rows == len(x) and x.dtype == self.weight.dtype:
+        n = x.size(0)
+        n_rows = n if self.weight.dtype == torch.float32 else _padded(n, self.weight.dtype)
+        if n_rows == n and x.dtype == self.weight.dtype:
             return x
         rounded = x.new_empty(n_rows, x.size(1), dtype=self.weight.dtype)
-        rounded[: len(x)] = x
-        rounded[len(x) :] = 0.0
+        rounded[:n] = x
+        rounded[n:] = 0.0
         return rounded
 
     def output(
@@ -207,11 +208,11 @@ class Products(NamedTuple):
         output = _onednn_linear(operand, self.weight, bias.to(self.weight.dtype))
         if as_operand:
             return output
-        output = output[:n] if len(output) > n else output
+        output = output[:n] if output.size(0) > n else output
         return output.float() if out is None else out.copy_(output)
 
     def grad_input(self, gradient: Tensor, n: int) -> Tensor:
-        """The gradient of the first n rows of the input. The output's gradient is an operand. [≥n, out] -> [n, in]"""
+        """The gradient of the input, of its first n rows, from that of the output. [≥n, out] -> [n, in]"""
         if self.library == "mkl":
             return gradient @ self.weight
         return _onednn_linear(gradient, self.weight.t())[:n]
@@ -231,7 +232,7 @@ class Products(NamedTuple):
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` whose products can use another library: see ``products_by``."""
+    """``nn.Linear`` whose products can use another library: see ``use_products``."""
 
     products: Products | None = None
     """None: PyTorch's own."""
@@ -241,17 +242,17 @@ class Linear(nn.Linear):
 
         Args:
             x: in fp32, or an output ``as_operand``.
-            as_operand: the output is used only as the operand of another product, so it may stay in bf16 and padded. x
-                must be [N, in].
+            as_operand: the output is used only as the operand of another product, so it may stay in bf16 and padded.
+                Then x must be [N, in].
         """
         if self.products is None:
             return super().forward(x)
         output: Tensor = _LinearFunction.apply(x.flatten(0, -2), self.weight, self.bias, self.products, as_operand)  # type: ignore[no-untyped-call]
-        return output if as_operand else output.view(*x.shape[:-1], len(self.weight))
+        return output if as_operand else output.view(*x.shape[:-1], self.weight.size(0))
 
     @property
     def products_or_own(self) -> Products:
-        """Those for a caller that computes the products itself."""
+        """``products``, or PyTorch's own: for a caller that computes the products itself."""
         return Products(self.weight.detach(), "mkl") if self.products is None else self.products
 
 
@@ -269,8 +270,8 @@ class _LinearFunction(torch.autograd.Function):
     ) -> Tensor:
         operand = products.operand(x)
         ctx.save_for_backward(operand)
-        ctx.products, ctx.n, ctx.dtype = products, len(x), x.dtype  # type: ignore[attr-defined]
-        return products.output(operand, bias, len(x), as_operand=as_operand)
+        ctx.products, ctx.n, ctx.dtype = products, x.size(0), x.dtype  # type: ignore[attr-defined]
+        return products.output(operand, bias, x.size(0), as_operand=as_operand)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
@@ -283,10 +284,10 @@ class _LinearFunction(torch.autograd.Function):
 
 
 @contextlib.contextmanager
-def products_by(library: Library, precision: str, model: nn.Module) -> Iterator[None]:
-    """Within this context a model's linear layers use a library and a precision.
+def use_products(library: Library, precision: str, model: nn.Module) -> Iterator[None]:
+    """Let a model's linear layers use a library and a precision within this context.
 
-    Weights are rounded when the context is entered, and must not change inside.
+    Weights are rounded when the context is entered, and must not change inside it.
 
     Args:
         library: ``onednn`` for bf16.
@@ -294,10 +295,10 @@ def products_by(library: Library, precision: str, model: nn.Module) -> Iterator[
         model: on a CPU.
 
     Raises:
-        ValueError: bf16 by MKL, which has none here.
+        ValueError: bf16 by MKL, which is not supported.
     """
     if (library, precision) == ("mkl", "bf16"):
-        raise ValueError("products in bf16 are oneDNN's")
+        raise ValueError("only oneDNN computes products in bf16")
     linears = [module for module in model.modules() if isinstance(module, Linear)]
     outer = [linear.products for linear in linears]
     for linear in linears:

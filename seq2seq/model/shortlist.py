@@ -1,10 +1,10 @@
 """Shortlists: only some pieces are allowed in the translation of a sentence.
 
-These are the likely translations of its own pieces, and the frequent pieces. With fewer pieces to score, the output
-layer, nearly half of a small model's arithmetic, becomes small. The pieces depend only on the sentence, never on its
-neighbours in a batch.
+These are the likely translations of its own pieces, and the most frequent pieces. The output layer is nearly half of a
+small model's arithmetic; with few pieces it becomes small. The allowed pieces depend only on the sentence, never on the
+other sentences of its batch.
 
-Shapes: B sentences, N beams, S source length, V vocabulary, n pieces of a batch.
+Shapes: B sentences, N beams, S source length, V vocabulary, n pieces that any sentence of a batch allows.
 Source: Jean et al. 2015, arXiv:1412.2007.
 """
 
@@ -20,18 +20,18 @@ from seq2seq.tokenizer import EOS, N_CONTROL
 
 
 class Shortlist:
-    """Which target pieces translate which source pieces.
+    """A table of the likeliest target pieces of each source piece.
 
     Args:
         candidates: the likeliest translations of each piece, best first; EOS fills up the row. [V, any]
         frequent: pieces that are allowed in every translation. [any]
-        n: candidates taken for each source piece.
-        n_control: control symbols and tags, the first pieces of every shortlist.
+        n: number of candidates used for each source piece.
+        n_control: number of control symbols and tags, which are the first pieces of every shortlist.
     """
 
     def __init__(self, candidates: Tensor, frequent: Tensor, n: int, n_control: int = N_CONTROL) -> None:
         self._candidates = candidates[:, :n].long()
-        # A piece that no source of the training data held stands for itself.
+        # A piece that no source of the training data contains is its own candidate.
         unknown = self._candidates[:, 0] == EOS
         self._candidates[unknown, 0] = torch.arange(len(candidates))[unknown]
         self._always = torch.cat((torch.arange(n_control), frequent.long()))
@@ -41,12 +41,12 @@ class Shortlist:
 
         Args:
             src: [B, S]
-            multiple: n is rounded up to a multiple of it with EOS, in columns that are allowed for no sentence.
+            multiple: n is rounded up to a multiple of it. The additional columns are EOS, allowed for no sentence.
 
         Returns:
-            Pieces in ascending order, the control symbols among them [n], and which sentence may have which [B, n].
+            Pieces in ascending order, control symbols included [n], and which of them each sentence allows [B, n].
         """
-        allowed = torch.zeros(len(src), len(self._candidates), dtype=torch.bool)  # [B, V]
+        allowed = torch.zeros(src.size(0), self._candidates.size(0), dtype=torch.bool)  # [B, V]
         allowed.scatter_(1, self._candidates[src.cpu()].flatten(1), True)
         allowed[:, self._always] = True
         pieces = allowed.any(dim=0).nonzero().squeeze(1)  # [n]
@@ -71,8 +71,8 @@ class _State:
 class ShortlistDecoder:
     """Any decoder with a shortlist around its output layer.
 
-    It computes the logits of all pieces, and hands on those that are allowed: right, but not faster. A fast decoder
-    computes only the allowed ones.
+    It computes the logits of all pieces and returns those that are allowed: the result of a shortlist, but not its
+    speed. A fast decoder computes only the allowed ones.
     """
 
     def __init__(self, decoder: Decoder, shortlist: Shortlist) -> None:
@@ -86,7 +86,7 @@ class ShortlistDecoder:
         return _State(self._decoder.start(src, src_mask), pieces, forbidden)
 
     def step(self, tokens: Sequence[Tensor], states: Sequence[_State]) -> tuple[list[Logits], list[_State]]:
-        """As ``Decoder``'s. Each batch has columns of its own, and so its own logits."""
+        """As ``Decoder``'s. Each batch has its own columns, and therefore its own logits."""
         logits: list[Logits] = []
         new = []
         for newest, state in zip(tokens, states, strict=True):
@@ -118,7 +118,7 @@ class _AllowedLogits:
         return logits + self._state.forbidden[start // beams : stop // beams].repeat_interleave(beams, dim=0)
 
     def best(self) -> None:
-        """There is no quicker way than all logits."""
+        """None: only all logits can find it."""
 
     def pieces(self, columns: Tensor) -> Tensor:
         """[any] -> [any]"""

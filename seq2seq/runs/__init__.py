@@ -1,8 +1,8 @@
 """The run folder: manifest, checkpoints, lock.
 
-A run folder is data: JSON, safetensors, TOML and text. Nothing in it is executed, and a file's hash is checked before
-the file is parsed. Hashes find damaged and mixed-up files. They are not a signature: a program that can write the
-folder can write its hashes, too.
+A run folder holds only data: JSON, safetensors, TOML and text. Nothing in it is executed, and a file's hash is checked
+before the file is parsed. Hashes detect damaged and exchanged files. They are not a signature: a program that can write
+the folder can also write its hashes.
 """
 
 from seq2seq.runs.checkpoints import (

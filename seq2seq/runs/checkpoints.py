@@ -1,6 +1,6 @@
 """Checkpoints: everything that training needs to resume exactly.
 
-Each is a folder ``checkpoints/update-NNNNNNNN``. They are ordered by number, not by time: a clock may be changed.
+Each is a folder ``checkpoints/update-NNNNNNNN``. They are ordered by their number, not by time, as clocks may change.
 """
 
 import json
@@ -32,7 +32,7 @@ from seq2seq.runs.tensors import load_tensors
 from seq2seq.system.files import TMP, atomic_folder, make_folder, reading, temporary_path
 
 TENSORS, STATE = ("tensors.safetensors", "tensors-2.safetensors"), ("state.json", "state-2.json")
-"""Names of the two files. The second names are used if a checkpoint of the same update is replaced."""
+"""Names of the two files. The second names are used when a checkpoint of the same update is replaced."""
 _REPLACED = re.compile("|".join(map(re.escape, (*TENSORS, *STATE))))
 _NAME = re.compile(r"update-([0-9]{8,})")
 
@@ -46,7 +46,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     """As given to ``save_checkpoint``, on the CPU."""
     state: dict[str, Any]
-    """As given to ``save_checkpoint``, but converted by JSON: tuples are lists, and keys are strings."""
+    """As given to ``save_checkpoint``, but converted by JSON: tuples have become lists, and keys strings."""
     path: Path
 
 
@@ -61,23 +61,23 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
 
 
 def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-    """Save a checkpoint for ``load_checkpoint``: whole, or not at all.
+    """Save a checkpoint for ``load_checkpoint``, atomically.
 
-    A checkpoint of the same update is replaced. Checkpoints of later updates are deleted: they are damaged, as
+    A checkpoint of the same update is replaced. Checkpoints of later updates are deleted: they are damaged, because
     training has resumed from an earlier one.
 
     Args:
-        folder: the run. The caller holds its lock.
+        folder: the run folder. The caller holds its lock.
         update: updates made so far.
-        tensors: weights and optimizer; must not share memory.
-        state: JSON.
+        tensors: weights and state of the optimizer. They must not share memory.
+        state: values that JSON can hold.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        UserError: a write failed (74); the earlier checkpoints are whole.
-        ValueError: ``state`` holds a value that JSON cannot.
+        UserError: a write failed (74); the earlier checkpoints are complete.
+        ValueError: ``state`` holds a value that JSON cannot hold.
     """
     checkpoints = folder / "checkpoints"
     path = checkpoints / f"update-{update:08d}"
@@ -89,7 +89,7 @@ def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], st
         if old is None:
             _save_new(path, {TENSORS[0]: tensors, STATE[0]: to_json(state)}, fields)
         else:
-            # New files go into the old folder: a folder cannot replace another one in one step.
+            # New files are written into the old folder, as a folder cannot replace another one in one step.
             names = [next(name for name in names if name not in old) for names in (TENSORS, STATE)]
             files: dict[str, Content] = {names[0]: tensors, names[1]: to_json(state)}
             commit_files(path, files, old=old, kept={}, fields=fields, replaced=_REPLACED)
@@ -117,14 +117,14 @@ def _save_new(path: Path, files: Mapping[str, Content], fields: Mapping[str, Any
 
 
 def _delete(path: Path) -> None:
-    """Rename the folder, then delete it: a partly deleted checkpoint must not look like a damaged one."""
+    """Rename the folder, then delete it. Otherwise a partly deleted checkpoint would look like a damaged one."""
     hidden = temporary_path(path.with_name(f"deleted-{path.name}"), one_writer=True)
     path.rename(hidden)
     _remove(hidden)
 
 
 def _remove(path: Path) -> None:
-    # The next save tries again to delete what cannot be deleted now.
+    # If something cannot be deleted now, the next save tries it again.
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -139,7 +139,7 @@ def _delete_leftovers(checkpoints: Path) -> None:
 
 
 def _read_manifest(path: Path, update: int) -> list[tuple[str, str]]:
-    """Name and SHA-256 of a checkpoint's tensors and of its state.
+    """Name and SHA-256 of the files of a checkpoint: tensors, then state.
 
     Raises:
         UserError: missing, damaged, or of another format (78); not readable (66).
@@ -161,15 +161,14 @@ def _read_manifest(path: Path, update: int) -> list[tuple[str, str]]:
 
 
 def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
-    """Load the newest whole checkpoint; None if there is no checkpoint.
+    """Load the newest complete checkpoint; None if there is no checkpoint.
 
     Args:
-        folder: the run; may be missing.
+        folder: the run folder; may be missing.
         warn: called for each damaged checkpoint that is skipped.
 
     Raises:
-        UserError: every checkpoint is damaged, or one is of another format (78); one cannot be opened
-            (66).
+        UserError: all checkpoints are damaged, or one has another format (78); one cannot be opened (66).
     """
     found = _numbered(folder)
     for update, path in found:
@@ -184,7 +183,7 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) 
     if found:
         raise damaged(
             f"all {len(found)} checkpoints in {folder / 'checkpoints'} are damaged",
-            mend="move the run aside and start over with --overwrite",
+            mend="move the run aside and start over with `overwrite`",
         )
     return None
 
@@ -202,19 +201,19 @@ def _load(path: Path, update: int) -> Checkpoint:
 
 
 def prune_checkpoints(folder: Path, keep: int, *, newest: int | None = None) -> None:
-    """Delete all checkpoints except the newest, and what a crash left.
+    """Delete all checkpoints except the newest ones, and files that a crash left.
 
     Args:
-        folder: the run. The caller holds its lock.
-        newest: update of the newest whole checkpoint, if later ones are damaged; these are deleted, too.
+        folder: the run folder. The caller holds its lock.
         keep: number of checkpoints to keep. 0 is only for finished runs.
+        newest: update of the newest complete checkpoint, if later ones are damaged. The later ones are also deleted.
 
     Raises:
         UserError: one could not be deleted (74).
         ValueError: ``keep`` is negative.
     """
     if keep < 0:
-        raise ValueError(f"{keep} checkpoints cannot be kept")
+        raise ValueError(f"keep is {keep}, but must not be negative")
     checkpoints = folder / "checkpoints"
     found = _numbered(folder)
     whole = [(number, path) for number, path in found if newest is None or number <= newest]

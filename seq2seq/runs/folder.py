@@ -1,4 +1,4 @@
-"""The run folder: its manifest, reading of its files, and commits of new ones."""
+"""The run folder: its manifest, and how its files are read and committed."""
 
 import itertools
 import os
@@ -41,7 +41,7 @@ Stored = TypeVar("Stored")
 
 @record
 class Limits:
-    """Limits of training, set by the last command that set one; None: not set."""
+    """Limits of training, from the last command that set one; None: not set."""
 
     max_updates: Count | None = None
     max_epochs: Count | None = None
@@ -50,21 +50,21 @@ class Limits:
 
 
 _MAX_NAMED = 2
-"""If more keys are changed, a message counts them instead of naming them."""
+"""Max changed keys that a message names. It only counts more."""
 
 
 @record
 class RecipeRecord:
-    """The recipe by which a run was trained."""
+    """The recipe that a run was trained with."""
 
     name: str
     hash: str
-    """Seven hexadecimal digits over everything that a recipe decides, except the length. Runs with the same hash may
-    differ in text, seed, machine and length, and in settings of reports, validation and precision."""
+    """A hash (seven hexadecimal digits) of everything that a recipe decides, except the length of training. Runs with
+    the same hash may differ in text, seed, machine and length, and in settings of reports, validation and precision."""
     usual_passes: Real
-    """Usual passes over a corpus of this size."""
+    """Usual number of epochs for a corpus of this size."""
     changed: list[str] = field(default_factory=list)
-    """Keys that the user set to other values, except limits of training."""
+    """Keys that the user set to other values than the recipe, except limits of training."""
 
     def __str__(self) -> str:
         """Name and hash, for a message."""
@@ -79,48 +79,50 @@ class Manifest:
 
     format: Integer = FORMAT
     files: dict[str, str]
-    """SHA-256 in hex, by file name."""
+    """SHA-256 of each file in hexadecimal digits, by file name."""
     update: Count
-    """Updates made when the weights were validated."""
+    """Number of updates when the committed weights were validated."""
     finished: Flag
-    """Whether training ended by itself."""
+    """Whether training ended by itself, without an interruption."""
     final_update: Count | None = None
-    """Updates made when training ended; None: it has not ended."""
+    """Number of updates when training ended; None: it has not ended."""
     epochs: Count = 0
-    """Epochs finished when training ended."""
+    """Number of epochs finished when training ended."""
     length_penalty: NotNegative | None = None
-    """Exponent α chosen on validation when training ended; None: not chosen, or given in the configuration."""
+    """Exponent α of the length penalty, chosen on validation data when training ended; None: not chosen, or given in
+    the configuration."""
     length_penalty_pairs: Count | None = None
-    """Number of validation pairs on which it was chosen: fewer than all if a time budget was short."""
+    """Number of validation pairs used to choose it: fewer than all if the time budget was short."""
     cut_off: Count = 0
-    """Translations of the validation that were cut off, because the model could not end them yet."""
+    """Number of validation translations that were cut off at their max length."""
     max_src_length: Length | None = None
-    """Longest source that is translated as one segment, in tokens, EOS included; None: ``data.max_length``."""
+    """Max length of a source that is translated as one segment, in tokens, EOS included; None: ``data.max_length``."""
     max_src_sentences: AtLeastOne | None = None
     """Max sentences of a source that is translated as one segment; None: no limit."""
     vocab_size: Count | None = None
     """Pieces of the joint vocabulary, language tags not counted."""
     limits: Limits = field(default_factory=Limits)
     max_updates: Count | None = None
-    """Number of updates that follows from the limits; None: not known yet."""
+    """Number of updates, computed from the limits; None: not known yet."""
     patience: Count = 0
     """``training.patience`` of the last command."""
     seconds: Real = 0.0
-    """Training time."""
+    """Training time in seconds."""
     arithmetic: str = ""
-    """Precision of training, and the library of matrix products if it is not PyTorch's default: ``bf16 by oneDNN``."""
+    """Precision of training, and the library of matrix products if it is not PyTorch's default, for example ``bf16 by
+    oneDNN``."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of ``seq2seq`` and of the libraries that made the run, by name."""
     corpora: list[dict[str, Any]] = field(default_factory=list)
-    """Each corpus with its counts and what was dropped."""
+    """Each corpus with its counts, also of dropped pairs."""
     scores: dict[str, Any] = field(default_factory=dict)
-    """Validation scores of the committed weights; None: unknown."""
+    """Validation scores of the committed weights; a value None: unknown."""
     signatures: dict[str, str] = field(default_factory=dict)
     """sacreBLEU's signatures of these scores."""
     recipe: RecipeRecord | None = None
     """None: the version that trained the run did not record it."""
     verdict: str = ""
-    """The scores in plain words, for a finished run; empty if no score says enough."""
+    """What the scores of a finished run mean, in plain words; empty if no score says enough."""
 
     @property
     def weights(self) -> str:
@@ -144,7 +146,7 @@ _REPLACED = re.compile(rf"{MODEL.pattern}|{re.escape(NEXT_CONFIG)}")
 
 
 def model_name(update: int, taken: Iterable[str] = ()) -> str:
-    """File name of the weights after this many updates; a second name if the first is taken."""
+    """File name for the weights after this many updates; a second name if the first one is taken."""
     name = f"model-{update:08d}.safetensors"
     return name if name not in taken else f"model-{update:08d}-2.safetensors"
 
@@ -153,8 +155,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check a run's manifest.
 
     Raises:
-        UserError: no such folder, no manifest in it, or not readable (66); damaged, or of another
-            format (78).
+        UserError: the folder or its manifest is missing or not readable (66); damaged, or of another format (78).
     """
     with reading(folder):
         if not folder.is_dir():
@@ -182,9 +183,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def run_files(folder: Path) -> Iterator[Path]:
-    """The files in a run folder that this program wrote. Users may keep other files in it.
+    """The files in a run folder that this program wrote. Users may keep other files there.
 
-    It is lazy: the folder is read while the result is used.
+    It is a generator: the folder is read while the result is used.
 
     Raises:
         UserError: as ``read_manifest``.
@@ -203,10 +204,10 @@ def _parse(payload: dict[str, Any], where: Path) -> Manifest:
 
 
 def parse_stored(kind: type[Stored], payload: Any, where: Path) -> Stored:
-    """Check parsed JSON of a run folder and make a record of it.
+    """Make a record from parsed JSON of a run folder, and check it.
 
     Raises:
-        UserError: a value of the wrong type, or a key without a default is missing (78).
+        UserError: a value has the wrong type, or a key without a default is missing (78).
     """
     try:
         return parse_record(kind, payload)
@@ -223,18 +224,18 @@ def _hashes(files: object) -> bool:
 
 
 def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
-    """The content of a run's file. Its hash is checked.
+    """Read a file of a run and check its hash.
 
     Raises:
-        UserError: not in the manifest, missing, damaged, or outside the folder (78); not readable
-            (66); replaced by a commit since the manifest was read (75).
+        UserError: not in the manifest, missing, damaged, or outside the folder (78); not readable (66); a commit has
+            replaced it since the manifest was read (75).
     """
     if name not in manifest.files:
         raise damaged(f"{folder / MANIFEST} does not name a file {name!r:.60}")
     try:
         return read_hashed(folder, name, manifest.files[name])
     except UserError as error:
-        # If training has committed meanwhile, nothing is damaged.
+        # If training has committed in the meantime, nothing is damaged.
         if error.code == ExitCode.REFUSED and read_manifest(folder) != manifest:
             raise UserError(
                 f"{folder} was replaced while it was read", mend="run the command again", code=ExitCode.TRY_LATER
@@ -243,7 +244,7 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
 
 
 def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
-    """The tensors in a run's file. The hash is checked before the file is parsed.
+    """Read the tensors of a run's file. Its hash is checked before the file is parsed.
 
     Raises:
         UserError: as ``read_file``, or the file holds no tensors (78).
@@ -252,24 +253,24 @@ def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tenso
 
 
 def commit(folder: Path, manifest: Manifest, files: Mapping[str, Content], keep: Iterable[str] = ()) -> Manifest:
-    """Commit new files and fields to a run in one step.
+    """Commit new files and a new manifest to a run, atomically.
 
-    A crash before the manifest is replaced leaves the old state; a crash after it, the new one. Weights that the new
-    manifest does not name are deleted. Other files of the user are not touched.
+    A crash before the manifest is replaced leaves the old state, and a crash after it the new state. Weights that the
+    new manifest does not name are deleted. Files of the user are not changed.
 
     Args:
-        folder: created if it is missing. The caller holds its lock.
-        manifest: the new one; its ``files`` are filled in here.
-        files: content by name; tensors are written as safetensors. Tensors must not share memory.
-        keep: names of files in the current manifest that stay as they are.
+        folder: the run folder; created if it is missing. The caller holds its lock.
+        manifest: the new manifest; its ``files`` are added here.
+        files: content by name. Tensors are written as safetensors; they must not share memory.
+        keep: names of files in the current manifest that stay unchanged.
 
     Returns:
         The new manifest.
 
     Raises:
         UserError: a write failed (74); the current manifest is damaged, or a file to keep is missing (78).
-        ValueError: a file name that is not valid, or that the current manifest has already; a file to keep that it does
-            not have; fields that JSON cannot hold.
+        ValueError: a file name is not valid, or the current manifest has it already; it does not have a file to keep;
+            or JSON cannot hold a field.
     """
     with writing(folder):
         make_folder(folder)
@@ -278,13 +279,13 @@ def commit(folder: Path, manifest: Manifest, files: Mapping[str, Content], keep:
     kept = {}
     for name in keep:
         if name not in old:
-            raise ValueError(f"keep names {name!r}, which the current manifest does not")
+            raise ValueError(f"keep names {name!r}, which is not in the current manifest")
         with reading(folder / name):
             if not (folder / name).exists():
                 raise damaged(f"{folder / name} is missing")
         kept[name] = old[name]
     if not _hashes(dict.fromkeys(files, "0" * 64)):
-        raise ValueError(f"not all plain file names: {sorted(files)}")
+        raise ValueError(f"some are not plain file names: {sorted(files)}")
     data = commit_files(folder, files, old=old, kept=kept, fields=asdict(manifest), replaced=_REPLACED)
     return _parse(load_manifest(data, folder / MANIFEST), folder / MANIFEST)
 
@@ -324,4 +325,4 @@ def move_aside(folder: Path) -> Path:
                 place.rename(target)
                 sync_folder(place.parent)
                 return folder.with_name(target.name)
-    raise AssertionError("itertools.count ends nowhere")
+    raise AssertionError("itertools.count never ends")

@@ -1,4 +1,4 @@
-"""The lock on a run folder: one process writes at a time."""
+"""The lock on a run folder. Only one process may write to the folder at a time."""
 
 import json
 import os
@@ -14,10 +14,10 @@ from seq2seq.system.lock import LockedFile, open_locked
 
 
 class RunLock:
-    """The lock on ``RUN/.lock``. The file holds our process id; it is kept if the folder holds a run.
+    """The lock on ``RUN/.lock``. The file holds the id of this process. It is kept if the folder holds a run.
 
     Args:
-        folder: the run; created if it is missing.
+        folder: the run folder; created if it is missing.
 
     Raises:
         UserError: another process holds it (75), or the file cannot be written (74).
@@ -45,13 +45,13 @@ class RunLock:
         if file is None:
             raise UserError(
                 f"{folder} is in use by {self._holder()}",
-                mend="wait for it to end, or give -o another folder",
+                mend="wait for it to end, or give `run` another folder",
                 code=ExitCode.TRY_LATER,
             )
         return file
 
     def _holder(self) -> str:
-        # The other process may not have written this yet.
+        # The other process may not have written the file yet.
         try:
             with open(self.path, "rb") as file:
                 holder = json.loads(file.read(1000))
@@ -71,7 +71,7 @@ class RunLock:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[RunLock]:
-    """Hold the lock on a run during the body. Errors are those of ``RunLock``."""
+    """Hold the lock on a run folder during the body. Raises the errors of ``RunLock``."""
     held = RunLock(folder)
     try:
         yield held

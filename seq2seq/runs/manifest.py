@@ -1,7 +1,7 @@
 """The manifest: ``manifest.json`` names each file of a folder with its SHA-256.
 
-A commit replaces the manifest by one rename. A file that a manifest names never changes: new content gets a new name.
-So a crash between any two system calls leaves the old state or the new one.
+A commit replaces the manifest by a single rename. A file that a manifest names never changes: new content gets a new
+name. So a crash at any moment leaves either the old state or the new one.
 """
 
 import hashlib
@@ -22,23 +22,23 @@ from seq2seq.system.files import TMP, sync_folder, temporary_path, write_flushed
 Content = bytes | Mapping[str, Tensor]
 
 FORMAT = 1
-"""Format of run folders and checkpoints that this program writes, and the only one it reads. Later versions may
-add keys within a format: a reader ignores unknown keys, and gives missing ones their defaults."""
+"""The format of run folders and checkpoints that this program writes. It reads no other one. Later versions may add
+keys within a format: a reader ignores unknown keys and gives missing keys their defaults."""
 
 MANIFEST = "manifest.json"
 CONFIG, NEXT_CONFIG = "config.toml", "config-next.toml"
-"""Names of the configuration. The second is used while the current manifest names the first with other content."""
+"""Names of the configuration file. The second is used if the current manifest names the first with other content."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""File names that a manifest may hold: no path separators, no dot at the start."""
+"""File names that a manifest may contain: no path separators, no dot at the start."""
 MODEL = re.compile(r"model-[0-9]{8,}(-2)?\.safetensors")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-# Temporary files that a crash may leave. Nothing else is deleted: users keep files of their own in run folders.
+# Temporary files that a crash may leave. Nothing else is deleted, as users may keep their own files in run folders.
 _LEFTOVER = re.compile(rf"{re.escape(TMP)}{NAME.pattern}|{LEFT_BY_SAFETENSORS.pattern}")
 
 
 class UnknownFormatError(UserError):
-    """A format of another version of this program. It is not damage."""
+    """The format is that of another version of this program; nothing is damaged."""
 
 
 def to_json(value: Any) -> bytes:
@@ -57,12 +57,12 @@ def _to_bytes(payload: Mapping[str, Any]) -> bytes:
 def dump_manifest(payload: Mapping[str, Any]) -> bytes:
     """The bytes of a manifest: JSON with a ``checksum``, the SHA-256 of all other fields as canonical JSON.
 
-    Every format keeps this form, so that a later format is distinguished from damage.
+    Every format keeps the checksum, so that a later format is not mistaken for damage.
 
     Raises:
         ValueError: NaN or infinity, which JSON cannot hold.
     """
-    # Through JSON and back: keys that are not strings sort differently as strings.
+    # JSON turns all keys into strings, which may sort differently. So convert them before sorting.
     payload = json.loads(to_json(payload))
     return _to_bytes({**payload, "checksum": hashlib.sha256(to_json(payload)).hexdigest()})
 
@@ -70,8 +70,8 @@ def dump_manifest(payload: Mapping[str, Any]) -> bytes:
 def load_manifest(data: bytes, where: Path) -> dict[str, Any]:
     """Check and parse a manifest.
 
-    The bytes must be exactly those that ``dump_manifest`` writes: duplicate keys, data after the end and changed
-    whitespace count as damage.
+    The bytes must be exactly as ``dump_manifest`` writes them. So duplicate keys, data after the end and changed
+    whitespace are damage.
 
     Raises:
         UserError: damaged (78).
@@ -108,10 +108,10 @@ def check_format(payload: Mapping[str, Any], where: Path) -> None:
 
 
 def read_hashed(folder: Path, name: str, digest: str) -> bytes:
-    """The content of a file, if its hash is the one in the manifest.
+    """Read a file and check its hash.
 
     Raises:
-        UserError: missing, changed, or outside of the folder (78); it cannot be opened (66).
+        UserError: missing, changed, or outside the folder (78); it cannot be opened (66).
     """
     if not NAME.fullmatch(name):
         raise damaged(f"{folder} names a file {name!r:.60}, which is not a plain file name")
@@ -138,15 +138,15 @@ def commit_files(
         folder: must exist.
         files: content by name.
         old: file names in the current manifest; empty if there is none.
-        kept: SHA-256 by name of files that stay.
+        kept: SHA-256 of files that stay, by name.
         fields: other fields of the manifest.
-        replaced: pattern of files that are deleted when the manifest no longer names them.
+        replaced: pattern for names of files that are deleted when the manifest no longer names them.
 
     Returns:
         The bytes of the new manifest.
 
     Raises:
-        UserError: a write failed (74); the old state is whole.
+        UserError: a write failed (74); the old state is complete.
         ValueError: the current manifest already has the name of a new file.
     """
     if taken := files.keys() & set(old):
@@ -180,6 +180,6 @@ def tidy(folder: Path, named: Collection[str], replaced: re.Pattern[str]) -> Non
     """Delete leftovers of crashes, and replaced files that the manifest does not name. See ``commit_files``."""
     for entry in list(folder.iterdir()):
         if _LEFTOVER.fullmatch(entry.name) or (replaced.fullmatch(entry.name) and entry.name not in named):
-            # The next commit tries again to delete what cannot be deleted now.
+            # If something cannot be deleted now, the next commit tries it again.
             with suppress(OSError):
                 entry.unlink()

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: one JSON object on each line, not hashed; truncated when a run resumes."""
+"""``metrics.jsonl``: one JSON object on each line. The file has no hash, and is truncated when a run resumes."""
 
 import json
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
 
     Raises:
         UserError: it could not be written (74).
-        ValueError: a value that JSON cannot hold, as NaN.
+        ValueError: a value that JSON cannot hold, such as NaN.
     """
-    # Keys keep the order of the reports.
+    # The keys keep the order of the record.
     line = json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
     with writing(folder / METRICS_FILE), open(folder / METRICS_FILE, "ab") as file:
         file.write(line)
 
 
 def truncate_metrics(folder: Path, update: int) -> None:
-    """Keep the records up to and including ``update``; drop other lines.
+    """Keep the records up to and including ``update``, and drop other lines.
 
-    A crash may leave half a line, a power cut a series of zeros.
+    A crash may leave part of a line, and a power cut may leave zeros.
 
     Raises:
         UserError: the file cannot be read (66) or written (74).

@@ -1,4 +1,4 @@
-"""Tensors of a run folder: only safetensors files."""
+"""Tensors of a run folder, in safetensors files."""
 
 import hashlib
 import os
@@ -19,16 +19,16 @@ LEFT_BY_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write tensors to a new file and flush it; the folder's entry is not flushed.
+    """Write tensors to a new file and flush it to disk. The folder's entry is not flushed.
 
     Returns:
-        The file's SHA-256 in hex.
+        The file's SHA-256 in hexadecimal digits.
 
     Raises:
         OSError: from the system; the file is deleted.
         RuntimeError: tensors share memory, which safetensors refuses.
     """
-    path.unlink(missing_ok=True)  # a leftover may be a link to another place
+    path.unlink(missing_ok=True)  # a file that a crash left may be a link to another place
     with removed_after_error(path):
         path.touch(exist_ok=False)
         _save_tensors(path, tensors)
@@ -48,7 +48,7 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-    # safetensors replaces the file by one that only its owner can read.
+    # safetensors replaces the file with one that only its owner can read.
     path.chmod(mode)
 
 
@@ -60,7 +60,7 @@ def load_tensors(data: bytes, where: str) -> dict[str, Tensor]:
         where: named in errors.
 
     Raises:
-        UserError: not safetensors, or of a data type that torch does not have (78).
+        UserError: not safetensors, or a data type that torch does not have (78).
     """
     try:
         return safetensors.torch.load(data)

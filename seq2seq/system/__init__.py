@@ -1,1 +1,1 @@
-"""The operating system: files, locks, child processes, the allocator of memory."""
+"""The operating system: files, locks, child processes, the memory allocator."""

@@ -1,4 +1,4 @@
-"""Files on disk: atomic writes, flushes to disk, and the errors of reading and writing."""
+"""Files on disk: atomic writes, flushing to disk, and errors of reading and writing."""
 
 import errno
 import io
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 TMP = ".tmp-"
-"""Starts the name of a temporary file or folder in a folder that has one writer."""
+"""Prefix of the name of a temporary file or folder, in a folder with one writer."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MENDS = {
     errno.ENOSPC: "free some space",
@@ -39,7 +39,7 @@ def cannot_write(name: str | Path, error: OSError, *, then: str = ANOTHER_PLACE)
     Args:
         name: path or name of the output.
         error: from the system.
-        then: continues the advice if the disk is full.
+        then: added to the advice if the disk is full.
     """
     mend = _MENDS.get(error.errno or 0, "make that place writable, or name another one")
     if error.errno in DISK_FULL:
@@ -48,7 +48,7 @@ def cannot_write(name: str | Path, error: OSError, *, then: str = ANOTHER_PLACE)
 
 
 def cannot_read(name: str | Path, error: OSError | ValueError) -> UserError:
-    """The error for input that cannot be opened or read, or whose name is not valid (exit code 66)."""
+    """The error for input that cannot be opened or read, or that has an invalid name (exit code 66)."""
     is_forbidden = isinstance(error, PermissionError)
     return UserError(
         f"{name} cannot be read: {getattr(error, 'strerror', None) or error}",
@@ -59,7 +59,7 @@ def cannot_read(name: str | Path, error: OSError | ValueError) -> UserError:
 
 @contextmanager
 def writing(name: str | Path, *, then: str = ANOTHER_PLACE) -> Iterator[None]:
-    """Turn an ``OSError`` of the body into the error of ``cannot_write``. Arguments as there."""
+    """Convert an ``OSError`` of the body to the error of ``cannot_write``. Arguments as there."""
     try:
         yield
     except OSError as error:
@@ -68,7 +68,7 @@ def writing(name: str | Path, *, then: str = ANOTHER_PLACE) -> Iterator[None]:
 
 @contextmanager
 def reading(name: str | Path) -> Iterator[None]:
-    """Turn an ``OSError`` of the body into the error of ``cannot_read``."""
+    """Convert an ``OSError`` of the body to the error of ``cannot_read``."""
     try:
         yield
     except OSError as error:
@@ -79,14 +79,14 @@ def reading(name: str | Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
+    """Flush the entries of a folder to disk, so that a rename in it survives a power cut."""
     if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems flush folders by themselves and refuse the call.
+        # Some network file systems flush folders by themselves, and refuse this call.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -94,7 +94,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, flushed to disk."""
+    """Create a folder and its parents, and flush them to disk."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -103,7 +103,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def empty_folders_removed(folder: Path) -> Iterator[None]:
-    """After an exception, remove a folder and its parents again if the body has made them and nothing is in them."""
+    """After an exception, remove a folder and its parents if they did not exist before and are empty."""
     missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
         yield
@@ -118,7 +118,7 @@ def empty_folders_removed(folder: Path) -> Iterator[None]:
 
 
 class CheckedFile(io.FileIO):
-    """A file whose errors of writing are UserErrors that name it.
+    """A file whose errors of writing are ``UserError`` and name it.
 
     Args:
         file: path or descriptor.
@@ -130,7 +130,7 @@ class CheckedFile(io.FileIO):
     def __init__(self, file: str | int, mode: str, *, shown: str, closefd: bool = True) -> None:
         self._shown = shown
         self.abandoned = False
-        """Drop what is written: its reader has stalled."""
+        """Whether to ignore what is written, because the reader has stalled."""
         with writing(shown):
             super().__init__(file, mode, closefd=closefd)
 
@@ -142,11 +142,11 @@ class CheckedFile(io.FileIO):
         return counts[0]
 
     def write_counted(self, data: "ReadableBuffer", counts: list[int]) -> None:
-        """``write``, but the number of bytes is appended to a list: it is right even if a signal interrupts this."""
+        """``write``, but append the number of bytes to a list, which is correct even if a signal interrupts this."""
         kept: list[int | None] = counts  # type: ignore[assignment]
         try:
             while True:
-                # One call in C: no signal handler can run between the write and the append of its count.
+                # It is one call in C, so no signal handler can run between the write and the append of its count.
                 kept.extend(map(super().write, (data,)))
                 if kept[-1] is not None:
                     return
@@ -159,15 +159,15 @@ class CheckedFile(io.FileIO):
             raise cannot_write(self._shown, error) from None
 
     def accepts(self) -> bool:
-        """Whether a write can start within a second: the reader may have stalled."""
+        """Whether a write can start within a second. If not, the reader has stalled."""
         return bool(select.select([], [self], [], 1.0)[1])
 
 
 @contextmanager
 def checked_writer(file: str | int, mode: str, *, shown: str) -> Iterator[BinaryIO]:
-    """A buffered writer over a ``CheckedFile``. After a failure its buffer is empty. A descriptor stays open.
+    """A buffered writer for a ``CheckedFile``. A descriptor stays open.
 
-    Otherwise the interpreter would flush the buffer at exit, fail again, and exit with 120.
+    After an error its buffer is emptied. Otherwise Python would flush it at exit, fail again, and exit with 120.
     """
     checked = CheckedFile(file, mode, shown=shown, closefd=isinstance(file, str))
     writer = io.BufferedWriter(checked)
@@ -184,20 +184,24 @@ def checked_writer(file: str | int, mode: str, *, shown: str) -> Iterator[Binary
 
 
 def open_regular(path: Path, *, shown: str) -> int:
-    """Open a regular file to read and write; it is created if missing. Links, pipes and devices are refused.
+    """Open a regular file to read and write. It is created if it is missing. Links, pipes and devices are refused.
 
-    In a folder that everybody may write to, somebody else could have put one of these there.
+    In a folder that everyone may write to, another user could have put one of these there.
 
     Args:
         path: the file.
-        shown: the output it belongs to, named in the UserError.
+        shown: the output that it belongs to, named in the UserError.
 
     Raises:
         UserError: it is not a regular file (74).
         OSError: from the system.
     """
     flags = os.O_RDWR | os.O_CREAT
-    for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):  # without O_NONBLOCK, opening a pipe waits for its reader
+    for name in (
+        "O_NOFOLLOW",
+        "O_BINARY",
+        "O_NONBLOCK",
+    ):  # without O_NONBLOCK, opening a pipe would wait for its reader
         flags |= getattr(os, name, 0)
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -218,12 +222,12 @@ def open_regular(path: Path, *, shown: str) -> int:
 
 
 def temporary_path(path: Path, *, one_writer: bool) -> Path:
-    """The temporary name of a file or a folder while it is written, in the same folder.
+    """The temporary name of a file or folder while it is written, in the same folder.
 
     Args:
         path: its final name.
-        one_writer: a lock keeps other processes out of the folder. Then the temporary name is always the same, and what
-            a crash left there can be deleted. Otherwise each process gets a name of its own.
+        one_writer: whether a lock excludes other processes from the folder. Then the temporary name is always the same,
+            so a file that a crash left can be deleted. Otherwise each process gets another name.
     """
     if one_writer:
         return path.with_name(TMP + path.name)
@@ -232,13 +236,13 @@ def temporary_path(path: Path, *, one_writer: bool) -> Path:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears under its name only when it is whole and on disk.
+    """Write a file atomically: it appears under its name only when it is complete and on disk.
 
-    It is written under a temporary name in the same folder and renamed. After an exception nothing is left, and a file
-    that was there before is unchanged. The mode of a replaced file is kept; a link is followed.
+    It is written under a temporary name in the same folder, then renamed. After an exception nothing is left, and a
+    file that existed before is unchanged. The mode of a replaced file is kept. A link is followed.
 
     Raises:
-        UserError: disk full, folder missing, not permitted (exit code 74).
+        UserError: the disk is full, the folder is missing, or it is not permitted (exit code 74).
     """
     place = Path(os.path.realpath(path))
     temporary = temporary_path(place, one_writer=False)
@@ -261,9 +265,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_folder(folder: Path, *, one_writer: bool = False) -> Iterator[Path]:
-    """Write a folder that appears under its name only when it is whole and on disk. After an exception it is gone.
+    """Write a folder atomically: it appears under its name only when it is complete and on disk.
 
-    At the end nothing may have its name, except an empty folder. Parents are created.
+    At the end nothing else may have its name, except an empty folder. Parents are created. After an exception nothing
+    is left.
 
     Args:
         folder: its final name.
@@ -293,7 +298,7 @@ def atomic_folder(folder: Path, *, one_writer: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def removed_after_error(path: Path) -> Iterator[None]:
-    """Delete a file after an ``OSError`` of the body, to free space on a full disk."""
+    """After an ``OSError`` of the body delete a file, to free space on a full disk."""
     try:
         yield
     except OSError:
@@ -303,12 +308,12 @@ def removed_after_error(path: Path) -> Iterator[None]:
 
 
 def write_flushed(path: Path, data: bytes) -> None:
-    """Write a new file and flush it; the folder's entry is not flushed.
+    """Write a new file and flush it to disk. The folder's entry is not flushed.
 
     Raises:
         OSError: from the system; the file is deleted.
     """
-    path.unlink(missing_ok=True)  # a leftover may be a link to another place
+    path.unlink(missing_ok=True)  # a file that a crash left may be a link to another place
     with removed_after_error(path), open(path, "xb") as file:
         file.write(data)
         file.flush()
@@ -316,7 +321,7 @@ def write_flushed(path: Path, data: bytes) -> None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write or replace a file in a folder that has one writer: whole, or not at all. A link is replaced.
+    """Atomically write or replace a file in a folder with one writer. A link is replaced.
 
     Raises:
         OSError: from the system.

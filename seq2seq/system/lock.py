@@ -1,7 +1,7 @@
-"""A lock on an open file. The kernel releases it when the process that holds it ends, however it ends.
+"""A lock on an open file. The kernel releases it when the process that holds it ends, in any way.
 
-POSIX: ``flock``, which does not work between machines on every network file system. Windows: one byte far behind the
-content is locked, so others can still read the content; this was not tested.
+On POSIX it is ``flock``, which does not work between machines on every network file system. On Windows it is a lock on
+one byte far after the end of the content, so that others can still read the content; this was not tested.
 """
 
 import errno
@@ -31,17 +31,17 @@ else:
 
 
 _MAX_TRIES = 100
-"""How often another process may rename or delete the file between our opening and locking it."""
+"""Max tries to open and lock a file. Each time another process may rename or delete it in between."""
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock, without waiting, until the descriptor is closed.
+    """Take the lock without waiting. It is held until the descriptor is closed.
 
     Returns:
         False if another process holds it.
 
     Raises:
-        OSError: the file system has no locks.
+        OSError: the file system does not support locks.
     """
     try:
         _lock(descriptor)
@@ -53,9 +53,9 @@ def try_lock(descriptor: int) -> bool:
 
 
 class LockedFile(CheckedFile):
-    """A file that one process has locked, open to read and write; closing it releases the lock.
+    """A locked file, open to read and write. Closing it releases the lock.
 
-    Made by ``open_locked``. It is closed in a forked child, which would otherwise keep the lock after its parent ends.
+    ``open_locked`` makes it. A forked child closes it at once; otherwise it would keep the lock after its parent ends.
     """
 
     def __init__(self, path: Path, *, shown: str) -> None:
@@ -64,7 +64,7 @@ class LockedFile(CheckedFile):
         _open_files.add(self)
 
     def is_in_place(self) -> bool:
-        """Whether it is still the file at its path: it was neither renamed nor deleted."""
+        """Whether it is still the file at its path, neither renamed nor deleted."""
         with suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(self.fileno()), self._path.stat(follow_symlinks=False))
         return False
@@ -83,12 +83,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def open_locked(path: Path, *, shown: str, lock_required: bool = True) -> LockedFile | None:
-    """Open a file, created if it is missing, and lock it without waiting.
+    """Open a file and lock it without waiting. It is created if it is missing.
 
     Args:
         path: the file.
         shown: named in UserErrors.
-        lock_required: refuse a file system that has no locks.
+        lock_required: refuse a file system that does not support locks.
 
     Returns:
         None if another process holds the lock.
@@ -116,7 +116,7 @@ def _try_lock(file: LockedFile, *, required: bool) -> bool:
     try:
         return try_lock(file.fileno())
     except OSError as error:
-        # Some network file systems have no locks: then the user must run only one process.
+        # Some network file systems do not support locks. There the user must run only one process.
         if not required and error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
             return True
         raise

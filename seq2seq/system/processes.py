@@ -1,4 +1,4 @@
-"""Signals that are deferred, and forked child processes that never outlive their parent.
+"""Deferred signals, and forked child processes that never outlive their parent.
 
 Processes that use PyTorch are forked only on Linux.
 """
@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 TERMINATION_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, ``kill``, and a terminal that was closed (on Windows no signal reports this)."""
+"""Signals of Ctrl-C, of ``kill``, and of a closed terminal (Windows has no signal for it)."""
 _PR_SET_PDEATHSIG = 1
-"""Linux's name, from its prctl.h."""
+"""An option of ``prctl``, from Linux's prctl.h."""
 
 
 @contextlib.contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Defer termination signals until the block ends. Children forked inside keep them blocked.
+    """Defer termination signals until the body ends. Children that are forked inside keep them blocked.
 
-    For steps that must all be done, or none. Without this, Python would lose a signal that it handles during a fork.
+    Use it for steps that must not be separated. Without it, Python would lose a signal that it handles during a fork.
     """
     arrived: list[int] = []
     with contextlib.ExitStack() as leaving:
@@ -33,11 +33,11 @@ def deferred_signals() -> Iterator[None]:
             before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
             leaving.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
             signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION_SIGNALS)
-        # The mask is enough for a child, which has one thread. In this process the system may deliver the signal to
-        # another thread, such as PyTorch's, and Python still runs the handler in the main thread.
+        # For a child, which has one thread, the mask is enough. In this process the system may deliver the signal to
+        # another thread, such as PyTorch's; then Python would still run the handler in the main thread.
         if threading.current_thread() is threading.main_thread():
             for number in TERMINATION_SIGNALS:
-                if (handler := signal.getsignal(number)) is not None:  # None: not Python's
+                if (handler := signal.getsignal(number)) is not None:  # None: a handler that Python did not set
                     leaving.callback(_restore, number, handler)
                     signal.signal(number, lambda number, _: arrived.append(number))
         yield
@@ -46,13 +46,13 @@ def deferred_signals() -> Iterator[None]:
 def _restore(number: int, handler: Any) -> None:
     try:
         signal.signal(number, handler)
-    except BaseException:  # from the handler of another signal, which Python runs before it changes this one
+    except BaseException:  # from the handler of another signal, which Python runs before it sets this one
         signal.signal(number, handler)
         raise
 
 
 def _raise(signals: list[int]) -> None:
-    """Raise each signal, even if the handler of the one before raises an exception."""
+    """Raise each signal, even if the handler of the previous one raises an exception."""
     if signals:
         try:
             signal.raise_signal(signals.pop(0))
@@ -63,13 +63,13 @@ def _raise(signals: list[int]) -> None:
 class ChildProcess:
     """A forked process that runs a function. Termination signals do not reach it.
 
-    It ends when the function returns, at ``end``, when this object is deleted, or when its parent ends, however that
-    ends and whatever the child waits for. It also ends if the thread that made this object ends first.
+    It ends when the function returns, at a call of ``end``, when this object is deleted, or when its parent ends (in
+    any way, and even while the child waits). It also ends when the thread that made this object ends.
     """
 
     def __init__(self, run: Callable[[], None]) -> None:
         parent = os.getpid()
-        # os.fork, as multiprocessing would at exit send a signal that does not reach the child, and wait for ever.
+        # os.fork is used: at exit, multiprocessing would send a signal that does not reach the child, and wait forever.
         with deferred_signals():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about PyTorch's threads, which the child does not need
@@ -79,14 +79,14 @@ class ChildProcess:
             self._end = weakref.finalize(self, _end, self.pid, parent)
 
     def end(self) -> None:
-        """Kill the process, if it still runs, and wait until it has ended."""
+        """Kill the process if it still runs, and wait until it has ended."""
         self._end()
 
 
 def _run_child(parent: int, run: Callable[[], None]) -> None:
-    """Run the function in the child process. Does not return."""
+    """Run the function in the child process. This never returns."""
     try:
-        # A pipe reports a parent that has ended, too, but only to a process that reads it.
+        # A pipe would also report that the parent has ended, but only to a child that reads it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
         if os.getppid() == parent:  # otherwise the parent ended before the call
             run()
@@ -98,7 +98,7 @@ def _run_child(parent: int, run: Callable[[], None]) -> None:
 
 
 def _end(pid: int, parent: int) -> None:
-    if os.getpid() != parent:  # another fork of the parent, which is ending
+    if os.getpid() != parent:  # in another fork of the parent, which is ending
         return
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGKILL)

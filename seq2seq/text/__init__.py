@@ -1,6 +1,6 @@
-"""Text files: bytes to lines and back; UTF-8, ``"\\n"`` alone, compression, hostile input.
+"""Text files: bytes to lines and back, in UTF-8, plain or compressed, also from hostile input.
 
-A line ends at ``"\\n"`` and nowhere else; one ``"\\r"`` before it goes too. NUL, lone ``"\\r"``, ``"\\v"``,
+A line ends at ``"\\n"`` and nowhere else; one ``"\\r"`` before it is removed. NUL, any other ``"\\r"``, ``"\\v"``,
 ``"\\f"``, U+0085, U+2028 and U+2029 are text inside a line. So files are read as bytes: Python's text files and
 ``str.splitlines`` would split lines at some of these characters.
 """

@@ -20,7 +20,7 @@ class _Compressor(Protocol):
 
 
 def _gzip() -> _Compressor:
-    return zlib.compressobj(wbits=16 + zlib.MAX_WBITS)  # no time in the header: equal text gives equal bytes
+    return zlib.compressobj(wbits=16 + zlib.MAX_WBITS)  # no time in the header, so equal text gives equal bytes
 
 
 _COMPRESSORS: dict[str, Callable[[], _Compressor]] = {
@@ -28,16 +28,16 @@ _COMPRESSORS: dict[str, Callable[[], _Compressor]] = {
     ".bz2": bz2.BZ2Compressor,
     ".xz": lzma.LZMACompressor,
 }
-"""By the suffix of a file name."""
+"""Compressors by the suffix of a file name."""
 COMPRESSED_SUFFIXES = tuple(_COMPRESSORS)
 _UNSUPPORTED_SUFFIXES = (".zst", ".lz4", ".br", ".zip", ".7z")
 
 
 def is_compressed(name: str) -> bool:
-    """Whether a file of this name is written compressed.
+    """Whether a file with this name is written compressed.
 
     Raises:
-        UserError: the suffix is of a compression that is not supported (2).
+        UserError: the suffix names a compression that is not supported (2).
     """
     if name.lower().endswith(_UNSUPPORTED_SUFFIXES):
         raise UserError(
@@ -50,7 +50,7 @@ def is_compressed(name: str) -> bool:
 
 @contextmanager
 def compressing(name: str, out: BinaryIO) -> Iterator[BinaryIO]:
-    """A writer that compresses into ``out`` if the file name has such a suffix. ``out`` stays open.
+    """A writer to ``out`` that compresses if the file name has such a suffix. ``out`` stays open.
 
     After an exception the compressed data is incomplete.
     """

@@ -1,8 +1,8 @@
-"""Lines that are not UTF-8: how many a file may hold, and a guess of their encoding.
+"""Lines that are not UTF-8: how many a file may contain, and a guess of their encoding.
 
-The guess is made by letters: read in the right encoding, nearly all characters beyond ASCII are small letters of one
-alphabet, or common characters of Chinese, Japanese or Korean. It is only a hint for the user who converts the file:
-encodings that differ in a few letters (Windows-1252 and -1254) cannot be distinguished if a text has none of these.
+In the right encoding, nearly all characters beyond ASCII are small letters of one alphabet, or common characters of
+Chinese, Japanese or Korean. The guess is only a hint for the user who converts the file. Encodings that differ in a few
+letters (Windows-1252 and -1254) cannot be distinguished if the text has none of these letters.
 """
 
 import unicodedata
@@ -15,11 +15,11 @@ from seq2seq.text.first_bytes import iconv, shell_word
 from seq2seq.text.tuning import FIRST_CHECK, GUESS_BYTES, MAX_INVALID, MIN_SCORE
 
 EncodingErrors = Literal["refuse", "replace", "strict"]
-"""What to do with lines that are not UTF-8: refuse a file with more than 1 in 100 of them and replace bytes in others,
-replace bytes always, or refuse any such line."""
+"""What to do with lines that are not UTF-8. refuse: refuse a file with more than 1 in 100 of them, else replace bytes;
+replace: always replace bytes; strict: refuse any such line."""
 
 
-# The name of an encoding, for iconv and for Python; the letters beyond ASCII of a language.
+# Names of encodings (for iconv and for Python), each with the letters beyond ASCII of a language.
 _CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўјљњћђџқғңһүұөә"
 _POLISH, _CZECH = "ąćęłńóśźż", "áčďéěíňóřšťúůýžäľĺŕô"
 _HUNGARIAN, _CROATIAN, _ROMANIAN = "áéíóöőúüű", "čćđšž", "ăâîşţ"
@@ -62,7 +62,7 @@ class InvalidLines:
         self._n_other = 0
 
     def add(self, number: int, raw: bytes) -> None:
-        """Count a line that is not UTF-8, the first one of a file having number 1."""
+        """Count a line that is not UTF-8. ``number`` is its number in the file, from 1."""
         self.n += 1
         self._n_until_check += number <= FIRST_CHECK
         self._first = self._first or number
@@ -75,7 +75,7 @@ class InvalidLines:
         self._n_other += not raw.isascii()
 
     def refusal(self, name: str, n_lines: int, *, at_end: bool) -> UserError | None:
-        """The error (65) if more than 1 line in 100 is not UTF-8: of the first 10,000 lines, or of all at the end."""
+        """The error (65) if more than 1 line in 100 is not UTF-8: among the first 10,000 lines, or all at the end."""
         is_first_check = n_lines >= FIRST_CHECK and self._n_until_check > MAX_INVALID * FIRST_CHECK
         if not is_first_check and not (at_end and self.n > MAX_INVALID * n_lines):
             return None
@@ -94,18 +94,18 @@ class InvalidLines:
         elif encoding:
             found, mend = f"looks like {encoding}", iconv(encoding).format(file=shell_word(name))
         else:
-            found, mend = "in an encoding that was not recognised", "convert the file to UTF-8"
+            found, mend = "in an encoding that was not recognized", "convert the file to UTF-8"
         return UserError(
             f"{what} ({found})",
-            mend=f"{mend}, or give --set data.encoding_errors=replace (to eval: --encoding-errors replace)",
+            mend=f"{mend}, or give `data.encoding_errors=replace`",
         )
 
 
 def guess_encoding(sample: bytes) -> str:
-    """The likeliest encoding of text that is not UTF-8, by its name in iconv; empty if none is likely."""
+    """The likeliest encoding of text that is not UTF-8, as iconv names it; empty if none is likely."""
     if b"\0" in sample:  # text in the older encodings has no NUL
         return "UTF-16"
-    # Damaged UTF-8: text in other encodings hardly ever holds valid UTF-8 characters by chance.
+    # The first is damaged UTF-8: text in other encodings hardly ever contains valid UTF-8 characters by chance.
     scores = [("UTF-8", _mean(sample, "utf-8", lambda before, c: 2.0))]
     scores += [(name, _mean(sample, python, common)) for name, python, common in _EAST_ASIAN]
     scores += [(name, _mean(sample, name, _in_alphabet(letters))) for name, letters in _ALPHABETS]
@@ -114,7 +114,7 @@ def guess_encoding(sample: bytes) -> str:
 
 
 def _mean(sample: bytes, encoding: str, value: Callable[[str, str], float]) -> float:
-    """The mean value of the characters beyond ASCII, each with the one before it; invalid bytes count -1."""
+    """The mean ``value`` of the characters beyond ASCII, each with the one before it; invalid bytes count as -1."""
     text = " " + sample.decode(encoding, "replace")
     found = [(before, c) for before, c in pairwise(text) if not c.isascii()]
     return sum(-1.0 if c == "\ufffd" else value(before, c) for before, c in found) / max(1, len(found))
@@ -129,14 +129,14 @@ def _in_alphabet(letters: str) -> Callable[[str, str], float]:
         if unicodedata.category(c) == "Mn" and before not in letters:  # a Thai vowel or tone follows a letter
             return -1.0
         found = 1.0 if c in letters else 0.3 if c.lower() in letters else 0.0
-        # Latin words are mostly ASCII; words of other scripts hold no ASCII.
+        # Latin words are mostly ASCII; words of other scripts contain no ASCII letters.
         return found if not before.isalpha() or before.isascii() == is_latin else found / 2
 
     return value
 
 
 def _lead_byte_in(c: str, encoding: str, first: int, last: int) -> float:
-    """1 if the first byte of a character is in a range: these encodings list common characters first."""
+    """1 if the first byte of a character is in a range, else 0. These encodings list common characters first."""
     if "\u3000" <= c <= "\u303f" or "\uff00" <= c <= "\uff5e":  # punctuation
         return 0.5
     try:
@@ -157,4 +157,4 @@ _EAST_ASIAN: tuple[tuple[str, str, Callable[[str, str], float]], ...] = (
     ("GB18030", "gb18030", lambda before, c: _lead_byte_in(c, "gb2312", 0xB0, 0xD7)),
     ("BIG5", "big5", lambda before, c: _lead_byte_in(c, "big5", 0xA4, 0xC6)),
 )
-"""Name in iconv, name in Python, and a function that says how common a character is."""
+"""For each encoding its name in iconv, its name in Python, and a function that says how common a character is."""

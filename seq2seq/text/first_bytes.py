@@ -1,7 +1,7 @@
-"""Refusal of input that is plainly not UTF-8 text: UTF-16, UTF-32, and files of other programs.
+"""Refusal of input that is certainly not UTF-8 text: UTF-16, UTF-32, and files of other programs.
 
-They are recognised by their first line. So a pipe and a file are treated alike, and a typed line is answered at once.
-Everything else is text, whatever its bytes.
+They are recognized by their first line. So pipes and files are treated alike, and a typed line is translated at once.
+Everything else counts as text.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ _MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-"""Byte-order marks; longer ones first, as a shorter one may begin a longer one."""
+"""Byte-order marks. Longer ones come first, as a shorter one may be the beginning of a longer one."""
 
 _AS_TEXT = "save it as plain text in UTF-8"
 _KINDS = (
@@ -34,16 +34,16 @@ _KINDS = (
     (b"\x89PNG\r", "a picture", "give text"),
     (b"\xff\xd8\xff", "a picture", "give text"),
 )
-"""First bytes of a file, what it is, and what to do. No text begins with them."""
+"""The first bytes of a kind of file, what it is, and what to do. No text begins with these bytes."""
 _TAR_AT, _TAR = 257, b"ustar"
 
 
 def refuse_non_text(head: bytes, name: str, *, unpack: str = "") -> None:
-    """Refuse input that is plainly not UTF-8 text.
+    """Refuse input that is certainly not UTF-8 text.
 
     Args:
         head: the first line, or its beginning.
-        name: of the input, for the error.
+        name: name of the input, for the error.
         unpack: command that decompresses the file; empty if it is not compressed.
 
     Raises:
@@ -60,17 +60,17 @@ def refuse_non_text(head: bytes, name: str, *, unpack: str = "") -> None:
 
 
 def shell_word(name: str) -> str:
-    """The name of an input, quoted for a command in an error; FILE for stdin."""
+    """The name of an input, quoted for a shell command in a message; FILE for stdin."""
     return "FILE" if name == "stdin" else quote(name)
 
 
 def iconv(encoding: str) -> str:
-    """The command that converts an input, with ``{file}`` for its name."""
+    """Advice with the command that converts an input; ``{file}`` stands for its name."""
     return f"convert it: iconv -f {encoding} -t UTF-8 {{file}} > {{file}}.utf8"
 
 
 def _non_text(line: bytes) -> tuple[str, str]:
-    """What kind of file begins with this line, and how to convert it to text; two empty strings if it is text."""
+    """The kind of file that begins with this line, and how to convert it to text; two empty strings if it is text."""
     for mark, encoding in _MARKS.items():
         if line.startswith(mark):
             return encoding, iconv(encoding)
@@ -84,7 +84,7 @@ def _non_text(line: bytes) -> tuple[str, str]:
 
 
 def _wide(line: bytes) -> str:
-    """The name of UTF-16 or UTF-32 without a byte-order mark, if nearly every second byte is not text; else empty."""
+    """UTF-16 or UTF-32 without a byte-order mark, if nearly every second byte is not text; otherwise empty."""
     if len(line) < MIN_WIDE:
         return ""
     bytes_at = [line[i::4] for i in range(4)]
@@ -92,9 +92,9 @@ def _wide(line: bytes) -> str:
         if not any(highest) and max(plane) <= 0x10 and 2 * lowest.count(0) <= len(lowest):
             return f"UTF-32{order}"
     for order, low, high in (("LE", line[::2], line[1::2]), ("BE", line[1::2], line[::2])):
-        # The high byte names a script: 0 for Latin and for spaces, 4 for Cyrillic, 9 for Devanagari; in text of
-        # single bytes these are control characters, of which only separators of words or lines are frequent. Above 1F
-        # are quotation marks, dashes, and Chinese.
+        # The high byte of a character names its script: 0 for Latin and for spaces, 4 for Cyrillic, 9 for Devanagari.
+        # In text of single bytes these values are control characters; only separators of words and lines are frequent
+        # among them. High bytes above 1F are quotation marks, dashes, and Chinese.
         names_script = sum(byte < 0x20 for byte in high)
         no_text = sum(byte < 0x20 and byte not in _SEPARATORS for byte in high)
         if (

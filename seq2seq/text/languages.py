@@ -1,14 +1,14 @@
-"""Languages and scripts: one table, found by every spelling of a language code.
+"""Languages and scripts: one table, which knows every spelling of a language code.
 
-``zh``, ``zho``, ``chi``, ``cmn_Hans``, ``zh-TW`` and ``ZH`` name one row. A code that names its script is read by the
-script: ``zh-Latn`` is pinyin, which is written with spaces.
+``zh``, ``zho``, ``chi``, ``cmn_Hans``, ``zh-TW`` and ``ZH`` name the same row. If a code names a script, the script
+decides: ``zh-Latn`` is pinyin, which is written with spaces.
 
 Sources: ISO 639-1 and -3, ISO 15924, BCP 47; Unicode 16, Line_Break=SA (scripts without spaces between words).
 """
 
 import re
 
-# ISO 639-1 code: its ISO 639-3 and -2 codes | its name in English and in itself, as used for the headings of a table.
+# ISO 639-1 code: other codes (ISO 639-3 and -2) | names in English and in the language itself, as in headers of tables.
 _NAMES = {
     "af": "afr|Afrikaans", "ak": "aka|Akan", "am": "amh|Amharic", "ar": "ara arb|Arabic|العربية",
     "as": "asm|Assamese", "ay": "aym|Aymara", "az": "aze|Azerbaijani", "be": "bel|Belarusian",
@@ -45,7 +45,7 @@ _NAMES = {
     "yi": "yid|Yiddish", "yo": "yor|Yoruba", "zh": "zho chi cmn cn|Chinese|Mandarin|中文|汉语",
     "zu": "zul|Zulu|isiZulu",
 }  # fmt: skip
-_NAMES_ABROAD = {
+_NAMES_IN_OTHER_LANGUAGES = {
     "de": "Allemand Alemán Tedesco Alemão Duits Немецкий",
     "en": "Englisch Anglais Inglés Inglese Inglês Engels Английский",
     "es": "Spanisch Espagnol Spagnolo Espanhol Spaans Испанский",
@@ -55,20 +55,20 @@ _NAMES_ABROAD = {
     "pt": "Portugiesisch Portugais Portugués Portoghese Portugees",
     "ru": "Russisch Russe Ruso Russo",
 }
-"""Names of the most translated languages in other languages."""
+"""Names in other languages, for the most translated languages."""
 _CODE_OF = {spelling: code for code, row in _NAMES.items() for spelling in row.partition("|")[0].split()}
 _CODE_OF_NAME = {name.casefold(): code for code, row in _NAMES.items() for name in row.split("|")[1:]}
-_CODE_OF_NAME |= {name.casefold(): code for code, row in _NAMES_ABROAD.items() for name in row.split()}
+_CODE_OF_NAME |= {name.casefold(): code for code, row in _NAMES_IN_OTHER_LANGUAGES.items() for name in row.split()}
 _HEADER_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 _ROWS = ("zh", "ja", "ko", "th", "lo", "km", "my", "bo")
-"""Languages that are treated in a special way. The others have no row."""
-_WRITTEN_ALIKE = {"zh": "yue wuu lzh gan hsn cjy", "bo": "dz dzo"}
-"""Codes of other languages that are written in the same way and share a row."""
+"""Rows: languages with special rules. Other languages have no row."""
+_SAME_SCRIPT = {"zh": "yue wuu lzh gan hsn cjy", "bo": "dz dzo"}
+"""Codes of other languages that are written in the same way and use the same row."""
 _PRIMARY = {spelling: code for spelling, code in _CODE_OF.items() if code in _ROWS} | {row: row for row in _ROWS}
-_PRIMARY |= {code: row for row, codes in _WRITTEN_ALIKE.items() for code in codes.split()}
+_PRIMARY |= {code: row for row, codes in _SAME_SCRIPT.items() for code in codes.split()}
 
-# The row of a script, whatever the language. Scripts that are not here are written with spaces.
+# The row of a script, for any language. Other scripts are written with spaces.
 _BY_SCRIPT = {
     "hans": "zh", "hant": "zh", "hani": "zh", "jpan": "ja", "hira": "ja", "kana": "ja", "kore": "ko", "hang": "ko",
     "thai": "th", "laoo": "lo", "khmr": "km", "mymr": "my", "tibt": "bo",
@@ -78,7 +78,7 @@ _UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "bo"})
 """Rows of languages written without spaces between words. Korean has spaces."""
 
 _NO_SPACE_AFTER_A_SENTENCE = frozenset({"zh", "ja"})
-"""The other rows have a space between two sentences, as they have little punctuation or none."""
+"""In the other rows a space separates two sentences, as these languages have little punctuation or none."""
 
 _KANA = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -98,10 +98,10 @@ _CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z]{4})?([-_]([A-Z]{2}|\d{3}))?")
 
 
 def primary(code: str) -> str:
-    """The row of a language: its ISO 639-1 code if the table has one, else the language of the code in lower case.
+    """The row of a language: its ISO 639-1 code if the table has it, else the first part of the code in lower case.
 
     Args:
-        code: in any spelling, as in file names: ``zho_Hans``, ``zh-TW``, ``JPN``, ``th``.
+        code: a language code in any spelling: ``zho_Hans``, ``zh-TW``, ``JPN``, ``th``.
     """
     language, *others = code.replace("_", "-").lower().split("-")
     for subtag in others:
@@ -116,13 +116,13 @@ def _is_known(row: str) -> bool:
 
 
 def code_in_name(name: str) -> str:
-    """The language code in a file name, as ``zho_Hans`` in ``ref.zho_Hans`` and ``th`` in ``test.th.txt``.
+    """The language code in a file name, such as ``zho_Hans`` in ``ref.zho_Hans`` and ``th`` in ``test.th.txt``.
 
     Args:
-        name: of a file, without the suffix of its compression.
+        name: name of a file, without the suffix of its compression.
 
     Returns:
-        The code; empty if the name does not end in a code of the table.
+        The code; empty if the name does not end in the code of a row.
     """
     code = name.removesuffix(".txt").rpartition(".")[2]
     return code if code != name and _CODE.fullmatch(code) and _is_known(primary(code)) else ""
@@ -133,10 +133,10 @@ def row_of(code: str, text: str) -> str:
 
     Args:
         code: as for ``primary``.
-        text: in that language.
+        text: text in that language.
 
     Returns:
-        The result of ``primary``, or the row of the script of most letters in the text.
+        The result of ``primary``; or the row of a script, if most letters of the text are of such scripts.
     """
     row = primary(code)
     if _is_known(row):
@@ -146,22 +146,22 @@ def row_of(code: str, text: str) -> str:
     if not n_letters or 2 * sum(found.values()) <= n_letters:
         return row
     row = max(found, key=lambda script: found[script])
-    if row in ("zh", "ja"):  # Chinese has no kana, Japanese has both
+    if row in ("zh", "ja"):  # Chinese has no kana, Japanese has kana and kanji
         return "ja" if 10 * found["ja"] > found["zh"] else "zh"
     return row
 
 
 def is_unspaced(row: str) -> bool:
-    """Whether a row's language is written without spaces between words."""
+    """Whether the language of a row is written without spaces between words."""
     return row in _UNSPACED
 
 
 def separator(row: str, *, after_sentence: bool) -> str:
-    """What is written between two neighbouring pieces of text.
+    """The separator between two neighbouring pieces of text: a space or nothing.
 
     Args:
         row: of the language, from ``primary`` or ``row_of``.
-        after_sentence: whether the first piece ends a sentence; otherwise a sentence was cut in two.
+        after_sentence: whether the first piece ends a sentence; otherwise the cut is within a sentence.
     """
     if row in _UNSPACED and (row in _NO_SPACE_AFTER_A_SENTENCE or not after_sentence):
         return ""
@@ -169,7 +169,7 @@ def separator(row: str, *, after_sentence: bool) -> str:
 
 
 def code_of(text: str) -> str | None:
-    """The language of a code: ``deu_Latn`` and ``de-AT`` are ``de``, ``quc`` is ``quc``; else None."""
+    """The language of a code: ``de`` for ``deu_Latn`` and ``de-AT``, ``quc`` for ``quc``; None if it is not a code."""
     if not _HEADER_CODE.fullmatch(text):
         return None
     language = re.split("[-_]", text)[0].lower()
@@ -177,5 +177,5 @@ def code_of(text: str) -> str | None:
 
 
 def code_of_name(text: str) -> str | None:
-    """The language of a name: ``German`` and ``Deutsch`` are ``de``; None for an unknown name."""
+    """The language of a name: ``de`` for ``German`` and ``Deutsch``; None for an unknown name."""
     return _CODE_OF_NAME.get(re.sub("[-_]", " ", text.casefold()))

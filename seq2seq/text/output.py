@@ -1,4 +1,4 @@
-"""Output of lines: stdout, a pipe, or a file that appears only when it is complete."""
+"""Output: stdout, a pipe, or a file that appears only when it is complete."""
 
 import errno
 import io
@@ -15,14 +15,14 @@ from seq2seq.system.files import CheckedFile, atomic_file, cannot_write, checked
 from seq2seq.text.compression import compressing
 
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
-"""Max bytes that a pipe takes as a whole or not at all."""
+"""Max bytes that a pipe accepts all at once or not at all."""
 
 
 class LineWriter:
-    """Writes whole lines: an interruption or a stalled reader never leaves part of a line.
+    """Writes whole lines: after an interruption or with a stalled reader, no part of a line is left.
 
-    Each write ends at the end of a line, and is small enough for a pipe to take it as a whole. A line that is longer is
-    finished after an interruption, as long as its reader takes it.
+    Each write ends at the end of a line, and is small enough for a pipe to accept it at once. A longer line is finished
+    after an interruption, as long as the reader accepts it.
     """
 
     def __init__(self, raw: "CheckedFile | BinaryIO") -> None:
@@ -59,14 +59,14 @@ def _write_whole(raw: CheckedFile, lines: memoryview) -> None:
 
 @contextmanager
 def open_line_output(word: str) -> Iterator[LineWriter]:
-    """Open an output that lines are written to directly: stdout, which stays open, a pipe or a device.
+    """Open an output to which lines are written directly: stdout (which stays open), a pipe or a device.
 
     Args:
         word: a path, or ``-`` for stdout.
 
     Raises:
-        UserError: not permitted, closed, the disk behind it full (exit code 74).
-        BrokenPipeError: the reader of the output has gone.
+        UserError: not permitted, closed, or its disk is full (exit code 74).
+        BrokenPipeError: the reader has closed the pipe.
     """
     if word != "-":
         with CheckedFile(word, "wb", shown=word) as raw:
@@ -88,12 +88,12 @@ def open_output(word: str) -> Iterator[BinaryIO]:
     """Open an output.
 
     Args:
-        word: a path, written as ``atomic_file`` does, and compressed if its name ends in .gz, .bz2 or .xz; a pipe or a
-            device (``/dev/null``) is written directly. ``-`` is stdout, which stays open.
+        word: a path, or ``-`` for stdout, which stays open. A file is written as by ``atomic_file``; a pipe or a device
+            (``/dev/null``) is written directly. The output is compressed if its name ends in .gz, .bz2 or .xz.
 
     Raises:
-        UserError: disk full, folder missing, not permitted (exit code 74).
-        BrokenPipeError: the reader of the output has gone.
+        UserError: the disk is full, the folder is missing, or it is not permitted (exit code 74).
+        BrokenPipeError: the reader has closed the pipe.
     """
     with _output(word) as writer, compressing(word, writer) as compressed:
         yield compressed
@@ -101,8 +101,8 @@ def open_output(word: str) -> Iterator[BinaryIO]:
 
 def _output(word: str) -> AbstractContextManager[BinaryIO]:
     if word != "-":
-        straight = os.path.exists(word) and not os.path.isfile(word)
-        return checked_writer(word, "wb", shown=word) if straight else atomic_file(Path(word))
+        is_direct = os.path.exists(word) and not os.path.isfile(word)
+        return checked_writer(word, "wb", shown=word) if is_direct else atomic_file(Path(word))
     _check_stdout()
     try:
         return checked_writer(sys.stdout.fileno(), "wb", shown="stdout")

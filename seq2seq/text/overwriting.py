@@ -1,4 +1,4 @@
-"""Refusal of an output that is also an input. Files are compared by device and inode, not by name."""
+"""Refusal of an output that is also an input. Files are compared by their device and inode, not by name."""
 
 import os
 import stat
@@ -10,14 +10,15 @@ from typing import TextIO
 from seq2seq.errors import ExitCode, UserError
 
 
-def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None:
+def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path], *, key: str = "output") -> None:
     """Refuse an output that is also an input, under any name or link.
 
-    Terminals, pipes and ``/dev/null`` may be both.
+    A terminal, a pipe or ``/dev/null`` may be both.
 
     Args:
-        output: path, or ``-`` for stdout, which a shell may have opened as a file.
-        inputs: paths, which need not exist, or ``-`` for stdin.
+        output: path, or ``-`` for stdout, which a shell may have redirected to a file.
+        inputs: paths, which may be missing, or ``-`` for stdin.
+        key: what sets the output; named in the error.
 
     Raises:
         UserError: it is one of them (2).
@@ -27,7 +28,7 @@ def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None
         return
     for name in inputs:
         if _identity(name, sys.stdin) == written:
-            shown, mend = (output, "name another file after -o")
+            shown, mend = (output, f"name another file with `{key}`")
             if str(output) == "-":
                 shown, mend = "stdout", "redirect it to another file"
             read = "stdin" if str(name) == "-" else str(name)
@@ -36,7 +37,7 @@ def refuse_overwriting(output: str | Path, inputs: Iterable[str | Path]) -> None
 
 
 def _identity(name: str | Path, stream: TextIO | None) -> tuple[int, int] | None:
-    """Device and inode of a regular file; None for anything else, or if it is unknown."""
+    """Device and inode of a regular file; None for anything else, or if they are unknown."""
     try:
         status = Path(name).stat() if str(name) != "-" else os.fstat(stream.fileno()) if stream else None
     except (OSError, ValueError):  # missing, not permitted, or a stream without a descriptor

@@ -1,4 +1,4 @@
-"""Whether input exists. An unreadable folder, a name that is too long or a loop of links is an error, not "no"."""
+"""Whether an input exists. An unreadable folder, a name that is too long and a loop of links are errors, not "no"."""
 
 import os
 import stat
@@ -11,13 +11,13 @@ def exists(path: str | Path) -> bool:
     """Whether a path exists.
 
     Raises:
-        UserError: the system cannot tell (66), as in a folder that we may not read.
+        UserError: the system cannot say (66), as in a folder without permission to read it.
     """
     return _mode(path) is not None
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether a path is a folder. Errors are those of ``exists``."""
+    """Whether a path is a folder. Raises the errors of ``exists``."""
     mode = _mode(path)
     return mode is not None and stat.S_ISDIR(mode)
 

@@ -1,4 +1,4 @@
-"""Reading lines: a whole file (``read_lines``), or what is ready (``LineReader``)."""
+"""Reading of lines: all lines of a file (``read_lines``), or the lines that are ready (``LineReader``)."""
 
 import os
 import re
@@ -22,25 +22,25 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass
 class TextCounts:
-    """Counts of what was found while reading text; several readers may add to one."""
+    """Counts of a reader of text. Several readers may add to one object."""
 
     invalid_utf8: int = 0
-    """Lines in which bytes that are not UTF-8 became U+FFFD."""
+    """Lines in which bytes that are not UTF-8 were replaced by U+FFFD."""
 
 
 class _LineSplitter:
-    """Splits chunks of bytes into lines: the one place that knows what a line is."""
+    """Splits chunks of bytes into lines. Only this class decides what a line is."""
 
     def __init__(self, name: str, encoding_errors: EncodingErrors, counts: TextCounts | None) -> None:
         self._name = name
         self._encoding_errors = encoding_errors
         self._invalid = InvalidLines()
         self._counts = TextCounts() if counts is None else counts
-        self._parts: list[bytes] = []  # a line whose end has not been read; joined once, for speed
+        self._parts: list[bytes] = []  # of a line whose end is not read yet; joined only once, for speed
         self._n_lines = 0
         self._at_start = True
         self.failure: UserError | None = None
-        """The error that ends reading after the lines returned so far: too many, or (strict) one, are not UTF-8."""
+        """The error to raise after the lines returned so far: too many lines, or one (strict), are not UTF-8."""
 
     def feed(self, chunk: bytes) -> list[str]:
         """The lines that end in this chunk."""
@@ -82,7 +82,7 @@ class _LineSplitter:
         return lines
 
     def _decode_each(self, block: bytes) -> list[str]:
-        """Decode line by line, with replaced bytes."""
+        """Decode line by line, and replace bytes that are not UTF-8."""
         lines = []
         for number, raw in enumerate(block.split(b"\n"), start=self._n_lines + 1):
             try:
@@ -92,7 +92,7 @@ class _LineSplitter:
                 if self._encoding_errors == "strict":
                     self.failure = UserError(
                         f"{self._name}, line {number}: not UTF-8 (byte {error.start + 1} of the line)",
-                        mend="convert the file to UTF-8, or leave out --strict and encoding_errors = strict",
+                        mend="convert the file to UTF-8, or leave out `data.encoding_errors=strict`",
                     )
                     break
                 line = raw.decode(errors="replace")
@@ -107,7 +107,8 @@ def read_lines(
 ) -> Iterator[str]:
     """Read a file's lines, plain or compressed with gzip, bzip2 or xz, in constant memory.
 
-    Compression is recognised by the first bytes, whatever the name. A byte-order mark at the start is not text.
+    Compression is recognized by the first bytes, not by the name. A byte-order mark at the start is not part of the
+    text.
 
     Args:
         path: a file, a pipe or a device; ``-`` is stdin.
@@ -115,8 +116,8 @@ def read_lines(
         counts: is updated while reading.
 
     Raises:
-        UserError: damaged, cut short, plainly not UTF-8 text, or too many lines that are not UTF-8 (65), missing or
-            unreadable (66); raised when reading gets to that point of the file.
+        UserError: damaged, cut short, certainly not UTF-8 text, or too many lines that are not UTF-8 (65), missing or
+            unreadable (66). It is raised when reading reaches that place in the file.
     """
     name = "stdin" if str(path) == "-" else str(path)
     splitter = _LineSplitter(name, encoding_errors, counts)
@@ -132,15 +133,15 @@ def read_lines(
 
 
 class LineReader:
-    """Reads the lines that are ready: many from a file, each line at once from a terminal or a waiting pipe.
+    """Reads the lines that are ready: many at once from a file, each line without delay from a terminal or a pipe.
 
-    Lines are those of ``read_lines``. Compressed input is treated as a file.
+    The lines are those of ``read_lines``. Compressed input is treated as a file.
 
     Args:
         stream: from ``open_input``. Without a descriptor it is treated as memory, which never waits. If ``select``
             does not support its descriptor, each window is the result of one read.
         name: named in errors.
-        strict: refuse a line that is not UTF-8, after those before it.
+        strict: refuse a line that is not UTF-8, after the lines before it were returned.
         counts: is updated while reading.
     """
 
@@ -148,7 +149,7 @@ class LineReader:
         self._source = ByteSource(stream, name)
         self.counts = TextCounts() if counts is None else counts
         self._splitter = _LineSplitter(name, "strict" if strict else "replace", self.counts)
-        self._lines: deque[tuple[str, int]] = deque()  # read, but not returned yet: line, size in bytes
+        self._lines: deque[tuple[str, int]] = deque()  # lines read but not returned yet, with their bytes
         self._n_bytes = 0
         self._n_bytes_returned = 0
         self._at_end = False
@@ -166,22 +167,22 @@ class LineReader:
 
     @property
     def n_bytes_taken(self) -> int:
-        """About how many bytes of the (compressed) stream the returned lines took up."""
+        """Bytes of the (compressed) stream that the returned lines took, estimated."""
         n_bytes = self._n_bytes_returned + self._n_bytes
         return self._source.n_bytes * self._n_bytes_returned // n_bytes if n_bytes else 0
 
     def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
-        """Wait for a line, then take the further ones that are ready, up to the limits.
+        """Wait for a line, then take further lines that are ready, up to the limits.
 
         Args:
             max_lines: 1 or more.
-            max_bytes: newlines included; a longer line is returned whole, as the only one.
+            max_bytes: newlines included. A longer line is returned whole, as the only one of its window.
 
         Returns:
             One line or more; none at the end.
 
         Raises:
-            UserError: as ``read_lines``, after the lines before the error were returned.
+            UserError: as ``read_lines``, once the lines before the error were returned.
         """
         time_left = MAX_WAIT
         while not self._at_end and len(self._lines) < max_lines and self._n_bytes < max_bytes:
@@ -189,8 +190,8 @@ class LineReader:
                 began = time.monotonic()
                 if not self._ready(min(QUIET, time_left)):
                     break
-                # Otherwise a program that writes a line every few milliseconds would get its first
-                # answer only when the window is full.
+                # The total is limited. Otherwise a program that writes a line every few milliseconds would get its
+                # first translation only when the window is full.
                 time_left = max(0.0, time_left - (time.monotonic() - began))
             self._read_more()
         if self._failure and not self._lines:
@@ -223,7 +224,7 @@ class LineReader:
             return
         lines = self._splitter.feed(chunk) if chunk else self._splitter.finish()
         self._failure = self._splitter.failure
-        # After the end of a terminal's input, another read would wait for a second Ctrl-D.
+        # After the end of a terminal's input, a further read would wait for a second Ctrl-D.
         self._at_end = not chunk or self._failure is not None
         for line in lines:
             size = len(line.encode()) + 1
@@ -237,12 +238,12 @@ _UNSAFE = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]")
 def one_line(text: str) -> str:
     """Text as one line of valid UTF-8.
 
-    Each character that some program treats as the end of a line becomes a space (``\\n \\r \\v \\f``, U+001C
-    to U+001E, U+0085, U+2028, U+2029), each surrogate U+FFFD.
+    Characters that some programs treat as the end of a line become spaces (``\\n \\r \\v \\f``, U+001C to U+001E,
+    U+0085, U+2028, U+2029). Surrogates become U+FFFD.
     """
     return _UNSAFE.sub(lambda match: "\ufffd" if match[0] >= "\ud800" else " ", text)
 
 
 def is_blank(line: str) -> bool:
-    """Whether ``str.strip()`` leaves nothing of the line."""
+    """Whether a line is empty or only whitespace."""
     return not line or line.isspace()

@@ -1,4 +1,4 @@
-"""Input bytes: files and descriptors, decompressed. Compression is recognised by content."""
+"""Input bytes: files and descriptors, decompressed. Compression is recognized by the content, not by the name."""
 
 import bz2
 import errno
@@ -18,7 +18,7 @@ from seq2seq.text.tuning import N_FIRST
 _CHUNK = 1 << 18
 """Max bytes of one read, and of the output of one step of decompression."""
 _STEP = 1 << 14
-"""Max compressed bytes of one step of decompression. Smaller than a read, for an exact measure of progress."""
+"""Max compressed bytes of one step of decompression. It is smaller than a read, so that progress is exact."""
 
 
 class _Decompressor(Protocol):
@@ -43,15 +43,15 @@ _MAGICS: dict[bytes, Callable[[], _Decompressor]] = {
     b"\xfd7zXZ\0": _xz,
 }
 _UNPACKED_BY = {_gzip: "gunzip", bz2.BZ2Decompressor: "bunzip2", _xz: "unxz"}
-"""The command that decompresses the same format."""
+"""The command that decompresses each format."""
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
-"""Bytes 4-10 of a bzip2 file: with data and without. Its magic alone could begin a line of text."""
+"""Bytes 4-10 of a bzip2 file, with and without data. Its magic number alone could begin a line of text."""
 _N_MAGIC = 10
-"""First bytes by which every kind of compression is recognised."""
+"""Number of first bytes that are enough to recognize every kind of compression."""
 
 
 def _sniff(head: bytes) -> Callable[[], _Decompressor] | None:
-    """The decompressor for a stream that begins like this; None if it is not compressed."""
+    """The decompressor for a stream that begins with these bytes; None if it is not compressed."""
     for magic, decompressor in _MAGICS.items():
         if head.startswith(magic) and (magic != b"BZh" or head[4:_N_MAGIC] in _BZIP2_BLOCKS):
             return decompressor
@@ -61,7 +61,7 @@ def _sniff(head: bytes) -> Callable[[], _Decompressor] | None:
 def _may_be_magic(head: bytes) -> bool:
     """Whether these first bytes could be the beginning of a magic number.
 
-    After a newline the answer is no: a user at a terminal waits for the translation of that line.
+    After a newline the answer is no: a user at a terminal waits for the translation of this line.
     """
     return (
         len(head) < _N_MAGIC
@@ -71,17 +71,17 @@ def _may_be_magic(head: bytes) -> bool:
 
 
 class ByteSource:
-    """The decompressed bytes of a stream. Each ``read`` waits for the stream once at most."""
+    """The decompressed bytes of a stream. Each ``read`` waits for the stream at most once."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
         self._name = name
-        # A buffered stream's read() would wait for a full buffer. read1() returns what is there. As _CHUNK is
-        # larger than any buffer, nothing stays in a buffer, where select does not see it.
+        # On a buffered stream, read() waits for a full buffer, but read1() returns what is available. _CHUNK is larger
+        # than any buffer, so nothing stays in a buffer, which select does not see.
         self._read_once: Callable[[int], bytes | None] = getattr(stream, "read1", stream.read)
         self._chunks = self._all()
         self.compressed = False
-        """Known after the first ``read``."""
+        """Whether the stream is compressed; known after the first ``read``."""
         self.n_bytes = 0
         """Bytes read from the stream, before decompression."""
         self._held = b""  # compressed bytes that were read, but not decompressed yet
@@ -90,7 +90,7 @@ class ByteSource:
         """Some bytes; none at the end.
 
         Raises:
-            UserError: damaged, cut short, or plainly not UTF-8 text (65), unreadable (66).
+            UserError: damaged, cut short, or certainly not UTF-8 text (65), unreadable (66).
         """
         return next(self._chunks, b"")
 
@@ -116,7 +116,7 @@ class ByteSource:
             raise cannot_read(self._name, error) from None
 
     def _checked(self, chunks: Iterator[bytes], unpack: str) -> Iterator[bytes]:
-        """The chunks of text, after a check of the first line. Nobody waits for an answer before that line ends."""
+        """The chunks of text, after a check of the first line. No user waits for a translation before it ends."""
         head = b""
         for chunk in chunks:
             head += chunk
@@ -152,10 +152,10 @@ class ByteSource:
         return step
 
     def _decompressed(self, decompressor: Callable[[], _Decompressor]) -> Iterator[bytes]:
-        """All members of a compressed file, with or without zeros between them.
+        """Decompress all members of a file, with or without zeros between them.
 
-        Python's own readers of bz2 and lzma take a damaged second member for the end of the file: its lines would be
-        lost silently.
+        Python's own readers of bz2 and lzma treat a damaged second member as the end of the file. So its lines would be
+        lost without an error.
         """
         data = self._compressed()
         while data:
@@ -178,7 +178,7 @@ class ByteSource:
 
 
 def open_file(path: str) -> BinaryIO:
-    """Open a file without a buffer. Errors are those of ``open_input``."""
+    """Open a file without a buffer. Raises the errors of ``open_input``."""
     try:
         return open(path, "rb", buffering=0)
     except (OSError, ValueError) as error:

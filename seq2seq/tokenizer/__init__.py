@@ -1,4 +1,4 @@
-"""The tokenizer, by SentencePiece: encoding, decoding, subword sampling, training of its model."""
+"""The tokenizer, with SentencePiece: encoding, decoding, subword sampling, and training of its model."""
 
 from seq2seq.tokenizer.keys import row_keys
 from seq2seq.tokenizer.model import BOS, EOS, N_CONTROL, N_TAGS, PAD, UNK, Tokenizer

@@ -1,4 +1,4 @@
-"""BPE-dropout: words are divided with some of the merges left out (Provilkov et al. 2020, arXiv:1910.13267)."""
+"""BPE-dropout: words are divided while random merges are left out (Provilkov et al. 2020, arXiv:1910.13267)."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
@@ -13,17 +13,19 @@ _NEVER = np.iinfo(np.int64).max
 
 
 class BpeSampler:
-    """Samples divisions of words under a BPE model; many words are merged at once.
+    """Samples divisions of words under a BPE model. It merges many words at once.
 
-    As in SentencePiece, a merge of two neighbours is either dropped for good, or made in its order. L characters.
+    As in SentencePiece, a merge of two neighbours is either dropped for good, or made in its order.
+
+    Shapes: W words, L characters.
     """
 
     def __init__(self, ids: Mapping[str, int], scores: Sequence[float], alpha: float) -> None:
         self._ids = ids
         self._dropped = round(alpha * (1 << 32))
-        """Neighbours are not merged if their random number of 32 bits is lower."""
+        """A merge is dropped if its random number of 32 bits is lower."""
         self._merged = np.array(sorted(ids.values(), key=lambda piece: -scores[piece]), np.int32)
-        """The piece of each rank."""
+        """The piece that the merge of each rank makes."""
         pairs = {
             (ids[piece[:n]], ids[piece[n:]]): rank
             for rank, piece in enumerate(sorted(ids, key=lambda piece: -scores[ids[piece]]))
@@ -33,7 +35,7 @@ class BpeSampler:
         self._n = len(scores)
         left, right = np.array([*pairs], np.int64).reshape(-1, 2).T
         order = np.argsort(left * self._n + right)
-        # One entry more, so that a search always finds one.
+        # One additional entry, so that a search always finds an entry.
         self._pairs = np.append((left * self._n + right)[order], np.iinfo(np.int64).max)
         self._ranks = np.append(np.array([*pairs.values()], np.int64)[order], _NEVER)
         self.clear()
@@ -44,20 +46,20 @@ class BpeSampler:
         self._symbols = np.empty(0, np.int32)
         """Pieces before any merge, of all words one after the other. [L]"""
         self._first_ranks = np.empty(0, np.int64)
-        """Rank of the merge of each piece with the one after it. [L]"""
+        """Rank of the merge of each piece with the next one. [L]"""
         self._ends = np.empty(0, np.int64)
-        """Stop index of each word among these. [W]"""
+        """Index among these pieces where each word stops. [W]"""
         self._new: list[list[int]] = []
 
     def add(self, pieces: Sequence[int], text: str) -> None:
-        """Add a word: its text; or one piece without text, which is never divided."""
+        """Add a word by its text. A piece with an empty text is never divided."""
         characters = [self._ids.get(character, -1) for character in text]
-        # If a character has no piece of its own, as in a user's model, the word keeps its pieces: those of
-        # SentencePiece's division do not merge.
+        # In a user's model a character may have no piece of its own. Then the word keeps the pieces that SentencePiece
+        # found, which cannot be merged further.
         self._new.append(list(pieces) if not text or -1 in characters else characters)
 
     def flush(self) -> None:
-        """Make the added words ready. Call it before ``draw``."""
+        """Prepare the added words. Call it before ``draw``."""
         if not self._new:
             return
         symbols = np.fromiter(chain.from_iterable(self._new), np.int32)
@@ -78,16 +80,16 @@ class BpeSampler:
         return np.where(self._pairs[found] == pair, self._ranks[found], _NEVER)
 
     def _dropout(self, ranks: Ints, keys: Keys, n: NDArray[np.integer] | int) -> Ints:
-        """The ranks after dropout, which the n-th random number of each key decides."""
+        """The ranks after dropout. The n-th random number of each key decides whether a merge is dropped."""
         dropped = (random_numbers(keys, n) >> np.uint64(32)).astype(np.int64) < self._dropped
         return np.where(dropped, _NEVER, ranks)
 
     def draw(self, words: Ints, keys: Keys) -> tuple[NDArray[np.int32], Ints]:
-        """Draw a division of each word.
+        """Draw a random division of each word.
 
         Args:
-            words: by number, in the order in which they were added. [W]
-            keys: on which the draws depend. [W]
+            words: numbers of words, in the order in which they were added. [W]
+            keys: keys of the random numbers. [W]
 
         Returns:
             The pieces of all words, and the number of pieces of each word. [W]
@@ -120,8 +122,8 @@ class BpeSampler:
 
         Args:
             symbols: pieces, then -1; the result is written here. [W, L]
-            ranks: of the merge of each piece with the one after it. [W, L]
-            keys: on which later draws depend. [W]
+            ranks: rank of the merge of each piece with the next one. [W, L]
+            keys: keys of the random numbers. [W]
             drawn: number of random numbers used so far. [W]
         """
         rows, now = np.arange(len(symbols)), symbols
@@ -138,7 +140,9 @@ class BpeSampler:
             nth = np.arange(len(rows))
             now[nth, at] = self._merged[rank]
             column = np.arange(now.shape[1] - 1)
-            column = column + (column > at[:, None])  # all columns except the one that is merged into the one before it
+            column = column + (
+                column > at[:, None]
+            )  # all columns except the one that was merged into its left neighbour
             now, ranks = np.take_along_axis(now, column, 1), np.take_along_axis(ranks, column, 1)
             number = drawn[rows] + 2 * step
             after = np.where(at + 1 < now.shape[1], now[nth, np.minimum(at + 1, now.shape[1] - 1)], -1)

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: they depend only on (seed, epoch, row), not on earlier draws."""
+"""Counter-based random numbers. They depend only on (seed, epoch, row), not on earlier draws."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ def row_keys(seed: int, epoch: int, rows: NDArray[np.integer], side: int) -> Key
     Args:
         seed: of the run.
         epoch: counted from 0.
-        rows: numbers of pairs in the corpus. [R]
+        rows: rows of the corpus. [R]
         side: 0 for sources, 1 for targets.
     """
     start = np.random.SeedSequence((seed, epoch, side)).generate_state(1, np.uint64).astype(np.uint64)

@@ -1,7 +1,7 @@
 """A trained SentencePiece model: text to piece ids and back.
 
-Both languages have one joint vocabulary. Unknown characters fall back to bytes, so none is lost. No text is encoded to
-a control symbol.
+Both languages have one joint vocabulary. Unknown characters are encoded as bytes, so none is lost. No text is encoded
+as a control symbol.
 
 Source: Kudo and Richardson 2018, arXiv:1808.06226.
 """
@@ -15,14 +15,14 @@ import sentencepiece as spm
 from seq2seq.errors import ExitCode, UserError
 
 UNK, BOS, EOS, PAD = 0, 1, 2, 3
-"""Ids of the control symbols; BOS starts a target, EOS ends a source or a target."""
+"""Ids of the control symbols. BOS starts a target; EOS ends a source or a target."""
 N_CONTROL = 4
-"""Number of control symbols; no text is encoded to one of their ids."""
+"""Number of control symbols. No text is encoded as one of them."""
 N_TAGS = 100
-"""Ids after these that are reserved for language tags: control symbols too, so that no text is encoded to one."""
+"""Number of ids after the control symbols that are reserved for language tags. No text is encoded as one of them."""
 
 _MIN_THREADED = 4
-"""Fewer lines are encoded one by one: for a list SentencePiece starts threads, which takes a millisecond."""
+"""Fewer lines are encoded one by one. For a list SentencePiece starts threads, which takes a millisecond."""
 
 
 class Tokenizer:
@@ -33,7 +33,7 @@ class Tokenizer:
         where: named in errors.
 
     Raises:
-        UserError: the bytes are not a model, or its control symbols have other ids than ours (78).
+        UserError: the bytes are not a model, or its control symbols have other ids than the ones above (78).
     """
 
     def __init__(self, model: bytes, where: str = "tokenizer.model") -> None:
@@ -58,9 +58,9 @@ class Tokenizer:
                 code=ExitCode.REFUSED,
             )
 
-        # A model that another program trained may have no tags.
+        # A model from another program may have no tags.
         self.n_control = next((i for i in range(N_CONTROL, len(self)) if not self._processor.IsControl(i)), len(self))
-        """Ids below this one are control symbols and tags, of which the model may write only EOS."""
+        """Ids below this one are control symbols and tags. Of these the model may output only EOS."""
 
     def __len__(self) -> int:
         """Number of ids: pieces and tags."""
@@ -72,11 +72,11 @@ class Tokenizer:
         return len(self) - (self.n_control - N_CONTROL)
 
     def encode(self, lines: Sequence[str], *, threads: int = 1) -> list[list[int]]:
-        """Piece ids of each line; neither BOS nor EOS is added. A blank line has none.
+        """Piece ids of each line, without BOS and EOS. A blank line has none.
 
         Args:
             lines: any text.
-            threads: use more than one only while PyTorch uses none; otherwise they compete for cores.
+            threads: number of threads. Use more than one only while PyTorch computes nothing: they compete for cores.
         """
         if len(lines) < _MIN_THREADED:
             return [self._processor.Encode(line, out_type=int) for line in lines]
@@ -91,20 +91,21 @@ class Tokenizer:
         return texts
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The pieces of these ids, as text for a person."""
+        """The pieces with these ids, as readable text."""
         return [self._processor.IdToPiece(int(i)) for i in ids]
 
     def scores(self) -> list[float]:
-        """Score of each piece: its log-probability in a unigram model; in BPE, higher scores are merged first."""
+        """Score of each piece. Unigram: its log-probability; BPE: pieces with higher scores are merged first."""
         scores: list[float] = self._processor.GetScore(list(range(len(self))))
         return scores
 
     def is_learned(self) -> list[bool]:
-        """Whether each piece was learned from text: it is not a control symbol, a byte or a user-defined piece."""
+        """Whether each piece was learned from text. Control symbols, bytes and user-defined pieces were not."""
         ids = list(range(len(self)))
         model = self._processor
         others = zip(model.IsControl(ids), model.IsUnknown(ids), model.IsByte(ids), model.IsUnused(ids), strict=True)
-        # SentencePiece does not say which pieces a user defined. Their score is 0; learned ones have less, or -0.
+        # SentencePiece does not say which pieces a user defined. Their score is 0; that of learned ones is below 0, or
+        # -0.
         scores = self.scores()
         return [math.copysign(1.0, score) < 0 and not any(other) for score, other in zip(scores, others, strict=True)]
 
@@ -112,7 +113,7 @@ class Tokenizer:
         """The algorithm that divides text into pieces.
 
         Raises:
-            UserError: the model is one of words or characters, whose divisions are deterministic (78).
+            UserError: a model of words or characters, which divides text in only one way (78).
         """
         try:
             self._processor.NBestEncode("a", nbest_size=1)

@@ -1,20 +1,19 @@
-"""Unicode normalization before text is divided into pieces: rules that are part of the SentencePiece model.
+"""Unicode normalization of text before it is divided into pieces. Its rules are part of the SentencePiece model.
 
 SentencePiece reads a text from left to right and replaces the longest match in its table. So the table of ``nfc`` lists
-canonical composition in full: every spelling of every composed character. Other programs that use the
-model, as with CTranslate2, get the same pieces.
+canonical composition in full: every spelling of every composed character. Other programs that use the model, for
+example with CTranslate2, get the same pieces.
 
-Text comes back from ``nfc`` byte for byte, except that:
+With ``nfc``, text that is encoded and decoded is the same, byte for byte, with three exceptions:
 
-- canonically equivalent text comes back in NFC. Marks keep their order, unless their composition needs another.
-  The few letters that NFC decomposes, such as Bengali য়, are composed again when a text is decoded, if the training
-  text has the composed form more often;
-- the Latin ligatures U+FB00 to U+FB06, and the Arabic presentation forms of letters, become their letters. Forms that
-  stand for whole words or phrases (U+FDF0 to U+FDFF, as ﷲ and ﷺ) are kept; so are forms of marks without a letter,
-  which Unicode decomposes to a space or a tatweel and the mark;
-- spaces (U+0020) at the ends are removed, and several in a row become one.
+- Text becomes NFC. Marks keep their order, unless composition needs another order. NFC decomposes a few letters, such
+  as Bengali য়. Decoding composes them again if the training text has the composed form more often.
+- The Latin ligatures U+FB00 to U+FB06 and the Arabic presentation forms of letters become letters. Forms of whole words
+  or phrases (U+FDF0 to U+FDFF, such as ﷲ and ﷺ) are kept. So are forms of marks without a letter, which
+  Unicode decomposes to a space or a tatweel and the mark.
+- Spaces (U+0020) at both ends are removed, and several in a row become one.
 
-The table follows from Python's version of Unicode. Newer versions add rules for new characters and change none.
+The table depends on Python's version of Unicode. Newer versions add rules for new characters and change no rule.
 """
 
 import unicodedata
@@ -27,22 +26,22 @@ import sentencepiece as spm
 _LATIN_LIGATURES = range(0xFB00, 0xFB07)
 _ARABIC_FORMS = [*range(0xFB50, 0xFDF0), *range(0xFE70, 0xFEFF)]
 _STOP = 0x30000
-"""No character from here on has a canonical decomposition."""
+"""From this character on, none has a canonical decomposition."""
 _LATIN_MARKS = (
     "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u0309\u030a\u030b\u030c"  # above
     "\u031b\u0323\u0324\u0325\u0327\u0328\u032d\u032e\u0330\u0331"  # below or attached
 )
-"""Marks that compose with Latin letters; people type them in any order."""
+"""Marks that compose with Latin letters. People type them in any order."""
 
-# SentencePiece writes spaces as U+2581, and would take a U+2581 in the text for a space. So it is escaped with
-# noncharacters, which no text should have. If a text has them, the first one is escaped too.
+# SentencePiece writes spaces as U+2581, and would read a U+2581 in the text as a space. So U+2581 is escaped by
+# noncharacters, which text should not have. If a text has them, the first one is escaped too.
 _ESCAPES = {"\u2581": "\ufdd0\ufdd1", "\ufdd0": "\ufdd0\ufdd0"}
 _DENORMALIZER_SPEC = b"\x2a"
 """Field 5 of SentencePiece's ModelProto: number and wire type."""
 
 
 def normalizer(name: str) -> spm.SentencePieceNormalizer:
-    """The rules of a value of ``data.normalization``, for SentencePiece's trainer."""
+    """The rules for SentencePiece's trainer, by the value of ``data.normalization``."""
     # identity keeps all spaces.
     collapses = name != "identity"
     if name == "nfkc":
@@ -52,7 +51,7 @@ def normalizer(name: str) -> spm.SentencePieceNormalizer:
 
 
 def with_denormalizer(model: bytes, name: str, text: Sequence[str]) -> bytes:
-    """The model with rules for decoding, which undo what its normalizer does to single characters.
+    """Add rules for decoding to a model: they undo what its normalizer does to single characters.
 
     Args:
         model: trained with ``normalizer(name)``.
@@ -78,16 +77,15 @@ def _count(text: Sequence[str], part: str) -> int:
 
 
 def _varint(n: int) -> bytes:
-    """A number in the encoding of Protocol Buffers: seven bits a byte, the lowest first."""
+    """A number in the encoding of Protocol Buffers: seven bits in each byte, the lowest first."""
     return bytes([n & 127 | 128]) + _varint(n >> 7) if n > 127 else bytes([n])
 
 
 @cache
 def nfc_rules() -> Mapping[str, str]:
-    """The rules of ``nfc``: text, and its replacement.
+    """The rules of ``nfc``: replacements by text.
 
-    Sequences that NFC composes to several characters are left out, except for two of the frequent marks on a Latin
-    letter.
+    Sequences that NFC composes to several characters are left out, except Latin letters with two frequent marks.
     """
     spelt_by: dict[str, list[str]] = {}  # full decomposition -> characters that it can be written as
     for char in map(chr, [*range(0xD800), *range(0xE000, _STOP)]):
@@ -120,7 +118,7 @@ def _spellings(decomposed: str, spelt_by: Mapping[str, list[str]]) -> Iterator[s
 
 
 def _partly_composed(order: str, spelt_by: Mapping[str, list[str]]) -> Iterator[str]:
-    """The ways to write characters in this order, with any neighbours composed."""
+    """All ways to write characters in this order, with any neighbours composed."""
     if not order:
         yield ""
     for n in range(1, len(order) + 1):
@@ -129,7 +127,7 @@ def _partly_composed(order: str, spelt_by: Mapping[str, list[str]]) -> Iterator[
 
 
 def _two_marks(composing: list[tuple[str, str]]) -> Iterator[str]:
-    """Latin letters with a mark that they are composed with, and another before or after it."""
+    """Latin letters with a mark that composes with them, and another mark before or after it."""
     for letter, mark in composing:
         if mark in _LATIN_MARKS and unicodedata.name(letter).startswith("LATIN"):
             for other in _LATIN_MARKS:

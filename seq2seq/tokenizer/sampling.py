@@ -1,9 +1,11 @@
 """Subword sampling: random divisions of a text into pieces.
 
-A draw is a function of the key of its row. SentencePiece's own draws are not: its generator differs between processes.
-No piece crosses a space, so each word is drawn by itself, and its possible divisions are computed once.
+A draw depends only on the key of its row, so it is reproducible. SentencePiece's own draws differ between processes. No
+piece contains a space, so each word is drawn by itself, and its possible divisions are computed only once.
 
-A word is a run of learned pieces up to the next space, or one piece that is never divided, such as a byte. W words.
+A word is a sequence of learned pieces up to the next space, or one piece that is never divided, such as a byte.
+
+Shapes: R rows, W words.
 """
 
 from collections.abc import Sequence
@@ -18,18 +20,18 @@ from seq2seq.tokenizer.model import Tokenizer
 from seq2seq.tokenizer.unigram import UnigramSampler
 
 _SPACE = "\u2581"
-"""A space, in SentencePiece's spelling."""
+"""How SentencePiece writes a space."""
 _MAX_CACHED = 2_000_000
-"""Edges or characters of words in the cache, before it is cleared: less than 100 MB."""
+"""Max edges or characters of the words in the cache; then it is cleared. They take less than 100 MB."""
 
 
 class Sampler:
-    """Draws divisions of text that a tokenizer has already divided.
+    """Draws new divisions of text that a tokenizer has already divided.
 
     Args:
         tokenizer: the one that divided the text.
-        alpha: for a unigram model the power that a division's probability is raised to; for BPE the probability that
-            a merge is left out.
+        alpha: unigram: the probability of a division is raised to this power; BPE: the probability that a merge is left
+            out.
 
     Raises:
         UserError: a model of characters or words (78).
@@ -42,14 +44,14 @@ class Sampler:
         kind = UnigramSampler if tokenizer.algorithm() == "unigram" else BpeSampler
         self._words: UnigramSampler | BpeSampler = kind(learned, tokenizer.scores(), alpha)
         self._numbers: dict[bytes, int] = {}
-        """Number of each word, by its pieces."""
-        # A user's model may have pieces that hold several words. Then a whole row is one word.
+        """The number of each word, by the bytes of its piece ids."""
+        # A user's model may have pieces of several words. Then a whole row is one word.
         ends_at_spaces = not any(_SPACE in piece[1:] for piece in learned)
         starts = np.array([piece.startswith(_SPACE) for piece in self._pieces])
         self._starts_word = ~self._is_learned | (starts & ends_at_spaces)
 
     def draw(self, rows: Sequence[NDArray[np.integer]], keys: Keys) -> list[NDArray[np.int32]]:
-        """Draw other pieces of the same text for each row, by its key alone.
+        """Draw other pieces for the text of each row.
 
         Args:
             rows: piece ids from the tokenizer, without control symbols.
@@ -69,7 +71,7 @@ class Sampler:
         return [drawn[a:b] for a, b in pairwise([0, *ends])]
 
     def _word_numbers(self, ids: NDArray[np.int32], bounds: Ints) -> Ints:
-        """The numbers of words, of which ``bounds`` holds each start and the last stop. New words are added. [W]"""
+        """The numbers of words; new words are added. ``bounds`` has the start of each word and the last stop. [W]"""
         if self._words.size > _MAX_CACHED:
             self._numbers.clear()
             self._words.clear()

@@ -15,10 +15,10 @@ from seq2seq.system.files import cannot_write
 from seq2seq.tokenizer.model import BOS, EOS, N_CONTROL, N_TAGS, PAD, UNK
 from seq2seq.tokenizer.normalization import normalizer, with_denormalizer
 
-# The same on every machine: the sums of the unigram trainer depend on the number of threads.
+# It is the same on every machine, as the sums of the unigram trainer depend on the number of threads.
 _TRAINER_THREADS = 4
 _N_OTHER_PIECES = N_CONTROL + 256 + 1
-"""Required pieces that are not characters of the text: control symbols, bytes, and SentencePiece's space."""
+"""Number of required pieces that are not characters of the text: control symbols, bytes, SentencePiece's space."""
 _MAX_LINE_BYTES = 16_384
 """Longer lines are left out of the tokenizer's training text."""
 _ERRORS = 2
@@ -28,12 +28,12 @@ _ERRORS = 2
 def train_model(
     lines: Iterator[str], *, vocab_size: int, tokenizer_type: str, normalization: str, may_grow: bool = False
 ) -> tuple[bytes, int]:
-    """Train a SentencePiece model; the vocabulary is lowered if the text is too small for it.
+    """Train a SentencePiece model. The vocabulary becomes smaller if the text is too small for it.
 
     Args:
         lines: training text of both languages.
         vocab_size: number of pieces, control symbols and 256 bytes included. Tags are added to it.
-        may_grow: if the text has more characters than ``vocab_size``, as in Chinese, these are added to it.
+        may_grow: if the text has more characters than ``vocab_size`` (as Chinese may), add them to it.
         tokenizer_type: ``unigram`` or ``bpe``.
         normalization: ``nfc``, ``nfkc`` or ``identity``.
 
@@ -62,7 +62,7 @@ def train_model(
                 model_type=tokenizer_type,
                 normalizer=rules,
                 character_coverage=0.9999,
-                # SentencePiece's space: it starts every line, also in text with few spaces.
+                # SentencePiece's space starts every line, also in text with few spaces.
                 required_chars="\u2581",
                 control_symbols=[f"<tag{i}>" for i in range(N_TAGS)],
                 byte_fallback=True,
@@ -85,9 +85,9 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
     """The next vocabulary to try after SentencePiece refused one.
 
     Args:
-        size: refused.
-        grown_from: pieces to have besides the characters; 0: the vocabulary may not grow.
-        message: from SentencePiece.
+        size: the size that was refused.
+        grown_from: number of pieces besides the characters; 0: the vocabulary may not grow.
+        message: SentencePiece's error message.
     """
     # "Vocabulary size too high (8000). Please set it to a value <= 1234."
     limit = re.search(r"too high .*<= (\d+)", message)
@@ -102,7 +102,7 @@ def _another_size(size: int, grown_from: int, message: str) -> int:
         raise UserError(
             f"data.vocab_size {size:,} is too small for 256 bytes and the {needed - _N_OTHER_PIECES:,} characters of "
             "this text",
-            mend=f"give --set data.vocab_size={2 * needed} or more",
+            mend=f"give `data.vocab_size={2 * needed}` or more",
         )
     raise UserError(
         f"no vocabulary of {size:,} pieces can be learned from this text: {_last_line(message)}",
@@ -124,7 +124,7 @@ def train_tokenizer(
         may_grow: as for ``train_model``.
 
     Returns:
-        The number of pieces: fewer than ``vocab_size`` if the text is too small, perhaps more with ``may_grow``.
+        The number of pieces. It is less than ``vocab_size`` if the text is too small; with ``may_grow`` it may be more.
 
     Raises:
         UserError: no pieces can be learned from the text (65), the model cannot be written (74), or the
@@ -163,7 +163,7 @@ def _report(error: UserError) -> int:
 
 
 def run_request(request: str) -> int:
-    """The child process of ``train_tokenizer``: train, write the model, print the number of pieces."""
+    """The work of the child process: train, write the model, print the number of pieces. Returns the exit code."""
     sample, model, vocab_size, tokenizer_type, normalization, may_grow = json.loads(request)
     with open(sample, encoding="utf-8", newline="\n") as lines:
         try:

@@ -1,4 +1,4 @@
-"""Sampling from a unigram model: divisions of words are drawn by their probability (Kudo 2018, arXiv:1804.10959)."""
+"""Sampling from a unigram model: divisions of words are drawn by their probabilities (Kudo 2018, arXiv:1804.10959)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,16 @@ from seq2seq.tokenizer.keys import Ints, Keys, random_numbers
 class UnigramSampler:
     """Samples divisions of words under a unigram model: forward filtering, backward sampling over a lattice.
 
-    A word of n characters has n + 1 nodes. Edges lead to a node from those before it; each has its fraction of the
-    probability of arriving there. E edges.
+    The lattice of a word with n characters has n + 1 nodes. An edge is a piece: it leads from the node before the piece
+    to the node after it, and has a fraction of that node's probability.
+
+    Shapes: W words, E edges.
     """
 
     def __init__(self, ids: Mapping[str, int], scores: Sequence[float], alpha: float) -> None:
         self._scores = [alpha * score for score in scores]
         self._ids = {piece[:n]: -1 for piece in ids for n in range(1, len(piece))} | dict(ids)
-        """Id of each piece; -1: only the beginning of a piece."""
+        """Id of each piece; -1 for text that is only the beginning of a piece."""
         self.clear()
 
     def clear(self) -> None:
@@ -28,15 +30,15 @@ class UnigramSampler:
         self.size = 0
         self._n_nodes = 0
         self._limits = np.empty(0, np.int64)
-        """Node that an edge leads to, and in the lower 32 bits the sum of fractions up to its own. [E]"""
+        """The node that each edge leads to; and in the lower 32 bits the sum of fractions up to its own. [E]"""
         self._edges = np.empty((0, 2), np.int32)
-        """Piece, and its number of characters. [E, 2]"""
+        """The piece of each edge, and its number of characters. [E, 2]"""
         self._nodes = np.empty((0, 2), np.int64)
-        """First and last node of each word."""
+        """First and last node of each word. [W, 2]"""
         self._new: tuple[list[int], list[tuple[int, int]], list[tuple[int, int]]] = ([], [], [])
 
     def add(self, pieces: Sequence[int], text: str) -> None:
-        """Add a word: its text; or one piece without text, which is never divided."""
+        """Add a word by its text. A piece with an empty text is never divided."""
         limits, edges, nodes = self._new
         first, n = self._n_nodes, len(text) or 1
         nodes.append((first, first + n))
@@ -64,7 +66,7 @@ class UnigramSampler:
                     arriving[end].append((forward + self._scores[piece], piece, end - at))
 
     def flush(self) -> None:
-        """Make the added words ready. Call it before ``draw``."""
+        """Prepare the added words. Call it before ``draw``."""
         limits, edges, nodes = self._new
         if nodes:
             self._limits = np.concatenate([self._limits, np.array(limits, np.int64)])
@@ -74,11 +76,11 @@ class UnigramSampler:
             self.size = len(self._limits)
 
     def draw(self, words: Ints, keys: Keys) -> tuple[NDArray[np.int32], Ints]:
-        """Draw a division of each word, from its end to its beginning.
+        """Draw a random division of each word, from its end to its beginning.
 
         Args:
-            words: by number, in the order in which they were added. [W]
-            keys: on which the draws depend. [W]
+            words: numbers of words, in the order in which they were added. [W]
+            keys: keys of the random numbers. [W]
 
         Returns:
             The pieces of all words, and the number of pieces of each word. [W]

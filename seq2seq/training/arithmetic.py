@@ -27,7 +27,7 @@ class Arithmetic:
 
 
 def choose_arithmetic(training: TrainingConfig, device: torch.device, processor: Processor | None = None) -> Arithmetic:
-    """What ``training.precision`` and ``training.products`` mean here: a function of them and the machine alone.
+    """Resolve ``training.precision`` and ``training.products`` for this machine; nothing else has an influence.
 
     Args:
         training: the table of the configuration.
@@ -39,15 +39,15 @@ def choose_arithmetic(training: TrainingConfig, device: torch.device, processor:
     processor = processor or this_processor()
     precision = training.precision
     if precision == "auto":
-        quicker = nearest(processor).bf16 and has_bf16(processor) and can_multiply("bf16")
-        precision = "bf16" if quicker and training.products != "mkl" else "fp32"
+        is_faster = nearest(processor).bf16 and has_bf16(processor) and can_multiply("bf16")
+        precision = "bf16" if is_faster and training.products != "mkl" else "fp32"
     if precision == "bf16":
         return Arithmetic(precision="bf16", products="onednn" if can_multiply("bf16") else "mkl")
     return Arithmetic(precision="fp32", products=pick_library(training.products, processor))
 
 
 def default_arithmetic(training: TrainingConfig, device: torch.device) -> Arithmetic:
-    """With PyTorch's own products. A checkpoint that names no arithmetic used this."""
+    """The arithmetic with PyTorch's own products. A checkpoint that names no arithmetic was trained with it."""
     return Arithmetic(precision=pick_precision(training.precision, device), device=device.type)
 
 
@@ -61,7 +61,7 @@ def is_available(arithmetic: Arithmetic, device: torch.device) -> bool:
 
 
 def change_of(stored: Arithmetic, used: Arithmetic) -> str | None:
-    """What a resumed run should say if it continues in another arithmetic than its checkpoint's."""
+    """The warning for a run that is resumed in another arithmetic than its checkpoint's; None if it is the same."""
     if (stored.precision, stored.products) == (used.precision, used.products):
         return None
     before, after = f"{stored}, which is not available here", str(used)
@@ -74,7 +74,7 @@ def change_of(stored: Arithmetic, used: Arithmetic) -> str | None:
 
 
 def unmet_requests(training: TrainingConfig, used: Arithmetic) -> Iterator[str]:
-    """What the configuration requests and this machine lacks, or does slowly."""
+    """Warnings about requested settings that this machine lacks, or computes slowly."""
     if used.device != "cpu":
         return
     if training.products == "onednn" and used.products != "onednn":

@@ -10,13 +10,13 @@ from seq2seq.config import TrainingConfig
 
 
 class Average:
-    """A second set of weights that follows the trained ones.
+    """A second set of weights: an average of the trained ones.
 
     ``ema``: exponential moving average over updates. ``last``: mean of the weights at the last few
     validations (Vaswani et al. 2017, section 6.1). ``none``: the trained weights themselves.
 
     Args:
-        model: whose weights are followed.
+        model: whose weights are averaged.
         config: kind and length of the average.
     """
 
@@ -29,7 +29,7 @@ class Average:
 
     @torch.no_grad()
     def after_update(self) -> None:
-        """Follow the model by one update."""
+        """Include the weights after an update."""
         if self._config.averaging != "ema":
             return
         self._n_updates += 1
@@ -59,7 +59,7 @@ class Average:
         return dict(self._model.named_parameters())
 
     def state(self) -> tuple[dict[str, Tensor], int]:
-        """What resuming needs: tensors, and the number of averaged updates."""
+        """What a resumed run needs: tensors, and the number of averaged updates."""
         tensors = {f"ema.{name}": tensor for name, tensor in self._ema.items()}
         for update, snapshot in self._last.items():
             tensors.update({f"last.{update}.{name}": tensor for name, tensor in snapshot.items()})

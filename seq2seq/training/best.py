@@ -76,7 +76,7 @@ def after_validation(state: TrainingState, scores: Scores) -> TrainingState:
         scores: of the validation.
     """
     loss = None if scores.loss is None else -scores.loss
-    metric = {"bleu": scores.bleu.proven, "chrf": scores.chrf.value, "loss": loss}[
+    metric = {"bleu": scores.bleu.comparable, "chrf": scores.chrf.value, "loss": loss}[
         state.config.training.best_metric or "bleu"
     ]
     new = Best(update=state.update, metric=metric, scores=scores.figures(), cut_off=scores.cut_off)

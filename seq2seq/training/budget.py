@@ -31,7 +31,7 @@ class Budget:
     max_useful_updates: int
     """More updates would hardly help."""
     finish: float
-    """Seconds that the end takes, validation and search not counted."""
+    """Seconds that the end of the run takes, without its validation and search."""
     search_validations: float = 4.0
     """Time for choosing the length penalty on all pairs, as a number of validations; 0 if it is given."""
     sets_cadence: bool = True
@@ -63,7 +63,7 @@ class Budget:
             self.state = replace(state, updates=state.updates + 1, seconds=state.seconds + seconds)
 
     def after_validation(self, seconds: float) -> None:
-        """A validation ended that took so many seconds."""
+        """A validation ended, after this number of seconds."""
         self.state = replace(self.state, validation=seconds)
         self._last += seconds
 
@@ -132,7 +132,7 @@ class Budget:
         Args:
             update: updates made.
             since: updates made since the last validation.
-            left: seconds for updates and for all validations but the last.
+            left: seconds for updates and for all validations except the last.
             seconds: of an update.
             validation: seconds of a validation.
             max_left: useful updates that are left.

@@ -1,4 +1,4 @@
-"""What a ``train`` command is refused for before anything is read or written."""
+"""Checks of a ``train`` command, before anything is read or written."""
 
 import os
 from contextlib import suppress
@@ -35,7 +35,7 @@ def refuse_foreign_folder(folder: Path) -> None:
 
 
 def refuse_inputs(folder: Path, data: DataConfig, *, overwrite: bool) -> None:
-    """Refuse a run folder that is one of the inputs, and to move an input aside with the old run.
+    """Refuse a run folder that is one of the inputs, and an ``overwrite`` that would move an input aside.
 
     Args:
         folder: of the run.
@@ -56,7 +56,7 @@ def refuse_inputs(folder: Path, data: DataConfig, *, overwrite: bool) -> None:
                 mend="give `run` a folder elsewhere",
                 code=ExitCode.USAGE,
             )
-    refuse_overwriting(folder, inputs)
+    refuse_overwriting(folder, inputs, key="run")
     for path in inputs:
         if overwrite and Path(os.path.realpath(path)).is_relative_to(run):
             raise UserError(

@@ -1,11 +1,11 @@
-"""What is due after an update: the end of training, or a validation. Functions of the state alone."""
+"""What is due after an update: the end of training, or a validation. It depends only on the state."""
 
 from seq2seq.errors import counted
 from seq2seq.training.state import TrainingState
 
 
 def reason_to_end(state: TrainingState) -> str | None:
-    """Why training is over, or None. Ask once a validation that is due has been made."""
+    """Why training is over, or None. If a validation is due, make it before you call this."""
     training = state.config.training
     if training.max_updates is not None and state.update >= training.max_updates:
         return f"{counted(state.update, 'update')} done"

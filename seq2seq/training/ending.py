@@ -1,4 +1,4 @@
-"""What a finished run has beside its weights: the shortlist, and the length penalty of beam search."""
+"""The end of training: the shortlist is learned, and the length penalty of beam search is chosen."""
 
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -18,7 +18,7 @@ from seq2seq.translation import load_weights
 
 
 class Ending(NamedTuple):
-    """What was found at the end of training."""
+    """The results of the end of training."""
 
     scores: dict[str, Any]
     """Of the committed weights."""
@@ -27,7 +27,7 @@ class Ending(NamedTuple):
     length_penalty_pairs: int | None
     """Validation pairs that it was chosen on."""
     shortlist: dict[str, Tensor] | None
-    """None: it is not requested, or the folder has one."""
+    """None: it is not requested, or the folder already has one."""
 
 
 def find_ending(
@@ -44,18 +44,18 @@ def find_ending(
 
     Args:
         folder: of the run.
-        manifest: in place there.
+        manifest: of the folder.
         config: of the run, complete.
         prepared: the corpus.
         validation: the validation pairs.
         model: gets the committed weights.
         check: called now and then; may raise ``Interrupted``.
-        seconds_left: time for choosing the length penalty, from the moment when it is called.
+        seconds_left: returns the time for choosing the length penalty.
     """
     shortlist = None
     if config.decoding.shortlist and SHORTLIST not in manifest.files:
         if prepared.n_pairs > MANY_PAIRS:
-            yield Notice("learning which pieces translate which")
+            yield Notice("learning the shortlist of likely target pieces")
         tokenizer = prepared.tokenizer
         shortlist = build_lexicon(prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=check)
     scores = dict(manifest.scores)

@@ -1,4 +1,4 @@
-"""Reads every CORPUS once into text stores in ``RUN/prepared/``, counts it, and recognises it later by its content.
+"""Reads every CORPUS into text stores in ``RUN/prepared/``, counts its pairs, and hashes its content.
 
 ``corpora.json`` is written last: if the command is killed here, the next one starts here again.
 """
@@ -60,7 +60,7 @@ class CorpusRecord:
 
     @property
     def id(self) -> CorpusId:
-        """What recognises the corpus."""
+        """The identity of the corpus."""
         return CorpusId(role=self.role, sha256=self.sha256, corpus=self.corpus, pairs=self.pairs, stamp=self.stamp)
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ def read_corpora(
 
 
 def discard(folder: Path) -> None:
-    """Delete what was prepared; the files that declare it complete are deleted first."""
+    """Delete what was prepared. The files that declare it complete are deleted first."""
     for name in ("corpora.json", "prepared.json"):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -137,11 +137,11 @@ def require_same_corpora(run: Path, data: DataConfig, named: Collection[str], tr
         UserError: a corpus holds other pairs or cannot be read, or there are more or fewer (78).
     """
     before = [corpus for corpus in trained_on if corpus.role in named]
-    now = [_read_if_touched(role, word, data, before) for role, word in _words(data) if role in named]
+    now = [_read_if_changed(role, word, data, before) for role, word in _words(data) if role in named]
     _require(run, before, now)
 
 
-def _read_if_touched(role: str, word: str, data: DataConfig, before: Sequence[CorpusId]) -> CorpusId:
+def _read_if_changed(role: str, word: str, data: DataConfig, before: Sequence[CorpusId]) -> CorpusId:
     same = next((corpus for corpus in before if (corpus.role, corpus.corpus) == (role, word)), None)
     if same is not None and same.stamp is not None and same.stamp == stamp(word, parse_langs(data.langs)):
         return same
@@ -162,7 +162,7 @@ def _require(run: Path, before: Sequence[CorpusId], now: Sequence[CorpusId]) -> 
         if [corpus.sha256 for corpus in old] != [corpus.sha256 for corpus in new]:
             then, instead = (", ".join(map(str, corpora)) or "pairs held out of `data.train`" for corpora in (old, new))
             differences.append(
-                f"`data.{role}`: {then} -> {instead if instead != then else 'the same number of pairs, but other ones'}"
+                f"`data.{role}`: {then} -> {instead if instead != then else 'as many pairs, but other ones'}"
             )
     if differences:
         raise UserError(
@@ -183,7 +183,7 @@ def _stamps(data: DataConfig) -> list[Any]:
 def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
     """The records of existing stores, if they hold the requested corpora."""
     done = _load_json(folder / "corpora.json")
-    if done is None or _how_read(data) != {name: done.get(name) for name in _how_read(data)}:
+    if done is None or _reading_settings(data) != {name: done.get(name) for name in _reading_settings(data)}:
         return None
     records = [CorpusRecord(**record) for record in done["corpora"]]
     words = _words(data)
@@ -196,8 +196,8 @@ def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
         return None
     stamps = _stamps(data)
     for (role, word), record, now in zip(words, records, stamps, strict=True):
-        untouched = word == record.corpus and now is not None and record.stamp == now
-        if not untouched and _read(role, word, data).sha256 != record.sha256:
+        is_unchanged = word == record.corpus and now is not None and record.stamp == now
+        if not is_unchanged and _read(role, word, data).sha256 != record.sha256:
             return None
     records = [
         replace(record, corpus=word, stamp=now) for (_, word), record, now in zip(words, records, stamps, strict=True)
@@ -206,7 +206,7 @@ def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
     return records
 
 
-def _how_read(data: DataConfig) -> dict[str, str]:
+def _reading_settings(data: DataConfig) -> dict[str, str]:
     return {"langs": data.langs, "encoding_errors": data.encoding_errors}
 
 
@@ -239,7 +239,7 @@ def _read_all(folder: Path, data: DataConfig) -> list[CorpusRecord]:
 
 
 def _write_records(folder: Path, data: DataConfig, records: list[CorpusRecord]) -> None:
-    content = {**_how_read(data), "corpora": [asdict(record) for record in records]}
+    content = {**_reading_settings(data), "corpora": [asdict(record) for record in records]}
     write_atomic(folder / "corpora.json", json.dumps(content).encode())
 
 

@@ -26,11 +26,11 @@ LIMITS = ("max_updates", "max_epochs", "time_budget")
 """Keys of ``training`` that say when a run ends."""
 
 
-def one_limit(layers: Sequence[Layer]) -> list[Layer]:
-    """A time budget replaces other limits of the layers below it, and they replace it.
+def keep_one_limit(layers: Sequence[Layer]) -> list[Layer]:
+    """Keep one kind of limit: a time budget replaces the number of updates or epochs of lower layers, and vice versa.
 
     Raises:
-        UserError: both are requested in one layer (2).
+        UserError: one layer requests both (2).
     """
     timed = counted = False
     kept: list[Layer] = []
@@ -40,7 +40,7 @@ def one_limit(layers: Sequence[Layer]) -> list[Layer]:
         counts = training.get("max_updates") is not None or training.get("max_epochs") is not None
         if times and counts and not timed and not counted:
             raise UserError(
-                "a time budget sets the number of updates, which is given too",
+                "a time budget sets the number of updates, but updates or epochs are given too",
                 mend="give either a time budget, or updates or epochs",
                 code=ExitCode.USAGE,
             )
@@ -53,8 +53,8 @@ def one_limit(layers: Sequence[Layer]) -> list[Layer]:
     return kept[::-1]
 
 
-def complete(config: RunConfig, usual_epochs: float, updates_an_epoch: int) -> RunConfig:
-    """Set the length of training and its cadences if they are unset.
+def resolve_length(config: RunConfig, usual_epochs: float, updates_an_epoch: int) -> RunConfig:
+    """Set the number of updates, and the cadences of validations and checkpoints, if they are unset.
 
     Args:
         config: with every layer applied.
@@ -78,12 +78,12 @@ def complete(config: RunConfig, usual_epochs: float, updates_an_epoch: int) -> R
 
 
 def kind_of(device: torch.device) -> DeviceKind:
-    """The kind of device, as recipes distinguish them."""
+    """The kind of device, as recipes know it."""
     return "gpu" if device.type == "cuda" else "cpu"
 
 
 def measured_rate(config: RunConfig, device: torch.device) -> float:
-    """An estimate of the floating-point operations per second that training will reach on this machine now."""
+    """Estimate the floating-point operations per second of training on this machine."""
     arithmetic = choose_arithmetic(config.training, device)
     on_cpu, bf16 = device.type == "cpu", arithmetic.precision == "bf16"
     size = 1024 if on_cpu else 4096

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2seq.corpus import IdsStore
+from seq2seq.corpus.store import Int64s
 from seq2seq.tokenizer import BOS, EOS, N_CONTROL, Tokenizer
 from seq2seq.training.tuning import (
     LEXICON_LINKS,
@@ -32,8 +33,7 @@ from seq2seq.training.tuning import (
     MIN_PROBABILITY,
 )
 
-Int64s = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Float64s = NDArray[np.float64]
 
 _EMPTY_WORD: Final = BOS  # which no text is encoded to
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -65,7 +65,7 @@ def build_lexicon(
         frequent: number of frequent target pieces.
         iterations: of expectation maximisation; at least 1.
         check: called between blocks of work; each takes well under a second, except one sort of all links.
-            An exception of it ends the work.
+            If it raises an exception, the work ends.
 
     Returns:
         ``candidates``, int32: for each source piece its target pieces, the likeliest first; those in
@@ -148,7 +148,7 @@ def _links(
 
 def _expectation_maximisation(
     links: Int64s, n_tgt: int, vocab_size: int, iterations: int, check: Callable[[], None]
-) -> tuple[Int64s, Floats]:
+) -> tuple[Int64s, Float64s]:
     """Fit IBM model 1.
 
     Args:
@@ -206,7 +206,7 @@ def _blocks(starts: Int64s) -> Iterator[tuple[int, int]]:
 
 
 def _best(
-    keys: Int64s, p: Floats, own: Int64s, is_frequent: NDArray[np.bool_], width: int, check: Callable[[], None]
+    keys: Int64s, p: Float64s, own: Int64s, is_frequent: NDArray[np.bool_], width: int, check: Callable[[], None]
 ) -> NDArray[np.int32]:
     """The table of candidates.
 

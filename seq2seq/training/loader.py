@@ -10,7 +10,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.batching import Ids, Rows, epoch_pools, micro_batches, split_by_padding
+from seq2seq.batching import Rows, TokenIds, epoch_pools, micro_batches, split_by_padding
 from seq2seq.config import RunConfig
 from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import Sampler, Tokenizer, row_keys
@@ -21,8 +21,8 @@ from seq2seq.training.tuning import MIN_PAIRS_DRAWN
 class TokenizedPairs:
     """Some pairs as piece ids, without BOS and EOS: those of an update, of a shard or of a micro-batch."""
 
-    src: Sequence[Ids]
-    tgt: Sequence[Ids]
+    src: Sequence[TokenIds]
+    tgt: Sequence[TokenIds]
 
     def __len__(self) -> int:
         """Pairs."""
@@ -68,7 +68,7 @@ class Loader:
     """Reads updates, epoch after epoch.
 
     What an update holds is a function of the run's seed, the epoch and the number of the update in it. Its pairs are
-    chosen by their stored ids, whatever subwords are sampled. A thread samples a little ahead of training.
+    chosen by their stored ids; sampled subwords do not change them. A thread samples a little ahead of training.
 
     Args:
         ids: the corpus.
@@ -146,7 +146,7 @@ class Loader:
 
     def _sample_side(
         self, stored: Sequence[NDArray[np.integer]], block: Sequence[_Update], side: int, sampler: Sampler
-    ) -> list[Ids]:
+    ) -> list[TokenIds]:
         """Sources (side 0) or targets (1) of some updates, in pieces that depend only on seed, epoch and row."""
         keys = [row_keys(self._training.seed, update.epoch, update.rows, side) for update in block]
         sampled = sampler.draw(stored, np.concatenate(keys))

@@ -16,7 +16,7 @@ def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) ->
     """Cross-entropy against a target that gives ``smoothing`` of its mass evenly to all pieces.
 
     Args:
-        logits: of real target positions alone. [N, V]
+        logits: only of real target positions. [N, V]
         targets: the piece that follows each. [N]
         smoothing: share of the mass spread out; 0 is plain cross-entropy.
 
@@ -197,7 +197,7 @@ class _RDropLoss(torch.autograd.Function):
             expected = by_logits.sum(dim=2, keepdim=True) * scale - r  # [2, n, 1]: Σ p·d, Σ q·d
             divergence += (expected[0] - expected[1]).sum()
             for one, other, sign in ((0, 1, 1.0), (1, 0, -1.0)):
-                even = 0.5 + r_drop / 4 * (1 - sign * (r + expected[one]))  # [n, 1]: of p alone
+                even = 0.5 + r_drop / 4 * (1 - sign * (r + expected[one]))  # [n, 1]: the factor of p
                 by_one = by_logits[one].mul_(sign * r_drop / 4 * scale[one])
                 by_one.addcmul_(e[one], even * scale[one]).addcmul_(e[other], -r_drop / 4 * scale[other])
             gradients = by_logits.flatten(0, 1).scatter_add_(

@@ -8,10 +8,10 @@ from seq2seq.training.step import StepStats
 
 
 class Meter:
-    """Adds up updates until they are reported.
+    """Sums the statistics of updates until they are reported.
 
     Args:
-        device: where the model is. Sums of losses stay there: to fetch one would wait for a GPU.
+        device: where the model is. Sums of losses stay there, because reading one would wait for a GPU.
     """
 
     def __init__(self, device: torch.device) -> None:

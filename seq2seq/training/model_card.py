@@ -46,8 +46,8 @@ def write_model_card(
         f"""{_MARK}
 # {src} → {tgt}
 
-This is {architecture.name} with {architecture.shape(config.model)}, trained with seq2seq. This folder holds all that is
-needed to translate:
+This is {architecture.name} with {architecture.shape(config.model)}, trained with seq2seq. This folder holds
+everything that is needed to translate:
 
 ```
 seq2seq translate . < text.{src} > text.{tgt}
@@ -61,11 +61,11 @@ seq2seq translate . < text.{src} > text.{tgt}
 
 {scored}{f"{chr(10)}- recipe: {recipe}" if recipe else ""}
 {in_words}
-`bleu` and `chrf` are sacreBLEU's of greedy search{beam}.
-Validation pairs chose these weights: cite a score on text of its own, from `seq2seq eval . CORPUS`.
+`bleu` and `chrf` are sacreBLEU scores of greedy search{beam}.
+The weights were chosen by these scores. To cite a score, use other text: `seq2seq eval . CORPUS`.
 
 ## Limits
 
-It knows the kind of text it was trained on. Licence and permitted use follow from that text.
+The model knows only the kind of text that it was trained on. Licence and permitted use follow from that text.
 """.encode(),
     )

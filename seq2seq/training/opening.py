@@ -1,4 +1,4 @@
-"""The opening lines of a training: what was chosen, why, and how long it will take."""
+"""The opening lines of training: what was chosen, why, and how long it will take."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ _SCHEDULES = {
 }
 _SHORTER = (
     "To shorten it use a GPU (minutes to hours), give `training.time_budget=28800`, or train on fewer pairs: the "
-    "cleanest, or those that are most like what you will translate."
+    "cleanest, or those that are most like the text you will translate."
 )
 _SMALLER = (
     "To shorten it leave `preset` out, which gives a smaller model, give `training.time_budget=28800`, or use a GPU."
@@ -27,7 +27,7 @@ _SMALLER = (
 def opening_lines(
     recipe: Recipe, label: str, config: RunConfig, n_pairs: int, vocab_size: int, device: str
 ) -> list[str]:
-    """What will be trained, in four lines; and the reason, if the recipe chose it.
+    """Four lines on what will be trained, with the reasons of what the recipe chose.
 
     Args:
         recipe: of the run.
@@ -90,13 +90,13 @@ def length_lines(
     seconds_an_epoch: Callable[[RunConfig], float],
     device: str,
 ) -> Iterator[Notice]:
-    """The fifth line, how long training will take; and what to do if that is much too long or too short.
+    """The fifth line: how long training will take. A warning follows if that is very long, or too short.
 
     Args:
         found: recipe of the run.
         usual: what it would be without the user's limits.
         config: of the run; complete, unless there is a time budget.
-        updates_an_epoch: updates of one pass over the corpus.
+        updates_an_epoch: updates of one epoch.
         seconds_an_epoch: estimates the time of one epoch, for any configuration.
         device: type of device.
     """
@@ -113,7 +113,7 @@ def length_lines(
         updates = f"{counted(training.max_updates, 'update')}"
     seconds = epochs * seconds_an_epoch(config)
     yield Notice(
-        f"training: about {duration(seconds)} here: {_in_epochs(epochs)} over the corpus, {updates} of "
+        f"training: about {duration(seconds)} here: {_in_epochs(epochs)}, {updates} of "
         f"{training.batch_tokens:,} target tokens; {rate}"
     )
     if training.time_budget is not None and epochs < ROUGH_SHARE * usual.usual_epochs:
@@ -134,6 +134,6 @@ def length_lines(
 
 def _in_epochs(epochs: float) -> str:
     if epochs < 0.95:
-        return f"{epochs:.1g} of a pass"
+        return f"{epochs:.1g} epochs"
     rounded = f"{epochs:,.0f}" if epochs >= 9.5 else f"{epochs:.2g}"
-    return f"{rounded} {'pass' if rounded == '1' else 'passes'}"
+    return f"{rounded} {'epoch' if rounded == '1' else 'epochs'}"

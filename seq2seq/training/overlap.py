@@ -32,7 +32,7 @@ class Overlap:
     """Training pairs that equal an earlier one."""
 
 
-def survey(text: TextStore, valid: list[Pair] | None, *, drop: bool) -> Overlap:
+def find_overlap(text: TextStore, valid: list[Pair] | None, *, drop: bool) -> Overlap:
     """Count copies and leaks; if there are no validation pairs, choose pairs to hold out.
 
     Args:
@@ -62,10 +62,10 @@ def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
         text: the training pairs.
         sources: the hashes of their sources, sorted.
     """
-    wanted = n_held_out(len(text))
-    level, of_level = _rarest(sources, wanted)
+    n_needed = n_held_out(len(text))
+    level, of_level = _rarest(sources, n_needed)
     n_left = of_level
-    size = min(MAX_HELD_OUT_BLOCK, max(1, wanted // 10))
+    size = min(MAX_HELD_OUT_BLOCK, max(1, n_needed // 10))
     blocks = np.random.default_rng(_SEED).permutation(-(-len(text) // size))
     rows: list[int] = []
     chosen: set[int] = set()  # of the sources that occur ``level`` times: all their rows, so that no leak remains
@@ -80,21 +80,21 @@ def held_out_rows(text: TextStore, sources: Hashes) -> list[int]:
             elif source in chosen and n_left:
                 rows.append(row)
                 n_left -= 1
-        if len(rows) == wanted:
+        if len(rows) == n_needed:
             break
     return sorted(rows)
 
 
-def _rarest(sources: Hashes, wanted: int) -> tuple[int, int]:
-    """How often a held-out source may occur, and how many rows are held out of the sources that occur so often."""
+def _rarest(sources: Hashes, n_needed: int) -> tuple[int, int]:
+    """The max occurrences of a held-out source, and how many rows are held out of the sources that occur so often."""
     is_first = np.append(True, sources[1:] != sources[:-1])
-    if np.count_nonzero(is_first & np.append(is_first[1:], True)) >= wanted:
-        return 1, wanted
+    if np.count_nonzero(is_first & np.append(is_first[1:], True)) >= n_needed:
+        return 1, n_needed
     n_rows = np.diff(np.append(np.flatnonzero(is_first), len(sources)))  # of each source
     n_rows.sort()
     upto = np.cumsum(n_rows)
-    level = int(n_rows[np.searchsorted(upto, wanted)])
-    return level, wanted - int(n_rows[n_rows < level].sum())
+    level = int(n_rows[np.searchsorted(upto, n_needed)])
+    return level, n_needed - int(n_rows[n_rows < level].sum())
 
 
 def _hashes(text: TextStore) -> tuple[Hashes, int]:

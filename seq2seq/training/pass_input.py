@@ -32,7 +32,7 @@ class PassInput(NamedTuple):
     @classmethod
     def from_batch(cls, batch: Batch, device: torch.device) -> "PassInput":
         """Prepare a padded batch and copy it to the model's device."""
-        # Whatever depends on the number of padded positions is computed here: a GPU would have to be waited for.
+        # What depends on the number of padded positions is computed on the CPU: on a GPU this would wait for it.
         real = batch.tgt_out.ne(PAD).flatten()
         targets, mask = batch.tgt_out.flatten()[real], padding_mask(batch.src, PAD)
         if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""How a new run and a resumed one differ. All else is one path, in ``session.py``."""
+"""The differences between a new run and a resumed one. ``session.py`` has what they share."""
 
 from collections.abc import Generator, Sequence
 from typing import NamedTuple, Protocol
@@ -18,7 +18,7 @@ class Setup(NamedTuple):
     """Its configuration is complete."""
     validation: ValidationSet
     max_useful_updates: int
-    """More of them would hardly help, however long a time budget is."""
+    """More updates would hardly help, even if a time budget has room for them."""
 
 
 class Plan(Protocol):

@@ -20,7 +20,7 @@ from seq2seq.runs import write_atomic
 from seq2seq.system.files import reading, writing
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
 from seq2seq.training.ingest import CorpusRecord, Notify
-from seq2seq.training.overlap import Overlap, survey
+from seq2seq.training.overlap import Overlap, find_overlap
 from seq2seq.training.progress import Notice
 from seq2seq.training.tuning import PREPARE_PAIRS
 from seq2seq.translation import n_sentences
@@ -98,7 +98,7 @@ def prepare(
         model: the tokenizer of a resumed run, whose weights need the same one.
 
     Raises:
-        UserError: no pair is left (65), or the given tokenizer must not be used (66, 78).
+        UserError: no pair is left (65), or the given tokenizer is missing (66) or refused (78).
     """
     text = TextStore(folder / "train.text.arrow")
     if len(text) < 2 and not data.valid:
@@ -154,8 +154,8 @@ def _encode_all(
     may_grow: bool,
     model: bytes | None,
 ) -> tuple[dict[str, Any], Tokenizer, IdsStore]:
-    """Hold pairs out, make the tokenizer and write the ids; then ``prepared.json``, with a key that finds it again."""
-    overlap = survey(text, valid, drop=data.leaks == "drop")
+    """Hold pairs out, make the tokenizer and write the ids; then ``prepared.json``, with the key of the result."""
+    overlap = find_overlap(text, valid, drop=data.leaks == "drop")
     left_out = set(overlap.held_out)
     tokenizer = _make_tokenizer(folder, text, left_out, data, notify, may_grow, model)
     validated = text.take(overlap.held_out) if valid is None else valid
@@ -196,7 +196,7 @@ def _report_dropped(prepared: Prepared, data: DataConfig, notify: Notify) -> Non
     if prepared.respelt_targets:
         rule = f"the rules of {data.tokenizer}" if data.tokenizer else f"data.normalization {data.normalization}"
         targets = counted(prepared.respelt_targets, "target")
-        notify(f"{targets} spelt differently after {rule}: translations will be spelt so too")
+        notify(f"{targets} spelt differently after {rule}: translations will have that spelling too")
     if overlap.dropped_leaks:
         notify(f"{counted(overlap.dropped_leaks, 'pair')} dropped: the source is also in the validation pairs")
     if overlap.kept_leaks:
@@ -295,7 +295,7 @@ def _words(text: str) -> list[str]:
 
 
 def usual_sentences(counts: "Counter[int]") -> int:
-    """The largest n such that 1 in 100 sources has n sentences or more: a model learns to translate so many at once.
+    """The largest n for which 1 in 100 sources has n sentences or more: the model learns to translate so many at once.
 
     Args:
         counts: sources by their number of sentences.
@@ -303,7 +303,7 @@ def usual_sentences(counts: "Counter[int]") -> int:
     n_more = counts.total()
     for n in sorted(counts):
         n_more -= counts[n]
-        if 100 * n_more < counts.total():  # have more than n
+        if 100 * n_more < counts.total():  # n_more sources have more than n sentences
             return n
     return 1
 

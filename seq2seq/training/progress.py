@@ -40,7 +40,7 @@ class LengthSet:
     seconds_left: float
     """Of the time budget."""
     is_news: bool = True
-    """It is the first number, or it differs by a tenth from the last one that was news."""
+    """Whether to report it: it is the first number, or it differs by a tenth from the last one that was reported."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Report:
 
     update: int
     epoch: int
-    """Passes over the corpus finished."""
+    """Epochs finished."""
     loss: float
     """The training loss: label-smoothed cross-entropy, with R-Drop the divergence too, in nats per target token."""
     lr: float

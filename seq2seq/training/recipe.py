@@ -1,4 +1,4 @@
-"""The recipe of a run: a pure function of the corpus, the kind of device, and the user's wishes.
+"""The recipe of a run: a pure function of the corpus, the kind of device, and the settings of the user.
 
 Nothing is measured here, so that every machine of one kind trains the same recipe. The measured speed (``length.py``)
 only sets how many updates fit into a time budget.
@@ -30,9 +30,9 @@ _WITHOUT_R_DROP = 2 / 3
 _MIN_UPDATES = 4000
 """Of a usual run, even on a tiny corpus: with fewer it would learn nothing."""
 _MAX_FLOOR = 2.0
-"""Max epochs for the sake of these updates, as a multiple of the usual ones."""
+"""Max epochs to reach this number of updates, as a multiple of the usual epochs: large updates would take too long."""
 _MAX_SECONDS, _IN_PAIRS = 2400.0, 8000
-"""Max time of a run on up to so many pairs, in seconds of the assumed machine; with more pairs it grows in proportion.
+"""Max seconds of a run on the assumed machine, for up to this number of pairs; with more pairs it grows in proportion.
 On a CPU it limits the epochs of most corpora from 3,000 pairs on."""
 
 
@@ -82,7 +82,7 @@ class Recipe:
     name: str
     preset: str
     advised: RunConfig
-    """Without the user's wishes."""
+    """Without the settings of the user."""
     config: RunConfig
     """With them."""
     usual_epochs: float
@@ -116,13 +116,13 @@ def _larger(vocab_size: int, batch_tokens: int, dropout: float) -> Layer:
 
 _FEW = Reasons(
     "a small model learns more from few pairs",
-    "few, so that the model meets each of them often",
+    "few, so that each occurs often in the corpus",
     "R-Drop: predictions with two dropout masks must agree, so that the model memorizes less",
 )
 _MEDIUM = Reasons(
-    "enough pairs for a larger model", "most words in one or two pieces", "a larger corpus is overfitted later"
+    "enough pairs for a larger model", "most words in one or two pieces", "a larger corpus is harder to overfit"
 )
-_LARGE = Reasons("a large corpus and a GPU", "most words in one piece", "many pairs need little of it")
+_LARGE = Reasons("a large corpus and a GPU", "most words in one piece", "a large corpus needs little regularization")
 _LARGE_ON_CPU = replace(_LARGE, model="a larger model would take weeks on a CPU")
 
 # 500 to 7,000 and 30,000 pairs: measured (docs/lab-notes.md, "Recipes for small corpora"); 12,000
@@ -166,34 +166,34 @@ _EPOCHS: dict[DeviceKind, dict[int, float]] = {
 """Usual epochs by the number of pairs; in between, interpolated on a straight line of both logarithms."""
 
 
-def recipe(corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
+def recipe(corpus: Statistics, kind: DeviceKind, user_layer: Layer) -> Recipe:
     """Choose what to train.
 
     Args:
-        corpus: its statistics. The vocabulary follows from the number of pairs alone.
+        corpus: its statistics. The vocabulary depends only on the number of pairs.
         kind: of device.
-        wished: what the user requests, limits of training included.
+        user_layer: settings of the user, limits of training included.
     """
-    preset = wished.get("preset", "auto")
+    preset = user_layer.get("preset", "auto")
     if preset != "auto":
-        return _with_wishes(Row(preset, 0, preset, {}, Reasons()), preset, corpus, kind, wished)
+        return _with_user_layer(Row(preset, 0, preset, {}, Reasons()), preset, corpus, kind, user_layer)
     row = max((row for row in ROWS[kind] if row.min_pairs <= corpus.n_pairs), key=lambda row: row.min_pairs)
-    found = _with_wishes(row, f"auto-{row.name}", corpus, kind, wished)
+    found = _with_user_layer(row, f"auto-{row.name}", corpus, kind, user_layer)
     for suffix, other in _in_less_time(row, kind):
-        if _is_long_enough(found, row.min_epochs, corpus, kind, wished):
+        if _is_long_enough(found, row.min_epochs, corpus, kind, user_layer):
             break
-        found = _with_wishes(other, f"auto-{row.name}-{suffix}", corpus, kind, wished)
+        found = _with_user_layer(other, f"auto-{row.name}-{suffix}", corpus, kind, user_layer)
     if found.advised.n_forward_passes == 1 and (
-        wished.get("training", {}).get("r_drop") is not None or not found.config.model.dropout
+        user_layer.get("training", {}).get("r_drop") is not None or not found.config.model.dropout
     ):
         found = replace(found, reasons=replace(found.reasons, regularization=""))  # the user's
     return found
 
 
-def _with_wishes(row: Row, name: str, corpus: Statistics, kind: DeviceKind, wished: Layer) -> Recipe:
+def _with_user_layer(row: Row, name: str, corpus: Statistics, kind: DeviceKind, user_layer: Layer) -> Recipe:
     below = [PRESETS[row.preset], row.layer]
     advised = build(merge(below), where="the recipe")
-    config = build(merge([*below, wished]), where="the configuration")
+    config = build(merge([*below, user_layer]), where="the configuration")
     # A preset gets the epochs that it needs; the opening lines report how long they take.
     epochs = usual_epochs(config, corpus, kind, limited_as=advised if name.startswith("auto") else None)
     return Recipe(name, row.preset, advised, config, epochs, row.reasons)
@@ -204,22 +204,22 @@ def _in_less_time(row: Row, kind: DeviceKind) -> Iterator[tuple[str, Row]]:
     if "r_drop" in row.layer["training"]:
         without_r_drop: Layer = {"training": {"r_drop": 0.0, "batch_tokens": 2 * row.layer["training"]["batch_tokens"]}}
         reasons = replace(
-            row.reasons, regularization=f"no R-Drop: with it fewer than {row.min_epochs:g} passes would fit"
+            row.reasons, regularization=f"no R-Drop: with it fewer than {row.min_epochs:g} epochs would fit"
         )
         yield "one-mask", replace(row, layer=merge([row.layer, without_r_drop]), reasons=reasons)
     preset, batch_tokens = _SHORT_RECIPES[kind]
     if PRESETS[preset]["model"]["d_model"] < PRESETS[row.preset]["model"]["d_model"]:
-        reasons = replace(row.reasons, model="in little time a small model reads more of so many pairs")
+        reasons = replace(row.reasons, model="there is little time, in which a small model reads more pairs")
         layer = _larger(row.layer["data"]["vocab_size"], batch_tokens, 0.1)
         yield "short", replace(row, preset=preset, layer=layer, reasons=reasons)
 
 
-def _is_long_enough(found: Recipe, min_epochs: float, corpus: Statistics, kind: DeviceKind, wished: Layer) -> bool:
+def _is_long_enough(found: Recipe, min_epochs: float, corpus: Statistics, kind: DeviceKind, user_layer: Layer) -> bool:
     """Whether a run has the epochs that the recipe needs to be the best one."""
     epochs = _planned_epochs(found, corpus, kind)
     if found.advised.n_forward_passes == 1:
         return epochs >= min(min_epochs, found.usual_epochs)
-    if wished.get("training", {}).get("r_drop"):  # the user has decided
+    if user_layer.get("training", {}).get("r_drop"):  # the user has decided
         return True
     return found.config.n_forward_passes == 2 and epochs >= min_epochs
 
@@ -273,7 +273,7 @@ def usual_epochs(
     if is_small and config.n_forward_passes == 1:
         usual *= _WITHOUT_R_DROP
     floor = _MIN_UPDATES * config.training.batch_tokens / _tokens_an_epoch(config, corpus)
-    usual = max(usual, min(floor, _MAX_FLOOR * usual))  # nobody wants so many large updates
+    usual = max(usual, min(floor, _MAX_FLOOR * usual))
     if is_small and limited_as:
         seconds = _MAX_SECONDS * max(1.0, corpus.n_pairs / _IN_PAIRS)
         usual = min(usual, _epochs_in(seconds, limited_as, corpus, kind))

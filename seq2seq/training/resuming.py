@@ -10,7 +10,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.runs import SHORTLIST, Checkpoint, Limits, Manifest, parse_stored, read_file
 from seq2seq.training.best import choose_best_metric
 from seq2seq.training.ingest import CorpusRecord, require_same_corpora
-from seq2seq.training.length import LIMITS, complete
+from seq2seq.training.length import LIMITS, resolve_length
 from seq2seq.training.plan import Setup
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, Notice
@@ -21,8 +21,8 @@ from seq2seq.translation import read_config
 
 _USUAL_EPOCHS = 40.0
 """Of a run whose recipe was not recorded."""
-# When to stop, how often to report, whether to learn a shortlist, where the corpora are now. (That they are the same
-# corpora is compared by content.)
+# When to stop, how often to report, whether to learn a shortlist, the paths of the corpora. (Their contents are
+# compared.)
 _MAY_CHANGE = {
     "data.train",
     "data.valid",
@@ -65,7 +65,7 @@ class ResumedRun:
         return self.state.corpora
 
     def tokenized(self, corpora: Sequence[CorpusRecord]) -> Generator[Notice, None, DataConfig]:
-        """As before."""
+        """As before the interruption."""
         yield from ()
         return self.config.data
 
@@ -85,7 +85,7 @@ class ResumedRun:
             )
         an_epoch = updates_an_epoch(self.config, prepared)
         usual_epochs = state.recipe.usual_passes if state.recipe else _USUAL_EPOCHS
-        config = complete(self.config, usual_epochs, an_epoch)
+        config = resolve_length(self.config, usual_epochs, an_epoch)
         config, validation, notices = choose_best_metric(config, prepared)
         yield from notices
         # With a new limit the number of updates is unknown again.
@@ -171,11 +171,13 @@ def resumed_config(run: Path, given: Layer, stored: RunConfig, before: Limits) -
 
 def open_cadences(config: RunConfig, given: Layer, state: TrainingState) -> RunConfig:
     """Unset the cadences that were derived from the old length of training, unless the command gives them."""
-    asked = given.get("training", {})
+    requested = given.get("training", {})
     # A time budget that became a number of updates has set them too; they no longer change.
     is_set = config.training.time_budget is not None and config.training.max_updates is not None
     opened: dict[str, Any] = {
-        key: getattr(state.config.training, key) if is_set else None for key in state.derived if asked.get(key) is None
+        key: getattr(state.config.training, key) if is_set else None
+        for key in state.derived
+        if requested.get(key) is None
     }
     return replace(config, training=replace(config.training, **opened))
 
@@ -252,7 +254,7 @@ def refuse_other_corpora(run: Path, given: Layer, data: DataConfig, manifest: Ma
 
 
 def finished_already(manifest: Manifest) -> Finished:
-    """What a command reports that finds nothing left to do."""
+    """The event of a command for a run that is already finished."""
     assert manifest.final_update is not None
     train, valid = (
         ", ".join(corpus["corpus"] for corpus in manifest.corpora if "sha256" in corpus and corpus["role"] == role)

@@ -7,7 +7,7 @@
 | ``checkpoints/`` | when one is due, and before the best weights are committed |
 | weights, tokenizer, configuration, ``manifest.json`` | after each validation that is the best so far |
 | ``README.md`` | with the first weights, and when the run is finished |
-| shortlist, length penalty, the manifest of a finished run | at the end; then ``prepared/`` and old checkpoints go |
+| shortlist, length penalty, final manifest | at the end; then old checkpoints and ``prepared/`` are deleted |
 
 If several processes train one run, only one of them has a writer.
 """
@@ -106,7 +106,7 @@ class RunWriter:
         kept = [name for name in old if manifest is None or name != manifest.weights]
         new = replace(self._manifest(state, best.update, best.scores), cut_off=best.cut_off)
         if manifest is not None:
-            # Until another one is chosen, the length penalty of the weights before serves these too.
+            # Until another one is chosen, these weights keep the length penalty of those before.
             new = replace(
                 new, length_penalty=manifest.length_penalty, length_penalty_pairs=manifest.length_penalty_pairs
             )
@@ -122,7 +122,7 @@ class RunWriter:
             The manifest.
         """
         manifest = read_manifest(self.folder)
-        # Update and scores are the manifest's: a run resumed from an older checkpoint may have met another best.
+        # Update and scores are the manifest's: a run resumed from an older checkpoint may have found another best.
         finished = replace(
             self._manifest(state, manifest.update, ending.scores),
             finished=True,

@@ -25,7 +25,7 @@ from seq2seq.training.checks import (
     require_readable_corpora,
 )
 from seq2seq.training.ingest import discard, read_corpora
-from seq2seq.training.length import one_limit
+from seq2seq.training.length import keep_one_limit
 from seq2seq.training.plan import Plan
 from seq2seq.training.prepare import prepare
 from seq2seq.training.progress import Notice, Progress
@@ -41,7 +41,7 @@ class Request:
     run: Path
     """The run folder."""
     layers: list[Layer] = field(default_factory=list)
-    """Configuration above the preset: file, flags, ``--set``; later ones win."""
+    """Configuration above the preset, such as that of a file; later layers win."""
     device: str = "auto"
     overwrite: bool = False
     """Move an existing run aside and start over."""
@@ -60,10 +60,10 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
     """
     began = time.monotonic()
     device = pick_device(request.device)
-    wished = merge(one_limit(request.layers))
-    of_preset = PRESETS.get(str(wished.get("preset")), {})
-    requested = build(merge([of_preset, wished]), where="the configuration")
-    refuse_unused_keys(wished, requested)
+    user_layer = merge(keep_one_limit(request.layers))
+    of_preset = PRESETS.get(str(user_layer.get("preset")), {})
+    requested = build(merge([of_preset, user_layer]), where="the configuration")
+    refuse_unused_keys(user_layer, requested)
     folder = request.run
     refuse_unknown_preset(requested)
     refuse_foreign_folder(folder)
@@ -76,7 +76,7 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         yield Notice(f"the old run is now {aside}")
     try:
         with empty_folders_removed(folder), lock(folder):
-            yield from _train(folder, requested, wished, device, stop, began)
+            yield from _train(folder, requested, user_layer, device, stop, began)
     except Exception:
         if aside is not None and not os.path.lexists(folder):  # the new run was not started
             aside.rename(folder)
@@ -85,14 +85,14 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
 
 
 def _train(
-    folder: Path, requested: RunConfig, wished: Layer, device: torch.device, stop: StopSignal, began: float
+    folder: Path, requested: RunConfig, user_layer: Layer, device: torch.device, stop: StopSignal, began: float
 ) -> Iterator[Progress]:
     """Start or resume the run of a folder that is locked.
 
     Args:
         folder: of the run.
         requested: the command's configuration, with defaults for keys that are unset.
-        wished: the same without them.
+        user_layer: the same without them.
         device: that trains.
         stop: as for ``train``.
         began: when the command began, by the monotonic clock.
@@ -100,13 +100,13 @@ def _train(
     manifest = read_manifest(folder) if (folder / "manifest.json").exists() else None
     checkpoint = yield from _load_checkpoint(folder, manifest)
     if checkpoint is None and manifest is not None:
-        yield without_checkpoint(folder, wished, manifest)
+        yield without_checkpoint(folder, user_layer, manifest)
         return
     plan: Plan | None
     if checkpoint is None:
-        plan = yield from plan_new_run(requested, wished, device)
+        plan = yield from plan_new_run(requested, user_layer, device)
     else:
-        plan = yield from plan_resumed_run(folder, wished, checkpoint, manifest)
+        plan = yield from plan_resumed_run(folder, user_layer, checkpoint, manifest)
     if plan is not None:  # the run is not finished
         trainer = yield from _prepared_trainer(folder, plan, device, stop, began)
         yield from trainer.train(checkpoint)
@@ -129,14 +129,14 @@ def _load_checkpoint(folder: Path, manifest: Manifest | None) -> Generator[Notic
 def _prepared_trainer(
     folder: Path, plan: Plan, device: torch.device, stop: StopSignal, began: float
 ) -> Generator[Progress, None, Trainer]:
-    """All that comes before the training of a new or a resumed run: read, tokenize, decide."""
+    """Prepare a new or a resumed run: read the corpora, tokenize them, decide what is trained."""
     place = folder / "prepared"
-    is_ours = not os.path.lexists(place)  # or else it is the work of an earlier command that was interrupted
+    is_ours = not os.path.lexists(place)  # otherwise an earlier command that was interrupted made it
     notices: list[str | Notice] = []
     try:
         try:
             corpora = read_corpora(place, plan.data, notices.append, expected=plan.expected)
-        finally:  # what was reported before an error helps to understand it
+        finally:  # notices that came before an error help to understand it
             yield from _drain(notices)
         data = yield from plan.tokenized(corpora)
         try:

@@ -1,4 +1,4 @@
-"""What a new run trains: from the user's wishes, the corpus and the machine."""
+"""What a new run trains: from the settings of the user, the corpus and the machine."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from seq2seq.runs import Limits
 from seq2seq.training.best import choose_best_metric
 from seq2seq.training.checks import require_data
 from seq2seq.training.ingest import CorpusRecord
-from seq2seq.training.length import LIMITS, complete, kind_of, measured_rate
+from seq2seq.training.length import LIMITS, kind_of, measured_rate, resolve_length
 from seq2seq.training.opening import length_lines, opening_lines
 from seq2seq.training.plan import Setup
 from seq2seq.training.prepare import Prepared
@@ -31,42 +31,42 @@ class NewRun:
     """A ``Plan`` for a run without a checkpoint."""
 
     data: DataConfig
-    wished: Layer
-    """What the user requests, all layers together."""
+    user_layer: Layer
+    """The settings of the user, all layers together."""
     device: torch.device
     expected: None = None
     tokenizer: None = None
 
     @property
     def may_grow(self) -> bool:
-        """If the user names no size."""
-        return "vocab_size" not in self.wished.get("data", {})
+        """It grows unless the user sets its size."""
+        return "vocab_size" not in self.user_layer.get("data", {})
 
     def tokenized(self, corpora: Sequence[CorpusRecord]) -> Generator[Notice, None, DataConfig]:
-        """By the recipe for so many pairs."""
+        """Tokenize by the recipe for this number of pairs."""
         n_pairs = _n_pairs(corpora)
         data = self._first_recipe(n_pairs).config.data
         if n_pairs > MANY_PAIRS and not data.tokenizer:
-            yield Notice("learning the vocabulary")
+            yield Notice("training the tokenizer")
         return data
 
     def _first_recipe(self, n_pairs: int) -> Recipe:
         """The recipe before the corpus is tokenized. It decides the vocabulary."""
-        return recipe(Statistics.guess(n_pairs), kind_of(self.device), self.wished)
+        return recipe(Statistics.guess(n_pairs), kind_of(self.device), self.user_layer)
 
     def _recipe(self, prepared: Prepared, corpus: Statistics) -> Recipe:
         """The recipe of the run, with the vocabulary that was made."""
         first, n_pieces = self._first_recipe(_n_pairs(prepared.corpora)), prepared.tokenizer.n_pieces
         # The vocabulary was made before pairs were dropped or held out.
-        found = recipe(corpus, kind_of(self.device), self.wished)
+        found = recipe(corpus, kind_of(self.device), self.user_layer)
         found = with_vocabulary(found, first.advised.data.vocab_size, first.reasons.vocabulary)
         if not first.config.data.tokenizer and n_pieces > first.config.data.vocab_size:
-            why = "one piece for each character, and as many more as the text allows"
+            why = "a piece for each character, and as many more as the text allows"
             found = with_vocabulary(found, n_pieces, why)
         return found
 
     def setup(self, prepared: Prepared) -> Generator[Notice, None, Setup]:
-        """By the recipe for this corpus; explains it."""
+        """Train by the recipe for this corpus, and explain it."""
         corpus = Statistics(prepared.n_pairs, prepared.n_src_tokens, prepared.n_tgt_tokens)
         found, kind = self._recipe(prepared, corpus), kind_of(self.device)
         config = found.config
@@ -76,13 +76,13 @@ class NewRun:
         n_pieces = prepared.tokenizer.n_pieces
         yield from map(Notice, opening_lines(found, str(record), config, prepared.n_pairs, n_pieces, self.device.type))
         an_epoch = updates_an_epoch(config, prepared)
-        config = complete(config, found.usual_epochs, an_epoch)
+        config = resolve_length(config, found.usual_epochs, an_epoch)
         rate = measured_rate(config, self.device)
 
         def seconds_an_epoch(config: RunConfig) -> float:
             return corpus.n_tgt_tokens / speed(config, corpus, len(prepared.tokenizer), kind, rate)
 
-        usual = recipe(corpus, kind, merge([self.wished, {"training": dict.fromkeys(LIMITS)}]))
+        usual = recipe(corpus, kind, merge([self.user_layer, {"training": dict.fromkeys(LIMITS)}]))
         yield from length_lines(found, usual, config, an_epoch, seconds_an_epoch, self.device.type)
         config, validation, notices = choose_best_metric(config, prepared)
         yield from notices
@@ -97,12 +97,12 @@ class NewRun:
         return Setup(state, validation, round(found.usual_epochs * an_epoch))
 
 
-def plan_new_run(requested: RunConfig, wished: Layer, device: torch.device) -> Generator[Notice, None, NewRun]:
-    """Check what can be checked before a large corpus is read.
+def plan_new_run(requested: RunConfig, user_layer: Layer, device: torch.device) -> Generator[Notice, None, NewRun]:
+    """Make the checks that need no corpus.
 
     Args:
         requested: the command's configuration, with defaults for keys that are unset.
-        wished: the same without them.
+        user_layer: the same without them.
         device: that will train.
 
     Raises:
@@ -110,19 +110,19 @@ def plan_new_run(requested: RunConfig, wished: Layer, device: torch.device) -> G
     """
     require_data(requested)
     data = requested.data
-    if own := own_validation_splits(data, wished):
+    if own := own_validation_splits(data, user_layer):
         yield Notice(
             f"{', '.join(own)} is used for validation: a split of the same data set (`data.valid` names another corpus)"
         )
-        data, wished = replace(data, valid=own), merge([wished, {"data": {"valid": own}}])
+        data, user_layer = replace(data, valid=own), merge([user_layer, {"data": {"valid": own}}])
     if requested.training.best_metric == "bleu":
         build_metric("bleu", parse_langs(data.langs)[1])
-    return NewRun(data, wished, device)
+    return NewRun(data, user_layer, device)
 
 
-def own_validation_splits(data: DataConfig, wished: Layer) -> tuple[str, ...]:
+def own_validation_splits(data: DataConfig, user_layer: Layer) -> tuple[str, ...]:
     """The validation splits of the data sets to train on, unless ``data.valid`` is given."""
-    if "valid" in wished.get("data", {}):
+    if "valid" in user_layer.get("data", {}):
         return ()
     return tuple(word for corpus in data.train if corpus.startswith("hf:") and (word := own_validation(corpus)))
 

@@ -18,7 +18,7 @@ from seq2seq.config import RunConfig
 from seq2seq.device import HostCopy, is_out_of_memory
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import Seq2SeqModel, build_model
-from seq2seq.model.products import products_by
+from seq2seq.model.products import use_products
 from seq2seq.training.arithmetic import choose_arithmetic
 from seq2seq.training.averaging import Average
 from seq2seq.training.loader import TokenizedPairs
@@ -94,7 +94,7 @@ class TrainStep:
         )
         """Enter it before many updates."""
         self.checks_late = device.type == "cuda"
-        """Whether an update is checked while the next one is under way: the CPU does not wait for a GPU."""
+        """Whether an update is checked during the next one, so that the CPU does not wait for a GPU."""
         self._unchecked: tuple[int, HostCopy] | None = None
         """Number, loss and gradient norm of the last update, until they have been checked."""
         self.micro_batch_tokens = self.training.micro_batch_tokens or _micro_batch_tokens(device)
@@ -109,7 +109,7 @@ class TrainStep:
             UserError: loss or gradient is not finite (79), with ``checks_late`` those of the update before; or memory
                 is out (75). The weights are untouched.
         """
-        # The optimizer's step too: to wake other threads for it costs small models more than it saves large ones.
+        # Also for the optimizer's step: waking other threads costs small models more than it saves large ones.
         with self.replicas.one_core_each():
             return self._update(pairs, number)
 
@@ -122,7 +122,7 @@ class TrainStep:
                 if not is_out_of_memory(error):
                     raise
                 self._use_less_memory(pairs)
-        self.check_finite()  # of the update before: the passes of this one are under way already
+        self.check_finite()  # of the update before: a GPU is already busy with this one
         parameters = list(self.model.parameters())
         limit = self.training.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
@@ -176,7 +176,7 @@ class TrainStep:
         return list(shard.micro_batches(max_tokens=max_tokens, min_saved=min_saved))
 
     def _forward_backward(self, shard: _Shard) -> StepStats:
-        """Make the passes of a shard: adds to the gradients."""
+        """Make the forward and backward passes of a shard, and add to the gradients."""
         stats = StepStats(0.0, 0, 0, 0)
         with self._products():
             for pairs, seed in zip(shard.micro_batches, shard.seeds, strict=True):
@@ -185,7 +185,7 @@ class TrainStep:
                 with self._autocast():
                     loss_sum = self.sum_of_losses(PassInput.from_batch(batch, self.device))
                 # Divide by the tokens of the whole update: averaging each micro-batch first would make a
-                # token weigh more where its micro-batch is small.
+                # token weigh more if its micro-batch is small.
                 (loss_sum / shard.n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
                 n_positions = batch.src.numel() + batch.tgt_out.numel()
                 loss_sum = loss_sum.detach()
@@ -210,7 +210,7 @@ class TrainStep:
         """The library of an update's matrix products."""
         if self.arithmetic.products == "mkl":
             return contextlib.nullcontext()
-        return products_by(self.arithmetic.products, self.arithmetic.precision, self.model)
+        return use_products(self.arithmetic.products, self.arithmetic.precision, self.model)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.arithmetic.precision == "bf16" and self.arithmetic.products == "mkl":

@@ -165,7 +165,7 @@ class Trainer:
         """Validate, keep the time budget and save if it is due; stop if a signal requests it."""
         validation = length = None
         if not self._is_validation_due():
-            length = self._keep_budget()  # which may have ended the run
+            length = self._keep_budget()  # this may end the run
         if self._is_validation_due():
             try:
                 validation = self._validate()
@@ -186,7 +186,7 @@ class Trainer:
             raise Interrupted(signal_number, saved=True, update=self.state.update)
 
     def _finish(self) -> Iterator[Progress]:
-        """Add what a finished run has beside its weights, and mark it as finished."""
+        """Learn the shortlist, choose the length penalty, and mark the run as finished."""
         reason = reason_to_end(self.state)
         assert reason is not None
         manifest = read_manifest(self.folder)
@@ -246,7 +246,7 @@ class Trainer:
         expected = (time.monotonic() - began) * n_pairs / len(sample.pairs)
         self.budget.expected_validation = expected
         if expected > SLOW_VALIDATION * total:
-            takes = f"to validate {counted(n_pairs, 'pair')} takes about {duration(expected)} at first"
+            takes = f"validating {counted(n_pairs, 'pair')} takes about {duration(expected)} at first"
             yield Notice(
                 f"{takes}, much of {duration(total)}; name fewer with `data.valid`, or give more time", warning=True
             )
@@ -262,7 +262,7 @@ class Trainer:
         self.step.check_finite()
         report = self._current_report()
         self.state = replace(self.state, last_report=report)
-        if not self._is_validation_due():  # which adds its scores to the same line
+        if not self._is_validation_due():  # a validation adds its scores to the same line
             self.writer.write_metrics(report, {})
         self._meter.reset()
         return report

@@ -1,7 +1,7 @@
-"""The numbers of this room that were tuned, or set by experience.
+"""Tuning numbers of training: set by measurement or by experience.
 
-Behind each: the section of ``docs/lab-notes.md`` that has its measurement, or that it was not measured. What a run
-trains is no tuning of the program: such numbers are in ``recipe.py``.
+Each names the section of ``docs/lab-notes.md`` with its measurement, or says that it was not measured. Numbers that
+decide what a run trains are in ``recipe.py``.
 """
 
 from typing import Final
@@ -65,13 +65,13 @@ MIN_CHANGE: Final = 0.1
 # All of these: lab notes, "What a time budget gives" and "The recipes as a whole" show what they come to together.
 
 FIRST_SET, SET_AGAIN = 0.02, 0.04
-"""Shares of the budget: what updates take before their number is set first, and what passes until it is set again."""
+"""Shares of the budget: the time of updates before their number is first set, and the time until it is set again."""
 MIN_TIMED: Final = 3
 """Updates that must be timed before their speed is used."""
 WARM_UP_UPDATES: Final = 2
 """First updates that are not timed: they are slower than all others."""
 SLOW_UPDATES: Final = 0.2
-"""Share of the budget: if fewer updates took so much of it, their speed is used."""
+"""Share of the budget: if fewer updates have taken this much of it, their speed is used."""
 VALIDATION_SHARE: Final = 0.05
 """Share of the remaining time for validations, if it allows more than two of them."""
 BUDGET_VALIDATIONS: Final = 20
@@ -92,7 +92,7 @@ FINISH_SECONDS, FINISH_SECONDS_A_PAIR = 2.0, 1e-4
 STOP_CHECK_SENTENCES: Final = {True: 256, False: 2048}
 """Sentences translated between two checks for a signal: on a CPU, and elsewhere. Not measured."""
 LENGTH_BOUND: Final = 1.5, 10
-"""The first search ends at this factor of the reference's length and so many tokens more. Not measured."""
+"""The first search ends at this multiple of the reference's length, plus this number of tokens. Not measured."""
 ENDLESS_SHARE: Final = 0.2
 """If the first search cuts off more than this share of the pairs, the model cannot end its translations yet. Not
 measured."""
@@ -113,7 +113,7 @@ MAX_HELD_OUT_BLOCK: Final = 20
 # The shortlist (lexicon.py) ---------------------------------------------------------------------------
 
 MAX_LEXICON_PAIRS: Final = 200_000
-"""A lexicon is learned from so many pairs, spread evenly over a larger corpus. Not measured."""
+"""A lexicon is learned from up to this number of pairs, spread evenly over a larger corpus. Not measured."""
 MAX_LINKS: Final = 1 << 26
 """Bounds memory, at 8 bytes a link and half as much again while links are counted, and time."""
 MAX_LINKED_LENGTH: Final = 64

@@ -84,12 +84,12 @@ class ValidationSet:
         return replace(self, pairs=[self.pairs[i] for i in self._by_length()[:: -(-len(self.pairs) // size)]])
 
     def run(self, model: Seq2SeqModel, decoding: DecodingConfig, check: Callable[[], None]) -> Scores:
-        """Loss, and BLEU and chrF of greedy translations, which are those of ``translate -b 1``.
+        """Loss, and BLEU and chrF of greedy translations, which are those of ``translate`` with one beam.
 
-        A model that knows little repeats itself up to the limit of the search, which takes ten times as long as real
-        translations. So each search first ends near the length of its reference. Translations that were cut off are
-        searched again without that bound. But if they are many, the model is of no use yet, and the scores are those
-        with the bound.
+        A model that has learned little repeats itself up to the limit of the search, which takes ten times as long as
+        real translations. So each search first ends near the length of its reference. Translations that were cut off
+        are searched again without that bound. But if there are many of them, the model is not usable yet, and the
+        scores are those with the bound.
 
         Args:
             model: in evaluation mode.
@@ -129,7 +129,7 @@ class ValidationSet:
         return {name: score_with(metric, [""], [""]).signature for name, metric in metrics.items()}
 
     def verdict(self, scores: Mapping[str, float | None], cut_off: int) -> str:
-        """Scores in plain words; empty if they mean too little.
+        """The scores in plain words; empty if they say too little.
 
         Args:
             scores: by the names of ``metrics.jsonl``, and ``bleu_beam`` once the length penalty is chosen.
@@ -215,7 +215,7 @@ class ValidationSet:
             ]
         left = list(texts)
         for metric in [self.chrf] if best_metric == "chrf" else [self.bleu, self.chrf]:
-            scores = {alpha: round(score_with(metric, texts[alpha], references).proven, 6) for alpha in left}
+            scores = {alpha: round(score_with(metric, texts[alpha], references).comparable, 6) for alpha in left}
             left = [alpha for alpha in left if scores[alpha] == max(scores.values())]
         # On a tie the value nearest to 1 wins: a tiny validation set should not choose an extreme.
         best = min(left, key=lambda alpha: abs(alpha - 1.0))

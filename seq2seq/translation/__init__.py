@@ -1,4 +1,4 @@
-"""From lines to translated lines, with a model out of a run folder."""
+"""Translation of lines with a model from a run folder."""
 
 from seq2seq.translation.attention import Attention
 from seq2seq.translation.batches import length_batches

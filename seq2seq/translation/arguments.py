@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 
 def checked_lines(lines: Iterable[str]) -> list[str]:
-    """The lines as a list, each without a newline at its end: lists, generators, columns and open files are fine.
+    """The lines as a list, each without a newline at its end: lists, generators, columns and open files are accepted.
 
     Raises:
         TypeError: a single string, a mapping, or a line that is not a string.
@@ -14,7 +14,7 @@ def checked_lines(lines: Iterable[str]) -> list[str]:
 
 
 def checked_iterable(lines: Iterable[str]) -> Iterable[str]:
-    """The same, if it may hold lines; nothing of it is read.
+    """Check that an object may hold lines, without reading any of them.
 
     Raises:
         TypeError: a single string, or a mapping.

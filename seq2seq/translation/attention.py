@@ -1,4 +1,4 @@
-"""Where the model looks while it translates."""
+"""Cross-attention of a translation, for a picture of it."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from seq2seq.translation.segments import Ids
 
 @dataclass(frozen=True)
 class Attention:
-    """Where each piece of a translation looked in its source."""
+    """The attention of each target piece to the source pieces."""
 
     src_pieces: list[str]
     """S pieces, EOS last."""
@@ -23,7 +23,7 @@ class Attention:
 
 
 def read_attention(model: Seq2SeqModel, tokenizer: Tokenizer, src_ids: Ids, tgt_ids: Ids) -> Attention:
-    """Read a source and its translation, both without BOS and EOS, with the whole model at once."""
+    """Compute the attention of a source and its translation, both without BOS and EOS, in one forward pass."""
     device = model.output.weight.device
     with torch.inference_mode():
         weights = model.cross_attention_weights(

@@ -1,7 +1,7 @@
-"""What translating yields: translations, and events that the command line draws and tests read.
+"""Events of translating: records that the command line draws and that tests read.
 
-``n_lines`` counts lines of the input from its first line, those of an interrupted translation included; ``n_bytes`` is
-about how many bytes of the input they take up, compressed as they are.
+``n_lines`` counts lines from the first line of the input, including those of an interrupted translation. ``n_bytes`` is
+about the number of bytes that they take up in the input; in a compressed file these are compressed bytes.
 """
 
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ class Translation:
 
 @dataclass(frozen=True)
 class OutputOpened:
-    """The output is open and nothing is written yet."""
+    """The output is open. Nothing is written yet."""
 
     partial: Path | None
     """Its temporary name; None if it cannot be resumed."""
     has_leftover: bool
     """Whether an interrupted translation left something under that name, usable or not."""
     n_lines: int
-    """Lines that an interrupted translation translated: more than 0 if it is resumed."""
+    """Lines that are already translated: more than 0 if an interrupted translation is resumed."""
 
 
 @dataclass(frozen=True)
 class InputReady:
-    """Lines that are translated already have been skipped, and the first window comes next."""
+    """Lines that are already translated have been skipped; the first window is next."""
 
     n_lines: int
     n_bytes: int
@@ -43,7 +43,7 @@ class InputReady:
 
 @dataclass(frozen=True)
 class WindowProgress:
-    """A part of a window is translated: how far that is, by the share of its segments."""
+    """A part of a window is translated. The numbers are estimates from the share of its segments."""
 
     n_lines: int
     n_bytes: int
@@ -58,7 +58,7 @@ class LineDivided:
 
 @dataclass(frozen=True)
 class WindowTranslated:
-    """A window is translated, and has been written if there is an output."""
+    """A window is translated. If there is an output, the translations have been written."""
 
     lines: list[str]
     """Of the window."""
@@ -71,7 +71,7 @@ class WindowTranslated:
 
 @dataclass(frozen=True)
 class Suspended:
-    """Translating ends early, and its output can be resumed; the exception that ends it follows."""
+    """Translating ends early, and its output can be resumed. The exception that ended it follows."""
 
     n_lines: int
     """Lines whose translations are kept."""
@@ -92,4 +92,4 @@ class Completed:
 
 TranslationEvent = OutputOpened | InputReady | WindowProgress | LineDivided | WindowTranslated | Suspended | Completed
 WindowEvent = WindowProgress | LineDivided | WindowTranslated
-"""What comes of the windows alone."""
+"""Events of windows."""

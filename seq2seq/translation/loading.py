@@ -1,4 +1,4 @@
-"""From a run folder to a model, its tokenizer and its settings."""
+"""Loads a run folder: the model, its tokenizer and its settings."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,10 +16,10 @@ from seq2seq.tokenizer import Tokenizer
 
 
 def read_run(run: Path) -> tuple[Manifest, RunConfig, Tokenizer]:
-    """What a run folder says of itself, checked.
+    """Read the manifest, the configuration and the tokenizer of a run folder; hashes are checked first.
 
     Raises:
-        UserError: the folder is missing (66), or something in it must not be used (78).
+        UserError: the folder is missing (66), or a file in it is refused (78).
     """
     manifest = read_manifest(run)
     config = read_config(run, manifest)
@@ -28,7 +28,7 @@ def read_run(run: Path) -> tuple[Manifest, RunConfig, Tokenizer]:
 
 
 def read_config(run: Path, manifest: Manifest) -> RunConfig:
-    """A run's configuration, with the length penalty that was chosen when training ended. Errors are ``read_run``'s."""
+    """Read a run's configuration, with the length penalty that training chose. Errors as in ``read_run``."""
     toml = run / manifest.config
     config = build(known_layer(parse_toml(read_file(run, manifest, toml.name), toml)), where=str(toml))
     if config.decoding.length_penalty is None:
@@ -37,21 +37,25 @@ def read_config(run: Path, manifest: Manifest) -> RunConfig:
 
 
 def max_src_length(manifest: Manifest, config: RunConfig) -> int:
-    """Longest source that a run's model is asked for in one piece, in tokens, EOS included."""
+    """Max tokens of a source that a run's model translates as one segment, EOS included."""
     return config.data.max_length if manifest.max_src_length is None else manifest.max_src_length
 
 
 def read_langs(run: Path) -> tuple[str, str]:
-    """Source and target language of a run folder.
+    """Read the source and the target language of a run folder.
 
     Raises:
-        UserError: the folder is missing (66), or something in it must not be used (78).
+        UserError: the folder is missing (66), or a file in it is refused (78).
     """
     return parse_langs(read_run(run)[1].data.langs)
 
 
 def load_model(run: Path, manifest: Manifest, config: RunConfig, tokenizer: Tokenizer) -> Seq2SeqModel:
-    """The model of a run, in evaluation mode, after its shapes have been compared with the configuration's."""
+    """Load the model of a run, in evaluation mode.
+
+    Raises:
+        UserError: the weights do not fit the configuration (78), or as ``read_run``.
+    """
     where = run / manifest.weights
     weights = read_tensors(run, manifest, manifest.weights)
     model = build_model(config.model, len(tokenizer))
@@ -67,7 +71,7 @@ def load_model(run: Path, manifest: Manifest, config: RunConfig, tokenizer: Toke
 
 
 def load_shortlist(run: Path, manifest: Manifest, tokenizer: Tokenizer, n: int) -> Shortlist:
-    """The table of which pieces translate which, ``n`` for each.
+    """Load the shortlist of a run: ``n`` likely target pieces for each source piece.
 
     Raises:
         UserError: the run has none, or one that does not fit (78).
@@ -75,7 +79,7 @@ def load_shortlist(run: Path, manifest: Manifest, tokenizer: Tokenizer, n: int) 
     if SHORTLIST not in manifest.files:
         raise UserError(
             f"{run} holds no {SHORTLIST}",
-            mend="run its train command again with --set decoding.shortlist=N to learn it, or give --shortlist 0",
+            mend="run its training again with `train decoding.shortlist=N` to learn it, or give `decoding.shortlist=0`",
             code=ExitCode.REFUSED,
         )
     table = read_tensors(run, manifest, SHORTLIST)
@@ -84,10 +88,10 @@ def load_shortlist(run: Path, manifest: Manifest, tokenizer: Tokenizer, n: int) 
 
 @torch.no_grad()
 def load_weights(model: Seq2SeqModel, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights into a model; tied ones are there under their first name alone.
+    """Copy weights into a model. Tied weights are stored once, under their first name.
 
     Raises:
-        ValueError: a name is missing or unknown, or a shape is another.
+        ValueError: a name is missing or unknown, or a shape differs.
     """
     parameters = dict(model.named_parameters())
     for name in sorted(parameters.keys() ^ weights.keys()):
@@ -99,9 +103,9 @@ def load_weights(model: Seq2SeqModel, weights: Mapping[str, Tensor]) -> None:
 
 
 def decoding_config(manifest: Manifest, config: RunConfig, overrides: dict[str, object]) -> DecodingConfig:
-    """The run's decoding settings with a command's own in their place.
+    """The decoding settings of a run, overridden by those of a command.
 
-    A length penalty that ``train`` has chosen is lowered for ``stopping = "exact"``; a given one is not.
+    A length penalty that ``train`` chose is lowered for ``stopping = "exact"``; one that the user sets is not.
 
     Raises:
         UserError: a value out of range, or more n-best than beams (2).
@@ -109,7 +113,7 @@ def decoding_config(manifest: Manifest, config: RunConfig, overrides: dict[str, 
     changed = {key: value for key, value in overrides.items() if value is not None}
     kept = {name: getattr(config.decoding, name) for name in DecodingConfig.__dataclass_fields__}
     try:
-        settings = build({"decoding": {**kept, **changed}}, where="the command line").decoding
+        settings = build({"decoding": {**kept, **changed}}, where="the given settings").decoding
     except UserError as error:
         raise UserError(error.what, mend=error.mend, code=ExitCode.USAGE) from None
     is_chosen = manifest.length_penalty is not None and "length_penalty" not in changed
@@ -119,5 +123,5 @@ def decoding_config(manifest: Manifest, config: RunConfig, overrides: dict[str, 
 
 
 def greedy_of(config: DecodingConfig) -> DecodingConfig:
-    """The same settings with one beam: quick enough to run at every validation."""
+    """The same settings with one beam: fast enough for every validation."""
     return replace(config, beam_size=1, n_best=1)

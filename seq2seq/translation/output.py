@@ -1,4 +1,4 @@
-"""Where translations go: straight to a stream, or to a file that appears when it is complete and can be resumed."""
+"""Outputs of translations: a stream, or a file that appears when it is complete and can be resumed."""
 
 import dataclasses
 import hashlib
@@ -13,10 +13,11 @@ from seq2seq.text import ByteSource, LineReader, LineWriter, open_input, open_li
 from seq2seq.translation.events import Translation
 from seq2seq.translation.resumable import ResumableFile, partial_path
 from seq2seq.translation.translator import Translator
-from seq2seq.translation.windows import MAX_BYTES, MAX_LINES, Lines
+from seq2seq.translation.tuning import MAX_BYTES, MAX_LINES
+from seq2seq.translation.windows import Lines
 
 _SPEED_ONLY = {"batch_tokens"}
-"""Decoding settings that change the time that translating takes, and nothing else."""
+"""Decoding settings that change only the speed."""
 
 
 def _text(index: int, best: list[Translation]) -> str:
@@ -36,7 +37,7 @@ FORMATS: dict[str, Callable[[int, list[Translation]], str]] = {
     "scores": _with_score,
     "n-best": _n_best,
 }
-"""What is written for a line of the input, by its index, counted from 0, and its n best translations."""
+"""Formats by name. Each takes the index of an input line, from 0, and its n best translations."""
 
 
 class Output(Protocol):
@@ -49,21 +50,21 @@ class Output(Protocol):
     has_leftover: bool
     """Whether an interrupted translation left something under that name."""
     is_suspended: bool
-    """Whether the file ended early, and can be resumed after ``n_lines``."""
+    """Whether the file is incomplete, and can be resumed after ``n_lines`` lines."""
 
     def skip_translated(self, reader: Lines) -> None:
-        """Read the lines whose translations are here already.
+        """Skip the lines that are already translated.
 
         Raises:
-            UserError: they are not the same as then (65).
+            UserError: they are not the lines that were translated (65).
         """
 
     def write(self, lines: list[str], translations: bytes) -> None:
-        """Write the translations of a window; when this returns, a reader at the other end has them."""
+        """Write the translations of a window. When this returns, they can be read from the output."""
 
 
 class StreamOutput:
-    """Translations that leave at once."""
+    """An output that cannot be resumed."""
 
     has_leftover = is_suspended = False
 
@@ -73,7 +74,7 @@ class StreamOutput:
         self._out = out
 
     def skip_translated(self, reader: Lines) -> None:
-        """Nothing is here yet."""
+        """There is nothing to skip."""
 
     def write(self, lines: list[str], translations: bytes) -> None:
         """As ``Output.write``."""
@@ -82,7 +83,7 @@ class StreamOutput:
 
 
 class ResumableOutput:
-    """Translations in a file that can be resumed."""
+    """A file that can be resumed."""
 
     def __init__(self, file: ResumableFile) -> None:
         self.n_lines = file.position.lines
@@ -91,7 +92,7 @@ class ResumableOutput:
         self.is_suspended = False
         self._file = file
         self._src = hashlib.sha256()
-        self._is_at_its_place = False  # the input: after the lines that are translated
+        self._has_skipped = False  # the lines of the input that are already translated
 
     def skip_translated(self, reader: Lines) -> None:
         """As ``Output.skip_translated``."""
@@ -105,10 +106,10 @@ class ResumableOutput:
             n_read += len(lines)
         if position.lines and (n_read, self._src.hexdigest()) != (position.lines, position.src):
             raise UserError(
-                f"{self._file.partial} answers {counted(position.lines, 'line')} of another input",
-                mend="give the input of the translation that was interrupted, or leave --resume out to start over",
+                f"{self._file.partial} holds translations of {counted(position.lines, 'line')} of another input",
+                mend="give the input of the translation that was interrupted, or leave `resume` out to start over",
             )
-        self._is_at_its_place = True
+        self._has_skipped = True
 
     def write(self, lines: list[str], translations: bytes) -> None:
         """As ``Output.write``."""
@@ -117,12 +118,12 @@ class ResumableOutput:
         self.n_lines = self._file.position.lines
 
     def complete(self) -> None:
-        """Give the file its name."""
+        """Give the file its final name."""
         self._file.complete()
 
     def suspend(self) -> None:
-        """End early."""
-        self.is_suspended = self._file.suspend() and self._is_at_its_place
+        """Close the incomplete file, so that it can be resumed."""
+        self.is_suspended = self._file.suspend() and self._has_skipped
         self.n_lines = self._file.position.lines
 
     def _add_to_checksum(self, lines: list[str]) -> None:
@@ -133,21 +134,23 @@ class ResumableOutput:
 def open_translations(
     output: str, translator: Translator, form: str, *, resumable: bool = True, resume: bool = False
 ) -> Iterator[Output]:
-    """Open an output for translations; after an exception it is suspended, else it is complete.
+    """Open an output for translations. At the end it is completed; after an exception it is suspended.
 
     Args:
         output: path, or - for stdout.
         translator: that will translate.
         form: row of ``FORMATS``.
         resumable: whether a file is kept after an interruption.
-        resume: continue what an interrupted translation left.
+        resume: continue an interrupted translation.
 
     Raises:
         UserError: not the name of a file, cannot be written (74), or as ``ResumableFile``.
     """
     if output != "-" and os.path.isdir(output or "."):
         raise UserError(
-            f"the output '{output}' is not the name of a file", mend="name a file after -o", code=ExitCode.CANNOT_WRITE
+            f"the output '{output}' is not the name of a file",
+            mend="name a file with `output`",
+            code=ExitCode.CANNOT_WRITE,
         )
     if not can_be_resumed(output):
         with open_line_output(output) as out:
@@ -172,31 +175,31 @@ def can_be_resumed(output: str) -> bool:
 
 
 def _settings(translator: Translator, form: str) -> dict[str, object]:
-    """What a translation depends on, besides its line."""
+    """The settings that translations depend on."""
     decoding = {
         f"decoding.{field.name}": getattr(translator.config, field.name)
         for field in dataclasses.fields(translator.config)
         if field.name not in _SPEED_ONLY
     }
-    # What `auto` stands for here: a file may be resumed on a machine where it stands for the same.
+    # What `auto` means on this machine: a file can be resumed on machines where it means the same.
     decoding["decoding.precision"] = str(translator.dtype).removeprefix("torch.")
     return {"model": translator.identity[:16], "answer": form, **decoding}
 
 
 def is_finished(source: str, output: str, lines_each: int) -> bool:
-    """Whether an output needs no translating: nobody writes it, it is as new as its input, and as long as it should be.
+    """Whether an output is finished: no process writes it, it is not older than its input, and its length is right.
 
-    By its look alone: nothing in a finished file records which model made it.
+    A finished file does not record which model made it, so models are not compared.
 
     Args:
-        source: path, or - for stdin; what is not an ordinary file never counts as translated.
+        source: path, or - for stdin; if it is not an ordinary file, the output never counts as finished.
         output: path.
-        lines_each: lines of output for one line of input.
+        lines_each: lines of output for each line of input.
     """
     path = Path(output)
     if not os.path.isfile(path) or os.path.exists(partial_path(path)):
         return False
-    if source != "-" and not os.path.isfile(source):  # to open and close a named pipe would end its writer
+    if source != "-" and not os.path.isfile(source):  # opening and closing a named pipe would end its writer
         return False
     with open_input(source) as stream:
         reader = LineReader(stream, "stdin" if source == "-" else source)

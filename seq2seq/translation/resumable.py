@@ -1,9 +1,9 @@
 """An output file that has a temporary name until it is complete, and that is resumed after an interruption.
 
-Two files stand beside ``FILE``: ``.FILE.partial`` holds the translations, and ``.FILE.partial.jsonl`` is a journal. The
+Two files are beside ``FILE``: ``.FILE.partial`` holds the translations, and ``.FILE.partial.jsonl`` is a journal. The
 journal's first line records the settings that the translations depend on. Each further line is a position: how far the
 translations have come, and their checksum. A position is written after the bytes that it describes. After a kill, or a
-power cut that lost some bytes, translating resumes at the last position whose checksum is right.
+power cut that lost some bytes, translating resumes at the last position whose checksum matches.
 """
 
 import hashlib
@@ -22,10 +22,9 @@ from seq2seq.system.files import CheckedFile, atomic_file, open_regular, sync_fo
 from seq2seq.system.lock import LockedFile, open_locked
 from seq2seq.system.processes import deferred_signals
 from seq2seq.text.compression import compressing, is_compressed
+from seq2seq.translation.tuning import SECONDS_PER_POSITION
 
 _FORMAT = 1
-_SECONDS_PER_POSITION = 1.0
-"""Between two positions in the journal. One for each line would make the journal longer than the translations."""
 _CHUNK = 1 << 20
 _MAX_NAME = 200
 """Bytes of a file name that leave room for the prefix and suffix; most file systems take 255."""
@@ -53,10 +52,10 @@ def partial_path(path: Path) -> Path:
 
 
 class ResumableFile:
-    """A file that one process at a time writes under a temporary name.
+    """A file with a temporary name, written by one process at a time.
 
-    The first ``write`` (or ``complete``) changes the leftover of an interrupted process, and nothing does so earlier:
-    if it must not be resumed, nothing is lost.
+    The leftover of an interrupted process is changed by the first ``write`` or ``complete``, and not before: if it must
+    not be resumed, nothing is lost.
 
     Args:
         path: the final name.
@@ -80,10 +79,10 @@ class ResumableFile:
         self._journal_path = self.partial.with_name(f"{self.partial.name}.jsonl")
         self._settings = json.loads(json.dumps(settings))
         self._sha = hashlib.sha256()
-        self._journal: CheckedFile | None = None  # open once writing has begun
+        self._journal: CheckedFile | None = None  # opened by the first write
         self._journal_size = 0  # bytes of it that are kept
         self._recorded = Position()  # the last one in the journal
-        self._recorded_at = -_SECONDS_PER_POSITION
+        self._recorded_at = -SECONDS_PER_POSITION
         self._file = self._open_locked()
         try:
             with writing(self.name):
@@ -108,7 +107,7 @@ class ResumableFile:
         return file
 
     def _find_position(self) -> None:
-        """Read the journal up to the last position whose checksum is right."""
+        """Read the journal up to the last position whose checksum matches."""
         try:
             lines = self._journal_path.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
@@ -120,7 +119,7 @@ class ResumableFile:
         size = len(lines[0])
         for line in lines[1:]:
             position = _position(_parsed(line))
-            if position is None or position.lines < self.position.lines or not self._is_right(position):
+            if position is None or position.lines < self.position.lines or not self._matches(position):
                 break
             size += len(line)
             self.position, self._recorded, self._journal_size = position, position, size
@@ -132,12 +131,12 @@ class ResumableFile:
             changes = ", ".join(f"{name}: {before.get(name)} -> {now.get(name)}" for name in names)
             raise UserError(
                 f"{self.partial} was made with other settings ({changes})",
-                mend="give the command that was interrupted, or leave --resume out to start over",
+                mend="give the command that was interrupted, or leave `resume` out to start over",
                 code=ExitCode.REFUSED,
             )
 
-    def _is_right(self, position: Position) -> bool:
-        """Whether the translations up to a position have its checksum; called with one position after the other."""
+    def _matches(self, position: Position) -> bool:
+        """Whether the translations up to a position have its checksum. Called for one position after the other."""
         missing = position.n_bytes - self.position.n_bytes
         sha = self._sha.copy()
         while missing > 0 and (chunk := self._file.read(min(missing, _CHUNK))):
@@ -165,7 +164,7 @@ class ResumableFile:
         _write_all(self._file, translations)
         self._sha.update(translations)
         self.position = Position(lines, self.position.n_bytes + len(translations), src, self._sha.hexdigest())
-        if time.monotonic() - self._recorded_at >= _SECONDS_PER_POSITION:
+        if time.monotonic() - self._recorded_at >= SECONDS_PER_POSITION:
             self._write_position()
 
     def _begin(self) -> None:
@@ -197,7 +196,7 @@ class ResumableFile:
     def _write_journal(self, record: dict[str, object]) -> None:
         assert self._journal is not None
         line = json.dumps(record).encode("ascii") + b"\n"
-        self._journal.seek(self._journal_size)  # over the part of the line before that a full disk took
+        self._journal.seek(self._journal_size)  # overwrites a line that is incomplete because the disk was full
         _write_all(self._journal, line)
         self._journal_size += len(line)
 
@@ -219,7 +218,7 @@ class ResumableFile:
             os.fsync(self._file.fileno())
             with suppress(FileNotFoundError):
                 self.partial.chmod(stat.S_IMODE(self._place.stat().st_mode))
-            if os.name == "nt":  # which renames no open file
+            if os.name == "nt":  # Windows cannot rename an open file
                 self._file.close()
             with deferred_signals():  # nobody would delete a journal without its file
                 self.partial.replace(self._place)
@@ -238,7 +237,7 @@ class ResumableFile:
             self._journal_path.unlink(missing_ok=True)
 
     def suspend(self) -> bool:
-        """Stop early: keep whole translations for a later process to resume; if there are none, leave nothing.
+        """Close the incomplete file. Whole translations are kept, to be resumed; if there are none, nothing is left.
 
         The leftover of an interrupted process is kept as it was if nothing has been written since.
 
@@ -259,7 +258,7 @@ class ResumableFile:
                     self.partial.unlink()
                     self._journal_path.unlink(missing_ok=True)
         except (OSError, UserError):
-            pass  # the journal tells how much of the file is right
+            pass  # the journal records how much of the file is valid
         finally:
             self._close()
         return kept
@@ -278,7 +277,7 @@ def _write_all(file: CheckedFile, data: bytes) -> None:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """A line of the journal; empty if it is torn."""
+    """A line of the journal; empty if it is incomplete."""
     with suppress(ValueError, RecursionError):
         record = json.loads(line)
         if line.endswith(b"\n") and isinstance(record, dict):

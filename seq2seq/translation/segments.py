@@ -1,4 +1,4 @@
-"""Segments: what a model translates at once. Lines are divided into segments, and the translations are joined."""
+"""Segments: the parts of a line that a model translates at once. Lines are divided, and translations are joined."""
 
 import re
 import unicodedata
@@ -23,14 +23,14 @@ class Segment(NamedTuple):
 
     ids: Ids
     ends_sentence: bool
-    """Whether a sentence ends with it; otherwise one was cut in two here."""
+    """Whether a sentence ends here; otherwise a sentence was cut in two."""
 
 
 class Searched(NamedTuple):
     """A segment after its search."""
 
     hypotheses: list[Hypothesis]
-    """Best first."""
+    """The best first."""
     ends_sentence: bool
     """As the segment's."""
 
@@ -40,19 +40,19 @@ class SegmentCounts:
     """Lines that were translated in several segments, and why."""
 
     too_long: int = 0
-    """They have more tokens than the model is used to."""
+    """Lines with more tokens than the model translates at once."""
     several_sentences: int = 0
-    """They have more sentences than the model is used to."""
+    """Lines with more sentences than the model translates at once."""
     first: str = ""
     """A message about the first of them."""
 
     @property
     def n(self) -> int:
-        """How many lines."""
+        """The number of lines."""
         return self.too_long + self.several_sentences
 
     def total(self) -> str:
-        """A message about all of them; about a single one it is ``first``."""
+        """A message about all of them; if there is only one, ``first``."""
         if self.n == 1:
             return self.first
         return (
@@ -63,7 +63,7 @@ class SegmentCounts:
 
 @dataclass(frozen=True)
 class Divider:
-    """Divides lines into segments that a model is used to.
+    """Divides lines into segments that a model can translate at once.
 
     Args:
         tokenizer: the model's.
@@ -76,13 +76,13 @@ class Divider:
     max_sentences: int | None = None
 
     def divide(self, line: str, ids: Ids, number: int, counts: SegmentCounts) -> list[Segment]:
-        """The segments of a line: none if it is blank. What holds newlines is divided at them.
+        """Divide a line into segments: none if it is blank. A line that holds newlines is divided at them.
 
         Args:
             line: raw text.
             ids: its pieces.
             number: its number, for ``counts``.
-            counts: of lines in several segments; this one may be added.
+            counts: lines in several segments; this line may be added.
         """
         if not ids:
             return []
@@ -101,17 +101,18 @@ class Divider:
         else:
             return segments
         counts.first = counts.first or (
-            f"line {number:,} has {what} this model is used to: translated in {counted(len(segments), 'segment')}"
+            f"line {number:,} has {what} this model translates at once: "
+            f"translated in {counted(len(segments), 'segment')}"
         )
         return segments
 
     def _cut(self, text: str, level: int, *, ends_sentence: bool) -> Iterator[Segment]:
-        """Cut a text at the ends that a level of ``_LEVELS`` finds; then what is too long, at those of the next."""
+        """Cut a text at the places that a level of ``_LEVELS`` finds, and too long parts at those of the next level."""
         n_tokens = len(self.tokenizer.encode([text])[0])
         cuts = [0, *_LEVELS[level](text, -(-n_tokens // self.max_tokens)), len(text)]
         sizes = [len(ids) for ids in self.tokenizer.encode([text[a:b].strip() for a, b in pairwise(cuts)])]
         max_count = self.max_sentences if level == 0 else 1 if level == _LAST else None
-        starts = [0, *_packed(sizes, self.max_tokens, max_count), len(sizes)]
+        starts = [0, *_group_starts(sizes, self.max_tokens, max_count), len(sizes)]
         pieces = [text[cuts[a] : cuts[b]].strip() for a, b in pairwise(starts)]
         for i, (piece, ids) in enumerate(zip(pieces, self.tokenizer.encode(pieces), strict=True), start=1):
             ends = ends_sentence if i == len(pieces) else level < _FIRST_INSIDE_SENTENCES
@@ -123,12 +124,12 @@ class Divider:
 
 
 def ids_of(segments: list[list[Segment]]) -> list[Ids]:
-    """The ids of each segment of each line, one after the other."""
+    """The ids of all segments of all lines, in order."""
     return [segment.ids for line in segments for segment in line]
 
 
 def searched_lines(segments: list[list[Segment]], found: Mapping[int, list[Hypothesis]]) -> list[list[Searched]]:
-    """The segments of each line with what was found for them.
+    """The segments of each line with their hypotheses.
 
     Args:
         segments: of each line.
@@ -139,7 +140,7 @@ def searched_lines(segments: list[list[Segment]], found: Mapping[int, list[Hypot
 
 
 def join_segments(texts: Sequence[str], searched: Sequence[Searched], language: str) -> str:
-    """The translation of a line from those of its segments; blank ones are left out.
+    """Join the translations of the segments of a line; blank ones are left out.
 
     Args:
         texts: of the segments.
@@ -157,16 +158,16 @@ def join_segments(texts: Sequence[str], searched: Sequence[Searched], language: 
     return joined
 
 
-def _packed(sizes: Sequence[int], max_size: int, max_count: int | None) -> list[int]:
-    """Where to cut a row of pieces: into as few groups as the limits allow, of similar size.
+def _group_starts(sizes: Sequence[int], max_size: int, max_count: int | None) -> list[int]:
+    """Group neighbouring parts: as few groups as the limits allow, of similar size.
 
     Args:
-        sizes: of the pieces; a piece over the limit is a group of its own.
+        sizes: of the parts; a part over the limit is a group of its own.
         max_size: of a group.
-        max_count: pieces of a group; None: no limit.
+        max_count: parts of a group; None: no limit.
 
     Returns:
-        The indices at which the second group and those after it start.
+        The index of the first part of each group, without the first group.
     """
 
     def starts(limit: int) -> list[int]:
@@ -178,9 +179,9 @@ def _packed(sizes: Sequence[int], max_size: int, max_count: int | None) -> list[
             filled, count = filled + size, count + 1
         return found
 
-    fewest = len(starts(max_size))
-    limits = range(min(max_size, sum(sizes) // (fewest + 1)), max_size + 1)
-    return starts(limits[bisect_left(limits, -fewest, key=lambda limit: -len(starts(limit)))])
+    n_cuts = len(starts(max_size))
+    limits = range(min(max_size, sum(sizes) // (n_cuts + 1)), max_size + 1)
+    return starts(limits[bisect_left(limits, -n_cuts, key=lambda limit: -len(starts(limit)))])
 
 
 _SPACE = re.compile(r"[\s\u200b]+")
@@ -203,7 +204,7 @@ def _spaces(text: str, _: int) -> list[int]:
 
 
 def _anywhere(text: str, n: int) -> list[int]:
-    """Into n parts of equal length; if possible not inside a letter with its accents or vowel signs."""
+    """Offsets that cut a text into n parts of equal length; if possible no letter is cut from its accents or vowels."""
     cuts = set()
     for i in range(1, n):
         cut = len(text) * i // n
@@ -215,10 +216,11 @@ def _anywhere(text: str, n: int) -> list[int]:
 
 def _is_inside_a_letter(text: str, at: int) -> bool:
     is_sign = unicodedata.category(text[at]).startswith("M") or text[at] in "ะาำๅະາຳ\u200d"
-    # Vowels of Thai and Lao that are written before their consonant; marks that join two consonants.
+    # Vowels of Thai and Lao come before their consonant; some marks join two consonants.
     return is_sign or text[at - 1] in "เแโใไເແໂໃໄ\u0f84\u1039\u17d2\u094d\u200d"
 
 
 _LEVELS: list[Callable[[str, int], list[int]]] = [_sure_ends, _all_ends, _clause_ends, _spaces, _anywhere]
-"""Ways to cut a text, best first: offsets of what follows each cut, for a text to be cut into n parts or more."""
+"""Ways to cut a text, the best first. Each takes the text and the min number of parts, and returns the offset after
+each cut."""
 _FIRST_INSIDE_SENTENCES, _LAST = 2, len(_LEVELS) - 1

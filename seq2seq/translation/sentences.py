@@ -1,11 +1,11 @@
-"""Where sentences and clauses end, in the scripts of the world.
+"""Finds the ends of sentences and clauses, in any script.
 
-Some ends are sure: a sentence ends there, whatever the line is. They are used to count sentences and to divide lines.
+Some ends are sure: a sentence ends there, in any line. They are used to count sentences and to divide lines.
 The others are only a better place than a comma to cut a sentence that is too long. A full stop is sure if a space and
 then a capital letter follow (or a letter of a script that has no capitals), and if it is not part of an abbreviation or
 a number.
 
-Sources: Unicode 17, PropList.txt, Sentence_Terminal; the rules are in the spirit of UAX #29, SB6 to SB11.
+Sources: Unicode 17, PropList.txt, Sentence_Terminal; the rules follow the idea of UAX #29, SB6 to SB11.
 """
 
 import re
@@ -39,13 +39,14 @@ _WIDE_STOPS = "\ufe52\uff0e"
 """Full stops, or decimal points."""
 _ETHIOPIC_SPACE = "\u1361"
 """Two of them are a full stop."""
-# All of the scripts above U+FFFF, letters too: one range, and a check of what it finds, are ten times as fast.
+# The range holds all scripts above U+FFFF, letters too; what it finds is checked later. This is ten times as fast.
 _MARKS = f"[{_STOPS}{_NEED_SPACE}{_ENDS}{_WIDE_STOPS}{_ETHIOPIC_SPACE}\U00010a56-\U0001da88]"
 
 _QUOTES = "\"'‘’“”‟«»‹›」』＂＇｣"
-"""Quotation marks that may close; those that only open are not among them."""
+"""Quotation marks that may close a quotation; marks that only open one are left out."""
 _EMOJI = "\u2600-\u27bf\ufe0f\u200d\U0001f000-\U0001faff"
-# They belong to the sentence before. A quote after a space opens, except in French; so do two in Chinese text.
+# They belong to the sentence before. A quote after a space opens a quotation, except in French; so do “ and ‘ after a
+# Chinese stop or a closing quote.
 _CLOSERS = (
     rf"(?:[)\]}}〉》】〕〗〙〛）］｝{_EMOJI}]|(?<!\s)(?![“‘](?<=[。！？｡”’].))[{_QUOTES}]"
     rf"|\s[»›](?![^\s,.;:])|\s[{_EMOJI}])*"
@@ -57,7 +58,8 @@ _CLAUSE_END = re.compile(
     rf"(?:[,;:–—](?={_CLOSERS}\s)|[·\u0387\u055d،؛߸၊፣-፦\u1802\u1808\u1b5e、\ua9c8︐-︔﹐﹑﹔﹕，：；､]|——){_CLOSERS}\s*"
 )
 
-# With a full stop, and perhaps a capital letter after it. Words without a vowel (Ltd, bzw) need no list.
+# Words with a full stop that ends no sentence, even if a capital letter follows. Words without a vowel (Ltd, bzw) need
+# no list.
 _ABBREVIATIONS = (
     # Germanic languages
     "al approx ca dept ehem etc evtl exkl geb gest ibid inkl max min resp sog usw vol Abb Abs Abt Adm Apt Assn Aufl Ave"
@@ -75,7 +77,7 @@ _KNOWN = frozenset(_ABBREVIATIONS.split())
 _GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff]{2}")
 _NO_VOWEL = re.compile("[b-df-hj-np-tv-xzб-джзй-нп-тф-щ]+")
 _NUMBER = re.compile(r"\d{1,3}|[IVXLC]+")
-"""With a full stop an ordinal number, in many languages."""
+"""In many languages an ordinal number, if a full stop follows."""
 _MAX_WORD = 40
 
 
@@ -89,7 +91,7 @@ class End(NamedTuple):
 
 def sentence_ends(text: str) -> Iterator[End]:
     """The ends of sentences inside a text, in order."""
-    all_small = text.islower()  # then a small letter may begin a sentence
+    all_small = text.islower()  # then a small letter may start a sentence
     for match in _SENTENCE_END.finditer(text):
         if match.end() < len(text) and (sure := _is_sure(text, match, all_small)) is not None:
             yield End(match.end(), sure)
@@ -118,7 +120,7 @@ def _is_sure(text: str, match: re.Match[str], all_small: bool) -> bool | None:
         return not mark.endswith(("..", "…")) and begin.isalpha() and not is_small
     if last in _NEED_SPACE:
         is_greek = _GREEK.fullmatch(text[max(0, stop - 3) : stop - 1])
-        # As in an address.
+        # A semicolon that is not Greek; a mark without a space, as in a web address.
         if (last in ";\u037e" and not is_greek) or not (space or is_unspaced(row_of("", begin))):
             return None
         return begin.isalnum() and not is_small
@@ -129,9 +131,9 @@ def _is_sure(text: str, match: re.Match[str], all_small: bool) -> bool | None:
         or "។ល។" in text[max(0, stop - 3) : stop + 2]  # Khmer's "etc."
     ):
         return None
-    # 「もう遅い。」と言った: after a quotation may follow who said it.
-    said = bool(closers) and closers[-1] in _QUOTES and not space and text[match.end()] == begin
-    return begin.isalnum() and not said
+    # 「もう遅い。」と言った: the speaker may be named after a quotation.
+    is_quoted = bool(closers) and closers[-1] in _QUOTES and not space and text[match.end()] == begin
+    return begin.isalnum() and not is_quoted
 
 
 def _is_abbreviated(text: str, all_small: bool) -> bool:

@@ -1,7 +1,7 @@
-"""From an input stream through a translator to an output, as events.
+"""Translates an input stream to an output, and yields events.
 
-The whole of a sentence's way is here: a reader gives windows of lines that are ready, a translator translates each
-window, and an output takes the translations.
+A reader gives windows of lines that are ready, a translator translates each window, and an output takes the
+translations.
 """
 
 from collections.abc import Generator
@@ -29,7 +29,7 @@ def translate_file(
     """Translate every line of a file, one line in, one line out; nothing happens until the events are read.
 
     Args:
-        translator: ready.
+        translator: translates.
         source: path, plain or compressed, or - for stdin.
         output: as ``translate_lines``'s.
         form: as ``translate_lines``'s.
@@ -56,13 +56,12 @@ def translate_lines(
     resumable: bool = True,
     resume: bool = False,
 ) -> Events:
-    """Translate every line of a reader; each window is written before its event comes.
+    """Translate every line of a reader. Each window is written before its event is yielded.
 
-    An exception ends it early, and so does whoever stops reading the events. A resumable output is then kept for
-    ``resume``.
+    If there is an exception, or if the caller stops reading the events, a resumable output is kept for ``resume``.
 
     Args:
-        translator: ready.
+        translator: translates.
         reader: at the first line of the input.
         output: path, or - for stdout. A file appears when it is complete, compressed if its name ends in .gz, .bz2 or
             .xz.
@@ -76,7 +75,7 @@ def translate_lines(
 
     Raises:
         UserError: the input is not that of the interrupted translation, or is not text (65); the output cannot be
-            written (74), is being written by another process (75), or was begun with another model or other
+            written (74), is being written by another process (75), or was started with another model or other
             settings (78).
     """
     counts, write = SegmentCounts(), FORMATS[form]
@@ -92,7 +91,7 @@ def translate_lines(
                     texts = (write(index, best) for index, best in enumerate(event.translations, start=out.n_lines))
                     out.write(event.lines, "".join(texts).encode("utf-8"))
                 yield event
-    except GeneratorExit:  # nobody reads events any more
+    except GeneratorExit:  # the caller has stopped reading events
         raise
     except BaseException:
         if out is not None and out.is_suspended and out.partial is not None:

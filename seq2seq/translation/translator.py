@@ -1,8 +1,8 @@
 """Translator: lines in, lines out, in the same order.
 
-Lines become pieces, pieces become batches sorted by length, batches are searched, and the best
-hypotheses go back to the places of their lines. A blank line stays blank and never reaches the
-model; a line that is longer than the model is used to is translated in segments.
+Lines become pieces, pieces become batches sorted by length, batches are searched, and the best hypotheses go back to
+the places of their lines. A blank line stays blank and never reaches the model. A line that is too long for the model
+is translated in segments.
 """
 
 import math
@@ -22,9 +22,8 @@ from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.arguments import checked_lines
 from seq2seq.translation.attention import Attention, read_attention
 from seq2seq.translation.batches import (
-    BATCHES_AT_ONCE,
-    Found,
     SearchJob,
+    SearchResult,
     fitting_batch_tokens,
     length_batches,
     search_batches,
@@ -41,13 +40,11 @@ from seq2seq.translation.segments import (
     join_segments,
     searched_lines,
 )
-from seq2seq.translation.windows import MAX_BYTES, IterableReader, Lines, WindowSize
-from seq2seq.translation.workers import shared_out
+from seq2seq.translation.tuning import BATCHES_AT_ONCE, CORE_SPEED, MAX_BYTES
+from seq2seq.translation.windows import IterableReader, Lines, WindowSize
+from seq2seq.translation.workers import map_parallel
 
-_CORE_PACE = 5e9
-"""Lines a second of a core, times parameters, times beams and one: 50 to 100 GFLOP/s."""
-
-# Used if a search found nothing, as in a model of damaged numbers.
+# Used if a search finds nothing, as with weights that are not finite.
 _NOTHING = Hypothesis([], -math.inf, -math.inf, length=1)
 
 
@@ -56,14 +53,14 @@ class Translator:
 
     Args:
         model: put into evaluation mode by the caller.
-        tokenizer: its own.
+        tokenizer: the model's.
         config: beams, length penalty, batch size.
-        max_src_length: longest source that is translated in one piece, in tokens, EOS included.
-        max_src_sentences: max sentences that are translated in one piece; None: no limit.
+        max_src_length: max tokens of a segment, EOS included.
+        max_src_sentences: max sentences of a segment; None: no limit.
         langs: source and target language.
-        workers: that search side by side, on a CPU; None: one for each core.
-        identity: says which weights these are.
-        shortlist: what a sentence may be translated with; None: every piece.
+        workers: number of parallel searches on a CPU; None: one for each core.
+        identity: hash of the weights. A translation is resumed only with the same one.
+        shortlist: restricts the target pieces of each sentence; None: no restriction.
     """
 
     def __init__(
@@ -90,8 +87,8 @@ class Translator:
         self._decoder = build_decoder(model, shortlist, greedy=config.beam_size == 1, products=config.products)
         self._max_tgt_length = ARCHITECTURES[model.config.architecture].limits(model.config).max_tgt
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
-        self._again: Callable[[], Translator] | None = None
-        self._threads = 1 if self.device.type == "cpu" else cores()  # that text becomes pieces in, and pieces text
+        self._load_again: Callable[[], Translator] | None = None
+        self._text_threads = 1 if self.device.type == "cpu" else cores()  # of the tokenizer
 
     @classmethod
     def load(
@@ -102,16 +99,16 @@ class Translator:
         decoding: dict[str, object] | None = None,
         workers: int | None = None,
     ) -> Self:
-        """Open a run folder.
+        """Load a run folder.
 
         Args:
             run: written by ``train``.
             device: auto, cpu, cuda, cuda:N or mps.
-            decoding: overrides of the run's decoding configuration, by key.
-            workers: that search side by side; CPU alone. None: one for each core.
+            decoding: keys that override the run's decoding configuration.
+            workers: number of parallel searches, only on a CPU; None: one for each core.
 
         Raises:
-            UserError: the folder is missing (66), or something in it must not be used (78).
+            UserError: the folder is missing (66), or a file in it is refused (78).
         """
         run = Path(run)
         manifest, config, tokenizer = read_run(run)
@@ -119,7 +116,7 @@ class Translator:
         where = pick_device("cpu" if several and device == "auto" else device)
         if several and where.type != "cpu":
             raise UserError(
-                f"--workers {workers} needs a CPU, not --device {device}",
+                f"`workers={workers}` needs a CPU, not `device={device}`",
                 mend="leave one of the two out",
                 code=ExitCode.USAGE,
             )
@@ -136,16 +133,16 @@ class Translator:
             identity=manifest.files[manifest.weights],
             shortlist=load_shortlist(run, manifest, tokenizer, settings.shortlist) if settings.shortlist else None,
         )
-        translator._again = partial(
+        translator._load_again = partial(
             cls.load, run.absolute(), device=device, decoding=dict(decoding or {}), workers=workers
         )
         return translator
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies, also in other processes, are loaded from the run folder."""
-        if self._again is None:
+        if self._load_again is None:
             raise TypeError("only a Translator from Translator.load can be copied or sent to another process")
-        return self._again, ()
+        return self._load_again, ()
 
     def translate(self, lines: Iterable[str]) -> list[str]:
         """The best translation of each line; blank if the line is blank.
@@ -160,9 +157,9 @@ class Translator:
         """
         return self.best_texts(self.hypotheses(lines, scored=False))
 
-    def best_texts(self, found: list[list[Searched]]) -> list[str]:
-        """The best translation of each line, from what ``hypotheses`` found."""
-        return [best.text for best in self._ranked(found, 0)]
+    def best_texts(self, searched: list[list[Searched]]) -> list[str]:
+        """The best translation of each line, from the result of ``hypotheses``."""
+        return [best.text for best in self._translations(searched, 0)]
 
     def n_best(
         self,
@@ -178,16 +175,16 @@ class Translator:
             lines: as ``translate``'s.
             first_line: number of the first of them, for ``counts``.
             counts: lines that are translated in segments are added.
-            scored: whether the scores are wanted; greedy search is faster without.
+            scored: whether the scores are needed; greedy search is faster without them.
         """
         return self._n_best(self.hypotheses(lines, first_line=first_line, counts=counts, scored=scored))
 
     def stream(self, lines: Iterable[str]) -> Iterator[str]:
         """The best translation of each line, in the same order, while the lines are still coming.
 
-        Lines are translated as soon as the next one is not ready. A generator that waits for its answer gets it at
-        once; a long list is translated in windows of some thousand lines, sorted by length. Memory stays the same
-        however many lines come. Nothing is read before the first translation is requested; then up to one window is
+        Lines are translated as soon as the next one is not ready. A generator that waits for a translation gets it at
+        once. A long list is translated in windows of some thousand lines, sorted by length. Memory does not grow with
+        the number of lines. Nothing is read before the first translation is requested; then up to one window is
         read ahead. A thread iterates over ``lines``.
 
         Args:
@@ -211,7 +208,7 @@ class Translator:
     def translate_windows(
         self, reader: Lines, *, n_lines: int = 0, counts: SegmentCounts | None = None, scored: bool = True
     ) -> Iterator[WindowEvent]:
-        """Translate all lines of a reader, in windows of what is ready.
+        """Translate all lines of a reader, in windows of lines that are ready.
 
         Args:
             reader: at the next line to translate.
@@ -220,10 +217,10 @@ class Translator:
             scored: as ``n_best``'s.
 
         Yields:
-            How far a window is, now and then; then the window and its translations.
+            The progress within a window, now and then; then the window and its translations.
         """
         counts = counts or SegmentCounts()
-        size = WindowSize(self.expected_pace(), on_gpu=self.device.type != "cpu")
+        size = WindowSize(self.expected_speed(), on_gpu=self.device.type != "cpu")
         n_bytes = reader.n_bytes_taken
         while window := reader.read_window(size.lines, MAX_BYTES):
             began, was_divided = time.monotonic(), bool(counts.first)
@@ -232,10 +229,10 @@ class Translator:
             if counts.first and not was_divided:
                 yield LineDivided(counts.first)
             found: dict[int, list[Hypothesis]] = {}
-            units = ids_of(segments)
-            for i, hypotheses in self._search(units, scored):
+            sources = ids_of(segments)
+            for i, hypotheses in self._search(sources, scored):
                 found[i] = hypotheses
-                share = len(found) / len(units)
+                share = len(found) / len(sources)
                 yield WindowProgress(n_lines + round(share * len(window)), n_bytes + round(share * n_new_bytes))
             n_lines, n_bytes = n_lines + len(window), n_bytes + n_new_bytes
             translations = self._n_best(searched_lines(segments, found))
@@ -251,25 +248,25 @@ class Translator:
         scored: bool = True,
         limits: Sequence[int] | None = None,
     ) -> list[list[Searched]]:
-        """What the search found for the segments of each line: none if it is blank. Arguments as ``n_best``'s, and:
+        """The hypotheses of the segments of each line; a blank line has no segments. Arguments as ``n_best``'s, and:
 
         Args:
-            limits: longest translation of a segment of each line, in tokens, EOS included.
+            limits: for each line, max tokens of the translation of a segment, EOS included.
         """
         segments = self._segments(checked_lines(lines), first_line, counts or SegmentCounts())  # of each line
-        of_units = None
+        of_segments = None
         if limits is not None:
-            of_units = [limit for line, limit in zip(segments, limits, strict=True) for _ in line]
-        return searched_lines(segments, dict(self._search(ids_of(segments), scored, of_units)))
+            of_segments = [limit for line, limit in zip(segments, limits, strict=True) for _ in line]
+        return searched_lines(segments, dict(self._search(ids_of(segments), scored, of_segments)))
 
-    def expected_pace(self) -> float:
-        """A guess at how many lines of 15 tokens are translated in a second, before any is."""
+    def expected_speed(self) -> float:
+        """A guess at the speed before any line is translated, in lines of 15 tokens a second."""
         if self.device.type != "cpu":
             return math.inf
-        return _CORE_PACE / n_parameters(self.model) * self._n_workers / (1 + self.config.beam_size)
+        return CORE_SPEED / n_parameters(self.model) * self._n_workers / (1 + self.config.beam_size)
 
     def attention(self, line: str, translation: str) -> Attention | None:
-        """Where the model looks while it reads ``translation`` as that of ``line``.
+        """The cross-attention of ``translation``, as a translation of ``line``.
 
         None if a side is blank, if the line was translated in several segments, or if the translation has more tokens
         than the model can read.
@@ -282,36 +279,38 @@ class Translator:
         return read_attention(self.model, self.tokenizer, segments[0].ids, tgt_ids)
 
     def _segments(self, lines: Sequence[str], first_line: int, counts: SegmentCounts) -> list[list[Segment]]:
-        encoded = self.tokenizer.encode(["" if is_blank(line) else line for line in lines], threads=self._threads)
+        encoded = self.tokenizer.encode(["" if is_blank(line) else line for line in lines], threads=self._text_threads)
         divider = Divider(self.tokenizer, self.max_src_length - 1, self.max_src_sentences)
         numbered = enumerate(zip(lines, encoded, strict=True), start=first_line)
         return [divider.divide(line, ids, number, counts) for number, (line, ids) in numbered]
 
-    def _n_best(self, found: list[list[Searched]]) -> list[list[Translation]]:
-        """The n best translations of each line, from what was found for its segments."""
-        ranked = [self._ranked(found, rank) for rank in range(self.config.n_best)]
+    def _n_best(self, searched: list[list[Searched]]) -> list[list[Translation]]:
+        """The n best translations of each line, from the hypotheses of its segments."""
+        ranked = [self._translations(searched, rank) for rank in range(self.config.n_best)]
         return [list(of_line) for of_line in zip(*ranked, strict=True)]
 
-    def _ranked(self, found: list[list[Searched]], rank: int) -> list[Translation]:
-        """The translation of each line that is made of the rank-th best of its segments; blank without any."""
+    def _translations(self, searched: list[list[Searched]], rank: int) -> list[Translation]:
+        """The translation of each line from the rank-th best hypotheses of its segments; blank if it has none."""
         # A segment may have fewer hypotheses than requested: its last one is used again.
         chosen = [
             [of_each[min(rank, len(of_each) - 1)] if of_each else _NOTHING for of_each, _ in segments]
-            for segments in found
+            for segments in searched
         ]
-        texts = iter(self.tokenizer.decode([h.tokens for line in chosen for h in line], threads=self._threads))
+        texts = iter(self.tokenizer.decode([h.tokens for line in chosen for h in line], threads=self._text_threads))
         translations = []
-        for segments, best in zip(found, chosen, strict=True):
+        for segments, best in zip(searched, chosen, strict=True):
             text = join_segments([next(texts) for _ in best], segments, self.langs[1])
             translations.append(Translation(one_line(text), sum(h.score for h in best) / max(1, len(best))))
         return translations
 
-    def _search(self, units: Sequence[Ids], scored: bool, limits: Sequence[int] | None = None) -> Iterator[Found]:
-        """Search every unit, those of similar length together; in the order in which searches end."""
+    def _search(
+        self, sources: Sequence[Ids], scored: bool, limits: Sequence[int] | None = None
+    ) -> Iterator[SearchResult]:
+        """Search every source, sources of similar length together. Results come in the order in which searches end."""
         config = self.config
         at_once = config.batch_tokens or fitting_batch_tokens(self.model, config.beam_size)
         of_a_batch = at_once // BATCHES_AT_ONCE[self.device.type == "cpu"]
-        batches = list(length_batches(units, of_a_batch, shares=self._n_workers))
+        batches = list(length_batches(sources, of_a_batch, min_batches=self._n_workers))
         job = SearchJob(
             config,
             self.device,
@@ -321,7 +320,7 @@ class Translator:
             room=at_once - of_a_batch,
             limits=limits,
         )
-        # A single batch has all cores here; several are shared out among workers of one core each.
+        # A single batch uses all cores in this process; several are distributed to workers of one core each.
         if self._n_workers == 1 or len(batches) < 2:
-            return search_batches(job, units, self._decoder, iter(batches))
-        return shared_out(self._n_workers, partial(search_batches, job, units), self._decoder, batches)
+            return search_batches(job, sources, self._decoder, iter(batches))
+        return map_parallel(self._n_workers, partial(search_batches, job, sources), self._decoder, batches)

@@ -1,4 +1,4 @@
-"""Windows: the lines that are translated together, as many as are ready and as a few seconds have room for."""
+"""Windows: the lines that are translated together. They hold what is ready, up to some seconds of work."""
 
 import contextvars
 import threading
@@ -8,43 +8,29 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from seq2seq.text import TextCounts
+from seq2seq.text.tuning import MAX_WAIT, QUIET
 from seq2seq.translation.arguments import checked_iterable, checked_line
-
-MAX_LINES, MAX_LINES_ON_GPU = 8192, 65_536
-MAX_BYTES = 4 << 20
-"""Limits of a window: large enough to profit from sorting by length, small enough that memory stays the same however
-long the input is. A GPU is idle between two windows."""
-_MIN_LINES = 64
-_FIRST_SECONDS = 5.0
-_WINDOW_SECONDS = 15.0
-"""What an interruption may cost; less for the first window, whose speed is a guess."""
-
-_QUIET = 0.01
-"""Seconds without a line after which an iterable counts as waiting for its answers."""
-_MAX_WAIT = 0.1
-"""Seconds that a window with a line in it may wait for slow ones, in all."""
-_SLOW = 1000.0
-"""Lines a second; an iterable that gives fewer is slow."""
+from seq2seq.translation.tuning import FIRST_SECONDS, MAX_LINES, MAX_LINES_ON_GPU, MIN_LINES, SLOW, WINDOW_SECONDS
 
 
 class Lines(Protocol):
-    """Lines in windows of what is ready; a ``LineReader`` is one."""
+    """A reader of lines, in windows of what is ready, such as ``LineReader``."""
 
     size: int | None
     """Bytes of the input; None if it is not an ordinary file."""
     counts: TextCounts
-    """What was met while reading."""
+    """Counts of what the text holds, such as lines that are not UTF-8."""
 
     @property
     def n_bytes_taken(self) -> int:
         """About how many bytes of the input the lines read so far take up."""
 
     def read_window(self, max_lines: int, max_bytes: int) -> list[str]:
-        """The next lines, one at least; none at the end."""
+        """The next lines: at least one, or none at the end."""
 
 
 class WindowSize:
-    """How many lines to translate together: as many as take some seconds, by the speed of the window before.
+    """The number of lines to translate together: some seconds of work, at the speed of the window before.
 
     Args:
         lines_per_second: a guess, for the first window.
@@ -53,22 +39,22 @@ class WindowSize:
 
     def __init__(self, lines_per_second: float, *, on_gpu: bool = False) -> None:
         self._max_lines = MAX_LINES_ON_GPU if on_gpu else MAX_LINES
-        self.lines = self._within_limits(_FIRST_SECONDS * lines_per_second)
+        self.lines = self._within_limits(FIRST_SECONDS * lines_per_second)
 
     def update(self, lines: int, seconds: float) -> None:
-        """Set the size of the next window, after one of so many lines took so long."""
-        self.lines = self._within_limits(_WINDOW_SECONDS * lines / max(seconds, 1e-3))
+        """Set the size of the next window, from the lines and the seconds of the last one."""
+        self.lines = self._within_limits(WINDOW_SECONDS * lines / max(seconds, 1e-3))
 
     def _within_limits(self, lines: float) -> int:
-        return int(min(max(lines, _MIN_LINES), self._max_lines))
+        return int(min(max(lines, MIN_LINES), self._max_lines))
 
 
 class IterableReader:
     """Reads the lines of any iterable in windows of what is ready, as ``LineReader`` does those of a stream.
 
-    A thread iterates. So the wait for the next line can end, and the lines that are there are translated. The thread
-    asks for a line only while a window is being read. If that line is slow to come, the thread waits for it while the
-    window is translated.
+    A thread iterates over them, so that a window can be translated while the next line is not ready. The thread
+    requests a line only while a window is being read. If that line is slow, the thread waits for it while the window is
+    translated.
 
     Args:
         lines: strings; see ``Translator.translate``.
@@ -124,25 +110,25 @@ class IterableReader:
         return window
 
     def close(self) -> None:
-        """Ask for no further line. A thread that waits for one ends when it comes."""
+        """Request no further line. If the thread waits for one, it ends when the line comes."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     def _wait(self) -> None:
         """Wait until the window is full, or the iterable is quiet or slow."""
-        left = _MAX_WAIT
+        left = MAX_WAIT
         while left > 0 and not self._at_end and not self._is_full():
             n = len(self._lines)
             if not n:
                 self._changed.wait()
                 continue
             began = time.monotonic()
-            self._changed.wait(_QUIET)
+            self._changed.wait(QUIET)
             seconds, n_new = time.monotonic() - began, len(self._lines) - n
             if not n_new:
                 break
-            if n_new < _SLOW * seconds:
+            if n_new < SLOW * seconds:
                 left -= seconds
 
     def _is_full(self) -> bool:

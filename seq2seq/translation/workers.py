@@ -1,9 +1,9 @@
-"""Workers that search side by side, each on one core.
+"""Parallel search: workers, each on one core.
 
-A batch's products are too small to be shared out over cores with profit; several searches at once are not.
-Workers are processes, forked for one call: they have the model and the sources without copying or reading
-them, send back what they find, and are gone. Where processes cannot be forked, they are threads, which wait for
-one another whenever Python is at work between two products: that costs an eighth.
+The matrix products of a batch are too small to be divided over cores; several searches at once are faster. Workers are
+processes, forked for one call: they share the model and the sources with their parent without a copy, send back their
+results, and end. If processes cannot be forked, workers are threads. Threads wait for one another while Python works
+between two products, which costs an eighth.
 """
 
 import gc
@@ -25,10 +25,11 @@ from torch import Tensor
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import Decoder, Logits
 from seq2seq.system.processes import ChildProcess, deferred_signals
+from seq2seq.translation.tuning import MESSAGE_SECONDS
 
-Work = TypeVar("Work")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
-Search = Callable[[Decoder, Iterator[Work]], Iterator[Result]]
+Search = Callable[[Decoder, Iterator[Item]], Iterator[Result]]
 
 
 def _use_one_thread() -> None:
@@ -39,9 +40,6 @@ def _use_one_thread() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_use_one_thread)
 
-_EVERY = 0.1
-"""Seconds between two messages of a worker."""
-
 
 class _Message(NamedTuple):
     """What a worker sends."""
@@ -51,38 +49,38 @@ class _Message(NamedTuple):
     ended: bool = False
 
 
-def shared_out(n: int, search: Search[Work, Result], decoder: Decoder, work: Sequence[Work]) -> Iterator[Result]:
-    """What ``search`` yields for all work, in the order in which it is found.
+def map_parallel(n: int, search: Search[Item, Result], decoder: Decoder, items: Sequence[Item]) -> Iterator[Result]:
+    """Run ``search`` over all items in parallel, and yield its results in the order in which they are found.
 
     Args:
-        n: workers.
-        search: called once in each worker, with the decoder and an iterator over its work.
+        n: number of workers.
+        search: called once in each worker, with the decoder and an iterator over the items of that worker.
         decoder: to search with.
-        work: begun in order, each piece by the next worker that is free.
+        items: taken in order, each by the next worker that is free.
 
     Raises:
         UserError: a worker was killed (75).
     """
-    # Elsewhere fork is missing, or what PyTorch builds on does not bear it.
+    # On other systems fork is missing, or libraries that PyTorch uses do not work after it.
     run = _in_processes if sys.platform == "linux" else _in_threads
-    return run(n, search, decoder, work)
+    return run(n, search, decoder, items)
 
 
-def _in_processes(n: int, search: Search[Work, Result], decoder: Decoder, work: Sequence[Work]) -> Iterator[Result]:
+def _in_processes(n: int, search: Search[Item, Result], decoder: Decoder, items: Sequence[Item]) -> Iterator[Result]:
     context = multiprocessing.get_context("fork")
     workers: dict[Any, ChildProcess] = {}  # the process behind each connection
 
-    def taken(n_taken: Any) -> Iterator[Work]:
+    def take(n_taken: Any) -> Iterator[Item]:
         while True:
             with n_taken.get_lock():
                 i = n_taken.value
                 n_taken.value += 1
-            if i >= len(work):
+            if i >= len(items):
                 return
-            yield work[i]
+            yield items[i]
 
     try:
-        # Where the system gives no more processes, or no semaphore, those that are there do the work.
+        # If the system has no room for more processes, or for a semaphore, those that have started do the work.
         with suppress(OSError, ImportError):
             n_taken = context.Value("q", 0)
             for _ in range(n):
@@ -90,48 +88,48 @@ def _in_processes(n: int, search: Search[Work, Result], decoder: Decoder, work: 
                     ours, theirs = context.Pipe(duplex=False)
                     inherited = [*workers, ours]
                     workers[ours] = ChildProcess(
-                        partial(_process, inherited, theirs.send, search, decoder, taken(n_taken))
+                        partial(_run_process, inherited, theirs.send, search, decoder, take(n_taken))
                     )
                     theirs.close()
         if not workers:
-            yield from _in_threads(n, search, decoder, work)
+            yield from _in_threads(n, search, decoder, items)
         while workers:
             for connection in wait(list(workers)):
-                message = _received(connection)
+                message = _receive(connection)
                 yield from message.results
                 if message.error is not None:
                     raise message.error
                 if message.ended:
                     workers.pop(connection).end()
     finally:
-        with deferred_signals():  # who presses Ctrl-C twice leaves none behind either
+        with deferred_signals():  # a second Ctrl-C leaves no process behind either
             for process in workers.values():
                 process.end()
 
 
-def _process(inherited: list[Any], *args: Any) -> None:
-    """What a worker process does."""
-    # While this process itself can read from the pipe, it would never see that nobody else does.
+def _run_process(inherited: list[Any], *args: Any) -> None:
+    """The main function of a worker process."""
+    # While this process holds the reading end of a pipe, it cannot notice that the parent is gone.
     for connection in inherited:
         connection.close()
-    gc.disable()  # its life is short, and looking for cycles costs it 1%
-    _worker(*args)
+    gc.disable()  # the process is short, and garbage collection costs 1%
+    _run_worker(*args)
 
 
-def _received(connection: Any) -> _Message:
+def _receive(connection: Any) -> _Message:
     try:
         message: _Message = connection.recv()
     except (EOFError, OSError):  # at the end of a message, or in the middle of one
-        what, mend = "a worker process was killed", "free memory, or use fewer --workers"
+        what, mend = "a worker process was killed", "free memory, or use fewer `workers`"
         raise UserError(what, mend=mend, code=ExitCode.TRY_LATER) from None
     return message
 
 
-def _in_threads(n: int, search: Search[Work, Result], decoder: Decoder, work: Sequence[Work]) -> Iterator[Result]:
+def _in_threads(n: int, search: Search[Item, Result], decoder: Decoder, items: Sequence[Item]) -> Iterator[Result]:
     messages: SimpleQueue[_Message] = SimpleQueue()
-    waiting, lock, stopped = iter(work), threading.Lock(), threading.Event()
+    waiting, lock, stopped = iter(items), threading.Lock(), threading.Event()
 
-    def taken() -> Iterator[Work]:
+    def take() -> Iterator[Item]:
         while True:
             with lock:
                 try:
@@ -141,9 +139,9 @@ def _in_threads(n: int, search: Search[Work, Result], decoder: Decoder, work: Se
             yield one
 
     stoppable = _Stoppable(decoder, stopped.is_set)
-    threads = [threading.Thread(target=_worker, args=(messages.put, search, stoppable, taken())) for _ in range(n)]
+    threads = [threading.Thread(target=_run_worker, args=(messages.put, search, stoppable, take())) for _ in range(n)]
     cores = torch.get_num_threads()
-    # Some of PyTorch's libraries have one count for all threads of a process, not one for each.
+    # Some of PyTorch's libraries have one setting for all threads of a process, not one for each.
     torch.set_num_threads(1)
     try:
         for thread in threads:
@@ -161,18 +159,18 @@ def _in_threads(n: int, search: Search[Work, Result], decoder: Decoder, work: Se
         torch.set_num_threads(cores)
 
 
-def _worker(
-    send: Callable[[_Message], None], search: Search[Work, Result], decoder: Decoder, work: Iterator[Work]
+def _run_worker(
+    send: Callable[[_Message], None], search: Search[Item, Result], decoder: Decoder, items: Iterator[Item]
 ) -> None:
-    """What a worker does."""
+    """Search until no item is left, and send results now and then."""
     torch.set_num_threads(1)
     results: list[Result] = []
     last = time.monotonic()
-    with suppress(_Stopped, BrokenPipeError):  # a parent that is gone hears nothing any more
+    with suppress(_Stopped, BrokenPipeError):  # the parent is gone
         try:
-            for result in search(decoder, work):
+            for result in search(decoder, items):
                 results.append(result)
-                if time.monotonic() - last > _EVERY:
+                if time.monotonic() - last > MESSAGE_SECONDS:
                     send(_Message(results))
                     results, last = [], time.monotonic()
             send(_Message(results, ended=True))
@@ -180,12 +178,12 @@ def _worker(
             send(_Message(results, error))
 
 
-class _Stopped(BaseException):  # it is no error
-    """The work of a worker is not wanted any more."""
+class _Stopped(BaseException):  # it is not an error
+    """The results of a worker are no longer needed."""
 
 
 class _Stoppable:
-    """A decoder whose next step fails if its work is not wanted any more."""
+    """A decoder whose next step fails if its results are no longer needed."""
 
     def __init__(self, decoder: Decoder, stopped: Callable[[], bool]) -> None:
         self._decoder = decoder

@@ -132,7 +132,9 @@ def lengths_table(rounds: int = 5) -> None:
                     speeds[name].append(speed)
         # Layers that must be computed one after the other; in an RNN each position of them, too.
         steps = f"6, 6; {2 * length + 4}"
-        print(f"| {length} | " + " | ".join(spread(speeds[name]) for name in ARCHITECTURES) + f" | {steps} |", flush=True)
+        print(
+            f"| {length} | " + " | ".join(spread(speeds[name]) for name in ARCHITECTURES) + f" | {steps} |", flush=True
+        )
     for process in processes.values():
         process.end()
 

@@ -1,9 +1,9 @@
-"""Several versions of seq2seq in turn: python tests/benchmarks/compare_versions.py ROUNDS CORPUS WHAT TREE[:RUN] ...
+"""Speed of several versions of seq2seq: python tests/benchmarks/compare_versions.py ROUNDS CORPUS WHAT TREE[:RUN] ...
 
 A TREE is a checkout (`git worktree add`), a RUN a run folder in that version's format. WHAT is `translate`: two copies
-of CORPUS, a prefix of .de and .en, from a file to a file, greedy and with beam 4, and 60 single sentences; or `train`
-and `train-r-drop`: updates of model R on it. Each version works in a process of its own, in turn: A B C A B C. Ratios
-are of times in the same round: to the version before, and to the first one.
+of CORPUS (a prefix of .de and .en) from a file to a file, greedy and with beam 4, and 60 single sentences; or `train`
+or `train-r-drop`: updates of model R on it. Each version works in its own process, in turn: A B C A B C. Ratios compare
+times of the same round: with the version before, and with the first one.
 """
 
 import json
@@ -24,7 +24,7 @@ UPDATES, SINGLES = 6, 60
 
 
 class Version:
-    """A checkout at work in a process of its own."""
+    """A checkout that works in its own process."""
 
     def __init__(self, word: str, what: str, corpus: str, work: str) -> None:
         tree, _, self.run = word.partition(":")
@@ -59,7 +59,7 @@ def translating(corpus: str, run: str, work: Path) -> dict[str, Callable[[], Any
         def translate(translator: Translator, source: str, output: str) -> None:
             for _ in seq2seq.translation.translate_file(translator, source, output):
                 pass
-    else:  # a version that drew while it translated
+    else:  # a version that showed progress itself
         from seq2seq.cli.stream import translate_stream as translate
     by_beam = {beams: Translator.load(run, decoding={"beam_size": beams}, device="cpu") for beams in (1, 4)}
 
@@ -83,11 +83,17 @@ def training(corpus: str, work: Path, r_drop: float) -> dict[str, Callable[[], A
     import torch
 
     from seq2seq.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-    from seq2seq.system.allocator import keep_freed_memory
-    from seq2seq.training import step
-    from seq2seq.training.ingest import read_corpora
     from seq2seq.training.loader import Loader
     from seq2seq.training.prepare import prepare
+
+    try:
+        from seq2seq.system.allocator import keep_freed_memory
+        from seq2seq.training.ingest import read_corpora
+        from seq2seq.training.step import TrainStep
+    except ImportError:  # the names of versions before the rooms were divided so
+        from seq2seq.training.corpora import read_corpora
+        from seq2seq.training.learner import Learner as TrainStep
+        from seq2seq.training.memory import keep_freed_memory
 
     data = DataConfig(langs="de-en", train=(corpus,), vocab_size=8000)
     prepared = prepare(work, data, read_corpora(work, data, lambda *_: None), lambda *_: None)
@@ -96,8 +102,7 @@ def training(corpus: str, work: Path, r_drop: float) -> dict[str, Callable[[], A
         training=TrainingConfig(batch_tokens=3200, max_updates=100_000, r_drop=r_drop),
     )
     keep_freed_memory()  # as `seq2seq train` does
-    make_step = getattr(step, "TrainStep", None) or step.Learner  # its name in older versions
-    train_step = make_step(config, len(prepared.tokenizer), torch.device("cpu"))
+    train_step = TrainStep(config, len(prepared.tokenizer), torch.device("cpu"))
     train_step.replicas.__enter__()  # until the process ends
     updates = Loader(prepared.ids, prepared.tokenizer, config).updates(0)
     numbers = iter(range(1, 100_000))
@@ -110,7 +115,7 @@ def training(corpus: str, work: Path, r_drop: float) -> dict[str, Callable[[], A
 
 
 def serve(what: str, corpus: str, run: str, work: str) -> None:
-    """Do each task that a line of stdin names, and say how long it took."""
+    """Do the task that each line of stdin names, and print the seconds that it took."""
     answers, sys.stdout = sys.stdout, sys.stderr
     place = Path(work)
     tasks = (

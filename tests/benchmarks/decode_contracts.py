@@ -1,8 +1,8 @@
-"""What translating promises, counted on real text: python tests/benchmarks/decode_contracts.py RUN CORPUS.
+"""The contracts of decoding, checked on real text: python tests/benchmarks/decode_contracts.py RUN CORPUS.
 
-Every line is searched in batches of 1, 2, 7 and 64 sentences, in order, backwards and cut into pieces; a
-line that comes out differently anywhere is shown with both scores. The same is done for workers with batches
-side by side, for the cache against computing everything anew, and for scores against forced decoding.
+Every line is searched in batches of 1, 2, 7 and 64 sentences, in order, reversed, and in parts. If a line is
+translated differently in any of them, both translations are shown with their scores. The same is done for workers with
+continuous batching, for the cache against the whole model, and for scores against forced decoding.
 """
 
 import sys
@@ -41,7 +41,7 @@ def main(run: str, corpus: str) -> None:
 
 
 def in_batches(translator: Translator, units: list[list[int]], size: int) -> Found:
-    """Batch after batch, none beside another."""
+    """One batch after the other, without continuous batching."""
     job = SearchJob(translator.config, translator.device, None, scored=True, n_control=translator.tokenizer.n_control)
     batches = [list(range(start, min(start + size, len(units)))) for start in range(0, len(units), size)]
     found = dict(search_batches(job, units, translator._decoder, iter(batches)))
@@ -58,7 +58,7 @@ def compare(what: str, expected: Found, found: Found) -> None:
 
 @torch.inference_mode()
 def forced(translator: Translator, units: list[list[int]], hypotheses: Found) -> None:
-    """Scores, and the pieces of a greedy search, against the model that sees the whole target at once."""
+    """Compare scores and pieces of a greedy search with the model that sees the whole target at once."""
     widest = 0.0
     not_likeliest = cut = 0
     for unit, h in zip(units, hypotheses, strict=True):
@@ -72,7 +72,7 @@ def forced(translator: Translator, units: list[list[int]], hypotheses: Found) ->
         not_likeliest += int((log_probs.argmax(-1) != steps).any())
     print(f"  scores differ from forced decoding by {widest:.1e} at most; {cut} lines ended by the length limit")
     if translator.config.beam_size == 1:
-        print(f"  lines where the whole computed anew would go on otherwise: {not_likeliest}")
+        print(f"  lines for which the whole model prefers another piece: {not_likeliest}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Our decoder against CTranslate2: python tests/benchmarks/decode_speed.py RUN CORPUS [ROUNDS].
 
-The same weights, through `seq2seq export`; three copies of the corpus, from a text file to a text file, and
-100 single sentences. CTranslate2's best setting of threads and batch size is looked for first. Then all take
-turns, ROUNDS times (5), each in a process of its own, as it is used: speeds are only compared within one run, since
-machines drift. Loading is not counted.
+Both have the same weights, by `seq2seq export`. They translate three copies of the corpus, from a text file to a text
+file, and 100 single sentences. First CTranslate2's best setting of threads and batch size is searched. Then all take
+turns, ROUNDS times (5), each in its own process. Speeds are compared only within one run of this program, as the speed
+of machines changes. Loading is not measured.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _REST = 0.5
 
 
 class Timed:
-    """What is asked of either tool."""
+    """The tasks of both tools."""
 
     def file(self, source: Path, output: Path) -> float:
         """Translate one file to another: seconds."""
@@ -75,7 +75,7 @@ class Theirs(Timed):
     def __init__(self, folder: Path, beam_size: int, alpha: float, compute: str) -> None:
         self.tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
         self.folder, self.compute = folder, compute
-        # Ours ends a loop after twice the source and 50 tokens; left alone, theirs goes on to 256.
+        # Ours ends a loop after twice the source plus 50 tokens; by default CTranslate2's continues to 256.
         limits = {"min_decoding_length": 0, "max_decoding_length": LONGEST}
         self.options = {"beam_size": beam_size, "length_penalty": alpha, **limits}
         self.name = f"CTranslate2 {compute}"
@@ -133,7 +133,7 @@ class Theirs(Timed):
 
 
 class UnavailableError(Exception):
-    """Not on this machine."""
+    """A setting that this machine does not support."""
 
 
 def serve(kind: type[Timed], words: tuple[Any, ...], pipe: Connection) -> None:
@@ -148,7 +148,7 @@ def serve(kind: type[Timed], words: tuple[Any, ...], pipe: Connection) -> None:
 
 
 class Alone:
-    """A tool in a process of its own."""
+    """A tool in its own process."""
 
     def __init__(self, name: str, kind: type[Timed], *words: Any) -> None:
         self.name, self.kind = name, kind

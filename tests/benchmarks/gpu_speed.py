@@ -1,9 +1,9 @@
-"""What a GPU gets through: python tests/benchmarks/gpu_speed.py CORPUS LANGS [RUN [PROFILE]].
+"""Speed on a GPU: python tests/benchmarks/gpu_speed.py CORPUS LANGS [RUN [PROFILE]].
 
-Without RUN, target tokens a second at which model R (small), base and big learn from CORPUS, as they come and compiled.
-With RUN, the folder of a trained model, how fast it translates thirty copies of CORPUS, text to text, in turn with
-CTranslate2 where that is installed and finds the GPU. RUN - and a word PROFILE tell where the time of learning goes,
-another RUN and a word that of translating.
+Without RUN it measures training on CORPUS: target tokens a second of model R (small), base and big, with and without
+torch.compile. With RUN, the folder of a trained model, it measures the translation of thirty copies of CORPUS, from
+text to text, in turn with CTranslate2 if that is installed and finds the GPU. With a word PROFILE it profiles training
+(RUN is -) or translation.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def bf16_rate() -> float:
 
 
 def flop_a_token(config: RunConfig, vocabulary: int, src_a_tgt: float) -> float:
-    """Of the matrix products of a target token and its source, forward and backward."""
+    """Operations in the matrix products of a target token and its source, forward and backward."""
     m = config.model
     encoder = m.encoder_layers * (4 * m.d_model**2 + 2 * m.d_model * m.d_ff)
     decoder = m.decoder_layers * (8 * m.d_model**2 + 2 * m.d_model * m.d_ff)
@@ -54,7 +54,7 @@ def flop_a_token(config: RunConfig, vocabulary: int, src_a_tgt: float) -> float:
 
 
 def profiled(work: Callable[[], object]) -> None:
-    """Where the time of some work goes."""
+    """Profile some work: where its time goes."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
         work()
         torch.cuda.synchronize()
@@ -64,7 +64,7 @@ def profiled(work: Callable[[], object]) -> None:
 
 
 def learn(work: Path, name: str, corpus: str, langs: str, compiled: bool, profile_it: bool) -> None:
-    """Print how fast a preset learns."""
+    """Print the training speed of a preset."""
     size = PRESETS[name].get("data", {}).get("vocab_size", 8000)
     config = build(merge([PRESETS[name], {"training": {"max_updates": 100_000}}]), where="the preset")
     config = replace(config, training=replace(config.training, compile=compiled))
@@ -97,7 +97,7 @@ def learn(work: Path, name: str, corpus: str, langs: str, compiled: bool, profil
 
 
 def translate(run: Path, corpus: str, profile_it: bool) -> None:
-    """Print how fast a run translates, beside CTranslate2."""
+    """Print the translation speed of a run, and that of CTranslate2."""
     langs = read_langs(run)
     pairs = list(read_pairs(corpus, langs))
     sources, references = [pair.src for pair in pairs] * COPIES, [pair.tgt for pair in pairs] * COPIES
@@ -126,7 +126,7 @@ def translate(run: Path, corpus: str, profile_it: bool) -> None:
 
 
 def theirs(run: Path, work: Path, ours: Translator, beams: int) -> dict[str, Callable[[list[str]], list[str]]]:
-    """CTranslate2 on the same GPU; nothing where it finds none."""
+    """CTranslate2 on the same GPU; empty if it finds no GPU."""
     import ctranslate2
 
     export_run(run, work / "exported")

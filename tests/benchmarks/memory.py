@@ -1,4 +1,4 @@
-"""What a process holds in memory, from /proc (Linux alone)."""
+"""Memory of a process, from /proc (only on Linux)."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ def own_memory(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    return 0  # it has ended, and is not yet waited for
+    return 0  # it has ended, but its parent has not waited for it yet
 
 
 def held_by_all(pid: int) -> int:

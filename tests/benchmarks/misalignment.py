@@ -1,10 +1,10 @@
-"""How surely misaligned text is found, and what that and the search for leaks and copies cost.
+"""How reliably misaligned text is detected, and the time of that and of the search for leaks and copies.
 
     python tests/benchmarks/misalignment.py CORPUS LANGS [REPEATS]
 
-Subsets of a corpus, half of them in its order and half shuffled, are judged as they are and after damage. Printed in
-per cent: how many are called misaligned, for 20% of pairs misaligned at random too, which should pass. Then seconds of
-the alarm and of leaks and copies.
+Subsets of a corpus, half of them in its order and half shuffled, are checked unchanged and after several kinds of
+damage. It prints in per cent how many raise an alarm; with 20% of pairs misaligned at random there should be none. Then
+it prints the seconds of the check, and of the search for leaks and copies.
 """
 
 import sys
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from seq2seq.corpus import TextStore, find_misalignment, read_pairs, write_text_store
-from seq2seq.training.overlap import survey
+from seq2seq.training.overlap import find_overlap
 
 SIZES = 100, 300, 500, 1000, 3000, 29_000
 
@@ -50,7 +50,7 @@ def main() -> None:
         find_misalignment(*lengths)
         alarm = time.process_time() - started
         started = time.process_time()
-        survey(text, text.slice(0, 1000), drop=True)
+        find_overlap(text, text.slice(0, 1000), drop=True)
         overlap = time.process_time() - started
     random = np.random.default_rng(1)
     for size in (size for size in SIZES if size <= n):

@@ -1,10 +1,10 @@
-"""Which library multiplies weights quickest on this processor: python tests/benchmarks/product_speed.py [ROUNDS].
+"""The fastest library for matrix products on this processor: python tests/benchmarks/product_speed.py [ROUNDS].
 
-One thread, each way in turn, ROUNDS times (9); medians in GFLOP/s. From this table follows the row of
-``seq2seq/model/products.py`` for a processor: ``training`` is the library that makes the three products of many rows
-quickest, ``packed`` and ``packed_output`` are the numbers of rows for which packed weights are quicker than PyTorch's
-own products of a layer and of the output layer. ``bf16`` follows from ``compare_versions.py`` and a score, not from
-this table: casts and the rest of an update take their share.
+It uses one thread. All libraries take turns, ROUNDS times (9); it prints medians in GFLOP/s. They give the row of
+``seq2seq/model/products.py`` for a processor: ``training`` is the fastest library for the three products of many rows;
+``packed`` and ``packed_output`` are the numbers of rows for which packed weights are faster than PyTorch's own products
+of a layer and of the output layer. ``bf16`` is decided by ``compare_versions.py`` and a score, not by this table, as
+conversions and the rest of an update also take time.
 """
 
 import platform
@@ -33,7 +33,7 @@ AT_LEAST = 0.02
 
 
 def seconds_of(way: Callable[[], object]) -> float:
-    """Of one call, the mean of a turn's."""
+    """Seconds of one call: the mean over one turn."""
     began, n = time.perf_counter(), 0
     while time.perf_counter() - began < AT_LEAST:
         way()

@@ -1,10 +1,10 @@
-"""What a tokenizer gives back of real interface text: the translations of GTK, GLib, coreutils … that Linux has.
+"""Round trip of real interface text through a tokenizer: the translations of GTK, GLib, coreutils … on Linux.
 
     python tests/benchmarks/round_trip.py [LANGUAGE …]
 
-A tokenizer of 2,000 pieces or more is trained on the lines of a language, which are encoded and decoded. Printed for
-each rule: the share of lines that come back byte for byte (runs of spaces aside), and BLEU and chrF of what comes back:
-no model can score more.
+A tokenizer of 2,000 pieces or more is trained on the lines of a language, then the lines are encoded and decoded. For
+each normalization it prints the fraction of lines that are the same byte for byte (except several spaces), and BLEU and
+chrF of the decoded lines: no model can have higher scores.
 """
 
 import gettext

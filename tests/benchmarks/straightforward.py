@@ -1,8 +1,8 @@
-"""The yardstick of training speed: a Transformer and its loop as one writes them in PyTorch today.
+"""The baseline of training speed: a straightforward Transformer and training loop in PyTorch.
 
-Fused attention, the loss at real target positions alone, pre-norm, tied embeddings, PyTorch's own dropout, fused
-AdamW: nothing that is slow without need, and nothing that was measured and tuned. It takes the same steps as our
-learner (``tests/benchmarks/train_speed.py`` compares), and must be left as it is.
+It has fused attention, the loss only at real target positions, pre-norm, tied embeddings, PyTorch's own dropout and
+fused AdamW: nothing that is needlessly slow, and nothing that was tuned. It makes the same updates as our training
+(``tests/benchmarks/train_speed.py`` compares them), and must not be changed.
 
 Shapes: B sentences, S source length, T target length, D model width.
 """

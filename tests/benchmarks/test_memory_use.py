@@ -1,4 +1,4 @@
-"""Memory of ``train`` and ``translate``: ``make bench`` prints the figures; nothing here fails by them.
+"""Memory of ``train`` and ``translate``. ``make bench`` prints the figures; no test fails because of them.
 
 pytest -m benchmark -s tests/benchmarks/test_memory_use.py
 """
@@ -23,7 +23,7 @@ MIB = 1 << 20
 
 
 def write_pairs(prefix: Path, n: int) -> None:
-    """The phrasebook's training pairs over and over, told apart by a number in front."""
+    """The phrasebook's training pairs, repeated, each with another number in front."""
     pairs = list(read_pairs(str(PHRASEBOOK / "train"), ("de", "en")))
     with open(f"{prefix}.de", "w") as src, open(f"{prefix}.en", "w") as tgt:
         for i in range(n):
@@ -57,7 +57,7 @@ def anonymous_memory(folder: Path, n: int) -> tuple[int, int, float]:
 
 
 def test_memory_of_training(tmp_path):
-    """A few hundred updates of a model of no size, so that what is left is the corpus."""
+    """A few hundred updates of a tiny model, so that most of the memory is that of the corpus."""
     base: tuple[int, int] | None = None
     n_base = 10_000
     print()
@@ -106,11 +106,11 @@ for i in range({n}):
                 wrong[n_lines - 1] = answer.rstrip("\n")
             if n_lines == 10_000:
                 watch.next()
-            elif n_lines == 30_000:  # some windows later, at work and between
+            elif n_lines == 30_000:  # some windows later, during and between them
                 early = watch.next().n_bytes
         latest = watch.next().n_bytes
         seconds = time.monotonic() - began
-    # What the model gets wrong it gets wrong on its own: no neighbour's answer has slipped in.
+    # Wrong translations are the model's own errors: none is that of a neighbour.
     translator = Translator.load(reverser)
     alone = translator.translate([in_letters(i % 8**6) for i in wrong])
     strays = sum(a != b for a, b in zip(alone, wrong.values(), strict=True))

@@ -42,7 +42,7 @@ def test_random_batches(tmp_path: Path):
     made.save_to_disk(tmp_path / "datasets")
     theirs = datasets.load_from_disk(tmp_path / "datasets").with_format("numpy")
     a, b = [], []
-    for round_ in range(ROUNDS):  # in turn, so that the machine's moods fall on both
+    for round_ in range(ROUNDS):  # in turn, so that changes of the machine's speed affect both
         a.append(seconds_a_batch(ours.take, round_))
         b.append(seconds_a_batch(lambda index: theirs[index.tolist()], round_))
     ratio = statistics.median(y / x for x, y in zip(a, b, strict=True))

@@ -1,10 +1,10 @@
-"""How fast we train: python tests/benchmarks/train_speed.py CORPUS LANGS [ROUNDS [TOKENS]].
+"""Training speed: python tests/benchmarks/train_speed.py CORPUS LANGS [ROUNDS [TOKENS]].
 
-Model R (3+3 layers, width 256, 1024, vocabulary 8,000, dropout 0.3) takes the same updates of TOKENS (3,200) target
-tokens by our step, in the arithmetic that it chooses and in fp32 by each library, and by the straightforward loop
-beside this file, in turns of a few updates, ROUNDS times (9), each in a process of its own.
-Beside the median of target tokens a second stands its share of the matmul rate of the same moments: of a 1024 x 1024
-fp32 product by the library that is quicker at it.
+Model R (3+3 layers, width 256, 1024, vocabulary 8,000, dropout 0.3) makes the same updates of TOKENS (3,200) target
+tokens: by our training step in the arithmetic that it chooses and in fp32 by each library, and by the straightforward
+loop in this folder. They take turns of a few updates, ROUNDS times (9), each in its own process. With the median of
+target tokens a second it prints the fraction of the matmul rate at that time: of a 1024 x 1024 fp32 product by the
+faster library.
 """
 
 import multiprocessing
@@ -57,7 +57,7 @@ def endless(loader: Loader) -> Iterator[TokenizedPairs]:
 
 
 def matmul_rate() -> float:
-    """GFLOP/s of a product of two fp32 matrices of 1024 x 1024, all cores, by the library that is quicker."""
+    """GFLOP/s of a product of two fp32 matrices of 1024 x 1024, all cores, by the faster library."""
     a, seconds = torch.randn(1024, 1024), []
     libraries: list[Library] = ["mkl", "onednn"] if can_multiply("fp32") else ["mkl"]
     for library in libraries * 8:
@@ -72,7 +72,7 @@ def spread(values: list[float]) -> str:
 
 
 def learn(tool: str, folder: Path, corpus: str, langs: str, tokens: int, pipe: Connection) -> None:
-    """A process of its own: makes as many updates as it is told to, and says how long they took."""
+    """The work of a process: make the requested number of updates, and print the seconds that they took."""
     prepared = prepared_corpus(folder, corpus, langs, 8000)
     config = RunConfig(
         data=DataConfig(subword_sampling=0.5 if tool == SAMPLING else 0.0),
@@ -101,7 +101,7 @@ def learn(tool: str, folder: Path, corpus: str, langs: str, tokens: int, pipe: C
 
 
 class Tool:
-    """A process that learns when it is its turn."""
+    """A process that trains when it is its turn."""
 
     def __init__(self, name: str, *words: object) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -133,7 +133,7 @@ def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> No
             rates.append(matmul_rate())
             for name, tool in tools.items():
                 n_tokens, seconds, _ = tool.updates(UPDATES)
-                time.sleep(1)  # its replicas stay awake for a while
+                time.sleep(1)  # its replicas stay busy for a while
                 if turn:
                     speeds[name].append(n_tokens / seconds)
         rate = statistics.median(rates)
@@ -160,7 +160,7 @@ def main(corpus: str, langs: str, rounds: str = "9", tokens: str = "3200") -> No
 
 
 def padding(loader: Loader) -> float:
-    """Share of the positions of 200 updates."""
+    """Fraction of padding in 200 updates."""
     batches = [collate(pairs.src, pairs.tgt) for pairs in islice(endless(loader), 200)]
     return sum(b.n_padding for b in batches) / sum(b.src.numel() + b.tgt_out.numel() for b in batches)
 

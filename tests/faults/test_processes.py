@@ -1,4 +1,4 @@
-"""The program as a process: signals, pipes, terminals, full disks. Nothing is lost, and the exit code says what was."""
+"""The program as a process: signals, pipes, terminals, full disks. No data is lost, and exit codes are right."""
 
 import os
 import pty
@@ -40,13 +40,13 @@ def recipe(tmp_path_factory) -> Path:
 
 
 def start(words: list[str], **streams: Any) -> "subprocess.Popen[Any]":
-    """A process in a session of its own, which answers SIGABRT with where it is."""
+    """A process in its own session. After SIGABRT it prints its tracebacks."""
     return subprocess.Popen(words, **{"env": TELLING, "start_new_session": True, **streams})
 
 
 @contextmanager
 def started(words: list[str], **streams: Any) -> Iterator["subprocess.Popen[Any]"]:
-    """It does not outlive what is in here."""
+    """It ends at the latest with the body."""
     with start(words, **streams) as process:
         try:
             yield process
@@ -56,7 +56,7 @@ def started(words: list[str], **streams: Any) -> Iterator["subprocess.Popen[Any]
 
 
 def finished(process: "subprocess.Popen[Any]", data: bytes | None = None) -> tuple[Any, Any]:
-    """What is left of stdout and of stderr when a process has ended, which it must."""
+    """The rest of stdout and stderr of a process, which must have ended."""
     try:
         return process.communicate(data, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -64,19 +64,19 @@ def finished(process: "subprocess.Popen[Any]", data: bytes | None = None) -> tup
 
 
 def where(process: "subprocess.Popen[Any]") -> str:
-    """Where a process and its children are; the end of them."""
-    told = []
+    """The tracebacks of a process and its children, which then end."""
+    tracebacks = []
     for pid in [*children(process.pid), process.pid]:
         with suppress(OSError):
             state = Path(f"/proc/{pid}/status").read_text().splitlines()[2]
-            told.append(f"{pid}: {state}, {Path(f'/proc/{pid}/wchan').read_text()}")
+            tracebacks.append(f"{pid}: {state}, {Path(f'/proc/{pid}/wchan').read_text()}")
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGABRT)
             time.sleep(1)
     process.kill()
     with suppress(subprocess.TimeoutExpired, ValueError):  # ValueError: a stream that the test has closed
-        told.append(str(process.communicate(timeout=10)[1]))
-    return "\n".join(told)
+        tracebacks.append(str(process.communicate(timeout=10)[1]))
+    return "\n".join(tracebacks)
 
 
 def run_to_its_end(words: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
@@ -88,7 +88,7 @@ def training(recipe: Path, run: Path) -> list[str]:
 
 
 def until(condition: Callable[[], bool], process: "subprocess.Popen[Any] | None" = None) -> None:
-    """Wait for something that a process does."""
+    """Wait for a condition that a process fulfils."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
@@ -108,7 +108,7 @@ def weights(run: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def uninterrupted(recipe) -> bytes:
-    """The weights that the recipe ends with."""
+    """The final weights of the recipe."""
     run = recipe.parent / "whole"
     run_to_its_end(training(recipe, run), check=True)
     return weights(run)
@@ -134,7 +134,7 @@ class TestTraining:
             (signal.SIGKILL, 34, -9, ""),
         ],
     )
-    def test_stopped_and_gone_on_ends_with_the_same_weights(
+    def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(
         self, recipe, tmp_path, uninterrupted, number, at, code, says
     ):
         run = tmp_path / "run"
@@ -153,7 +153,7 @@ class TestTraining:
 
     @pytest.mark.slow
     def test_killed_as_the_first_model_appears(self, recipe, tmp_path):
-        """Which is long before the first checkpoint is due."""
+        """This is long before the first checkpoint is due."""
         run = tmp_path / "run"
         command = [*training(recipe, run), "--set", "training.valid_every=20", "--set", "training.save_every=60"]
         with started(command, stderr=subprocess.DEVNULL) as process:
@@ -164,7 +164,7 @@ class TestTraining:
         assert "resuming after update 20" in again.stderr
 
     @pytest.mark.slow
-    def test_a_reader_of_stderr_that_leaves(self, recipe, tmp_path, uninterrupted):
+    def test_a_closed_stderr_pipe_does_not_stop_training(self, recipe, tmp_path, uninterrupted):
         run = tmp_path / "run"
         with started(training(recipe, run), stderr=subprocess.PIPE) as process:
             process.stderr.readline()
@@ -179,7 +179,7 @@ class TestTraining:
         assert weights(tmp_path / "run") == uninterrupted
 
     @pytest.mark.slow
-    def test_a_folder_in_use_is_left_alone(self, recipe, tmp_path):
+    def test_a_folder_in_use_is_not_changed(self, recipe, tmp_path):
         run = tmp_path / "run"
         endless = [*training(recipe, run), "--max-updates", "1000000"]
         with started(endless, stderr=subprocess.DEVNULL) as process:
@@ -206,7 +206,7 @@ class TestTraining:
 
 
 def on_terminal(words: list[str], stdout: int | IO[bytes] | None = None, **environment: str) -> tuple[int, str]:
-    """Run with a terminal of 100 columns as stderr; exit code and all that was written to it.
+    """Run with a terminal of 100 columns as stderr. Returns the exit code and all that was written to it.
 
     Without any other stdout that is the terminal, too.
     """
@@ -227,7 +227,7 @@ def on_terminal(words: list[str], stdout: int | IO[bytes] | None = None, **envir
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_the_prompt_leaves_quietly(reverser):
+def test_ctrl_c_at_the_prompt_ends_without_a_message(reverser):
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
     words = [*SEQ2SEQ, "translate", str(reverser), "--device", "cpu"]
@@ -240,7 +240,7 @@ def test_ctrl_c_at_the_prompt_leaves_quietly(reverser):
             os.write(ours, typed)
         while shown.count(b"> ") < 3:
             shown += os.read(ours, 65536)
-        # A signal that comes just before the read would wait for its end; no person is so quick.
+        # A signal just before the read would wait for its end; no person is so fast.
         until(lambda: "(sleeping)" in Path(f"/proc/{process.pid}/status").read_text(), process)
         process.send_signal(signal.SIGINT)
         finished(process)
@@ -255,7 +255,7 @@ def test_ctrl_c_at_the_prompt_leaves_quietly(reverser):
 
 @pytest.fixture
 def translating(reverser) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
-    """Starts ``translate`` with pipes; none of its processes is left when it is killed."""
+    """Starts ``translate`` with pipes. None of its processes is left when it is killed."""
     all_of_them: list[subprocess.Popen[bytes]] = []
 
     def translate(*words: object, **streams: object) -> "subprocess.Popen[bytes]":
@@ -287,7 +287,7 @@ def alive(group: int) -> bool:
 
 
 class TestTranslating:
-    def test_each_line_is_answered_before_the_next_is_asked(self, translating):
+    def test_each_line_is_translated_before_the_next_is_read(self, translating):
         process = translating()
         for line in reversal_lines(5, seed=4):
             process.stdin.write(f"{line}\n".encode())
@@ -296,7 +296,7 @@ class TestTranslating:
         out, err = finished(process)
         assert (process.returncode, out, err) == (0, b"", b"")
 
-    def test_a_reader_that_leaves(self, translating, tmp_path):
+    def test_a_reader_that_closes_the_pipe(self, translating, tmp_path):
         (tmp_path / "in").write_text("a b c\n" * 40_000)
         process = translating("-i", tmp_path / "in", "-b", 1)
         assert read_line(process) == b"c b a\n"
@@ -305,7 +305,7 @@ class TestTranslating:
         assert process.stderr.read() == b""
 
     @pytest.mark.slow
-    def test_a_pipe_that_does_not_block_loses_nothing(self, translating, tmp_path):
+    def test_a_non_blocking_pipe_loses_nothing(self, translating, tmp_path):
         (tmp_path / "in").write_text("a b c\n" * 30_000)
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
@@ -328,8 +328,8 @@ class TestTranslating:
         assert len(data) > 10_000
 
     @pytest.mark.slow
-    def test_a_reader_that_stalls_holds_back_what_is_read(self, translating):
-        """What cannot be written is not kept in memory either: its source has to wait."""
+    def test_a_stalled_reader_stops_reading(self, translating):
+        """Text that cannot be written is not kept in memory: its source has to wait."""
         process = translating("-b", 1)
         process.stdin.write(b"a b c\n")
         process.stdin.flush()
@@ -357,7 +357,7 @@ class TestTranslating:
         until(lambda: not alive(process.pid))
 
     @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full")
-    def test_a_full_disk_behind_stdout(self, translating):
+    def test_stdout_on_a_full_disk(self, translating):
         with open("/dev/full", "wb") as full:
             process = translating(stdout=full)
             _, err = finished(process, b"a b c\n")
@@ -388,7 +388,7 @@ def lines_in(path: Path) -> int:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """Lines enough to be interrupted in, some of them odd."""
+    """Enough lines for an interruption, some of them unusual."""
     path = tmp_path_factory.mktemp("source") / "in"
     lines = [line.encode() for line in reversal_lines(30_000, seed=8)]
     for i, odd in enumerate([b"", b" \t ", b"\xfe a", b"a\rb", b"c d\r", "a\u2028b".encode(), b"a " * 200]):
@@ -399,7 +399,7 @@ def source(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(reverser, source) -> bytes:
-    """What an uninterrupted run makes of ``source``."""
+    """The output of an uninterrupted run for ``source``."""
     command = [*SEQ2SEQ, "translate", str(reverser), "--device", "cpu", "-b", "1", "-i", str(source)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=PATIENCE).stdout
 
@@ -411,7 +411,9 @@ class TestResuming:
     @pytest.mark.parametrize(
         ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=str
     )
-    def test_interrupted_anywhere_it_ends_with_the_same_bytes(self, translating, source, whole, tmp_path, number, code):
+    def test_after_an_interruption_anywhere_the_output_is_the_same(
+        self, translating, source, whole, tmp_path, number, code
+    ):
         draw = random.Random(number)
         out, partial = tmp_path / "out", tmp_path / ".out.partial"
         words = ("--workers", 2, "-b", 1, "-i", source, "-o", out, "--resume")
@@ -442,10 +444,10 @@ class TestResuming:
             _, err = finished(process)
             assert process.returncode == 0, err
             assert re.search(rb"resuming after line [1-9]", err)
-        assert (out.read_bytes() == whole) is True  # not to be told how they differ, which takes minutes
+        assert (out.read_bytes() == whole) is True  # without a diff by pytest, which takes minutes
         assert os.listdir(tmp_path) == ["out"]
 
-    def test_a_stream_that_is_sent_again(self, translating, tmp_path):
+    def test_a_resumed_stream(self, translating, tmp_path):
         lines = [f"{line}\n".encode() for line in reversal_lines(30, seed=4)]
         out, partial = tmp_path / "out", tmp_path / ".out.partial"
         first = translating("-o", out)
@@ -467,7 +469,7 @@ class TestResuming:
         assert os.listdir(tmp_path) == ["out"]
 
     @pytest.mark.slow
-    def test_interrupted_before_an_answer_nothing_is_left(self, translating, tmp_path):
+    def test_an_interruption_before_the_first_translation_leaves_nothing(self, translating, tmp_path):
         process = translating("-o", tmp_path / "out")
         until(lambda: any(tmp_path.iterdir()), process)
         process.send_signal(signal.SIGTERM)
@@ -500,7 +502,7 @@ class TestProgress:
     @pytest.fixture
     def plain(self, command) -> bytes:
         ran = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
-        assert re.fullmatch(rb"warning: line 3,001 has .*\n", ran.stderr)  # no progress off a terminal so soon
+        assert re.fullmatch(rb"warning: line 3,001 has .*\n", ran.stderr)  # without a terminal, no progress so early
         return ran.stdout
 
     def test_a_terminal_gets_a_bar_and_the_data_none_of_it(self, command, plain, tmp_path):
@@ -510,12 +512,12 @@ class TestProgress:
         assert "  0 lines  0%  0.0 lines/s  eta -:--:--" in shown
         assert re.search(r"  3,001 lines  100%  [\d.,]+ lines/s  eta 0:00:00", shown)
         assert "\x1b[3" in shown  # colours
-        # A warning stands on a line of its own, and the bar is wiped out at the end.
-        assert re.search(r"\x1b\[2K(\x1b\[\d*m)*warning:(\x1b\[\d*m)* line 3,001 has [^\r\n]* segments\r\n", shown)
+        # A warning stands on lines of its own, and the bar is wiped out at the end.
+        assert re.search(r"\x1b\[2K(\x1b\[\d*m)*warning:(\x1b\[\d*m)* line 3,001 has 300 tokens[^\r\n]*\r\n", shown)
         assert shown.endswith("\x1b[2K")
 
     @pytest.mark.slow
-    def test_a_redirected_file_gets_it_too(self, command, plain, tmp_path):
+    def test_a_redirected_output_also_shows_the_bar(self, command, plain, tmp_path):
         words = f"exec {' '.join(command[:-2])} <{command[-1]} >{tmp_path}/out"
         code, shown = on_terminal(["sh", "-c", words], subprocess.DEVNULL)
         assert code == 0
@@ -530,16 +532,16 @@ class TestProgress:
         assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
 
     @pytest.mark.slow
-    def test_translations_on_the_terminal_leave_no_place_for_it(self, command, plain):
+    def test_no_bar_if_translations_go_to_the_terminal(self, command, plain):
         code, shown = on_terminal(command)
         assert code == 0
         assert "eta" not in shown
-        # The warning comes before the window whose line it is of.
+        # The warning is before the window of its line.
         lines = [line for line in shown.replace("\r\n", "\n").splitlines(keepends=True) if "warning" not in line]
         assert plain.decode() in "".join(lines)
 
     @pytest.mark.slow
-    def test_a_pipe_has_none(self, command, plain, tmp_path):
+    def test_a_pipe_has_no_bar(self, command, plain, tmp_path):
         words = f"cat {command[-1]} | {' '.join(command[:-2])} >{tmp_path}/out"
         code, shown = on_terminal(["sh", "-c", words], subprocess.DEVNULL)
         assert code == 0

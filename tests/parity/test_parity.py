@@ -1,4 +1,4 @@
-"""The model against PyTorch's own, and its decoders against the whole model, which has no cache."""
+"""The model against PyTorch's, and its decoders against the whole model, which has no cache."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ TGT = torch.tensor([[BOS, 4, 5, 6, 7], [BOS, 8, 9, PAD, PAD], [BOS, 16, 15, 14, 
 
 
 def tiny(dtype: torch.dtype = torch.float32, **changes: object) -> Transformer:
-    """A model none of whose biases, gains or scores is at a special value."""
+    """A model whose biases, gains and scores have no special values."""
     torch.manual_seed(0)
     shape = {"d_model": D, "d_ff": FF, "n_heads": H, "encoder_layers": LAYERS, "decoder_layers": LAYERS}
     model = build_model(ModelConfig(**(shape | {"dropout": 0.0} | changes)), V)
@@ -112,7 +112,7 @@ def test_the_whole_model_against_pytorchs(norm_order, activation):
 
 
 def recomputed(model: Transformer, rows: list[tuple[int, list[int]]]) -> Tensor:
-    """Logits after each (sentence, tokens so far), each computed on its own and without a cache."""
+    """Logits after each (sentence, tokens so far), each computed by itself and without a cache."""
     logits = []
     for sentence, tokens in rows:
         src = SRC[sentence][SRC[sentence] != PAD][None]
@@ -120,7 +120,7 @@ def recomputed(model: Transformer, rows: list[tuple[int, list[int]]]) -> Tensor:
     return torch.stack(logits)
 
 
-# After each step: the sentences that go on, and for each of their new beams the beam to go on from.
+# After each step: the sentences that continue, and for each new beam the old beam that it continues.
 Plan = list[tuple[list[int], list[list[int]]] | None]
 REORDERS: dict[str, Plan] = {
     "none": [None] * 6,
@@ -139,7 +139,7 @@ REORDERS: dict[str, Plan] = {
 
 
 def all_rows(logits: Sequence[Logits]) -> Tensor:
-    """What one step gives, with the rows of all batches."""
+    """The logits of one step, with the rows of all batches."""
     return torch.cat([of_some.rows(0, len(of_some)) for of_some in logits])
 
 
@@ -165,7 +165,7 @@ def test_decoding_with_a_cache_gives_what_the_whole_model_gives(kind, attention,
                 state = decoder.reorder(state, sentences, torch.tensor(parents))
                 rows = [rows[s * beams + p] for s, row in zip(sentences, parents, strict=True) for p in row]
                 beams = len(parents[0])
-            # Different tokens in each row, so that rows that went astray are seen.
+            # Each row has other tokens, so that exchanged rows are detected.
             rows = [(s, [*t, int(torch.randint(4, V, (), generator=draw))]) for s, t in rows]
 
 
@@ -194,8 +194,8 @@ def test_fast_decoding_in_other_shapes(shape, attention, products):
 @pytest.mark.parametrize("shape", [{}, *OTHER_SHAPES])
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("attention", ATTENTIONS)
-def test_one_sentence_alone_with_more_beams_and_beside_another(attention, positions, shape):
-    """Alone it reads keys and values that have taken up the weights of cross-attention; beside another the others."""
+def test_one_sentence_with_absorbed_weights_and_beside_another(attention, positions, shape):
+    """Alone it reads keys and values with absorbed weights; beside another sentence it reads the normal ones."""
     model = tiny(**({"n_heads": 2} | shape), attention=attention, positions=positions, max_positions=24).eval()
     decoder = FastDecoder(model)
     draw = torch.Generator().manual_seed(3)
@@ -219,7 +219,7 @@ def test_one_sentence_alone_with_more_beams_and_beside_another(attention, positi
             rows = [(0, [*tokens, int(torch.randint(4, V, (), generator=draw))]) for _, tokens in rows]
 
 
-def test_keys_and_values_take_up_weights_where_that_makes_less_to_read():
+def test_weights_are_absorbed_only_if_that_is_faster():
     decoder = FastDecoder(tiny().eval())
     with torch.inference_mode():
         assert None not in decoder.start(SRC[:1, :4]).absorbed  # as long as a head is wide
@@ -237,8 +237,8 @@ def first_logits(decoder: FastDecoder) -> Tensor:
 @pytest.mark.parametrize("products", ["mkl", "onednn"])
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_batches_of_other_ages_take_their_steps_together(attention, positions, products):
-    """The second batch begins when the first is at its third token, which has two beams by then."""
+def test_batches_at_different_steps_are_decoded_together(attention, positions, products):
+    """The second batch starts at the third token of the first one, which has two beams then."""
     model = tiny(attention=attention, positions=positions, max_positions=24).eval()
     decoder = FastDecoder(model, products=products)
     draw = torch.Generator().manual_seed(2)
@@ -263,13 +263,13 @@ def test_batches_of_other_ages_take_their_steps_together(attention, positions, p
             ]
 
 
-def test_further_training_changes_nothing_in_a_decoder():
+def test_training_does_not_change_a_decoder():
     model = tiny().eval()
     decoder = FastDecoder(model)
     with torch.inference_mode():
         before = first_logits(decoder)
         for name, parameter in model.named_parameters():
-            if "embedding" not in name:  # these two are looked up where they are
+            if "embedding" not in name:  # these two are read from the model
                 parameter.add_(1.0)
         after = first_logits(decoder)
     assert torch.equal(before, after)

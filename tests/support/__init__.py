@@ -1,1 +1,1 @@
-"""What several test files share: each module is imported by name (``from support.clock import Clock``)."""
+"""Code that several test files share. Each module is imported by name (``from support.clock import Clock``)."""

@@ -1,4 +1,4 @@
-"""A command line run in this process; the fixture ``cli`` is in conftest.py."""
+"""Results of command lines that run in this process; the fixture ``cli`` is in conftest.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command leaves: its exit code, stdout and stderr."""
+    """The result of a command: its exit code, stdout and stderr."""
 
     code: int
     out: str

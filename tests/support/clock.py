@@ -2,7 +2,7 @@
 
 
 class Clock:
-    """Moves on by a moment whenever it is looked at."""
+    """Advances by a moment whenever it is read."""
 
     def __init__(self, moment: float = 0.0) -> None:
         self.now, self.moment = 0.0, moment

@@ -1,4 +1,4 @@
-"""Processes as the system sees them: their state, their children, and waiting for what they do."""
+"""Processes as the system reports them: their states, their children, and waiting for conditions."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def state_of(pid: int) -> str | None:
-    """R, S, Z and so on; None: there is no such process."""
+    """R, S, Z and so on; None if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -29,7 +29,7 @@ def is_running(pid: int) -> bool:
 
 
 def asleep(pid: int, also: Callable[[], bool] = lambda: True) -> Callable[[], bool]:
-    """A condition for ``until``: a process has slept, and ``also`` held, in twenty looks in a row.
+    """A condition for ``until``: in twenty checks in a row a process slept and ``also`` was true.
 
     A process that has something to do sleeps for an instant at most, so that this one waits for its reader.
     """

@@ -1,4 +1,4 @@
-"""Writing of the exported folder, which appears only when it is whole."""
+"""Writing of the exported folder. It appears only when it is complete."""
 
 import os
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from seq2seq.translation.loading import load_model, max_src_length, read_run
 QUANTIZATIONS = (
     "float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16",
 )  # fmt: skip
-"""Types of the weights. Of two types the first is for matrices, the second for everything else."""
+"""Data types of the weights. If there are two, the first is for matrices, the second for everything else."""
 
 _MAX_INPUT_LENGTH = 1024
-"""CTranslate2's default: it reads this many tokens of a source, EOS included."""
+"""CTranslate2's default for the max tokens that it reads of a source, EOS included."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class ExportResult:
     folder: Path
     quantization: str
     n_bytes: int
-    """Size of all files together."""
+    """Total size of all files."""
     moved: Path | None
-    """New path of the folder that was replaced."""
+    """New path of the replaced folder; None if nothing was replaced."""
 
 
 def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwrite: bool = False) -> ExportResult:
@@ -39,18 +39,18 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
 
     Args:
         run: folder written by train.
-        folder: appears when it is whole; its parents are created.
+        folder: the new folder, which appears when it is complete. Its parents are created.
         quantization: one of ``QUANTIZATIONS``.
         overwrite: move an existing folder aside.
 
     Raises:
-        UserError: an unknown quantization, or a folder that holds the run (2); the run is missing (66); the folder
+        UserError: the quantization is unknown, or the folder holds the run (2); the run is missing (66); the folder
             cannot be written (74), or the existing one is in use (75); the folder exists, CTranslate2 is not installed
-            or cannot hold this model, or the run must not be used (78).
+            or does not support this model, or the run must not be used (78).
     """
     if quantization not in QUANTIZATIONS:
         raise UserError(
-            f"quantization {quantization} is unknown",
+            f"unknown quantization {quantization}",
             mend=choose_among(quantization, list(QUANTIZATIONS)),
             code=ExitCode.USAGE,
         )
@@ -99,7 +99,7 @@ def _require_ctranslate2() -> None:
 
 
 def _n_positions(config: RunConfig, max_src_length: int) -> int | None:
-    """Rows of the position table: enough for all sources and translations; None if the model has no table."""
+    """Number of rows of the position table, enough for all sources and translations; None if there is no table."""
     if config.model.positions == "rotary":
         return None
     if config.model.positions == "learned":
@@ -113,7 +113,7 @@ def _check_target(folder: Path, run: Path, *, overwrite: bool) -> None:
         if os.path.isdir(folder) and (folder.is_symlink() or folder.is_mount()):  # a rename cannot replace it
             kind = "a link" if folder.is_symlink() else "a mount point"
             raise UserError(
-                f"{folder} is {kind}", mend=f"name a new folder in it: -o {folder}/NAME", code=ExitCode.USAGE
+                f"{folder} is {kind}", mend=f"name a new folder in it: `folder={folder}/NAME`", code=ExitCode.USAGE
             )
         return
     place = os.path.realpath(folder)
@@ -121,16 +121,16 @@ def _check_target(folder: Path, run: Path, *, overwrite: bool) -> None:
     if holds or place in map(os.path.realpath, [*run_files(run), run / "checkpoints", run / "prepared"]):
         raise UserError(
             f"{folder} {'holds' if holds else 'belongs to'} the run to export",
-            mend="name another folder after -o",
+            mend="name another folder with `folder`",
             code=ExitCode.USAGE,
         )
     if not overwrite or not os.path.isdir(folder):
-        mend = ", or give --overwrite to move this one aside" if os.path.isdir(folder) else ""
-        raise UserError(f"{folder} exists", mend=f"name a new folder after -o{mend}", code=ExitCode.REFUSED)
+        mend = ", or give `overwrite` to move this one aside" if os.path.isdir(folder) else ""
+        raise UserError(f"{folder} exists", mend=f"name a new folder with `folder`{mend}", code=ExitCode.REFUSED)
 
 
 def _is_taken(folder: Path) -> bool:
-    """Whether the path exists, and is not an empty folder. The current folder counts as taken."""
+    """Whether the path exists and is not an empty folder. The current folder also counts as taken."""
     with writing(folder):
         if not os.path.lexists(folder):
             return False

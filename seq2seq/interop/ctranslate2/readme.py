@@ -1,10 +1,10 @@
-"""The README of an exported folder: Python code to use it, and differences from ``seq2seq translate``."""
+"""The README of an exported folder: Python code that uses it, and differences from ``seq2seq translate``."""
 
 from seq2seq.config import RunConfig, parse_langs
 from seq2seq.errors import counted
 
 _BATCH_TOKENS = 5120
-"""For one beam, if the run does not set ``decoding.batch_tokens``."""
+"""Tokens of a batch with one beam, if the run does not set ``decoding.batch_tokens``."""
 _PYTHON = """\
 import sys
 
@@ -37,9 +37,9 @@ def readme(
     """The README in Markdown.
 
     Args:
-        config: of the run.
-        quantization: type of the weights.
-        n_positions: rows of the position table; None if there is none.
+        config: configuration of the run.
+        quantization: data type of the weights.
+        n_positions: number of rows of the position table; None if there is no table.
         max_src_length: longest source in training, in tokens, EOS included.
         max_src_sentences: max sentences of a source in training; None: unknown.
     """
@@ -65,16 +65,16 @@ Exported by seq2seq, with weights in {quantization}. `pip install ctranslate2 se
 
 Save this as `translate.py` in this folder and run `python translate.py < text.{src} > text.{tgt}`.
 
-- Pass only the pieces: CTranslate2 adds the end-of-sentence symbol itself (`add_source_eos`). A line without pieces
-  comes out blank.
+- Pass only the pieces: CTranslate2 adds the end-of-sentence symbol itself (`add_source_eos`). The translation of a line
+  without pieces is blank.
 - The settings above are those of the run. Scores are computed as in seq2seq: log-probability / length^α, where the
   length includes the end-of-sentence symbol.
-- A translation never holds control symbols: unknown, start of sentence, padding, or language tags.
+- A translation never contains control symbols: unknown, start of sentence, padding, or language tags.
 - Split lines of more than {pieces}{sentences}, as `seq2seq translate` does by itself: the model
   was not trained on longer ones. CTranslate2 ignores the tokens of a source after the first 1,024 (`max_input_length`).
-- With several beams CTranslate2 ends a search with as many finished hypotheses as there are beams (`patience`);
-  seq2seq continues while an unfinished one is ten times likelier than all of them. This happens if a model is very
-  sure of itself. Only then may translations differ.
+- With several beams, CTranslate2 ends a search when there are as many finished hypotheses as beams (`patience`).
+  seq2seq continues while an unfinished hypothesis is ten times likelier than all of them. This happens only if a model
+  is very sure. Only then may translations differ.
 """
     if n_positions is not None:
         tokens = counted(n_positions, "token")

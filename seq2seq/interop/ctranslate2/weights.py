@@ -1,7 +1,7 @@
 """Mapping of our weights to CTranslate2's ``TransformerSpec``.
 
-Weights are copied unchanged, with three exceptions: an attention score becomes part of its W_Q, matrices with the same
-input are stacked, and control symbols that a translation never holds get a large negative output bias.
+Weights are copied unchanged, with three exceptions. The attention score is folded into W_Q. Matrices with the same
+input are stacked. Control symbols, which a translation never contains, get a large negative output bias.
 
 Shapes: D model width, H heads, K width of a head, V vocabulary.
 """
@@ -20,25 +20,25 @@ from seq2seq.model.transformer.model import Transformer
 from seq2seq.model.transformer.positions import LearnedPositions, sinusoidal_table
 from seq2seq.tokenizer import BOS, EOS, N_CONTROL, UNK
 
-# Its exp is zero in every type of number, and float16 can hold it.
+# Its exp is zero in every data type, and float16 can represent it.
 _NEVER_BIAS = -1e4
 
 
 def check_supported(config: ModelConfig) -> None:
-    """Refuse a model that CTranslate2 cannot hold.
+    """Refuse a model that CTranslate2 does not support.
 
     Raises:
-        UserError: an architecture or a combination of options that it cannot hold (78).
+        UserError: it does not support the architecture, or a combination of settings (78).
     """
     if config.architecture != "transformer":
         raise UserError(
-            f"CTranslate2 cannot hold model.architecture {config.architecture}",
+            f"CTranslate2 does not support model.architecture {config.architecture}",
             mend="translate with `seq2seq translate`, or train a transformer",
             code=ExitCode.REFUSED,
         )
     if config.attention == "bilinear" and config.positions == "rotary":
         raise UserError(
-            "CTranslate2 cannot hold model.attention bilinear together with model.positions rotary: the rotation "
+            "CTranslate2 does not support model.attention bilinear together with model.positions rotary: the rotation "
             "comes between W_Q and the score, so the two cannot become one matrix",
             mend="translate with `seq2seq translate`, or train with another attention or other positions",
             code=ExitCode.REFUSED,
@@ -50,9 +50,9 @@ def to_spec(model: Transformer, pieces: list[str], n_positions: int, n_control: 
     """The model as a ``ctranslate2.specs.TransformerSpec``.
 
     Args:
-        model: accepted by ``check_supported``.
+        model: a model that ``check_supported`` accepts.
         pieces: its vocabulary, by id. [V]
-        n_positions: rows of the position table, if the model has none of its own.
+        n_positions: number of rows of the position table, if the model has no table of its own.
         n_control: number of control symbols and tags, which come first in the vocabulary.
     """
     from ctranslate2.specs import TransformerSpec
@@ -67,7 +67,7 @@ def to_spec(model: Transformer, pieces: list[str], n_positions: int, n_control: 
         "ffn_glu": config.activation == "swiglu",
         "rms_norm": config.norm == "rms",
         "rotary_dim": 0 if config.positions == "rotary" else None,  # 0: all channels of a head
-        "rotary_interleave": True,  # neighbours make a pair
+        "rotary_interleave": True,  # neighbouring channels form a pair
         "rotary_base": 10_000.0,
     }
     encoder = TransformerEncoderSpec(config.encoder_layers, **shape)
@@ -87,7 +87,7 @@ def to_spec(model: Transformer, pieces: list[str], n_positions: int, n_control: 
     if config.norm_order == "pre":
         _norm(encoder.layer_norm, model.encoder_norm)
         _norm(decoder.layer_norm, model.decoder_norm)
-    decoder.projection.weight = model.output.weight  # CTranslate2 stores equal tensors, as tied ones, once
+    decoder.projection.weight = model.output.weight  # CTranslate2 stores equal (tied) tensors once
     decoder.projection.bias = _output_bias(model, n_control)
 
     spec = TransformerSpec(encoder, decoder)
@@ -143,16 +143,16 @@ def _weight_and_bias(linear: nn.Linear) -> tuple[Tensor, Tensor]:
 
 
 def _linear(theirs: Any, *stacked: tuple[Tensor, Tensor]) -> None:
-    """Set one of their matrices and biases to one or several of ours, concatenated."""
+    """Set a linear layer of CTranslate2 to one of our layers, or to several concatenated ones."""
     theirs.weight = torch.cat([weight for weight, _ in stacked])
     theirs.bias = torch.cat([bias for _, bias in stacked])
 
 
 def _queries(attention: MultiHeadAttention) -> tuple[Tensor, Tensor]:
-    """W_Q and its bias, multiplied by the attention score. [D, D], [D]"""
+    """W_Q and its bias with the attention score folded in. [D, D], [D]"""
     weight, bias = attention.folded_queries()
     scale = math.sqrt(weight.size(0) // attention.n_heads)
-    return weight * scale, bias * scale  # CTranslate2 divides by sqrt(K), whatever the score
+    return weight * scale, bias * scale  # CTranslate2 always divides by sqrt(K)
 
 
 def _table(positions: nn.Module, config: ModelConfig, n_positions: int) -> Tensor:
@@ -161,14 +161,14 @@ def _table(positions: nn.Module, config: ModelConfig, n_positions: int) -> Tenso
         return positions.weight
     if config.positions == "none":
         return torch.zeros(n_positions, config.d_model)  # without a table CTranslate2 adds sinusoids
-    # CTranslate2's own begins at 1, has other frequencies, and has all sines before the cosines.
+    # CTranslate2's own table begins at position 1, has other frequencies, and has all sines before the cosines.
     return sinusoidal_table(n_positions, config.d_model)
 
 
 def _output_bias(model: Transformer, n_control: int) -> Tensor:
-    """The output bias, by which all control symbols except EOS are excluded. [V]"""
-    # Our search excludes them after the softmax, CTranslate2's not at all. With this bias they are not in the softmax's
-    # sum either: a score rises by their probability, which is small.
+    """The output bias. It excludes all control symbols except EOS. [V]"""
+    # Our search excludes them after the softmax; CTranslate2's does not exclude them. With this bias they are also not
+    # part of the softmax's sum, so scores are higher by their probability, which is small.
     bias = model.output.bias.clone()
     bias[[piece for piece in range(n_control) if piece != EOS]] = _NEVER_BIAS
     return bias

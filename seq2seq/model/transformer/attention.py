@@ -1,13 +1,24 @@
-"""Attention: each query is scored against all keys, and gets the mean of their values, weighted by the scores.
+"""Attention: each position reads from other positions, and learns from which.
 
-Three steps: a **score** for each query and key; **softmax** over the keys, so that the scores become weights that sum
-to one; the **weighted sum** of the values. The three kinds of the Transformer differ in where queries, keys and values
-come from: in encoder self-attention all come from the source; in masked self-attention all come from the target, and
-each position sees only those to its left; in cross-attention queries come from the target, keys and values from
-``memory``, the encoder's output.
+Linear layers (W_Q, W_K, W_V) turn hidden vectors into queries, keys and values. A query says what a position looks for;
+a key says what a position offers; a value is what is read from it. Attention has three steps:
+
+1. a **score** for each pair of a query and a key;
+2. **softmax** over the keys: the scores become weights that sum to one;
+3. the **weighted sum** of the values.
+
+This is done by H heads in parallel, each with its own queries, keys and values. W_O, another linear layer, mixes their
+outputs.
+
+The three kinds of attention in the Transformer differ in where queries, keys and values come from:
+
+- self-attention of the encoder: all three come from the source;
+- masked self-attention of the decoder: all three come from the target, and each position sees only itself and the
+  positions to its left;
+- cross-attention of the decoder: queries come from the target, keys and values from ``memory``, the encoder's output.
 
 Shapes: B sentences, T queries, S keys, D model width, H heads, K = D/H width of a head.
-Masks are boolean, True = may attend, and broadcast to [B, H, T, S].
+Masks are boolean, True = may attend, and broadcast to [B, H, T, S]. They hide padding, and what is to the right.
 """
 
 import math
@@ -21,46 +32,46 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.positions import rotate
 
-# PyTorch has several kernels for NVIDIA's GPUs. cuDNN's makes a plan for each new shape, which takes 8 ms, and nearly
-# every batch has a new shape. FlashAttention's computes 128 positions at a time, and a sentence fills few of them: in
-# greedy search it took three quarters of an H200's own time. docs/lab-notes.md has the figures.
+# PyTorch has several attention kernels for NVIDIA's GPUs. cuDNN makes a plan for each new shape, which takes 8 ms, and
+# nearly every batch has a new shape. FlashAttention computes 128 positions at a time, and a sentence fills few of them:
+# in greedy search it took three quarters of an H200's computing time. docs/lab-notes.md has the figures.
 _FOR_SHORT_TEXTS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
-    """The mask of masked self-attention: each position sees itself and all to its left. [T, T]"""
+    """The mask of masked self-attention: each position sees itself and those to its left. [T, T]"""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 def key_mask(mask: Tensor | None) -> Tensor | None:
-    """A mask of the keys in the shape that attention takes; None stays None. [B, S] -> [B, 1, 1, S]"""
+    """A padding mask in the shape that attention takes: it hides keys. None stays None. [B, S] -> [B, 1, 1, S]"""
     return None if mask is None else mask[:, None, None, :]
 
 
 def reference_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Attention step by step: the reference of ``fused_attention``, and the one that returns its weights.
+    """Attention in its three steps. It is the reference for ``fused_attention``, and also returns the weights.
 
     Args:
-        q: queries, already transformed by a row of ``ATTENTIONS``. [B, H, T, K]
+        q: queries, already transformed by a score of ``ATTENTIONS``. [B, H, T, K]
         k: keys. [B, H, S, K]
         v: values. [B, H, S, K]
         mask: True where a query may attend to a key. [B or 1, 1, T or 1, S]
-        causal: hide the keys to the right of each query as well; T = S.
+        causal: also hide the keys to the right of each query; T = S.
 
     Returns:
         The weighted sums of the values [B, H, T, K], and the weights [B, H, T, S].
     """
     scores = q @ k.transpose(-2, -1)  # [B, H, T, S]
     if causal:
-        seen = causal_mask(q.size(-2), q.device)
-        mask = seen if mask is None else mask & seen
+        visible = causal_mask(q.size(-2), q.device)
+        mask = visible if mask is None else mask & visible
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     weights = softmax(scores)
     if mask is not None:
-        # A query that may see nothing would get 0 / 0 = NaN; the kernel gives it zeros.
+        # A query without any visible key would get NaN weights. The fused kernel gives it zeros.
         weights = weights.masked_fill(~mask, 0.0)
     return weights @ v, weights
 
@@ -73,15 +84,16 @@ def softmax(scores: Tensor) -> Tensor:
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
-    """The same in one kernel, which never writes the [T, S] weights to memory. [B, H, T, K]"""
+    """``reference_attention`` in one kernel, which never writes the [T, S] weights to memory. [B, H, T, K]"""
     kernels = sdpa_kernel(_FOR_SHORT_TEXTS) if q.device.type == "cuda" else nullcontext()
     with kernels:
-        # The score's own scale is in q already (see ATTENTIONS), so the kernel's must be one.
+        # q contains the score's scale already (see ATTENTIONS), so the kernel's scale must be one.
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
 
 
 class ScaledDot(nn.Module):
-    """score = q·k / sqrt(K). Unscaled, the variance of q·k grows with K and softmax saturates."""
+    """Scaled dot product: score = q·k / sqrt(K). Without the scale the variance of q·k grows with K, and softmax
+    saturates: nearly all weight is on one key."""
 
     def __init__(self, n_heads: int, d_head: int) -> None:
         super().__init__()
@@ -93,7 +105,7 @@ class ScaledDot(nn.Module):
 
 
 class Dot(nn.Module):
-    """score = q·k, as in Luong et al. 2015, arXiv:1508.04025."""
+    """Dot product: score = q·k, as in Luong et al. 2015, arXiv:1508.04025."""
 
     def __init__(self, n_heads: int, d_head: int) -> None:
         super().__init__()
@@ -104,11 +116,11 @@ class Dot(nn.Module):
 
 
 class Bilinear(nn.Module):
-    """score = qᵀ W k with a trained W for each head (Luong's "general")."""
+    """Bilinear score = qᵀ W k with a trained W for each head (Luong's "general")."""
 
     def __init__(self, n_heads: int, d_head: int) -> None:
         super().__init__()
-        # W starts as the scaled dot product.
+        # At first W makes it the scaled dot product.
         self.weight = nn.Parameter(torch.eye(d_head).repeat(n_heads, 1, 1) / math.sqrt(d_head))  # [H, K, K]
 
     def forward(self, q: Tensor) -> Tensor:
@@ -116,7 +128,7 @@ class Bilinear(nn.Module):
         return q @ self.weight
 
 
-# A score is one transform of the query in front of the same kernel: a new score is one class and one row here.
+# A score transforms the queries; the dot product with the keys follows. A new score is one class and one row here.
 ATTENTIONS: dict[str, type[nn.Module]] = {
     "scaled_dot": ScaledDot,
     "dot": Dot,
@@ -125,18 +137,19 @@ ATTENTIONS: dict[str, type[nn.Module]] = {
 
 
 STACKED = {"in_proj": 3, "kv_proj": 2}
-"""Linear layers of ``MultiHeadAttention`` that hold so many matrices [D, D], one below the other."""
+"""Linear layers of ``MultiHeadAttention`` that stack several [D, D] matrices, and how many."""
 
 
 class MultiHeadAttention(nn.Module):
-    """H attentions side by side, each in its own subspace of K channels, mixed by W_O.
+    """Multi-head attention: H heads attend independently, each with K channels, and W_O mixes their outputs.
 
     Args:
         d_model: width D; a multiple of n_heads.
-        n_heads: heads H; one head is single attention.
+        n_heads: heads H; with one head it is plain attention.
         attention: row of ``ATTENTIONS``.
         rotary: rotate queries and keys by their positions; only for self-attention.
-        cross: queries come from one text, keys and values from another; else all three come from the same text.
+        cross: cross-attention: queries come from one text, keys and values from another. Otherwise self-attention: all
+            three come from the same text.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
     """
@@ -155,24 +168,24 @@ class MultiHeadAttention(nn.Module):
         self.rotary = rotary
         self.cross = cross
         if cross:
-            self.q_proj = Linear(d_model, d_model)
-            self.kv_proj = Linear(d_model, 2 * d_model)
+            self.q_proj = Linear(d_model, d_model)  # W_Q
+            self.kv_proj = Linear(d_model, 2 * d_model)  # W_K and W_V
         else:
-            self.in_proj = Linear(d_model, 3 * d_model)
+            self.in_proj = Linear(d_model, 3 * d_model)  # W_Q, W_K and W_V
         self.out_proj = Linear(d_model, d_model)  # W_O
         self.score = ATTENTIONS[attention](n_heads, d_model // n_heads)
 
     def projections(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Weight and bias of the queries, of the keys and of the values: views. Three of [D, D], [D]"""
+        """Weight and bias of W_Q, W_K and W_V, as views. Three of [D, D], [D]"""
         linears = (self.q_proj, self.kv_proj) if self.cross else (self.in_proj,)
         weights = [weight for linear in linears for weight in torch.split(linear.weight, linear.in_features)]
         biases = [bias for linear in linears for bias in torch.split(linear.bias, linear.in_features)]
         return tuple(zip(weights, biases, strict=True))
 
     def folded_queries(self) -> tuple[Tensor, Tensor]:
-        """W_Q and its bias with the score multiplied in: their queries need only a dot product. [D, D], [D]
+        """W_Q and its bias with the score folded in: queries made with them need only a dot product. [D, D], [D]
 
-        A score is a linear map of each head's queries, and therefore of the columns that make them.
+        This is possible because a score is a linear map of each head's queries.
         """
         weight, bias = self.projections()[0]
         columns = torch.cat((weight.t(), bias.unsqueeze(0)))  # [D + 1, D]
@@ -181,7 +194,7 @@ class MultiHeadAttention(nn.Module):
         return folded[:-1].t(), folded[-1]
 
     def split_heads(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, H, T, K]"""
+        """Split the channels among the heads. [B, T, D] -> [B, H, T, K]"""
         return x.view(*x.shape[:-1], self.n_heads, -1).transpose(1, 2)
 
     def queries(self, x: Tensor) -> Tensor:
@@ -224,13 +237,13 @@ class MultiHeadAttention(nn.Module):
         return self.out_proj(heads.transpose(1, 2).flatten(-2))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
-        """Attend, concatenate the heads and mix them by W_O.
+        """Compute queries, keys and values, attend, concatenate the heads and mix them by W_O.
 
         Args:
-            x: queries come from it. [B, T, D]
-            memory: keys and values come from it; in self-attention it is ``x``. [B, S, D]
+            x: hidden vectors that queries are computed from. [B, T, D]
+            memory: hidden vectors that keys and values are computed from; in self-attention it is ``x``. [B, S, D]
             mask: True where a query may attend to a key. [B or 1, 1, T or 1, S]
-            causal: masked self-attention.
+            causal: hide the keys to the right of each query (masked self-attention).
 
         Returns:
             One vector for each query. [B, T, D]
@@ -239,5 +252,5 @@ class MultiHeadAttention(nn.Module):
         return self.mix_heads(fused_attention(q, k, v, mask, causal=causal))
 
     def weights(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
-        """The softmax weights that ``forward`` uses and does not keep. [B, H, T, S]"""
+        """The attention weights, which ``forward`` does not return. Arguments as there. [B, H, T, S]"""
         return reference_attention(*self.queries_keys_values(x, memory), mask, causal=causal)[1]

@@ -1,8 +1,8 @@
 """The plain decoder of the Transformer: one token at a time, with a cache of keys and values.
 
-``Transformer.decode`` computes all target positions at once, but a translation is not known before it is written. Here
-each step computes one position. Its queries attend to the keys and values of all tokens so far. Those were computed
-when the tokens were read, and are kept in the ``kv_caches``. The keys and values of the source are computed once.
+``Transformer.decode`` computes all target positions at once. A search does not know the target yet, so here each step
+computes one position. Its query attends to the keys and values of all tokens so far. These are computed once, when a
+token is read, and kept in the ``kv_caches``. The keys and values of the source are also computed once.
 
 This decoder is the reference: ``fast/`` gives the same logits, faster.
 
@@ -24,7 +24,7 @@ from seq2seq.model.transformer.model import Transformer
 
 @dataclass
 class KVCache:
-    """Keys and values of one layer of attention. Two of [R, H, T, K]"""
+    """Keys and values of one attention layer. Two of [R, H, T, K]"""
 
     keys: Tensor
     values: Tensor
@@ -35,20 +35,20 @@ class KVCache:
         self.values = torch.cat((self.values, values), dim=2)
 
     def select(self, rows: Tensor) -> "KVCache":
-        """Those of some rows. [R']"""
+        """The keys and values of some rows. [R']"""
         return KVCache(self.keys.index_select(0, rows), self.values.index_select(0, rows))
 
 
 @dataclass
 class DecoderState:
-    """What a batch has read so far."""
+    """The state of a batch: keys and values of what it has read so far."""
 
     cross: list[KVCache]
-    """Of the source, for each layer: they do not grow."""
+    """Keys and values of the source, in each layer. They do not grow."""
     src_mask: Tensor | None
     """True at real source tokens; None if nothing is padding. [R, S]"""
     kv_caches: list[KVCache]
-    """Of the target, for each layer."""
+    """Keys and values of the target so far, in each layer."""
     n_tokens: int
     """T"""
     n_beams: int
@@ -79,7 +79,7 @@ class TransformerDecoder:
         return [self._step(newest, state) for newest, state in zip(tokens, states, strict=True)], list(states)
 
     def reorder(self, state: DecoderState, sentences: Sequence[int], parents: Tensor) -> DecoderState:
-        """Copy the rows that continue. Arguments as ``Decoder``'s."""
+        """Copy the rows of the beams that continue. Arguments as ``Decoder``'s."""
         first_rows = torch.tensor(sentences, device=parents.device) * state.n_beams  # [B']
         rows = (first_rows.unsqueeze(1) + parents).flatten()  # [B'·N']
         return DecoderState(
@@ -105,7 +105,7 @@ def _next_token(layer: DecoderLayer, x: Tensor, cache: KVCache, cross: KVCache, 
     def self_attention(y: Tensor) -> Tensor:
         q, k, v = layer.self_attention.self_queries_keys_values(y, offset=state.n_tokens)
         cache.append(k, v)
-        # No key in the cache is to the right of the newest token: a causal mask would hide nothing.
+        # The newest token is the last one, so there is nothing to its right and no causal mask.
         return layer.self_attention.mix_heads(fused_attention(q, cache.keys, cache.values))
 
     def cross_attention(y: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""The parts of the Transformer: dropout, feed-forward network, residuals, encoder and decoder layer.
+"""The building blocks of the Transformer: dropout, feed-forward network, residuals, encoder and decoder layer.
+
+Each layer is a stack of sublayers (attention, feed-forward network); a residual connection goes around each of them.
 
 Shapes: B sentences, T target length, S source length, D model width, F feed-forward width.
 """
@@ -15,24 +17,24 @@ from seq2seq.model.transformer.attention import MultiHeadAttention
 
 
 def _draw_mask(shape: torch.Size, dtype: torch.dtype, threshold: int) -> Tensor:
-    """A dropout mask: 0 with probability threshold/256, else the factor that scales the survivors up.
+    """A dropout mask: 0 with probability threshold/256, else the factor that scales the other activations up.
 
-    One random byte is drawn for each element. On a CPU that is several times faster than PyTorch's own dropout, which
-    draws a float.
+    It takes one random byte for each element. On a CPU this is several times faster than PyTorch's own dropout, which
+    takes a float.
     """
-    # Eight independent bytes from each 64-bit draw of the seeded default generator. The range is given in full:
-    # random_() alone leaves the sign bit zero, and every eighth byte below 128.
+    # Each 64-bit number of the seeded default generator gives eight independent bytes. The full range is given:
+    # random_() alone leaves the sign bit zero, so every eighth byte would be below 128.
     words = torch.empty((shape.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     drawn = words.view(torch.uint8)[: shape.numel()].view(shape)
-    # As floats: products of floats with booleans take twice as long.
+    # The mask is in floats, as products of floats with booleans take twice as long.
     return torch.ge(drawn, threshold, out=torch.empty(shape, dtype=dtype)).mul_(256 / (256 - threshold))
 
 
 class Dropout(nn.Module):
-    """Set activations to zero with probability p in training, and scale up the rest so that the expected sum stays.
+    """Dropout: training sets each activation to zero with probability p, and divides the others by 1 - p.
 
-    On a CPU p is rounded to a multiple of 1/256, and the scale is exact for the rounded p. Elsewhere it is PyTorch's
-    own dropout.
+    So the expected value of each activation does not change. On a CPU p is rounded to a multiple of 1/256, and the
+    scale fits the rounded p. On other devices it is PyTorch's own dropout.
 
     Source: Srivastava et al. 2014, "Dropout".
     """
@@ -53,7 +55,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "gelu
 
 
 class FeedForward(nn.Module):
-    """Two linear layers around a nonlinearity, the same for every position; SwiGLU adds a gate.
+    """The feed-forward network: two linear layers with a nonlinearity between them, applied to each position by itself.
+
+    SwiGLU adds a gate: a third linear layer, whose output is multiplied with the hidden layer.
 
     Source: Vaswani et al. 2017, section 3.3; the gate: Shazeer 2020, arXiv:2002.05202.
     """
@@ -67,14 +71,15 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]"""
-        # ReLU works in place; on a view that would cost the backward pass three copies.
+        # ReLU works in place. If its input were a view, the backward pass would make three copies.
         rows = x.flatten(0, -2)  # [B·T, D]
-        # ReLU and rounding commute, so the hidden layer may stay an operand.
+        # ReLU and rounding commute, so with ReLU the hidden layer may stay in bf16 and padded.
         hidden = self.activation(self.inner(rows, as_operand=self.activation is torch.relu_))  # [B·T, F]
         if self.gate is not None:
             hidden = hidden * self.gate(rows)
         output = self.out_proj(hidden)  # [≥B·T, D]
-        return (output if len(output) == len(rows) else output[: len(rows)]).view_as(x)  # type: ignore[no-any-return]
+        n = rows.size(0)
+        return (output if output.size(0) == n else output[:n]).view_as(x)  # type: ignore[no-any-return]
 
 
 def build_norm(config: ModelConfig) -> nn.Module:
@@ -83,9 +88,11 @@ def build_norm(config: ModelConfig) -> nn.Module:
 
 
 class Residual(nn.Module):
-    """x plus a sublayer's output, normalised before the sublayer (pre) or after the sum (post).
+    """A residual connection around a sublayer, with normalization.
 
-    Pre-norm keeps a direct path from the loss to the embeddings and trains easily; post-norm is the first paper's.
+    Pre-norm: x + sublayer(norm(x)). The sums are a direct path from the loss to the embeddings, so training is stable.
+    Post-norm: norm(x + sublayer(x)), as in Vaswani et al. 2017. Dropout is applied to the sublayer's output.
+
     Source: Xiong et al. 2020, arXiv:2002.04745.
     """
 
@@ -103,13 +110,13 @@ class Residual(nn.Module):
 
 
 def _attention(config: ModelConfig, *, cross: bool) -> MultiHeadAttention:
-    # Rotary positions are distances within one text; between a target and its source there is no distance.
+    # Rotary positions encode distances within one text. Between a target and its source there is no distance.
     rotary = not cross and config.positions == "rotary"
     return MultiHeadAttention(config.d_model, config.n_heads, attention=config.attention, rotary=rotary, cross=cross)
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention over the whole source, then the feed-forward network."""
+    """A layer of the encoder: self-attention over the whole source, then the feed-forward network."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -125,7 +132,8 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Masked self-attention over the target so far, cross-attention to the source, feed-forward network."""
+    """A layer of the decoder: masked self-attention over the target, cross-attention to the source, then the
+    feed-forward network."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -137,7 +145,16 @@ class DecoderLayer(nn.Module):
         self.feed_forward_residual = Residual(config)
 
     def forward(self, x: Tensor, memory: Tensor, src_mask: Tensor | None) -> Tensor:
-        """All target positions at once, as in training. [B, T, D] -> [B, T, D]"""
+        """All target positions at once, as in training.
+
+        Args:
+            x: hidden vectors of the target. [B, T, D]
+            memory: the encoder's output. [B, S, D]
+            src_mask: True at real source tokens; None if nothing is padding. [B, 1, 1, S]
+
+        Returns:
+            [B, T, D]
+        """
         x = self.self_attention_residual(x, lambda y: self.self_attention(y, y, causal=True))
         x = self.cross_attention_residual(x, lambda y: self.cross_attention(y, memory, src_mask))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]

@@ -1,7 +1,8 @@
 """The encoder-decoder Transformer of Vaswani et al. 2017, arXiv:1706.03762.
 
-Training sees all target positions at once (teacher forcing). Translating goes one token at a time over cached keys and
-values: ``decoder.py``.
+The encoder turns the source into ``memory``, one vector for each token. The decoder predicts each target token from
+``memory`` and the tokens to its left. Training computes all target positions at once (teacher forcing). Translation
+generates one token at a time with cached keys and values: see ``decoder.py``.
 
 Shapes: B sentences, S source length, T target length, D model width, H heads, V vocabulary. Masks are boolean, True =
 may attend.
@@ -21,7 +22,7 @@ from seq2seq.model.transformer.positions import POSITIONS
 
 
 class Transformer(Seq2SeqModel):
-    """Encoder, decoder and the embeddings they share.
+    """Embeddings, encoder, decoder and output layer.
 
     Args:
         config: the shape.
@@ -41,14 +42,14 @@ class Transformer(Seq2SeqModel):
         self.dropout = Dropout(config.dropout)
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
-        # With pre-norm the last sum is not normalised yet; with post-norm it is.
+        # With pre-norm the sum after the last layer is not normalized yet; with post-norm it is.
         pre = config.norm_order == "pre"
         self.encoder_norm = build_norm(config) if pre else nn.Identity()
         self.decoder_norm = build_norm(config) if pre else nn.Identity()
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
-        """Glorot for the matrices, unit variance after embedding, quiet residual branches under pre-norm."""
+    def _initialize(self) -> None:
+        """Initialize the weights: Glorot for matrices, variance 1/D for embeddings, smaller branches with pre-norm."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
                 for matrix in module.weight.chunk(STACKED.get(name.rpartition(".")[2], 1)):
@@ -59,7 +60,8 @@ class Transformer(Seq2SeqModel):
         if not self.config.tied_embeddings:
             nn.init.normal_(self.output.weight, std=self.config.d_model**-0.5)
         if self.config.norm_order == "pre":
-            # All branches add to one sum: they are scaled so that its variance does not grow with depth.
+            # With pre-norm all residual branches are added to one sum. They are scaled down, so that its variance does
+            # not grow with depth.
             for layers, branches in ((self.encoder, 2), (self.decoder, 3)):
                 for module in layers.modules():
                     if isinstance(module, MultiHeadAttention | FeedForward):
@@ -68,8 +70,8 @@ class Transformer(Seq2SeqModel):
 
     def _embed(self, tokens: Tensor, embedding: nn.Module, positions: nn.Module, offset: int = 0) -> Tensor:
         """Scaled embeddings plus positions, after dropout. [B, T] -> [B, T, D]"""
-        # Embeddings have a variance of 1/D, which is right for output weights; the scale brings them to the size of the
-        # positions.
+        # Embeddings have a variance of 1/D, which suits the output layer. Scaled by sqrt(D) they have the size of the
+        # position vectors.
         return self.dropout(positions(embedding(tokens) * math.sqrt(self.config.d_model), offset))  # type: ignore[no-any-return]
 
     def embed_src(self, src: Tensor) -> Tensor:
@@ -81,14 +83,14 @@ class Transformer(Seq2SeqModel):
         return self._embed(tgt, self.tgt_embedding, self.tgt_positions, offset)
 
     def encode(self, src: Tensor, src_mask: Tensor | None = None) -> Tensor:
-        """One vector for each source token, having seen the whole source.
+        """Encode sources: one vector for each token, computed from the whole source.
 
         Args:
             src: piece ids, padded on the right. [B, S]
             src_mask: True at real tokens; None if nothing is padding. [B, S]
 
         Returns:
-            ``memory``. [B, S, D]
+            ``memory``, from which cross-attention reads. [B, S, D]
         """
         x = self.embed_src(src)  # [B, S, D]
         mask = key_mask(src_mask)
@@ -97,11 +99,11 @@ class Transformer(Seq2SeqModel):
         return self.encoder_norm(x)  # type: ignore[no-any-return]
 
     def decode(self, tgt: Tensor, memory: Tensor, src_mask: Tensor | None = None) -> Tensor:
-        """One vector for each target position, having seen the target to its left and ``memory``.
+        """One vector for each target position, computed from ``memory`` and the target up to that position.
 
         Args:
             tgt: start symbol, then pieces, padded on the right. [B, T]
-            memory: [B, S, D]
+            memory: from ``encode``. [B, S, D]
             src_mask: as for ``encode``.
 
         Returns:
@@ -118,7 +120,7 @@ class Transformer(Seq2SeqModel):
         return self.decode(tgt, self.encode(src, src_mask), src_mask)
 
     def cross_attention_weights(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
-        """Where each target position looks in the source, in every layer and head of the decoder.
+        """Cross-attention weights of every layer and head of the decoder.
 
         Args:
             src: [B, S]
@@ -130,7 +132,7 @@ class Transformer(Seq2SeqModel):
         """
         memory = self.encode(src, src_mask)
         maps: list[Tensor] = []
-        # Where the fused kernel runs, the reference attention beside it gives the weights.
+        # The fused kernel does not return its weights. So before it runs, a hook computes them by the reference.
         hooks = [
             layer.cross_attention.register_forward_pre_hook(
                 lambda module, args: maps.append(module.weights(*args))  # a hook that returns None changes nothing

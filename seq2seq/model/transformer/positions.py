@@ -1,4 +1,4 @@
-"""How tokens know their positions. Without them attention is blind to order: it sums over a set.
+"""Position encodings. Attention is a sum over a set of tokens: without positions it would not see their order.
 
 Shapes: B sentences, T tokens, D model width, H heads, K width of a head.
 """
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 def sinusoidal_table(length: int, d_model: int) -> Tensor:
-    """Positions made by hand, not learned: each pair of channels is a clock hand of its own speed.
+    """Sinusoidal positions: fixed vectors, not learned. Each pair of channels turns at its own speed, as a clock hand.
 
-    PE(pos, 2i) = sin(pos / 10000^(2i/D)) and PE(pos, 2i+1) = cos of the same angle: a shift by a
-    fixed distance is a rotation of every pair, whatever its first position is.
+    PE(pos, 2i) = sin(pos / 10000^(2i/D)) and PE(pos, 2i+1) = cos of the same angle. So a step from any position to one
+    at a fixed distance is always the same rotation of each pair.
 
     Args:
-        length: positions, counted from 0.
-        d_model: width; even.
+        length: number of positions, counted from 0.
+        d_model: width D; even.
 
     Returns:
         One row for each position. [length, D]
@@ -33,7 +33,7 @@ def sinusoidal_table(length: int, d_model: int) -> Tensor:
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds the hand-made table to the embeddings; the table grows with the longest text seen."""
+    """Adds sinusoidal positions to the embeddings. The table grows if a text is longer."""
 
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class SinusoidalPositions(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """Adds a trained vector for each position; a text longer than the table is a caller's mistake."""
+    """Learned positions: adds a trained vector for each position. There are ``max_positions`` of them."""
 
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
@@ -71,13 +71,13 @@ class LearnedPositions(nn.Module):
 
 
 class NoPositions(nn.Module):
-    """Adds nothing: for ``none``, and for ``rotary``, which rotates queries and keys instead."""
+    """Adds nothing: for ``none``, and for ``rotary``, which rotates queries and keys in attention instead."""
 
     def __init__(self, d_model: int, max_positions: int) -> None:
         super().__init__()
 
     def forward(self, embedded: Tensor, offset: int = 0) -> Tensor:
-        """The embeddings as they are. [B, T, D] -> [B, T, D]"""
+        """The embeddings, unchanged. [B, T, D] -> [B, T, D]"""
         return embedded
 
 
@@ -90,13 +90,13 @@ POSITIONS: dict[str, type[nn.Module]] = {
 
 
 def rotate(x: Tensor, offset: int = 0) -> Tensor:
-    """Rotary positions: rotate each pair of channels of a query or key by an angle in proportion to its position.
+    """Rotary positions: each pair of channels of a query or key is rotated by an angle proportional to its position.
 
-    The dot product of two rotated vectors depends only on the distance of their positions.
+    So the score of a query and a key depends on the distance of their positions, not on the positions themselves.
 
     Args:
         x: queries or keys of self-attention; K even. [..., T, K]
-        offset: position of the first of them.
+        offset: position of the first token.
 
     Returns:
         The same, rotated. [..., T, K]

@@ -1,4 +1,4 @@
-"""What the shape of a Transformer says about its limits, its arithmetic and its memory.
+"""Limits, arithmetic and memory of a Transformer, computed from its shape.
 
 Shapes: D model width, F feed-forward width, V vocabulary.
 """
@@ -9,14 +9,16 @@ from seq2seq.model.base import Limits, PerToken
 
 
 def limits(config: ModelConfig) -> Limits:
-    """Learned positions end; the other kinds do not."""
+    """Max lengths of source and target. Only learned positions have a limit."""
     if config.positions != "learned":
         return Limits()
     return Limits(max_src=config.max_positions, max_tgt=config.max_positions)
 
 
 def multiply_adds(config: ModelConfig, vocab_size: int) -> PerToken:
-    """Products with weights in a forward pass; those of queries with keys are few in sentences.
+    """Multiply-adds with weights in the forward pass of one token.
+
+    Those of the scores (queries with keys) are not counted: for sentences they are few.
 
     Args:
         config: the shape.
@@ -32,17 +34,17 @@ def multiply_adds(config: ModelConfig, vocab_size: int) -> PerToken:
 
 
 def n_layers(config: ModelConfig) -> int:
-    """Of encoder and decoder."""
+    """Number of layers of encoder and decoder together."""
     return config.encoder_layers + config.decoder_layers
 
 
 def state_size(config: ModelConfig) -> PerToken:
-    """A key and a value in each layer of the decoder."""
+    """Numbers in a decoder's state for one token: a key and a value in each layer of the decoder."""
     keys_and_values = 2 * config.decoder_layers * config.d_model
     return PerToken(src=keys_and_values, tgt=keys_and_values)
 
 
 def shape(config: ModelConfig) -> str:
-    """For example ``3 encoder and 3 decoder layers of width 256``."""
+    """The shape in words, for example ``3 encoder and 3 decoder layers of width 256``."""
     layers = f"{config.encoder_layers} encoder and {counted(config.decoder_layers, 'decoder layer')}"
     return f"{layers} of width {config.d_model}"

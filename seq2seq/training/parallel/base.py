@@ -1,12 +1,13 @@
-"""What an update needs of the processes that make it, whether there is one or there are several.
+"""The interface of the processes that make an update: one, or several (data parallelism).
 
 An update is divided into shards, one for each replica of the model. Each replica makes the forward and backward passes
-of its shard. Then they meet once: gradients, losses and token counts are summed, and the optimizer makes one step.
+of its shard. Then they synchronize once: gradients, losses and token counts are summed, and the optimizer makes one
+step.
 
 The training loop knows these processes only by ``Replicas``; ``choose.py`` has a table of the implementations. One for
 several machines (torchrun) would be another row: every rank computes the same order of updates and the same shards,
 and takes the shard of its own rank; one message sums gradients and results, so that all ranks make the same step. An
-error of one rank must be raised in all of them, because all lower ``micro_batch_tokens`` together. Rank 0 alone holds
+error of one rank must be raised in all of them, because all lower ``micro_batch_tokens`` together. Only rank 0 holds
 the run's lock and writes.
 """
 
@@ -44,11 +45,11 @@ class Replicas(Protocol[Shard_contra, Result_co]):
         ...
 
     def __len__(self) -> int:
-        """How many there are now: the number of shards that an update should be divided into."""
+        """The number of replicas now, and so of the shards that an update should be divided into."""
         ...
 
     def one_core_each(self) -> AbstractContextManager[None]:
-        """A context in which this process leaves the other replicas their cores."""
+        """A context in which this process leaves the cores of the other replicas to them."""
         ...
 
     def forward_backward(self, shards: Sequence[Shard_contra]) -> Result_co:

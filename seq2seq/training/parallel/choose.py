@@ -1,4 +1,4 @@
-"""The ways to make an update, and which one a run uses."""
+"""The implementations of ``Replicas``, and the choice among them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +14,13 @@ PARALLEL: dict[str, Callable[[nn.Module, Callable[[Any], Any], int], Replicas[An
     "single": SingleReplica,
     "forked": ForkedReplicas,
 }
-"""By name: made from a model, from what makes the passes of one shard, and from the number of replicas."""
+"""By name. Each takes the model, the function that makes the passes of a shard, and the number of replicas."""
 
 
 def build_replicas(
     model: nn.Module, forward_backward: Callable[[Shard], Result], device: torch.device, n_rows: int, *, compiled: bool
 ) -> Replicas[Shard, Result]:
-    """As many replicas as are worth it here.
+    """Make as many replicas as are useful for updates of this size.
 
     Args:
         model: on ``device``.

@@ -1,8 +1,8 @@
 """Several forked processes share an update: data parallelism over the cores of one machine.
 
-If threads share every operation, they wait for each other thousands of times an update, and all but one are idle in
-what cannot be split. Here each core makes the passes of its own pairs, and they meet once an update, to sum their
-gradients in shared memory.
+If threads share every operation, they wait for each other thousands of times an update, and only one of them works in
+parts that cannot be divided. Here each core makes the passes of its own pairs. They synchronize once an update, to sum
+their gradients in shared memory.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from seq2seq.training.tuning import ALIGNMENT, MIN_REPLICA_TOKENS, SPIN_SECONDS
 
 
 def n_replicas(device: torch.device, n_rows: int) -> int:
-    """How many replicas an update is worth: one a core on a CPU, if each has enough to do; elsewhere one.
+    """The number of replicas for an update: one for each core of a CPU, if each has enough to do; elsewhere one.
 
     Args:
         device: where the model is.
@@ -117,7 +117,7 @@ class ForkedReplicas(Generic[Shard, Result]):
             own = _attempt(self._forward_backward, shards[0])
             answers = [own, *(other.receive() for other in busy)]
         except BaseException:
-            self.close()  # their answers would be taken for those to the next update
+            self.close()  # otherwise their answers would be read as those of the next update
             raise
         results = []
         for answer in answers:
@@ -175,7 +175,7 @@ def _serve(
     gradients: Sequence[Tensor],
     forward_backward: Callable[[Shard], Result],
 ) -> None:
-    """What the process does until its parent closes the connection."""
+    """The main function of the process, until its parent closes the connection."""
     for other in ours:
         other.close()
     torch.set_num_threads(1)
@@ -204,10 +204,10 @@ def _attempt(forward_backward: Callable[[Shard], Result], shard: Shard) -> Resul
 
 
 def _wait(connection: Connection) -> Connection:
-    """Wait for a message, at first without sleeping: to wake up a core can cost more than to wait."""
+    """Wait for a message, at first without sleeping: waking a core can cost more than waiting."""
     deadline = time.monotonic() + SPIN_SECONDS
     while not connection.poll(0) and time.monotonic() < deadline:
-        os.sched_yield()  # a process that has work to do goes first
+        os.sched_yield()  # lets a process that has work go first
     return connection
 
 

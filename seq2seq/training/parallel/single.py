@@ -11,7 +11,7 @@ from seq2seq.training.parallel.base import Result, Shard
 
 
 class SingleReplica(Generic[Shard, Result]):
-    """The model in this process alone.
+    """The model in this process only.
 
     Args:
         model: whose gradients ``forward_backward`` adds to.

@@ -1,6 +1,6 @@
-"""The fast decoder: the plain one's logits, by fused layers with caches for products of few rows.
+"""The fast decoder: the same logits as the plain one, computed by fused layers that suit products of few rows.
 
-Linear layers with the same input are fused into one matrix, weights are packed or transposed, the attention's score
+Linear layers with the same input are fused into one, weights are packed or transposed, the attention score
 (``ATTENTIONS``) is folded into W_Q, and residuals are added in place.
 """
 

@@ -1,19 +1,19 @@
 """The fast decoder of the Transformer.
 
-It gives the logits of the plain one (``TransformerDecoder``). What differs:
+It gives the same logits as the plain one (``TransformerDecoder``). What differs:
 
-- Keys and values of the source are computed once a sentence. The beams of a sentence attend to them as N queries of
-  one text, so they are neither copied nor read N times.
-- The cache of target keys and values only grows: each step appends one entry for each beam. A mask holds which entries
-  are a beam's ancestors, so reordering beams moves no cache. If a sentence leaves, one from the end of the batch takes
-  its place, and only that one is copied.
-- Weights are fused and arranged for products of few rows.
-- Matrix products take the rows of several batches together.
+- The beams of a sentence attend to its source as N queries of one text, so keys and values of the source are neither
+  copied nor read N times.
+- The cache of target keys and values only grows: each step appends one entry for each beam. A mask says which entries
+  are a beam's ancestors, so reordering beams moves no entries. If a sentence leaves, the last sentence of the batch
+  takes its place, and only that one is copied.
+- Weights are fused and stored for products of few rows.
+- One matrix product computes the rows of several batches.
 - Logits are computed when a search reads them, in blocks that fit into a processor's cache.
 
-Shapes: B sentences, N beams, S source length, T target tokens so far, D model width, H heads,
-K width of a head, V vocabulary, L decoder layers, P entries of the cache (one at the first step, then N a step), n
-allowed pieces: a shortlist, or all of V.
+Shapes: B sentences, N beams, S source length, T target tokens so far, D model width, H heads, K width of a head, V
+vocabulary, L decoder layers, P entries of the cache (one at the first step, then N a step), n allowed pieces (of a
+shortlist, or all of V).
 """
 
 import math
@@ -28,16 +28,16 @@ from seq2seq.device import to_device
 from seq2seq.model.base import IMPOSSIBLE
 from seq2seq.model.shortlist import Shortlist
 from seq2seq.model.transformer.attention import key_mask
-from seq2seq.model.transformer.fast.layers import FusedDecoderLayer, FusedEncoderLayer, LayerCache, keys_values_of
+from seq2seq.model.transformer.fast.layers import FusedDecoderLayer, FusedEncoderLayer, LayerCache, split_keys_values
 from seq2seq.model.transformer.fast.linear import Norm
 from seq2seq.model.transformer.fast.output import OutputLayer, OutputLogits, Screen
 from seq2seq.model.transformer.fast.sublayers import Absorbed
 from seq2seq.model.transformer.model import Transformer
 
 _MORE_STEPS = 12
-"""Steps beyond the source length that the cache of the target has room for at first."""
+"""At first the cache of the target has room for as many steps as the source has tokens, and for this many more."""
 _PIECES_ALIGNED = 64
-"""The vocabulary is padded to a multiple of this with pieces that are never output."""
+"""The vocabulary is padded to a multiple of this number with pieces that are never output."""
 
 
 @dataclass
@@ -49,11 +49,11 @@ class FastState:
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None if nothing is padding. [B, 1, 1, S]"""
     absorbed: Sequence[Absorbed | None]
-    """Read in place of ``cross`` while one sentence steps alone; None if ``absorb`` gains nothing. L"""
+    """Read instead of ``cross`` while one sentence is decoded alone; None if ``absorb`` is not faster. L"""
     output: OutputLayer
     """The output layer of the allowed pieces."""
     pieces: Tensor | None
-    """The allowed pieces; None: all, and padding. [n]"""
+    """The allowed pieces; None: all pieces, then padding. [n]"""
     forbidden: Tensor | None
     """0 at the pieces that are allowed for a sentence, far below 0 elsewhere; None: all are. [B, n]"""
     kv_caches: list[Tensor]
@@ -61,25 +61,25 @@ class FastState:
     ancestry: Tensor | None
     """0 at a beam's ancestors, -inf elsewhere; None with one beam. [B, N, P]"""
     diagonal: Tensor
-    """0 on the diagonal, -inf off it: of the newest entries a beam sees its own. [N, N]"""
+    """0 on the diagonal, -inf elsewhere: of the newest entries a beam sees only its own. [N, N]"""
     n_tokens: int
     """Target tokens so far, the start symbol included: T."""
     n_entries: int
     """P"""
     cross_read: list[Sequence[Tensor]] | None = None
-    """``cross`` as attention reads it, after the first step. L of two [B, H, S, K]"""
+    """``cross`` in the shape that attention reads, after the first step. L of two [B, H, S, K]"""
 
     @property
     def n_beams(self) -> int:
         """N"""
         return self.diagonal.size(0)
 
-    def of_layer(self, layer: int) -> LayerCache:
+    def layer_cache(self, layer: int) -> LayerCache:
         """The cache of one decoder layer."""
         ancestry = None if self.ancestry is None else self.ancestry.unsqueeze(1)  # [B, 1, N, P]
         cache = self.kv_caches[layer][:, : self.n_entries]
         if self.cross_read is None:
-            self.cross_read = [keys_values_of(cross) for cross in self.cross]
+            self.cross_read = [split_keys_values(cross) for cross in self.cross]
         return LayerCache(
             self.n_tokens - 1, cache, ancestry, self.cross_read[layer], self.src_mask, self.absorbed[layer]
         )
@@ -88,12 +88,12 @@ class FastState:
 class FastDecoder:
     """A trained Transformer as ``Decoder``.
 
-    It copies the weights, except embeddings and positions, which it reads from the model.
+    It copies the weights, except those of embeddings and positions, which it reads from the model.
 
     Args:
         model: in evaluation mode.
         shortlist: the pieces that are allowed for a sentence; None: all.
-        greedy: whether the search reads ``Logits.best``; its screen takes half as much memory as the output layer.
+        greedy: whether the search reads ``Logits.best``. Its ``Screen`` takes half as much memory as the output layer.
         products: library of fp32 matrix products on a CPU: auto, mkl or onednn.
     """
 
@@ -112,7 +112,7 @@ class FastDecoder:
         self._decoder = [FusedDecoderLayer(layer, products) for layer in model.decoder]  # type: ignore[arg-type]
         self._encoder_norm, self._decoder_norm = Norm(model.encoder_norm), Norm(model.decoder_norm)
         self._output = OutputLayer.padded(model.output, _PIECES_ALIGNED, products)
-        self._screen = Screen.quicker_than(self._output) if greedy and shortlist is None else None
+        self._screen = Screen.if_faster(self._output) if greedy and shortlist is None else None
 
     def start(self, src: Tensor, src_mask: Tensor | None = None) -> FastState:
         """Encode sentences. Arguments as ``Decoder``'s. [B, S], [B, S]"""
@@ -147,7 +147,7 @@ class FastDecoder:
         )
 
     def step(self, tokens: Sequence[Tensor], states: Sequence[FastState]) -> tuple[list[OutputLogits], list[FastState]]:
-        """One step of all batches together. Arguments as ``Decoder``'s. Each [B·N]"""
+        """One step of all batches at once. Arguments as ``Decoder``'s. Each [B·N]"""
         for state in states:
             self._append_entries(state)
         embedded = [
@@ -155,16 +155,16 @@ class FastDecoder:
             for newest, state in zip(tokens, states, strict=True)
         ]
         x = torch.cat(embedded).squeeze(1)  # [rows, D]
-        rows = [len(newest) for newest in tokens]
+        rows = [newest.size(0) for newest in tokens]
         for i, layer in enumerate(self._decoder):
-            x = layer(x, [state.of_layer(i) for state in states], rows)
+            x = layer(x, [state.layer_cache(i) for state in states], rows)
         return self._logits(self._decoder_norm(x), states, rows), list(states)
 
     def _logits(self, hidden: Tensor, states: Sequence[FastState], rows: Sequence[int]) -> list[OutputLogits]:
-        """The logits of neighbours with the same output layer and number of beams are computed together.
+        """The logits of each batch. Neighbours with the same output layer and number of beams share one object.
 
         Args:
-            hidden: the batches' rows one after the other. [rows, D]
+            hidden: the rows of all batches, one batch after the other. [rows, D]
             states: of each batch.
             rows: B·N of each batch.
         """
@@ -183,7 +183,7 @@ class FastDecoder:
         return logits
 
     def reorder(self, state: FastState, sentences: Sequence[int], parents: Tensor) -> FastState:
-        """Arguments as ``Decoder``'s. Sentences that keep their place are not copied. [B'], [B', N']"""
+        """As ``Decoder``'s. Sentences that keep their place are not copied. [B'], [B', N']"""
         moved = [(place, sentence) for place, sentence in enumerate(sentences) if place != sentence]
         if moved:
             used = [cache[:, : state.n_entries] for cache in state.kv_caches]
@@ -207,7 +207,7 @@ class FastDecoder:
         return state
 
     def _append_entries(self, state: FastState) -> None:
-        """Append one entry for each beam, which sees itself and none of its sentence's other beams."""
+        """Append one entry for each beam. Of the new entries of its sentence, a beam sees only its own."""
         if state.n_entries + state.n_beams > state.kv_caches[0].size(1) > 0:
             self._prune(state)
         if state.ancestry is not None:
@@ -217,7 +217,7 @@ class FastDecoder:
         state.n_entries += state.n_beams
         room = state.kv_caches[0].size(1)
         if state.n_entries > room:
-            # The number of beams is known after the first step.
+            # The number of beams is known only after the first step.
             steps = state.cross[0].size(1) + _MORE_STEPS if room else 1
             size = max(steps * state.n_beams, state.n_entries, room + room // 2)
             for i, cache in enumerate(state.kv_caches):
@@ -225,14 +225,14 @@ class FastDecoder:
                 state.kv_caches[i][:, :room] = cache
 
     def _prune(self, state: FastState) -> None:
-        """Move the entries that are ancestors of any beam to the front of the cache, over those that are not."""
+        """Remove entries that are ancestors of no beam: the others move to the front of the cache."""
         if state.ancestry is None:
             return
-        alive = state.ancestry.eq(0).any(dim=1)  # [B, P]
-        width = int(alive.sum(dim=1).max())
-        kept = alive.byte().argsort(dim=1, descending=True, stable=True)[:, :width]  # [B, W]
+        used = state.ancestry.eq(0).any(dim=1)  # [B, P]
+        width = int(used.sum(dim=1).max())
+        kept = used.byte().argsort(dim=1, descending=True, stable=True)[:, :width]  # [B, W]
         state.ancestry = state.ancestry.gather(2, kept.unsqueeze(1).expand(-1, state.n_beams, -1))
-        rows = torch.arange(len(kept), device=kept.device).unsqueeze(1)  # [B, 1]
+        rows = torch.arange(kept.size(0), device=kept.device).unsqueeze(1)  # [B, 1]
         for cache in state.kv_caches:
             cache[:, :width] = cache[rows, kept]
         state.n_entries = width
@@ -241,7 +241,7 @@ class FastDecoder:
 def _move(kept: Tensor, moved: Sequence[tuple[int, int]]) -> None:
     """Copy sentences within a tensor, from (place, origin) pairs. [B, …]"""
     if kept.device.type == "cpu" and not {place for place, _ in moved} & {origin for _, origin in moved}:
-        for place, origin in moved:  # a few times as fast as an index
+        for place, origin in moved:  # several times faster than indexing with tensors
             kept[place].copy_(kept[origin])
         return
     places, origins = (to_device(torch.tensor(column), kept.device) for column in zip(*moved, strict=True))
@@ -249,7 +249,7 @@ def _move(kept: Tensor, moved: Sequence[tuple[int, int]]) -> None:
 
 
 def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """A boolean mask (True = may attend) as a term of the score: 0 or -inf."""
+    """An additive mask, 0 or -inf, from a boolean one (True = may attend)."""
     return (
         None
         if mask is None

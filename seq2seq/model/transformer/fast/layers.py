@@ -15,7 +15,7 @@ from seq2seq.model.transformer.layers import DecoderLayer, EncoderLayer
 
 
 class FusedEncoderLayer:
-    """One layer of the encoder, as trained."""
+    """A fused layer of the encoder: the weights of an ``EncoderLayer``, stored for translation."""
 
     def __init__(self, layer: EncoderLayer, products: str) -> None:
         self.attention = FusedAttention(layer.self_attention, layer.self_attention_residual, products)
@@ -28,12 +28,12 @@ class FusedEncoderLayer:
 
 
 class LayerCache(NamedTuple):
-    """What one decoder layer reads beside a batch's new tokens."""
+    """What one decoder layer reads besides the new tokens of a batch."""
 
     position: int
-    """Of the new tokens."""
+    """Position of the new tokens."""
     kv_cache: Tensor
-    """Keys and values of the target; the newest N entries are written by the layer. [B, P, 2, H, K]"""
+    """Keys and values of the target; the layer writes the newest N entries. [B, P, 2, H, K]"""
     ancestry: Tensor | None
     """0 at a beam's ancestors, -inf elsewhere; None: all entries are. [B, 1, N, P]"""
     cross: Sequence[Tensor]
@@ -41,11 +41,11 @@ class LayerCache(NamedTuple):
     src_mask: Tensor | None
     """0 at real source tokens, -inf at padding; None if nothing is padding. [B, 1, 1, S]"""
     absorbed: Absorbed | None
-    """Read in place of ``cross`` if the batch is alone; None: nothing."""
+    """Read instead of ``cross`` if the batch is the only one; None: ``cross`` is read."""
 
 
 class FusedDecoderLayer:
-    """One layer of the decoder, as trained."""
+    """A fused layer of the decoder: the weights of a ``DecoderLayer``, stored for translation."""
 
     def __init__(self, layer: DecoderLayer, products: str) -> None:
         self.attention = FusedAttention(layer.self_attention, layer.self_attention_residual, products)
@@ -65,7 +65,7 @@ class FusedDecoderLayer:
         return self.keys_values(memory).view(batch, -1, 2, heads, memory.size(1) // heads)
 
     def absorb(self, keys_values: Tensor) -> Absorbed | None:
-        """W_Q and W_O of cross-attention absorbed into a sentence's keys and values; None if that gains nothing.
+        """Absorb W_Q and W_O of cross-attention into a sentence's keys and values; None if that is not faster.
 
         Args:
             keys_values: as ``cross_keys_values`` gives them. [1, S, 2, H, K]
@@ -73,9 +73,9 @@ class FusedDecoderLayer:
         return self.cross.absorb(*keys_values[0].permute(1, 2, 0, 3).unbind())
 
     def __call__(self, x: Tensor, caches: Sequence[LayerCache], rows: Sequence[int]) -> Tensor:
-        """One new token for each row.
+        """Compute one new token for each row.
 
-        Matrix products take the rows of all batches; a row attends to its own batch's keys and values.
+        One matrix product computes the rows of all batches. A row attends to the keys and values of its own batch.
 
         Args:
             x: rows of several batches, one batch after the other. [rows, D]
@@ -93,7 +93,7 @@ class FusedDecoderLayer:
         for cache, projected in zip(caches, _split_rows(self.attention.project(x), rows), strict=True):
             q, keys_values = self.attention.next_heads(projected, cache.kv_cache.size(0), cache.position)
             cache.kv_cache[:, -keys_values.size(1) :] = keys_values
-            mixed.append(self.attention.mix(q, keys_values_of(cache.kv_cache), cache.ancestry))
+            mixed.append(self.attention.mix(q, split_keys_values(cache.kv_cache), cache.ancestry))
         return _concat(mixed)
 
     def _read_source(self, x: Tensor, caches: Sequence[LayerCache], rows: Sequence[int]) -> Tensor:
@@ -111,10 +111,10 @@ def _split_rows(x: Tensor, rows: Sequence[int]) -> Sequence[Tensor]:
 
 
 def _concat(parts: list[Tensor]) -> Tensor:
-    """Each [b, D] -> [rows, D]"""
+    """Concatenate the rows of all batches. Each [b, D] -> [rows, D]"""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def keys_values_of(cache: Tensor) -> Sequence[Tensor]:
-    """[B, S, 2, H, K] -> two of [B, H, S, K]"""
+def split_keys_values(cache: Tensor) -> Sequence[Tensor]:
+    """Keys and values of a cache, as attention reads them. [B, S, 2, H, K] -> two of [B, H, S, K]"""
     return cache.permute(2, 0, 3, 1, 4).unbind()

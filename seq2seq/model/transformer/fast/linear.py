@@ -12,7 +12,7 @@ from seq2seq.model.products import linear_relu, pack, packed_linear, packed_line
 
 
 class FusedLinear:
-    """One linear layer in place of several that read the same input.
+    """Several linear layers that read the same input, fused into one.
 
     Args:
         weights: each [out, in]
@@ -26,7 +26,7 @@ class FusedLinear:
         self.packed = pack(weight) if rows else None
         self.rows_packed = range(0) if self.packed is None else rows
         if weight.dtype != torch.bfloat16 or self.packed is None:
-            # The longer side is contiguous: with AVX2 a single row's product takes 91 µs instead of 152.
+            # The longer side is contiguous: with AVX2 the product of a single row takes 91 µs instead of 152.
             long_inputs = weight.size(1) > weight.size(0)
             self.weight = weight.contiguous().t() if long_inputs else weight.t().contiguous()  # [in, out]
 
@@ -45,7 +45,7 @@ class FusedLinear:
 
 
 class Norm:
-    """LayerNorm or RMSNorm without ``nn.Module``, whose call costs as much as a norm of few rows."""
+    """LayerNorm or RMSNorm without ``nn.Module``: calling a module takes as long as the norm of a few rows."""
 
     def __init__(self, norm: nn.Module) -> None:
         self.shape: list[int] = list(getattr(norm, "normalized_shape", ()))  # none: nn.Identity
@@ -63,15 +63,15 @@ class Norm:
 
 
 def is_fp32_on_cpu(weight: Tensor) -> bool:
-    """Whether a weight is in fp32 on a CPU; multiplying it with another weight then changes only the last digits."""
+    """Whether a weight is in fp32 on a CPU. Then multiplying it with another weight changes only the last digits."""
     return weight.dtype == torch.float32 and weight.device.type == "cpu"
 
 
 class NormedLinear:
-    """The norm before a sublayer, if it has one there, and the linear layers that read it, fused.
+    """The norm before a sublayer (pre-norm), and the fused linear layers that read its output.
 
     Args:
-        norm: None if it is after the sublayer.
+        norm: None with post-norm.
         weights: each [out, D]
         biases: each [out]
         products: as of ``FusedLinear``.
@@ -85,8 +85,8 @@ class NormedLinear:
 
     def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
         """[rows, D] -> [rows, out]"""
-        return self.linear(self.normalised(x), relu=relu)
+        return self.linear(self.normalized(x), relu=relu)
 
-    def normalised(self, x: Tensor) -> Tensor:
+    def normalized(self, x: Tensor) -> Tensor:
         """The input of the linear layer. [rows, D] -> [rows, D]"""
         return x if self.norm is None else self.norm(x)

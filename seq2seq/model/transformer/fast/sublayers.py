@@ -1,4 +1,4 @@
-"""Fused attention and feed-forward sublayers with their residuals and norms, for whole texts and for one token of each.
+"""Fused attention and feed-forward sublayers, with residual and norm: for whole texts, and for one new token of each.
 
 Shapes: B sentences, N beams, S source length, T tokens, D model width, H heads, K width of a head, P cache entries.
 """
@@ -16,7 +16,7 @@ from seq2seq.model.transformer.positions import rotate
 
 
 class Sublayer:
-    """What attention and feed-forward networks have in common: the residual sum and the norm."""
+    """The residual sum and the norm, which attention and feed-forward sublayers have in common."""
 
     def __init__(self, residual: Residual, out: nn.Linear, products: str) -> None:
         self.norm, self.pre = Norm(residual.norm), residual.pre
@@ -34,26 +34,27 @@ class Sublayer:
 
 
 class Absorbed(NamedTuple):
-    """One sentence's keys that have absorbed W_Q, and values that have absorbed W_O: cross-attention in two products.
+    """Weight absorption: one sentence's keys multiplied by W_Q, and its values by W_O.
 
-    (W_Q·x)·k is x·(W_Qᵀ·k), and W_O of a weighted sum of values is the weighted sum of W_O's values.
+    Then cross-attention takes only two products. This is possible because (W_Q·x)·k is x·(W_Qᵀ·k), and because W_O of
+    a weighted sum of values is the weighted sum of W_O of each value.
     """
 
     keys: Tensor
-    """Multiplied with the decoder's hidden vectors they give the scores. [D, H·S]"""
+    """Their product with the decoder's hidden vectors is the scores. [D, H·S]"""
     offsets: Tensor
-    """The bias of W_Q in the scores. [H·S]"""
+    """What the bias of W_Q adds to the scores. [H·S]"""
     values: Tensor
     """Their weighted sum over all heads and positions is the sublayer's output, with the bias of W_O. [H·S, D]"""
 
 
 class FusedAttention(Sublayer):
-    """One attention sublayer's weights."""
+    """A fused attention sublayer."""
 
     def __init__(self, attention: MultiHeadAttention, residual: Residual, products: str) -> None:
         super().__init__(residual, attention.out_proj, products)
         self.n_heads = attention.n_heads
-        # With rotary positions the rotation is between W_Q and the score, so the score cannot be folded into W_Q.
+        # With rotary positions the rotation comes between W_Q and the score, so the score cannot be folded into W_Q.
         self.score = attention.score if attention.rotary else None
         q, *keys_values = attention.projections()
         projections = [q if attention.rotary else attention.folded_queries()]
@@ -62,11 +63,11 @@ class FusedAttention(Sublayer):
         self.projections = self.normed_linear([weight for weight, _ in projections], [bias for _, bias in projections])
 
     def project(self, x: Tensor) -> Tensor:
-        """Queries, and of self-attention keys and values, of all heads: [rows, D] -> [rows, D or 3·D]"""
+        """Queries of all heads; in self-attention also keys and values. [rows, D] -> [rows, D or 3·D]"""
         return self.projections(x)
 
     def queries(self, projected: Tensor, batch: int) -> Tensor:
-        """The heads of queries alone. [B·T, D] -> [B, H, T, K]"""
+        """Split projected queries into heads. [B·T, D] -> [B, H, T, K]"""
         return projected.view(batch, -1, self.n_heads, projected.size(1) // self.n_heads).transpose(1, 2)
 
     def heads(self, projected: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,7 +76,7 @@ class FusedAttention(Sublayer):
         return (q, k, v) if self.score is None else (self.score(rotate(q)), rotate(k), v)
 
     def next_heads(self, projected: Tensor, batch: int, position: int) -> tuple[Tensor, Tensor]:
-        """Queries of one new token a row, and its keys and values as the cache holds them.
+        """Queries of one new token in each row, and its keys and values in the shape of the cache.
 
         Args:
             projected: by ``project``. [B·N, 3·D]
@@ -91,8 +92,8 @@ class FusedAttention(Sublayer):
         if self.score is None:
             return q, keys_values
         k, v = keys_values.unbind(2)  # two of [B, N, H, K]
-        turned = rotate(k.unsqueeze(-2), position).squeeze(-2)
-        return self.score(rotate(q.unsqueeze(-2), position).squeeze(-2)), torch.stack((turned, v), dim=2)
+        rotated = rotate(k.unsqueeze(-2), position).squeeze(-2)
+        return self.score(rotate(q.unsqueeze(-2), position).squeeze(-2)), torch.stack((rotated, v), dim=2)
 
     def absorb(self, k: Tensor, v: Tensor) -> Absorbed | None:
         """Absorb W_Q and W_O into one sentence's keys and values, which must not be padded.
@@ -102,11 +103,11 @@ class FusedAttention(Sublayer):
             v: [H, S, K]
 
         Returns:
-            None if that is no quicker: in bf16, on a GPU, and for S > K.
+            None if that is not faster: in bf16, on a GPU, and for S > K.
         """
         w_q, w_o = self.projections.linear, self.out
         heads, length, width = k.shape
-        # For a longer sentence the results would be larger than the weights.
+        # For a longer sentence the results are larger than the weights.
         if not is_fp32_on_cpu(k) or length > width:
             return None
         keys = torch.bmm(k, w_q.weight.view(-1, heads, width).permute(1, 2, 0))  # [H, S, D]
@@ -116,13 +117,13 @@ class FusedAttention(Sublayer):
         return Absorbed(keys.flatten(0, 1).t(), offsets, values.flatten(0, 1))
 
     def add_absorbed(self, x: Tensor, absorbed: Absorbed) -> Tensor:
-        """``project``, ``mix`` and ``add_to`` for rows that read one sentence; ``x`` may be changed in place.
+        """``project``, ``mix`` and ``add_to`` for rows that read one sentence. ``x`` may be changed in place.
 
         [N, D] -> [N, D]
         """
-        scores = torch.addmm(absorbed.offsets, self.projections.normalised(x), absorbed.keys)  # [N, H·S]
-        weights = scores.view(len(x), self.n_heads, -1).softmax(dim=2)  # [N, H, S]
-        x = x.addmm_(weights.view(len(x), -1), absorbed.values)
+        scores = torch.addmm(absorbed.offsets, self.projections.normalized(x), absorbed.keys)  # [N, H·S]
+        weights = scores.view(x.size(0), self.n_heads, -1).softmax(dim=2)  # [N, H, S]
+        x = x.addmm_(weights.view(x.size(0), -1), absorbed.values)
         return x if self.pre else self.norm(x)
 
     def _in_heads(self, projected: Tensor, batch: int, n: int) -> Tensor:
@@ -136,7 +137,7 @@ class FusedAttention(Sublayer):
 
 
 class FusedFeedForward(Sublayer):
-    """One feed-forward sublayer's weights."""
+    """A fused feed-forward sublayer."""
 
     def __init__(self, feed_forward: FeedForward, residual: Residual, products: str) -> None:
         super().__init__(residual, feed_forward.out_proj, products)
