@@ -14,6 +14,7 @@ from test_house import HOUSE, PACKAGE, ROOT
 from seq2seq.cli import app
 from seq2seq.config import PRESETS
 from seq2seq.config.keys import known_keys
+from seq2seq.config.tables import TABLES
 from seq2seq.evaluation.verdict import VERDICTS
 from seq2seq.runs import Manifest
 
@@ -64,10 +65,10 @@ def test_options_exist():
 
 
 def test_configuration_keys_exist():
-    known = set(known_keys())
+    known = {*known_keys(), *TABLES}
     unknown, n = [], 0
     for name, page in PRESENT.items():
-        for key in re.findall(r"(?<![/\w])(?:data|model|training|decoding)\.[a-z]\w*\b(?!\.)(?=[`= ,)])", page):
+        for key in re.findall(r"(?<![/\w])(?:data|model|training|decoding)(?:\.[a-z]\w*)+\b(?!\.)(?=[`= ,)])", page):
             unknown += [f"{name}: {key}"] * (key not in known)
             n += 1
     assert not unknown
