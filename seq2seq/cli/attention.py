@@ -2,8 +2,8 @@
 
 from rich.cells import cell_len
 
+from seq2seq.attention import Attention
 from seq2seq.cli.console import console, shown
-from seq2seq.translation import Attention
 
 # A shade for weights from 0.1, 0.25, 0.5 and 0.75 on; less is left white.
 _SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.1, "░"))

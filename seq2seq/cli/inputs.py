@@ -91,6 +91,23 @@ def _decoded(number: int, text: str, strict: bool, counts: TextCounts) -> str:
         return raw.decode(errors="replace")
 
 
+def form_of(n_best: int | None, *, scores: bool, alignments: bool) -> str:
+    """What is printed for a line: a row of ``FORMATS``.
+
+    Args:
+        n_best: the value of ``--n-best``; None: it was not given.
+        scores: whether ``--scores`` was given.
+        alignments: whether ``--alignments`` was given.
+
+    Raises:
+        UserError: alignments, and another form (2).
+    """
+    form = "n-best" if n_best is not None else "scores" if scores else "text"
+    if alignments and form != "text":
+        raise UserError(f"--alignments cannot be used with --{form}", mend="give one of the two", code=ExitCode.USAGE)
+    return "alignments" if alignments else form
+
+
 def refuse_texts(texts: Sequence[str], source: str | None, *, resume: bool) -> None:
     """Refuse TEXTs that are meant to be files, and options that cannot be used with them.
 

@@ -198,6 +198,13 @@ Scores = Annotated[
     bool,
     typer.Option("--scores", help="Print the score and a tab before each translation.", rich_help_panel=PRINTED),
 ]
+Alignments = Annotated[
+    bool,
+    typer.Option(
+        "--alignments", rich_help_panel=PRINTED,
+        help="Print the word alignment after each translation: text ||| 0-0 1-2 (source word - target word, from 0).",
+    ),
+]  # fmt: skip
 ShowAttention = Annotated[
     bool,
     typer.Option(

@@ -2,10 +2,12 @@
 
 from seq2seq.model.architectures import ARCHITECTURES, Architecture, build_decoder, build_model
 from seq2seq.model.base import (
+    AttentionKind,
     Decoder,
     Limits,
     Logits,
     PerToken,
+    Positions,
     Seq2SeqModel,
     TensorLogits,
     n_parameters,
@@ -16,10 +18,12 @@ from seq2seq.model.shortlist import Shortlist
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
+    "AttentionKind",
     "Decoder",
     "Limits",
     "Logits",
     "PerToken",
+    "Positions",
     "Seq2SeqModel",
     "Shortlist",
     "TensorLogits",

@@ -8,16 +8,18 @@ may attend.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from seq2seq.config import ModelConfig
-from seq2seq.model.base import Seq2SeqModel
+from seq2seq.model.base import AttentionKind, Positions, Seq2SeqModel
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.attention import STACKED, MultiHeadAttention, key_mask
 from seq2seq.model.transformer.layers import DecoderLayer, Dropout, EncoderLayer, FeedForward, build_norm
-from seq2seq.model.transformer.positions import POSITIONS
+from seq2seq.model.transformer.positions import POSITIONS, LearnedPositions, SinusoidalPositions, sinusoidal_table
 
 
 class Transformer(Seq2SeqModel):
@@ -117,32 +119,39 @@ class Transformer(Seq2SeqModel):
         """As ``Seq2SeqModel``'s. [B, T, D]"""
         return self.decode(tgt, self.encode(src, src_mask), src_mask)
 
-    def cross_attention_weights(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
-        """Where each target position looks in the source, in every layer and head of the decoder.
+    def attention_maps(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> dict[AttentionKind, Tensor]:
+        """As ``Seq2SeqModel``'s."""
+        maps: dict[AttentionKind, list[Tensor]] = {"encoder": [], "decoder": [], "cross": []}
+        hooks: list[RemovableHandle] = []
 
-        Args:
-            src: [B, S]
-            tgt: start symbol, then pieces. [B, T]
-            src_mask: as for ``encode``.
+        def read(kind: AttentionKind, attention: nn.Module) -> None:
+            """Beside the fused kernel run the reference attention, which gives the weights."""
 
-        Returns:
-            Weights that sum to one over S. [B, layers, H, T, S]
-        """
-        memory = self.encode(src, src_mask)
-        maps: list[Tensor] = []
-        # Where the fused kernel runs, the reference attention beside it gives the weights.
-        hooks = [
-            layer.cross_attention.register_forward_pre_hook(
-                lambda module, args: maps.append(module.weights(*args))  # a hook that returns None changes nothing
-            )
-            for layer in self.decoder_layers
-        ]
+            def hook(module: Any, args: tuple[Tensor, ...], options: dict[str, bool]) -> None:
+                maps[kind].append(module.weights(*args, causal=options.get("causal", False)).float())
+
+            hooks.append(attention.register_forward_pre_hook(hook, with_kwargs=True))
+
         try:
-            self.decode(tgt, memory, src_mask)
+            for encoder_layer in self.encoder:
+                read("encoder", encoder_layer.self_attention)  # type: ignore[arg-type]
+            for layer in self.decoder_layers:
+                read("decoder", layer.self_attention)
+                read("cross", layer.cross_attention)
+            self.hidden(src, src_mask, tgt)
         finally:
-            for hook in hooks:
-                hook.remove()
-        return torch.stack(maps, dim=1)
+            for handle in hooks:
+                handle.remove()
+        return {kind: torch.stack(of_layers, dim=1) for kind, of_layers in maps.items()}
+
+    def positions(self, length: int) -> Positions:
+        """As ``Seq2SeqModel``'s. Learned positions end at ``config.max_positions``."""
+        table: Tensor | None = None
+        if isinstance(self.src_positions, SinusoidalPositions):
+            table = sinusoidal_table(length, self.config.d_model)
+        elif isinstance(self.src_positions, LearnedPositions):
+            table = self.src_positions.weight[:length].detach().float().cpu()
+        return Positions(self.config.positions, table)
 
     @property
     def decoder_layers(self) -> list[DecoderLayer]:
