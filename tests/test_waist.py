@@ -159,6 +159,13 @@ def test_attention_maps_have_a_row_for_each_query_and_a_column_for_each_key(name
 
 
 @every_architecture
+def test_cross_attention_is_that_of_the_maps(name):
+    model = tiny(name)
+    expected = model.attention_maps(SRC, TGT, padding_mask(SRC, PAD))["cross"]
+    assert torch.equal(model.cross_attention(SRC, TGT, padding_mask(SRC, PAD)), expected)
+
+
+@every_architecture
 def test_attention_maps_give_padding_of_the_source_nothing(name):
     maps = tiny(name).attention_maps(SRC, TGT, padding_mask(SRC, PAD))
     for kind in maps.keys() & {"encoder", "cross"}:

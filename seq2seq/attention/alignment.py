@@ -108,7 +108,7 @@ def align_batches(
         src = pad([unit.src_ids for unit in batch], last=EOS).to(device)  # [B, S + 1]
         # The last piece is not read: no piece after it is aligned.
         tgt = pad([unit.tgt_ids[:-1] for unit in batch], first=BOS).to(device)  # [B, T]
-        weights = model.attention_maps(src, tgt, padding_mask(src, PAD))["cross"].mean(dim=(1, 2)).cpu()
+        weights = model.cross_attention(src, tgt, padding_mask(src, PAD)).mean(dim=(1, 2)).cpu()
         for i, unit, of_one in zip(indices, batch, weights, strict=True):
             yield i, links(of_one[: len(unit.tgt_ids), : len(unit.src_ids) + 1], unit.src_words, unit.tgt_words)
 

@@ -67,6 +67,10 @@ class Seq2SeqModel(nn.Module, ABC):
             encoder: [B, layers, H, S, S]; decoder: [B, layers, H, T, T]; cross: [B, layers, H, T, S]
         """
 
+    def cross_attention(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
+        """``attention_maps`` of one kind, for callers that need no other. [B, layers, H, T, S]"""
+        return self.attention_maps(src, tgt, src_mask)["cross"]
+
     def positions(self, length: int) -> Positions:
         """How the model tells the first ``length`` positions of a source; by default it needs no encodings."""
         return Positions("")

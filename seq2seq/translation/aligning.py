@@ -8,7 +8,7 @@ from seq2seq.attention import AlignmentUnit, Link, align_batches, piece_words, w
 from seq2seq.model import Decoder, Seq2SeqModel
 from seq2seq.text import one_line
 from seq2seq.tokenizer import Tokenizer
-from seq2seq.translation.batches import fitting_batch_tokens, length_batches
+from seq2seq.translation.batches import BATCHES_AT_ONCE, fitting_batch_tokens, length_batches
 from seq2seq.translation.events import Translation
 from seq2seq.translation.segments import Searched, Segment
 from seq2seq.translation.workers import shared_out
@@ -94,7 +94,10 @@ class Aligner:
     def _links(self, units: Sequence[AlignmentUnit]) -> Iterator[tuple[int, list[Link]]]:
         """The links of every unit, those of similar length together; in the order in which they are found."""
         longer = [max(unit.src_ids, unit.tgt_ids, key=len) for unit in units]
-        batches = list(length_batches(longer, fitting_batch_tokens(self._model, 1), shares=self._n_workers))
+        # As small as those of a search: on a CPU their activations stay in its cache, which makes a quarter.
+        kind = self._model.output.weight.device.type
+        tokens = fitting_batch_tokens(self._model, 1) // BATCHES_AT_ONCE[kind == "cpu"]
+        batches = list(length_batches(longer, tokens, shares=self._n_workers))
         align = partial(align_batches, self._model, units)
         if self._n_workers == 1 or len(batches) < 2:
             return align(self._decoder, iter(batches))

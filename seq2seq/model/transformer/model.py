@@ -7,12 +7,12 @@ Shapes: B sentences, S source length, T target length, D model width, H heads, V
 may attend.
 """
 
+import contextlib
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from seq2seq.config import ModelConfig
 from seq2seq.model.base import AttentionKind, Positions, Seq2SeqModel
@@ -121,28 +121,36 @@ class Transformer(Seq2SeqModel):
 
     def attention_maps(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> dict[AttentionKind, Tensor]:
         """As ``Seq2SeqModel``'s."""
-        maps: dict[AttentionKind, list[Tensor]] = {"encoder": [], "decoder": [], "cross": []}
-        hooks: list[RemovableHandle] = []
+        attentions: dict[AttentionKind, list[MultiHeadAttention]] = {
+            "encoder": [layer.self_attention for layer in self.encoder_layers],
+            "decoder": [layer.self_attention for layer in self.decoder_layers],
+            "cross": [layer.cross_attention for layer in self.decoder_layers],
+        }
+        weights = self._weights([a for of_kind in attentions.values() for a in of_kind], src, tgt, src_mask)
+        return {kind: torch.stack([weights[a] for a in of_kind], dim=1) for kind, of_kind in attentions.items()}
 
-        def read(kind: AttentionKind, attention: nn.Module) -> None:
-            """Beside the fused kernel run the reference attention, which gives the weights."""
+    def cross_attention(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
+        """As ``Seq2SeqModel``'s."""
+        attentions = [layer.cross_attention for layer in self.decoder_layers]
+        weights = self._weights(attentions, src, tgt, src_mask)
+        return torch.stack([weights[attention] for attention in attentions], dim=1)
 
-            def hook(module: Any, args: tuple[Tensor, ...], options: dict[str, bool]) -> None:
-                maps[kind].append(module.weights(*args, causal=options.get("causal", False)).float())
+    def _weights(
+        self, attentions: Sequence[MultiHeadAttention], src: Tensor, tgt: Tensor, src_mask: Tensor | None
+    ) -> dict[nn.Module, Tensor]:
+        """The weights of some attentions, in fp32. Arguments as ``hidden``'s. Each [B, H, queries, keys]"""
+        weights: dict[nn.Module, Tensor] = {}
 
-            hooks.append(attention.register_forward_pre_hook(hook, with_kwargs=True))
+        def read(module: nn.Module, args: tuple[Tensor, ...], options: dict[str, bool]) -> None:
+            """The fused kernel, which runs next, keeps no weights: the reference attention beside it gives them."""
+            assert isinstance(module, MultiHeadAttention)
+            weights[module] = module.weights(*args, causal=options.get("causal", False)).float()
 
-        try:
-            for encoder_layer in self.encoder:
-                read("encoder", encoder_layer.self_attention)  # type: ignore[arg-type]
-            for layer in self.decoder_layers:
-                read("decoder", layer.self_attention)
-                read("cross", layer.cross_attention)
+        with contextlib.ExitStack() as hooks:
+            for attention in attentions:
+                hooks.callback(attention.register_forward_pre_hook(read, with_kwargs=True).remove)
             self.hidden(src, src_mask, tgt)
-        finally:
-            for handle in hooks:
-                handle.remove()
-        return {kind: torch.stack(of_layers, dim=1) for kind, of_layers in maps.items()}
+        return weights
 
     def positions(self, length: int) -> Positions:
         """As ``Seq2SeqModel``'s. Learned positions end at ``config.max_positions``."""
@@ -152,6 +160,11 @@ class Transformer(Seq2SeqModel):
         elif isinstance(self.src_positions, LearnedPositions):
             table = self.src_positions.weight[:length].detach().float().cpu()
         return Positions(self.config.positions, table)
+
+    @property
+    def encoder_layers(self) -> list[EncoderLayer]:
+        """The layers of ``encoder``."""
+        return list(self.encoder)  # type: ignore[arg-type]  # a ModuleList forgets the type of its modules
 
     @property
     def decoder_layers(self) -> list[DecoderLayer]:
