@@ -15,11 +15,11 @@ from seq2seq.model import AttentionKind, Positions, Seq2SeqModel
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
 
 KINDS: dict[AttentionKind, str] = {
-    "encoder": "encoder self-attention: source pieces look at source pieces",
-    "decoder": "masked self-attention: each target piece looks at those before it",
-    "cross": "cross-attention: target pieces look at source pieces",
+    "encoder": "encoder self-attention",
+    "decoder": "masked self-attention",
+    "cross": "cross-attention",
 }
-"""What each kind is, for a reader."""
+"""The name of each kind."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class AttentionMaps:
                 raise IndexError(n)
         layers = of_kind if layer is None else of_kind[layer - 1 : layer]
         heads = layers if head is None else layers[:, head - 1 : head]
-        title = f"{kind}, {_part('layer', layer, of_kind.size(0))}, {_part('head', head, of_kind.size(1))}"
+        title = f"{KINDS[kind]}, {_part('layer', layer, of_kind.size(0))}, {_part('head', head, of_kind.size(1))}"
         return AttentionMap(title, self.queries(kind), self.keys(kind), heads.mean(dim=(0, 1)).tolist())
 
 
@@ -127,7 +127,15 @@ def read_maps(
     )
 
 
+def map_sizes(model: Seq2SeqModel) -> dict[AttentionKind, tuple[int, int]]:
+    """Layers and heads of each kind that a model has."""
+    device = model.output.weight.device
+    with torch.inference_mode():
+        maps = model.attention_maps(pad([[EOS]]).to(device), pad([[BOS]]).to(device))
+    return {kind: (of_kind.size(1), of_kind.size(2)) for kind, of_kind in maps.items()}
+
+
 def positions_of(model: Seq2SeqModel, length: int) -> Positions:
-    """How the model tells the first positions of a source."""
+    """How a model tells the first positions of a source."""
     with torch.inference_mode():
         return model.positions(length)
