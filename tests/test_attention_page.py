@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from hashlib import sha256
 from html import unescape
 from html.parser import HTMLParser
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq.attention import KINDS, AttentionMaps, page
-from seq2seq.model import Positions
+from seq2seq.attention import KINDS, AttentionMaps, Place, page
+from seq2seq.model import AttentionHead, Positions
 
 SINUSOIDAL = Positions("sinusoidal", torch.linspace(-1, 1, 64 * 16).view(64, 16))
 
@@ -268,6 +269,28 @@ class TestInABrowser:
         """
         found = seen(opened(tmp_path, page([MAPS], SINUSOIDAL, about=""), then=then))
         torch.testing.assert_close(torch.tensor(found), MAPS.weights["cross"].mean((0, 1)), rtol=0, atol=0.008)
+
+    @pytest.mark.parametrize("kind", ["cross", "decoder"])
+    def test_the_steps_of_one_head_end_at_its_weights(self, tmp_path, kind):
+        draw = torch.Generator().manual_seed(1)
+        q, k, v = torch.randn(3, 4, 5, generator=draw)
+        scores = q @ k.t()
+        if kind == "decoder":
+            scores = scores.masked_fill(~torch.ones(4, 4, dtype=torch.bool).tril(), -torch.inf)
+        weights = scores.softmax(-1)
+        maps = replace(MAPS, place=Place(kind, 2, 1), numbers=AttentionHead(q, k, v))
+        then = """
+        document.querySelectorAll("#queries button")[2].click();
+        const rows = [...document.querySelectorAll("#steps tbody tr")];
+        document.documentElement.dataset.seen = JSON.stringify(rows.map((row) => [...row.cells].map((c) => c.textContent)));
+        """
+        *rows, last = seen(opened(tmp_path, page([maps], SINUSOIDAL, about="", kind=kind), then=then))
+        assert len(rows) == (3 if kind == "decoder" else 4)
+        found = torch.tensor([float(row[4]) for row in rows])
+        torch.testing.assert_close(found, weights[2, : len(rows)], rtol=0, atol=6e-4)
+        assert last[0] == "sum"
+        expected = ", ".join(f"{value:.2f}" for value in (weights[2] @ v)[:4].tolist())
+        assert last[5].replace("-0.00", "0.00") == f"({expected}, …)".replace("-0.00", "0.00")
 
     @pytest.mark.parametrize("width", [320, 360, 1200])
     @pytest.mark.parametrize("n", [3, 200])

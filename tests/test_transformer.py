@@ -298,3 +298,19 @@ def test_positions_are_those_in_use(positions):
     assert (found.table is None) == (positions in ("rotary", "none"))
     longer = model.positions(80).table
     assert longer is None or len(longer) == (50 if positions == "learned" else 80)
+
+
+@pytest.mark.parametrize("shape", [{}, {"positions": "rotary"}, {"attention": "bilinear"}, {"n_heads": 1}])
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "cross"])
+def test_the_numbers_of_a_head_give_its_weights(shape, kind):
+    model = tiny(**shape)
+    src, tgt = torch.tensor(SRC[2:]), torch.tensor(TGT[1:2])
+    weights = model.attention_maps(src, tgt)[kind]
+    for layer in (1, 2):
+        for head in range(1, model.config.n_heads + 1):
+            q, k, v = model.attention_head(src, tgt, kind, layer, head)
+            scores = q @ k.t()
+            if kind == "decoder":
+                scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -math.inf)
+            torch.testing.assert_close(scores.softmax(-1), weights[0, layer - 1, head - 1])
+            assert v.shape == k.shape

@@ -2,7 +2,16 @@
 
 from seq2seq.attention.alignment import AlignmentUnit, Link, align_batches, pharaoh, piece_words, words
 from seq2seq.attention.html import page
-from seq2seq.attention.maps import KINDS, Attention, AttentionMap, AttentionMaps, map_sizes, positions_of, read_maps
+from seq2seq.attention.maps import (
+    KINDS,
+    Attention,
+    AttentionMap,
+    AttentionMaps,
+    Place,
+    map_sizes,
+    positions_of,
+    read_maps,
+)
 from seq2seq.attention.svg import svg
 from seq2seq.attention.terminal import LEGEND, draw
 
@@ -14,6 +23,7 @@ __all__ = [
     "AttentionMap",
     "AttentionMaps",
     "Link",
+    "Place",
     "align_batches",
     "draw",
     "map_sizes",

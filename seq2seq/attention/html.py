@@ -8,8 +8,10 @@ large ones are right to 0.004. So a page of 60 pieces with 6 layers and 8 heads 
 """
 
 import json
+import struct
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -104,7 +106,18 @@ def _sentence(maps: AttentionMaps) -> dict[str, Any]:
         "written": [label(piece) for piece in maps.tgt_pieces],
         "read": [label(piece) for piece in maps.tgt_read],
         "maps": {kind: _bytes(weights.clamp(0, 1).sqrt() * 255) for kind, weights in maps.weights.items()},
+        "numbers": _numbers(maps),
     }
+
+
+def _numbers(maps: AttentionMaps) -> dict[str, Any] | None:
+    """Queries, keys and values of one head, as they are."""
+    if maps.place is None or maps.numbers is None:
+        return None
+    found: dict[str, Any] = asdict(maps.place) | {"width": maps.numbers.queries.size(-1)}
+    for name, numbers in zip(maps.numbers._fields, maps.numbers, strict=True):
+        found[name] = b64encode(struct.pack(f"<{numbers.numel()}f", *numbers.flatten().tolist())).decode()
+    return found
 
 
 def _positions(positions: Positions) -> dict[str, Any]:

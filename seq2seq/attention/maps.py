@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.batching import pad
-from seq2seq.model import AttentionKind, Positions, Seq2SeqModel
+from seq2seq.model import AttentionHead, AttentionKind, Positions, Seq2SeqModel
 from seq2seq.tokenizer import BOS, EOS, Tokenizer
 
 KINDS: dict[AttentionKind, str] = {
@@ -49,6 +49,17 @@ class AttentionMap:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A head of a model."""
+
+    kind: AttentionKind
+    layer: int
+    """Counted from 1."""
+    head: int
+    """Counted from 1."""
+
+
+@dataclass(frozen=True)
 class AttentionMaps:
     """All maps of a source and its translation."""
 
@@ -60,6 +71,10 @@ class AttentionMaps:
     """What the decoder has read when it writes each of these: BOS first. T pieces"""
     weights: dict[AttentionKind, Tensor]
     """By kind, those that the architecture has. [layers, H, queries, keys]"""
+    place: Place | None = None
+    """The head whose numbers are here, too."""
+    numbers: AttentionHead | None = None
+    """Its queries, keys and values; None if it has no such, or if they were not requested."""
 
     def queries(self, kind: AttentionKind) -> list[str]:
         """The piece of each row."""
@@ -106,7 +121,12 @@ def _part(noun: str, n: int | None, of: int) -> str:
 
 
 def read_maps(
-    model: Seq2SeqModel, tokenizer: Tokenizer, src_ids: Sequence[int], tgt_ids: Sequence[int]
+    model: Seq2SeqModel,
+    tokenizer: Tokenizer,
+    src_ids: Sequence[int],
+    tgt_ids: Sequence[int],
+    *,
+    place: Place | None = None,
 ) -> AttentionMaps:
     """Read a source and its translation with the whole model at once.
 
@@ -115,15 +135,20 @@ def read_maps(
         tokenizer: its own.
         src_ids: pieces, without EOS.
         tgt_ids: pieces, without BOS and EOS.
+        place: a head whose numbers are read, too.
     """
     device = model.output.weight.device
+    src, tgt = pad([src_ids], last=EOS).to(device), pad([tgt_ids], first=BOS).to(device)
     with torch.inference_mode():
-        maps = model.attention_maps(pad([src_ids], last=EOS).to(device), pad([tgt_ids], first=BOS).to(device))
+        maps = model.attention_maps(src, tgt)
+        numbers = model.attention_head(src, tgt, place.kind, place.layer, place.head) if place else None
     return AttentionMaps(
         src_pieces=tokenizer.pieces([*src_ids, EOS]),
         tgt_pieces=tokenizer.pieces([*tgt_ids, EOS]),
         tgt_read=tokenizer.pieces([BOS, *tgt_ids]),
         weights={kind: of_kind[0].cpu() for kind, of_kind in maps.items()},
+        place=place,
+        numbers=numbers,
     )
 
 

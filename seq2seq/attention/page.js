@@ -270,6 +270,38 @@ function fillTables() {
   });
 }
 
+// One head, step by step ------------------------------------------------------------------------
+
+/** Numbers of 32 bits, some for each piece. */
+function vectors(text, width) {
+  const all = new Float32Array(bytes(text).slice().buffer);
+  return counted(all.length / width).map((n) => all.subarray((n - 1) * width, n * width));
+}
+
+const few = (vector) => `(${Array.from(vector.subarray(0, 4), (v) => v.toFixed(2)).join(", ")}${vector.length > 4 ? ", …" : ""})`;
+
+function drawSteps() {
+  const numbers = sentence().numbers, section = $("steps-section");
+  section.hidden = !numbers || numbers.kind !== chosen.kind;
+  if (section.hidden) return;
+  const { layer, head, width } = numbers;
+  const query = vectors(numbers.queries, width)[chosen.query];
+  const seen = chosen.kind === "decoder" ? chosen.query + 1 : keys().length;  // masked: nothing to the right
+  const ofKeys = vectors(numbers.keys, width).slice(0, seen), values = vectors(numbers.values, width);
+  const scores = ofKeys.map((key) => key.reduce((sum, number, i) => sum + number * query[i], 0));
+  const largest = Math.max(...scores), exponentials = scores.map((score) => Math.exp(score - largest));
+  const total = exponentials.reduce((a, b) => a + b, 0), shares = exponentials.map((value) => value / total);
+  const sum = new Float32Array(width);
+  shares.forEach((share, i) => values[i].forEach((value, k) => { sum[k] += share * value; }));
+  $("steps-about").textContent = `Layer ${layer}, head ${head}, with its real numbers. The query of ${queries()[chosen.query]} has ` +
+    `${width} of them: ${few(query)}. Its score with a key is the sum of their products. Softmax: exp of each score, divided by ` +
+    "the sum of all, is the weight. The values, times their weights, are added up; with the sums of the other heads, that goes to W_O.";
+  const rows = ofKeys.map((key, i) => [keys()[i], few(key), scores[i].toFixed(2), exponentials[i].toFixed(3), shares[i].toFixed(3), few(values[i])]);
+  rows.push(["sum", "", "", total.toFixed(3), "1.000", few(sum)]);
+  const columns = ["", "key", "query · key", "exp(score − largest)", "weight", "value"];
+  $("steps").replaceChildren(table(`Layer ${layer}, head ${head}, query ${queries()[chosen.query]}`, columns, rows));
+}
+
 // Positions -------------------------------------------------------------------------------------
 
 function positionValues() {
@@ -303,6 +335,7 @@ function choose(query, key) {
   chosen.key = Math.max(-1, Math.min(keys().length - 1, key));
   drawPieces();
   drawMap();
+  drawSteps();
   fillTables();
 }
 

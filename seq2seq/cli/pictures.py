@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from seq2seq.attention import KINDS, LEGEND, AttentionMap, AttentionMaps, draw, map_sizes, page, positions_of, svg
+from seq2seq.attention import (
+    KINDS,
+    LEGEND,
+    AttentionMap,
+    AttentionMaps,
+    Place,
+    draw,
+    map_sizes,
+    page,
+    positions_of,
+    svg,
+)
 from seq2seq.cli.console import print_note
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.model import AttentionKind, Seq2SeqModel
@@ -52,6 +63,11 @@ class Wanted:
                 return cls(known, _numbers("layer", layer, n_layers, known), _numbers("head", head, n_heads, known))
         what = f"this model has no {KINDS[kind]}" if kind in KINDS else f"unknown kind of attention '{kind}'"
         raise UserError(what, mend=f"give --kind {_listed(list(sizes))}", code=ExitCode.USAGE)
+
+    @property
+    def place(self) -> Place:
+        """The head whose numbers a page shows: the first of these, or of all."""
+        return Place(self.kind, self.layers[0] or 1, self.heads[0] or 1)
 
     def of(self, maps: AttentionMaps) -> list[AttentionMap]:
         """These maps of a sentence."""
@@ -134,7 +150,7 @@ def draw_lines(
     for line in _lines(reader):
         n_lines += 1
         _refuse_several(n_lines, output, target)
-        maps = translator.attention_maps(line, target)
+        maps = translator.attention_maps(line, target, place=wanted.place if output.endswith(".html") else None)
         if output == "-":
             _print(maps, wanted, is_first=n_lines == 1)
         else:

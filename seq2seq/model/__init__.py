@@ -2,6 +2,7 @@
 
 from seq2seq.model.architectures import ARCHITECTURES, Architecture, build_decoder, build_model
 from seq2seq.model.base import (
+    AttentionHead,
     AttentionKind,
     Decoder,
     Limits,
@@ -18,6 +19,7 @@ from seq2seq.model.shortlist import Shortlist
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
+    "AttentionHead",
     "AttentionKind",
     "Decoder",
     "Limits",

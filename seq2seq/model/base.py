@@ -21,6 +21,17 @@ AttentionKind = Literal["encoder", "decoder", "cross"]
 """Encoder self-attention, masked self-attention of the decoder, cross-attention of the decoder to the encoder."""
 
 
+class AttentionHead(NamedTuple):
+    """What one head computes with, for one sentence: its weights are the softmax of queries times keys. K channels."""
+
+    queries: Tensor
+    """Scaled, or transformed in another way, as the score wants it. [queries, K]"""
+    keys: Tensor
+    """[keys, K]"""
+    values: Tensor
+    """[keys, K]"""
+
+
 class Positions(NamedTuple):
     """How a model tells its tokens' positions."""
 
@@ -70,6 +81,20 @@ class Seq2SeqModel(nn.Module, ABC):
     def cross_attention(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
         """``attention_maps`` of one kind, for callers that need no other. [B, layers, H, T, S]"""
         return self.attention_maps(src, tgt, src_mask)["cross"]
+
+    def attention_head(
+        self, src: Tensor, tgt: Tensor, kind: AttentionKind, layer: int, head: int
+    ) -> AttentionHead | None:
+        """The numbers of one head; None if its score is not a product of queries and keys.
+
+        Args:
+            src: of one sentence, without padding. [1, S]
+            tgt: start symbol, then pieces. [1, T]
+            kind: one that the architecture has.
+            layer: counted from 1.
+            head: counted from 1.
+        """
+        return None
 
     def positions(self, length: int) -> Positions:
         """How the model tells the first ``length`` positions of a source; by default it needs no encodings."""

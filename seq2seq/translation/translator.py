@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from seq2seq.attention import Attention, AttentionMaps, read_maps
+from seq2seq.attention import Attention, AttentionMaps, Place, read_maps
 from seq2seq.config import DecodingConfig, parse_langs
 from seq2seq.decoding import Hypothesis
 from seq2seq.device import cores, pick_device, pick_dtype
@@ -306,12 +306,15 @@ class Translator:
         maps = read_maps(self.model, self.tokenizer, segments[0].ids, tgt_ids)
         return Attention(maps.src_pieces, maps.tgt_pieces, maps.map("cross").weights)
 
-    def attention_maps(self, line: str, translation: str | None = None) -> list[AttentionMaps]:
+    def attention_maps(
+        self, line: str, translation: str | None = None, *, place: Place | None = None
+    ) -> list[AttentionMaps]:
         """Where the model looks, in all layers and heads.
 
         Args:
             line: of the source.
             translation: of the line; None: the model's own.
+            place: a head whose queries, keys and values are read, too.
 
         Returns:
             One for each segment of the line: none if it is blank.
@@ -331,7 +334,7 @@ class Translator:
             check_given(len(segments), len(tgt_ids), self._max_tgt_length)
             best = [tgt_ids] if segments else []
         return [
-            read_maps(self.model, self.tokenizer, segment.ids, tokens)
+            read_maps(self.model, self.tokenizer, segment.ids, tokens, place=place)
             for segment, tokens in zip(segments, best, strict=True)
         ]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
-from seq2seq.model.base import AttentionKind, Positions, Seq2SeqModel
+from seq2seq.model.base import AttentionHead, AttentionKind, Positions, Seq2SeqModel
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.attention import STACKED, MultiHeadAttention, key_mask
 from seq2seq.model.transformer.layers import DecoderLayer, Dropout, EncoderLayer, FeedForward, build_norm
@@ -121,17 +121,34 @@ class Transformer(Seq2SeqModel):
 
     def attention_maps(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> dict[AttentionKind, Tensor]:
         """As ``Seq2SeqModel``'s."""
-        attentions: dict[AttentionKind, list[MultiHeadAttention]] = {
+        attentions = self._attentions()
+        weights = self._weights([a for of_kind in attentions.values() for a in of_kind], src, tgt, src_mask)
+        return {kind: torch.stack([weights[a] for a in of_kind], dim=1) for kind, of_kind in attentions.items()}
+
+    def _attentions(self) -> dict[AttentionKind, list[MultiHeadAttention]]:
+        """Those of each kind, layer by layer."""
+        return {
             "encoder": [layer.self_attention for layer in self.encoder_layers],
             "decoder": [layer.self_attention for layer in self.decoder_layers],
             "cross": [layer.cross_attention for layer in self.decoder_layers],
         }
-        weights = self._weights([a for of_kind in attentions.values() for a in of_kind], src, tgt, src_mask)
-        return {kind: torch.stack([weights[a] for a in of_kind], dim=1) for kind, of_kind in attentions.items()}
+
+    def attention_head(self, src: Tensor, tgt: Tensor, kind: AttentionKind, layer: int, head: int) -> AttentionHead:
+        """As ``Seq2SeqModel``'s."""
+        found: list[Tensor] = []
+
+        def read(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            assert isinstance(module, MultiHeadAttention)
+            found.extend(of_heads[0, head - 1].float() for of_heads in module.queries_keys_values(*args[:2]))
+
+        with contextlib.ExitStack() as hooks:
+            hooks.callback(self._attentions()[kind][layer - 1].register_forward_pre_hook(read).remove)
+            self.hidden(src, None, tgt)
+        return AttentionHead(*found)
 
     def cross_attention(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
         """As ``Seq2SeqModel``'s."""
-        attentions = [layer.cross_attention for layer in self.decoder_layers]
+        attentions = self._attentions()["cross"]
         weights = self._weights(attentions, src, tgt, src_mask)
         return torch.stack([weights[attention] for attention in attentions], dim=1)
 
