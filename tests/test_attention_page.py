@@ -95,6 +95,11 @@ def test_positions_without_a_table_say_so(name, says):
     assert says in found["about"]
 
 
+def test_a_source_is_named_by_its_text():
+    maps = replace(MAPS, src_pieces=["▁", "<0xD7>", "<0xA9>", "▁a", "<0xFF>", "b", "</s>"])
+    assert data_of(page([maps], SINUSOIDAL, about=""))["sentences"][0]["text"] == "ש a\ufffdb"
+
+
 def test_what_is_shown_first():
     start = data_of(page([MAPS], SINUSOIDAL, about="", kind="encoder", layer=2, head=1))["start"]
     assert start == {"kind": "encoder", "layer": 2, "head": 1}
@@ -194,7 +199,8 @@ def opened(folder: Path, text: str, *, then: str = "", frame: int | None = None)
 
 
 def seen(dom: str) -> dict:
-    return json.loads(unescape(re.search(r'data-seen="([^"]*)"', dom)[1]))
+    text = unescape(re.search(r'data-seen="([^"]*)"', dom)[1])
+    return json.loads(re.sub("[\u2068\u2069]", "", text))  # which isolate pieces of any direction
 
 
 @pytest.mark.slow
@@ -214,7 +220,7 @@ class TestInABrowser:
             assert text in dom
         assert dom.count("<canvas") == 2 + 4
         names = re.findall(r'aria-label="([^"]*)"', dom)
-        assert any("▁Two, the model looks at" in name for name in names)
+        assert any("▁Two\u2069, the model looks at" in name for name in names)
 
     def test_hostile_text_is_shown_and_not_run(self, tmp_path):
         dom = opened(tmp_path, page([random_maps(HOSTILE, HOSTILE)], SINUSOIDAL, about=HOSTILE[1]))
@@ -282,7 +288,8 @@ class TestInABrowser:
         then = """
         document.querySelectorAll("#queries button")[2].click();
         const rows = [...document.querySelectorAll("#steps tbody tr")];
-        document.documentElement.dataset.seen = JSON.stringify(rows.map((row) => [...row.cells].map((c) => c.textContent)));
+        const texts = rows.map((row) => [...row.cells].map((cell) => cell.textContent));
+        document.documentElement.dataset.seen = JSON.stringify(texts);
         """
         *rows, last = seen(opened(tmp_path, page([maps], SINUSOIDAL, about="", kind=kind), then=then))
         assert len(rows) == (3 if kind == "decoder" else 4)

@@ -195,6 +195,16 @@ def test_the_mark_of_a_row_stands_below_its_column(keys, width):
     assert all(a < b or b == 2 for a, b in pairwise(starts))
 
 
+def test_the_name_of_a_column_stands_above_it():
+    """By cells: a Chinese name takes two for each letter, an accent none."""
+    (_, head, *rows) = grid(draw(picture(["q"] * len(SCRIPTS), SCRIPTS), 200))
+    at = 0
+    for key, row in zip(SCRIPTS, rows, strict=True):
+        at = head.index(key, at)
+        assert n_cells(head[:at]) == n_cells(row[: row.index("█")]), key
+        at += len(key)
+
+
 def test_names_are_cut_then_turned_then_come_in_bands():
     keys = [f"▁piece{i}" for i in range(10)]
     assert "▁piece9" in draw(picture(["q"], keys), 100)

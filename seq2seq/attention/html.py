@@ -8,6 +8,7 @@ large ones are right to 0.004. So a page of 60 pieces with 6 layers and 8 heads 
 """
 
 import json
+import re
 import struct
 from base64 import b64encode
 from collections.abc import Sequence
@@ -33,6 +34,10 @@ _POSITIONS = {
     "none": "This model has no position encodings: it does not see the order of pieces.",
     "": "This architecture needs no position encodings: it reads one piece after another.",
 }
+
+
+_BYTES = re.compile("(<0x[0-9A-F]{2}>)+")
+"""Pieces that stand for bytes, of characters that the vocabulary does not have."""
 
 
 def page(
@@ -70,7 +75,7 @@ def page(
     )
     parts = {
         "policy": policy,
-        "title": escape(label(f"Where the model looks: {_text(sentences[0].src_pieces)}")),
+        "title": escape(f"Where the model looks: {_text(sentences[0].src_pieces)}"),
         "style": style,
         "script": script,
         "data": _json(data),
@@ -97,11 +102,16 @@ def _json(data: Any) -> str:
 
 
 def _text(pieces: Sequence[str]) -> str:
-    return "".join(pieces[:-1]).replace("\u2581", " ").strip()[:80]
+    """The beginning of a source, with the characters that its bytes stand for."""
+    text = _BYTES.sub(
+        lambda run: bytes.fromhex(run[0][3:-1].replace("><0x", "")).decode(errors="replace"), "".join(pieces[:-1])
+    )
+    return label(text.replace("\u2581", " ").strip())[:80]
 
 
 def _sentence(maps: AttentionMaps) -> dict[str, Any]:
     return {
+        "text": _text(maps.src_pieces),
         "src": [label(piece) for piece in maps.src_pieces],
         "written": [label(piece) for piece in maps.tgt_pieces],
         "read": [label(piece) for piece in maps.tgt_read],

@@ -3,7 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
-const MAX_CELL = 24, MIN_CELL = 5, LABELLED = 11;
+const MAX_CELL = 24, MIN_CELL = 5, LABELLED = 11, MAX_FONT = 13;
 
 // What is chosen: numbers of layers and heads count from 1, and 0 is their mean.
 const chosen = { sentence: 0, kind: data.start.kind, layer: data.start.layer, head: data.start.head, query: 0, key: -1 };
@@ -55,6 +55,9 @@ function best(values, n) {
 
 const places = (n, of, noun) => (n ? `${noun} ${n}` : of === 1 ? `${noun} 1` : `mean of ${of} ${noun}s`);
 const name = (layer, head) => `${places(layer, sizes().layers, "layer")}, ${places(head, sizes().heads, "head")}`;
+
+/** A piece inside a sentence, which its direction does not turn around. */
+const isolated = (piece) => `\u2068${piece}\u2069`;
 
 // Elements --------------------------------------------------------------------------------------
 
@@ -143,14 +146,21 @@ function short(context, text, room) {
 
 const layout = { left: 0, top: 0, cell: 0 };
 
+/** Pixels for the names of rows or columns. */
+function labelRoom(canvas, pieces, most) {
+  const context = canvas.getContext("2d");
+  context.font = `${MAX_FONT}px system-ui, sans-serif`;
+  return Math.ceil(Math.min(most, Math.max(...pieces.map((piece) => context.measureText(piece).width)) + 10));
+}
+
 function drawMap() {
   const canvas = $("map"), room = canvas.parentElement.clientWidth - 12;
   const rows = queries(), columns = keys(), all = chosenWeights();
-  const margin = Math.min(120, room / 3);
-  let cell = Math.min(MAX_CELL, Math.floor((room - margin) / columns.length));
+  const left = labelRoom(canvas, rows, room / 3), top = labelRoom(canvas, columns, 160);
+  let cell = Math.min(MAX_CELL, Math.floor((room - left) / columns.length));
   const labelled = cell >= LABELLED;
   if (!labelled) cell = Math.max(MIN_CELL, Math.min(LABELLED, Math.floor(room / columns.length)));
-  Object.assign(layout, { left: labelled ? margin : 1, top: labelled ? margin : 1, cell });
+  Object.assign(layout, { left: labelled ? left : 1, top: labelled ? top : 1, cell });
   const width = layout.left + columns.length * cell + 1, height = layout.top + rows.length * cell + 1;
   const context = sized(canvas, width, height);
   context.drawImage(pixels(all, columns.length), layout.left, layout.top, columns.length * cell, rows.length * cell);
@@ -169,7 +179,7 @@ function drawMap() {
 
 function drawLabels(context, rows, columns) {
   const { left, top, cell } = layout;
-  context.font = `${Math.min(13, cell - 1)}px system-ui, sans-serif`;
+  context.font = `${Math.min(MAX_FONT, cell - 1)}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   rows.forEach((piece, i) => {
     context.fillStyle = style(i === chosen.query ? "--chosen" : "--text");
@@ -189,9 +199,9 @@ function drawLabels(context, rows, columns) {
 
 /** What the chosen piece looks at, in words. */
 function says(all) {
-  const values = row(all, chosen.query), piece = queries()[chosen.query];
+  const values = row(all, chosen.query), piece = isolated(queries()[chosen.query]);
   const most = best(values, 3).filter((i) => values[i] >= 0.01);
-  const looks = most.map((i) => `${keys()[i]} ${values[i].toFixed(2)}`).join(", ");
+  const looks = most.map((i) => `${isolated(keys()[i])} ${values[i].toFixed(2)}`).join(", ");
   return `${chosen.kind === "encoder" ? "" : "While it writes "}${piece}${chosen.kind === "encoder" ? " looks" : ", the model looks"} at ${looks}.`;
 }
 
@@ -207,12 +217,13 @@ function drawPieces() {
   });
   const strongest = Math.max(...values, 1e-9);
   $("keys").replaceChildren(...keys().map((piece, i) => {
-    const span = element("span", piece);
+    const span = element("span", null);
+    span.append(element("bdi", piece));
     span.style.backgroundColor = `rgba(${style("--ink")}, ${(0.45 * values[i] / strongest).toFixed(3)})`;
     if (values[i] >= 0.05) span.append(element("small", values[i].toFixed(2)));
     return span;
   }));
-  const cell = chosen.key < 0 ? "" : ` ${keys()[chosen.key]} gets ${values[chosen.key].toFixed(3)}.`;
+  const cell = chosen.key < 0 ? "" : ` ${isolated(keys()[chosen.key])} gets ${values[chosen.key].toFixed(3)}.`;
   $("status").textContent = `${data.names[chosen.kind]}, ${name(chosen.layer, chosen.head)}. ${says(all)}${cell}`;
 }
 
@@ -263,10 +274,10 @@ function fillTables() {
     for (const layer of counted(layers)) {
       for (const head of counted(heads)) {
         const values = row(weights(layer, head), chosen.query);
-        rows.push([`layer ${layer}, head ${head}`, ...best(values, 3).map((i) => `${keys()[i]} ${values[i].toFixed(2)}`)]);
+        rows.push([`layer ${layer}, head ${head}`, ...best(values, 3).map((i) => `${isolated(keys()[i])} ${values[i].toFixed(2)}`)]);
       }
     }
-    return table(`What ${queries()[chosen.query]} looks at`, ["", "most", "second", "third"], rows);
+    return table(`What ${isolated(queries()[chosen.query])} looks at`, ["", "most", "second", "third"], rows);
   });
 }
 
@@ -293,13 +304,14 @@ function drawSteps() {
   const total = exponentials.reduce((a, b) => a + b, 0), shares = exponentials.map((value) => value / total);
   const sum = new Float32Array(width);
   shares.forEach((share, i) => values[i].forEach((value, k) => { sum[k] += share * value; }));
-  $("steps-about").textContent = `Layer ${layer}, head ${head}, with its real numbers. The query of ${queries()[chosen.query]} has ` +
-    `${width} of them: ${few(query)}. Its score with a key is the sum of their products. Softmax: exp of each score, divided by ` +
-    "the sum of all, is the weight. The values, times their weights, are added up; with the sums of the other heads, that goes to W_O.";
+  $("steps-about").textContent = `Layer ${layer}, head ${head}, with its real numbers. The query of ` +
+    `${isolated(queries()[chosen.query])} is ${width} numbers: ${few(query)}. Its score with a key is the sum of the products of their ` +
+    "numbers. Softmax: exp of each score, divided by the sum of all, is the weight. (The largest score is subtracted first; " +
+    "the weights are the same.) The values, times their weights, are added up; with the sums of the other heads they go on.";
   const rows = ofKeys.map((key, i) => [keys()[i], few(key), scores[i].toFixed(2), exponentials[i].toFixed(3), shares[i].toFixed(3), few(values[i])]);
   rows.push(["sum", "", "", total.toFixed(3), "1.000", few(sum)]);
   const columns = ["", "key", "query · key", "exp(score − largest)", "weight", "value"];
-  $("steps").replaceChildren(table(`Layer ${layer}, head ${head}, query ${queries()[chosen.query]}`, columns, rows));
+  $("steps").replaceChildren(table(`Layer ${layer}, head ${head}, query ${isolated(queries()[chosen.query])}`, columns, rows));
 }
 
 // Positions -------------------------------------------------------------------------------------
@@ -388,8 +400,7 @@ matchMedia("print").onchange = redraw;
 
 $("about").textContent = data.about;
 data.sentences.forEach((one, i) => {
-  const text = one.src.slice(0, -1).join("").replaceAll("▁", " ").trim();
-  $("sentence").append(element("option", `${i + 1}. ${[...text].slice(0, 60).join("")}`));
+  $("sentence").append(element("option", `${i + 1}. ${one.text}`));
 });
 $("sentences").hidden = data.sentences.length < 2;
 $("sentence").onchange = () => { chosen.sentence = $("sentence").selectedIndex; chosen.query = 0; update(true); };
