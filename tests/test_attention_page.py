@@ -213,7 +213,7 @@ class TestInABrowser:
             "cross-attention",
             "▁Zwei",
             "▁dogs",
-            "While it writes ▁Two",
+            "While it writes \u2068▁Two\u2069",
             "layer 2, head 2",
             "Sines and cosines",
         ):
