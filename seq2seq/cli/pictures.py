@@ -1,7 +1,7 @@
 """What ``attend`` draws: which maps, of which lines, and where to."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -26,7 +26,6 @@ from seq2seq.text import is_blank, open_output, refuse_overwriting
 from seq2seq.translation import Translator
 from seq2seq.translation.windows import MAX_BYTES, Lines
 
-_SUFFIXES = (".svg", ".html")
 _MAX_SENTENCES = 50
 """Of a page; each takes some hundred kilobytes."""
 _POSITIONS = 64
@@ -107,9 +106,9 @@ def refuse_picture(output: str, run: Path, *, n_texts: int, target: str | None) 
     Raises:
         UserError: it is one (2), or there is no run (66).
     """
-    if output != "-" and not output.endswith(_SUFFIXES):
+    if output != "-" and Path(output).suffix not in _FILES:
         raise UserError(
-            f"-o {output}: the name of a picture ends in .svg or .html",
+            f"-o {output}: the name of a picture ends in {' or '.join(_FILES)}",
             mend="name one, or leave -o out to see the picture here",
             code=ExitCode.USAGE,
         )
@@ -158,7 +157,7 @@ def draw_lines(
     if not n_lines:
         raise UserError("there is no text to look at", mend="give a TEXT, or lines on stdin")
     if output != "-":
-        text = _svg(drawn, wanted) if output.endswith(".svg") else _page(translator, drawn, wanted, about)
+        text = _FILES[Path(output).suffix](translator, drawn, wanted, about)
         with open_output(output) as file:
             file.write(text.encode())
         print_note(f"wrote {output}: {len(text.encode()) / 1000:,.0f} kB")
@@ -177,7 +176,7 @@ def _print(maps: list[AttentionMaps], wanted: Wanted, *, is_first: bool) -> None
         out.write((f"{LEGEND}\n\n{text}" if is_first else f"\n{text}").encode())
 
 
-def _svg(maps: list[AttentionMaps], wanted: Wanted) -> str:
+def _svg(translator: Translator, maps: list[AttentionMaps], wanted: Wanted, about: str) -> str:
     pictures = [picture for of_segment in maps for picture in wanted.of(of_segment)]
     return svg(pictures, f"{KINDS[wanted.kind]}: where a model looks")
 
@@ -193,3 +192,7 @@ def _page(translator: Translator, maps: list[AttentionMaps], wanted: Wanted, abo
         layer=wanted.layers[0],
         head=wanted.heads[0],
     )
+
+
+_FILES: dict[str, Callable[[Translator, list[AttentionMaps], Wanted, str], str]] = {".svg": _svg, ".html": _page}
+"""What is written to a file, by the suffix of its name."""
