@@ -95,6 +95,12 @@ def test_positions_without_a_table_say_so(name, says):
     assert says in found["about"]
 
 
+def test_a_damaged_model_has_a_page():
+    nan = replace(MAPS, weights={kind: weights * torch.nan for kind, weights in MAPS.weights.items()})
+    text = page([nan], Positions("learned", torch.full((4, 2), torch.nan)), about="")
+    assert "NaN" not in re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1]
+
+
 def test_a_source_is_named_by_its_text():
     maps = replace(MAPS, src_pieces=["▁", "<0xD7>", "<0xA9>", "▁a", "<0xFF>", "b", "</s>"])
     assert data_of(page([maps], SINUSOIDAL, about=""))["sentences"][0]["text"] == "ש a\ufffdb"

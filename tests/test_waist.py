@@ -200,6 +200,22 @@ def test_no_attention_map_of_the_decoder_looks_right(name):
 
 
 @every_architecture
+def test_the_numbers_of_a_head_give_its_weights(name):
+    """If an architecture has them: softmax of queries times keys."""
+    model = tiny(name)
+    for kind, weights in model.attention_maps(SRC[:1], TGT[:1]).items():
+        for layer in range(1, weights.size(1) + 1):
+            for head in range(1, weights.size(2) + 1):
+                numbers = model.attention_head(SRC[:1], TGT[:1], kind, layer, head)
+                if numbers is not None:
+                    scores = numbers.queries @ numbers.keys.t()
+                    if kind == "decoder":
+                        scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
+                    torch.testing.assert_close(scores.softmax(-1), weights[0, layer - 1, head - 1])
+                    assert len(numbers.values) == len(numbers.keys)
+
+
+@every_architecture
 def test_reading_attention_maps_changes_nothing(name):
     model = tiny(name)
     before = model(SRC, padding_mask(SRC, PAD), TGT)

@@ -133,10 +133,11 @@ def _numbers(maps: AttentionMaps) -> dict[str, Any] | None:
 def _positions(positions: Positions) -> dict[str, Any]:
     found: dict[str, Any] = {"name": positions.name, "about": _POSITIONS[positions.name], "rows": 0}
     if positions.table is not None:
-        scale = max(float(positions.table.abs().max()), 1e-9)
-        rows, columns = positions.table.shape
+        table = positions.table.nan_to_num()
+        scale = max(float(table.abs().max()), 1e-9)
+        rows, columns = table.shape
         found |= {"rows": rows, "columns": columns, "scale": scale}
-        found["values"] = _bytes((positions.table / scale + 1) * 127)
+        found["values"] = _bytes((table / scale + 1) * 127)
     return found
 
 

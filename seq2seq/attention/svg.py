@@ -3,6 +3,7 @@
 Several maps stand side by side, such as the heads of a layer. Sizes are in pixels.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -16,7 +17,7 @@ _MAX_LABEL = 18
 """Cells of a label."""
 _GAP = 24
 _TITLE = 22
-_WIDTH = 1200
+_WIDTH = 1320
 """Maps in a row, up to this width."""
 _LEVELS = 20
 """Shades. All cells of one shade are one path, which makes a file a third as large."""
@@ -78,16 +79,17 @@ def _size(picture: AttentionMap) -> tuple[float, float]:
 
 
 def _places(boxes: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], float, float]:
-    """Where each map begins, row by row, and the size of the whole."""
+    """Where each map begins, in rows of the same number of maps if possible, and the size of the whole."""
+    widest = max(width for width, _ in boxes) + _GAP
+    n_rows = math.ceil(len(boxes) / max(1, int((_WIDTH - _GAP) // widest)))
+    per_row = math.ceil(len(boxes) / n_rows)
     places: list[tuple[float, float]] = []
-    x, y, row_height, whole = float(_GAP), float(_GAP), 0.0, 0.0
-    for width, height in boxes:
-        if x > _GAP and x + width + _GAP > _WIDTH:
-            x, y, row_height = float(_GAP), y + row_height + _GAP, 0.0
-        places.append((x, y))
-        x, row_height = x + width + _GAP, max(row_height, height)
-        whole = max(whole, x)
-    return places, whole, y + row_height + _GAP
+    y = float(_GAP)
+    for start in range(0, len(boxes), per_row):
+        row = boxes[start : start + per_row]
+        places += [(_GAP + i * widest, y) for i in range(len(row))]
+        y += max(height for _, height in row) + _GAP
+    return places, _GAP + per_row * widest, y
 
 
 def _label_room(pieces: Sequence[str]) -> float:
