@@ -159,7 +159,7 @@ function drawMap() {
   const left = labelRoom(canvas, rows, room / 3), top = labelRoom(canvas, columns, 160);
   let cell = Math.min(MAX_CELL, Math.floor((room - left) / columns.length));
   const labelled = cell >= LABELLED;
-  if (!labelled) cell = Math.max(MIN_CELL, Math.min(LABELLED, Math.floor(room / columns.length)));
+  if (!labelled) cell = Math.max(MIN_CELL, Math.min(16, Math.floor(room / columns.length)));
   Object.assign(layout, { left: labelled ? left : 1, top: labelled ? top : 1, cell });
   const width = layout.left + columns.length * cell + 1, height = layout.top + rows.length * cell + 1;
   const context = sized(canvas, width, height);
