@@ -82,6 +82,20 @@ def test_its_corpus_is_scored_and_its_attention_drawn(cli, run):
     assert any(shade in drawn.err for shade in "░▒▓█")
 
 
+def test_its_attention_is_drawn_in_the_terminal_and_as_a_page(cli, run, tmp_path):
+    shown = cli("attend", run, "a b c", "--layer", "1", "--head", "1")
+    assert shown.code == 0
+    assert "cross-attention, layer 1 of" in shown.out
+    for kind in ("encoder", "decoder"):
+        assert cli("attend", run, "a b c", "--kind", kind).code == ExitCode.USAGE
+    assert cli("attend", run, "a b c", "-o", tmp_path / "page.html").code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "masked self-attention" not in page.partition("<script")[0]
+    aligned = cli("translate", run, "a b c", "--alignments")
+    assert aligned.code == 0
+    assert " ||| " in aligned.out
+
+
 def test_export_is_refused_with_the_reason(cli, run, tmp_path):
     outcome = cli("export", run, "-o", tmp_path / "out")
     assert outcome.code == ExitCode.REFUSED

@@ -140,6 +140,13 @@ def test_the_picture_is_small_and_loads_nothing():
     assert not re.search(r"@font-face|@import|<image|<script|href|src:", svg)
 
 
+@pytest.mark.parametrize("name", ["attention-1-head.svg", "attention-4-heads.svg"])
+def test_pictures_of_attention_are_small(name):
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert len(text.encode()) < 100_000
+    ET.fromstring(text)
+
+
 LOG = """\
 python3 -m venv .venv
 .venv/bin/seq2seq train -o demo

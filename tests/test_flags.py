@@ -82,6 +82,7 @@ def test_which_option_sets_a_key_depends_on_the_command(text, command, shown):
 ARGUMENTS = {
     "train": {field.name for field in fields(Request)},
     "translate": {*signature(Translator.load).parameters, *signature(translate_lines).parameters},
+    "attend": {*signature(Translator.load).parameters, "output"},
     "eval": {*signature(score_run).parameters, *signature(score_file).parameters},
     "export": {*signature(export_run).parameters},
     "config": set(),

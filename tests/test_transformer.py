@@ -252,23 +252,65 @@ def test_dropout_is_applied_only_in_training():
     assert torch.equal(model(src, None, tgt), model(src, None, tgt))
 
 
-def test_cross_attention_weights_are_those_in_use():
+def test_attention_maps_are_those_in_use():
+    """Weights times values, mixed by W_O, are what each layer adds to its residual: for all three kinds."""
     model = tiny()
     src, tgt = padded(SRC), padded(TGT)
     mask = padding_mask(src, PAD)
-    maps = model.cross_attention_weights(src, tgt, mask)
-    assert maps.shape == (3, 2, H, 5, 7)
-    torch.testing.assert_close(maps.sum(-1), torch.ones(3, 2, H, 5))
-    assert (maps[1, ..., 2:] == 0).all()
+    maps = model.attention_maps(src, tgt, mask)
+    assert {kind: weights.shape for kind, weights in maps.items()} == {
+        "encoder": (3, 2, H, 7, 7),
+        "decoder": (3, 2, H, 5, 5),
+        "cross": (3, 2, H, 5, 7),
+    }
+    attentions = {
+        "encoder": [layer.self_attention for layer in model.encoder],
+        "decoder": [layer.self_attention for layer in model.decoder],
+        "cross": [layer.cross_attention for layer in model.decoder],
+    }
+    used = {}
 
-    used = []
-    attentions = [layer.cross_attention for layer in model.decoder]
-    hooks = [a.register_forward_hook(lambda module, args, out: used.append((args[1], out))) for a in attentions]
+    def keep(module, args, out):
+        used[module] = args[1], out
+
+    hooks = [a.register_forward_hook(keep) for of_kind in attentions.values() for a in of_kind]
     model(src, mask, tgt)
     for hook in hooks:
         hook.remove()
-    for layer, (attention, (memory, out)) in enumerate(zip(attentions, used, strict=True)):
-        heads = maps[:, layer] @ attention.split_heads(F.linear(memory, *attention.projections()[2]))
-        torch.testing.assert_close(attention.out_proj(heads.transpose(1, 2).flatten(-2)), out)
-    # The hooks are removed.
-    assert not any(attention._forward_pre_hooks for attention in attentions)
+    for kind, of_kind in attentions.items():
+        for layer, attention in enumerate(of_kind):
+            memory, out = used[attention]
+            heads = maps[kind][:, layer] @ attention.split_heads(F.linear(memory, *attention.projections()[2]))
+            torch.testing.assert_close(attention.mix_heads(heads), out)
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "rotary", "none"])
+def test_positions_are_those_in_use(positions):
+    """They are what the embedding adds, if it adds anything."""
+    model = tiny(positions=positions, max_positions=50)
+    found = model.positions(6)
+    assert found.name == positions
+    src = torch.tensor([SRC[0][:6]])
+    bare = model.src_embedding(src) * math.sqrt(model.config.d_model)
+    added = (model.embed_src(src) - bare)[0].detach()
+    expected = torch.zeros_like(added) if found.table is None else found.table[: added.size(0)]
+    torch.testing.assert_close(added, expected, rtol=1e-4, atol=1e-6)
+    assert (found.table is None) == (positions in ("rotary", "none"))
+    longer = model.positions(80).table
+    assert longer is None or len(longer) == (50 if positions == "learned" else 80)
+
+
+@pytest.mark.parametrize("shape", [{}, {"positions": "rotary"}, {"attention": "bilinear"}, {"n_heads": 1}])
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "cross"])
+def test_the_numbers_of_a_head_give_its_weights(shape, kind):
+    model = tiny(**shape)
+    src, tgt = torch.tensor(SRC[2:]), torch.tensor(TGT[1:2])
+    weights = model.attention_maps(src, tgt)[kind]
+    for layer in (1, 2):
+        for head in range(1, model.config.n_heads + 1):
+            q, k, v = model.attention_head(src, tgt, kind, layer, head)
+            scores = q @ k.t()
+            if kind == "decoder":
+                scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -math.inf)
+            torch.testing.assert_close(scores.softmax(-1), weights[0, layer - 1, head - 1])
+            assert v.shape == k.shape

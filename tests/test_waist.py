@@ -150,12 +150,96 @@ def test_every_parameter_learns(name):
         assert [n for n, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
+# Attention --------------------------------------------------------------------------------------------------------
+
+SIDES = {"encoder": (6, 6), "decoder": (5, 5), "cross": (5, 6)}
+"""Queries and keys of each kind, in a batch of SRC and TGT."""
+
+
 @every_architecture
-def test_cross_attention_weights_sum_to_one_over_real_tokens(name):
-    weights = tiny(name).cross_attention_weights(SRC, TGT, padding_mask(SRC, PAD))  # [B, layers, heads, T, S]
-    assert (weights.size(0), *weights.shape[3:]) == (3, 5, 6)
-    torch.testing.assert_close(weights.sum(dim=4), torch.ones(weights.shape[:4]))
-    assert (weights[1, ..., 3:] == 0).all()
+def test_attention_maps_have_a_row_for_each_query_and_a_column_for_each_key(name):
+    maps = tiny(name).attention_maps(SRC, TGT, padding_mask(SRC, PAD))
+    assert "cross" in maps
+    assert maps.keys() <= SIDES.keys()
+    for kind, weights in maps.items():
+        assert weights.dim() == 5, kind  # [B, layers, H, T, S]
+        assert (weights.size(0), *weights.shape[3:]) == (3, *SIDES[kind])
+        assert weights.dtype == torch.float32
+        assert weights.min() >= 0
+        torch.testing.assert_close(weights.sum(dim=4), torch.ones(weights.shape[:4]))
+
+
+@every_architecture
+def test_cross_attention_is_that_of_the_maps(name):
+    model = tiny(name)
+    expected = model.attention_maps(SRC, TGT, padding_mask(SRC, PAD))["cross"]
+    assert torch.equal(model.cross_attention(SRC, TGT, padding_mask(SRC, PAD)), expected)
+
+
+@every_architecture
+def test_attention_maps_give_padding_of_the_source_nothing(name):
+    maps = tiny(name).attention_maps(SRC, TGT, padding_mask(SRC, PAD))
+    for kind in maps.keys() & {"encoder", "cross"}:
+        assert (maps[kind][1, ..., 3:] == 0).all(), kind
+        assert (maps[kind][1, ..., :3] > 0).any(), kind
+
+
+@every_architecture
+def test_attention_maps_of_a_sentence_do_not_depend_on_its_batch(name):
+    model = tiny(name)
+    together = model.attention_maps(SRC, TGT, padding_mask(SRC, PAD))
+    alone = model.attention_maps(SRC[1:2, :3], TGT[1:2, :3])
+    assert together.keys() == alone.keys()
+    for kind, of_one in alone.items():
+        n_queries, n_keys = of_one.shape[3:]
+        torch.testing.assert_close(together[kind][1:2, :, :, :n_queries, :n_keys], of_one, rtol=1e-4, atol=1e-5)
+
+
+@every_architecture
+def test_no_attention_map_of_the_decoder_looks_right(name):
+    """Weights to the right are 0, and what a row sees does not change with what is written later."""
+    model = tiny(name)
+    later = TGT.clone()
+    later[:, 3:] = 30
+    before, after = (model.attention_maps(SRC, tgt, padding_mask(SRC, PAD)) for tgt in (TGT, later))
+    for kind in before.keys() & {"decoder", "cross"}:
+        torch.testing.assert_close(before[kind][..., :3, :], after[kind][..., :3, :])
+        assert not torch.allclose(before[kind][..., 3:, :], after[kind][..., 3:, :], atol=1e-4), kind
+    if "decoder" in before:
+        to_the_right = torch.ones(5, 5, dtype=torch.bool).triu(1)
+        assert (before["decoder"][..., to_the_right] == 0).all()
+
+
+@every_architecture
+def test_the_numbers_of_a_head_give_its_weights(name):
+    """If an architecture has them: softmax of queries times keys."""
+    model = tiny(name)
+    for kind, weights in model.attention_maps(SRC[:1], TGT[:1]).items():
+        for layer in range(1, weights.size(1) + 1):
+            for head in range(1, weights.size(2) + 1):
+                numbers = model.attention_head(SRC[:1], TGT[:1], kind, layer, head)
+                if numbers is not None:
+                    scores = numbers.queries @ numbers.keys.t()
+                    if kind == "decoder":
+                        scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
+                    torch.testing.assert_close(scores.softmax(-1), weights[0, layer - 1, head - 1])
+                    assert len(numbers.values) == len(numbers.keys)
+
+
+@every_architecture
+def test_reading_attention_maps_changes_nothing(name):
+    model = tiny(name)
+    before = model(SRC, padding_mask(SRC, PAD), TGT)
+    model.attention_maps(SRC, TGT, padding_mask(SRC, PAD))
+    assert torch.equal(model(SRC, padding_mask(SRC, PAD), TGT), before)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@every_architecture
+def test_positions_are_named_and_have_a_row_each(name):
+    model = tiny(name)
+    positions = model.positions(9)
+    assert positions.table is None or (positions.table.shape == (9, model.config.d_model) and positions.name)
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------

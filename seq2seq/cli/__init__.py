@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from seq2seq.cli.attend import attend_command
 from seq2seq.cli.command import Command, Commands
 from seq2seq.cli.config import config_command
 from seq2seq.cli.console import debugging, print_error, print_note
@@ -57,6 +58,7 @@ def _root(
 
 app.command("train", cls=Command)(train_command)
 app.command("translate", cls=Command)(translate_command)
+app.command("attend", cls=Command)(attend_command)
 app.command("eval", cls=Command)(eval_command)
 app.command("export", cls=Command)(export_command)
 app.command("config", cls=Command)(config_command)
@@ -136,7 +138,7 @@ def _usage_error(error: Any) -> int:
         mend = f"see `{context.command_path if context else 'seq2seq'} --help`"
         if meant := _meant_option(error, context):
             message, mend = error.message, f"did you mean {meant}? {mend[0].upper()}{mend[1:]}"
-        elif context and context.info_name == "translate" and message.startswith("No such option"):
+        elif context and context.info_name in ("translate", "attend") and message.startswith("No such option"):
             mend = f"put -- before a TEXT that begins with a dash, or {mend}"
         elif name := _missing_folder(error):
             message = name

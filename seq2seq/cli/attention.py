@@ -2,8 +2,8 @@
 
 from rich.cells import cell_len
 
+from seq2seq.attention import Attention
 from seq2seq.cli.console import console, shown
-from seq2seq.translation import Attention
 
 # Shades by min weight; lower weights are left blank.
 _SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.1, "░"))

@@ -39,6 +39,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "resume": "--resume",
         "data.encoding_errors=strict": "--strict",
     },
+    "attend": {"device": "--device", "output": "-o"},
     "eval": {
         **_OF_SEARCH,
         "output": "-o",

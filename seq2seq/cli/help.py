@@ -33,6 +33,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("a sentence", "seq2seq translate runs/de-en 'Guten Morgen!'"),
         ("a file, with greedy search", "seq2seq translate runs/de-en -i corpus/test.de -o test.hyp -b 1"),
     ),
+    "attend": (
+        ("where a model looks while it translates", "seq2seq attend runs/de-en 'Guten Morgen!'"),
+        ("a page with all layers and heads", "seq2seq attend runs/de-en 'Guten Morgen!' -o attention.html"),
+    ),
     "eval": (
         ("translate corpus/test.de, compare it with corpus/test.en", "seq2seq eval runs/de-en corpus/test"),
         ("score a file of translations", "seq2seq eval --hyp test.hyp -l de-en corpus/test -m bleu"),

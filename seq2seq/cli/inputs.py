@@ -91,13 +91,31 @@ def _decoded(number: int, text: str, strict: bool, counts: TextCounts) -> str:
         return raw.decode(errors="replace")
 
 
-def refuse_texts(texts: Sequence[str], source: str | None, *, resume: bool) -> None:
+def form_of(n_best: int | None, *, scores: bool, alignments: bool) -> str:
+    """What is printed for a line: a row of ``FORMATS``.
+
+    Args:
+        n_best: the value of ``--n-best``; None: it was not given.
+        scores: whether ``--scores`` was given.
+        alignments: whether ``--alignments`` was given.
+
+    Raises:
+        UserError: alignments, and another form (2).
+    """
+    form = "n-best" if n_best is not None else "scores" if scores else "text"
+    if alignments and form != "text":
+        raise UserError(f"--alignments cannot be used with --{form}", mend="give one of the two", code=ExitCode.USAGE)
+    return "alignments" if alignments else form
+
+
+def refuse_texts(texts: Sequence[str], source: str | None, *, resume: bool = False, instead: str = "-i") -> None:
     """Refuse TEXTs that are meant to be files, and options that cannot be used with them.
 
     Args:
         texts: from the command line.
         source: the value of ``-i``; None: it was not given.
         resume: whether ``--resume`` was given.
+        instead: what comes before the name of a file that is to be read.
 
     Raises:
         UserError: a TEXT names a file, or is beside ``-i`` or ``--resume`` (2).
@@ -106,7 +124,9 @@ def refuse_texts(texts: Sequence[str], source: str | None, *, resume: bool) -> N
         if text == "-" or (os.path.exists(text) and not os.path.isdir(text)):
             raise UserError(
                 f"{text} is a file, not a text to translate" if text != "-" else "- is stdin, not a text to translate",
-                mend=f"did you mean -i {shell_word(text)}?",
+                mend=f"did you mean {instead} {shell_word(text)}?"
+                if text != "-" or instead == "-i"
+                else "leave it out",
                 code=ExitCode.USAGE,
             )
     if texts and (source is not None or resume):

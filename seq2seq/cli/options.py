@@ -200,6 +200,13 @@ Scores = Annotated[
     bool,
     typer.Option("--scores", help="Print the score and a tab before each translation.", rich_help_panel=PRINTED),
 ]
+Alignments = Annotated[
+    bool,
+    typer.Option(
+        "--alignments", rich_help_panel=PRINTED,
+        help="Print the word alignment after each translation: text ||| 0-0 1-2 (source word - target word, from 0).",
+    ),
+]  # fmt: skip
 ShowAttention = Annotated[
     bool,
     typer.Option(
@@ -226,6 +233,49 @@ Stopping = Annotated[
         "--stopping", metavar="WHEN", rich_help_panel=MORE,
         help="When a search ends: with enough finished hypotheses (enough), or when no better one is possible (exact). "
         "Default: the run's, usually enough.",
+    ),
+]  # fmt: skip
+
+# Options of attend.
+AttendTexts = Annotated[
+    list[str] | None,
+    typer.Argument(help="Sentences to look at. Default: lines of stdin (a prompt on a terminal).", metavar="[TEXT]..."),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target", metavar="TEXT", rich_help_panel=FILES,
+        help="A translation of the one TEXT to look at. Default: the model's own.",
+    ),
+]  # fmt: skip
+Picture = Annotated[
+    str,
+    typer.Option(
+        "-o", "--output", metavar="FILE", rich_help_panel=FILES,
+        help="A picture (FILE.svg), or a page to explore in a browser (FILE.html, with all kinds, layers and heads). - "
+        "is text on stdout.",
+    ),
+]  # fmt: skip
+Kind = Annotated[
+    str,
+    typer.Option(
+        "--kind", metavar="KIND", rich_help_panel=PRINTED,
+        help="encoder: source pieces look at source pieces; decoder: target pieces look at those before them; cross: "
+        "target pieces look at source pieces.",
+    ),
+]  # fmt: skip
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        "--layer", metavar="N", rich_help_panel=PRINTED,
+        help="Layer, from 1; all: a picture of each. Default: the mean over layers.",
+    ),
+]  # fmt: skip
+Head = Annotated[
+    str | None,
+    typer.Option(
+        "--head", metavar="N", rich_help_panel=PRINTED,
+        help="Head, from 1; all: a picture of each. Default: the mean over heads.",
     ),
 ]  # fmt: skip
 

@@ -7,13 +7,14 @@ from contextlib import suppress
 
 from rich.progress import Progress
 
+from seq2seq.attention import Attention
 from seq2seq.cli.attention import draw_attention
 from seq2seq.cli.bar import eta, make_bar
 from seq2seq.cli.console import clock, on_terminal, print_error, print_note, print_warning
 from seq2seq.cli.flags import with_flags
 from seq2seq.cli.signals import stopped_by
 from seq2seq.errors import Interrupted, counted
-from seq2seq.translation import Attention, TranslationEvent
+from seq2seq.translation import TranslationEvent
 from seq2seq.translation.events import (
     Completed,
     InputReady,

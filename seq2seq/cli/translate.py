@@ -14,6 +14,7 @@ def translate_command(
     length_penalty: options.LengthPenalty = None,
     n_best: options.NBest = None,
     scores: options.Scores = False,
+    alignments: options.Alignments = False,
     attention: options.ShowAttention = False,
     max_length: options.MaxLength = None,
     batch_tokens: options.BatchTokens = None,
@@ -26,10 +27,11 @@ def translate_command(
     strict: options.Strict = False,
 ) -> None:
     """Translate sentences, a file, or stdin: one line in, one line out."""
-    from seq2seq.cli.inputs import open_lines, refuse_output, refuse_texts
+    from seq2seq.cli.inputs import form_of, open_lines, refuse_output, refuse_texts
     from seq2seq.cli.progress import show_translating
     from seq2seq.translation import Translator, is_finished, translate_lines  # keeps torch out of --help
 
+    form = form_of(n_best, scores=scores, alignments=alignments)
     refuse_texts(texts or [], source, resume=resume)
     source = source or "-"
     refuse_output(output, source, run, resume=resume)
@@ -42,7 +44,6 @@ def translate_command(
         "shortlist": shortlist,
     }  # fmt: skip
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
-    form = "n-best" if n_best is not None else "scores" if scores else "text"
     with open_lines(source, texts or [], strict=strict) as reader:
         # Sentences on the command line are too few to need an output that can be resumed.
         events = translate_lines(translator, reader, output, form=form, resumable=not texts, resume=resume)

@@ -2,10 +2,13 @@
 
 from seq2seq.model.architectures import ARCHITECTURES, Architecture, build_decoder, build_model
 from seq2seq.model.base import (
+    AttentionHead,
+    AttentionKind,
     Decoder,
     Limits,
     Logits,
     PerToken,
+    Positions,
     Seq2SeqModel,
     TensorLogits,
     n_parameters,
@@ -16,10 +19,13 @@ from seq2seq.model.shortlist import Shortlist
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
+    "AttentionHead",
+    "AttentionKind",
     "Decoder",
     "Limits",
     "Logits",
     "PerToken",
+    "Positions",
     "Seq2SeqModel",
     "Shortlist",
     "TensorLogits",

@@ -3,19 +3,43 @@
 Training and translating know an architecture by the classes here and by its row of ``ARCHITECTURES``; decoding knows
 only ``Decoder`` and ``Logits``.
 
-Shapes: B sentences, N beams, S source length, T target length, D model width, V vocabulary, n columns of the logits:
-the pieces that may come next. Masks are boolean, True = may be read.
+Shapes: B sentences, N beams, S source length, T target length, D model width, H heads, V vocabulary, n columns of the
+logits: the pieces that may come next. Masks are boolean, True = may be read.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.model.products import Linear
+
+AttentionKind = Literal["encoder", "decoder", "cross"]
+"""Encoder self-attention, masked self-attention of the decoder, cross-attention of the decoder to the encoder."""
+
+
+class AttentionHead(NamedTuple):
+    """What one head computes with, for one sentence: its weights are the softmax of queries times keys. K channels."""
+
+    queries: Tensor
+    """Scaled, or transformed in another way, as the score wants it. [queries, K]"""
+    keys: Tensor
+    """[keys, K]"""
+    values: Tensor
+    """[keys, K]"""
+
+
+class Positions(NamedTuple):
+    """How a model tells its tokens' positions."""
+
+    name: str
+    """As in the configuration; empty if the architecture needs none, because it reads one token after another."""
+    table: Tensor | None = None
+    """What is added to the embeddings, one row for each position; None: nothing is added. [positions, D]"""
+
 
 # Training ---------------------------------------------------------------------------------------------------------
 
@@ -45,13 +69,36 @@ class Seq2SeqModel(nn.Module, ABC):
         return self.output(self.hidden(src, src_mask, tgt))  # type: ignore[no-any-return]
 
     @abstractmethod
-    def cross_attention_weights(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
-        """Cross-attention weights: how much each target position attends to each source token. Arguments of ``hidden``.
+    def attention_maps(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> dict[AttentionKind, Tensor]:
+        """Where each position looks, in every layer and head. Arguments as ``hidden``'s.
 
         Returns:
-            Weights that sum to one over S. An architecture without layers or heads of attention has one of each.
-            [B, layers, heads, T, S]
+            By kind, only the kinds that the architecture has, in fp32: weights that sum to one over the keys, and are
+            0 for padding of the source. A kind without layers or heads has one of each.
+            encoder: [B, layers, H, S, S]; decoder: [B, layers, H, T, T]; cross: [B, layers, H, T, S]
         """
+
+    def cross_attention(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
+        """``attention_maps`` of one kind, for callers that need no other. [B, layers, H, T, S]"""
+        return self.attention_maps(src, tgt, src_mask)["cross"]
+
+    def attention_head(
+        self, src: Tensor, tgt: Tensor, kind: AttentionKind, layer: int, head: int
+    ) -> AttentionHead | None:
+        """The numbers of one head; None if its score is not a product of queries and keys.
+
+        Args:
+            src: of one sentence, without padding. [1, S]
+            tgt: start symbol, then pieces. [1, T]
+            kind: one that the architecture has.
+            layer: counted from 1.
+            head: counted from 1.
+        """
+        return None
+
+    def positions(self, length: int) -> Positions:
+        """How the model tells the first ``length`` positions of a source; by default it needs no encodings."""
+        return Positions("")
 
 
 def padding_mask(tokens: Tensor, pad: int) -> Tensor | None:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.errors import counted
-from seq2seq.model.base import Limits, PerToken, Seq2SeqModel, TensorLogits
+from seq2seq.model.base import AttentionHead, AttentionKind, Limits, PerToken, Positions, Seq2SeqModel, TensorLogits
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.attention import ATTENTIONS, fused_attention, key_mask, reference_attention
 from seq2seq.model.transformer.layers import Dropout
@@ -190,15 +190,29 @@ class ConvolutionalModel(Seq2SeqModel):
             x = layer(x, embedded, source)
         return self.dropout(x)  # type: ignore[no-any-return]
 
-    def cross_attention_weights(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
-        """As ``Seq2SeqModel``'s: one head in each decoder layer. [B, layers, 1, T, S]"""
+    def attention_maps(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> dict[AttentionKind, Tensor]:
+        """As ``Seq2SeqModel``'s: one head of cross-attention in each decoder layer. [B, layers, 1, T, S]"""
+        source, queries = self._source_queries(src, tgt, src_mask)
+        return {"cross": torch.stack([source.weights(of_layer) for of_layer in queries], dim=1).float()}
+
+    def attention_head(self, src: Tensor, tgt: Tensor, kind: AttentionKind, layer: int, head: int) -> AttentionHead:
+        """As ``Seq2SeqModel``'s."""
+        source, queries = self._source_queries(src, tgt, None)
+        return AttentionHead(queries[layer - 1][0, 0].float(), source.keys[0].float(), source.values[0].float())
+
+    def _source_queries(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None) -> tuple[Source, list[Tensor]]:
+        """What the decoder attends to, and the queries of each of its layers. Each [B, 1, T, D]"""
         source, embedded = self.encode(src, src_mask), self.embed_tgt(tgt)
-        x, maps = embedded, []
+        x, queries = embedded, []
         for layer in self.decoder_layers:
             y = layer.convolution(x, left=layer.convolution.width - 1)
-            maps.append(source.weights(layer.queries(y, embedded)))
+            queries.append(layer.queries(y, embedded))
             x = layer(x, embedded, source)
-        return torch.stack(maps, dim=1)
+        return source, queries
+
+    def positions(self, length: int) -> Positions:
+        """As ``Seq2SeqModel``'s. Learned positions end at ``config.max_positions``."""
+        return Positions("learned", self.src_positions.weight[:length].detach().float().cpu())
 
     @property
     def encoder_layers(self) -> list[GatedConvolution]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.errors import counted
-from seq2seq.model.base import Limits, PerToken, Seq2SeqModel, TensorLogits
+from seq2seq.model.base import AttentionHead, AttentionKind, Limits, PerToken, Seq2SeqModel, TensorLogits
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.attention import ATTENTIONS, fused_attention, key_mask, reference_attention
 from seq2seq.model.transformer.layers import Dropout
@@ -168,12 +168,22 @@ class RecurrentModel(Seq2SeqModel):
         context = attend(self.queries(x), memory, src_mask)
         return self.read_above(x, context, above)[0]
 
-    def cross_attention_weights(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
-        """As ``Seq2SeqModel``'s. [B, 1, 1, T, S]"""
+    def attention_maps(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> dict[AttentionKind, Tensor]:
+        """As ``Seq2SeqModel``'s: one head of cross-attention. [B, 1, 1, T, S]"""
+        queries, keys = self._queries_keys(src, tgt, src_mask)
+        weights = reference_attention(queries, keys, keys, key_mask(src_mask))[1]  # [B, 1, T, S]
+        return {"cross": weights.unsqueeze(1).float()}
+
+    def attention_head(self, src: Tensor, tgt: Tensor, kind: AttentionKind, layer: int, head: int) -> AttentionHead:
+        """As ``Seq2SeqModel``'s."""
+        queries, keys = self._queries_keys(src, tgt, None)
+        return AttentionHead(queries[0, 0].float(), keys[0, 0].float(), keys[0, 0].float())
+
+    def _queries_keys(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """[B, 1, T, D], [B, 1, S, D]"""
         memory, (first, *_) = self.encode(src, src_mask)
         x, _ = self.read_first(tgt, first)
-        keys = memory.unsqueeze(1)  # [B, 1, S, D]
-        return reference_attention(self.queries(x), keys, keys, key_mask(src_mask))[1].unsqueeze(1)
+        return self.queries(x), memory.unsqueeze(1)
 
 
 def attend(queries: Tensor, memory: Tensor, src_mask: Tensor | None) -> Tensor:

@@ -90,6 +90,20 @@ class Tokenizer:
         texts: list[str] = self._processor.Decode([list(row) for row in ids], num_threads=threads)
         return texts
 
+    def starts(self, lines: Sequence[str], *, threads: int = 1) -> list[list[int]]:
+        """Where each piece of ``encode`` begins in its line, as an offset; a space belongs to the piece after it.
+
+        Bytes of one character may have the same offset. Arguments as ``encode``'s.
+        """
+        found = self._processor.Encode(list(lines), return_type="offset_mapping", num_threads=threads)
+        return [[start for start, _ in row["offsets"]] for row in found]
+
+    def decoded_starts(self, ids: Sequence[Sequence[int]], *, threads: int = 1) -> list[list[int]]:
+        """Where each piece begins in the text of ``decode``, as an offset. Arguments as ``decode``'s."""
+        rows = [list(row) for row in ids]
+        found = self._processor.Decode(rows, return_type="offset_mapping", num_threads=threads) if rows else []
+        return [[start for start, _ in row["offsets"]] for row in found]
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces with these ids, as readable text."""
         return [self._processor.IdToPiece(int(i)) for i in ids]

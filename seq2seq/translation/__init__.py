@@ -1,6 +1,5 @@
 """Translation of lines with a model from a run folder."""
 
-from seq2seq.translation.attention import Attention
 from seq2seq.translation.batches import length_batches
 from seq2seq.translation.events import Translation, TranslationEvent
 from seq2seq.translation.loading import greedy_of, load_weights, read_config, read_langs, read_run
@@ -11,7 +10,6 @@ from seq2seq.translation.streaming import translate_file, translate_lines
 from seq2seq.translation.translator import Translator
 
 __all__ = [
-    "Attention",
     "Searched",
     "SegmentCounts",
     "Translation",

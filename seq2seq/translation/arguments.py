@@ -1,6 +1,8 @@
-"""Checks of the lines that Python callers pass to a ``Translator``."""
+"""Checks of the lines and translations that callers pass to a ``Translator``."""
 
 from collections.abc import Iterable, Mapping
+
+from seq2seq.errors import UserError, counted
 
 
 def checked_lines(lines: Iterable[str]) -> list[str]:
@@ -51,3 +53,24 @@ def checked_line(index: int, line: str) -> str:
                 "pass line.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
             ) from None
     return line.removesuffix("\r\n").removesuffix("\n")
+
+
+def check_given(n_segments: int, n_tokens: int, max_tokens: int | None) -> None:
+    """Refuse a translation that a model cannot read as that of a line.
+
+    Args:
+        n_segments: of the line.
+        n_tokens: of the translation.
+        max_tokens: longest target of the model, EOS included; None: no limit.
+
+    Raises:
+        UserError: the translation is blank or too long, or the line has several segments (65).
+    """
+    if n_segments > 1:
+        raise UserError(
+            f"the source is divided into {n_segments} segments, but the given translation is not",
+            mend="give one sentence and its translation, or let the model translate",
+        )
+    if not n_tokens or (max_tokens is not None and n_tokens >= max_tokens):
+        size = f"has {counted(n_tokens, 'token')}, too many for this model" if n_tokens else "is blank"
+        raise UserError(f"the given translation {size}", mend="give another one, or let the model translate")

@@ -7,6 +7,7 @@ about the number of bytes that they take up in the input; in a compressed file t
 from dataclasses import dataclass
 from pathlib import Path
 
+from seq2seq.attention import Link
 from seq2seq.translation.segments import SegmentCounts
 
 
@@ -17,6 +18,8 @@ class Translation:
     text: str
     score: float
     """log-probability / length^α in nats; the mean over the segments of a line."""
+    alignment: tuple[Link, ...] = ()
+    """Source words and target words that belong together, if they were requested."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from seq2seq.attention import pharaoh
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.text import ByteSource, LineReader, LineWriter, open_input, open_line_output, open_output
 from seq2seq.translation.events import Translation
@@ -28,6 +29,11 @@ def _with_score(index: int, best: list[Translation]) -> str:
     return f"{best[0].score:.4f}\t{best[0].text}\n"
 
 
+def _with_alignment(index: int, best: list[Translation]) -> str:
+    # A blank line stays blank. The translation comes first: after the last ||| there are only numbers.
+    return f"{best[0].text} ||| {pharaoh(best[0].alignment)}\n" if best[0].text else "\n"
+
+
 def _n_best(index: int, best: list[Translation]) -> str:
     return "".join(f"{index} ||| {t.text} ||| {t.score:.4f}\n" for t in best)
 
@@ -35,6 +41,7 @@ def _n_best(index: int, best: list[Translation]) -> str:
 FORMATS: dict[str, Callable[[int, list[Translation]], str]] = {
     "text": _text,
     "scores": _with_score,
+    "alignments": _with_alignment,
     "n-best": _n_best,
 }
 """Formats by name. Each takes the index of an input line, from 0, and its n best translations."""

@@ -24,6 +24,10 @@ class Segment(NamedTuple):
     ids: Ids
     ends_sentence: bool
     """Whether a sentence ends here; otherwise a sentence was cut in two."""
+    text: str
+    """The text of the ids."""
+    start: int
+    """Where the text starts in the line."""
 
 
 class Searched(NamedTuple):
@@ -89,9 +93,13 @@ class Divider:
         found = 1 if self.max_sentences is None else n_sentences(line)
         too_many = self.max_sentences is not None and found > self.max_sentences
         if len(ids) <= self.max_tokens and not too_many and "\n" not in line:
-            return [Segment(ids, ends_sentence=True)]
-        parts = [part for part in line.split("\n") if not is_blank(part)]
-        segments = [segment for part in parts for segment in self._cut(part, 0, ends_sentence=True)]
+            return [Segment(ids, True, line, 0)]
+        segments = [
+            segment
+            for part in _PART.finditer(line)
+            if not is_blank(part[0])
+            for segment in self._cut(part[0], part.start(), 0, ends_sentence=True)
+        ]
         if len(ids) > self.max_tokens:
             counts.too_long += 1
             what = f"{counted(len(ids), 'token')}, more than the {self.max_tokens:,}"
@@ -106,21 +114,30 @@ class Divider:
         )
         return segments
 
-    def _cut(self, text: str, level: int, *, ends_sentence: bool) -> Iterator[Segment]:
-        """Cut a text at the places that a level of ``_LEVELS`` finds, and too long parts at those of the next level."""
+    def _cut(self, text: str, start: int, level: int, *, ends_sentence: bool) -> Iterator[Segment]:
+        """Cut a text at the places that a level of ``_LEVELS`` finds, and too long parts at those of the next level.
+
+        Args:
+            text: a part of a line.
+            start: where it starts in the line.
+            level: row of ``_LEVELS``.
+            ends_sentence: as the last segment's.
+        """
         n_tokens = len(self.tokenizer.encode([text])[0])
         cuts = [0, *_LEVELS[level](text, -(-n_tokens // self.max_tokens)), len(text)]
         sizes = [len(ids) for ids in self.tokenizer.encode([text[a:b].strip() for a, b in pairwise(cuts)])]
         max_count = self.max_sentences if level == 0 else 1 if level == _LAST else None
         starts = [0, *_group_starts(sizes, self.max_tokens, max_count), len(sizes)]
-        pieces = [text[cuts[a] : cuts[b]].strip() for a, b in pairwise(starts)]
-        for i, (piece, ids) in enumerate(zip(pieces, self.tokenizer.encode(pieces), strict=True), start=1):
-            ends = ends_sentence if i == len(pieces) else level < _FIRST_INSIDE_SENTENCES
+        raw = [text[cuts[a] : cuts[b]] for a, b in pairwise(starts)]
+        pieces = [piece.strip() for piece in raw]
+        for i, (piece, ids) in enumerate(zip(pieces, self.tokenizer.encode(pieces), strict=True)):
+            ends = ends_sentence if i == len(pieces) - 1 else level < _FIRST_INSIDE_SENTENCES
+            begin = start + cuts[starts[i]] + len(raw[i]) - len(raw[i].lstrip())
             if len(ids) <= self.max_tokens or len(piece) == 1:
                 if ids:
-                    yield Segment(ids, ends)
+                    yield Segment(ids, ends, piece, begin)
             else:
-                yield from self._cut(piece, min(level + 1, _LAST), ends_sentence=ends)
+                yield from self._cut(piece, begin, min(level + 1, _LAST), ends_sentence=ends)
 
 
 def ids_of(segments: list[list[Segment]]) -> list[Ids]:
@@ -184,6 +201,7 @@ def _group_starts(sizes: Sequence[int], max_size: int, max_count: int | None) ->
     return starts(limits[bisect_left(limits, -n_cuts, key=lambda limit: -len(starts(limit)))])
 
 
+_PART = re.compile(r"[^\n]+")
 _SPACE = re.compile(r"[\s\u200b]+")
 
 

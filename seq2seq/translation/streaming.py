@@ -85,7 +85,13 @@ def translate_lines(
             yield OutputOpened(out.partial, out.has_leftover, out.n_lines)
             out.skip_translated(reader)
             yield InputReady(out.n_lines, reader.n_bytes_taken, reader.size)
-            windows = translator.translate_windows(reader, n_lines=out.n_lines, counts=counts, scored=form != "text")
+            windows = translator.translate_windows(
+                reader,
+                n_lines=out.n_lines,
+                counts=counts,
+                scored=form in ("scores", "n-best"),
+                aligned=form == "alignments",
+            )
             for event in windows:
                 if isinstance(event, WindowTranslated):
                     texts = (write(index, best) for index, best in enumerate(event.translations, start=out.n_lines))

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from seq2seq.attention import Attention, AttentionMaps, Place, read_maps
 from seq2seq.config import DecodingConfig, parse_langs
 from seq2seq.decoding import Hypothesis
 from seq2seq.device import cores, pick_device, pick_dtype
@@ -19,8 +20,8 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import ARCHITECTURES, Seq2SeqModel, Shortlist, build_decoder, n_parameters
 from seq2seq.text import is_blank, one_line
 from seq2seq.tokenizer import Tokenizer
-from seq2seq.translation.arguments import checked_lines
-from seq2seq.translation.attention import Attention, read_attention
+from seq2seq.translation.aligning import Aligner
+from seq2seq.translation.arguments import check_given, checked_lines
 from seq2seq.translation.batches import (
     SearchJob,
     SearchResult,
@@ -89,6 +90,9 @@ class Translator:
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
         self._load_again: Callable[[], Translator] | None = None
         self._text_threads = 1 if self.device.type == "cpu" else cores()  # of the tokenizer
+        self._aligner = Aligner(
+            model, tokenizer, langs, decoder=self._decoder, workers=self._n_workers, threads=self._text_threads
+        )
 
     @classmethod
     def load(
@@ -179,6 +183,17 @@ class Translator:
         """
         return self._n_best(self.hypotheses(lines, first_line=first_line, counts=counts, scored=scored))
 
+    def align(self, lines: Iterable[str]) -> list[Translation]:
+        """The best translation of each line with its ``alignment`` of words; none if the line is blank.
+
+        Args:
+            lines: as ``translate``'s.
+        """
+        checked = checked_lines(lines)
+        segments = self._segments(checked, 1, SegmentCounts())
+        found = searched_lines(segments, dict(self._search(ids_of(segments), scored=True)))
+        return self._aligner.align(checked, segments, found, self._translations(found, 0))
+
     def stream(self, lines: Iterable[str]) -> Iterator[str]:
         """The best translation of each line, in the same order, while the lines are still coming.
 
@@ -206,7 +221,13 @@ class Translator:
             reader.close()
 
     def translate_windows(
-        self, reader: Lines, *, n_lines: int = 0, counts: SegmentCounts | None = None, scored: bool = True
+        self,
+        reader: Lines,
+        *,
+        n_lines: int = 0,
+        counts: SegmentCounts | None = None,
+        scored: bool = True,
+        aligned: bool = False,
     ) -> Iterator[WindowEvent]:
         """Translate all lines of a reader, in windows of lines that are ready.
 
@@ -215,6 +236,7 @@ class Translator:
             n_lines: lines before it.
             counts: as ``n_best``'s.
             scored: as ``n_best``'s.
+            aligned: whether the best translation of each line needs its alignment.
 
         Yields:
             The progress within a window, now and then; then the window and its translations.
@@ -235,7 +257,11 @@ class Translator:
                 share = len(found) / len(sources)
                 yield WindowProgress(n_lines + round(share * len(window)), n_bytes + round(share * n_new_bytes))
             n_lines, n_bytes = n_lines + len(window), n_bytes + n_new_bytes
-            translations = self._n_best(searched_lines(segments, found))
+            searched = searched_lines(segments, found)
+            translations = self._n_best(searched)
+            if aligned:
+                best = self._aligner.align(window, segments, searched, [of_line[0] for of_line in translations])
+                translations = [[first, *others] for first, (_, *others) in zip(best, translations, strict=True)]
             size.update(len(window), time.monotonic() - began)
             yield WindowTranslated(window, translations, n_lines, n_bytes)
 
@@ -272,11 +298,46 @@ class Translator:
         than the model can read.
         """
         segments, tgt_ids = self._segments([line], 1, SegmentCounts())[0], self.tokenizer.encode([translation])[0]
-        if not tgt_ids or len(segments) != 1:
+        if not tgt_ids or len(segments) != 1 or not self._can_read(tgt_ids):
             return None
-        if self._max_tgt_length is not None and len(tgt_ids) >= self._max_tgt_length:
-            return None
-        return read_attention(self.model, self.tokenizer, segments[0].ids, tgt_ids)
+        maps = read_maps(self.model, self.tokenizer, segments[0].ids, tgt_ids)
+        return Attention(maps.src_pieces, maps.tgt_pieces, maps.map("cross").weights)
+
+    def attention_maps(
+        self, line: str, translation: str | None = None, *, place: Place | None = None
+    ) -> list[AttentionMaps]:
+        """Where the model looks, in all layers and heads.
+
+        Args:
+            line: of the source.
+            translation: of the line; None: the model's own.
+            place: a head whose queries, keys and values are read, too.
+
+        Returns:
+            One for each segment of the line: none if it is blank.
+
+        Raises:
+            UserError: a translation is given, but it is blank, or has more tokens than the model can read, or the line
+                is translated in segments (65).
+        """
+        segments = self._segments(checked_lines([line]), 1, SegmentCounts())[0]
+        if translation is None:
+            found = dict(self._search(ids_of([segments]), scored=False))
+            # What reached its limit leaves no room for EOS.
+            best = [found[i][0].tokens if found[i] else [] for i in range(len(segments))]
+            best = [tokens if self._can_read(tokens) else tokens[:-1] for tokens in best]
+        else:
+            (tgt_ids,) = self.tokenizer.encode([translation])
+            check_given(len(segments), len(tgt_ids), self._max_tgt_length)
+            best = [tgt_ids] if segments else []
+        return [
+            read_maps(self.model, self.tokenizer, segment.ids, tokens, place=place)
+            for segment, tokens in zip(segments, best, strict=True)
+        ]
+
+    def _can_read(self, tgt_ids: Ids) -> bool:
+        """Whether a translation and EOS are not longer than the model's longest target."""
+        return self._max_tgt_length is None or len(tgt_ids) < self._max_tgt_length
 
     def _segments(self, lines: Sequence[str], first_line: int, counts: SegmentCounts) -> list[list[Segment]]:
         encoded = self.tokenizer.encode(["" if is_blank(line) else line for line in lines], threads=self._text_threads)

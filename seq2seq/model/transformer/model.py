@@ -8,17 +8,19 @@ Shapes: B sentences, S source length, T target length, D model width, H heads, V
 may attend.
 """
 
+import contextlib
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
-from seq2seq.model.base import Seq2SeqModel
+from seq2seq.model.base import AttentionHead, AttentionKind, Positions, Seq2SeqModel
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.attention import STACKED, MultiHeadAttention, key_mask
 from seq2seq.model.transformer.layers import DecoderLayer, Dropout, EncoderLayer, FeedForward, build_norm
-from seq2seq.model.transformer.positions import POSITIONS
+from seq2seq.model.transformer.positions import POSITIONS, LearnedPositions, SinusoidalPositions, sinusoidal_table
 
 
 class Transformer(Seq2SeqModel):
@@ -119,32 +121,69 @@ class Transformer(Seq2SeqModel):
         """As ``Seq2SeqModel``'s. [B, T, D]"""
         return self.decode(tgt, self.encode(src, src_mask), src_mask)
 
-    def cross_attention_weights(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
-        """Cross-attention weights of every layer and head of the decoder.
+    def attention_maps(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> dict[AttentionKind, Tensor]:
+        """As ``Seq2SeqModel``'s."""
+        attentions = self._attentions()
+        weights = self._weights([a for of_kind in attentions.values() for a in of_kind], src, tgt, src_mask)
+        return {kind: torch.stack([weights[a] for a in of_kind], dim=1) for kind, of_kind in attentions.items()}
 
-        Args:
-            src: [B, S]
-            tgt: start symbol, then pieces. [B, T]
-            src_mask: as for ``encode``.
+    def _attentions(self) -> dict[AttentionKind, list[MultiHeadAttention]]:
+        """Those of each kind, layer by layer."""
+        return {
+            "encoder": [layer.self_attention for layer in self.encoder_layers],
+            "decoder": [layer.self_attention for layer in self.decoder_layers],
+            "cross": [layer.cross_attention for layer in self.decoder_layers],
+        }
 
-        Returns:
-            Weights that sum to one over S. [B, layers, H, T, S]
-        """
-        memory = self.encode(src, src_mask)
-        maps: list[Tensor] = []
-        # The fused kernel does not return its weights. So before it runs, a hook computes them by the reference.
-        hooks = [
-            layer.cross_attention.register_forward_pre_hook(
-                lambda module, args: maps.append(module.weights(*args))  # a hook that returns None changes nothing
-            )
-            for layer in self.decoder_layers
-        ]
-        try:
-            self.decode(tgt, memory, src_mask)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return torch.stack(maps, dim=1)
+    def attention_head(self, src: Tensor, tgt: Tensor, kind: AttentionKind, layer: int, head: int) -> AttentionHead:
+        """As ``Seq2SeqModel``'s."""
+        found: list[Tensor] = []
+
+        def read(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            assert isinstance(module, MultiHeadAttention)
+            found.extend(of_heads[0, head - 1].float() for of_heads in module.queries_keys_values(*args[:2]))
+
+        with contextlib.ExitStack() as hooks:
+            hooks.callback(self._attentions()[kind][layer - 1].register_forward_pre_hook(read).remove)
+            self.hidden(src, None, tgt)
+        return AttentionHead(*found)
+
+    def cross_attention(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None) -> Tensor:
+        """As ``Seq2SeqModel``'s."""
+        attentions = self._attentions()["cross"]
+        weights = self._weights(attentions, src, tgt, src_mask)
+        return torch.stack([weights[attention] for attention in attentions], dim=1)
+
+    def _weights(
+        self, attentions: Sequence[MultiHeadAttention], src: Tensor, tgt: Tensor, src_mask: Tensor | None
+    ) -> dict[nn.Module, Tensor]:
+        """The weights of some attentions, in fp32. Arguments as ``hidden``'s. Each [B, H, queries, keys]"""
+        weights: dict[nn.Module, Tensor] = {}
+
+        def read(module: nn.Module, args: tuple[Tensor, ...], options: dict[str, bool]) -> None:
+            """The fused kernel, which runs next, keeps no weights: the reference attention beside it gives them."""
+            assert isinstance(module, MultiHeadAttention)
+            weights[module] = module.weights(*args, causal=options.get("causal", False)).float()
+
+        with contextlib.ExitStack() as hooks:
+            for attention in attentions:
+                hooks.callback(attention.register_forward_pre_hook(read, with_kwargs=True).remove)
+            self.hidden(src, src_mask, tgt)
+        return weights
+
+    def positions(self, length: int) -> Positions:
+        """As ``Seq2SeqModel``'s. Learned positions end at ``config.max_positions``."""
+        table: Tensor | None = None
+        if isinstance(self.src_positions, SinusoidalPositions):
+            table = sinusoidal_table(length, self.config.d_model)
+        elif isinstance(self.src_positions, LearnedPositions):
+            table = self.src_positions.weight[:length].detach().float().cpu()
+        return Positions(self.config.positions, table)
+
+    @property
+    def encoder_layers(self) -> list[EncoderLayer]:
+        """The layers of ``encoder``."""
+        return list(self.encoder)  # type: ignore[arg-type]  # a ModuleList forgets the type of its modules
 
     @property
     def decoder_layers(self) -> list[DecoderLayer]:
