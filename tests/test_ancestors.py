@@ -99,7 +99,7 @@ def test_its_attention_is_drawn_in_the_terminal_and_as_a_page(cli, run, tmp_path
 def test_export_is_refused_with_the_reason(cli, run, tmp_path):
     outcome = cli("export", run, "-o", tmp_path / "out")
     assert outcome.code == ExitCode.REFUSED
-    assert f"CTranslate2 cannot hold model.architecture {run.parent.name[:3]}" in outcome.err
+    assert f"CTranslate2 does not support model.architecture {run.parent.name[:3]}" in outcome.err
     assert not (tmp_path / "out").exists()
 
 
