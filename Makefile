@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo check test slow bench bench-decode bench-train bench-products bench-gpu docs format clean
+.PHONY: demo check test slow bench bench-decode bench-train bench-products bench-ancestors bench-gpu docs format clean
 
 # Under the name it had before, the program would own the same command.
 .venv/installed: pyproject.toml constraints.txt
@@ -57,6 +57,11 @@ bench-train: .venv/installed
 # Products of weights by each library, from which the table of seq2seq/model/products.py is made
 bench-products: .venv/installed
 	$(BIN)/python tests/benchmarks/product_speed.py
+
+# The Transformer beside the RNN and the CNN that it replaced: make bench-ancestors TRAIN=... VALID=... LANGS=...
+MINUTES = 10 30
+bench-ancestors: .venv/installed
+	$(BIN)/python tests/benchmarks/ancestors.py $(TRAIN) $(VALID) $(LANGS) $(MINUTES)
 
 # The same on an NVIDIA GPU, for three sizes of model
 bench-gpu: .venv/installed
