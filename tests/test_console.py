@@ -3,9 +3,9 @@
 import pytest
 from rich.text import Text
 
+from seq2seq.attention import Attention
 from seq2seq.cli import console
 from seq2seq.cli.attention import draw_attention
-from seq2seq.translation import Attention
 
 PATH = "corpora/" + "very-long-name/" * 8 + "train.de.gz"
 WHAT = f"{PATH} and [bold]:smile:[/bold] [red]x[/] are of two minds about the many words in them"
