@@ -3,8 +3,8 @@
 from seq2seq.model.architectures import ARCHITECTURES, Architecture, build_decoder, build_model
 from seq2seq.model.base import (
     Decoder,
-    Limits,
     Logits,
+    MaxLengths,
     PerToken,
     Seq2SeqModel,
     TensorLogits,
@@ -17,8 +17,8 @@ __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "Decoder",
-    "Limits",
     "Logits",
+    "MaxLengths",
     "PerToken",
     "Seq2SeqModel",
     "Shortlist",
