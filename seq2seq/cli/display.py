@@ -25,7 +25,7 @@ _SAMPLE_INDENT = 12
 def show(progress: Iterator[Progress], stop: StopFlag) -> None:
     """Show the events of training until it ends. Once training has started, a signal waits for a checkpoint."""
     bar = make_bar(_words)
-    display = _Display(bar)
+    display = _TrainingDisplay(bar)
     try:
         with bar:
             for event in progress:
@@ -44,7 +44,7 @@ def _words(task: Task) -> tuple[str, list[str]]:
     return f"update {task.completed:,.0f}/{task.fields['n_updates']}", [*clocks, *task.fields["numbers"]]
 
 
-class _Display:
+class _TrainingDisplay:
     """What is on the screen."""
 
     def __init__(self, bar: Bar) -> None:

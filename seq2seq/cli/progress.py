@@ -95,7 +95,7 @@ def show_translating(
         resume: whether ``--resume`` was given.
         attention: computes the attention of a line and its translation, which is drawn; None: no picture.
     """
-    display = _Display(output, resume=resume, attention=attention)
+    display = _TranslationDisplay(output, resume=resume, attention=attention)
     try:
         for event in events:
             display.draw(event)
@@ -117,7 +117,7 @@ def _suspend(events: Events, error: BaseException) -> Suspended | None:
     return None
 
 
-class _Display:
+class _TranslationDisplay:
     """Draws events.
 
     There is no bar if the size of the input is unknown, or if the terminal shows the translations themselves.

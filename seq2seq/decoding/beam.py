@@ -62,7 +62,7 @@ class _Sentence:
         return len(self.finished) >= config.n_best and self.best()[-1].score >= best_possible
 
 
-class _Step(NamedTuple):
+class _BeamStep(NamedTuple):
     """The continuations chosen at one step of a batch."""
 
     best: HostCopy
@@ -105,7 +105,7 @@ class BeamSearch:
         return len(self._sentences) * self._src_length
 
     @staticmethod
-    def choose(logits: Logits, searches: Sequence["BeamSearch"]) -> "Iterator[_Step]":
+    def choose(logits: Logits, searches: Sequence["BeamSearch"]) -> "Iterator[_BeamStep]":
         # Twice as many as beams: up to N of them may end in EOS, and N must stay unfinished.
         n_candidates = 2 * searches[0]._config.beam_size
         (live,) = concat([[search._live] for search in searches])
@@ -113,7 +113,7 @@ class BeamSearch:
         of_each = split_rows(found, [search._live.size(0) for search in searches])
         return (search._separate(*of_one) for search, of_one in zip(searches, of_each, strict=True))
 
-    def _separate(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> "_Step":
+    def _separate(self, scores: Tensor, parents: Tensor, pieces: Tensor) -> "_BeamStep":
         """Separate the best continuations from the best unfinished ones.
 
         Args:
@@ -130,9 +130,9 @@ class BeamSearch:
             survivors = ends.byte().argsort(dim=1, stable=True)[:, :beams]  # [B, N]: the best unfinished ones
             live = scores.masked_fill(ends, -torch.inf).gather(1, survivors)  # [B, N]
             continuing = parents.gather(1, survivors), pieces.gather(1, survivors)
-        return _Step(HostCopy(*best, live[:, :1], self._outputs), live, *continuing)
+        return _BeamStep(HostCopy(*best, live[:, :1], self._outputs), live, *continuing)
 
-    def advance(self, step: "_Step") -> list[tuple[int, list[Hypothesis]]]:
+    def advance(self, step: "_BeamStep") -> list[tuple[int, list[Hypothesis]]]:
         """Store the finished hypotheses and continue the others."""
         live, parents, pieces = step.live, step.parents, step.pieces
         scores, from_beams, newest, best_live, outputs = step.best.values()

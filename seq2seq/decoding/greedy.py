@@ -15,7 +15,7 @@ from seq2seq.model import Decoder, Logits
 from seq2seq.tokenizer import BOS, EOS
 
 
-class _Step(NamedTuple):
+class _GreedyStep(NamedTuple):
     """The pieces chosen at one step of a batch."""
 
     pieces: Tensor
@@ -46,13 +46,13 @@ class GreedySearch:
         return len(self._names) * self._src_length
 
     @staticmethod
-    def choose(logits: Logits, searches: Sequence["GreedySearch"]) -> Iterator[_Step]:
+    def choose(logits: Logits, searches: Sequence["GreedySearch"]) -> Iterator[_GreedyStep]:
         found = best_piece(logits, searches[0]._n_control, scored=searches[0]._scored)
         known = [values for values in found if values is not None]
         of_each = split_rows(known, [search.tokens.size(0) for search in searches])
-        return (_Step(of_one[0], HostCopy(*of_one)) for of_one in of_each)
+        return (_GreedyStep(of_one[0], HostCopy(*of_one)) for of_one in of_each)
 
-    def advance(self, step: _Step) -> list[tuple[int, list[Hypothesis]]]:
+    def advance(self, step: _GreedyStep) -> list[tuple[int, list[Hypothesis]]]:
         """Append the next piece of each row."""
         newest, *log_probs = (values.tolist() for values in step.best.values())
         for of_each in log_probs:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from seq2seq.config import ModelConfig
 from seq2seq.model import cnn, rnn
-from seq2seq.model.base import Decoder, Limits, PerToken, Seq2SeqModel
+from seq2seq.model.base import Decoder, MaxLengths, PerToken, Seq2SeqModel
 from seq2seq.model.shortlist import Shortlist, ShortlistDecoder
 from seq2seq.model.transformer import sizes as transformer
 from seq2seq.model.transformer.decoder import TransformerDecoder
@@ -36,7 +36,7 @@ class Architecture:
     """Builds the plain decoder of a model: the reference, written to be read."""
     fast_decoder: FastDecoderFactory | None = None
     """Builds the fast decoder; None: there is only the plain one."""
-    limits: Callable[[ModelConfig], Limits]
+    limits: Callable[[ModelConfig], MaxLengths]
     """Max lengths of source and target."""
     multiply_adds: Callable[[ModelConfig, int], PerToken]
     """Multiply-adds with weights in the forward pass of one token, from the shape and the size of the vocabulary.

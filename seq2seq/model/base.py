@@ -217,7 +217,7 @@ class TensorLogits:
 # Sizes ------------------------------------------------------------------------------------------------------------
 
 
-class Limits(NamedTuple):
+class MaxLengths(NamedTuple):
     """Max lengths of source and target in tokens, EOS included; None: no limit."""
 
     max_src: int | None = None

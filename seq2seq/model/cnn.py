@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.errors import counted
-from seq2seq.model.base import AttentionHead, AttentionKind, Limits, PerToken, Positions, Seq2SeqModel, TensorLogits
+from seq2seq.model.base import AttentionHead, AttentionKind, MaxLengths, PerToken, Positions, Seq2SeqModel, TensorLogits
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.attention import ATTENTIONS, fused_attention, key_mask, reference_attention
 from seq2seq.model.transformer.layers import Dropout
@@ -61,7 +61,7 @@ class GatedConvolution(nn.Module):
         return F.glu(self.linear(windows), dim=2)
 
 
-class DecoderLayer(nn.Module):
+class ConvolutionalDecoderLayer(nn.Module):
     """A convolution of the target so far, then attention to the source."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -81,7 +81,7 @@ class DecoderLayer(nn.Module):
         """
         return self.score(((self.q_proj(x) + embedded) * _HALF).unsqueeze(1))  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor, embedded: Tensor, source: "Source") -> Tensor:
+    def forward(self, x: Tensor, embedded: Tensor, source: "EncodedSource") -> Tensor:
         """All target positions at once. [B, T, D] -> [B, T, D]
 
         Args:
@@ -98,7 +98,7 @@ class DecoderLayer(nn.Module):
 
 
 @dataclass
-class Source:
+class EncodedSource:
     """What the decoder attends to."""
 
     keys: Tensor
@@ -124,10 +124,10 @@ class Source:
             return math.sqrt(self.keys.size(1))
         return self.mask.sum(dim=1).to(mean.dtype).sqrt()[:, None, None]
 
-    def select(self, sentences: Tensor) -> "Source":
+    def select(self, sentences: Tensor) -> "EncodedSource":
         """Those of some sentences. [B']"""
         mask = None if self.mask is None else self.mask.index_select(0, sentences)
-        return Source(self.keys.index_select(0, sentences), self.values.index_select(0, sentences), mask)
+        return EncodedSource(self.keys.index_select(0, sentences), self.values.index_select(0, sentences), mask)
 
 
 class ConvolutionalModel(Seq2SeqModel):
@@ -147,7 +147,7 @@ class ConvolutionalModel(Seq2SeqModel):
         self.src_positions = LearnedPositions(width, config.max_positions)
         self.tgt_positions = LearnedPositions(width, config.max_positions)
         self.encoder = nn.ModuleList(GatedConvolution(config) for _ in range(config.encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.decoder = nn.ModuleList(ConvolutionalDecoderLayer(config) for _ in range(config.decoder_layers))
         self.output = Linear(width, vocab_size)
         if config.tied_embeddings:
             self.output.weight = self.src_embedding.weight
@@ -162,7 +162,7 @@ class ConvolutionalModel(Seq2SeqModel):
         # and small numbers leave the gates half open.
         return self.dropout(positions(embedding(tokens), offset))  # type: ignore[no-any-return]
 
-    def encode(self, src: Tensor, src_mask: Tensor | None = None) -> Source:
+    def encode(self, src: Tensor, src_mask: Tensor | None = None) -> EncodedSource:
         """Keys and values for each source token.
 
         Args:
@@ -176,7 +176,7 @@ class ConvolutionalModel(Seq2SeqModel):
                 # Beyond the end of a text there are zeros, whether another one in the batch is longer or not.
                 x = x * src_mask.unsqueeze(2)
             x = (layer(x, left=layer.width // 2) + x) * _HALF
-        return Source(x, (x + embedded) * _HALF, src_mask)
+        return EncodedSource(x, (x + embedded) * _HALF, src_mask)
 
     def embed_tgt(self, tgt: Tensor, offset: int = 0) -> Tensor:
         """The input of the decoder; the first token is at position ``offset``. [B, T] -> [B, T, D]"""
@@ -200,7 +200,7 @@ class ConvolutionalModel(Seq2SeqModel):
         source, queries = self._source_queries(src, tgt, None)
         return AttentionHead(queries[layer - 1][0, 0].float(), source.keys[0].float(), source.values[0].float())
 
-    def _source_queries(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None) -> tuple[Source, list[Tensor]]:
+    def _source_queries(self, src: Tensor, tgt: Tensor, src_mask: Tensor | None) -> tuple[EncodedSource, list[Tensor]]:
         """What the decoder attends to, and the queries of each of its layers. Each [B, 1, T, D]"""
         source, embedded = self.encode(src, src_mask), self.embed_tgt(tgt)
         x, queries = embedded, []
@@ -220,7 +220,7 @@ class ConvolutionalModel(Seq2SeqModel):
         return list(self.encoder)  # type: ignore[arg-type]  # a ModuleList forgets the type of its modules
 
     @property
-    def decoder_layers(self) -> list[DecoderLayer]:
+    def decoder_layers(self) -> list[ConvolutionalDecoderLayer]:
         """The layers of ``decoder``."""
         return list(self.decoder)  # type: ignore[arg-type]  # a ModuleList forgets the type of its modules
 
@@ -229,10 +229,10 @@ class ConvolutionalModel(Seq2SeqModel):
 
 
 @dataclass
-class DecoderState:
+class ConvolutionalState:
     """What a batch has read so far: of each layer only the last tokens, as a window holds no more."""
 
-    source: Source
+    source: EncodedSource
     inputs: list[Tensor]
     """The last inputs of each layer. Each [R, W - 1, D]"""
     n_tokens: int
@@ -249,20 +249,20 @@ class ConvolutionalDecoder:
     def __init__(self, model: ConvolutionalModel) -> None:
         self._model = model
 
-    def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
+    def start(self, src: Tensor, src_mask: Tensor | None = None) -> ConvolutionalState:
         """Encode sentences. Arguments as ``Decoder``'s. [B, S], [B, S]"""
         source = self._model.encode(src, src_mask)
         n_before, width = self._model.config.cnn.kernel_size - 1, self._model.config.d_model
         nothing = source.keys.new_zeros(src.size(0), n_before, width)
-        return DecoderState(source, [nothing for _ in self._model.decoder_layers], n_tokens=0)
+        return ConvolutionalState(source, [nothing for _ in self._model.decoder_layers], n_tokens=0)
 
     def step(
-        self, tokens: Sequence[Tensor], states: Sequence[DecoderState]
-    ) -> tuple[list[TensorLogits], list[DecoderState]]:
+        self, tokens: Sequence[Tensor], states: Sequence[ConvolutionalState]
+    ) -> tuple[list[TensorLogits], list[ConvolutionalState]]:
         """One step of each batch, one batch after the other. Arguments as ``Decoder``'s. Each [R]"""
         return [self._step(newest, state) for newest, state in zip(tokens, states, strict=True)], list(states)
 
-    def reorder(self, state: DecoderState, sentences: Sequence[int], parents: Tensor) -> DecoderState:
+    def reorder(self, state: ConvolutionalState, sentences: Sequence[int], parents: Tensor) -> ConvolutionalState:
         """Copy the rows that continue. Arguments as ``Decoder``'s."""
         n_sentences = state.source.keys.size(0)
         kept = torch.tensor(sentences, device=parents.device)  # [B']
@@ -270,13 +270,13 @@ class ConvolutionalDecoder:
         rows = ((kept * n_beams).unsqueeze(1) + parents).flatten()  # [B'·N']
         # All beams of a sentence look at one source: it is copied only when sentences leave.
         same = list(sentences) == list(range(n_sentences))
-        return DecoderState(
+        return ConvolutionalState(
             state.source if same else state.source.select(kept),
             [of_layer.index_select(0, rows) for of_layer in state.inputs],
             state.n_tokens,
         )
 
-    def _step(self, tokens: Tensor, state: DecoderState) -> TensorLogits:
+    def _step(self, tokens: Tensor, state: ConvolutionalState) -> TensorLogits:
         """Read the newest token of each row. [R] -> [R, V]"""
         embedded = self._model.embed_tgt(tokens.unsqueeze(1), offset=state.n_tokens)  # [R, 1, D]
         n_sentences = state.source.keys.size(0)
@@ -294,9 +294,9 @@ class ConvolutionalDecoder:
 # Sizes ------------------------------------------------------------------------------------------------------------
 
 
-def limits(config: ModelConfig) -> Limits:
+def limits(config: ModelConfig) -> MaxLengths:
     """Learned positions end."""
-    return Limits(max_src=config.max_positions, max_tgt=config.max_positions)
+    return MaxLengths(max_src=config.max_positions, max_tgt=config.max_positions)
 
 
 def multiply_adds(config: ModelConfig, vocab_size: int) -> PerToken:

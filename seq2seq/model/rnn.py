@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.errors import counted
-from seq2seq.model.base import AttentionHead, AttentionKind, Limits, PerToken, Seq2SeqModel, TensorLogits
+from seq2seq.model.base import AttentionHead, AttentionKind, MaxLengths, PerToken, Seq2SeqModel, TensorLogits
 from seq2seq.model.products import Linear
 from seq2seq.model.transformer.attention import ATTENTIONS, fused_attention, key_mask, reference_attention
 from seq2seq.model.transformer.layers import Dropout
@@ -32,11 +32,11 @@ CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU
 _N_GATES = {"lstm": 4, "gru": 3}
 _N_STATES = {"lstm": 2, "gru": 1}
 
-State = tuple[Tensor, ...]
+LayerState = tuple[Tensor, ...]
 """What a recurrent layer has read so far: its output, and of an LSTM its memory cell. One or two of [1, R, D]"""
 
 
-class EncoderLayer(nn.Module):
+class BidirectionalLayer(nn.Module):
     """Two recurrent layers of half the width; one reads from the left, the other from the right."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -85,7 +85,7 @@ class RecurrentModel(Seq2SeqModel):
         width, n_layers = config.d_model, config.decoder_layers
         self.src_embedding = nn.Embedding(vocab_size, width)
         self.tgt_embedding = self.src_embedding if config.tied_embeddings else nn.Embedding(vocab_size, width)
-        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.encoder = nn.ModuleList(BidirectionalLayer(config) for _ in range(config.encoder_layers))
         self.first_states = Linear(width // 2, n_layers * width)
         cell = CELLS[config.rnn.cell]
         # All layers but the first read what attention found, beside the output of the layer below.
@@ -113,7 +113,7 @@ class RecurrentModel(Seq2SeqModel):
         """[B, T] -> [B, T, D]"""
         return self.dropout(embedding(tokens) * math.sqrt(self.config.d_model))  # type: ignore[no-any-return]
 
-    def encode(self, src: Tensor, src_mask: Tensor | None = None) -> tuple[Tensor, list[State]]:
+    def encode(self, src: Tensor, src_mask: Tensor | None = None) -> tuple[Tensor, list[LayerState]]:
         """Read the source in both directions.
 
         Args:
@@ -138,12 +138,12 @@ class RecurrentModel(Seq2SeqModel):
         """Outputs of the first decoder layer as queries, transformed by the score. [B, T, D] -> [B, 1, T, D]"""
         return self.score(x.unsqueeze(1))  # type: ignore[no-any-return]
 
-    def read_first(self, tgt: Tensor, state: State) -> tuple[Tensor, State]:
+    def read_first(self, tgt: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """The first decoder layer, which asks. [B, T] -> [B, T, D]"""
         x, state = _recur(self.decoder[0], self._embed(tgt, self.tgt_embedding), state)
         return self.dropout(x), state
 
-    def read_above(self, x: Tensor, context: Tensor, states: Sequence[State]) -> tuple[Tensor, list[State]]:
+    def read_above(self, x: Tensor, context: Tensor, states: Sequence[LayerState]) -> tuple[Tensor, list[LayerState]]:
         """The layers above the first, and Luong's output: both read the context.
 
         Args:
@@ -192,7 +192,7 @@ def attend(queries: Tensor, memory: Tensor, src_mask: Tensor | None) -> Tensor:
     return fused_attention(queries, keys, keys, key_mask(src_mask)).squeeze(1)
 
 
-def _recur(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
+def _recur(layer: nn.Module, x: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
     """One recurrent layer over some positions, after those of ``state``. [B, T, D or 2·D] -> [B, T, D]"""
     if isinstance(layer, nn.LSTM):
         return layer(x, state)  # type: ignore[no-any-return]
@@ -204,14 +204,14 @@ def _recur(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
 
 
 @dataclass
-class DecoderState:
+class RecurrentState:
     """What a batch has read so far. It does not grow with the target."""
 
     memory: Tensor
     """[B, S, D]"""
     src_mask: Tensor | None
     """[B, S]"""
-    states: list[State]
+    states: list[LayerState]
     """Of each decoder layer, for each row."""
 
 
@@ -225,31 +225,31 @@ class RecurrentDecoder:
     def __init__(self, model: RecurrentModel) -> None:
         self._model = model
 
-    def start(self, src: Tensor, src_mask: Tensor | None = None) -> DecoderState:
+    def start(self, src: Tensor, src_mask: Tensor | None = None) -> RecurrentState:
         """Encode sentences. Arguments as ``Decoder``'s. [B, S], [B, S]"""
         memory, states = self._model.encode(src, src_mask)
-        return DecoderState(memory, src_mask, states)
+        return RecurrentState(memory, src_mask, states)
 
     def step(
-        self, tokens: Sequence[Tensor], states: Sequence[DecoderState]
-    ) -> tuple[list[TensorLogits], list[DecoderState]]:
+        self, tokens: Sequence[Tensor], states: Sequence[RecurrentState]
+    ) -> tuple[list[TensorLogits], list[RecurrentState]]:
         """One step of each batch, one batch after the other. Arguments as ``Decoder``'s. Each [R]"""
         return [self._step(newest, state) for newest, state in zip(tokens, states, strict=True)], list(states)
 
-    def reorder(self, state: DecoderState, sentences: Sequence[int], parents: Tensor) -> DecoderState:
+    def reorder(self, state: RecurrentState, sentences: Sequence[int], parents: Tensor) -> RecurrentState:
         """Copy the rows that continue. Arguments as ``Decoder``'s."""
         kept = torch.tensor(sentences, device=parents.device)  # [B']
         n_beams = state.states[0][0].size(1) // state.memory.size(0)
         rows = ((kept * n_beams).unsqueeze(1) + parents).flatten()  # [B'·N']
         # All beams of a sentence look at one source: it is copied only when sentences leave.
         same = len(sentences) == state.memory.size(0) and list(sentences) == list(range(len(sentences)))
-        return DecoderState(
+        return RecurrentState(
             state.memory if same else state.memory.index_select(0, kept),
             state.src_mask if same or state.src_mask is None else state.src_mask.index_select(0, kept),
             [tuple(part.index_select(1, rows) for part in of_layer) for of_layer in state.states],
         )
 
-    def _step(self, tokens: Tensor, state: DecoderState) -> TensorLogits:
+    def _step(self, tokens: Tensor, state: RecurrentState) -> TensorLogits:
         """Read the newest token of each row. [R] -> [R, V]"""
         first, *above = state.states
         x, first = self._model.read_first(tokens.unsqueeze(1), first)  # [R, 1, D]
@@ -263,9 +263,9 @@ class RecurrentDecoder:
 # Sizes ------------------------------------------------------------------------------------------------------------
 
 
-def limits(config: ModelConfig) -> Limits:
+def limits(config: ModelConfig) -> MaxLengths:
     """A recurrent network reads texts of any length."""
-    return Limits()
+    return MaxLengths()
 
 
 def multiply_adds(config: ModelConfig, vocab_size: int) -> PerToken:

@@ -5,14 +5,14 @@ Shapes: D model width, F feed-forward width, V vocabulary.
 
 from seq2seq.config import ModelConfig
 from seq2seq.errors import counted
-from seq2seq.model.base import Limits, PerToken
+from seq2seq.model.base import MaxLengths, PerToken
 
 
-def limits(config: ModelConfig) -> Limits:
+def limits(config: ModelConfig) -> MaxLengths:
     """Max lengths of source and target. Only learned positions have a limit."""
     if config.positions != "learned":
-        return Limits()
-    return Limits(max_src=config.max_positions, max_tgt=config.max_positions)
+        return MaxLengths()
+    return MaxLengths(max_src=config.max_positions, max_tgt=config.max_positions)
 
 
 def multiply_adds(config: ModelConfig, vocab_size: int) -> PerToken:
