@@ -20,6 +20,7 @@ _OF_SEARCH = {
 FLAGS: dict[str, dict[str, str]] = {
     "train": {
         "run": "-o",
+        "seeds": "--seeds",
         "overwrite": "--overwrite",
         "layers": "--config",
         "device": "--device",

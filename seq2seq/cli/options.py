@@ -149,6 +149,14 @@ Seed = Annotated[
     int | None,
     typer.Option("--seed", metavar="N", rich_help_panel=RECIPE, help=f"Random seed. Default: {TrainingConfig().seed}."),
 ]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds", metavar="N,N,...", rich_help_panel=RECIPE,
+        help="Random seeds, as in 1,2,3: train RUN/seed-1, RUN/seed-2, ... one after the other, and print mean and "
+        "standard deviation of their validation scores. A time budget applies to each of them. Default: one run.",
+    ),
+]  # fmt: skip
 TimeBudget = Annotated[
     str | None,
     typer.Option(

@@ -30,18 +30,21 @@ from seq2seq.runs.folder import (
 from seq2seq.runs.lock import RunLock, lock
 from seq2seq.runs.manifest import CONFIG, FORMAT, NEXT_CONFIG
 from seq2seq.runs.metrics import append_metrics, truncate_metrics
+from seq2seq.runs.spread import SCORES, Spread, spread, spreads
 from seq2seq.runs.tensors import load_tensors
 
 __all__ = [
     "CONFIG",
     "FORMAT",
     "NEXT_CONFIG",
+    "SCORES",
     "SHORTLIST",
     "Checkpoint",
     "Limits",
     "Manifest",
     "RecipeRecord",
     "RunLock",
+    "Spread",
     "append_metrics",
     "commit",
     "load_checkpoint",
@@ -56,6 +59,8 @@ __all__ = [
     "read_tensors",
     "run_files",
     "save_checkpoint",
+    "spread",
+    "spreads",
     "tidy_run",
     "truncate_metrics",
     "write_atomic",

@@ -59,15 +59,8 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         Interrupted: a signal arrived, and all that was done is saved.
     """
     began = time.monotonic()
-    device = pick_device(request.device)
-    user_layer = merge(keep_one_limit(request.layers))
-    of_preset = PRESETS.get(str(user_layer.get("preset")), {})
-    requested = build(merge([of_preset, user_layer]), where="the configuration")
-    refuse_unused_keys(user_layer, requested)
+    requested, user_layer, device = check_request(request)
     folder = request.run
-    refuse_unknown_preset(requested)
-    refuse_foreign_folder(folder)
-    refuse_inputs(folder, requested.data, overwrite=request.overwrite)
     aside = None
     if request.overwrite and os.path.lexists(folder):
         require_data(requested)
@@ -82,6 +75,26 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
             aside.rename(folder)
             yield Notice(f"the old run is {folder} again")
         raise
+
+
+def check_request(request: Request) -> tuple[RunConfig, Layer, torch.device]:
+    """Make the checks that need neither a lock nor a corpus.
+
+    Returns:
+        The configuration with defaults for keys that are unset, the same without them, and the device.
+
+    Raises:
+        UserError: what is requested cannot be trained (2, 66 or 78).
+    """
+    device = pick_device(request.device)
+    user_layer = merge(keep_one_limit(request.layers))
+    of_preset = PRESETS.get(str(user_layer.get("preset")), {})
+    requested = build(merge([of_preset, user_layer]), where="the configuration")
+    refuse_unused_keys(user_layer, requested)
+    refuse_unknown_preset(requested)
+    refuse_foreign_folder(request.run)
+    refuse_inputs(request.run, requested.data, overwrite=request.overwrite)
+    return requested, user_layer, device
 
 
 def _train(
