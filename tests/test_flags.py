@@ -84,6 +84,7 @@ ARGUMENTS = {
     "translate": {*signature(Translator.load).parameters, *signature(translate_lines).parameters},
     "attend": {*signature(Translator.load).parameters, "output"},
     "eval": {*signature(score_run).parameters, *signature(score_file).parameters},
+    "runs": {"output"},
     "export": {*signature(export_run).parameters},
     "config": set(),
 }

@@ -141,8 +141,8 @@ def is_between(events: list) -> bool:
 
 def test_a_signal_between_two_seeds(layers, tmp_path):
     seen: list = []
+    request = Request(tmp_path / "runs", layers, "cpu")
     with pytest.raises(Interrupted) as interrupted:
-        request = Request(tmp_path / "runs", layers, "cpu")
         collect(train_seeds(request, [1, 2], lambda: 2 if is_between(seen) else None), seen)
     assert (interrupted.value.saved, interrupted.value.update) == (True, 6)
     assert not (tmp_path / "runs/seed-2").exists()

@@ -1,7 +1,7 @@
 """The display of training: a live bar on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from rich.progress import Progress as Bar
 from rich.progress import Task, TaskID
@@ -14,7 +14,7 @@ from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import Interrupted, counted, duration
 from seq2seq.evaluation import ROUGH_GUIDE
-from seq2seq.runs import SCORES, Spread
+from seq2seq.runs import in_words
 from seq2seq.training.progress import (
     Finished,
     LengthSet,
@@ -48,14 +48,6 @@ def show(progress: Iterator[Progress], stop: StopFlag) -> None:
         if not stop.patient:
             print_note(f"{stopped_by(error)} while preparing; nothing is lost, and the same command starts again.")
         raise
-
-
-def spreads_in_words(scores: Mapping[str, Spread]) -> str:
-    """Mean ± standard deviation of each score: ``BLEU 41.87 ± 0.31``."""
-    return "  ".join(
-        f"{SCORES[name]} {found.mean:.2f}" + ("" if found.sd is None else f" ± {found.sd:.2f}")
-        for name, found in scores.items()
-    )
 
 
 def _words(task: Task) -> tuple[str, list[str]]:
@@ -98,7 +90,7 @@ class _Display:
                 print_note(f"seed {seed}, {number} of {n_seeds}: {folder}")
             case SeedsFinished(seeds, scores):
                 self._remove_bar()
-                print_note(f"{counted(len(seeds), 'seed')}: {spreads_in_words(scores)}")
+                print_note(f"{counted(len(seeds), 'seed')}: {in_words(scores)}")
 
     def _remove_bar(self) -> None:
         """Of the run before, if there is one."""

@@ -50,6 +50,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "data.encoding_errors": "--encoding-errors",
         "data.encoding_errors=strict": "--strict and --encoding-errors strict",
     },
+    "runs": {"output": "-o"},
     "export": {"folder": "-o", "overwrite": "--overwrite"},
     "config": {},
 }

@@ -326,3 +326,23 @@ EncodingErrors = Annotated[
         "Default: as in training.",
     ),
 ]  # fmt: skip
+
+# Options of runs.
+RunFolders = Annotated[
+    list[Path],
+    typer.Argument(help="Run folders, or folders that hold some at any depth.", metavar="DIR...", readable=False),
+]
+CurveName = Annotated[
+    str,
+    typer.Option(
+        "--curve", metavar="SCORE", rich_help_panel=PRINTED, help="Validation score of the curves: bleu, chrf or loss."
+    ),
+]
+CurvePicture = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", rich_help_panel=FILES,
+        help="Also write the learning curves as a picture (FILE.svg).",
+    ),
+]  # fmt: skip
+RunsAsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with the curves.", rich_help_panel=PRINTED)]

@@ -23,6 +23,18 @@ def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
         file.write(line)
 
 
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records; none if there is no file. Lines that are no records, such as an incomplete last one, are skipped.
+
+    Each record has a whole number ``update``. Other values may be anything.
+
+    Raises:
+        UserError: the file cannot be read (66), or is outside the folder (78).
+    """
+    data = read_regular(folder, METRICS_FILE) or b""
+    return [json.loads(line) for line in data.split(b"\n") if _update(line) < float("inf")]
+
+
 def truncate_metrics(folder: Path, update: int) -> None:
     """Keep the records up to and including ``update``, and drop other lines.
 

@@ -17,6 +17,10 @@ class Spread(NamedTuple):
     n: int
     """Runs."""
 
+    def __str__(self) -> str:
+        """For a message: ``41.87 ± 0.31``."""
+        return f"{self.mean:.2f}" + ("" if self.sd is None else f" ± {self.sd:.2f}")
+
 
 def spread(values: Sequence[float]) -> Spread:
     """Mean and standard deviation of one or more values.
@@ -42,3 +46,8 @@ def spreads(scores: Sequence[Mapping[str, float | None]]) -> dict[str, Spread]:
         if values and len(values) == len(scores):
             found[name] = spread(values)
     return found
+
+
+def in_words(found: Mapping[str, Spread]) -> str:
+    """Mean ± standard deviation of each score, for a message: ``BLEU 41.87 ± 0.31  chrF …``."""
+    return "  ".join(f"{SCORES[name]} {of_score}" for name, of_score in found.items())
