@@ -35,6 +35,7 @@ DOORS = {
     "safetensors": {"runs.tensors"},
     "sacrebleu": {"evaluation"},
     "ctranslate2": {"interop"},
+    "tensorboard": {"training.tensorboard"},
     "typer": {"cli"},
     "rich": {"cli"},
     "numpy": {

@@ -24,6 +24,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "overwrite": "--overwrite",
         "layers": "--config",
         "device": "--device",
+        "log": "--log",
         "preset": "--preset",
         "data.langs": "-l",
         "data.train": "--train",

@@ -178,6 +178,14 @@ MaxUpdates = Annotated[
         help="Stop after N updates (optimizer steps). Default: chosen by the recipe.",
     ),
 ]  # fmt: skip
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log", metavar="NAME", rich_help_panel=MORE,
+        help="tensorboard: also write event files for TensorBoard to RUN/tensorboard; pip install tensorboard. "
+        "Default: metrics.jsonl alone.",
+    ),
+]  # fmt: skip
 
 # Options of translate.
 Source = Annotated[

@@ -21,6 +21,7 @@ def train_command(
     max_epochs: options.MaxEpochs = None,
     max_updates: options.MaxUpdates = None,
     device: options.Device = "auto",
+    log: options.Log = None,
     strict: options.Strict = False,
 ) -> None:
     """Train a translator on parallel text. The same command again resumes it."""
@@ -36,5 +37,5 @@ def train_command(
         from seq2seq.training import Request, train_seeds
         from seq2seq.training import train as run_training
 
-        request = Request(run, layers, device, overwrite)
+        request = Request(run, layers, device, overwrite, log)
         show(run_training(request, stop) if several is None else train_seeds(request, several, stop), stop)

@@ -32,7 +32,7 @@ from seq2seq.runs.folder import (
 from seq2seq.runs.listing import Found, RunSummary, find_runs, summarize
 from seq2seq.runs.lock import RunLock, lock
 from seq2seq.runs.manifest import CONFIG, FORMAT, NEXT_CONFIG
-from seq2seq.runs.metrics import append_metrics, read_metrics, truncate_metrics
+from seq2seq.runs.metrics import append_metrics, as_number, read_metrics, read_metrics_after, truncate_metrics
 from seq2seq.runs.spread import SCORES, Spread, in_words, spread, spreads
 from seq2seq.runs.tensors import load_tensors
 
@@ -53,6 +53,7 @@ __all__ = [
     "RunSummary",
     "Spread",
     "append_metrics",
+    "as_number",
     "commit",
     "differences",
     "find_runs",
@@ -68,6 +69,7 @@ __all__ = [
     "read_file",
     "read_manifest",
     "read_metrics",
+    "read_metrics_after",
     "read_stored_config",
     "read_tensors",
     "run_files",

@@ -193,7 +193,7 @@ def run_files(folder: Path) -> Iterator[Path]:
     """
     for name in (MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"):
         yield folder / name
-    for name in ("checkpoints", "prepared"):
+    for name in ("checkpoints", "prepared", "tensorboard"):
         yield from walk_folder(folder / name)
 
 

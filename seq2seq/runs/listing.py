@@ -4,7 +4,6 @@ A run may be trained meanwhile: the manifest is replaced by a single rename, and
 commit deletes a file between the two, the run is read again.
 """
 
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from seq2seq.runs.configuration import read_stored_config
 from seq2seq.runs.files import damaged
 from seq2seq.runs.folder import Manifest, read_manifest
 from seq2seq.runs.manifest import MANIFEST
-from seq2seq.runs.metrics import METRICS_FILE, read_metrics
+from seq2seq.runs.metrics import METRICS_FILE, as_number, read_metrics
 from seq2seq.runs.spread import SCORES
 from seq2seq.system.files import reading
 
@@ -189,14 +188,3 @@ def _is_run(names: set[str]) -> bool:
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sorts numbers in names by their value."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,18})", name)]
-
-
-def as_number(value: object) -> float | None:
-    """A finite number of a file that anybody may have edited; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
