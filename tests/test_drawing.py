@@ -100,6 +100,8 @@ def test_a_picture_has_everything():
 def test_neighbours_differ_by_more_than_colour():
     curves = [Curve(letter(i), str(i), [(0.0, i), (1.0, i + 1.0)]) for i in range(40)]
     root = ET.fromstring(curves_svg(curves, AXES, "t"))
+    lines = [path.attrib for path in root.iter(f"{SVG}path") if "h36" in path.attrib["d"]]
+    assert len({(line["class"], line.get("stroke-dasharray")) for line in lines[:32]}) == 32
     dashes = [path.attrib.get("stroke-dasharray") for path in root.iter(f"{SVG}path") if "h36" in path.attrib["d"]]
     assert len(dashes) == 40
     assert all(one != other for one, other in pairwise(dashes))

@@ -265,6 +265,7 @@ def test_the_text_is_readable_in_any_width(cli, house, monkeypatch, columns):
         "A runs/multi/seed-1 40.00 60.00 2.00 90.0 1,234,567 4.9 300 yes auto-30k (1f0c2ab)",
         "A runs/multi/seed-1 auto-30k (1f0c2ab) 40.00 60.00 2.00 90.0 1,234,567 4.9 300 yes",
     )
+    assert len({line.find(" yes") for line in lines if " yes" in line}) == 1, "columns are straight"
     assert "  A B C:  BLEU 42.00 ± 2.65  chrF 62.00 ± 2.65  loss 2.00 ± 0.00" in lines
     assert "  model.d_ff:  1024 (A B C)  2048 (D)" in lines
     assert "BLEU of validation (0 to 100)" in lines

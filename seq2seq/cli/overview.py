@@ -79,7 +79,7 @@ def _picture(found: Found, curves: Sequence[Curve], curve: str, picture: str) ->
     if not any(one.points for one in curves):
         print_warning(f"{picture} is not written: no run has a validation with this score")
         return None
-    return curves_svg(curves, _CURVES[curve], f"Learning curves: {_CURVES[curve].y}").encode("utf-8", "replace")
+    return curves_svg(curves, _CURVES[curve], "Learning curves").encode("utf-8", "replace")
 
 
 # Text -----------------------------------------------------------------------------------------------

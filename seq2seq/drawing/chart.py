@@ -27,7 +27,7 @@ def draw_chart(curves: Sequence[Curve], axes: Axes, width: int, height: int = 12
         return ""
     width = max(width, _MIN_WIDTH)
     first, last, lowest, highest = bounds(drawn)
-    rows = ticks(lowest, highest, max(3, height // 3))
+    rows = ticks(lowest, highest, max(3, height // 2))
     names = tick_names(rows)
     margin = max(map(len, names))
     n_columns = width - margin - 2

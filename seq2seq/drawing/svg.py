@@ -59,7 +59,7 @@ _COLOURS = (
 )  # fmt: skip
 """Of curves, on a light and on a dark page."""
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
-"""Curves of one dash are distinguished by colour, neighbours by both."""
+"""Of curves. Neighbours differ in colour and dash; 32 curves differ in one of them."""
 
 
 def curves_svg(curves: Sequence[Curve], axes: Axes, title: str) -> str:
@@ -113,7 +113,7 @@ def _rules(page: int, grid: str) -> str:
 
 
 def _dash(i: int) -> str:
-    dash = _DASHES[i % len(_DASHES)]
+    dash = _DASHES[(i + i // len(_COLOURS)) % len(_DASHES)]
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 
