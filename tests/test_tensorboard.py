@@ -1,7 +1,6 @@
 """``train --log tensorboard``: a copy of ``metrics.jsonl`` that does not change the training."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float, float]]]:
     from tensorboard.compat.proto.event_pb2 import Event
 
     found: dict[str, list[tuple[int, float, float]]] = {}
-    (path,) = (run / "tensorboard").iterdir()
+    (path,) = (path for path in (run / "tensorboard").iterdir() if path.stat().st_size)
     data = path.read_bytes()
     while data:
         length = int.from_bytes(data[:8], "little")
@@ -149,20 +148,21 @@ def test_the_events_are_there_while_it_trains(layers, tmp_path, installed):
 
 
 def test_tensorboard_itself_reads_it(layers, tmp_path, installed):
-    """Also one that has read a file which was deleted since."""
+    """Also one that is running while the run resumes."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     all_of(tmp_path / "run", layers, log="tensorboard")
     reader = accumulator.EventAccumulator(str(tmp_path / "run/tensorboard"))
     reader.Reload()
     assert [event.step for event in reader.Scalars("valid/chrf")] == [4, 8]
-    shutil.rmtree(tmp_path / "run/tensorboard")
-    log = EventFile(tmp_path / "run")
-    log.update()
-    log.close()
-    (old,) = (tmp_path / "run/tensorboard").iterdir()
-    old.rename(old.with_name("events.out.tfevents.9999999999.seq2seq"))
+    more = {"training": {"max_updates": 12}}
+    all_of(tmp_path / "run", [*layers, more], log="tensorboard")
     reader.Reload()
-    assert [event.step for event in reader.Scalars("valid/chrf")] == [4, 8]
+    assert [event.step for event in reader.Scalars("valid/chrf")] == [4, 8, 12]
+    assert [event.step for event in reader.Scalars("train/loss")] == list(range(1, 13))
+    assert len(list((tmp_path / "run/tensorboard").iterdir())) == 2
+    for _ in range(2):
+        all_of(tmp_path / "run", [*layers, more], log="tensorboard")
+    assert len(list((tmp_path / "run/tensorboard").iterdir())) == 2
 
 
 def test_files_of_others_stay(layers, tmp_path, installed):

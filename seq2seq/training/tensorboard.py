@@ -86,7 +86,7 @@ def _close(log: "EventFile | None") -> None:
 
 
 class EventFile:
-    """An event file with a scalar for each number of ``metrics.jsonl``; older files of this run are deleted.
+    """An event file with a scalar for each number of ``metrics.jsonl``; older files of this run are emptied.
 
     The time of an event is the training time after the start of the run: time between an interruption and the command
     that resumes is left out.
@@ -109,12 +109,16 @@ class EventFile:
         folder = run / FOLDER
         folder.mkdir(exist_ok=True)
         for old in folder.glob(_FILES):
-            old.unlink()
+            # A TensorBoard that is running continues with the next file if this one ends, but not if it is deleted.
+            if old.stat().st_size:
+                old.write_bytes(b"")
+            else:
+                old.unlink()
         now = time.time()
-        file = open(folder / _FILES.replace("*", f"{now:010.0f}"), "wb")  # noqa: SIM115 - closed by close()
+        file = open(folder / _FILES.replace("*", f"{1000 * now:013.0f}"), "wb")  # noqa: SIM115 - closed by close()
         self._writer = RecordWriter(file)
         self._writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-        # A TensorBoard that is running drops what it has read from the older files.
+        # It also drops what it has read from the older files.
         start = SessionLog(status=SessionLog.START)
         self._writer.write(Event(wall_time=now, step=0, session_log=start).SerializeToString())
         self._writer.flush()
