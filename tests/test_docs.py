@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import typer.main
+from reversal import reversal_lines, reversal_recipe, write_reversal
 from test_house import HOUSE, PACKAGE, ROOT
 
 from seq2seq.cli import app
@@ -16,7 +17,9 @@ from seq2seq.config import PRESETS
 from seq2seq.config.keys import known_keys
 from seq2seq.config.tables import TABLES
 from seq2seq.evaluation.verdict import VERDICTS
-from seq2seq.runs import Manifest
+from seq2seq.runs import Manifest, read_metrics
+from seq2seq.training import Request, train
+from seq2seq.training.tensorboard import TAGS
 
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
@@ -121,6 +124,26 @@ def test_fields_of_the_manifest_are_documented():
     rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert documented == {field.name for field in fields(Manifest)} | {"checksum"}
+
+
+def test_fields_of_the_metrics_are_documented(tmp_path):
+    """Those that a run writes which can hardly translate: some of its translations are cut off."""
+    quick = {"model": {"d_model": 16, "d_ff": 16}, "training": {"max_updates": 2, "valid_every": 2, "report_every": 1}}
+    recipe = reversal_recipe(tmp_path)
+    write_reversal(tmp_path / "train", reversal_lines(200, seed=1))
+    for _ in train(Request(tmp_path / "run", [recipe, quick], "cpu")):
+        pass
+    written = {name for record in read_metrics(tmp_path / "run") for name in record}
+    table = PAGES["docs/run-folder.md"].partition("## `metrics.jsonl`\n")[2].partition("\n##")[0]
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.MULTILINE)
+    documented = [name for names, _ in rows for name in re.findall(r"`(\w+)`", names)]
+    assert sorted(documented) == sorted(written), "each once"
+    assert all(unit for _, unit in rows)
+
+
+def test_curves_of_tensorboard_are_documented():
+    page = PAGES["docs/run-folder.md"].partition("## `tensorboard/`\n")[2].partition("\n##")[0]
+    assert set(re.findall(r"`((?:train|valid)/\w+)`", page)) == set(TAGS.values())
 
 
 def test_presets_and_verdicts_are_those_of_the_code():

@@ -17,7 +17,7 @@ from seq2seq.cli.flags import FLAGS, with_flags
 from seq2seq.config import known_keys
 from seq2seq.evaluation import score_file, score_run
 from seq2seq.interop.ctranslate2 import export_run
-from seq2seq.training import Request
+from seq2seq.training import Request, train_seeds
 from seq2seq.translation import Translator, translate_lines
 
 PACKAGE = Path(seq2seq.cli.__file__).parent.parent
@@ -80,10 +80,11 @@ def test_which_option_sets_a_key_depends_on_the_command(text, command, shown):
 
 
 ARGUMENTS = {
-    "train": {field.name for field in fields(Request)},
+    "train": {field.name for field in fields(Request)} | {*signature(train_seeds).parameters},
     "translate": {*signature(Translator.load).parameters, *signature(translate_lines).parameters},
     "attend": {*signature(Translator.load).parameters, "output"},
     "eval": {*signature(score_run).parameters, *signature(score_file).parameters},
+    "runs": {"output"},
     "export": {*signature(export_run).parameters},
     "config": set(),
 }

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "seq2seq"
 # In import order: each imports only from those before it. `seq2seq/__init__.py` hands out `Translator`
 # lazily, and is the one that may look ahead.
 HOUSE = [
-    "version", "errors", "system", "config", "text", "device", "corpus", "tokenizer", "batching", "model",
+    "version", "errors", "system", "config", "text", "drawing", "device", "corpus", "tokenizer", "batching", "model",
     "decoding", "runs", "attention", "translation", "evaluation", "training", "interop", "cli", "__main__",
 ]  # fmt: skip
 
@@ -35,6 +35,7 @@ DOORS = {
     "safetensors": {"runs.tensors"},
     "sacrebleu": {"evaluation"},
     "ctranslate2": {"interop"},
+    "tensorboard": {"training.tensorboard"},
     "typer": {"cli"},
     "rich": {"cli"},
     "numpy": {
@@ -300,6 +301,13 @@ def test_light_modules_import_no_heavy_libraries(program):
     imported = modules_after(program)
     assert "seq2seq" in imported
     assert ("seq2seq.cli" in imported) == ("runpy" in program)
+    assert not imported & HEAVY
+
+
+def test_runs_are_listed_without_heavy_libraries(tmp_path):
+    golden, picture = ROOT / "tests" / "golden" / "run", tmp_path / "curves.svg"
+    imported = modules_after(HELP.format(argv=["seq2seq", "runs", str(golden), "-o", str(picture)]) + "\nprint()")
+    assert "seq2seq.runs" in imported
     assert not imported & HEAVY
 
 

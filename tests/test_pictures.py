@@ -10,7 +10,7 @@ import torch
 from rich.cells import cell_len
 
 from seq2seq.attention import KINDS, AttentionMap, draw, map_sizes, read_maps, svg
-from seq2seq.attention.labels import clusters, is_right_to_left, isolated, label, n_cells, padded, shortened
+from seq2seq.drawing.labels import clusters, is_right_to_left, isolated, label, n_cells, padded, shortened
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import Translator

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seq2seq.attention.labels import label
 from seq2seq.attention.maps import KINDS, AttentionMaps
+from seq2seq.drawing.labels import label
 from seq2seq.model import AttentionKind, Positions
 
 _POSITIONS = {

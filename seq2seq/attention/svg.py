@@ -5,14 +5,12 @@ Several maps stand side by side, such as the heads of a layer. Sizes are in pixe
 
 import math
 from collections.abc import Iterator, Sequence
-from html import escape
 
-from seq2seq.attention.labels import label, n_cells, shortened
 from seq2seq.attention.maps import AttentionMap
+from seq2seq.drawing.labels import label, n_cells, shortened
+from seq2seq.drawing.svg import LETTER, document, svg_text
 
 _CELL = 14
-_LETTER = 7.0
-"""Width of a letter, estimated: a picture cannot measure its font."""
 _MAX_LABEL = 18
 """Cells of a label."""
 _GAP = 24
@@ -21,13 +19,7 @@ _WIDTH = 1320
 """Maps in a row, up to this width."""
 _LEVELS = 20
 """Shades. All cells of one shade are one path, which makes a file a third as large."""
-# The name of the format, which looks like an address, but nothing is loaded from it.
-_NAMESPACE = "http://www.w3.org/2000/svg"
-_STYLE = (
-    "text{font:11px sans-serif;fill:#1f2328}.t{font-weight:bold}.b{fill:#fff}.f{fill:none;stroke:#8c959f}"
-    "path{fill:#0550ae}"
-    "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.b{fill:#0d1117}.f{stroke:#6e7681}path{fill:#79c0ff}}"
-)
+_LIGHT, _DARK = "path{fill:#0550ae}", "path{fill:#79c0ff}"
 
 
 def svg(pictures: Sequence[AttentionMap], title: str) -> str:
@@ -39,23 +31,16 @@ def svg(pictures: Sequence[AttentionMap], title: str) -> str:
     """
     boxes = [_size(picture) for picture in pictures]
     places, width, height = _places(boxes)
-    parts = [
-        f'<svg xmlns="{_NAMESPACE}" width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}" '
-        'role="img" aria-labelledby="title desc">',
-        f'<title id="title">{_text(title)}</title>',
-        f'<desc id="desc">{_text(_description(pictures))}</desc>',
-        f"<style>{_STYLE}</style>",
-        f'<rect class="b" width="{width:g}" height="{height:g}"/>',
-    ]
+    parts: list[str] = []
     for picture, (x, y) in zip(pictures, places, strict=True):
         parts += [f'<g transform="translate({x:g} {y:g})">', *_map(picture), "</g>"]
-    return "\n".join([*parts, "</svg>", ""])
+    return document(width, height, title, _description(pictures), parts, light=_LIGHT, dark=_DARK)
 
 
 def _map(picture: AttentionMap) -> Iterator[str]:
     left, top = _label_room(picture.queries), _TITLE + _label_room(picture.keys)
     n_rows, n_columns = len(picture.queries), len(picture.keys)
-    yield f'<text class="t" y="12">{_text(picture.title)}</text>'
+    yield f'<text class="t" y="12">{svg_text(picture.title)}</text>'
     for row, piece in enumerate(picture.queries):
         yield f'<text x="{left - 5:g}" y="{top + row * _CELL + 11:g}" text-anchor="end">{_name(piece)}</text>'
     for column, piece in enumerate(picture.keys):
@@ -74,7 +59,7 @@ def _map(picture: AttentionMap) -> Iterator[str]:
 
 
 def _size(picture: AttentionMap) -> tuple[float, float]:
-    width = max(_label_room(picture.queries) + len(picture.keys) * _CELL, _LETTER * n_cells(picture.title))
+    width = max(_label_room(picture.queries) + len(picture.keys) * _CELL, LETTER * n_cells(picture.title))
     return width, _TITLE + _label_room(picture.keys) + len(picture.queries) * _CELL
 
 
@@ -93,11 +78,11 @@ def _places(boxes: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, flo
 
 
 def _label_room(pieces: Sequence[str]) -> float:
-    return 8 + _LETTER * max(n_cells(shortened(label(piece), _MAX_LABEL)) for piece in pieces)
+    return 8 + LETTER * max(n_cells(shortened(label(piece), _MAX_LABEL)) for piece in pieces)
 
 
 def _name(piece: str) -> str:
-    return _text(shortened(label(piece), _MAX_LABEL))
+    return svg_text(shortened(label(piece), _MAX_LABEL))
 
 
 def _description(pictures: Sequence[AttentionMap]) -> str:
@@ -110,7 +95,3 @@ def _description(pictures: Sequence[AttentionMap]) -> str:
             looks.append(f"{piece} at {picture.keys[best]} ({weights[best]:.2f})")
         sentences.append(f"{picture.title}. Most attention of {', '.join(looks)}.")
     return " ".join(sentences)
-
-
-def _text(text: str) -> str:
-    return escape(label(text))

@@ -6,8 +6,8 @@ top to bottom. A map that is still too wide comes in several bands, one below th
 
 from collections.abc import Callable, Iterator, Sequence
 
-from seq2seq.attention.labels import ELLIPSIS, clusters, isolated, label, n_cells, padded, shortened
 from seq2seq.attention.maps import AttentionMap
+from seq2seq.drawing.labels import ELLIPSIS, clusters, isolated, label, n_cells, padded, shortened
 
 _SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.1, "░"), (0.05, "·"))
 """From which weight on; less is left white."""

@@ -14,7 +14,19 @@ from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import Interrupted, counted, duration
 from seq2seq.evaluation import ROUGH_GUIDE
-from seq2seq.training.progress import Finished, LengthSet, Notice, Progress, Report, Saved, Started, Validation
+from seq2seq.runs import in_words
+from seq2seq.training.progress import (
+    Finished,
+    LengthSet,
+    Notice,
+    Progress,
+    Report,
+    Saved,
+    SeedsFinished,
+    SeedStarted,
+    Started,
+    Validation,
+)
 
 _LONGEST_SAMPLE = 200
 """Characters of a sample translation that are shown."""
@@ -29,8 +41,8 @@ def show(progress: Iterator[Progress], stop: StopFlag) -> None:
     try:
         with bar:
             for event in progress:
-                if isinstance(event, Started):
-                    stop.patient = True
+                if isinstance(event, Started | SeedStarted):
+                    stop.patient = isinstance(event, Started)
                 display.draw(event)
     except Interrupted as error:
         if not stop.patient:
@@ -73,6 +85,18 @@ class _TrainingDisplay:
                 pass  # checkpoints are not worth a line each time
             case Finished():
                 self._finished(event)
+            case SeedStarted(seed, folder, number, n_seeds):
+                self._remove_bar()
+                print_note(f"seed {seed}, {number} of {n_seeds}: {folder}")
+            case SeedsFinished(seeds, scores):
+                self._remove_bar()
+                print_note(f"{counted(len(seeds), 'seed')}: {in_words(scores)}")
+
+    def _remove_bar(self) -> None:
+        """Of the run before, if there is one."""
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        self.task, self.loss, self.last_bleu, self.speed = None, [], [], []
 
     def _started(self, event: Started) -> None:
         training = event.config.training

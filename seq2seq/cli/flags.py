@@ -20,9 +20,11 @@ _OF_SEARCH = {
 FLAGS: dict[str, dict[str, str]] = {
     "train": {
         "run": "-o",
+        "seeds": "--seeds",
         "overwrite": "--overwrite",
         "layers": "--config",
         "device": "--device",
+        "log": "--log",
         "preset": "--preset",
         "data.langs": "-l",
         "data.train": "--train",
@@ -49,6 +51,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "data.encoding_errors": "--encoding-errors",
         "data.encoding_errors=strict": "--strict and --encoding-errors strict",
     },
+    "runs": {"output": "-o"},
     "export": {"folder": "-o", "overwrite": "--overwrite"},
     "config": {},
 }

@@ -41,6 +41,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("translate corpus/test.de, compare it with corpus/test.en", "seq2seq eval runs/de-en corpus/test"),
         ("score a file of translations", "seq2seq eval --hyp test.hyp -l de-en corpus/test -m bleu"),
     ),
+    "runs": (
+        ("scores, time, size and settings of all runs below runs/", "seq2seq runs runs"),
+        ("two runs, with a picture of their learning curves", "seq2seq runs runs/de-en runs/short -o curves.svg"),
+    ),
     "export": (
         ("for CTranslate2, in fp32", "seq2seq export runs/de-en -o ct2/de-en"),
         ("a quarter of the size", "seq2seq export runs/de-en -o ct2/small --quantization int8"),

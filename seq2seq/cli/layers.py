@@ -42,6 +42,8 @@ def encoding_errors_option(word: str | None, *, strict: bool) -> EncodingErrors 
 
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
+_MAX_DIGITS = 20
+"""Of a seed; Python itself refuses to read thousands."""
 _DURATION = re.compile(rf"(?:{_NUMBER}\s*h)?\s*(?:{_NUMBER}\s*m)?\s*(?:{_NUMBER}\s*s)?", re.ASCII | re.IGNORECASE)
 
 
@@ -114,6 +116,37 @@ def training_layers(
     assigned = _merge_sets(sets)
     _check_preset(str(recipe), file, merge([given, assigned]))
     return [file, given, assigned]
+
+
+def parse_seeds(words: str | None, *, seed: int | None, sets: list[str]) -> list[int] | None:
+    """The value of ``--seeds``; None if it is not given.
+
+    Args:
+        words: whole numbers, separated by commas.
+        seed: the value of ``--seed``.
+        sets: the values of ``--set``.
+
+    Raises:
+        UserError: malformed, repeated or too large numbers, or the seed is set by another option too (2).
+    """
+    if words is None:
+        return None
+    if seed is not None or "training.seed" in (assignment.partition("=")[0].strip() for assignment in sets):
+        other = "--set training.seed" if seed is None else "--seed"
+        raise UserError(f"--seeds and {other} contradict each other", mend="give one of them", code=ExitCode.USAGE)
+    parts = [part.strip() for part in words.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"--seeds {words} is not a list of whole numbers", mend="write 1,2,3", code=ExitCode.USAGE)
+    seeds = [int(part) if len(part) < _MAX_DIGITS else 10**_MAX_DIGITS for part in parts]
+    for part, number in zip(parts, seeds, strict=True):
+        try:
+            check_keys(layer_of("training.seed", number), where="--seeds")
+        except UserError as error:
+            what = f"--seeds {words}: {part:.40} is too large"
+            raise UserError(what, mend="give numbers below 2^63", code=ExitCode.USAGE) from error
+    if repeated := [number for number in seeds if seeds.count(number) > 1]:
+        raise UserError(f"--seeds {words} names {repeated[0]} twice", mend="give each seed once", code=ExitCode.USAGE)
+    return seeds
 
 
 def parse_set(assignment: str) -> Layer:

@@ -149,6 +149,14 @@ Seed = Annotated[
     int | None,
     typer.Option("--seed", metavar="N", rich_help_panel=RECIPE, help=f"Random seed. Default: {TrainingConfig().seed}."),
 ]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds", metavar="N,N,...", rich_help_panel=RECIPE,
+        help="Random seeds, as in 1,2,3: train RUN/seed-1, RUN/seed-2, ... one after the other, and print mean and "
+        "standard deviation of their validation scores. A time budget applies to each of them. Default: one run.",
+    ),
+]  # fmt: skip
 TimeBudget = Annotated[
     str | None,
     typer.Option(
@@ -168,6 +176,14 @@ MaxUpdates = Annotated[
     typer.Option(
         "--max-updates", metavar="N", rich_help_panel=LENGTH,
         help="Stop after N updates (optimizer steps). Default: chosen by the recipe.",
+    ),
+]  # fmt: skip
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log", metavar="NAME", rich_help_panel=MORE,
+        help="tensorboard: also write event files for TensorBoard to RUN/tensorboard; pip install tensorboard. "
+        "Default: metrics.jsonl alone.",
     ),
 ]  # fmt: skip
 
@@ -318,3 +334,23 @@ EncodingErrors = Annotated[
         "Default: as in training.",
     ),
 ]  # fmt: skip
+
+# Options of runs.
+RunFolders = Annotated[
+    list[Path],
+    typer.Argument(help="Run folders, or folders that hold some at any depth.", metavar="DIR...", readable=False),
+]
+CurveName = Annotated[
+    str,
+    typer.Option(
+        "--curve", metavar="SCORE", rich_help_panel=PRINTED, help="Validation score of the curves: bleu, chrf or loss."
+    ),
+]
+CurvePicture = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", rich_help_panel=FILES,
+        help="Also write the learning curves as a picture (FILE.svg).",
+    ),
+]  # fmt: skip
+RunsAsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with the curves.", rich_help_panel=PRINTED)]

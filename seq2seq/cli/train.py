@@ -1,7 +1,7 @@
 """``seq2seq train``: parallel text in, a run folder out."""
 
 from seq2seq.cli import options
-from seq2seq.cli.layers import training_layers
+from seq2seq.cli.layers import parse_seeds, training_layers
 from seq2seq.cli.signals import StopFlag
 from seq2seq.text import refuse_overwriting
 
@@ -16,10 +16,12 @@ def train_command(
     config: options.Recipe = None,
     sets: options.Sets = None,
     seed: options.Seed = None,
+    seeds: options.Seeds = None,
     time_budget: options.TimeBudget = None,
     max_epochs: options.MaxEpochs = None,
     max_updates: options.MaxUpdates = None,
     device: options.Device = "auto",
+    log: options.Log = None,
     strict: options.Strict = False,
 ) -> None:
     """Train a translator on parallel text. The same command again resumes it."""
@@ -29,9 +31,11 @@ def train_command(
         config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict,
         max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],
     )  # fmt: skip
+    several = parse_seeds(seeds, seed=seed, sets=sets or [])
     with StopFlag() as stop:
         from seq2seq.cli.display import show
-        from seq2seq.training import Request
+        from seq2seq.training import Request, train_seeds
         from seq2seq.training import train as run_training
 
-        show(run_training(Request(run, layers, device, overwrite), stop), stop)
+        request = Request(run, layers, device, overwrite, log)
+        show(run_training(request, stop) if several is None else train_seeds(request, several, stop), stop)

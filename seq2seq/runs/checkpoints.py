@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.runs.files import damaged, read_regular, writing
@@ -31,6 +29,9 @@ from seq2seq.runs.manifest import (
 from seq2seq.runs.tensors import load_tensors
 from seq2seq.system.files import TMP, atomic_folder, make_folder, reading, temporary_path
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 TENSORS, STATE = ("tensors.safetensors", "tensors-2.safetensors"), ("state.json", "state-2.json")
 """Names of the two files. The second names are used when a checkpoint of the same update is replaced."""
 _REPLACED = re.compile("|".join(map(re.escape, (*TENSORS, *STATE))))
@@ -43,7 +44,7 @@ class Checkpoint:
 
     update: int
     """Updates made so far."""
-    tensors: dict[str, Tensor]
+    tensors: "dict[str, Tensor]"
     """As given to ``save_checkpoint``, on the CPU."""
     state: dict[str, Any]
     """As given to ``save_checkpoint``, but converted by JSON: tuples have become lists, and keys strings."""
@@ -60,7 +61,12 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def save_checkpoint(folder: Path, update: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+def newest_update(folder: Path) -> int:
+    """Updates of the newest checkpoint, by its name; 0 if there is none."""
+    return max((number for number, _ in _numbered(folder)), default=0)
+
+
+def save_checkpoint(folder: Path, update: int, tensors: "Mapping[str, Tensor]", state: Mapping[str, Any]) -> Path:
     """Save a checkpoint for ``load_checkpoint``, atomically.
 
     A checkpoint of the same update is replaced. Checkpoints of later updates are deleted: they are damaged, because

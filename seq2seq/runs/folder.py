@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from seq2seq.config.records import AtLeastOne, Count, Flag, Integer, Length, NotNegative, Real, parse_record, record
 from seq2seq.errors import ExitCode, UserError, counted
@@ -32,6 +30,9 @@ from seq2seq.runs.manifest import (
 from seq2seq.runs.tensors import load_tensors
 from seq2seq.system.files import make_folder, reading, sync_folder
 from seq2seq.text import walk_folder
+
+if TYPE_CHECKING:  # lists of runs are printed without torch, which takes a second to load
+    from torch import Tensor
 
 SHORTLIST = "shortlist.safetensors"
 """File of a finished run: likely target pieces of each source piece."""
@@ -192,7 +193,7 @@ def run_files(folder: Path) -> Iterator[Path]:
     """
     for name in (MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"):
         yield folder / name
-    for name in ("checkpoints", "prepared"):
+    for name in ("checkpoints", "prepared", "tensorboard"):
         yield from walk_folder(folder / name)
 
 
@@ -243,7 +244,7 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
         raise
 
 
-def read_tensors(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
+def read_tensors(folder: Path, manifest: Manifest, name: str) -> "dict[str, Tensor]":
     """Read the tensors of a run's file. Its hash is checked before the file is parsed.
 
     Raises:

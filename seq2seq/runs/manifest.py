@@ -10,16 +10,17 @@ import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.runs.files import damaged, read_regular, write_atomic, writing
 from seq2seq.runs.tensors import LEFT_BY_SAFETENSORS, write_tensors
 from seq2seq.system.files import TMP, sync_folder, temporary_path, write_flushed
 
-Content = bytes | Mapping[str, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Content: TypeAlias = "bytes | Mapping[str, Tensor]"
 
 FORMAT = 1
 """The format of run folders and checkpoints that this program writes. It reads no other one. Later versions may add

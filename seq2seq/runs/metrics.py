@@ -1,6 +1,7 @@
 """``metrics.jsonl``: one JSON object on each line. The file has no hash, and is truncated when a run resumes."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,48 @@ def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
     line = json.dumps(record, allow_nan=False).encode("ascii") + b"\n"
     with writing(folder / METRICS_FILE), open(folder / METRICS_FILE, "ab") as file:
         file.write(line)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records; none if there is no file. Lines that are no records, such as an incomplete last one, are skipped.
+
+    Each record has a whole number ``update``. Other values may be anything.
+
+    Raises:
+        UserError: the file cannot be read (66), or is outside the folder (78).
+    """
+    return _records(read_regular(folder, METRICS_FILE) or b"")
+
+
+def read_metrics_after(folder: Path, start: int) -> tuple[list[dict[str, Any]], int]:
+    """The records of the complete lines from a byte on, and the byte after them; as ``read_metrics``.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        with open(folder / METRICS_FILE, "rb") as file:
+            file.seek(start)
+            data = file.read()
+    except FileNotFoundError:
+        return [], start
+    whole = data[: data.rfind(b"\n") + 1]
+    return _records(whole), start + len(whole)
+
+
+def _records(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in data.split(b"\n") if _update(line) < float("inf")]
+
+
+def as_number(value: object) -> float | None:
+    """A finite number of a file that anybody may have edited; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def truncate_metrics(folder: Path, update: int) -> None:

@@ -6,19 +6,19 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-
-import safetensors.torch
-from safetensors import SafetensorError
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from seq2seq.runs.files import damaged
 from seq2seq.system.files import removed_after_error
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEFT_BY_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 """Temporary files of safetensors, which a crash may leave."""
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> str:
     """Write tensors to a new file and flush it to disk. The folder's entry is not flushed.
 
     Returns:
@@ -38,8 +38,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
             return digest
 
 
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """Overwrite a file with tensors. Tensors on the CPU are not copied."""
+    import safetensors.torch  # imports torch, without which lists of runs are printed
+    from safetensors import SafetensorError
+
     mode = stat.S_IMODE(path.stat().st_mode)
     try:
         safetensors.torch.save_file({name: t.detach().contiguous() for name, t in tensors.items()}, path)
@@ -52,7 +55,7 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     path.chmod(mode)
 
 
-def load_tensors(data: bytes, where: str) -> dict[str, Tensor]:
+def load_tensors(data: bytes, where: str) -> "dict[str, Tensor]":
     """Parse a safetensors file. The caller has checked its hash.
 
     Args:
@@ -62,6 +65,9 @@ def load_tensors(data: bytes, where: str) -> dict[str, Tensor]:
     Raises:
         UserError: not safetensors, or a data type that torch does not have (78).
     """
+    import safetensors.torch  # as above
+    from safetensors import SafetensorError
+
     try:
         return safetensors.torch.load(data)
     # The loader raises several types for malformed headers.

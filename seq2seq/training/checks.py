@@ -1,6 +1,7 @@
 """Checks of a ``train`` command, before anything is read or written."""
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,17 +22,51 @@ def refuse_unknown_preset(config: RunConfig) -> None:
         )
 
 
+_OF_RUN = {"manifest.json", "checkpoints", "prepared", ".lock"}
+"""Names of which a run folder has one, even if its training was interrupted early."""
+_OF_SEEDS = re.compile(r"seed-[0-9]+(\.old-[0-9]+)?")
+
+
 def refuse_foreign_folder(folder: Path) -> None:
     """Refuse to train into a folder that holds other files."""
-    if os.path.isdir(folder):
-        with reading(folder):
-            names = {path.name for path in folder.iterdir()}
-        if names and not names & {"manifest.json", "checkpoints", "prepared", ".lock"}:
-            raise UserError(
-                f"{folder} is a folder with other files in it ({sorted(names)[0]}, …)",
-                mend="name a new folder with `run`",
-                code=ExitCode.REFUSED,
-            )
+    names = _names(folder)
+    if not names & _OF_RUN and (seeds := sorted(filter(_OF_SEEDS.fullmatch, names))):
+        raise UserError(
+            f"{folder} holds a run for each of several seeds ({seeds[0]}, …)",
+            mend="resume them with `seeds`, or name another folder with `run`",
+            code=ExitCode.REFUSED,
+        )
+    if names and not names & _OF_RUN:
+        raise _other_files(folder, names)
+
+
+def refuse_unfit_for_seeds(folder: Path) -> None:
+    """Refuse to train several seeds in a folder that is itself a run, or that holds other files."""
+    names = _names(folder)
+    if names & _OF_RUN:
+        raise UserError(
+            f"{folder} is itself a run, so it cannot hold a run for each seed",
+            mend="name another folder with `run`",
+            code=ExitCode.REFUSED,
+        )
+    if names and not any(map(_OF_SEEDS.fullmatch, names)):
+        raise _other_files(folder, names)
+
+
+def _names(folder: Path) -> set[str]:
+    """Names of the files in a folder; empty if there is no folder."""
+    if not os.path.isdir(folder):
+        return set()
+    with reading(folder):
+        return {path.name for path in folder.iterdir()}
+
+
+def _other_files(folder: Path, names: set[str]) -> UserError:
+    return UserError(
+        f"{folder} is a folder with other files in it ({sorted(names)[0]}, …)",
+        mend="name a new folder with `run`",
+        code=ExitCode.REFUSED,
+    )
 
 
 def refuse_inputs(folder: Path, data: DataConfig, *, overwrite: bool) -> None:

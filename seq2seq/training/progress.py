@@ -1,9 +1,11 @@
 """Events of training: records that the command line draws and that tests read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from seq2seq.config import RunConfig
+from seq2seq.runs import Spread
 
 
 @dataclass(frozen=True)
@@ -113,4 +115,25 @@ class Finished:
     """Whether it was finished before this command."""
 
 
-Progress = Notice | Started | LengthSet | Report | Validation | Saved | Finished
+@dataclass(frozen=True)
+class SeedStarted:
+    """The run of one of several seeds is next."""
+
+    seed: int
+    folder: Path
+    """Of its run."""
+    number: int
+    """Counted from 1, in the order of training."""
+    n_seeds: int
+
+
+@dataclass(frozen=True)
+class SeedsFinished:
+    """The runs of all seeds are finished."""
+
+    seeds: tuple[int, ...]
+    scores: Mapping[str, Spread]
+    """Mean and standard deviation of their validation scores, by name."""
+
+
+Progress = Notice | Started | LengthSet | Report | Validation | Saved | Finished | SeedStarted | SeedsFinished

@@ -31,6 +31,7 @@ from seq2seq.training.prepare import prepare
 from seq2seq.training.progress import Notice, Progress
 from seq2seq.training.resuming import plan_resumed_run, without_checkpoint
 from seq2seq.training.starting import plan_new_run
+from seq2seq.training.tensorboard import require_tensorboard, with_tensorboard
 from seq2seq.training.trainer import StopSignal, Trainer
 
 
@@ -45,6 +46,12 @@ class Request:
     device: str = "auto"
     overwrite: bool = False
     """Move an existing run aside and start over."""
+    log: str | None = None
+    """Key of ``LOGS``: a second log, besides ``metrics.jsonl``. It does not change the training."""
+
+
+LOGS = {"tensorboard": (require_tensorboard, with_tensorboard)}
+"""By name: what checks that a log can be written, and what writes it."""
 
 
 def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progress]:
@@ -59,15 +66,8 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         Interrupted: a signal arrived, and all that was done is saved.
     """
     began = time.monotonic()
-    device = pick_device(request.device)
-    user_layer = merge(keep_one_limit(request.layers))
-    of_preset = PRESETS.get(str(user_layer.get("preset")), {})
-    requested = build(merge([of_preset, user_layer]), where="the configuration")
-    refuse_unused_keys(user_layer, requested)
+    requested, user_layer, device = check_request(request)
     folder = request.run
-    refuse_unknown_preset(requested)
-    refuse_foreign_folder(folder)
-    refuse_inputs(folder, requested.data, overwrite=request.overwrite)
     aside = None
     if request.overwrite and os.path.lexists(folder):
         require_data(requested)
@@ -76,7 +76,8 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         yield Notice(f"the old run is now {aside}")
     try:
         with empty_folders_removed(folder), lock(folder):
-            yield from _train(folder, requested, user_layer, device, stop, began)
+            events = _train(folder, requested, user_layer, device, stop, began)
+            yield from events if request.log is None else LOGS[request.log][1](events, folder)
     except Exception:
         if aside is not None and not os.path.lexists(folder):  # the new run was not started
             aside.rename(folder)
@@ -84,9 +85,37 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         raise
 
 
+def check_request(request: Request) -> tuple[RunConfig, Layer, torch.device]:
+    """Make the checks that need neither a lock nor a corpus.
+
+    Returns:
+        The configuration with defaults for keys that are unset, the same without them, and the device.
+
+    Raises:
+        UserError: what is requested cannot be trained (2, 66 or 78).
+    """
+    if request.log is not None:
+        if request.log not in LOGS:
+            raise UserError(
+                f"`log={request.log}` is unknown",
+                mend=f"give `log={' or '.join(LOGS)}`, or leave it out",
+                code=ExitCode.USAGE,
+            )
+        LOGS[request.log][0]()
+    device = pick_device(request.device)
+    user_layer = merge(keep_one_limit(request.layers))
+    of_preset = PRESETS.get(str(user_layer.get("preset")), {})
+    requested = build(merge([of_preset, user_layer]), where="the configuration")
+    refuse_unused_keys(user_layer, requested)
+    refuse_unknown_preset(requested)
+    refuse_foreign_folder(request.run)
+    refuse_inputs(request.run, requested.data, overwrite=request.overwrite)
+    return requested, user_layer, device
+
+
 def _train(
     folder: Path, requested: RunConfig, user_layer: Layer, device: torch.device, stop: StopSignal, began: float
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Start or resume the run of a folder that is locked.
 
     Args:

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seq2seq.config import DecodingConfig, RunConfig, build, known_layer, parse_langs, parse_toml
+from seq2seq.config import DecodingConfig, RunConfig, build, parse_langs
 from seq2seq.decoding import MAX_EXACT_ALPHA
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import Seq2SeqModel, Shortlist, build_model
-from seq2seq.runs import SHORTLIST, Manifest, read_file, read_manifest, read_tensors
+from seq2seq.runs import SHORTLIST, Manifest, read_file, read_manifest, read_stored_config, read_tensors
 from seq2seq.tokenizer import Tokenizer
 
 
@@ -29,8 +29,7 @@ def read_run(run: Path) -> tuple[Manifest, RunConfig, Tokenizer]:
 
 def read_config(run: Path, manifest: Manifest) -> RunConfig:
     """Read a run's configuration, with the length penalty that training chose. Errors as in ``read_run``."""
-    toml = run / manifest.config
-    config = build(known_layer(parse_toml(read_file(run, manifest, toml.name), toml)), where=str(toml))
+    config = read_stored_config(run, manifest)
     if config.decoding.length_penalty is None:
         config = replace(config, decoding=replace(config.decoding, length_penalty=manifest.length_penalty))
     return config

@@ -1,4 +1,4 @@
-"""Pieces as labels of a picture: safe to print, of a known width, in any script.
+"""Text as labels of a picture: safe to print, of a known width, in any script.
 
 A cell is a column of a terminal. A letter takes one, a Chinese character two, a combining mark none.
 """
