@@ -16,6 +16,9 @@ def eval_command(
         ),
     ],
     metrics: options.Metrics = "bleu,chrf,ter",
+    tokenize: options.Tokenize = None,
+    lowercase: options.Lowercase = False,
+    references: options.MoreReferences = None,
     hypotheses: options.HypothesesToScore = None,
     langs: options.LangsOfCorpus = None,
     output: options.KeptHypotheses = None,
@@ -33,13 +36,14 @@ def eval_command(
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
     from seq2seq.cli.layers import encoding_errors_option
     from seq2seq.cli.report import parse_words, print_results, usage_error
-    from seq2seq.evaluation import parse_metrics, score_file, score_run
+    from seq2seq.evaluation import ScoringOptions, parse_metrics, score_file, score_run
 
     names, errors = parse_metrics(metrics), encoding_errors_option(encoding_errors, strict=strict)
+    scoring = ScoringOptions(tokenize=tokenize, lowercase=lowercase, references=references or [])
     if hypotheses is not None:
-        translation_options = (output, beam_size, length_penalty, shortlist, precision, products, workers)
-        run, corpus = parse_words(words, others=(*translation_options, None if device == "auto" else device))
-        results = [score_file(hypotheses, corpus, names, run=run, langs=langs, encoding_errors=errors)]
+        search = (output, beam_size, length_penalty, shortlist, precision, products, workers)
+        run, corpus = parse_words(words, others=(*search, None if device == "auto" else device))
+        results = [score_file(hypotheses, corpus, names, options=scoring, run=run, langs=langs, encoding_errors=errors)]
     else:
         if len(words) < 2:
             raise usage_error("eval takes a run folder and at least one corpus")
@@ -49,6 +53,7 @@ def eval_command(
         }  # fmt: skip
         results = score_run(
             Path(words[0]), words[1:], names,
-            langs=langs, output=output, decoding=decoding, device=device, workers=workers, encoding_errors=errors,
+            options=scoring, langs=langs, output=output, decoding=decoding, device=device, workers=workers,
+            encoding_errors=errors,
         )  # fmt: skip
     print_results(results, as_json=as_json)

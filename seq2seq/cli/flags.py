@@ -46,6 +46,8 @@ FLAGS: dict[str, dict[str, str]] = {
         "langs": "-l",
         "data.langs": "-l",
         "metrics": "-m",
+        "tokenize": "--tokenize",
+        "references": "--ref",
         "data.encoding_errors": "--encoding-errors",
         "data.encoding_errors=strict": "--strict and --encoding-errors strict",
     },

@@ -287,6 +287,23 @@ Metrics = Annotated[
         help="Metrics, separated by commas: bleu, chrf, chrf++, ter.",
     ),
 ]  # fmt: skip
+Tokenize = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenize", metavar="NAME", rich_help_panel=SCORES,
+        help="Tokenizer of BLEU, one of sacreBLEU's: 13a, intl, char, zh, none, ... Default: the one for the language.",
+    ),
+]  # fmt: skip
+Lowercase = Annotated[
+    bool, typer.Option("--lowercase", help="Ignore case in BLEU and chrF, as TER does.", rich_help_panel=SCORES)
+]
+MoreReferences = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--ref", metavar="FILE", readable=False, rich_help_panel=SCORES,
+        help="More references of the corpus, one a line. May be given several times.",
+    ),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print the scores as JSON.", rich_help_panel=SCORES)]
 HypothesesToScore = Annotated[
     Path | None,

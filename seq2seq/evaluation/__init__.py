@@ -4,6 +4,8 @@ from sacrebleu.metrics.base import Metric
 
 from seq2seq.evaluation.metrics import (
     METRICS,
+    TOKENIZERS,
+    MetricOptions,
     Score,
     bleu_says_little,
     build_metric,
@@ -16,15 +18,19 @@ from seq2seq.evaluation.metrics import (
     score_with,
     warnings_about,
 )
+from seq2seq.evaluation.options import ScoringOptions
 from seq2seq.evaluation.scoring import CorpusResult, score_file, score_run
 from seq2seq.evaluation.verdict import ROUGH_GUIDE, verdict
 
 __all__ = [
     "METRICS",
     "ROUGH_GUIDE",
+    "TOKENIZERS",
     "CorpusResult",
     "Metric",
+    "MetricOptions",
     "Score",
+    "ScoringOptions",
     "bleu_says_little",
     "build_metric",
     "character_bleu",
