@@ -19,6 +19,8 @@ def eval_command(
     tokenize: options.Tokenize = None,
     lowercase: options.Lowercase = False,
     references: options.MoreReferences = None,
+    against: options.Against = None,
+    report: options.Report = None,
     hypotheses: options.HypothesesToScore = None,
     langs: options.LangsOfCorpus = None,
     output: options.KeptHypotheses = None,
@@ -35,25 +37,27 @@ def eval_command(
 ) -> None:
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
     from seq2seq.cli.layers import encoding_errors_option
-    from seq2seq.cli.report import parse_words, print_results, usage_error
-    from seq2seq.evaluation import ScoringOptions, parse_metrics, score_file, score_run
+    from seq2seq.cli.report import parse_words, print_results
+    from seq2seq.evaluation import ScoringOptions, Search, parse_metrics, score_file, score_run
 
     names, errors = parse_metrics(metrics), encoding_errors_option(encoding_errors, strict=strict)
-    scoring = ScoringOptions(tokenize=tokenize, lowercase=lowercase, references=references or [])
+    scoring = ScoringOptions(
+        tokenize=tokenize, lowercase=lowercase, references=references or [], against=against or [], report=report
+    )
+    decoding: dict[str, object] = {
+        "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision, "products": products,
+        "shortlist": shortlist,
+    }  # fmt: skip
+    options_of_search = (*decoding.values(), workers, None if device == "auto" else device)
+    run, corpora = parse_words(words, hypotheses, output, options_of_search, scoring.against)
     if hypotheses is not None:
-        search = (output, beam_size, length_penalty, shortlist, precision, products, workers)
-        run, corpus = parse_words(words, others=(*search, None if device == "auto" else device))
-        results = [score_file(hypotheses, corpus, names, options=scoring, run=run, langs=langs, encoding_errors=errors)]
+        results = [score_file(
+            hypotheses, corpora[0], names, options=scoring, run=run, langs=langs,
+            search=Search(decoding, device, workers), encoding_errors=errors,
+        )]  # fmt: skip
     else:
-        if len(words) < 2:
-            raise usage_error("eval takes a run folder and at least one corpus")
-        decoding: dict[str, object] = {
-            "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision, "products": products,
-            "shortlist": shortlist,
-        }  # fmt: skip
         results = score_run(
-            Path(words[0]), words[1:], names,
-            options=scoring, langs=langs, output=output, decoding=decoding, device=device, workers=workers,
-            encoding_errors=errors,
+            Path(words[0]), corpora, names, options=scoring, langs=langs, output=output, decoding=decoding,
+            device=device, workers=workers, encoding_errors=errors,
         )  # fmt: skip
     print_results(results, as_json=as_json)

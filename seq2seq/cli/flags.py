@@ -48,6 +48,8 @@ FLAGS: dict[str, dict[str, str]] = {
         "metrics": "-m",
         "tokenize": "--tokenize",
         "references": "--ref",
+        "against": "--against",
+        "report": "--report",
         "data.encoding_errors": "--encoding-errors",
         "data.encoding_errors=strict": "--strict and --encoding-errors strict",
     },

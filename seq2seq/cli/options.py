@@ -304,7 +304,22 @@ MoreReferences = Annotated[
         help="More references of the corpus, one a line. May be given several times.",
     ),
 ]  # fmt: skip
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--against", metavar="OTHER", readable=False, rich_help_panel=SCORES,
+        help="Compare with another run or file of translations of the corpus, and test whether the difference is "
+        "chance. May be given several times.",
+    ),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print the scores as JSON.", rich_help_panel=SCORES)]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", readable=False, rich_help_panel=FILES,
+        help="Also write a page for a browser (FILE.html): scores, what differs where, and the lines that changed most.",
+    ),
+]  # fmt: skip
 HypothesesToScore = Annotated[
     Path | None,
     typer.Option(

@@ -214,7 +214,8 @@ def score_with(
             )
     if not references:
         raise UserError("there are no pairs to score", mend="give a corpus with at least one pair")
-    result = metric.corpus_score(list(hypotheses), [list(references), *map(list, more_references)])
+    columns: list[Sequence[str | None]] = [list(references), *map(list, more_references)]
+    result = metric.corpus_score(list(hypotheses), columns)  # type: ignore[arg-type]  # it takes None, too
     value = float(result.score)
     only_smoothing = isinstance(result, BLEUScore) and not result.counts[-1]
     return Score(result.name, value, str(metric.get_signature()), comparable=0.0 if only_smoothing else value)

@@ -1,9 +1,7 @@
 """Scoring of corpora: a run's translations (``score_run``), or a file of hypotheses (``score_file``)."""
 
-import os
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import CorpusCounts, corpus_files, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation.corpora import References, misalignment, read_beside, read_references, references_file
+from seq2seq.evaluation.details import Details, detail
 from seq2seq.evaluation.metrics import (
     MetricOptions,
     Score,
@@ -20,10 +19,11 @@ from seq2seq.evaluation.metrics import (
     warnings_about,
 )
 from seq2seq.evaluation.options import ScoringOptions
+from seq2seq.evaluation.systems import Others, Search, System, translate_corpora
 from seq2seq.evaluation.verdict import failures, verdict
 from seq2seq.runs import RecipeRecord, run_files
-from seq2seq.text import EncodingErrors, open_output, refuse_overwriting
-from seq2seq.translation import SegmentCounts, Translator, read_run
+from seq2seq.text import EncodingErrors
+from seq2seq.translation import SegmentCounts, read_run
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,8 @@ class CorpusResult:
     """Lines that were translated in segments; None if hypotheses were given."""
     recipe: RecipeRecord | None = None
     """The recipe of the run; None if hypotheses were given, or if the run does not record it."""
-
-
-_BLOCK = 8192
-"""Sentences translated together: enough to sort them by length, few enough for memory."""
+    details: Details | None = None
+    """Tests of differences, and what differs where; None unless ``against`` or ``report`` is given."""
 
 
 def score_run(
@@ -93,43 +91,29 @@ def score_run(
             mend="run eval once for each corpus, and name a file: scores go to stdout",
             code=ExitCode.USAGE,
         )
-    options = options or ScoringOptions()
-    options.check_corpora(corpora)
+    options, search = options or ScoringOptions(), Search(decoding, device, workers)
     of_metrics = options.of_metrics(metrics)
-    manifest, config, _ = read_run(run)
-    data = config.data
-    src, tgt = parse_langs(langs or data.langs)
-    for place in (output or "-", "-"):  # the scores go to stdout
-        corpus_paths = (path for corpus in corpora for path in corpus_files(corpus, (src, tgt)))
-        refuse_overwriting(place, chain(run_files(run), corpus_paths, options.references))
+    data = read_run(run)[1].data
+    sides = parse_langs(langs or data.langs)
+    corpus_paths = (path for corpus in corpora for path in corpus_files(corpus, sides))
+    options.check(corpora, chain(run_files(run), corpus_paths), output)
     # All corpora are read before the first is translated, so that errors are found early.
-    texts = []
+    found: list[References] = []
+    counts: list[CorpusCounts] = []
+    misaligned = []
+    errors = encoding_errors or data.encoding_errors
     for corpus in corpora:
-        counts = CorpusCounts()
-        errors = encoding_errors or data.encoding_errors
-        pairs = list(read_pairs(corpus, (src, tgt), encoding_errors=errors, counts=counts))
-        found = References.from_pairs(corpus, pairs, tgt)
-        found.read_more(options.references, errors, counts)
+        counts.append(CorpusCounts())
+        pairs = list(read_pairs(corpus, sides, encoding_errors=errors, counts=counts[-1]))
+        found.append(References.from_pairs(corpus, pairs, sides[1]))
+        found[-1].read_more(options.references, errors, counts[-1])
         for name in metrics:
-            build_metric(name, found.language, of_metrics)
-        texts.append((pairs, found, counts, misalignment(corpus, (src, tgt), pairs)))
-    results = []
-    translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
-    # Opened before a translation that may take hours, so that a wrong name is reported early.
-    with open_output(str(output or os.devnull)) as out:
-        for pairs, found, counts, misaligned in texts:
-            began = time.monotonic()
-            hypotheses: list[str] = []
-            segments = SegmentCounts()
-            for start in range(0, len(pairs), _BLOCK):
-                block = [pair.src for pair in pairs[start : start + _BLOCK]]
-                translated = translator.n_best(block, first_line=start + 1, counts=segments)
-                hypotheses += [best[0].text for best in translated]
-            seconds = time.monotonic() - began
-            out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
-            result = _score_corpus(hypotheses, found, counts, metrics, of_metrics, seconds, segments, misaligned)
-            results.append(replace(result, recipe=manifest.recipe))
-    return results
+            build_metric(name, found[-1].language, of_metrics)
+        misaligned.append(misalignment(corpus, sides, pairs))
+    others = Others(options.against, found, errors, counts[0])
+    first = translate_corpora(run, found, search, output)
+    systems = [first, *others.translate(first, search)]
+    return [_score_corpus(systems, i, found[i], counts[i], metrics, options, misaligned[i]) for i in range(len(found))]
 
 
 def score_file(
@@ -140,6 +124,7 @@ def score_file(
     options: ScoringOptions | None = None,
     run: Path | None = None,
     langs: str | None = None,
+    search: Search | None = None,
     encoding_errors: EncodingErrors | None = None,
 ) -> CorpusResult:
     """Score a file of hypotheses against the target side of a corpus.
@@ -151,6 +136,7 @@ def score_file(
         options: None: the defaults.
         run: names the languages, if ``langs`` does not.
         langs: decide which side of the corpus is the reference, and how it is scored.
+        search: how runs of ``options.against`` translate; None: the defaults.
         encoding_errors: what to do with lines that are not UTF-8; None: as when the run was trained; without a run, a
             file with more than 1 in 100 of them is refused.
 
@@ -159,7 +145,7 @@ def score_file(
             tokenizer is not installed (78).
     """
     options = options or ScoringOptions()
-    if [str(hypotheses), corpus, *map(str, options.references)].count("-") > 1:
+    if [*map(str, (hypotheses, *options.references, *options.against)), corpus].count("-") > 1:
         raise UserError(
             "stdin cannot hold both hypotheses and references", mend="name a file for one of them", code=ExitCode.USAGE
         )
@@ -170,7 +156,7 @@ def score_file(
     errors = encoding_errors or data.encoding_errors
     file = references_file(corpus, named)
     files = [file] if file else corpus_files(corpus, named or ("src", "tgt"))
-    refuse_overwriting("-", [hypotheses, *files, *options.references])  # the scores go to stdout
+    options.check([corpus], [hypotheses, *files])
     found = read_references(corpus, file, named, errors, counts)
     if found.is_guess and any(name in of_metrics.by_language() for name in metrics):
         # Japanese without kana looks like Chinese. A score to cite must not depend on a guess.
@@ -183,31 +169,38 @@ def score_file(
         build_metric(name, found.language, of_metrics)
     lines = read_beside(hypotheses, len(found.lines), corpus, errors, counts)
     found.read_more(options.references, errors, counts)
-    return _score_corpus(lines, found, counts, metrics, of_metrics)
+    others = Others(options.against, [found], errors, counts)
+    first = System(str(hypotheses), [lines])
+    systems = [first, *others.translate(first, search or Search())]
+    return _score_corpus(systems, 0, found, counts, metrics, options)
 
 
 def _score_corpus(
-    hypotheses: Sequence[str],
+    systems: Sequence[System],
+    place: int,
     references: References,
     counts: CorpusCounts,
     metrics: Sequence[str],
-    options: MetricOptions,
-    seconds: float | None = None,
-    segments: SegmentCounts | None = None,
+    scoring: ScoringOptions,
     misaligned: Sequence[str] = (),
 ) -> CorpusResult:
     """Score one corpus. Pairs with a blank side are left out, whatever their hypotheses."""
+    first, options = systems[0], scoring.of_metrics(metrics)
     sources, language, texts, more = references.sources, references.language, references.texts, references.more_texts()
-    scored = references.of_kept(hypotheses)
+    hypotheses = [references.of_kept(system.hypotheses[place]) for system in systems]
+    scored = hypotheses[0]
     scores = {name: score(name, scored, texts, language, options=options, more_references=more) for name in metrics}
+    details = None
+    if scoring.detailed:
+        details = detail([system.name for system in systems], hypotheses, references, metrics, options)
     poor_bleu = ""
     if "bleu" in scores:
         poor_bleu = bleu_says_little(build_metric("bleu", language, options), language, texts, language)
     return CorpusResult(
         references.corpus,
         sentences=len(scored),
-        dropped_empty=len(hypotheses) - len(scored),
-        seconds=seconds,
+        dropped_empty=len(references.lines) - len(scored),
+        seconds=first.seconds[place] if first.seconds else None,
         scores=scores,
         invalid_utf8=counts.invalid_utf8,
         warnings=[
@@ -225,5 +218,7 @@ def _score_corpus(
             n_sentences=len(scored),
             poor_bleu=poor_bleu,
         ),
-        segments=segments,
+        segments=first.segments[place] if first.segments else None,
+        recipe=first.recipe,
+        details=details,
     )
