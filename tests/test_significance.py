@@ -14,29 +14,6 @@ from seq2seq.evaluation import ScoringOptions, build_metric, score_file
 from seq2seq.evaluation.significance import Comparison, compare_systems
 
 WORDS = list("abcdefghijklmnopqrstuvwxyz")
-    [
-        "a",
-        "the",
-        "cat",
-        "dog",
-        "man",
-        "woman",
-        "child",
-        "sits",
-        "runs",
-        "jumps",
-        "on",
-        "in",
-        "near",
-        "red",
-        "green",
-        "old",
-        "young",
-        "house",
-        "park",
-        ".",
-    ]
-)
 
 
 def sentences(n: int, seed: int) -> list[str]:

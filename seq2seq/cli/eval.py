@@ -1,29 +1,21 @@
 """``seq2seq eval``: translate corpora and score them, or score a file of hypotheses."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from seq2seq.cli import options
+from seq2seq.cli import eval_options, options
 
 
 def eval_command(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            help="Run folder and corpora; with --hyp one corpus, or only its references.", metavar="[RUN] CORPUS..."
-        ),
-    ],
-    metrics: options.Metrics = "bleu,chrf,ter",
-    tokenize: options.Tokenize = None,
-    lowercase: options.Lowercase = False,
-    references: options.MoreReferences = None,
-    against: options.Against = None,
-    report: options.Report = None,
-    hypotheses: options.HypothesesToScore = None,
+    words: eval_options.Words,
+    metrics: eval_options.Metrics = "bleu,chrf,ter",
+    tokenize: eval_options.Tokenize = None,
+    lowercase: eval_options.Lowercase = False,
+    references: eval_options.MoreReferences = None,
+    against: eval_options.Against = None,
+    report: eval_options.Report = None,
+    hypotheses: eval_options.HypothesesToScore = None,
     langs: options.LangsOfCorpus = None,
-    output: options.KeptHypotheses = None,
+    output: eval_options.KeptHypotheses = None,
     as_json: options.AsJson = False,
     beam_size: options.BeamSize = None,
     length_penalty: options.LengthPenalty = None,
