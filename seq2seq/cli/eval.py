@@ -52,4 +52,4 @@ def eval_command(
             Path(words[0]), corpora, names, options=scoring, langs=langs, output=output, decoding=decoding,
             device=device, workers=workers, encoding_errors=errors,
         )  # fmt: skip
-    print_results(results, as_json=as_json)
+    print_results(results, as_json=as_json, report=report)

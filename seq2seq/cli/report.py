@@ -51,7 +51,7 @@ def parse_words(
     return Path(runs[0]) if runs else None, [corpus]
 
 
-def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
+def print_results(results: list[CorpusResult], *, as_json: bool, report: Path | None = None) -> None:
     """Print scores to stdout, everything else to stderr."""
     results = [
         replace(
@@ -87,6 +87,8 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
                 print_note(f"{result.corpus}: {words}" if len(results) > 1 else words)
     if not as_json and any(result.details is not None and result.details.comparisons for result in results):
         print_note(COLUMNS_EXPLAINED)
+    if report is not None:
+        print_note(f"wrote {report}")
 
 
 def _as_json(results: list[CorpusResult]) -> dict[str, object]:

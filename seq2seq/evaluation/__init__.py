@@ -21,7 +21,8 @@ from seq2seq.evaluation.metrics import (
 )
 from seq2seq.evaluation.options import ScoringOptions
 from seq2seq.evaluation.outputs import FAULTS
-from seq2seq.evaluation.scoring import CorpusResult, score_file, score_run
+from seq2seq.evaluation.results import CorpusResult
+from seq2seq.evaluation.scoring import score_file, score_run
 from seq2seq.evaluation.significance import TESTS, Comparison, SystemScore
 from seq2seq.evaluation.systems import Search
 from seq2seq.evaluation.verdict import ROUGH_GUIDE, verdict

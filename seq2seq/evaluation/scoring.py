@@ -1,7 +1,7 @@
 """Scoring of corpora: a run's translations (``score_run``), or a file of hypotheses (``score_file``)."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -9,50 +9,22 @@ from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import CorpusCounts, corpus_files, read_pairs
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation.corpora import References, misalignment, read_beside, read_references, references_file
-from seq2seq.evaluation.details import Details, detail
+from seq2seq.evaluation.details import detail
 from seq2seq.evaluation.metrics import (
     MetricOptions,
-    Score,
     bleu_says_little,
     build_metric,
     score,
     warnings_about,
 )
 from seq2seq.evaluation.options import ScoringOptions
+from seq2seq.evaluation.report import report
+from seq2seq.evaluation.results import CorpusResult
 from seq2seq.evaluation.systems import Others, Search, System, translate_corpora
 from seq2seq.evaluation.verdict import failures, verdict
-from seq2seq.runs import RecipeRecord, run_files
-from seq2seq.text import EncodingErrors
-from seq2seq.translation import SegmentCounts, read_run
-
-
-@dataclass(frozen=True)
-class CorpusResult:
-    """The scores of one corpus."""
-
-    corpus: str
-    sentences: int
-    """Scored pairs: those with text on both sides."""
-    dropped_empty: int
-    """Pairs with a blank side: they are not scored. A blank hypothesis is scored."""
-    seconds: float | None
-    """Time of translation; None if hypotheses were given."""
-    scores: dict[str, Score]
-    """By row of ``METRICS``."""
-    invalid_utf8: int
-    """Lines in which bytes were replaced."""
-    warnings: list[str]
-    """Problems of the corpus, and scores that say little about it."""
-    notes: list[str]
-    """Decisions about the form of the corpus, such as a header that was left out."""
-    verdict: str = ""
-    """The scores in plain words; empty if no score says enough."""
-    segments: SegmentCounts | None = None
-    """Lines that were translated in segments; None if hypotheses were given."""
-    recipe: RecipeRecord | None = None
-    """The recipe of the run; None if hypotheses were given, or if the run does not record it."""
-    details: Details | None = None
-    """Tests of differences, and what differs where; None unless ``against`` or ``report`` is given."""
+from seq2seq.runs import run_files
+from seq2seq.text import EncodingErrors, open_output
+from seq2seq.translation import read_run
 
 
 def score_run(
@@ -170,9 +142,13 @@ def score_file(
     lines = read_beside(hypotheses, len(found.lines), corpus, errors, counts)
     found.read_more(options.references, errors, counts)
     others = Others(options.against, [found], errors, counts)
-    first = System(str(hypotheses), [lines])
-    systems = [first, *others.translate(first, search or Search())]
-    return _score_corpus(systems, 0, found, counts, metrics, options)
+    with open_output(str(options.report or os.devnull)) as page:
+        first = System(str(hypotheses), [lines])
+        systems = [first, *others.translate(first, search or Search())]
+        result = _score_corpus(systems, 0, found, counts, metrics, options)
+        if options.report is not None:
+            page.write(report([result]).encode())
+    return result
 
 
 def _score_corpus(
