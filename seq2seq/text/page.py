@@ -17,12 +17,11 @@ def read_part(package: str, name: str) -> str:
     return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
-def whole_page(template: str, *, title: str, style: str, script: str = "", parts: Mapping[str, str]) -> str:
-    """Fill a template.
+def whole_page(body: str, *, title: str, style: str, script: str = "", parts: Mapping[str, str]) -> str:
+    """Make a page.
 
     Args:
-        template: HTML with the names of parts between ``@``: ``policy``, ``title``, ``style``, and ``script`` if it
-            has one, and those of ``parts``.
+        body: HTML with the names of parts between ``@``: ``script`` if the page has one, and those of ``parts``.
         title: text, which is escaped.
         style: CSS, in front of which the style that all pages share is put.
         script: JavaScript; a page without one may not run any.
@@ -31,9 +30,14 @@ def whole_page(template: str, *, title: str, style: str, script: str = "", parts
     style = read_part("seq2seq.text", "page.css") + style
     runs = f"'{_digest(script)}'" if script else "'none'"
     policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src {runs}; base-uri 'none'; form-action 'none'"
-    known = {"policy": policy, "title": escape(title), "style": style, "script": script, **parts}
+    known = {"policy": policy, "title": escape(title), "style": style}
+    known["body"] = _fill(body, {"script": script, **parts})
+    return _fill(read_part("seq2seq.text", "page.html"), known)
+
+
+def _fill(template: str, parts: Mapping[str, str]) -> str:
     before, *others = template.split("@")  # text, name, text, name, ...
-    return before + "".join(known[part] if i % 2 == 0 else part for i, part in enumerate(others))
+    return before + "".join(parts[part] if i % 2 == 0 else part for i, part in enumerate(others))
 
 
 def json_block(data: Any) -> str:
