@@ -48,6 +48,7 @@ def test_a_loop_of_the_reference_is_no_fault():
         ("in 1984", "१९८४ में", "१९८४ में", []),
         ("१९८४ में", "in 1984", "in 1948", ["1984"]),
         ("3,140", "3.14", "3.14", []),
+        ("3,140", "3.14", "x", ["314"]),
         ("12 Hunde", "12 dogs", "twelve dogs", []),
         ("1000 Hunde", "1,000 dogs", "a thousand dogs", []),
         ("250 Hunde", "250 dogs", "two hundred and fifty dogs", []),
