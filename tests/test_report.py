@@ -31,7 +31,7 @@ def result_of(
     """The result of a file of hypotheses against some others."""
     for name, lines in (("c.de", texts), ("c.en", texts[1:] + texts[:1]), ("hyp", texts)):
         (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    against = [folder / f"other{i}" for i in range(others)]
+    against = [folder / f"<img>other{i}" for i in range(others)]
     for path in against:
         path.write_text("".join(f"{line}\n" for line in (OTHER + texts)[: len(texts)]), encoding="utf-8")
     options = ScoringOptions(against=against, report=folder / "report.html")
