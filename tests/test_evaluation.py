@@ -13,7 +13,17 @@ import sacrebleu
 from sacrebleu.tokenizers import tokenizer_ja_mecab, tokenizer_ko_mecab
 
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.evaluation import METRICS, parse_metrics, score, score_file, score_run, warnings_about
+from seq2seq.evaluation import (
+    METRICS,
+    MetricOptions,
+    ScoringOptions,
+    build_metric,
+    parse_metrics,
+    score,
+    score_file,
+    score_run,
+    warnings_about,
+)
 from seq2seq.runs import commit, read_file, read_manifest
 
 REFERENCES = ["The cat sat on the mat.", "It is raining today."]
@@ -292,3 +302,114 @@ def test_languages_may_have_other_names_than_in_the_run(reverser, tmp_path):
     (tmp_path / "c.yy").write_text("c b a\n")
     (result,) = score_run(reverser, [str(tmp_path / "c")], ["chrf"], langs="xx-yy", device="cpu")
     assert result.scores["chrf"].value == 100.0
+
+
+# Options of the metrics, and several references -----------------------------------------------------
+
+
+def files_of(folder: Path, **texts: str) -> dict[str, Path]:
+    """Files of these names and texts."""
+    paths = {name: folder / name for name in texts}
+    for name, path in paths.items():
+        path.write_text(texts[name], encoding="utf-8")
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "metric"),
+    [
+        (ScoringOptions(tokenize="intl"), "bleu", sacrebleu.BLEU(tokenize="intl")),
+        (ScoringOptions(tokenize="char"), "bleu", sacrebleu.BLEU(tokenize="char")),
+        (ScoringOptions(tokenize="none", lowercase=True), "bleu", sacrebleu.BLEU(tokenize="none", lowercase=True)),
+        (ScoringOptions(lowercase=True), "chrf", sacrebleu.CHRF(lowercase=True)),
+        (ScoringOptions(lowercase=True), "chrf++", sacrebleu.CHRF(lowercase=True, word_order=2)),
+        (ScoringOptions(lowercase=True), "ter", sacrebleu.TER()),
+    ],
+)
+def test_options_of_sacrebleu_are_in_the_score_and_its_signature(tmp_path, options, name, metric):
+    hypotheses = ["the Cat sat on a mat…", "It rains today, doesn’t it?"]
+    files = files_of(tmp_path, hyp="\n".join(hypotheses), ref="\n".join(REFERENCES))
+    found = score_file(files["hyp"], str(files["ref"]), [name], options=options).scores[name]
+    expected = metric.corpus_score(hypotheses, [REFERENCES])
+    assert (found.value, found.signature) == (expected.score, str(metric.get_signature()))
+    plain = score_file(files["hyp"], str(files["ref"]), [name]).scores[name]
+    assert (plain.signature != found.signature) == (name != "ter")
+
+
+def test_a_named_tokenizer_decides_in_any_language(tmp_path):
+    files = files_of(tmp_path, hyp=ZH[1], ref=ZH[0])
+    with pytest.raises(UserError, match=r"language of .* is not known"):
+        score_file(files["hyp"], str(files["ref"]), ["bleu"])
+    found = score_file(files["hyp"], str(files["ref"]), ["bleu"], options=ScoringOptions(tokenize="zh"))
+    assert "tok:zh|" in found.scores["bleu"].signature
+    with pytest.raises(UserError, match=r"language of .* is not known"):
+        score_file(files["hyp"], str(files["ref"]), ["bleu", "ter"], options=ScoringOptions(tokenize="zh"))
+    found = score_file(files["hyp"], str(files["ref"]), ["bleu"], langs="en-zh", options=ScoringOptions(tokenize="13a"))
+    assert "tok:13a|" in found.scores["bleu"].signature
+
+
+@pytest.mark.parametrize(
+    ("options", "metrics", "says"),
+    [
+        (
+            ScoringOptions(tokenize="moses"),
+            ["bleu"],
+            "unknown tokenizer 'moses'; choose among none, zh, 13a, ",
+        ),
+        (ScoringOptions(tokenize="intl"), ["chrf", "ter"], "tokenizer of BLEU, which is not among the metrics"),
+    ],
+)
+def test_tokenizers_that_are_refused(tmp_path, options, metrics, says):
+    files = files_of(tmp_path, hyp="a", ref="a")
+    with pytest.raises(UserError, match=says) as caught:
+        score_file(files["hyp"], str(files["ref"]), metrics, options=options)
+    assert caught.value.code == ExitCode.USAGE
+
+
+def test_a_tokenizer_that_cannot_be_downloaded(monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_spm.TokenizerSPM.__init__", fail)
+    with pytest.raises(UserError, match=r"tokenizer spm cannot be used: no network; .* connect") as caught:
+        build_metric("bleu", "en", MetricOptions(tokenize="spm"))
+    assert caught.value.code == ExitCode.REFUSED
+
+
+def test_several_references(tmp_path):
+    hypotheses, other = ["The cat sat on a mat.", "It rains today."], ["A cat was on a mat.", "It rains today."]
+    more = files_of(tmp_path, hyp="\n".join(hypotheses), ref="\n".join(REFERENCES), ref2="\n".join(other))
+    options = ScoringOptions(references=[more["ref2"]])
+    for name, metric in (("bleu", sacrebleu.BLEU()), ("chrf", sacrebleu.CHRF()), ("ter", sacrebleu.TER())):
+        result = score_file(more["hyp"], str(more["ref"]), [name], options=options)
+        assert result.scores[name].value == metric.corpus_score(hypotheses, [REFERENCES, other]).score
+        assert "nrefs:2" in result.scores[name].signature
+        assert result.verdict == "", "the guide is for one reference"
+    assert score_file(more["hyp"], str(more["ref"]), ["bleu"]).verdict
+
+
+def test_a_blank_line_is_a_missing_reference(tmp_path):
+    files = files_of(tmp_path, hyp="a b\nc d\n", ref="a b\n\n", ref2="\nx y\n")
+    result = score_file(files["hyp"], str(files["ref"]), ["chrf"], options=ScoringOptions(references=[files["ref2"]]))
+    assert (result.sentences, result.dropped_empty, result.scores["chrf"].value) == (1, 1, 100.0)
+    files = files_of(tmp_path, hyp="a b\nc d\n", ref="a b\nc d\n", ref2="\nx y\n")
+    result = score_file(files["hyp"], str(files["ref"]), ["chrf"], options=ScoringOptions(references=[files["ref2"]]))
+    assert "nrefs:var" in result.scores["chrf"].signature
+
+
+def test_references_of_other_counts_are_refused(tmp_path):
+    files = files_of(tmp_path, hyp="a\nb\n", ref="a\nb\n", ref2="a\nb\nc\n")
+    options = ScoringOptions(references=[files["ref2"]])
+    with pytest.raises(UserError, match=r"ref2 has 3 lines but .*ref has 2; give one ref") as caught:
+        score_file(files["hyp"], str(files["ref"]), ["chrf"], options=options)
+    assert caught.value.code == ExitCode.BAD_DATA
+
+
+def test_several_references_of_a_run(reverser, tmp_path):
+    files_of(tmp_path, **{"c.ab": "a b c\n", "c.ba": "x y z\n", "d.ba": "c b a\n"})
+    options = ScoringOptions(references=[tmp_path / "d.ba"])
+    (found,) = score_run(reverser, [str(tmp_path / "c")], ["chrf"], options=options, device="cpu")
+    assert found.scores["chrf"].value == 100.0
+    with pytest.raises(UserError, match="references of one corpus") as caught:
+        score_run(reverser, [str(tmp_path / "c")] * 2, ["chrf"], options=options, device="cpu")
+    assert caught.value.code == ExitCode.USAGE

@@ -15,7 +15,7 @@ import seq2seq.cli
 from seq2seq.cli import app
 from seq2seq.cli.flags import FLAGS, with_flags
 from seq2seq.config import known_keys
-from seq2seq.evaluation import score_file, score_run
+from seq2seq.evaluation import ScoringOptions, score_file, score_run
 from seq2seq.interop.ctranslate2 import export_run
 from seq2seq.training import Request, train_seeds
 from seq2seq.translation import Translator, translate_lines
@@ -83,7 +83,11 @@ ARGUMENTS = {
     "train": {field.name for field in fields(Request)} | {*signature(train_seeds).parameters},
     "translate": {*signature(Translator.load).parameters, *signature(translate_lines).parameters},
     "attend": {*signature(Translator.load).parameters, "output"},
-    "eval": {*signature(score_run).parameters, *signature(score_file).parameters},
+    "eval": {
+        *signature(score_run).parameters,
+        *signature(score_file).parameters,
+        *(field.name for field in fields(ScoringOptions)),
+    },
     "runs": {"output"},
     "export": {*signature(export_run).parameters},
     "config": set(),

@@ -7,15 +7,11 @@ A weight is stored in a byte, as 255 times its root: small weights, of which lon
 large ones are right to 0.004. So a page of 60 pieces with 6 layers and 8 heads takes less than a megabyte.
 """
 
-import json
 import re
 import struct
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
-from hashlib import sha256
-from html import escape
-from importlib.resources import files
 from typing import Any
 
 import torch
@@ -24,6 +20,7 @@ from torch import Tensor
 from seq2seq.attention.maps import KINDS, AttentionMaps
 from seq2seq.drawing.labels import label
 from seq2seq.model import AttentionKind, Positions
+from seq2seq.text.page import json_block, read_part, whole_page
 
 _POSITIONS = {
     "sinusoidal": "Sines and cosines, which are added to the embeddings and not learned: each pair of columns is the "
@@ -68,37 +65,14 @@ def page(
         "sentences": [_sentence(maps) for maps in sentences],
         "positions": _positions(positions),
     }
-    style, script = _part("page.css"), _part("page.js")
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; base-uri 'none'; "
-        "form-action 'none'"
+    package = "seq2seq.attention"
+    return whole_page(
+        read_part(package, "page.html"),
+        title=f"Where the model looks: {_text(sentences[0].src_pieces)}",
+        style=read_part(package, "page.css"),
+        script=read_part(package, "page.js"),
+        parts={"data": json_block(data)},
     )
-    parts = {
-        "policy": policy,
-        "title": escape(f"Where the model looks: {_text(sentences[0].src_pieces)}"),
-        "style": style,
-        "script": script,
-        "data": _json(data),
-    }
-    whole = _part("page.html")
-    before, *others = whole.split("@")  # text, name, text, name, ...
-    return before + "".join(parts[part] if i % 2 == 0 else part for i, part in enumerate(others))
-
-
-def _part(name: str) -> str:
-    return files("seq2seq.attention").joinpath(name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
-
-
-def _json(data: Any) -> str:
-    """As the content of a script element: without a character that could end it."""
-    text = json.dumps(data, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 def _text(pieces: Sequence[str]) -> str:

@@ -1,24 +1,21 @@
 """``seq2seq eval``: translate corpora and score them, or score a file of hypotheses."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from seq2seq.cli import options
+from seq2seq.cli import eval_options, options
 
 
 def eval_command(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            help="Run folder and corpora; with --hyp one corpus, or only its references.", metavar="[RUN] CORPUS..."
-        ),
-    ],
-    metrics: options.Metrics = "bleu,chrf,ter",
-    hypotheses: options.HypothesesToScore = None,
+    words: eval_options.Words,
+    metrics: eval_options.Metrics = "bleu,chrf,ter",
+    tokenize: eval_options.Tokenize = None,
+    lowercase: eval_options.Lowercase = False,
+    references: eval_options.MoreReferences = None,
+    against: eval_options.Against = None,
+    report: eval_options.Report = None,
+    hypotheses: eval_options.HypothesesToScore = None,
     langs: options.LangsOfCorpus = None,
-    output: options.KeptHypotheses = None,
+    output: eval_options.KeptHypotheses = None,
     as_json: options.AsJson = False,
     beam_size: options.BeamSize = None,
     length_penalty: options.LengthPenalty = None,
@@ -32,23 +29,27 @@ def eval_command(
 ) -> None:
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
     from seq2seq.cli.layers import encoding_errors_option
-    from seq2seq.cli.report import parse_words, print_results, usage_error
-    from seq2seq.evaluation import parse_metrics, score_file, score_run
+    from seq2seq.cli.report import parse_words, print_results
+    from seq2seq.evaluation import ScoringOptions, Search, parse_metrics, score_file, score_run
 
     names, errors = parse_metrics(metrics), encoding_errors_option(encoding_errors, strict=strict)
+    scoring = ScoringOptions(
+        tokenize=tokenize, lowercase=lowercase, references=references or [], against=against or [], report=report
+    )
+    decoding: dict[str, object] = {
+        "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision, "products": products,
+        "shortlist": shortlist,
+    }  # fmt: skip
+    options_of_search = (*decoding.values(), workers, None if device == "auto" else device)
+    run, corpora = parse_words(words, hypotheses, output, options_of_search, scoring.against)
     if hypotheses is not None:
-        translation_options = (output, beam_size, length_penalty, shortlist, precision, products, workers)
-        run, corpus = parse_words(words, others=(*translation_options, None if device == "auto" else device))
-        results = [score_file(hypotheses, corpus, names, run=run, langs=langs, encoding_errors=errors)]
+        results = [score_file(
+            hypotheses, corpora[0], names, options=scoring, run=run, langs=langs,
+            search=Search(decoding, device, workers), encoding_errors=errors,
+        )]  # fmt: skip
     else:
-        if len(words) < 2:
-            raise usage_error("eval takes a run folder and at least one corpus")
-        decoding: dict[str, object] = {
-            "beam_size": beam_size, "length_penalty": length_penalty, "precision": precision, "products": products,
-            "shortlist": shortlist,
-        }  # fmt: skip
         results = score_run(
-            Path(words[0]), words[1:], names,
-            langs=langs, output=output, decoding=decoding, device=device, workers=workers, encoding_errors=errors,
+            Path(words[0]), corpora, names, options=scoring, langs=langs, output=output, decoding=decoding,
+            device=device, workers=workers, encoding_errors=errors,
         )  # fmt: skip
-    print_results(results, as_json=as_json)
+    print_results(results, as_json=as_json, report=report)

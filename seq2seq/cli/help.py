@@ -39,7 +39,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "eval": (
         ("translate corpus/test.de, compare it with corpus/test.en", "seq2seq eval runs/de-en corpus/test"),
-        ("score a file of translations", "seq2seq eval --hyp test.hyp -l de-en corpus/test -m bleu"),
+        (
+            "score a file of translations, and test if it differs from those of a run",
+            "seq2seq eval --hyp test.hyp -l de-en corpus/test --against runs/de-en",
+        ),
     ),
     "runs": (
         ("scores, time, size and settings of all runs below runs/", "seq2seq runs runs"),

@@ -296,28 +296,7 @@ Head = Annotated[
 ]  # fmt: skip
 
 # Options of eval.
-Metrics = Annotated[
-    str,
-    typer.Option(
-        "-m", "--metrics", metavar="NAMES", rich_help_panel=SCORES,
-        help="Metrics, separated by commas: bleu, chrf, chrf++, ter.",
-    ),
-]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print the scores as JSON.", rich_help_panel=SCORES)]
-HypothesesToScore = Annotated[
-    Path | None,
-    typer.Option(
-        "--hyp", metavar="FILE", readable=False, rich_help_panel=FILES,
-        help="Score the translations in this file instead of translating; - is stdin.",
-    ),
-]  # fmt: skip
-KeptHypotheses = Annotated[
-    Path | None,
-    typer.Option(
-        "-o", "--output", metavar="FILE", readable=False, rich_help_panel=FILES,
-        help="Also write the translations to this file.",
-    ),
-]  # fmt: skip
 LangsOfCorpus = Annotated[
     str | None,
     typer.Option(

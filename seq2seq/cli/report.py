@@ -1,38 +1,57 @@
-"""The arguments of ``eval --hyp``, and the results of ``eval``: one line for each metric, or JSON."""
+"""The arguments of ``eval``, and the results of ``eval``: one line for each metric, or JSON."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from seq2seq.cli.console import print_note, print_warning
+from seq2seq.cli.comparison import COLUMNS_EXPLAINED, conclusions, details_as_json, tables
+from seq2seq.cli.console import print_note, print_warning, shown
 from seq2seq.cli.flags import with_flags
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.evaluation import ROUGH_GUIDE, CorpusResult
 from seq2seq.text import open_output
 
 
-def usage_error(what: str) -> UserError:
-    """The error for arguments of ``eval`` that do not fit together."""
+def _usage_error(what: str) -> UserError:
     return UserError(what, mend="see `seq2seq eval --help`", code=ExitCode.USAGE)
 
 
-def parse_words(words: list[str], *, others: tuple[object, ...]) -> tuple[Path | None, str]:
-    """Parse the arguments of ``eval --hyp``: a corpus, and before it, optionally, a run folder for the languages.
+def parse_words(
+    words: list[str],
+    hypotheses: Path | None,
+    output: Path | None,
+    search: Sequence[object],
+    against: Sequence[Path],
+) -> tuple[Path | None, list[str]]:
+    """Parse the arguments of ``eval``: a run folder and corpora; with ``--hyp`` one corpus, or a run folder before it.
+
+    Args:
+        words: the arguments.
+        hypotheses: the value of ``--hyp``.
+        output: the value of ``-o``.
+        search: values of the options of translation; None: not given.
+        against: values of ``--against``.
 
     Raises:
-        UserError: too many arguments, or options of translation (2).
+        UserError: too many or too few arguments, or options that cannot be used (2).
     """
+    if hypotheses is None:
+        if len(words) < 2:
+            raise _usage_error("eval takes a run folder and at least one corpus")
+        return Path(words[0]), words[1:]
     *runs, corpus = words
     if len(runs) > 1:
-        raise usage_error("--hyp takes one corpus, and optionally a run folder before it")
-    if any(other is not None for other in others):
-        raise usage_error(
+        raise _usage_error("--hyp takes one corpus, and optionally a run folder before it")
+    translates = any(other.is_dir() for other in against)
+    if output is not None or (not translates and any(value is not None for value in search)):
+        raise _usage_error(
             "--hyp does not translate: -o, --device and the other options of translation cannot be used with it"
         )
-    return Path(runs[0]) if runs else None, corpus
+    return Path(runs[0]) if runs else None, [corpus]
 
 
-def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
+def print_results(results: list[CorpusResult], *, as_json: bool, report: Path | None = None) -> None:
     """Print scores to stdout, everything else to stderr."""
     results = [
         replace(
@@ -62,6 +81,14 @@ def print_results(results: list[CorpusResult], *, as_json: bool) -> None:
         print_note(f"{corpus}: {words}" if len(results) > 1 else words)
     if verdicts:
         print_note(ROUGH_GUIDE)
+    for result in results:
+        if result.details is not None and result.details.comparisons:
+            for words in conclusions(result.details):
+                print_note(f"{result.corpus}: {words}" if len(results) > 1 else words)
+    if not as_json and any(result.details is not None and result.details.comparisons for result in results):
+        print_note(COLUMNS_EXPLAINED)
+    if report is not None:
+        print_note(f"wrote {report}")
 
 
 def _as_json(results: list[CorpusResult]) -> dict[str, object]:
@@ -86,6 +113,7 @@ def _as_json(results: list[CorpusResult]) -> dict[str, object]:
                     name: {"score": score.value, "signature": score.signature} for name, score in result.scores.items()
                 },
                 "verdict": result.verdict,
+                "details": None if result.details is None else details_as_json(result.details),
             }
             for result in results
         ]
@@ -101,4 +129,8 @@ def _as_text(results: list[CorpusResult]) -> str:
         recipe = f"; recipe {result.recipe}" if result.recipe else ""
         print_note(f"{result.corpus}: {counted(result.sentences, 'sentence')}{pace}{recipe}")
         lines += [f"{score.name} {score.value:.1f}  {score.signature}\n" for score in result.scores.values()]
+    for result in results:
+        if result.details is not None:
+            lines.append(f"\ncorpus  {shown(result.corpus)}\n\n" if len(results) > 1 else "\n")
+            lines.append(tables(result, result.details))
     return "".join(lines)

@@ -2,8 +2,11 @@
 
 from sacrebleu.metrics.base import Metric
 
+from seq2seq.evaluation.details import MAX_LINES, Bucket, Details, Line
 from seq2seq.evaluation.metrics import (
     METRICS,
+    TOKENIZERS,
+    MetricOptions,
     Score,
     bleu_says_little,
     build_metric,
@@ -16,15 +19,32 @@ from seq2seq.evaluation.metrics import (
     score_with,
     warnings_about,
 )
-from seq2seq.evaluation.scoring import CorpusResult, score_file, score_run
+from seq2seq.evaluation.options import ScoringOptions
+from seq2seq.evaluation.outputs import FAULTS
+from seq2seq.evaluation.results import CorpusResult
+from seq2seq.evaluation.scoring import score_file, score_run
+from seq2seq.evaluation.significance import TESTS, Comparison, SystemScore
+from seq2seq.evaluation.systems import Search
 from seq2seq.evaluation.verdict import ROUGH_GUIDE, verdict
 
 __all__ = [
+    "FAULTS",
+    "MAX_LINES",
     "METRICS",
     "ROUGH_GUIDE",
+    "TESTS",
+    "TOKENIZERS",
+    "Bucket",
+    "Comparison",
     "CorpusResult",
+    "Details",
+    "Line",
     "Metric",
+    "MetricOptions",
     "Score",
+    "ScoringOptions",
+    "Search",
+    "SystemScore",
     "bleu_says_little",
     "build_metric",
     "character_bleu",

@@ -6,6 +6,7 @@ returns. Source: Post 2018, arXiv:1804.08771.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import sacrebleu
 from sacrebleu.metrics.base import Metric
@@ -29,6 +30,44 @@ class Score:
     """The value that comparisons use: without a correct 4-gram BLEU comes only from smoothing, and counts as 0."""
 
 
+@dataclass(frozen=True)
+class MetricOptions:
+    """Options of sacreBLEU that change a score. Its signature shows them."""
+
+    tokenize: str | None = None
+    """BLEU's tokenizer, one of ``TOKENIZERS``; None: the one for the language."""
+    lowercase: bool = False
+    """Ignore case in BLEU and chrF. (TER always ignores it.)"""
+
+    def checked(self, metrics: Sequence[str]) -> Self:
+        """These options, if they can be used with these metrics.
+
+        Raises:
+            UserError: an unknown tokenizer, or one without BLEU (2).
+        """
+        if self.tokenize is not None and self.tokenize not in TOKENIZERS:
+            raise UserError(
+                f"unknown tokenizer '{self.tokenize}'",
+                mend=f"choose among {', '.join(TOKENIZERS)}",
+                code=ExitCode.USAGE,
+            )
+        if self.tokenize is not None and "bleu" not in metrics:
+            raise UserError(
+                f"`tokenize={self.tokenize}` sets the tokenizer of BLEU, which is not among the metrics",
+                mend="leave it out, or add BLEU, as in `metrics=bleu`",
+                code=ExitCode.USAGE,
+            )
+        return self
+
+    def by_language(self) -> set[str]:
+        """Metrics that depend on the language."""
+        return {"ter"} if self.tokenize else {"bleu", "ter"}
+
+
+TOKENIZERS = tuple(sacrebleu.BLEU.TOKENIZERS)
+"""Names of sacreBLEU's tokenizers for BLEU. ``spm``, ``flores101``, ``flores200`` and ``spBLEU-1K`` download a model
+when they are first used."""
+
 _MAX_SAMPLE = 2000
 """Max texts by which a language is recognised."""
 
@@ -36,31 +75,34 @@ _BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 """By row of ``languages``, the one that sacreBLEU picks for the language."""
 
 
-def _bleu(row: str) -> Metric:
-    if is_unspaced(row) and not has_bleu_tokenizer(row):  # 13a would treat a sentence as one word
-        return character_bleu()
-    return sacrebleu.BLEU(tokenize=_BLEU_TOKENIZERS.get(row, "13a"), force=True)
+def _bleu(row: str, options: MetricOptions) -> Metric:
+    name = options.tokenize or _BLEU_TOKENIZERS.get(row, "13a")
+    if options.tokenize is None and is_unspaced(row) and not has_bleu_tokenizer(row):
+        name = "char"  # 13a would treat a sentence as one word
+    return sacrebleu.BLEU(tokenize=name, lowercase=options.lowercase, force=True)
 
 
-def _chrf(row: str) -> Metric:
-    return sacrebleu.CHRF()
+def _chrf(row: str, options: MetricOptions) -> Metric:
+    return sacrebleu.CHRF(lowercase=options.lowercase)
 
 
-def _chrf_plus_plus(row: str) -> Metric:
-    return sacrebleu.CHRF(word_order=2)
+def _chrf_plus_plus(row: str, options: MetricOptions) -> Metric:
+    return sacrebleu.CHRF(word_order=2, lowercase=options.lowercase)
 
 
-def _ter(row: str) -> Metric:
+def _ter(row: str, options: MetricOptions) -> Metric:
     # Both options together split Chinese characters and kanji.
     splits = row in ("zh", "ja")
     return sacrebleu.TER(normalized=splits, asian_support=splits)
 
 
-METRICS: dict[str, Callable[[str], Metric]] = {"bleu": _bleu, "chrf": _chrf, "chrf++": _chrf_plus_plus, "ter": _ter}
+METRICS: dict[str, Callable[[str, MetricOptions], Metric]] = {
+    "bleu": _bleu,
+    "chrf": _chrf,
+    "chrf++": _chrf_plus_plus,
+    "ter": _ter,
+}
 """Metrics by name. Each takes the row of ``languages`` of the text."""
-
-BY_LANGUAGE = {"bleu", "ter"}
-"""Metrics that depend on the language."""
 
 _PRINTED = {"chrf2": "chrf", "chrf2++": "chrf++"}
 """Printed names that differ from those of ``METRICS``."""
@@ -104,53 +146,76 @@ def character_bleu() -> Metric:
     return sacrebleu.BLEU(tokenize="char", force=True)
 
 
-def build_metric(name: str, language: str = "") -> Metric:
+def build_metric(name: str, language: str = "", options: MetricOptions | None = None) -> Metric:
     """Set up a metric. A missing tokenizer is reported here, before anything is translated.
 
     Args:
         name: row of ``METRICS``.
         language: code of the language of the text, in any spelling.
+        options: None: those of sacreBLEU.
 
     Raises:
-        UserError: the language needs a tokenizer that is not installed (78).
+        UserError: the language or the options need a tokenizer that is not installed (78).
     """
-    row = primary(language)
+    row, options = primary(language), options or MetricOptions()
     try:
-        return METRICS[name](row)
-    except (RuntimeError, ImportError, AssertionError) as error:  # AssertionError: MeCab has another dictionary
-        raise UserError(
-            f"sacreBLEU cannot split '{language}' into words: {str(error).strip().partition(chr(10))[0].rstrip('.')}",
-            mend=f'pip install "sacrebleu[{row}]", or choose chrF: '
-            "`eval metrics=chrf`, `train training.best_metric=chrf`",
-            code=ExitCode.REFUSED,
-        ) from None
+        return METRICS[name](row, options)
+    # AssertionError: MeCab has another dictionary. OSError: no network.
+    except (RuntimeError, ImportError, AssertionError, OSError) as error:
+        tokenizer = options.tokenize or _BLEU_TOKENIZERS.get(row, "")
+        what = f"sacreBLEU cannot split '{language}' into words"
+        if options.tokenize:
+            what = f"sacreBLEU's tokenizer {tokenizer} cannot be used"
+        mend = f'pip install "sacrebleu[{tokenizer.removesuffix("-mecab")}]", or choose chrF: '
+        mend += "`eval metrics=chrf`, `train training.best_metric=chrf`"
+        if isinstance(error, OSError):  # before ImportError, which is none
+            mend = "it is downloaded when it is first used; connect to the network, or choose another"
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise UserError(f"{what}: {reason}", mend=mend, code=ExitCode.REFUSED) from None
 
 
-def score(name: str, hypotheses: Sequence[str], references: Sequence[str], language: str = "") -> Score:
-    """Score translations against one reference each.
+def score(
+    name: str,
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    language: str = "",
+    *,
+    options: MetricOptions | None = None,
+    more_references: Sequence[Sequence[str | None]] = (),
+) -> Score:
+    """Score translations.
 
     Args:
         name: row of ``METRICS``.
         hypotheses: translations, detokenised.
         references: one for each translation.
         language: code of their language, in any spelling.
+        options: None: those of sacreBLEU.
+        more_references: as ``references``; None if a translation has no other one.
 
     Raises:
         UserError: unequal counts, or no pairs (65).
     """
-    return score_with(build_metric(name, language), hypotheses, references)
+    return score_with(build_metric(name, language, options), hypotheses, references, more_references)
 
 
-def score_with(metric: Metric, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+def score_with(
+    metric: Metric,
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    more_references: Sequence[Sequence[str | None]] = (),
+) -> Score:
     """As ``score``, with a metric from ``build_metric``."""
-    if len(hypotheses) != len(references):
-        raise UserError(
-            f"{len(hypotheses):,} hypotheses cannot be scored against {counted(len(references), 'reference')}",
-            mend="give one hypothesis for each reference, in the same order",
-        )
+    for lines in (references, *more_references):
+        if len(hypotheses) != len(lines):
+            raise UserError(
+                f"{len(hypotheses):,} hypotheses cannot be scored against {counted(len(lines), 'reference')}",
+                mend="give one hypothesis for each reference, in the same order",
+            )
     if not references:
         raise UserError("there are no pairs to score", mend="give a corpus with at least one pair")
-    result = metric.corpus_score(list(hypotheses), [list(references)])
+    columns: list[Sequence[str | None]] = [list(references), *map(list, more_references)]
+    result = metric.corpus_score(list(hypotheses), columns)  # type: ignore[arg-type]  # it takes None, too
     value = float(result.score)
     only_smoothing = isinstance(result, BLEUScore) and not result.counts[-1]
     return Score(result.name, value, str(metric.get_signature()), comparable=0.0 if only_smoothing else value)
@@ -188,16 +253,17 @@ def bleu_says_little(bleu: Metric, row: str, references: Sequence[str], code: st
     return ""
 
 
-def warnings_about(name: str, row: str, references: Sequence[str]) -> list[str]:
+def warnings_about(name: str, row: str, references: Sequence[str], options: MetricOptions | None = None) -> list[str]:
     """Warnings about the score of a metric on these references.
 
     Args:
         name: row of ``METRICS``.
         row: from ``language_row``.
         references: as they were scored.
+        options: None: those of sacreBLEU.
     """
     if name == "bleu":
-        bleu = build_metric(name, row)
+        bleu = build_metric(name, row, options)
         if not any(has_4_gram(bleu, reference) for reference in references):
             return ["BLEU says nothing here: no reference has four tokens, so no 4-gram can match; use chrF"]
     if name == "ter" and is_unspaced(row) and not has_bleu_tokenizer(row):

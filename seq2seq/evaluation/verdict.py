@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from seq2seq.errors import counted
 from seq2seq.evaluation.metrics import has_bleu_tokenizer
+from seq2seq.evaluation.outputs import is_copy
 from seq2seq.text import is_blank
 
 # The table for BLEU is Google's (Cloud Translation, "Evaluating models"), after Lavie 2010, "Evaluating
@@ -75,5 +76,5 @@ def failures(hypotheses: Sequence[str], references: Sequence[str], sources: Sequ
     if not is_blank(text) and n > n_in_references:
         check(n, f"the same, {text[:_MAX_SHOWN]!r}: has training failed?")
     rows = zip(hypotheses, references, sources or [], strict=False)
-    check(sum(ours == src != ref for ours, ref, src in rows), "copies of the source: are both sides in one language?")
+    check(sum(is_copy(*row) for row in rows), "copies of the source: are both sides in one language?")
     return found
