@@ -2,6 +2,7 @@
 
 from seq2seq.translation.batches import length_batches
 from seq2seq.translation.events import Translation, TranslationEvent
+from seq2seq.translation.likelihood import Likelihood, LikelihoodCounts
 from seq2seq.translation.loading import greedy_of, load_weights, read_config, read_langs, read_run
 from seq2seq.translation.output import is_finished
 from seq2seq.translation.segments import Searched, SegmentCounts, join_segments
@@ -10,6 +11,8 @@ from seq2seq.translation.streaming import translate_file, translate_lines
 from seq2seq.translation.translator import Translator
 
 __all__ = [
+    "Likelihood",
+    "LikelihoodCounts",
     "Searched",
     "SegmentCounts",
     "Translation",

@@ -1,0 +1,37 @@
+"""Translations of lines, from the ranked hypotheses of their segments."""
+
+import math
+from collections.abc import Sequence
+
+from seq2seq.decoding import Hypothesis
+from seq2seq.text import one_line
+from seq2seq.tokenizer import Tokenizer
+from seq2seq.translation.events import Translation
+from seq2seq.translation.segments import Searched, join_segments
+
+# Used if a search finds nothing, as with weights that are not finite.
+_NOTHING = Hypothesis([], -math.inf, -math.inf, length=1)
+
+
+def ranked_translations(
+    searched: Sequence[Sequence[Searched]], rank: int, *, tokenizer: Tokenizer, language: str, threads: int
+) -> list[Translation]:
+    """The translation of each line from the rank-th best hypotheses of its segments; blank if it has none.
+
+    Args:
+        searched: the segments of each line.
+        rank: counted from 0. A segment may have fewer hypotheses than requested: its last one is used again.
+        tokenizer: of the model.
+        language: code of the target language, by which segments are joined.
+        threads: that the tokenizer may use.
+    """
+    chosen = [
+        [of_each[min(rank, len(of_each) - 1)] if of_each else _NOTHING for of_each, *_ in segments]
+        for segments in searched
+    ]
+    texts = iter(tokenizer.decode([h.tokens for line in chosen for h in line], threads=threads))
+    translations = []
+    for segments, best in zip(searched, chosen, strict=True):
+        text = join_segments([next(texts) for _ in best], segments, language)
+        translations.append(Translation(one_line(text), sum(h.score for h in best) / max(1, len(best))))
+    return translations
