@@ -15,7 +15,7 @@ import seq2seq.cli
 from seq2seq.cli import app
 from seq2seq.cli.flags import FLAGS, with_flags
 from seq2seq.config import known_keys
-from seq2seq.evaluation import score_file, score_run
+from seq2seq.evaluation import score_file, score_run, write_likelihoods
 from seq2seq.interop.ctranslate2 import export_run
 from seq2seq.training import Request
 from seq2seq.translation import Translator, translate_lines
@@ -84,6 +84,7 @@ ARGUMENTS = {
     "translate": {*signature(Translator.load).parameters, *signature(translate_lines).parameters},
     "attend": {*signature(Translator.load).parameters, "output"},
     "eval": {*signature(score_run).parameters, *signature(score_file).parameters},
+    "score": {*signature(write_likelihoods).parameters},
     "export": {*signature(export_run).parameters},
     "config": set(),
 }

@@ -14,6 +14,7 @@ from seq2seq.cli.config import config_command
 from seq2seq.cli.console import debugging, print_error, print_note
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
+from seq2seq.cli.score import score_command
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
@@ -60,6 +61,7 @@ app.command("train", cls=Command)(train_command)
 app.command("translate", cls=Command)(translate_command)
 app.command("attend", cls=Command)(attend_command)
 app.command("eval", cls=Command)(eval_command)
+app.command("score", cls=Command)(score_command)
 app.command("export", cls=Command)(export_command)
 app.command("config", cls=Command)(config_command)
 

@@ -49,6 +49,16 @@ FLAGS: dict[str, dict[str, str]] = {
         "data.encoding_errors": "--encoding-errors",
         "data.encoding_errors=strict": "--strict and --encoding-errors strict",
     },
+    "score": {
+        "device": "--device",
+        "workers": "--workers",
+        "decoding.precision": "--precision",
+        "output": "-o",
+        "langs": "-l",
+        "data.langs": "-l",
+        "data.encoding_errors": "--encoding-errors",
+        "data.encoding_errors=strict": "--strict and --encoding-errors strict",
+    },
     "export": {"folder": "-o", "overwrite": "--overwrite"},
     "config": {},
 }

@@ -41,6 +41,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("translate corpus/test.de, compare it with corpus/test.en", "seq2seq eval runs/de-en corpus/test"),
         ("score a file of translations", "seq2seq eval --hyp test.hyp -l de-en corpus/test -m bleu"),
     ),
+    "score": (
+        ("how likely corpus/test.en is as a translation of corpus/test.de", "seq2seq score runs/de-en corpus/test"),
+        ("each piece, for a program", "seq2seq score runs/de-en corpus/test --tokens --json"),
+    ),
     "export": (
         ("for CTranslate2, in fp32", "seq2seq export runs/de-en -o ct2/de-en"),
         ("a quarter of the size", "seq2seq export runs/de-en -o ct2/small --quantization int8"),

@@ -279,6 +279,25 @@ Head = Annotated[
     ),
 ]  # fmt: skip
 
+# Options of score.
+EachPiece = Annotated[
+    bool,
+    typer.Option(
+        "--tokens", rich_help_panel=PRINTED,
+        help="Also print each piece and its log-probability, with a space between and a tab before.",
+    ),
+]  # fmt: skip
+AsJsonLines = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object for each line.", rich_help_panel=PRINTED)
+]
+ScoresFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", readable=False, rich_help_panel=FILES,
+        help="File to write; it appears when it is complete. Default: stdout.",
+    ),
+]  # fmt: skip
+
 # Options of eval.
 Metrics = Annotated[
     str,

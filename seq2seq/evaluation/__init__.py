@@ -2,6 +2,7 @@
 
 from sacrebleu.metrics.base import Metric
 
+from seq2seq.evaluation.likelihoods import LIKELIHOOD_FORMATS, CorpusLikelihood, write_likelihoods
 from seq2seq.evaluation.metrics import (
     METRICS,
     Score,
@@ -20,8 +21,10 @@ from seq2seq.evaluation.scoring import CorpusResult, score_file, score_run
 from seq2seq.evaluation.verdict import ROUGH_GUIDE, verdict
 
 __all__ = [
+    "LIKELIHOOD_FORMATS",
     "METRICS",
     "ROUGH_GUIDE",
+    "CorpusLikelihood",
     "CorpusResult",
     "Metric",
     "Score",
@@ -38,4 +41,5 @@ __all__ = [
     "score_with",
     "verdict",
     "warnings_about",
+    "write_likelihoods",
 ]
