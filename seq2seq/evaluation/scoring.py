@@ -37,7 +37,7 @@ from seq2seq.evaluation.verdict import failures, verdict
 from seq2seq.runs import RecipeRecord, run_files
 from seq2seq.text import EncodingErrors, is_blank, open_output, read_lines, refuse_overwriting
 from seq2seq.text.languages import code_in_name
-from seq2seq.translation import SegmentCounts, Translator, read_run
+from seq2seq.translation import SegmentCounts, Translator, loops_avoided, read_run
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,14 @@ def score_run(
         for pairs, references, counts, misalignment in texts:
             began = time.monotonic()
             hypotheses: list[str] = []
-            segments = SegmentCounts()
+            segments, n_avoided_loops = SegmentCounts(), 0
             for start in range(0, len(pairs), _BLOCK):
                 block = [pair.src for pair in pairs[start : start + _BLOCK]]
                 found = translator.n_best(block, first_line=start + 1, counts=segments)
                 hypotheses += [best[0].text for best in found]
+                n_avoided_loops += sum(best[0].avoided_loop for best in found)
+            if n_avoided_loops:
+                counts.notes.append(loops_avoided(n_avoided_loops))
             seconds = time.monotonic() - began
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
             result = _score_corpus(hypotheses, references, counts, metrics, seconds, segments, misalignment)

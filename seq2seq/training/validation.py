@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from seq2seq.batching import collate
 from seq2seq.config import DecodingConfig
 from seq2seq.corpus import Pair
-from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
+from seq2seq.decoding import MAX_EXACT_ALPHA, NOTHING, Hypothesis, guarded
 from seq2seq.errors import counted
 from seq2seq.evaluation import Metric, Score, build_metric, language_row, score_with, verdict
 from seq2seq.model import Seq2SeqModel, padding_mask
@@ -209,7 +209,9 @@ class ValidationSet:
                 found = self._search(translator(alpha), rows, check)
             texts[alpha] = [
                 join_segments(
-                    self.tokenizer.decode([_best(h, alpha) for h, _ in segments]), segments, self.target_language
+                    self.tokenizer.decode([best_under(alpha, one, decoding).tokens for one in segments]),
+                    segments,
+                    self.target_language,
                 )
                 for segments in (found[i] for i in rows)
             ]
@@ -294,11 +296,12 @@ def _blocks(order: Sequence[int], translator: Translator) -> Iterator[Sequence[i
     return (order[start : start + size] for start in range(0, len(order), size))
 
 
-def _best(hypotheses: list[Hypothesis], alpha: float) -> list[int]:
-    """The pieces of the hypothesis that ranks first with a length penalty."""
-    if not hypotheses:
-        return []
-    return max(hypotheses, key=lambda h: h.score_under(alpha)).tokens
+def best_under(alpha: float, segment: Searched, decoding: DecodingConfig) -> Hypothesis:
+    """The hypothesis of a segment that is the best one with a length penalty."""
+    ranked = sorted(segment.hypotheses, key=lambda h: -h.score_under(alpha))
+    if decoding.repetition_guard:
+        ranked = guarded(ranked, lambda: segment.src_ids)
+    return ranked[0] if ranked else NOTHING
 
 
 def _reached_limit(limit: int, segment: Searched) -> bool:

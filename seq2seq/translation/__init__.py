@@ -1,7 +1,7 @@
 """Translation of lines with a model from a run folder."""
 
 from seq2seq.translation.batches import length_batches
-from seq2seq.translation.events import Translation, TranslationEvent
+from seq2seq.translation.events import Translation, TranslationEvent, loops_avoided
 from seq2seq.translation.likelihood import Likelihood, LikelihoodCounts
 from seq2seq.translation.loading import greedy_of, load_weights, read_config, read_langs, read_run
 from seq2seq.translation.output import is_finished
@@ -23,6 +23,7 @@ __all__ = [
     "join_segments",
     "length_batches",
     "load_weights",
+    "loops_avoided",
     "n_sentences",
     "read_config",
     "read_langs",

@@ -1,16 +1,12 @@
 """Translations of lines, from the ranked hypotheses of their segments."""
 
-import math
 from collections.abc import Sequence
 
-from seq2seq.decoding import Hypothesis
+from seq2seq.decoding import NOTHING
 from seq2seq.text import one_line
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.events import Translation
 from seq2seq.translation.segments import Searched, join_segments
-
-# Used if a search finds nothing, as with weights that are not finite.
-_NOTHING = Hypothesis([], -math.inf, -math.inf, length=1)
 
 
 def ranked_translations(
@@ -26,12 +22,13 @@ def ranked_translations(
         threads: that the tokenizer may use.
     """
     chosen = [
-        [of_each[min(rank, len(of_each) - 1)] if of_each else _NOTHING for of_each, *_ in segments]
+        [of_each[min(rank, len(of_each) - 1)] if of_each else NOTHING for of_each, *_ in segments]
         for segments in searched
     ]
     texts = iter(tokenizer.decode([h.tokens for line in chosen for h in line], threads=threads))
     translations = []
     for segments, best in zip(searched, chosen, strict=True):
         text = join_segments([next(texts) for _ in best], segments, language)
-        translations.append(Translation(one_line(text), sum(h.score for h in best) / max(1, len(best))))
+        score = sum(h.score for h in best) / max(1, len(best))
+        translations.append(Translation(one_line(text), score, avoided_loop=any(h.avoided_loop for h in best)))
     return translations

@@ -79,6 +79,7 @@ def translate_lines(
             settings (78).
     """
     counts, write = SegmentCounts(), FORMATS[form]
+    n_avoided_loops = 0
     out: Output | None = None
     try:
         with open_translations(output, translator, form, resumable=resumable, resume=resume) as out:
@@ -94,6 +95,7 @@ def translate_lines(
             )
             for event in windows:
                 if isinstance(event, WindowTranslated):
+                    n_avoided_loops += sum(best[0].avoided_loop for best in event.translations)
                     texts = (write(index, best) for index, best in enumerate(event.translations, start=out.n_lines))
                     out.write(event.lines, "".join(texts).encode("utf-8"))
                 yield event
@@ -103,4 +105,4 @@ def translate_lines(
         if out is not None and out.is_suspended and out.partial is not None:
             yield Suspended(out.n_lines, out.partial)
         raise
-    yield Completed(out.n_lines, counts, reader.counts.invalid_utf8)
+    yield Completed(out.n_lines, counts, reader.counts.invalid_utf8, n_avoided_loops)
