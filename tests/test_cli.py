@@ -932,7 +932,7 @@ class TestEval:
         corpus = write_reversal(tmp_path / "long", lines)
         outcome = cli("eval", reverser, corpus, "-m", "chrf", "--json")
         assert json.loads(outcome.out)["corpora"][0]["segmented"] == {"too_long": 5, "several_sentences": 1}
-        assert [line for line in outcome.err.splitlines() if "segments" in line] == [
+        assert [line for line in outcome.err.splitlines() if "in segments:" in line] == [
             f"warning: {corpus}: 6 lines translated in segments: 5 with too many tokens for this model, "
             "1 with too many sentences"
         ]

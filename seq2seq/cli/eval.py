@@ -20,6 +20,7 @@ def eval_command(
     langs: options.LangsOfCorpus = None,
     output: options.KeptHypotheses = None,
     as_json: options.AsJson = False,
+    fit_confidence: options.FitConfidence = False,
     beam_size: options.BeamSize = None,
     length_penalty: options.LengthPenalty = None,
     shortlist: options.ShortlistSize = None,
@@ -37,7 +38,8 @@ def eval_command(
 
     names, errors = parse_metrics(metrics), encoding_errors_option(encoding_errors, strict=strict)
     if hypotheses is not None:
-        translation_options = (output, beam_size, length_penalty, shortlist, precision, products, workers)
+        of_search = (beam_size, length_penalty, shortlist, precision, products, workers)
+        translation_options = (output, *of_search, fit_confidence or None)
         run, corpus = parse_words(words, others=(*translation_options, None if device == "auto" else device))
         results = [score_file(hypotheses, corpus, names, run=run, langs=langs, encoding_errors=errors)]
     else:
@@ -50,5 +52,6 @@ def eval_command(
         results = score_run(
             Path(words[0]), words[1:], names,
             langs=langs, output=output, decoding=decoding, device=device, workers=workers, encoding_errors=errors,
+            fit_confidence=fit_confidence,
         )  # fmt: skip
     print_results(results, as_json=as_json)

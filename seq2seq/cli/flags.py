@@ -46,6 +46,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "langs": "-l",
         "data.langs": "-l",
         "metrics": "-m",
+        "fit_confidence": "--fit-confidence",
         "data.encoding_errors": "--encoding-errors",
         "data.encoding_errors=strict": "--strict and --encoding-errors strict",
     },

@@ -207,6 +207,27 @@ Alignments = Annotated[
         help="Print the word alignment after each translation: text ||| 0-0 1-2 (source word - target word, from 0).",
     ),
 ]  # fmt: skip
+Confidence = Annotated[
+    bool,
+    typer.Option(
+        "--confidence", rich_help_panel=PRINTED,
+        help="Print the chrF to expect (0 to 100) and a tab before each translation; after each one with --n-best.",
+    ),
+]  # fmt: skip
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        "--min-confidence", metavar="X", min=0, max=100, rich_help_panel=FILES,
+        help="Confidence (0 to 100) below which a line is doubtful. Default: no lines are written to --doubtful.",
+    ),
+]  # fmt: skip
+DoubtfulLines = Annotated[
+    str | None,
+    typer.Option(
+        "--doubtful", metavar="FILE", rich_help_panel=FILES,
+        help="Also write the doubtful lines to FILE: line number, confidence, source, translation, with tabs between.",
+    ),
+]  # fmt: skip
 ShowAttention = Annotated[
     bool,
     typer.Option(
@@ -307,6 +328,13 @@ Metrics = Annotated[
     ),
 ]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print the scores as JSON.", rich_help_panel=SCORES)]
+FitConfidence = Annotated[
+    bool,
+    typer.Option(
+        "--fit-confidence", rich_help_panel=SCORES,
+        help="Fit what translate --confidence expects on these corpora, and store it in the run.",
+    ),
+]  # fmt: skip
 HypothesesToScore = Annotated[
     Path | None,
     typer.Option(

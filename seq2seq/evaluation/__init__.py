@@ -2,6 +2,7 @@
 
 from sacrebleu.metrics.base import Metric
 
+from seq2seq.evaluation.confidence import fit_translations, sentence_chrf, store_confidence
 from seq2seq.evaluation.likelihoods import LIKELIHOOD_FORMATS, CorpusLikelihood, write_likelihoods
 from seq2seq.evaluation.metrics import (
     METRICS,
@@ -31,6 +32,7 @@ __all__ = [
     "bleu_says_little",
     "build_metric",
     "character_bleu",
+    "fit_translations",
     "has_4_gram",
     "has_bleu_tokenizer",
     "language_row",
@@ -39,6 +41,8 @@ __all__ = [
     "score_file",
     "score_run",
     "score_with",
+    "sentence_chrf",
+    "store_confidence",
     "verdict",
     "warnings_about",
     "write_likelihoods",

@@ -24,6 +24,7 @@ from seq2seq.corpus import (
     uncompressed_name,
 )
 from seq2seq.errors import ExitCode, UserError, counted
+from seq2seq.evaluation.confidence import Judged, store_confidence
 from seq2seq.evaluation.metrics import (
     BY_LANGUAGE,
     Score,
@@ -82,6 +83,7 @@ def score_run(
     device: str = "auto",
     workers: int | None = None,
     encoding_errors: EncodingErrors | None = None,
+    fit_confidence: bool = False,
 ) -> list[CorpusResult]:
     """Translate each corpus with a run and score the translations.
 
@@ -95,6 +97,7 @@ def score_run(
         device: auto, cpu, cuda, cuda:N or mps.
         workers: number of parallel searches; None: one for each core.
         encoding_errors: what to do with lines of the corpora that are not UTF-8; None: as when the run was trained.
+        fit_confidence: fit the expected chrF of translations on these corpora, and store it in the run.
 
     Raises:
         UserError: an input or option is refused, with the exit code of its kind.
@@ -122,6 +125,7 @@ def score_run(
             build_metric(name, references.language)
         texts.append((pairs, references, counts, _misalignment(corpus, (src, tgt), pairs)))
     results = []
+    judged: list[Judged] = []
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
     # Opened before a translation that may take hours, so that a wrong name is reported early.
     with open_output(str(output or os.devnull)) as out:
@@ -133,6 +137,9 @@ def score_run(
                 block = [pair.src for pair in pairs[start : start + _BLOCK]]
                 found = translator.n_best(block, first_line=start + 1, counts=segments)
                 hypotheses += [best[0].text for best in found]
+                if fit_confidence:
+                    references_of_block = (pair.tgt for pair in pairs[start : start + _BLOCK])
+                    judged += [(b[0].features, b[0].text, r) for b, r in zip(found, references_of_block, strict=True)]
                 n_avoided_loops += sum(best[0].avoided_loop for best in found)
             if n_avoided_loops:
                 counts.notes.append(loops_avoided(n_avoided_loops))
@@ -140,6 +147,9 @@ def score_run(
             out.write("".join(f"{line}\n" for line in hypotheses).encode("utf-8"))
             result = _score_corpus(hypotheses, references, counts, metrics, seconds, segments, misalignment)
             results.append(replace(result, recipe=manifest.recipe))
+    if fit_confidence:
+        fitted = store_confidence(run, manifest, judged, " ".join(corpora))
+        results[-1].notes.append(f"confidence was fitted on {counted(fitted.pairs, 'pair')}, and stored in {run}")
     return results
 
 

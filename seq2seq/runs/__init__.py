@@ -14,6 +14,7 @@ from seq2seq.runs.checkpoints import (
 from seq2seq.runs.files import write_atomic
 from seq2seq.runs.folder import (
     SHORTLIST,
+    ConfidenceRecord,
     Limits,
     Manifest,
     RecipeRecord,
@@ -38,6 +39,7 @@ __all__ = [
     "NEXT_CONFIG",
     "SHORTLIST",
     "Checkpoint",
+    "ConfidenceRecord",
     "Limits",
     "Manifest",
     "RecipeRecord",

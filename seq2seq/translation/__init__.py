@@ -1,6 +1,8 @@
 """Translation of lines with a model from a run folder."""
 
 from seq2seq.translation.batches import length_batches
+from seq2seq.translation.confidence import MIN_PAIRS, Features, features, fit_confidence
+from seq2seq.translation.doubtful import Doubtful
 from seq2seq.translation.events import Translation, TranslationEvent, loops_avoided
 from seq2seq.translation.likelihood import Likelihood, LikelihoodCounts
 from seq2seq.translation.loading import greedy_of, load_weights, read_config, read_langs, read_run
@@ -11,6 +13,9 @@ from seq2seq.translation.streaming import translate_file, translate_lines
 from seq2seq.translation.translator import Translator
 
 __all__ = [
+    "MIN_PAIRS",
+    "Doubtful",
+    "Features",
     "Likelihood",
     "LikelihoodCounts",
     "Searched",
@@ -18,6 +23,8 @@ __all__ = [
     "Translation",
     "TranslationEvent",
     "Translator",
+    "features",
+    "fit_confidence",
     "greedy_of",
     "is_finished",
     "join_segments",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from seq2seq.attention import Link
 from seq2seq.errors import counted
+from seq2seq.translation.confidence import Features
 from seq2seq.translation.segments import SegmentCounts
 
 
@@ -19,8 +20,14 @@ class Translation:
     text: str
     score: float
     """log-probability / length^α in nats; the mean over the segments of a line."""
+    n_segments: int = 1
+    """Parts of the line that were translated one by one; 0 if it is blank."""
     alignment: tuple[Link, ...] = ()
     """Source words and target words that belong together, if they were requested."""
+    features: Features | None = None
+    """What confidence is computed from; None: the line or its translation is blank."""
+    confidence: float | None = None
+    """Expected chrF, 0 to 100; None: the run has no fit for it, or no score was requested."""
     avoided_loop: bool = False
     """Whether a better one gave way to it, because it repeats itself (``decoding.repetition_guard``)."""
 

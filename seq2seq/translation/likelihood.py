@@ -151,8 +151,8 @@ class PairScorer:
     Args:
         model: in evaluation mode.
         tokenizer: its own.
-        max_src: max tokens of a source, EOS included: those that the model translates at once.
-        max_tgt: max tokens of a target, EOS included: those of the longest translation that a search can make.
+        limits: max tokens of a source (those that the model translates at once) and of a target (those of the longest
+            translation that a search can make), EOS included.
         decoder: the model's, for the workers.
         workers: that score side by side.
         threads: that the tokenizer may use.
@@ -162,16 +162,15 @@ class PairScorer:
         self,
         model: Seq2SeqModel,
         tokenizer: Tokenizer,
+        limits: tuple[int, int],
         *,
-        max_src: int,
-        max_tgt: int,
         decoder: Decoder,
         workers: int,
         threads: int,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._max_src, self._max_tgt = max_src, max_tgt
+        self._max_src, self._max_tgt = limits
         self._decoder = decoder
         self._workers, self._threads = workers, threads
 

@@ -18,6 +18,7 @@ from seq2seq.decoding import Hypothesis
 from seq2seq.device import cores, pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import ARCHITECTURES, Seq2SeqModel, Shortlist, build_decoder, n_parameters
+from seq2seq.runs import ConfidenceRecord
 from seq2seq.text import is_blank
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.aligning import Aligner
@@ -61,6 +62,7 @@ class Translator:
         workers: number of parallel searches on a CPU; None: one for each core.
         identity: hash of the weights. A translation is resumed only with the same one.
         shortlist: restricts the target pieces of each sentence; None: no restriction.
+        confidence: how the chrF of a translation is expected; None: not known.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Translator:
         workers: int | None = None,
         identity: str = "",
         shortlist: Shortlist | None = None,
+        confidence: ConfidenceRecord | None = None,
     ) -> None:
         self.model = model
         self.device, self.dtype = next(model.parameters()).device, next(model.parameters()).dtype
@@ -84,6 +87,7 @@ class Translator:
         self.max_src_sentences = max_src_sentences
         self.langs = langs
         self.identity = identity
+        self.confidence = confidence
         self._decoder = build_decoder(model, shortlist, greedy=config.beam_size == 1, products=config.products)
         self._max_tgt_length = ARCHITECTURES[model.config.architecture].limits(model.config).max_tgt
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
@@ -92,14 +96,9 @@ class Translator:
         self._aligner = Aligner(
             model, tokenizer, langs, decoder=self._decoder, workers=self._n_workers, threads=self._text_threads
         )
+        limits = max_src_length, max_output(config, max_src_length - 1, self._max_tgt_length)
         self._scorer = PairScorer(
-            model,
-            tokenizer,
-            max_src=max_src_length,
-            max_tgt=max_output(config, max_src_length - 1, self._max_tgt_length),
-            decoder=self._decoder,
-            workers=self._n_workers,
-            threads=self._text_threads,
+            model, tokenizer, limits, decoder=self._decoder, workers=self._n_workers, threads=self._text_threads
         )
 
     @classmethod
@@ -144,6 +143,7 @@ class Translator:
             workers=workers,
             identity=manifest.files[manifest.weights],
             shortlist=load_shortlist(run, manifest, tokenizer, settings.shortlist) if settings.shortlist else None,
+            confidence=manifest.confidence,
         )
         translator._load_again = partial(
             cls.load, run.absolute(), device=device, decoding=dict(decoding or {}), workers=workers
@@ -371,8 +371,8 @@ class Translator:
 
     def _translations(self, searched: list[list[Searched]], rank: int) -> list[Translation]:
         """The translation of each line from the rank-th best hypotheses of its segments; blank if it has none."""
-        tokenizer, threads = self.tokenizer, self._text_threads
-        return ranked_translations(searched, rank, tokenizer=tokenizer, language=self.langs[1], threads=threads)
+        language, threads = self.langs[1], self._text_threads
+        return ranked_translations(searched, rank, self.tokenizer, language, threads, self.confidence)
 
     def _search(
         self, sources: Sequence[Ids], scored: bool, limits: Sequence[int] | None = None
