@@ -932,7 +932,7 @@ class TestEval:
         corpus = write_reversal(tmp_path / "long", lines)
         outcome = cli("eval", reverser, corpus, "-m", "chrf", "--json")
         assert json.loads(outcome.out)["corpora"][0]["segmented"] == {"too_long": 5, "several_sentences": 1}
-        assert [line for line in outcome.err.splitlines() if "segments" in line] == [
+        assert [line for line in outcome.err.splitlines() if "in segments:" in line] == [
             f"warning: {corpus}: 6 lines translated in segments: 5 with too many tokens for this model, "
             "1 with too many sentences"
         ]
@@ -969,6 +969,7 @@ class TestEval:
             (["RUN", "CORPUS", "-o", "-"], ExitCode.USAGE, ["-o - must name a file", "scores go to stdout"]),
             (["RUN", "CORPUS", "-b", "0"], ExitCode.USAGE, ["beam_size"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "-o", "kept"], ExitCode.USAGE, ["--hyp does not translate"]),
+            (["--hyp", "no.hyp", "CORPUS.ba", "--fit-confidence"], ExitCode.USAGE, ["--hyp does not translate"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "--shortlist", "20"], ExitCode.USAGE, ["--hyp does not translate"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "--precision", "fp32"], ExitCode.USAGE, ["--hyp does not translate"]),
             (["--hyp", "no.hyp", "CORPUS.ba", "--workers", "1"], ExitCode.USAGE, ["--hyp does not translate"]),

@@ -15,7 +15,7 @@ import seq2seq.cli
 from seq2seq.cli import app
 from seq2seq.cli.flags import FLAGS, with_flags
 from seq2seq.config import known_keys
-from seq2seq.evaluation import ScoringOptions, score_file, score_run
+from seq2seq.evaluation import ScoringOptions, score_file, score_run, write_likelihoods
 from seq2seq.interop.ctranslate2 import export_run
 from seq2seq.training import Request, train_seeds
 from seq2seq.translation import Translator, translate_lines
@@ -88,6 +88,7 @@ ARGUMENTS = {
         *signature(score_file).parameters,
         *(field.name for field in fields(ScoringOptions)),
     },
+    "score": {*signature(write_likelihoods).parameters},
     "runs": {"output"},
     "export": {*signature(export_run).parameters},
     "config": set(),

@@ -120,6 +120,17 @@ class TestCommand:
         assert "<h1>Evaluation of" in (tmp_path / "page.html").read_text(encoding="utf-8")
         assert f"wrote {tmp_path / 'page.html'}" in outcome.err
 
+    def test_a_page_of_a_run_and_two_corpora(self, cli, reverser, tmp_path):
+        for name in "cd":
+            (tmp_path / f"{name}.ab").write_text("a b\nb c d\n")
+            (tmp_path / f"{name}.ba").write_text("b a\nd c b\n")
+        words = ("eval", reverser, tmp_path / "c", tmp_path / "d", "--device", "cpu", "-m", "chrf")
+        outcome = cli(*words, "--report", tmp_path / "page.html")
+        assert outcome.code == 0, outcome.err
+        text = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "<h2>By corpus</h2>" in text
+        assert str(tmp_path / "d") in text
+
     def test_what_is_refused(self, cli, tmp_path):
         result_of(tmp_path)
         words = ("eval", "--hyp", tmp_path / "hyp", "-l", "de-en", tmp_path / "c", "-m", "chrf", "--report")

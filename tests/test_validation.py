@@ -26,7 +26,7 @@ def chosen(
     translator: Translator, pairs: list[Pair], best_metric: str = "bleu", stopping: str = "enough"
 ) -> tuple[float, float]:
     validation = ValidationSet(pairs, translator.tokenizer, 256, 256, BLEU)
-    decoding = DecodingConfig(stopping=stopping)  # type: ignore[arg-type]
+    decoding = DecodingConfig(stopping=stopping, repetition_guard=False)  # type: ignore[arg-type]  # loops are wanted
     return validation.choose_alpha(translator.model, decoding, best_metric, lambda: None)[:2]
 
 

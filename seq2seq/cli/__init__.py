@@ -15,6 +15,7 @@ from seq2seq.cli.console import debugging, print_error, print_note
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
 from seq2seq.cli.runs import runs_command
+from seq2seq.cli.score import score_command
 from seq2seq.cli.signals import StopFlag, stopped_by
 from seq2seq.cli.train import train_command
 from seq2seq.cli.translate import translate_command
@@ -62,6 +63,7 @@ app.command("translate", cls=Command)(translate_command)
 app.command("attend", cls=Command)(attend_command)
 app.command("eval", cls=Command)(eval_command)
 app.command("runs", cls=Command)(runs_command)
+app.command("score", cls=Command)(score_command)
 app.command("export", cls=Command)(export_command)
 app.command("config", cls=Command)(config_command)
 

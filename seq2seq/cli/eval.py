@@ -17,6 +17,7 @@ def eval_command(
     langs: options.LangsOfCorpus = None,
     output: eval_options.KeptHypotheses = None,
     as_json: options.AsJson = False,
+    fit_confidence: eval_options.FitConfidence = False,
     beam_size: options.BeamSize = None,
     length_penalty: options.LengthPenalty = None,
     shortlist: options.ShortlistSize = None,
@@ -41,7 +42,7 @@ def eval_command(
         "shortlist": shortlist,
     }  # fmt: skip
     options_of_search = (*decoding.values(), workers, None if device == "auto" else device)
-    run, corpora = parse_words(words, hypotheses, output, options_of_search, scoring.against)
+    run, corpora = parse_words(words, hypotheses, (output, fit_confidence or None), options_of_search, scoring.against)
     if hypotheses is not None:
         results = [score_file(
             hypotheses, corpora[0], names, options=scoring, run=run, langs=langs,
@@ -50,6 +51,6 @@ def eval_command(
     else:
         results = score_run(
             Path(words[0]), corpora, names, options=scoring, langs=langs, output=output, decoding=decoding,
-            device=device, workers=workers, encoding_errors=errors,
+            device=device, workers=workers, encoding_errors=errors, fit_confidence=fit_confidence,
         )  # fmt: skip
     print_results(results, as_json=as_json, report=report)

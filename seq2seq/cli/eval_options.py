@@ -52,6 +52,13 @@ Report = Annotated[
         help="Also write a page for a browser (FILE.html): scores, what differs where, and the lines that changed.",
     ),
 ]  # fmt: skip
+FitConfidence = Annotated[
+    bool,
+    typer.Option(
+        "--fit-confidence", rich_help_panel=SCORES,
+        help="Fit what translate --confidence expects on these corpora, and store it in the run.",
+    ),
+]  # fmt: skip
 HypothesesToScore = Annotated[
     Path | None,
     typer.Option(

@@ -48,6 +48,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("scores, time, size and settings of all runs below runs/", "seq2seq runs runs"),
         ("two runs, with a picture of their learning curves", "seq2seq runs runs/de-en runs/short -o curves.svg"),
     ),
+    "score": (
+        ("how likely corpus/test.en is as a translation of corpus/test.de", "seq2seq score runs/de-en corpus/test"),
+        ("each piece, for a program", "seq2seq score runs/de-en corpus/test --tokens --json"),
+    ),
     "export": (
         ("for CTranslate2, in fp32", "seq2seq export runs/de-en -o ct2/de-en"),
         ("a quarter of the size", "seq2seq export runs/de-en -o ct2/small --quantization int8"),

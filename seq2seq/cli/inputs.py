@@ -11,6 +11,7 @@ from seq2seq.cli.console import console, print_note
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.runs import run_files
 from seq2seq.text import LineReader, TextCounts, open_input, refuse_overwriting, shell_word
+from seq2seq.translation import Doubtful, Translator
 from seq2seq.translation.output import can_be_resumed
 from seq2seq.translation.resumable import partial_path
 from seq2seq.translation.windows import Lines
@@ -91,21 +92,81 @@ def _decoded(number: int, text: str, strict: bool, counts: TextCounts) -> str:
         return raw.decode(errors="replace")
 
 
-def form_of(n_best: int | None, *, scores: bool, alignments: bool) -> str:
+def form_of(
+    n_best: int | None, *, scores: bool, alignments: bool, confidence: bool = False, as_json: bool = False
+) -> str:
     """What is printed for a line: a row of ``FORMATS``.
 
     Args:
         n_best: the value of ``--n-best``; None: it was not given.
         scores: whether ``--scores`` was given.
         alignments: whether ``--alignments`` was given.
+        confidence: whether ``--confidence`` was given.
+        as_json: whether ``--json`` was given.
 
     Raises:
-        UserError: alignments, and another form (2).
+        UserError: two forms that exclude one another (2).
     """
-    form = "n-best" if n_best is not None else "scores" if scores else "text"
-    if alignments and form != "text":
-        raise UserError(f"--alignments cannot be used with --{form}", mend="give one of the two", code=ExitCode.USAGE)
-    return "alignments" if alignments else form
+    given = {"json": as_json, "alignments": alignments, "n-best": n_best is not None, "scores": scores}
+    names = [name for name, is_given in given.items() if is_given]
+    if confidence and names[:1] not in (["json"], ["n-best"]):  # these two can show it
+        names.append("confidence")
+    if names == ["n-best", "scores"]:  # the list has the scores
+        names = ["n-best"]
+    if len(names) > 1:
+        raise UserError(
+            f"--{names[0]} cannot be used with --{names[1]}", mend="give one of the two", code=ExitCode.USAGE
+        )
+    form = names[0] if names else "text"
+    return "n-best-confidence" if confidence and form == "n-best" else form
+
+
+def doubtful_of(
+    path: str | None, min_confidence: float | None, others: Sequence[str], run: Path, *, resume: bool
+) -> Doubtful | None:
+    """What ``--doubtful`` and ``--min-confidence`` request; None: neither was given.
+
+    Args:
+        path: the value of ``--doubtful``.
+        min_confidence: the value of ``--min-confidence``.
+        others: input and output, which it must not overwrite.
+        run: its folder.
+        resume: whether ``--resume`` was given.
+
+    Raises:
+        UserError: one without the other, with ``--resume``, or the file is refused (2).
+    """
+    if path is None and min_confidence is None:
+        return None
+    if path is None or min_confidence is None:
+        given, missing = (
+            ("--min-confidence", "--doubtful FILE") if path is None else ("--doubtful", "--min-confidence X")
+        )
+        raise UserError(f"{given} needs {missing}", mend="give both, or neither", code=ExitCode.USAGE)
+    if path == "-" or resume:
+        what = "with --resume: the doubtful lines before the interruption are lost" if resume else "on stdout"
+        mend = "print all with --confidence -o FILE, and select lines of FILE" if resume else "name a file"
+        raise UserError(f"--doubtful cannot be used {what}", mend=mend, code=ExitCode.USAGE)
+    refuse_overwriting(path, chain(others, run_files(run)))
+    if any(os.path.realpath(path) == os.path.realpath(other) for other in others if other != "-"):
+        raise UserError(
+            f"--doubtful {path} is also the output", mend="name another file for one of the two", code=ExitCode.USAGE
+        )
+    return Doubtful(path, min_confidence)
+
+
+def require_confidence(translator: Translator, run: Path) -> None:
+    """Refuse to show confidence if the run has no fit for it.
+
+    Raises:
+        UserError: an older version trained the run, or it has few validation pairs (78).
+    """
+    if translator.confidence is None:
+        raise UserError(
+            f"{run} has no fit for confidence: an older version trained it, or it has few validation pairs",
+            mend=f"fit it on pairs that the model has not seen: `seq2seq eval {run} CORPUS --fit-confidence`",
+            code=ExitCode.REFUSED,
+        )
 
 
 def refuse_texts(texts: Sequence[str], source: str | None, *, resume: bool = False, instead: str = "-i") -> None:

@@ -223,6 +223,27 @@ Alignments = Annotated[
         help="Print the word alignment after each translation: text ||| 0-0 1-2 (source word - target word, from 0).",
     ),
 ]  # fmt: skip
+Confidence = Annotated[
+    bool,
+    typer.Option(
+        "--confidence", rich_help_panel=PRINTED,
+        help="Print the chrF to expect (0 to 100) and a tab before each translation; after each one with --n-best.",
+    ),
+]  # fmt: skip
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        "--min-confidence", metavar="X", min=0, max=100, rich_help_panel=FILES,
+        help="Confidence (0 to 100) below which a line is doubtful. Default: no lines are written to --doubtful.",
+    ),
+]  # fmt: skip
+DoubtfulLines = Annotated[
+    str | None,
+    typer.Option(
+        "--doubtful", metavar="FILE", rich_help_panel=FILES,
+        help="Also write the doubtful lines to FILE: line number, confidence, source, translation, with tabs between.",
+    ),
+]  # fmt: skip
 ShowAttention = Annotated[
     bool,
     typer.Option(
@@ -292,6 +313,25 @@ Head = Annotated[
     typer.Option(
         "--head", metavar="N", rich_help_panel=PRINTED,
         help="Head, from 1; all: a picture of each. Default: the mean over heads.",
+    ),
+]  # fmt: skip
+
+# Options of score.
+EachPiece = Annotated[
+    bool,
+    typer.Option(
+        "--tokens", rich_help_panel=PRINTED,
+        help="Also print each piece and its log-probability, with a space between and a tab before.",
+    ),
+]  # fmt: skip
+AsJsonLines = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object for each line.", rich_help_panel=PRINTED)
+]
+ScoresFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", readable=False, rich_help_panel=FILES,
+        help="File to write; it appears when it is complete. Default: stdout.",
     ),
 ]  # fmt: skip
 

@@ -23,6 +23,7 @@ from seq2seq.translation.events import (
     Suspended,
     WindowProgress,
     WindowTranslated,
+    loops_avoided,
 )
 from seq2seq.translation.streaming import Events
 
@@ -195,6 +196,8 @@ class _TranslationDisplay:
             print_note(f"{lines} in {clock(pace.seconds)}, {pace.lines_per_second:,.1f} lines/s")
         if event.segments.n > 1:  # a single one has already been reported
             print_warning(event.segments.total())
+        if event.n_avoided_loops:
+            print_note(loops_avoided(event.n_avoided_loops))
         if event.n_invalid_utf8:
             lines = counted(event.n_invalid_utf8, "line")
             print_warning(f"{lines} held bytes that are not UTF-8; they were replaced by U+FFFD")

@@ -20,7 +20,7 @@ def _usage_error(what: str) -> UserError:
 def parse_words(
     words: list[str],
     hypotheses: Path | None,
-    output: Path | None,
+    of_run: Sequence[object],
     search: Sequence[object],
     against: Sequence[Path],
 ) -> tuple[Path | None, list[str]]:
@@ -29,7 +29,7 @@ def parse_words(
     Args:
         words: the arguments.
         hypotheses: the value of ``--hyp``.
-        output: the value of ``-o``.
+        of_run: values of ``-o`` and other options that take the translations of the run; None: not given.
         search: values of the options of translation; None: not given.
         against: values of ``--against``.
 
@@ -44,9 +44,10 @@ def parse_words(
     if len(runs) > 1:
         raise _usage_error("--hyp takes one corpus, and optionally a run folder before it")
     translates = any(other.is_dir() for other in against)
-    if output is not None or (not translates and any(value is not None for value in search)):
+    if any(value is not None for value in (*of_run, *(() if translates else search))):
         raise _usage_error(
-            "--hyp does not translate: -o, --device and the other options of translation cannot be used with it"
+            "--hyp does not translate: -o, --fit-confidence, --device and the other options of translation cannot be "
+            "used with it"
         )
     return Path(runs[0]) if runs else None, [corpus]
 

@@ -15,7 +15,11 @@ def translate_command(
     n_best: options.NBest = None,
     scores: options.Scores = False,
     alignments: options.Alignments = False,
+    confidence: options.Confidence = False,
+    as_json: options.AsJsonLines = False,
     attention: options.ShowAttention = False,
+    min_confidence: options.MinConfidence = None,
+    doubtful: options.DoubtfulLines = None,
     max_length: options.MaxLength = None,
     batch_tokens: options.BatchTokens = None,
     stopping: options.Stopping = None,
@@ -27,14 +31,15 @@ def translate_command(
     strict: options.Strict = False,
 ) -> None:
     """Translate sentences, a file, or stdin: one line in, one line out."""
-    from seq2seq.cli.inputs import form_of, open_lines, refuse_output, refuse_texts
+    from seq2seq.cli.inputs import doubtful_of, form_of, open_lines, refuse_output, refuse_texts, require_confidence
     from seq2seq.cli.progress import show_translating
     from seq2seq.translation import Translator, is_finished, translate_lines  # keeps torch out of --help
 
-    form = form_of(n_best, scores=scores, alignments=alignments)
+    form = form_of(n_best, scores=scores, alignments=alignments, confidence=confidence, as_json=as_json)
     refuse_texts(texts or [], source, resume=resume)
     source = source or "-"
     refuse_output(output, source, run, resume=resume)
+    lines = doubtful_of(doubtful, min_confidence, [source, output], run, resume=resume)
     if resume and is_finished(source, output, n_best or 1):
         print_note(f"{output} is finished already; leave --resume out to translate it again")
         return
@@ -44,7 +49,11 @@ def translate_command(
         "shortlist": shortlist,
     }  # fmt: skip
     translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
+    if confidence or lines is not None:
+        require_confidence(translator, run)
     with open_lines(source, texts or [], strict=strict) as reader:
         # Sentences on the command line are too few to need an output that can be resumed.
-        events = translate_lines(translator, reader, output, form=form, resumable=not texts, resume=resume)
+        events = translate_lines(
+            translator, reader, output, form=form, resumable=not texts, resume=resume, doubtful=lines
+        )
         show_translating(events, output, resume=resume, attention=translator.attention if attention else None)

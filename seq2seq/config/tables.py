@@ -146,6 +146,9 @@ class DecodingConfig:
     """When the search for a sentence ends. enough: when enough hypotheses are finished, as in CTranslate2 (but not
     while an unfinished one is ten times likelier than all of them); exact: when no unfinished one could still become
     one of the n best."""
+    repetition_guard: StrictBool = True
+    """Whether a translation that repeats itself gives way: if pieces stand three times in a row, and not in the source,
+    the next best hypothesis without such a loop is the best one. Greedy search has only one hypothesis."""
     max_length: PositiveInt | None = None
     """Max length of a translation in tokens. Unset: twice the length of the source plus 50."""
     batch_tokens: PositiveInt | None = None

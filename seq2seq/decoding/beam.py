@@ -13,10 +13,11 @@ from torch import Tensor
 
 from seq2seq.config import DecodingConfig
 from seq2seq.decoding.hypotheses import Hypothesis, SourceBatch, compact, concat, length_penalty, split_rows
+from seq2seq.decoding.repetition import guarded
 from seq2seq.decoding.topk import best_continuations
 from seq2seq.device import HostCopy, to_device
 from seq2seq.model import Decoder, Logits
-from seq2seq.tokenizer import BOS, EOS
+from seq2seq.tokenizer import BOS, EOS, PAD
 
 _MUCH_LIKELIER = math.log(10)
 """In nats. A smaller lead of an unfinished hypothesis says little, so the search stops as CTranslate2's does."""
@@ -30,11 +31,21 @@ class _Sentence:
     max_length: int
     """Max output tokens, EOS included."""
     config: DecodingConfig
+    src: Tensor
+    """Source pieces and EOS, padded. [S]"""
     finished: list[Hypothesis] = field(default_factory=list)
 
+    def ranked(self) -> list[Hypothesis]:
+        """The finished hypotheses, best first."""
+        return sorted(self.finished, key=lambda h: -h.score)
+
     def best(self) -> list[Hypothesis]:
-        """The n best finished hypotheses, best first."""
-        return sorted(self.finished, key=lambda h: -h.score)[: self.config.n_best]
+        """The n best finished hypotheses, best first; one that repeats itself may give way."""
+        ranked = self.ranked()
+        return (guarded(ranked, self._pieces) if self.config.repetition_guard else ranked)[: self.config.n_best]
+
+    def _pieces(self) -> list[int]:
+        return [piece for piece in self.src.tolist() if piece not in (EOS, PAD)]
 
     def is_over(self, length: int, top_finished: bool, best_live: float) -> bool:
         """Whether the search of the sentence is over.
@@ -59,7 +70,7 @@ class _Sentence:
             return best_live <= max(h.log_probability for h in self.finished) + _MUCH_LIKELIER
         # A log-probability never rises, and the longest output has the largest divisor.
         best_possible = best_live / length_penalty(self.max_length, config.alpha)
-        return len(self.finished) >= config.n_best and self.best()[-1].score >= best_possible
+        return len(self.finished) >= config.n_best and self.ranked()[config.n_best - 1].score >= best_possible
 
 
 class _BeamStep(NamedTuple):
@@ -92,7 +103,8 @@ class BeamSearch:
         n = batch.src.size(0)
         self.tokens = batch.src.new_full((n,), BOS)  # [B·N]; one beam before the first step
         self._decoder, self._config, self._n_control = decoder, config, n_control
-        self._sentences = [_Sentence(*of_one, config) for of_one in zip(batch.names, batch.max_lengths, strict=True)]
+        rows = zip(batch.names, batch.max_lengths, batch.src.unbind(), strict=True)
+        self._sentences = [_Sentence(name, limit, config, src) for name, limit, src in rows]
         self._max_lengths = torch.tensor(batch.max_lengths)  # [B]
         self._first_limit = min(batch.max_lengths)
         self._has_finished = False  # any hypothesis of any sentence

@@ -3,6 +3,7 @@
 Shapes: B sentences, S source length.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -39,6 +40,8 @@ class Hypothesis:
     """log_probability / length^α. Hypotheses are ranked by it."""
     length: int
     """Number of tokens that log_probability sums over: EOS included, unless it was cut off at its max length."""
+    avoided_loop: bool = False
+    """Whether a better hypothesis that repeats itself gave way to this one (``repetition.py``)."""
 
     @property
     def is_cut_off(self) -> bool:
@@ -61,6 +64,9 @@ class Hypothesis:
         """The score with another exponent of the length penalty."""
         return self.log_probability / length_penalty(self.length, alpha)
 
+
+NOTHING = Hypothesis([], -math.inf, -math.inf, length=1)
+"""Used if a search finds nothing, as with weights that are not finite."""
 
 MAX_EXACT_ALPHA = 1.0
 """Max α that is chosen automatically for ``stopping = "exact"``. With α above 1, each further token of mean probability

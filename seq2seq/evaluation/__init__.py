@@ -2,7 +2,9 @@
 
 from sacrebleu.metrics.base import Metric
 
+from seq2seq.evaluation.confidence import fit_translations, sentence_chrf, store_confidence
 from seq2seq.evaluation.details import MAX_LINES, Bucket, Details, Line
+from seq2seq.evaluation.likelihoods import LIKELIHOOD_FORMATS, CorpusLikelihood, write_likelihoods
 from seq2seq.evaluation.metrics import (
     METRICS,
     TOKENIZERS,
@@ -29,6 +31,7 @@ from seq2seq.evaluation.verdict import ROUGH_GUIDE, verdict
 
 __all__ = [
     "FAULTS",
+    "LIKELIHOOD_FORMATS",
     "MAX_LINES",
     "METRICS",
     "ROUGH_GUIDE",
@@ -36,6 +39,7 @@ __all__ = [
     "TOKENIZERS",
     "Bucket",
     "Comparison",
+    "CorpusLikelihood",
     "CorpusResult",
     "Details",
     "Line",
@@ -48,6 +52,7 @@ __all__ = [
     "bleu_says_little",
     "build_metric",
     "character_bleu",
+    "fit_translations",
     "has_4_gram",
     "has_bleu_tokenizer",
     "language_row",
@@ -56,6 +61,9 @@ __all__ = [
     "score_file",
     "score_run",
     "score_with",
+    "sentence_chrf",
+    "store_confidence",
     "verdict",
     "warnings_about",
+    "write_likelihoods",
 ]

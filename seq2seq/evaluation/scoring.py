@@ -7,7 +7,8 @@ from pathlib import Path
 
 from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import CorpusCounts, corpus_files, read_pairs
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.errors import ExitCode, UserError, counted
+from seq2seq.evaluation.confidence import store_confidence, with_references
 from seq2seq.evaluation.corpora import References, misalignment, read_beside, read_references, references_file
 from seq2seq.evaluation.details import detail
 from seq2seq.evaluation.metrics import (
@@ -24,7 +25,7 @@ from seq2seq.evaluation.systems import Others, Search, System, translate_corpora
 from seq2seq.evaluation.verdict import failures, verdict
 from seq2seq.runs import run_files
 from seq2seq.text import EncodingErrors, open_output
-from seq2seq.translation import read_run
+from seq2seq.translation import loops_avoided, read_run
 
 
 def score_run(
@@ -39,6 +40,7 @@ def score_run(
     device: str = "auto",
     workers: int | None = None,
     encoding_errors: EncodingErrors | None = None,
+    fit_confidence: bool = False,
 ) -> list[CorpusResult]:
     """Translate each corpus with a run and score the translations.
 
@@ -53,6 +55,7 @@ def score_run(
         device: auto, cpu, cuda, cuda:N or mps.
         workers: number of parallel searches; None: one for each core.
         encoding_errors: what to do with lines of the corpora that are not UTF-8; None: as when the run was trained.
+        fit_confidence: fit the expected chrF of translations on these corpora, and store it in the run.
 
     Raises:
         UserError: an input or option is refused, with the exit code of its kind.
@@ -65,7 +68,8 @@ def score_run(
         )
     options, search = options or ScoringOptions(), Search(decoding, device, workers)
     of_metrics = options.of_metrics(metrics)
-    data = read_run(run)[1].data
+    manifest, config, _ = read_run(run)
+    data = config.data
     sides = parse_langs(langs or data.langs)
     corpus_paths = (path for corpus in corpora for path in corpus_files(corpus, sides))
     options.check(corpora, chain(run_files(run), corpus_paths), output)
@@ -83,9 +87,21 @@ def score_run(
             build_metric(name, found[-1].language, of_metrics)
         misaligned.append(misalignment(corpus, sides, pairs))
     others = Others(options.against, found, errors, counts[0])
-    first = translate_corpora(run, found, search, output)
-    systems = [first, *others.translate(first, search)]
-    return [_score_corpus(systems, i, found[i], counts[i], metrics, options, misaligned[i]) for i in range(len(found))]
+    with open_output(str(options.report or os.devnull)) as page:
+        first = translate_corpora(run, found, search, output)
+        for i, n_lines in enumerate(first.n_avoided_loops):
+            if n_lines:
+                counts[i].notes.append(loops_avoided(n_lines))
+        systems = [first, *others.translate(first, search)]
+        results = [
+            _score_corpus(systems, i, found[i], counts[i], metrics, options, misaligned[i]) for i in range(len(found))
+        ]
+        if fit_confidence:
+            fitted = store_confidence(run, manifest, with_references(first, found), " ".join(corpora))
+            results[-1].notes.append(f"confidence was fitted on {counted(fitted.pairs, 'pair')}, and stored in {run}")
+        if options.report is not None:
+            page.write(report(results).encode())
+    return results
 
 
 def score_file(

@@ -1,5 +1,6 @@
 """Systems that are scored: the translations of a run, or those in a file."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.evaluation.corpora import References, read_beside
 from seq2seq.runs import RecipeRecord, read_manifest
 from seq2seq.text import EncodingErrors, open_output
-from seq2seq.translation import SegmentCounts, Translator, read_run
+from seq2seq.translation import Features, SegmentCounts, Translation, Translator, read_run
 
 _BLOCK = 8192
 """Sentences translated together: enough to sort them by length, few enough for memory."""
@@ -30,6 +31,10 @@ class System:
     """Lines of each corpus that were translated in segments; None if hypotheses were given."""
     recipe: RecipeRecord | None = None
     """The recipe of the run; None if hypotheses were given, or if the run does not record it."""
+    features: Sequence[Sequence[Features | None]] = ()
+    """What confidence is fitted on, of each corpus and line; empty if hypotheses were given."""
+    n_avoided_loops: Sequence[int] = ()
+    """Lines of each corpus whose best translation repeated itself and gave way; empty if hypotheses were given."""
 
 
 @dataclass(frozen=True)
@@ -58,23 +63,27 @@ def translate_corpora(run: Path, corpora: Sequence[References], search: Search, 
         run, device=search.device, decoding=dict(search.decoding or {}), workers=search.workers
     )
     hypotheses: list[list[str]] = []
-    seconds, segments = [], []
+    features: list[list[Features | None]] = []
+    seconds, segments, n_avoided_loops = [], [], []
     # Opened before a translation that may take hours, so that a wrong name is reported early.
     with open_output(str(output or os.devnull)) as out:
         for corpus in corpora:
             began = time.monotonic()
-            lines: list[str] = []
+            best: list[Translation] = []
             counts = SegmentCounts()
             sources = corpus.sources or []
             for start in range(0, len(sources), _BLOCK):
                 block = sources[start : start + _BLOCK]
                 found = translator.n_best(block, first_line=start + 1, counts=counts)
-                lines += [best[0].text for best in found]
+                best += [ranked[0] for ranked in found]
             seconds.append(time.monotonic() - began)
             segments.append(counts)
-            hypotheses.append(lines)
-            out.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
-    return System(str(run), hypotheses, seconds, segments, read_manifest(run).recipe)
+            hypotheses.append([translation.text for translation in best])
+            features.append([translation.features for translation in best])
+            n_avoided_loops.append(sum(translation.avoided_loop for translation in best))
+            out.write("".join(f"{line}\n" for line in hypotheses[-1]).encode("utf-8"))
+    recipe = read_manifest(run).recipe
+    return System(str(run), hypotheses, seconds, segments, recipe, features, n_avoided_loops)
 
 
 class Others:
@@ -133,5 +142,5 @@ class Others:
             if place.resolve() not in known:
                 known[place.resolve()] = translate_corpora(place, self._corpora, search)
             found = known[place.resolve()]
-            systems.append(System(str(place), found.hypotheses, found.seconds, found.segments, found.recipe))
+            systems.append(dataclasses.replace(found, name=str(place)))
         return systems

@@ -16,6 +16,7 @@ from seq2seq.runs.configuration import read_stored_config
 from seq2seq.runs.files import write_atomic
 from seq2seq.runs.folder import (
     SHORTLIST,
+    ConfidenceRecord,
     Limits,
     Manifest,
     RecipeRecord,
@@ -43,6 +44,7 @@ __all__ = [
     "SCORES",
     "SHORTLIST",
     "Checkpoint",
+    "ConfidenceRecord",
     "Difference",
     "Found",
     "Group",

@@ -75,6 +75,23 @@ class RecipeRecord:
 
 
 @record
+class ConfidenceRecord:
+    """A linear function from what a search knows about a translation to its chrF (``translation/confidence.py``)."""
+
+    intercept: Real
+    log_probability: Real
+    """Weight of the mean log-probability of a token, in nats."""
+    length_ratio: Real
+    """Weight of target tokens for each source token."""
+    repetition: Real
+    """Weight of the share of repeated pairs of pieces."""
+    pairs: Count
+    """Number of pairs that it was fitted on."""
+    corpus: str = ""
+    """Where they came from: ``validation``, or CORPUS words of ``eval``."""
+
+
+@record
 class Manifest:
     """The fields of ``manifest.json``. Later versions may add fields, each with a default."""
 
@@ -122,6 +139,9 @@ class Manifest:
     """sacreBLEU's signatures of these scores."""
     recipe: RecipeRecord | None = None
     """None: the version that trained the run did not record it."""
+    confidence: ConfidenceRecord | None = None
+    """The expected chrF of a translation; None: not fitted, because an older version trained the run, or because it has
+    too few validation pairs."""
     verdict: str = ""
     """What the scores of a finished run mean, in plain words; empty if no score says enough."""
 

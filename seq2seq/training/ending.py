@@ -1,4 +1,4 @@
-"""The end of training: the shortlist is learned, and the length penalty of beam search is chosen."""
+"""The end of training: the shortlist is learned, the length penalty is chosen, the expected chrF is fitted."""
 
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from seq2seq.config import RunConfig
+from seq2seq.errors import counted
 from seq2seq.model import Seq2SeqModel
-from seq2seq.runs import SHORTLIST, Manifest, read_tensors
+from seq2seq.runs import SHORTLIST, ConfidenceRecord, Manifest, read_tensors
 from seq2seq.training.lexicon import build_lexicon, byte_pieces
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Notice
 from seq2seq.training.tuning import MANY_PAIRS
 from seq2seq.training.validation import ValidationSet
-from seq2seq.translation import load_weights
+from seq2seq.translation import MIN_PAIRS, load_weights
 
 
 class Ending(NamedTuple):
@@ -26,6 +27,8 @@ class Ending(NamedTuple):
     """α, if it was chosen."""
     length_penalty_pairs: int | None
     """Validation pairs that it was chosen on."""
+    confidence: ConfidenceRecord | None
+    """The expected chrF of translations; None: there are too few validation pairs to fit it."""
     shortlist: dict[str, Tensor] | None
     """None: it is not requested, or the folder already has one."""
 
@@ -40,7 +43,8 @@ def find_ending(
     check: Callable[[], None],
     seconds_left: Callable[[], float],
 ) -> Generator[Notice, None, Ending]:
-    """Learn the shortlist if it is requested and missing, and choose the length penalty unless it is given.
+    """Learn the shortlist if it is requested and missing, choose the length penalty unless it is given, and fit the
+    expected chrF of translations.
 
     Args:
         folder: of the run.
@@ -59,15 +63,20 @@ def find_ending(
         tokenizer = prepared.tokenizer
         shortlist = build_lexicon(prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=check)
     scores = dict(manifest.scores)
+    load_weights(model, read_tensors(folder, manifest, manifest.weights))
+    if len(validation.pairs) < MIN_PAIRS:
+        yield Notice(
+            f"confidence is not fitted: {counted(len(validation.pairs), 'validation pair')}, fewer than {MIN_PAIRS}"
+        )
     if config.decoding.length_penalty is not None:
-        return Ending(scores, None, None, shortlist)
+        confidence = validation.fit_confidence(model, config.decoding, check, seconds_left())
+        return Ending(scores, None, None, confidence, shortlist)
     yield Notice("choosing the length penalty on the validation pairs")
     scores.pop("bleu_beam", None)  # of an earlier finish, with another length penalty
-    load_weights(model, read_tensors(folder, manifest, manifest.weights))
     assert config.training.best_metric is not None
-    alpha, bleu, n_searched = validation.choose_alpha(
+    alpha, bleu, n_searched, confidence = validation.choose_alpha(
         model, config.decoding, config.training.best_metric, check, seconds_left()
     )
     if n_searched == len(validation.pairs):  # a score of some pairs could not be compared with others
         scores["bleu_beam"] = bleu
-    return Ending(scores, alpha, n_searched, shortlist)
+    return Ending(scores, alpha, n_searched, confidence, shortlist)

@@ -131,6 +131,7 @@ class RunWriter:
             length_penalty=ending.length_penalty,
             length_penalty_pairs=ending.length_penalty_pairs,
             cut_off=manifest.cut_off,
+            confidence=ending.confidence or manifest.confidence,
             verdict=self._validation.verdict(ending.scores, manifest.cut_off),
         )
         new: dict[str, bytes | Mapping[str, Tensor]] = {}

@@ -77,7 +77,7 @@ class Trainer:
             finish=FINISH_SECONDS
             + bool(decoding.shortlist) * FINISH_SECONDS_A_PAIR * min(prepared.n_pairs, MAX_LEXICON_PAIRS),
             # A search takes about as long as one greedy search for each of its beams.
-            search_validations=n_searches(decoding) * decoding.beam_size,
+            search_validations=max(1, n_searches(decoding)) * decoding.beam_size,
             sets_cadence="valid_every" in self.state.derived,
         )
         self._meter = Meter(device)

@@ -12,14 +12,15 @@ import torch.nn.functional as F
 from seq2seq.batching import collate
 from seq2seq.config import DecodingConfig
 from seq2seq.corpus import Pair
-from seq2seq.decoding import MAX_EXACT_ALPHA, Hypothesis
+from seq2seq.decoding import MAX_EXACT_ALPHA, NOTHING, Hypothesis, guarded
 from seq2seq.errors import counted
-from seq2seq.evaluation import Metric, Score, build_metric, language_row, score_with, verdict
+from seq2seq.evaluation import Metric, Score, build_metric, fit_translations, language_row, score_with, verdict
 from seq2seq.model import Seq2SeqModel, padding_mask
+from seq2seq.runs import ConfidenceRecord
 from seq2seq.tokenizer import PAD, Tokenizer
 from seq2seq.training.progress import Sample
 from seq2seq.training.tuning import ENDLESS_SHARE, LENGTH_BOUND, LOSS_BATCH_TOKENS, SAMPLE_PAIRS, STOP_CHECK_SENTENCES
-from seq2seq.translation import Searched, Translator, greedy_of, join_segments, length_batches
+from seq2seq.translation import MIN_PAIRS, Searched, Translator, features, greedy_of, join_segments, length_batches
 
 ALPHAS = [round(0.2 * i, 1) for i in range(2, 11)]
 """Length penalties that are tried. With others, hypotheses are too short or too long on any data."""
@@ -55,6 +56,8 @@ class LengthPenalty(NamedTuple):
     """Of the pairs that were searched."""
     n_pairs: int
     """The number of these pairs."""
+    confidence: ConfidenceRecord | None = None
+    """The expected chrF of such translations; None: there are too few pairs to fit it."""
 
 
 @dataclass(frozen=True)
@@ -204,12 +207,16 @@ class ValidationSet:
         rows, found = self._search_within(seconds / n_searches(decoding), translator(alphas[0]), check)
         references = [self.pairs[i].tgt for i in rows]
         texts: dict[float, list[str]] = {}
+        found_with = {}
         for alpha in alphas:
             if exact and alpha != alphas[0]:
                 found = self._search(translator(alpha), rows, check)
+            found_with[alpha] = found
             texts[alpha] = [
                 join_segments(
-                    self.tokenizer.decode([_best(h, alpha) for h, _ in segments]), segments, self.target_language
+                    self.tokenizer.decode([best_under(alpha, one, decoding).tokens for one in segments]),
+                    segments,
+                    self.target_language,
                 )
                 for segments in (found[i] for i in rows)
             ]
@@ -219,7 +226,39 @@ class ValidationSet:
             left = [alpha for alpha in left if scores[alpha] == max(scores.values())]
         # On a tie the value nearest to 1 wins: a tiny validation set should not choose an extreme.
         best = min(left, key=lambda alpha: abs(alpha - 1.0))
-        return LengthPenalty(best, score_with(self.bleu, texts[best], references).value, len(rows))
+        confidence = self._fit(rows, found_with[best], texts[best], replace(decoding, length_penalty=best))
+        return LengthPenalty(best, score_with(self.bleu, texts[best], references).value, len(rows), confidence)
+
+    def fit_confidence(
+        self, model: Seq2SeqModel, decoding: DecodingConfig, check: Callable[[], None], seconds: float = math.inf
+    ) -> ConfidenceRecord | None:
+        """The expected chrF of translations, for a run whose length penalty is given; None: there are too few pairs.
+
+        Args:
+            model: in evaluation mode.
+            decoding: settings of the search.
+            check: called between batches; may raise ``Stopped``.
+            seconds: as ``choose_alpha``'s.
+        """
+        if len(self.pairs) < MIN_PAIRS:
+            return None
+        translator = self._translator(model, decoding)
+        rows, found = self._search_within(seconds, translator, check)
+        return self._fit(rows, found, translator.best_texts([found[i] for i in rows]), decoding)
+
+    def _fit(
+        self,
+        rows: Sequence[int],
+        found: Mapping[int, list[Searched]],
+        texts: Sequence[str],
+        decoding: DecodingConfig,
+    ) -> ConfidenceRecord | None:
+        chosen = [[best_under(decoding.alpha, segment, decoding) for segment in found[i]] for i in rows]
+        judged = [
+            (features(found[i], best) if text.strip() else None, text, self.pairs[i].tgt)
+            for i, best, text in zip(rows, chosen, texts, strict=True)
+        ]
+        return fit_translations(judged, "validation")
 
     def _search_within(
         self, seconds: float, translator: Translator, check: Callable[[], None]
@@ -294,11 +333,12 @@ def _blocks(order: Sequence[int], translator: Translator) -> Iterator[Sequence[i
     return (order[start : start + size] for start in range(0, len(order), size))
 
 
-def _best(hypotheses: list[Hypothesis], alpha: float) -> list[int]:
-    """The pieces of the hypothesis that ranks first with a length penalty."""
-    if not hypotheses:
-        return []
-    return max(hypotheses, key=lambda h: h.score_under(alpha)).tokens
+def best_under(alpha: float, segment: Searched, decoding: DecodingConfig) -> Hypothesis:
+    """The hypothesis of a segment that is the best one with a length penalty."""
+    ranked = sorted(segment.hypotheses, key=lambda h: -h.score_under(alpha))
+    if decoding.repetition_guard:
+        ranked = guarded(ranked, lambda: segment.src_ids)
+    return ranked[0] if ranked else NOTHING
 
 
 def _reached_limit(limit: int, segment: Searched) -> bool:

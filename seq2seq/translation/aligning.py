@@ -87,7 +87,7 @@ class Aligner:
     ) -> Iterator[tuple[list[int], list[int], str, list[int]]]:
         """For each segment: where its pieces start; the pieces and text of its translation; where these start."""
         sources = [segment.text for line in segments for segment in line]
-        best = [of_each[0].tokens if of_each else [] for line in searched for of_each, _ in line]
+        best = [of_each[0].tokens if of_each else [] for line in searched for of_each, *_ in line]
         src_starts = self._tokenizer.starts(sources, threads=self._threads)
         texts = map(one_line, self._tokenizer.decode(best, threads=self._threads))
         return zip(src_starts, best, texts, self._tokenizer.decoded_starts(best, threads=self._threads), strict=True)

@@ -1,6 +1,6 @@
 """Checks of the lines and translations that callers pass to a ``Translator``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from seq2seq.errors import UserError, counted
 
@@ -53,6 +53,20 @@ def checked_line(index: int, line: str) -> str:
                 "pass line.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
             ) from None
     return line.removesuffix("\r\n").removesuffix("\n")
+
+
+def checked_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """The sides of pairs, as two lists of lines.
+
+    Raises:
+        TypeError: not pairs of strings.
+        ValueError: a string that UTF-8 cannot hold.
+    """
+    rows = [tuple(pair) if isinstance(pair, Sequence) and not isinstance(pair, str | bytes) else () for pair in pairs]
+    for index, row in enumerate(rows):
+        if len(row) != 2:
+            raise TypeError(f"pair {index} (counted from 0) is not a source and its translation: pass (source, target)")
+    return checked_lines([row[0] for row in rows]), checked_lines([row[1] for row in rows])
 
 
 def check_given(n_segments: int, n_tokens: int, max_tokens: int | None) -> None:

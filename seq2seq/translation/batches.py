@@ -117,13 +117,23 @@ def search_batches(
 def _batch(job: SearchJob, sources: Sequence[Ids], indices: list[int]) -> SourceBatch:
     src = pad([sources[i] for i in indices], last=EOS)  # [B, S]
     mask = padding_mask(src, PAD)
-    limits = [job.config.max_length or 2 * len(sources[i]) + 50 for i in indices]
-    if job.max_tgt_length is not None:
-        limits = [min(limit, job.max_tgt_length) for limit in limits]
+    limits = [max_output(job.config, len(sources[i]), job.max_tgt_length) for i in indices]
     if job.limits is not None:
         limits = [min(limit, job.limits[i]) for limit, i in zip(limits, indices, strict=True)]
     src, mask = to_device(src, job.device), None if mask is None else to_device(mask, job.device)
     return SourceBatch(src, mask, limits, names=indices)
+
+
+def max_output(config: DecodingConfig, n_src: int, max_tgt_length: int | None) -> int:
+    """Max tokens of a translation, EOS included.
+
+    Args:
+        config: of the search.
+        n_src: tokens of the source, without EOS.
+        max_tgt_length: max tokens that the model can make; None: no limit.
+    """
+    limit = config.max_length or 2 * n_src + 50
+    return limit if max_tgt_length is None else min(limit, max_tgt_length)
 
 
 def fitting_batch_tokens(model: Seq2SeqModel, beam_size: int) -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seq2seq.attention import Link
+from seq2seq.errors import counted
+from seq2seq.translation.confidence import Features
 from seq2seq.translation.segments import SegmentCounts
 
 
@@ -18,8 +20,21 @@ class Translation:
     text: str
     score: float
     """log-probability / length^α in nats; the mean over the segments of a line."""
+    n_segments: int = 1
+    """Parts of the line that were translated one by one; 0 if it is blank."""
     alignment: tuple[Link, ...] = ()
     """Source words and target words that belong together, if they were requested."""
+    features: Features | None = None
+    """What confidence is computed from; None: the line or its translation is blank."""
+    confidence: float | None = None
+    """Expected chrF, 0 to 100; None: the run has no fit for it, or no score was requested."""
+    avoided_loop: bool = False
+    """Whether a better one gave way to it, because it repeats itself (``decoding.repetition_guard``)."""
+
+
+def loops_avoided(n_lines: int) -> str:
+    """A message about translations that gave way."""
+    return f"{counted(n_lines, 'line')}: a translation that repeated itself gave way to the next best one"
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,8 @@ class Completed:
     """Lines that were translated in several segments by this process."""
     n_invalid_utf8: int
     """Lines in which bytes that are not UTF-8 were replaced."""
+    n_avoided_loops: int = 0
+    """Lines whose best translation gave way to the next one, because it repeats itself; by this process."""
 
 
 TranslationEvent = OutputOpened | InputReady | WindowProgress | LineDivided | WindowTranslated | Suspended | Completed

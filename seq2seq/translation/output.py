@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,13 +40,39 @@ def _n_best(index: int, best: list[Translation]) -> str:
     return "".join(f"{index} ||| {t.text} ||| {t.score:.4f}\n" for t in best)
 
 
+def _with_confidence(index: int, best: list[Translation]) -> str:
+    return f"{best[0].confidence or 0.0:.1f}\t{best[0].text}\n"
+
+
+def _n_best_with_confidence(index: int, best: list[Translation]) -> str:
+    return "".join(f"{index} ||| {t.text} ||| {t.score:.4f} ||| {t.confidence or 0.0:.1f}\n" for t in best)
+
+
+def _json(index: int, best: list[Translation]) -> str:
+    one = best[0]
+    record = {
+        "text": one.text,
+        "score": round(one.score, 4) if math.isfinite(one.score) else None,
+        "confidence": None if one.confidence is None else round(one.confidence, 1),
+        "segments": one.n_segments,
+    }
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
 FORMATS: dict[str, Callable[[int, list[Translation]], str]] = {
     "text": _text,
     "scores": _with_score,
     "alignments": _with_alignment,
     "n-best": _n_best,
+    "confidence": _with_confidence,
+    "n-best-confidence": _n_best_with_confidence,
+    "json": _json,
 }
 """Formats by name. Each takes the index of an input line, from 0, and its n best translations."""
+SCORED = {"scores", "n-best", "confidence", "n-best-confidence", "json"}
+"""Formats that need the scores of a search."""
+_CONFIDENT = {"confidence", "n-best-confidence", "json"}
+"""Formats that show confidence."""
 
 
 class Output(Protocol):
@@ -190,7 +218,9 @@ def _settings(translator: Translator, form: str) -> dict[str, object]:
     }
     # What `auto` means on this machine: a file can be resumed on machines where it means the same.
     decoding["decoding.precision"] = str(translator.dtype).removeprefix("torch.")
-    return {"model": translator.identity[:16], "answer": form, **decoding}
+    # A new fit would change the rest of a file.
+    fitted = {"confidence": str(translator.confidence)} if form in _CONFIDENT else {}
+    return {"model": translator.identity[:16], "answer": form, **fitted, **decoding}
 
 
 def is_finished(source: str, output: str, lines_each: int) -> bool:

@@ -37,6 +37,8 @@ class Searched(NamedTuple):
     """The best first."""
     ends_sentence: bool
     """As the segment's."""
+    src_ids: Ids = []  # noqa: RUF012  # a named tuple copies nothing, and nobody changes it
+    """As the segment's ``ids``."""
 
 
 @dataclass
@@ -153,7 +155,9 @@ def searched_lines(segments: list[list[Segment]], found: Mapping[int, list[Hypot
         found: hypotheses of each segment, by its index in ``ids_of``.
     """
     indices = count()
-    return [[Searched(found[next(indices)], segment.ends_sentence) for segment in line] for line in segments]
+    return [
+        [Searched(found[next(indices)], segment.ends_sentence, segment.ids) for segment in line] for line in segments
+    ]
 
 
 def join_segments(texts: Sequence[str], searched: Sequence[Searched], language: str) -> str:

@@ -5,8 +5,10 @@ translations.
 """
 
 from collections.abc import Generator
+from contextlib import nullcontext
 
-from seq2seq.text import LineReader, open_input
+from seq2seq.text import LineReader, open_input, open_output
+from seq2seq.translation.doubtful import Doubtful, write_doubtful
 from seq2seq.translation.events import (
     Completed,
     InputReady,
@@ -15,7 +17,7 @@ from seq2seq.translation.events import (
     TranslationEvent,
     WindowTranslated,
 )
-from seq2seq.translation.output import FORMATS, Output, open_translations
+from seq2seq.translation.output import FORMATS, SCORED, Output, open_translations
 from seq2seq.translation.segments import SegmentCounts
 from seq2seq.translation.translator import Translator
 from seq2seq.translation.windows import Lines
@@ -55,6 +57,7 @@ def translate_lines(
     form: str = "text",
     resumable: bool = True,
     resume: bool = False,
+    doubtful: Doubtful | None = None,
 ) -> Events:
     """Translate every line of a reader. Each window is written before its event is yielded.
 
@@ -68,6 +71,7 @@ def translate_lines(
         form: row of ``FORMATS``.
         resumable: whether a file is kept after an interruption.
         resume: continue an interrupted translation to this path.
+        doubtful: lines that are also written to another file, which appears when it is complete. It cannot be resumed.
 
     Yields:
         ``OutputOpened`` and ``InputReady``; for each window ``WindowProgress`` and ``WindowTranslated``; ``Completed``,
@@ -79,9 +83,13 @@ def translate_lines(
             settings (78).
     """
     counts, write = SegmentCounts(), FORMATS[form]
+    n_avoided_loops = 0
     out: Output | None = None
     try:
-        with open_translations(output, translator, form, resumable=resumable, resume=resume) as out:
+        with (
+            open_output(doubtful.path) if doubtful else nullcontext() as doubtful_out,
+            open_translations(output, translator, form, resumable=resumable, resume=resume) as out,
+        ):
             yield OutputOpened(out.partial, out.has_leftover, out.n_lines)
             out.skip_translated(reader)
             yield InputReady(out.n_lines, reader.n_bytes_taken, reader.size)
@@ -89,13 +97,16 @@ def translate_lines(
                 reader,
                 n_lines=out.n_lines,
                 counts=counts,
-                scored=form in ("scores", "n-best"),
+                scored=form in SCORED or doubtful is not None,
                 aligned=form == "alignments",
             )
             for event in windows:
                 if isinstance(event, WindowTranslated):
+                    n_avoided_loops += sum(best[0].avoided_loop for best in event.translations)
                     texts = (write(index, best) for index, best in enumerate(event.translations, start=out.n_lines))
                     out.write(event.lines, "".join(texts).encode("utf-8"))
+                    if doubtful is not None and doubtful_out is not None:
+                        write_doubtful(doubtful_out, event, doubtful.min_confidence)
                 yield event
     except GeneratorExit:  # the caller has stopped reading events
         raise
@@ -103,4 +114,4 @@ def translate_lines(
         if out is not None and out.is_suspended and out.partial is not None:
             yield Suspended(out.n_lines, out.partial)
         raise
-    yield Completed(out.n_lines, counts, reader.counts.invalid_utf8)
+    yield Completed(out.n_lines, counts, reader.counts.invalid_utf8, n_avoided_loops)

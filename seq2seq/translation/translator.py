@@ -18,19 +18,23 @@ from seq2seq.decoding import Hypothesis
 from seq2seq.device import cores, pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import ARCHITECTURES, Seq2SeqModel, Shortlist, build_decoder, n_parameters
-from seq2seq.text import is_blank, one_line
+from seq2seq.runs import ConfidenceRecord
+from seq2seq.text import is_blank
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.aligning import Aligner
-from seq2seq.translation.arguments import check_given, checked_lines
+from seq2seq.translation.arguments import check_given, checked_lines, checked_pairs
 from seq2seq.translation.batches import (
     SearchJob,
     SearchResult,
     fitting_batch_tokens,
     length_batches,
+    max_output,
     search_batches,
 )
 from seq2seq.translation.events import LineDivided, Translation, WindowEvent, WindowProgress, WindowTranslated
+from seq2seq.translation.likelihood import Likelihood, LikelihoodCounts, PairScorer
 from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, max_src_length, read_run
+from seq2seq.translation.ranked import ranked_translations
 from seq2seq.translation.segments import (
     Divider,
     Ids,
@@ -38,15 +42,11 @@ from seq2seq.translation.segments import (
     Segment,
     SegmentCounts,
     ids_of,
-    join_segments,
     searched_lines,
 )
 from seq2seq.translation.tuning import BATCHES_AT_ONCE, CORE_SPEED, MAX_BYTES
 from seq2seq.translation.windows import IterableReader, Lines, WindowSize
 from seq2seq.translation.workers import map_parallel
-
-# Used if a search finds nothing, as with weights that are not finite.
-_NOTHING = Hypothesis([], -math.inf, -math.inf, length=1)
 
 
 class Translator:
@@ -62,6 +62,7 @@ class Translator:
         workers: number of parallel searches on a CPU; None: one for each core.
         identity: hash of the weights. A translation is resumed only with the same one.
         shortlist: restricts the target pieces of each sentence; None: no restriction.
+        confidence: how the chrF of a translation is expected; None: not known.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Translator:
         workers: int | None = None,
         identity: str = "",
         shortlist: Shortlist | None = None,
+        confidence: ConfidenceRecord | None = None,
     ) -> None:
         self.model = model
         self.device, self.dtype = next(model.parameters()).device, next(model.parameters()).dtype
@@ -85,6 +87,7 @@ class Translator:
         self.max_src_sentences = max_src_sentences
         self.langs = langs
         self.identity = identity
+        self.confidence = confidence
         self._decoder = build_decoder(model, shortlist, greedy=config.beam_size == 1, products=config.products)
         self._max_tgt_length = ARCHITECTURES[model.config.architecture].limits(model.config).max_tgt
         self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
@@ -92,6 +95,10 @@ class Translator:
         self._text_threads = 1 if self.device.type == "cpu" else cores()  # of the tokenizer
         self._aligner = Aligner(
             model, tokenizer, langs, decoder=self._decoder, workers=self._n_workers, threads=self._text_threads
+        )
+        limits = max_src_length, max_output(config, max_src_length - 1, self._max_tgt_length)
+        self._scorer = PairScorer(
+            model, tokenizer, limits, decoder=self._decoder, workers=self._n_workers, threads=self._text_threads
         )
 
     @classmethod
@@ -136,6 +143,7 @@ class Translator:
             workers=workers,
             identity=manifest.files[manifest.weights],
             shortlist=load_shortlist(run, manifest, tokenizer, settings.shortlist) if settings.shortlist else None,
+            confidence=manifest.confidence,
         )
         translator._load_again = partial(
             cls.load, run.absolute(), device=device, decoding=dict(decoding or {}), workers=workers
@@ -193,6 +201,17 @@ class Translator:
         segments = self._segments(checked, 1, SegmentCounts())
         found = searched_lines(segments, dict(self._search(ids_of(segments), scored=True)))
         return self._aligner.align(checked, segments, found, self._translations(found, 0))
+
+    def score(
+        self, pairs: Iterable[tuple[str, str]], *, counts: LikelihoodCounts | None = None
+    ) -> list[Likelihood | None]:
+        """The likelihood of given translations; None if a side is blank or too long for the model.
+
+        Args:
+            pairs: a line and its translation each.
+            counts: the pairs are added.
+        """
+        return self._scorer.score(*checked_pairs(pairs), counts)
 
     def stream(self, lines: Iterable[str]) -> Iterator[str]:
         """The best translation of each line, in the same order, while the lines are still coming.
@@ -352,17 +371,8 @@ class Translator:
 
     def _translations(self, searched: list[list[Searched]], rank: int) -> list[Translation]:
         """The translation of each line from the rank-th best hypotheses of its segments; blank if it has none."""
-        # A segment may have fewer hypotheses than requested: its last one is used again.
-        chosen = [
-            [of_each[min(rank, len(of_each) - 1)] if of_each else _NOTHING for of_each, _ in segments]
-            for segments in searched
-        ]
-        texts = iter(self.tokenizer.decode([h.tokens for line in chosen for h in line], threads=self._text_threads))
-        translations = []
-        for segments, best in zip(searched, chosen, strict=True):
-            text = join_segments([next(texts) for _ in best], segments, self.langs[1])
-            translations.append(Translation(one_line(text), sum(h.score for h in best) / max(1, len(best))))
-        return translations
+        language, threads = self.langs[1], self._text_threads
+        return ranked_translations(searched, rank, self.tokenizer, language, threads, self.confidence)
 
     def _search(
         self, sources: Sequence[Ids], scored: bool, limits: Sequence[int] | None = None

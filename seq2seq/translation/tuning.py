@@ -34,6 +34,10 @@ busy. Other devices were not measured. Lab notes, "Translating" and "On a GPU"."
 CORE_SPEED: Final = 5e9
 """Lines a second of one core, times parameters, times one more than the beams: 50 to 100 GFLOP/s. A rough guess."""
 
+LIKELIHOOD_ROWS: Final = {True: 256, False: 8192}
+"""Target tokens whose logits are computed together, on a CPU and elsewhere: as for the search, few enough for the cache
+of a CPU, and many on a GPU. Not measured."""
+
 # Processes and files (workers.py, resumable.py) -------------------------------------------------------
 
 MESSAGE_SECONDS: Final = 0.1
