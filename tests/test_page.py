@@ -3,7 +3,7 @@
 import json
 import re
 
-from seq2seq.text.page import json_block, whole_page
+from seq2seq.drawing.page import json_block, whole_page
 
 
 def test_a_page():

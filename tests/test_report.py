@@ -7,9 +7,10 @@ import pytest
 from support.browser import HOSTILE, Tags, browse, contrast, in_a_browser, layout, opened
 from test_cli import assert_refused
 
+from seq2seq.drawing import letter
+from seq2seq.drawing.plots import _ticks, histogram
 from seq2seq.errors import ExitCode
 from seq2seq.evaluation import CorpusResult, ScoringOptions, score_file
-from seq2seq.evaluation.plots import _ticks, histogram, letter
 from seq2seq.evaluation.report import _counts, report
 
 LINES = [f"the dog {'ran ' * (i % 30)}home {i}" for i in range(120)]

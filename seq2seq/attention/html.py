@@ -19,8 +19,8 @@ from torch import Tensor
 
 from seq2seq.attention.maps import KINDS, AttentionMaps
 from seq2seq.drawing.labels import label
+from seq2seq.drawing.page import json_block, read_part, whole_page
 from seq2seq.model import AttentionKind, Positions
-from seq2seq.text.page import json_block, read_part, whole_page
 
 _POSITIONS = {
     "sinusoidal": "Sines and cosines, which are added to the embeddings and not learned: each pair of columns is the "

@@ -31,7 +31,7 @@ def eval_command(
     """Score translations with sacreBLEU: BLEU, chrF and TER, each with its signature."""
     from seq2seq.cli.layers import encoding_errors_option
     from seq2seq.cli.report import parse_words, print_results
-    from seq2seq.evaluation import ScoringOptions, Search, parse_metrics, score_file, score_run
+    from seq2seq.evaluation import ScoringOptions, SearchOptions, parse_metrics, score_file, score_run
 
     names, errors = parse_metrics(metrics), encoding_errors_option(encoding_errors, strict=strict)
     scoring = ScoringOptions(
@@ -46,7 +46,7 @@ def eval_command(
     if hypotheses is not None:
         results = [score_file(
             hypotheses, corpora[0], names, options=scoring, run=run, langs=langs,
-            search=Search(decoding, device, workers), encoding_errors=errors,
+            search=SearchOptions(decoding, device, workers), encoding_errors=errors,
         )]  # fmt: skip
     else:
         results = score_run(

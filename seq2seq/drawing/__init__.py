@@ -1,4 +1,4 @@
-"""Drawing: labels that are safe to print, curves in characters, and the frame of every SVG file. It knows no model."""
+"""Drawing: labels that are safe to print, curves in characters, SVG files, HTML pages. It knows no model."""
 
 from seq2seq.drawing.chart import draw_chart
 from seq2seq.drawing.curves import Axes, Curve, letter

@@ -26,7 +26,7 @@ from seq2seq.evaluation.outputs import FAULTS
 from seq2seq.evaluation.results import CorpusResult
 from seq2seq.evaluation.scoring import score_file, score_run
 from seq2seq.evaluation.significance import TESTS, Comparison, SystemScore
-from seq2seq.evaluation.systems import Search
+from seq2seq.evaluation.systems import SearchOptions
 from seq2seq.evaluation.verdict import ROUGH_GUIDE, verdict
 
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
     "MetricOptions",
     "Score",
     "ScoringOptions",
-    "Search",
+    "SearchOptions",
     "SystemScore",
     "bleu_says_little",
     "build_metric",

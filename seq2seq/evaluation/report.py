@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from string import punctuation
 
-from seq2seq.attention.labels import label
+from seq2seq.drawing import letter
+from seq2seq.drawing.labels import label
+from seq2seq.drawing.page import read_part, whole_page
+from seq2seq.drawing.plots import histogram, interval_plot, line_plot
 from seq2seq.errors import counted
 from seq2seq.evaluation.details import Details, Line
 from seq2seq.evaluation.outputs import FAULTS
-from seq2seq.evaluation.plots import histogram, interval_plot, letter, line_plot
 from seq2seq.evaluation.results import CorpusResult
-from seq2seq.text.page import read_part, whole_page
 
 _N_BINS = 20
 

@@ -21,7 +21,7 @@ from seq2seq.evaluation.metrics import (
 from seq2seq.evaluation.options import ScoringOptions
 from seq2seq.evaluation.report import report
 from seq2seq.evaluation.results import CorpusResult
-from seq2seq.evaluation.systems import Others, Search, System, translate_corpora
+from seq2seq.evaluation.systems import Others, SearchOptions, System, translate_corpora
 from seq2seq.evaluation.verdict import failures, verdict
 from seq2seq.runs import run_files
 from seq2seq.text import EncodingErrors, open_output
@@ -66,7 +66,7 @@ def score_run(
             mend="run eval once for each corpus, and name a file: scores go to stdout",
             code=ExitCode.USAGE,
         )
-    options, search = options or ScoringOptions(), Search(decoding, device, workers)
+    options, search = options or ScoringOptions(), SearchOptions(decoding, device, workers)
     of_metrics = options.of_metrics(metrics)
     manifest, config, _ = read_run(run)
     data = config.data
@@ -112,7 +112,7 @@ def score_file(
     options: ScoringOptions | None = None,
     run: Path | None = None,
     langs: str | None = None,
-    search: Search | None = None,
+    search: SearchOptions | None = None,
     encoding_errors: EncodingErrors | None = None,
 ) -> CorpusResult:
     """Score a file of hypotheses against the target side of a corpus.
@@ -160,7 +160,7 @@ def score_file(
     others = Others(options.against, [found], errors, counts)
     with open_output(str(options.report or os.devnull)) as page:
         first = System(str(hypotheses), [lines])
-        systems = [first, *others.translate(first, search or Search())]
+        systems = [first, *others.translate(first, search or SearchOptions())]
         result = _score_corpus(systems, 0, found, counts, metrics, options)
         if options.report is not None:
             page.write(report([result]).encode())

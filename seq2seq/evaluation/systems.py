@@ -38,7 +38,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchOptions:
     """How runs translate."""
 
     decoding: Mapping[str, object] | None = None
@@ -47,7 +47,9 @@ class Search:
     workers: int | None = None
 
 
-def translate_corpora(run: Path, corpora: Sequence[References], search: Search, output: Path | None = None) -> System:
+def translate_corpora(
+    run: Path, corpora: Sequence[References], search: SearchOptions, output: Path | None = None
+) -> System:
     """Translate the sources of corpora with a run.
 
     Args:
@@ -126,7 +128,7 @@ class Others:
             lines = read_beside(place, len(corpora[0].lines), corpora[0].corpus, errors, counts)
             self._files[place] = System(str(place), [lines])
 
-    def translate(self, first: System, search: Search) -> list[System]:
+    def translate(self, first: System, search: SearchOptions) -> list[System]:
         """The systems. A run is not loaded twice.
 
         Args:

@@ -27,12 +27,12 @@ def whole_page(body: str, *, title: str, style: str, script: str = "", parts: Ma
         script: JavaScript; a page without one may not run any.
         parts: HTML by name.
     """
-    style = read_part("seq2seq.text", "page.css") + style
+    style = read_part("seq2seq.drawing", "page.css") + style
     runs = f"'{_digest(script)}'" if script else "'none'"
     policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src {runs}; base-uri 'none'; form-action 'none'"
     known = {"policy": policy, "title": escape(title), "style": style}
     known["body"] = _fill(body, {"script": script, **parts})
-    return _fill(read_part("seq2seq.text", "page.html"), known)
+    return _fill(read_part("seq2seq.drawing", "page.html"), known)
 
 
 def _fill(template: str, parts: Mapping[str, str]) -> str:

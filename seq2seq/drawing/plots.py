@@ -1,23 +1,17 @@
-"""Plots of the report, as inline SVG that a style sheet colours. Sizes are in pixels; 320 fit on a phone.
+"""Plots within a page, as inline SVG that its style sheet colours. Sizes are in pixels; 320 fit on a phone.
 
 Systems are told by letters and by colours, A first.
 """
 
-import math
 from collections.abc import Sequence
 from html import escape
-from string import ascii_uppercase
+
+from seq2seq.drawing.curves import letter, ticks
 
 _WIDTH = 320
 _LEFT = 34
 _RIGHT = 10
 _PLOT = _WIDTH - _LEFT - _RIGHT
-
-
-def letter(system: int) -> str:
-    """The name of a system in plots: A, B, ... Z, AA, ..."""
-    before, place = divmod(system, len(ascii_uppercase))
-    return (letter(before - 1) if before else "") + ascii_uppercase[place]
 
 
 def interval_plot(title: str, rows: Sequence[tuple[float, float, float]]) -> str:
@@ -123,10 +117,7 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers in a range, three to six."""
-    rough = (high - low) / 5
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    return [round(i * step, 6) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [tick for tick in ticks(low, high, 7) if low <= tick <= high]
 
 
 def _svg(height: int, told: str, parts: Sequence[str]) -> str:
