@@ -114,7 +114,10 @@ def test_config_toml_repeats_the_run(cli, run, tmp_path):
 @every_kind
 @pytest.mark.parametrize(
     "precision",
-    ["fp32", pytest.param("bf16", marks=pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16"))],
+    [
+        "fp32",
+        pytest.param("bf16", marks=[pytest.mark.slow, pytest.mark.skipif(not can_multiply("bf16"), reason="no bf16")]),
+    ],
 )
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, kind, precision):
     short = layer(tmp_path, kind, max_updates=12, save_every=4, valid_every=6, precision=precision, products="auto")
