@@ -81,7 +81,7 @@ def test_bytes_that_are_not_utf8(cli, reverser):
     word = os.fsdecode(b"a \xff b")
     outcome = cli("translate", reverser, "c d", word)
     assert (outcome.code, len(outcome.out.splitlines())) == (0, 2)
-    assert outcome.err == "warning: 1 line held bytes that are not UTF-8; they were replaced by U+FFFD\n"
+    assert outcome.err.endswith("warning: 1 line held bytes that are not UTF-8; they were replaced by U+FFFD\n")
     outcome = cli("translate", reverser, "c d", word, "--strict")
     assert (outcome.code, outcome.out) == (ExitCode.BAD_DATA, "")
     assert outcome.err.startswith("error: TEXT 2 is not UTF-8 (byte 3); ")

@@ -8,7 +8,7 @@ from torch import nn
 from seq2seq.config import CnnConfig, ModelConfig, RnnConfig
 from seq2seq.model import build_model, padding_mask
 from seq2seq.model.cnn import ConvolutionalModel, GatedConvolution
-from seq2seq.model.rnn import CELLS, EncoderLayer, RecurrentModel, reversed_order
+from seq2seq.model.rnn import CELLS, BidirectionalLayer, RecurrentModel, reversed_order
 from seq2seq.tokenizer import BOS, EOS, PAD
 
 V, D = 17, 16
@@ -26,7 +26,7 @@ def seeded():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_recurrent_encoder_reads_as_pytorchs_own_in_both_directions(cell):
-    layer = EncoderLayer(ModelConfig(architecture="rnn", d_model=D, rnn=RnnConfig(cell=cell)))
+    layer = BidirectionalLayer(ModelConfig(architecture="rnn", d_model=D, rnn=RnnConfig(cell=cell)))
     twin = CELLS[cell](D, D // 2, batch_first=True, bidirectional=True)
     twin.load_state_dict(
         layer.forwards.state_dict() | {f"{name}_reverse": w for name, w in layer.backwards.state_dict().items()}
