@@ -21,9 +21,20 @@ _CUDA_INDEX = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")
 def pick_device(name: str) -> torch.device:
     """The device with this name: ``auto`` is CUDA, else MPS, else the CPU; ``cuda:1`` is the second GPU.
 
+    Of several processes that ``torchrun`` started on one machine, each has its own GPU: that of its ``LOCAL_RANK``.
+
     Raises:
         UserError: the device is not available (78), or the name is unknown (2).
     """
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if n_local > 1 and _CUDA_INDEX.fullmatch(name):
+        raise UserError(
+            f"`device={name}` is one GPU, but torchrun started {n_local} processes on this machine",
+            mend="give `device=cuda`: each process takes a GPU of its own",
+            code=ExitCode.USAGE,
+        )
+    if n_local > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -42,7 +53,7 @@ def pick_device(name: str) -> torch.device:
         names_of_gpus = "cuda:0" if n_gpus == 1 else f"cuda:0 to cuda:{n_gpus - 1}"
         raise UserError(
             f"`device={name}` does not exist: this machine has {counted(n_gpus, 'GPU')} ({names_of_gpus})",
-            mend="choose a device of this machine",
+            mend="choose a device of this machine" if n_local == 1 else "start as many processes as there are GPUs",
             code=ExitCode.REFUSED,
         )
     # Then calls without a device (pinned memory, random numbers, bf16) use this GPU, and no memory of the others.

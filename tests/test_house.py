@@ -50,7 +50,7 @@ DOORS = {
     "torch": {"device", "batching", "model", "decoding", "runs", "attention", "translation", "training", "interop"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "threading": {"system.processes", "translation.windows", "translation.workers"},
+    "threading": {"system.processes", "training.parallel.ranks", "translation.windows", "translation.workers"},
     "multiprocessing": {"training.parallel", "translation.workers"},
     "signal": {"cli.signals", "system.processes"},
     "fcntl": {"system.lock"},
