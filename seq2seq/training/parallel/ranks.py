@@ -218,7 +218,7 @@ def lost(why: str) -> UserError:
     """The error of a rank that others have left."""
     return UserError(
         f"another process of this training has ended: {why.splitlines()[0]}",
-        mend="give the same command again, which resumes from the last checkpoint; torchrun's --max-restarts does that",
+        mend="give the same command again, which resumes; torchrun does so itself with --max-restarts",
         code=ExitCode.TRY_LATER,
     )
 
