@@ -127,7 +127,7 @@ class Trainer:
         self.ranks.first(lambda: self.writer.truncate_metrics(update - 1 if self._is_validation_due() else update))
         yield Started(
             config=self.config,
-            device=str(self.device),
+            device=str(self.device) if self.ranks.n == 1 else f"{self.ranks.n} x {self.device.type}",
             arithmetic=str(self.step.arithmetic),
             n_pairs=self.prepared.n_pairs,
             n_tgt_tokens=self.prepared.n_tgt_tokens,

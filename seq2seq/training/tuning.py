@@ -40,6 +40,8 @@ MAX_WAIT, MAX_WAIT_COMPILED = 50.0, 600.0
 """Seconds that a rank waits for the gradients of another one, which is slower or lost. A rank that was killed is
 noticed at once; the wait is for a machine that vanished. ``torch.compile`` may take minutes at one rank alone. Not
 measured."""
+JOIN_SECONDS: Final = 55.0
+"""Until all ranks have started, once torchrun has started them on all machines. Not measured."""
 BEAT_SECONDS, MAX_SILENCE = 1.0, 25.0
 """Seconds between two heartbeats of a rank, and without one until it counts as lost: less than the 30 s after which
 torchrun kills the others. Not measured."""

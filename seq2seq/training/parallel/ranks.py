@@ -8,9 +8,9 @@ their own way (``torchrun.py``), and take signals and clock with them.
 
 import contextlib
 import functools
-import itertools
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +18,12 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, is_torchelastic_launched
 from torch.distributed.rendezvous import rendezvous
 
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.system.processes import TERMINATION_SIGNALS
-from seq2seq.training.tuning import BEAT_SECONDS, MAX_SILENCE
+from seq2seq.training.tuning import BEAT_SECONDS, JOIN_SECONDS, MAX_SILENCE
 
 Value = TypeVar("Value")
 StopSignal = Callable[[], int | None]
@@ -145,7 +144,7 @@ class Ranks:
             # All have answered, so all have read the exchange before.
             self.store.delete_key(f"words-{self._n_exchanges - 1}/{self.rank}")
         except RuntimeError as error:
-            raise lost(str(error)) from None
+            raise lost() from error
         self.hear([sum(column) for column in zip(*(numbers for _, _, numbers in answers), strict=True)])
         if any(was_stopped for _, was_stopped, _ in answers):
             raise Stopped
@@ -197,9 +196,11 @@ class Ranks:
                 looked = time.monotonic()
                 before, beats = beats, [self.store.add(f"beats/{rank}", 0) for rank in range(self.n)]
                 changed = [looked if [n] != before[i : i + 1] else changed[i] for i, n in enumerate(beats)]
-                silent = [rank for rank in range(self.n) if looked - changed[rank] > MAX_SILENCE]
+                # If one was killed, torchrun sends the others a signal, and soon kills them too.
+                limit = MAX_SILENCE if self._own_signal() is None else MAX_SILENCE / 5
+                silent = [rank for rank in range(self.n) if looked - changed[rank] > limit]
                 if silent:
-                    raise lost(f"rank {silent[0]} has not answered for {MAX_SILENCE:.0f} s")
+                    raise lost(f"rank {silent[0]} has not answered for {limit:.0f} s")
             time.sleep(pause)
             pause = min(1.5 * pause, _LAST_PAUSE)
 
@@ -214,10 +215,10 @@ class Ranks:
                 return
 
 
-def lost(why: str) -> UserError:
+def lost(who: str = "another process of this training has ended") -> UserError:
     """The error of a rank that others have left."""
     return UserError(
-        f"another process of this training has ended: {why.splitlines()[0]}",
+        who,
         mend="give the same command again, which resumes; torchrun does so itself with --max-restarts",
         code=ExitCode.TRY_LATER,
     )
@@ -239,7 +240,7 @@ def _short(value: Any) -> str:
 
 def rank_of_environment() -> int:
     """The number of this process among those that torchrun started; 0 if it did not start it."""
-    return int(os.environ.get("RANK", "0")) if dist.is_torchelastic_launched() else 0
+    return int(os.environ.get("RANK", "0")) if is_torchelastic_launched() else 0
 
 
 def join_ranks(stop: StopSignal) -> Ranks:
@@ -251,17 +252,38 @@ def join_ranks(stop: StopSignal) -> Ranks:
     Raises:
         UserError: torchrun does not answer (75).
     """
-    if not dist.is_torchelastic_launched() or os.environ.get("WORLD_SIZE", "1") == "1":
+    if not is_torchelastic_launched() or os.environ.get("WORLD_SIZE", "1") == "1":
         return Ranks(stop)
     try:
         store, rank, n = _store()
-    except dist.DistError as error:
-        raise lost(str(error)) from None
-    return Ranks(stop, rank, n, PrefixStore(f"training-{next(_n_joined)}", store))
+        return Ranks(stop, rank, n, PrefixStore(_agreed_name(store, rank, n), store))
+    except RuntimeError as error:
+        raise lost() from error
 
 
-_n_joined = itertools.count()
-"""A process may train several times. Each time all ranks use the same new part of the store."""
+def _agreed_name(store: Any, rank: int, n: int) -> str:
+    """The name of this training, new for all ranks: if torchrun restarts them, its store still has their old words.
+
+    Rank 0 makes the name, and publishes it with the random words by which all others have introduced themselves. A rank
+    that finds its own word there knows that the name is of this start.
+    """
+    own, words = secrets.token_hex(8), [f"word/{other}" for other in range(1, n)]
+    joined = [f"{own}/joined/{other}" for other in range(1, n)]
+    if rank:
+        store.set(f"word/{rank}", own)
+    deadline = time.monotonic() + JOIN_SECONDS
+    while time.monotonic() < deadline:
+        if not rank and store.check(words):
+            store.set("name", " ".join([own, *(word.decode() for word in store.multi_get(words))]))
+            if store.check(joined):
+                return own
+        elif rank and store.check(["name"]):
+            name, *others = store.get("name").decode().split()
+            if own in others:
+                store.set(f"{name}/joined/{rank}", "")
+                return str(name)
+        time.sleep(_LAST_PAUSE / 5)
+    raise lost(f"not all {n} processes of this training have started within {JOIN_SECONDS:.0f} s")
 
 
 @functools.cache

@@ -103,7 +103,7 @@ class RankReplicas(Generic[Shard]):
         try:
             dist.all_reduce(self._message)
         except RuntimeError as error:
-            raise lost(str(error)) from None
+            raise lost() from error
         self._gradient.div_(self._sums[1])
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
