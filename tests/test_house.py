@@ -394,6 +394,7 @@ FOREIGN_OPTIONS = {
     "tokenizer.__main__": {"-m"},  # of python
     "tokenizer.model": {"--unk_id", "--bos_id", "--eos_id", "--pad_id"},  # of spm_train
     "tokenizer.train": {"-m"},  # of python
+    "training.checks": {"--max-restarts"},  # of torchrun
     "training.parallel.ranks": {"--max-restarts"},  # of torchrun
 }
 

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from reversal import reversal_lines, write_reversal
-from support.processes import until
+from support.processes import children, until
 from support.ranks import ended, started_ranks
 
 from seq2seq import cli
@@ -121,6 +124,20 @@ def test_an_update_may_have_fewer_pairs_than_ranks(recipe, tmp_path):
     assert trained(2, lambda _: words, tmp_path / "log") == [0, 0]
     assert run(command(recipe, tmp_path / "alone", **changes)) == 0
     assert losses(tmp_path / "together/run") == pytest.approx(losses(tmp_path / "alone/run"), rel=1e-5)
+
+
+def test_other_ranks_resume_with_the_same_batches(recipe, tmp_path):
+    for folder in ("alone", "parts"):
+        calls = count(1)
+        signals = lambda folder=folder, calls=calls: 15 if folder == "parts" and next(calls) > 5 else None  # noqa: E731
+        with suppress(Interrupted):
+            list(train(Request(tmp_path / folder / "run", [recipe], device="cpu"), signals))
+    before = read_metrics(tmp_path / "parts/run")[-1]["update"]
+    assert before < 6
+    words = command(recipe, tmp_path / "parts")
+    assert trained(3, lambda _: words, tmp_path / "log") == [0] * 3
+    assert f"resuming after update {before}" in (tmp_path / "log").read_text()
+    assert losses(tmp_path / "parts/run") == pytest.approx(losses(tmp_path / "alone/run"), rel=1e-5)
 
 
 # The end of one is the end of all ----------------------------------------------------------------------------------
@@ -245,6 +262,36 @@ def test_the_first_error_is_reported_and_ends_all(tmp_path):
 
     assert of_ranks(3, work, tmp_path / "log") == [ExitCode.CANNOT_WRITE] * 3
     assert (tmp_path / "log").read_text() == "the third disk is full; free space\n"
+
+
+def test_overwriting_is_refused_if_torchrun_may_restart(recipe, tmp_path, cli, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    outcome = cli(*command(recipe, tmp_path), "--overwrite")
+    assert outcome.code == ExitCode.USAGE
+    assert outcome.err.startswith("error: --overwrite with torchrun's --max-restarts would start over")
+
+
+@pytest.mark.slow
+def test_torchrun(recipe, tmp_path):
+    """The whole command, killed and restarted."""
+    words = command(recipe, tmp_path, training={"max_updates": 300, "save_every": 10, "valid_every": 150})
+    options = ["--master-addr", "127.0.0.1", "--master-port", str(free_port()), "--nproc-per-node", "2"]
+    started = [sys.executable, "-m", "torch.distributed.run", *options, "--max-restarts", "1", "-m", "seq2seq", *words]
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
+    with subprocess.Popen(started, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: is_training(tmp_path))
+        os.kill(children(process.pid)[-1], signal.SIGKILL)
+        _, log = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    assert "resuming after update " in log
+    assert log.count("finished after") == 1
+    assert [record["update"] for record in read_metrics(tmp_path / "run")] == list(range(1, 301))
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 # Refusals ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from seq2seq.system.files import empty_folders_removed
 from seq2seq.training.checks import (
     refuse_foreign_folder,
     refuse_inputs,
+    refuse_overwriting_again,
     refuse_unknown_preset,
     require_data,
     require_readable_corpora,
@@ -59,7 +60,8 @@ LOGS = {"tensorboard": (require_tensorboard, with_tensorboard)}
 def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progress]:
     """Train, or resume training, until a limit is reached; yields what happens.
 
-    If ``torchrun`` started several processes, all train together, and each yields what happens.
+    If ``torchrun`` started several processes, all of them must call this: they train together, and each yields what
+    happens.
 
     Args:
         request: run folder, configuration, device.
@@ -117,6 +119,8 @@ def check_request(request: Request) -> tuple[RunConfig, Layer, torch.device]:
                 code=ExitCode.USAGE,
             )
         LOGS[request.log][0]()
+    if request.overwrite:
+        refuse_overwriting_again()
     device = pick_device(request.device)
     user_layer = merge(keep_one_limit(request.layers))
     of_preset = PRESETS.get(str(user_layer.get("preset")), {})

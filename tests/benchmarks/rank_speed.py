@@ -102,7 +102,9 @@ def main() -> None:
                         seconds[name].append(took)
         if not ranks.rank:
             size = n_parameters(step.model)
-            print(f"{preset}: {size:,} parameters, {n_tokens:,} tokens, {ranks.n} x {device.type}, {len(replicas)} each")
+            print(
+                f"{preset}: {size:,} parameters, {n_tokens:,} tokens, {ranks.n} x {device.type}, {len(replicas)} each"
+            )
             for name, times in seconds.items():
                 low, middle, high = statistics.quantiles(times, n=4)
                 print(f"{name:<14} {1e3 * middle:8.1f} ms   quartiles {1e3 * low:.1f} to {1e3 * high:.1f}")

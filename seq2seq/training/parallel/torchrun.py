@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 
 from seq2seq.device import HostCopy, to_device
+from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.parallel.base import Replicas, Shard
 from seq2seq.training.parallel.ranks import Ranks, lost
 from seq2seq.training.step_stats import StepStats
@@ -53,14 +54,21 @@ class RankReplicas(Generic[Shard]):
         self._gradients = [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
         self._ranks.gather(lambda: None)  # ranks that are still loading have as much time as they need
         on_gpu = device.type == "cuda"
-        dist.init_process_group(
-            "nccl" if on_gpu else "gloo",
-            store=PrefixStore("gradients", self._ranks.store),
-            rank=self._ranks.rank,
-            world_size=self._ranks.n,
-            timeout=timedelta(seconds=self._seconds),
-            device_id=device if on_gpu else None,
-        )
+        try:
+            dist.init_process_group(
+                "nccl" if on_gpu else "gloo",
+                store=PrefixStore("gradients", self._ranks.store),
+                rank=self._ranks.rank,
+                world_size=self._ranks.n,
+                timeout=timedelta(seconds=self._seconds),
+                device_id=device if on_gpu else None,
+            )
+        except RuntimeError as error:
+            raise UserError(
+                f"the processes of this training cannot reach each other: {str(error).splitlines()[0]}",
+                mend=f"name the network that joins them, as in {'NCCL' if on_gpu else 'GLOO'}_SOCKET_IFNAME=eth0",
+                code=ExitCode.TRY_LATER,
+            ) from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
