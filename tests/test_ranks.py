@@ -103,9 +103,9 @@ def weights(run: Path) -> torch.Tensor:
 )
 def test_ranks_train_as_one_process_does(recipe, tmp_path, n, model):
     recipe = {**recipe, "model": model or recipe["model"]}
+    assert run(command(recipe, tmp_path / "alone")) == 0
     words = command(recipe, tmp_path / "together")
     assert trained(n, lambda _: words, tmp_path / "log") == [0] * n
-    assert run(command(recipe, tmp_path / "alone")) == 0
     alone, together = tmp_path / "alone/run", tmp_path / "together/run"
     assert losses(together) == pytest.approx(losses(alone), rel=1e-5)
     torch.testing.assert_close(weights(together), weights(alone), atol=1e-4, rtol=0)

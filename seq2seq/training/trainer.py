@@ -295,8 +295,7 @@ class Trainer:
         update = self.state.update
         self.state = after_validation(self.state, scores)
         assert self.state.best is not None
-        seconds = self.ranks.now() - began
-        self.budget.after_validation(seconds)
+        self.budget.after_validation(self.ranks.now() - began)
         report = self.state.last_report
         if report is None or report.update != update:
             report = self._current_report()
@@ -309,7 +308,7 @@ class Trainer:
             bleu=scores.bleu.value,
             chrf=scores.chrf.value,
             cut_off=scores.cut_off,
-            seconds=seconds,
+            seconds=self.ranks.now() - began,
             is_best=self.state.best.update == update,
             samples=self.validation.samples(scores, self.training.samples),
         )

@@ -281,7 +281,7 @@ class ValidationSet:
         began = self.ranks.now()
         sample = rows[:: -(-len(rows) // size)]
         found = self._search(translator, sample, check)
-        took = self.ranks.now() - began
+        took = max(self.ranks.now() - began, 1e-9)
         others = [i for i in rows if i not in found]
         n_more = min(len(others), int((seconds - took) / took * len(sample)) if took < seconds else 0)
         found |= self._search(translator, [others[i * len(others) // n_more] for i in range(n_more)], check)

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 tests/benchmarks/rank_speed.py [small|base|big] [TOKENS] [ROUNDS]
 
-DDP sends the gradient in buckets while the backward pass still runs. Both make the same update, in turn; the time of the
-passes alone and of the message alone is printed beside them. Without torchrun: one process, which makes all passes.
+DDP sends the gradient in buckets while the backward pass still runs. Both make the same update, in turn; the time of
+the passes alone and of the message alone is printed beside them. Without torchrun: one process, which makes all passes.
 """
 
 import statistics
@@ -78,8 +78,8 @@ def timed(ranks: Ranks, device: torch.device, work: Callable[[], object]) -> flo
 
 def main() -> None:
     """Print a table."""
-    preset = sys.argv[1] if len(sys.argv) > 1 else "small"
-    n_tokens, rounds = (int(word) for word in (sys.argv[2:4] + ["4096", "20"])[:2]) if len(sys.argv) > 3 else (4096, 20)
+    preset, tokens, times = [*sys.argv[1:], *("small", "4096", "20")[len(sys.argv) - 1 :]]
+    n_tokens, rounds = int(tokens), int(times)
     device = pick_device("auto")
     config = build(merge([PRESETS[preset], {"training": {"batch_tokens": n_tokens, "max_updates": 9}}]), where="this")
     with join_ranks(lambda: None) as ranks:
@@ -101,12 +101,10 @@ def main() -> None:
                     if number > 1:  # the first ones warm up
                         seconds[name].append(took)
         if not ranks.rank:
-            size = n_parameters(step.model)
-            print(
-                f"{preset}: {size:,} parameters, {n_tokens:,} tokens, {ranks.n} x {device.type}, {len(replicas)} each"
-            )
-            for name, times in seconds.items():
-                low, middle, high = statistics.quantiles(times, n=4)
+            what = f"{n_parameters(step.model):,} parameters, {n_tokens:,} tokens"
+            print(f"{preset}: {what}, {ranks.n} x {device.type}, replicas of each: {len(replicas)}")
+            for name, each in seconds.items():
+                low, middle, high = statistics.quantiles(each, n=4)
                 print(f"{name:<14} {1e3 * middle:8.1f} ms   quartiles {1e3 * low:.1f} to {1e3 * high:.1f}")
 
 

@@ -57,12 +57,13 @@ class Ranks:
         self.rank, self.n, self.store = rank, n, store
         self._own_signal = stop
         self._signal: int | None = None
-        self._began, self._now = time.monotonic(), 0.0
+        self._began = self._now = 0.0
         self._n_exchanges = 0
         self._leaving = threading.Event()
 
     def __enter__(self) -> Self:
         if self.n > 1:
+            self._began = time.monotonic()
             threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         return self
 
