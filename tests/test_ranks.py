@@ -101,7 +101,8 @@ def weights(run: Path) -> torch.Tensor:
     ],
     ids=["2", "3", "rnn", "cnn"],
 )
-def test_ranks_train_as_one_process_does(recipe, tmp_path, n, model):
+def test_ranks_train_as_one_process_does(recipe, tmp_path, monkeypatch, n, model):
+    monkeypatch.setattr("seq2seq.training.validation.LOSS_BATCH_TOKENS", 16)  # several batches of the few pairs
     recipe = {**recipe, "model": model or recipe["model"]}
     assert run(command(recipe, tmp_path / "alone")) == 0
     words = command(recipe, tmp_path / "together")
@@ -126,6 +127,7 @@ def test_an_update_may_have_fewer_pairs_than_ranks(recipe, tmp_path):
     assert losses(tmp_path / "together/run") == pytest.approx(losses(tmp_path / "alone/run"), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_other_ranks_resume_with_the_same_batches(recipe, tmp_path):
     for folder in ("alone", "parts"):
         calls = count(1)
@@ -181,7 +183,9 @@ def is_training(folder: Path) -> bool:
 ENDLESS = {"training": {"max_updates": 100_000, "save_every": 3, "valid_every": 100_000}}
 
 
-@pytest.mark.parametrize(("rank", "number"), [(0, signal.SIGINT), (1, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("rank", "number"), [(1, signal.SIGTERM), pytest.param(0, signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_real_signal_at_one_rank(recipe, tmp_path, rank, number):
     words = command(recipe, tmp_path, **ENDLESS)
     with started_ranks(2, lambda _: run(words), tmp_path / "log") as pids:
@@ -195,7 +199,7 @@ def test_a_real_signal_at_one_rank(recipe, tmp_path, rank, number):
     assert checkpoint.update == read_metrics(tmp_path / "run")[-1]["update"]
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_killed_rank_ends_the_other(recipe, tmp_path, rank):
     words = command(recipe, tmp_path, **ENDLESS)
     with started_ranks(2, lambda _: run(words), tmp_path / "log") as pids:
@@ -255,7 +259,7 @@ def test_a_rank_that_works_for_long_is_waited_for(tmp_path, monkeypatch):
 def test_the_first_error_is_reported_and_ends_all(tmp_path):
     def work(ranks: Ranks) -> None:
         def fail() -> None:
-            if ranks.rank == 1:
+            if ranks.rank:
                 raise UserError("the third disk is full", mend="free space", code=ExitCode.CANNOT_WRITE)
 
         ranks.together(fail)
