@@ -21,9 +21,14 @@ _CUDA_INDEX = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")
 def pick_device(name: str) -> torch.device:
     """The device with this name: ``auto`` is CUDA, else MPS, else the CPU; ``cuda:1`` is the second GPU.
 
+    Of several processes that ``torchrun`` started on one machine, each has its own GPU: that of its ``LOCAL_RANK``.
+
     Raises:
         UserError: the device is not available (78), or the name is unknown (2).
     """
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if n_local > 1:
+        name = _own_device(name, n_local)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -42,7 +47,7 @@ def pick_device(name: str) -> torch.device:
         names_of_gpus = "cuda:0" if n_gpus == 1 else f"cuda:0 to cuda:{n_gpus - 1}"
         raise UserError(
             f"`device={name}` does not exist: this machine has {counted(n_gpus, 'GPU')} ({names_of_gpus})",
-            mend="choose a device of this machine",
+            mend="choose a device of this machine" if n_local == 1 else "start as many processes as there are GPUs",
             code=ExitCode.REFUSED,
         )
     # Then calls without a device (pinned memory, random numbers, bf16) use this GPU, and no memory of the others.
@@ -57,6 +62,19 @@ def pick_precision(wanted: Precision, device: torch.device) -> Literal["fp32", "
     # Older GPUs emulate bf16, which is slow.
     has_bf16_units = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if has_bf16_units else "fp32"
+
+
+def _own_device(name: str, n_local: int) -> str:
+    """The device of one of several processes that ``torchrun`` started on this machine."""
+    if name == "mps" or _CUDA_INDEX.fullmatch(name):
+        raise UserError(
+            f"`device={name}` is one GPU, but torchrun started {n_local} processes on this machine",
+            mend="give `device=auto`: each process takes a GPU of its own, or they share the CPU",
+            code=ExitCode.USAGE,
+        )
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return "cpu" if name == "auto" else name
 
 
 def pick_dtype(wanted: Precision, device: torch.device) -> torch.dtype:

@@ -134,7 +134,7 @@ class TestTrain:
         """The time of the last layer counts: --set overrides flags."""
         clock = Clock(0.1)
         monkeypatch.setattr("seq2seq.training.trainer.time", clock)
-        monkeypatch.setattr("seq2seq.training.session.time", clock)
+        monkeypatch.setattr("seq2seq.training.parallel.ranks.time", clock)
         outcome = train("--train", corpus, "--set", "training.time_budget=10")
         assert outcome.code == 0, outcome.err
         assert re.search(r"^training: .*, as many updates as there is time for", outcome.err, re.MULTILINE), outcome.err

@@ -50,7 +50,7 @@ DOORS = {
     "torch": {"device", "batching", "model", "decoding", "runs", "attention", "translation", "training", "interop"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "threading": {"system.processes", "translation.windows", "translation.workers"},
+    "threading": {"system.processes", "training.parallel.ranks", "translation.windows", "translation.workers"},
     "multiprocessing": {"training.parallel", "translation.workers"},
     "signal": {"cli.signals", "system.processes"},
     "fcntl": {"system.lock"},
@@ -394,6 +394,8 @@ FOREIGN_OPTIONS = {
     "tokenizer.__main__": {"-m"},  # of python
     "tokenizer.model": {"--unk_id", "--bos_id", "--eos_id", "--pad_id"},  # of spm_train
     "tokenizer.train": {"-m"},  # of python
+    "training.checks": {"--max-restarts"},  # of torchrun
+    "training.parallel.ranks": {"--max-restarts"},  # of torchrun
 }
 
 

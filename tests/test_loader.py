@@ -16,6 +16,7 @@ from seq2seq.config import DataConfig, RunConfig, TrainingConfig
 from seq2seq.corpus import IdsStore, write_ids_store
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, train_model
 from seq2seq.training.loader import Loader, TokenizedPairs
+from seq2seq.training.parallel import Ranks
 
 FOLDER = Path(__file__).parent.parent / "data" / "phrasebook"
 PAIRS = list(
@@ -36,11 +37,10 @@ def ids(tmp_path, tokenizer):
     return IdsStore(tmp_path / "ids.arrow")
 
 
-def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256, batch_tokens=300):
+def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256, batch_tokens=300, ranks=None):
     training = TrainingConfig(batch_tokens=batch_tokens, seed=seed)
-    return Loader(
-        ids, tokenizer, RunConfig(data=DataConfig(subword_sampling=alpha, max_length=max_length), training=training)
-    )
+    config = RunConfig(data=DataConfig(subword_sampling=alpha, max_length=max_length), training=training)
+    return Loader(ids, tokenizer, config, ranks)
 
 
 def epoch_of(loader, epoch, done=0):
@@ -237,3 +237,14 @@ def test_micro_batches_are_divided_again_if_that_saves_padding(saved):
 
     assert padded(parts) + (len(parts) - 1) * (saved if len(parts) > 1 else 0) <= padded([whole])
     assert (len(parts) == 1) == (saved == math.inf)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+def test_ranks_share_the_pairs_of_each_update(ids, tokenizer, alpha):
+    """Each pair is at one rank, in the pieces that one process samples."""
+    whole = listed(epoch_of(loader(ids, tokenizer, alpha), 0))
+    parts = [listed(epoch_of(loader(ids, tokenizer, alpha, ranks=Ranks(rank=r, n=3)), 0)) for r in range(3)]
+    assert len(whole) > 2
+    for update, *of_ranks in zip(whole, *parts, strict=True):
+        assert sorted(pair for part in of_ranks for pair in part) == sorted(update)
+        assert max(map(len, of_ranks)) - min(map(len, of_ranks)) <= 1

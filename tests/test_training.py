@@ -1226,7 +1226,7 @@ def test_epochs_are_counted_in_real_updates(tmp_path, corpora):
 def clock(monkeypatch):
     clock = Clock(0.05)
     monkeypatch.setattr("seq2seq.training.trainer.time", clock)
-    monkeypatch.setattr("seq2seq.training.session.time", clock)
+    monkeypatch.setattr("seq2seq.training.parallel.ranks.time", clock)
     return clock
 
 

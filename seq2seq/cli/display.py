@@ -40,14 +40,25 @@ def show(progress: Iterator[Progress], stop: StopFlag) -> None:
     display = _TrainingDisplay(bar)
     try:
         with bar:
-            for event in progress:
-                if isinstance(event, Started | SeedStarted):
-                    stop.patient = isinstance(event, Started)
+            for event in _with_patience(progress, stop):
                 display.draw(event)
     except Interrupted as error:
         if not stop.patient:
             print_note(f"{stopped_by(error)} while preparing; nothing is lost, and the same command starts again.")
         raise
+
+
+def follow(progress: Iterator[Progress], stop: StopFlag) -> None:
+    """As ``show``, but show nothing: another process of the same training does."""
+    for _ in _with_patience(progress, stop):
+        pass
+
+
+def _with_patience(progress: Iterator[Progress], stop: StopFlag) -> Iterator[Progress]:
+    for event in progress:
+        if isinstance(event, Started | SeedStarted):
+            stop.patient = isinstance(event, Started)
+        yield event
 
 
 def _words(task: Task) -> tuple[str, list[str]]:

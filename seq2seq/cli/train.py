@@ -33,9 +33,10 @@ def train_command(
     )  # fmt: skip
     several = parse_seeds(seeds, seed=seed, sets=sets or [])
     with StopFlag() as stop:
-        from seq2seq.cli.display import show
-        from seq2seq.training import Request, train_seeds
+        from seq2seq.cli.display import follow, show
+        from seq2seq.training import Request, rank_of_environment, train_seeds
         from seq2seq.training import train as run_training
 
         request = Request(run, layers, device, overwrite, log)
-        show(run_training(request, stop) if several is None else train_seeds(request, several, stop), stop)
+        events = run_training(request, stop) if several is None else train_seeds(request, several, stop)
+        (follow if rank_of_environment() else show)(events, stop)

@@ -8,6 +8,7 @@ the folder can also write its hashes.
 from seq2seq.runs.checkpoints import (
     Checkpoint,
     load_checkpoint,
+    load_checkpoint_of,
     prune_checkpoints,
     save_checkpoint,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "groups",
     "in_words",
     "load_checkpoint",
+    "load_checkpoint_of",
     "load_tensors",
     "lock",
     "model_name",

@@ -194,6 +194,15 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None] = lambda _: None) 
     return None
 
 
+def load_checkpoint_of(folder: Path, update: int) -> Checkpoint:
+    """Load the checkpoint of an update.
+
+    Raises:
+        UserError: it is missing, damaged, or of another format (78); it cannot be opened (66).
+    """
+    return _load(folder / "checkpoints" / f"update-{update:08d}", update)
+
+
 def _load(path: Path, update: int) -> Checkpoint:
     (tensors_name, tensors_digest), (state_name, state_digest) = _read_manifest(path, update)
     try:

@@ -22,6 +22,16 @@ def refuse_unknown_preset(config: RunConfig) -> None:
         )
 
 
+def refuse_overwriting_again() -> None:
+    """Refuse to start over if torchrun may start the command again: it would start over then, too."""
+    if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise UserError(
+            "`overwrite` with torchrun's --max-restarts would start over after each restart",
+            mend="leave one of them out, or move the old run yourself",
+            code=ExitCode.USAGE,
+        )
+
+
 _OF_RUN = {"manifest.json", "checkpoints", "prepared", ".lock"}
 """Names of which a run folder has one, even if its training was interrupted early."""
 _OF_SEEDS = re.compile(r"seed-[0-9]+(\.old-[0-9]+)?")

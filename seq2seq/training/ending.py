@@ -30,7 +30,7 @@ class Ending(NamedTuple):
     confidence: ConfidenceRecord | None
     """The expected chrF of translations; None: there are too few validation pairs to fit it."""
     shortlist: dict[str, Tensor] | None
-    """None: it is not requested, or the folder already has one."""
+    """None: it is not requested, the folder already has one, or rank 0 has it."""
 
 
 def find_ending(
@@ -53,15 +53,19 @@ def find_ending(
         prepared: the corpus.
         validation: the validation pairs.
         model: gets the committed weights.
-        check: called now and then; may raise ``Interrupted``.
+        check: called now and then; may raise ``Stopped``.
         seconds_left: returns the time for choosing the length penalty.
     """
     shortlist = None
     if config.decoding.shortlist and SHORTLIST not in manifest.files:
         if prepared.n_pairs > MANY_PAIRS:
             yield Notice("learning the shortlist of likely target pieces")
-        tokenizer = prepared.tokenizer
-        shortlist = build_lexicon(prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=check)
+        tokenizer, ranks = prepared.tokenizer, validation.ranks
+        shortlist = ranks.together(
+            lambda: (
+                None if ranks.rank else build_lexicon(prepared.ids, len(tokenizer), byte_pieces(tokenizer), check=check)
+            )
+        )
     scores = dict(manifest.scores)
     load_weights(model, read_tensors(folder, manifest, manifest.weights))
     if len(validation.pairs) < MIN_PAIRS:

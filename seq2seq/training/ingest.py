@@ -122,6 +122,12 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def stored_records(folder: Path) -> list[CorpusRecord]:
+    """The records of existing stores."""
+    done = _load_json(folder / "corpora.json")
+    return [] if done is None else [CorpusRecord(**record) for record in done["corpora"]]
+
+
 def require_same_corpora(run: Path, data: DataConfig, named: Collection[str], trained_on: Sequence[CorpusId]) -> None:
     """Refuse a command that names other corpora than a finished run was trained on.
 

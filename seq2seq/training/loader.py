@@ -14,6 +14,7 @@ from seq2seq.batching import Rows, TokenIds, epoch_pools, micro_batches, split_b
 from seq2seq.config import RunConfig
 from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import Sampler, Tokenizer, row_keys
+from seq2seq.training.parallel import Ranks
 from seq2seq.training.tuning import MIN_PAIRS_DRAWN
 
 
@@ -74,13 +75,15 @@ class Loader:
         ids: the corpus.
         tokenizer: the one that made the ids.
         config: how many tokens an update holds, and whether subwords are sampled (``data.subword_sampling``).
+        ranks: each rank reads every n-th pair of an update, and may read none of a small one. By default there is one.
 
     Raises:
         UserError: subwords are to be sampled, but the tokenizer is deterministic (78).
     """
 
-    def __init__(self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig) -> None:
+    def __init__(self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig, ranks: Ranks | None = None) -> None:
         self._ids = ids
+        self._ranks = ranks or Ranks()
         self._training, self._data = config.training, config.data
         alpha = self._data.subword_sampling
         self._sampler = Sampler(tokenizer, alpha) if alpha else None
@@ -126,7 +129,7 @@ class Loader:
                 for nth, i in enumerate(pool.order.tolist(), before + 1):
                     ends_epoch = pool.is_last and nth == before + len(pool.order)
                     if nth > done:
-                        rows = pool.rows[pool.cuts[i] : pool.cuts[i + 1]]
+                        rows = pool.rows[pool.cuts[i] : pool.cuts[i + 1]][self._ranks.part]
                         yield _Update(later, rows, (later + 1, 0) if ends_epoch else (later, nth))
                 before += len(pool.order)
             done = max(0, done - before)
@@ -140,7 +143,7 @@ class Loader:
             pairs = zip(src[start : start + len(update.rows)], tgt[start : start + len(update.rows)], strict=True)
             # Sorted again: the pairs of an update have similar stored lengths, but other lengths now.
             by_length = sorted(pairs, key=lambda pair: max(map(len, pair)))
-            updates.append((TokenizedPairs(*zip(*by_length, strict=True)), *update.then))
+            updates.append((TokenizedPairs([src for src, _ in by_length], [tgt for _, tgt in by_length]), *update.then))
             start += len(update.rows)
         return updates
 

@@ -4,7 +4,7 @@ import torch
 
 from seq2seq.training.progress import Report
 from seq2seq.training.state import TrainingState
-from seq2seq.training.step import StepStats
+from seq2seq.training.step_stats import StepStats
 
 
 class Meter:
@@ -40,9 +40,9 @@ class Meter:
         return Report(
             update=state.update,
             epoch=state.epoch,
-            loss=float(stats.loss_sum) / max(1, stats.n_tokens),
+            loss=float(stats.loss_sum) / max(1.0, float(stats.n_tokens)),
             lr=learning_rate,
-            tgt_tokens_per_second=stats.n_tokens / self._seconds if self._seconds else 0.0,
+            tgt_tokens_per_second=float(stats.n_tokens) / self._seconds if self._seconds else 0.0,
             seconds=seconds,
-            padding=stats.n_padding / max(1, stats.n_positions),
+            padding=float(stats.n_padding) / max(1.0, float(stats.n_positions)),
         )

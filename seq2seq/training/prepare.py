@@ -19,7 +19,7 @@ from seq2seq.errors import UserError, counted
 from seq2seq.runs import write_atomic
 from seq2seq.system.files import reading, writing
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
-from seq2seq.training.ingest import CorpusRecord, Notify
+from seq2seq.training.ingest import CorpusRecord, Notify, stored_records
 from seq2seq.training.overlap import Overlap, find_overlap
 from seq2seq.training.progress import Notice
 from seq2seq.training.tuning import PREPARE_PAIRS
@@ -116,22 +116,7 @@ def prepare(
     encoded = _encoded_before(folder, key, model)
     if encoded is None:
         encoded = _encode_all(folder, text, valid, data, key, notify, may_grow, model)
-    record, tokenizer, ids = encoded
-    overlap = Overlap(**record["overlap"])
-    prepared = Prepared(
-        tokenizer=tokenizer,
-        ids=ids,
-        valid=text.take(overlap.held_out) if valid is None else valid,
-        corpora=corpora,
-        overlap=overlap,
-        dropped_too_long=record["too_long"],
-        dropped_nothing_left=record["nothing_left"],
-        respelt_targets=record["respelt"],
-        n_tgt_tokens=record["tgt_tokens"],
-        # A model translates texts badly that are much longer than its training text; a few tokens more do no harm.
-        max_src_length=min(data.max_length, record["longest_src"] * 5 // 4),
-        max_src_sentences=record["max_src_sentences"],
-    )
+    prepared = _prepared(folder, data, corpora, *encoded)
     _report_dropped(prepared, data, notify)
     if not prepared.n_pairs:
         too_long = prepared.dropped_too_long > prepared.dropped_nothing_left
@@ -142,6 +127,48 @@ def prepare(
             else "give text with letters, or `data.normalization=identity`",
         )
     return prepared
+
+
+def open_prepared(folder: Path, data: DataConfig) -> Prepared:
+    """What another process has prepared.
+
+    Args:
+        folder: ``RUN/prepared``.
+        data: of the run.
+    """
+    record = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+    tokenizer = Tokenizer((folder / "tokenizer.model").read_bytes(), str(folder / "tokenizer.model"))
+    return _prepared(folder, data, stored_records(folder), record, tokenizer, IdsStore(folder / "train.ids.arrow"))
+
+
+def _prepared(
+    folder: Path,
+    data: DataConfig,
+    corpora: list[CorpusRecord],
+    record: dict[str, Any],
+    tokenizer: Tokenizer,
+    ids: IdsStore,
+) -> Prepared:
+    """The tokenized corpus whose files are in the folder; ``record`` is the content of ``prepared.json``."""
+    overlap = Overlap(**record["overlap"])
+    if data.valid:
+        valid = TextStore(folder / "valid.text.arrow").slice(0, None)
+    else:
+        valid = TextStore(folder / "train.text.arrow").take(overlap.held_out)
+    return Prepared(
+        tokenizer=tokenizer,
+        ids=ids,
+        valid=valid,
+        corpora=corpora,
+        overlap=overlap,
+        dropped_too_long=record["too_long"],
+        dropped_nothing_left=record["nothing_left"],
+        respelt_targets=record["respelt"],
+        n_tgt_tokens=record["tgt_tokens"],
+        # A model translates texts badly that are much longer than its training text; a few tokens more do no harm.
+        max_src_length=min(data.max_length, record["longest_src"] * 5 // 4),
+        max_src_sentences=record["max_src_sentences"],
+    )
 
 
 def _encode_all(

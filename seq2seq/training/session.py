@@ -2,10 +2,10 @@
 
 Both take one way: check, lock the folder, load its checkpoint if it has one; read the corpora, tokenize them, decide
 what is trained; train. A ``Plan`` holds what differs: ``NewRun`` (``starting.py``) or ``ResumedRun`` (``resuming.py``).
+If ``torchrun`` started several processes, rank 0 does all this until training begins; ``following.py`` has the others.
 """
 
 import os
-import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,19 +20,22 @@ from seq2seq.system.files import empty_folders_removed
 from seq2seq.training.checks import (
     refuse_foreign_folder,
     refuse_inputs,
+    refuse_overwriting_again,
     refuse_unknown_preset,
     require_data,
     require_readable_corpora,
 )
+from seq2seq.training.following import facts_of, follow, hand_over, require_same_run
 from seq2seq.training.ingest import discard, read_corpora
 from seq2seq.training.length import keep_one_limit
-from seq2seq.training.plan import Plan
-from seq2seq.training.prepare import prepare
+from seq2seq.training.parallel import Ranks, StopSignal, join_ranks
+from seq2seq.training.plan import Plan, Setup
+from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Notice, Progress
 from seq2seq.training.resuming import plan_resumed_run, without_checkpoint
 from seq2seq.training.starting import plan_new_run
 from seq2seq.training.tensorboard import require_tensorboard, with_tensorboard
-from seq2seq.training.trainer import StopSignal, Trainer
+from seq2seq.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ LOGS = {"tensorboard": (require_tensorboard, with_tensorboard)}
 def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progress]:
     """Train, or resume training, until a limit is reached; yields what happens.
 
+    If ``torchrun`` started several processes, all of them must call this: they train together, and each yields what
+    happens.
+
     Args:
         request: run folder, configuration, device.
         stop: returns the number of the signal that requests an end, once one has arrived.
@@ -64,9 +70,20 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
     Raises:
         UserError: as the table of exit codes says.
         Interrupted: a signal arrived, and all that was done is saved.
+        SystemExit: another process failed, and has reported why.
     """
-    began = time.monotonic()
-    requested, user_layer, device = check_request(request)
+    with join_ranks(stop) as ranks:
+        yield from train_with(ranks, request)
+
+
+def train_with(ranks: Ranks, request: Request) -> Iterator[Progress]:
+    """As ``train``, if the ranks have joined already."""
+    began = ranks.now()
+    requested, user_layer, device = ranks.together(lambda: check_request(request))
+    ranks.require_alike(lambda: facts_of(requested, device))
+    if ranks.rank:
+        yield from follow(ranks, request.run, device, began)
+        return
     folder = request.run
     aside = None
     if request.overwrite and os.path.lexists(folder):
@@ -76,7 +93,7 @@ def train(request: Request, stop: StopSignal = lambda: None) -> Iterator[Progres
         yield Notice(f"the old run is now {aside}")
     try:
         with empty_folders_removed(folder), lock(folder):
-            events = _train(folder, requested, user_layer, device, stop, began)
+            events = _train(ranks, folder, requested, user_layer, device, began)
             yield from events if request.log is None else LOGS[request.log][1](events, folder)
     except Exception:
         if aside is not None and not os.path.lexists(folder):  # the new run was not started
@@ -102,6 +119,8 @@ def check_request(request: Request) -> tuple[RunConfig, Layer, torch.device]:
                 code=ExitCode.USAGE,
             )
         LOGS[request.log][0]()
+    if request.overwrite:
+        refuse_overwriting_again()
     device = pick_device(request.device)
     user_layer = merge(keep_one_limit(request.layers))
     of_preset = PRESETS.get(str(user_layer.get("preset")), {})
@@ -114,31 +133,35 @@ def check_request(request: Request) -> tuple[RunConfig, Layer, torch.device]:
 
 
 def _train(
-    folder: Path, requested: RunConfig, user_layer: Layer, device: torch.device, stop: StopSignal, began: float
+    ranks: Ranks, folder: Path, requested: RunConfig, user_layer: Layer, device: torch.device, began: float
 ) -> Generator[Progress, None, None]:
     """Start or resume the run of a folder that is locked.
 
     Args:
+        ranks: of which this process is the first.
         folder: of the run.
         requested: the command's configuration, with defaults for keys that are unset.
         user_layer: the same without them.
         device: that trains.
-        stop: as for ``train``.
-        began: when the command began, by the monotonic clock.
+        began: when the command began, by the ranks' clock.
     """
     manifest = read_manifest(folder) if (folder / "manifest.json").exists() else None
     checkpoint = yield from _load_checkpoint(folder, manifest)
-    if checkpoint is None and manifest is not None:
-        yield without_checkpoint(folder, user_layer, manifest)
-        return
-    plan: Plan | None
-    if checkpoint is None:
-        plan = yield from plan_new_run(requested, user_layer, device)
-    else:
+    plan: Plan | None = None
+    if checkpoint is not None:
         plan = yield from plan_resumed_run(folder, user_layer, checkpoint, manifest)
-    if plan is not None:  # the run is not finished
-        trainer = yield from _prepared_trainer(folder, plan, device, stop, began)
-        yield from trainer.train(checkpoint)
+    elif manifest is not None:
+        yield without_checkpoint(folder, user_layer, manifest)
+    else:
+        plan = yield from plan_new_run(requested, user_layer, device, ranks.n)
+    if plan is None:  # the run is finished
+        hand_over(ranks, None)
+        return
+    setup, prepared = yield from _prepare(folder, plan)
+    handed = hand_over(ranks, setup, folder, checkpoint)
+    trainer = Trainer(folder, setup, prepared, device, ranks, began)
+    require_same_run(ranks, handed, folder, trainer)
+    yield from trainer.train(checkpoint)
 
 
 def _load_checkpoint(folder: Path, manifest: Manifest | None) -> Generator[Notice, None, Checkpoint | None]:
@@ -155,9 +178,7 @@ def _load_checkpoint(folder: Path, manifest: Manifest | None) -> Generator[Notic
     return checkpoint
 
 
-def _prepared_trainer(
-    folder: Path, plan: Plan, device: torch.device, stop: StopSignal, began: float
-) -> Generator[Progress, None, Trainer]:
+def _prepare(folder: Path, plan: Plan) -> Generator[Progress, None, tuple[Setup, Prepared]]:
     """Prepare a new or a resumed run: read the corpora, tokenize them, decide what is trained."""
     place = folder / "prepared"
     is_ours = not os.path.lexists(place)  # otherwise an earlier command that was interrupted made it
@@ -173,7 +194,7 @@ def _prepared_trainer(
         finally:
             yield from _drain(notices)
         setup = yield from plan.setup(prepared)
-        return Trainer(folder, setup, prepared, device, stop, began)
+        return setup, prepared
     except Exception:
         if is_ours:
             discard(place)

@@ -34,6 +34,8 @@ class NewRun:
     user_layer: Layer
     """The settings of the user, all layers together."""
     device: torch.device
+    n_ranks: int = 1
+    """Processes that train together."""
     expected: None = None
     tokenizer: None = None
 
@@ -77,7 +79,7 @@ class NewRun:
         yield from map(Notice, opening_lines(found, str(record), config, prepared.n_pairs, n_pieces, self.device.type))
         an_epoch = updates_an_epoch(config, prepared)
         config = resolve_length(config, found.usual_epochs, an_epoch)
-        rate = measured_rate(config, self.device)
+        rate = self.n_ranks * measured_rate(config, self.device)
 
         def seconds_an_epoch(config: RunConfig) -> float:
             return corpus.n_tgt_tokens / speed(config, corpus, len(prepared.tokenizer), kind, rate)
@@ -97,13 +99,16 @@ class NewRun:
         return Setup(state, validation, round(found.usual_epochs * an_epoch))
 
 
-def plan_new_run(requested: RunConfig, user_layer: Layer, device: torch.device) -> Generator[Notice, None, NewRun]:
+def plan_new_run(
+    requested: RunConfig, user_layer: Layer, device: torch.device, n_ranks: int = 1
+) -> Generator[Notice, None, NewRun]:
     """Make the checks that need no corpus.
 
     Args:
         requested: the command's configuration, with defaults for keys that are unset.
         user_layer: the same without them.
         device: that will train.
+        n_ranks: processes that train together.
 
     Raises:
         UserError: no languages or no corpus is given (2), or what the requested metric needs is missing (78).
@@ -117,7 +122,7 @@ def plan_new_run(requested: RunConfig, user_layer: Layer, device: torch.device) 
         data, user_layer = replace(data, valid=own), merge([user_layer, {"data": {"valid": own}}])
     if requested.training.best_metric == "bleu":
         build_metric("bleu", parse_langs(data.langs)[1])
-    return NewRun(data, user_layer, device)
+    return NewRun(data, user_layer, device, n_ranks)
 
 
 def own_validation_splits(data: DataConfig, user_layer: Layer) -> tuple[str, ...]:

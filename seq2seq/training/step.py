@@ -7,7 +7,6 @@ positions, D model width, V vocabulary.
 import contextlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -24,10 +23,11 @@ from seq2seq.training.averaging import Average
 from seq2seq.training.loader import TokenizedPairs
 from seq2seq.training.loss import output_loss, r_drop_loss
 from seq2seq.training.optimizer import build_optimizer
-from seq2seq.training.parallel import Replicas, build_replicas
+from seq2seq.training.parallel import Ranks, Replicas, build_replicas
 from seq2seq.training.pass_input import PassInput
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.state import Knot
+from seq2seq.training.step_stats import StepStats
 from seq2seq.training.tuning import MICRO_BATCH_TOKENS, MIN_PADDING_SAVED, SMALL_GPU
 
 
@@ -42,29 +42,6 @@ class _Shard(NamedTuple):
     """Of dropout, for each micro-batch."""
 
 
-@dataclass(frozen=True)
-class StepStats:
-    """Loss and sizes of one update, or of several together."""
-
-    loss_sum: Tensor | float
-    """Label-smoothed cross-entropy, with R-Drop the divergence too, summed over target tokens, in nats; stays on a GPU.
-    []"""
-    n_tokens: int
-    """Target tokens, EOS included."""
-    n_padding: int
-    """Positions of both sides that hold no token."""
-    n_positions: int
-    """Positions of both sides."""
-
-    def __add__(self, other: "StepStats") -> "StepStats":
-        return StepStats(
-            self.loss_sum + other.loss_sum,
-            self.n_tokens + other.n_tokens,
-            self.n_padding + other.n_padding,
-            self.n_positions + other.n_positions,
-        )
-
-
 class TrainStep:
     """Makes updates: the model, the optimizer, and all else that the next update depends on.
 
@@ -72,10 +49,12 @@ class TrainStep:
         config: complete.
         vocab_size: pieces of the joint vocabulary.
         device: where the model is.
+        ranks: which share each update; by default there is one.
     """
 
-    def __init__(self, config: RunConfig, vocab_size: int, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, vocab_size: int, device: torch.device, ranks: Ranks | None = None) -> None:
         self.training = config.training
+        self._ranks = ranks or Ranks()
         self.knot = Knot()
         """From where the learning rate continues."""
         self.n_passes = config.n_forward_passes
@@ -90,7 +69,7 @@ class TrainStep:
         self.sum_of_losses = torch.compile(self._sum_of_losses, dynamic=True) if compiled else self._sum_of_losses
         n_rows = self.n_passes * self.training.batch_tokens
         self.replicas: Replicas[_Shard, StepStats] = build_replicas(
-            self.model, self._forward_backward, device, n_rows, compiled=compiled
+            self.model, self._forward_backward, device, n_rows, self._ranks, compiled=compiled
         )
         """Enter it before many updates."""
         self.checks_late = device.type == "cuda"
@@ -166,7 +145,8 @@ class TrainStep:
         for nth, shard in enumerate(pairs.shards(len(self.replicas))):
             micro_batches = self._micro_batches(shard)
             # Dropout depends on nothing that came before: a resumed run needs no generator's state.
-            seeds = [derived_seed(self.training.seed, number, nth, part) for part in range(len(micro_batches))]
+            of_all = nth * self._ranks.n + self._ranks.rank
+            seeds = [derived_seed(self.training.seed, number, of_all, part) for part in range(len(micro_batches))]
             shards.append(_Shard(micro_batches, pairs.n_tgt_tokens, seeds))
         return self.replicas.forward_backward(shards)
 
@@ -253,6 +233,24 @@ class TrainStep:
         weights = self.average.weights()
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
+
+    def agree(self) -> None:
+        """Make sure that all ranks would resume as they continue: with the same weights and the same micro-batches.
+
+        Raises:
+            UserError: the ranks have different weights (79).
+        """
+        if self._ranks.n == 1:
+            return
+        squares = float(sum(parameter.detach().double().square().sum() for parameter in self.model.parameters()))
+        answers = self._ranks.gather(lambda: [self.micro_batch_tokens, squares])
+        self.micro_batch_tokens = min(tokens for tokens, _ in answers)
+        if not all(math.isclose(squares, other, rel_tol=1e-5) for _, other in answers):
+            raise UserError(
+                "the ranks no longer have the same weights",
+                mend="train on machines of one kind; the same command resumes from the last checkpoint",
+                code=ExitCode.DIVERGED,
+            )
 
     def state(self) -> tuple[dict[str, Tensor], int]:
         """All tensors that the next update depends on, and the number of averaged updates.

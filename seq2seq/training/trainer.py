@@ -4,8 +4,8 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from seq2seq.config import RunConfig, TrainingConfig
 from seq2seq.errors import Interrupted, counted, duration
 from seq2seq.model import n_parameters
-from seq2seq.runs import Checkpoint, read_manifest
+from seq2seq.runs import Checkpoint, Manifest, parse_stored, read_manifest
 from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.training.arithmetic import change_of, default_arithmetic, is_available, unmet_requests
 from seq2seq.training.best import after_validation
@@ -23,6 +23,7 @@ from seq2seq.training.due import is_validation_due, reason_to_end
 from seq2seq.training.ending import find_ending
 from seq2seq.training.loader import Loader, TokenizedPairs
 from seq2seq.training.meter import Meter
+from seq2seq.training.parallel import Ranks, Stopped
 from seq2seq.training.plan import Setup
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, LengthSet, Notice, Progress, Report, Saved, Started, Validation
@@ -38,36 +39,36 @@ from seq2seq.training.tuning import (
     SAVE_SECONDS,
     SLOW_VALIDATION,
 )
-from seq2seq.training.validation import Stopped, n_searches
-
-StopSignal = Callable[[], int | None]
-"""The number of the signal that requests training to stop, if one has arrived."""
+from seq2seq.training.validation import n_searches
 
 
 class Trainer:
     """One run, from its first update or from a checkpoint to its end.
 
+    If several ranks train it, all do the same here, except inside ``ranks.first``: rank 0 alone writes. What depends on
+    time or on signals follows ``ranks.now`` and ``ranks.stop``, which are the same for all.
+
     Args:
-        folder: of the run. The caller holds its lock.
+        folder: of the run. Rank 0 holds its lock.
         setup: state, validation pairs and length of the run.
         prepared: the corpus.
         device: where the model is.
-        stop: called after each update and between validation batches.
-        began: when the command began, by the monotonic clock.
+        ranks: which train together; the signals that they have received.
+        began: when the command began, by the ranks' clock.
     """
 
     def __init__(
-        self, folder: Path, setup: Setup, prepared: Prepared, device: torch.device, stop: StopSignal, began: float
+        self, folder: Path, setup: Setup, prepared: Prepared, device: torch.device, ranks: Ranks, began: float
     ) -> None:
         self.folder = folder
-        self.state, self.validation = setup.state, setup.validation
+        self.state, self.validation = setup.state, replace(setup.validation, ranks=ranks)
         self.prepared = prepared
         self.device = device
-        self.stop = stop
+        self.ranks = ranks
         self.began, self.seconds_before = began, self.state.seconds
         self.writer = RunWriter(folder, prepared, self.validation)
-        self.loader = Loader(prepared.ids, prepared.tokenizer, self.config)
-        self.step = TrainStep(self.config, len(prepared.tokenizer), device)
+        self.loader = Loader(prepared.ids, prepared.tokenizer, self.config, ranks)
+        self.step = TrainStep(self.config, len(prepared.tokenizer), device, ranks)
         self.step.knot = self.state.knot
         self.best_model = copy.deepcopy(self.step.model).eval()
         """What is validated: the averaged weights are copied into it."""
@@ -99,7 +100,7 @@ class Trainer:
     @property
     def seconds(self) -> float:
         """Training time since the corpus was read, all parts of an interrupted run together."""
-        return self.seconds_before + time.monotonic() - self.began
+        return self.seconds_before + self.ranks.now() - self.began
 
     @property
     def current_state(self) -> TrainingState:
@@ -123,10 +124,10 @@ class Trainer:
             yield Notice(unmet, warning=True)
         update = self.state.update
         # A validation that was interrupted is made again, and writes its line again.
-        self.writer.truncate_metrics(update - 1 if self._is_validation_due() else update)
+        self.ranks.first(lambda: self.writer.truncate_metrics(update - 1 if self._is_validation_due() else update))
         yield Started(
             config=self.config,
-            device=str(self.device),
+            device=str(self.device) if self.ranks.n == 1 else f"{self.ranks.n} x {self.device.type}",
             arithmetic=str(self.step.arithmetic),
             n_pairs=self.prepared.n_pairs,
             n_tgt_tokens=self.prepared.n_tgt_tokens,
@@ -177,9 +178,9 @@ class Trainer:
         is_best = validation is not None and validation.is_best
         saved = self._save() if is_best or self._is_save_due() else None
         if is_best:
-            self.writer.commit_best(self.current_state, self._averaged_weights())
+            self.ranks.first(lambda: self.writer.commit_best(self.current_state, self._averaged_weights()))
         yield from (event for event in (validation, length, saved) if event is not None)
-        signal_number = self.stop()
+        signal_number = self.ranks.stop()
         if signal_number is not None:
             if (saved := self._save()) is not None:
                 yield saved
@@ -189,31 +190,33 @@ class Trainer:
         """Learn the shortlist, choose the length penalty, and mark the run as finished."""
         reason = reason_to_end(self.state)
         assert reason is not None
-        manifest = read_manifest(self.folder)
-        ending = yield from find_ending(
-            self.folder,
-            manifest,
-            self.config,
-            self.prepared,
-            self.validation,
-            self.best_model,
-            self._raise_if_interrupted,
-            self._seconds_to_search,
-        )
-        finished = self.writer.commit_finished(self.current_state, ending)
-        yield Finished(
-            self.state.update, manifest.update, ending.scores, self.seconds, reason, verdict=finished.verdict
-        )
+        manifest = self._committed()
+        try:
+            ending = yield from find_ending(
+                self.folder,
+                manifest,
+                self.config,
+                self.prepared,
+                self.validation,
+                self.best_model,
+                self._raise_if_stopped,
+                self._seconds_to_search,
+            )
+        except Stopped:  # everything is saved: the same command makes the end again
+            signal_number = self.ranks.stop()
+            assert signal_number is not None
+            raise Interrupted(signal_number, saved=True, update=self.state.update) from None
+        verdict = self.ranks.first(lambda: self.writer.commit_finished(self.current_state, ending).verdict)
+        yield Finished(self.state.update, manifest.update, ending.scores, self.seconds, reason, verdict=verdict)
+
+    def _committed(self) -> Manifest:
+        """The manifest as rank 0 reads it: a network file system may show an older one to others."""
+        stored = self.ranks.first(lambda: asdict(read_manifest(self.folder)))
+        return parse_stored(Manifest, stored, self.folder)
 
     def _seconds_to_search(self) -> float:
         total = self.training.time_budget
         return math.inf if total is None else self.budget.seconds_to_search(total, self.seconds + FINISH_SECONDS)
-
-    def _raise_if_interrupted(self) -> None:
-        """Everything is saved by now: the same command makes an interrupted finish again."""
-        signal_number = self.stop()
-        if signal_number is not None:
-            raise Interrupted(signal_number, saved=True, update=self.state.update)
 
     # ------------------------------------------------------------------ the time budget
 
@@ -239,11 +242,11 @@ class Trainer:
         total = self.training.time_budget
         if total is None or self.budget.state.validation is not None:
             return
-        began = time.monotonic()
+        began = self.ranks.now()
         sample = self.validation.sample(self.device)
         sample.run(self.best_model, self.config.decoding, lambda: None)
         n_pairs = len(self.validation.pairs)
-        expected = (time.monotonic() - began) * n_pairs / len(sample.pairs)
+        expected = (self.ranks.now() - began) * n_pairs / len(sample.pairs)
         self.budget.expected_validation = expected
         if expected > SLOW_VALIDATION * total:
             takes = f"validating {counted(n_pairs, 'pair')} takes about {duration(expected)} at first"
@@ -263,7 +266,7 @@ class Trainer:
         report = self._current_report()
         self.state = replace(self.state, last_report=report)
         if not self._is_validation_due():  # a validation adds its scores to the same line
-            self.writer.write_metrics(report, {})
+            self.ranks.first(lambda: self.writer.write_metrics(report, {}))
         self._meter.reset()
         return report
 
@@ -275,7 +278,7 @@ class Trainer:
         """Write the report that would have been written with the scores of a validation."""
         report = self.state.last_report
         if report is not None and report.update == self.state.update:
-            self.writer.write_metrics(report, {})
+            self.ranks.first(lambda: self.writer.write_metrics(report, {}))
 
     def _is_validation_due(self) -> bool:
         return is_validation_due(self.state, cadence_follows_budget=self.budget.sets_cadence)
@@ -286,18 +289,18 @@ class Trainer:
         Raises:
             Stopped: a signal arrived meanwhile; nothing has changed.
         """
-        began = time.monotonic()
+        began = self.ranks.now()
         self.step.copy_average(self.best_model, self.state.update)
         scores = self.validation.run(self.best_model, self.config.decoding, self._raise_if_stopped)
         update = self.state.update
         self.state = after_validation(self.state, scores)
         assert self.state.best is not None
-        self.budget.after_validation(time.monotonic() - began)
+        self.budget.after_validation(self.ranks.now() - began)
         report = self.state.last_report
         if report is None or report.update != update:
             report = self._current_report()
         cut_off = {"cut_off": scores.cut_off} if scores.cut_off else {}
-        self.writer.write_metrics(report, scores.figures() | cut_off)
+        self.ranks.first(lambda: self.writer.write_metrics(report, scores.figures() | cut_off))
         return Validation(
             update=update,
             epoch=self.state.epoch,
@@ -305,13 +308,13 @@ class Trainer:
             bleu=scores.bleu.value,
             chrf=scores.chrf.value,
             cut_off=scores.cut_off,
-            seconds=time.monotonic() - began,
+            seconds=self.ranks.now() - began,
             is_best=self.state.best.update == update,
             samples=self.validation.samples(scores, self.training.samples),
         )
 
     def _raise_if_stopped(self) -> None:
-        if self.stop() is not None:
+        if self.ranks.stop_here() is not None:
             raise Stopped
 
     def _averaged_weights(self) -> dict[str, Tensor]:
@@ -332,6 +335,7 @@ class Trainer:
 
     def _save(self) -> Saved | None:
         """Write a checkpoint: all that the next update depends on. None if there is nothing new to save."""
+        self.step.agree()
         tensors, n_averaged = self.step.state()
         self.state = replace(
             self.current_state,
@@ -339,11 +343,11 @@ class Trainer:
             n_averaged=n_averaged,
             budget=self.budget.state,
         )
-        path = self.writer.save_checkpoint(self.state, tensors)
+        path = self.ranks.first(lambda: self.writer.save_checkpoint(self.state, tensors))
         if path is None:
             return None
         self._saved_seconds = self.seconds
-        return Saved(self.state.update, path)
+        return Saved(self.state.update, Path(path))
 
     def _resume(self, checkpoint: Checkpoint) -> Iterator[Notice]:
         """Continue from a checkpoint, as if there had been no interruption.
@@ -375,6 +379,9 @@ class Trainer:
         if best is None or best.update != self.state.update:
             return
         self.step.copy_average(self.best_model, self.state.update)
+        self.ranks.first(self._commit_best_if_missing)
+
+    def _commit_best_if_missing(self) -> None:
         manifest = self.writer.read_manifest()
         if manifest is None or manifest.update < self.state.update:
             self.writer.commit_best(self.current_state, self._averaged_weights())

@@ -34,6 +34,21 @@ ALIGNMENT: Final = 64
 """Bytes: each tensor in shared memory starts at a multiple of this, the size of a cache line and of the widest vector
 instruction."""
 
+# Ranks (parallel/ranks.py, parallel/torchrun.py) ------------------------------------------------------
+
+MAX_WAIT, MAX_WAIT_COMPILED = 50.0, 600.0
+"""Seconds that a rank waits for the gradients of another one, which is slower or lost. A rank that was killed is
+noticed at once; the wait is for a machine that vanished. ``torch.compile`` may take minutes at one rank alone. Not
+measured."""
+JOIN_SECONDS: Final = 55.0
+"""Until all ranks have started, once torchrun has started them on all machines. Not measured."""
+BEAT_SECONDS, MAX_SILENCE = 1.0, 25.0
+"""Seconds between two heartbeats of a rank, and without one until it counts as lost: less than the 30 s after which
+torchrun kills the others. Not measured."""
+
+SEEN_SECONDS: Final = 30.0
+"""Seconds until a new file must be visible to all ranks: a network file system may take a while. Not measured."""
+
 # The expected speed (length.py) -----------------------------------------------------------------------
 
 MATMUL_SHARE: Final = {"cpu": 0.4, "cuda": 0.2, "mps": 0.2}

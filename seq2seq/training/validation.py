@@ -1,10 +1,9 @@
 """Validation: the loss, and the scores of real translations."""
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +17,13 @@ from seq2seq.evaluation import Metric, Score, build_metric, fit_translations, la
 from seq2seq.model import Seq2SeqModel, padding_mask
 from seq2seq.runs import ConfidenceRecord
 from seq2seq.tokenizer import PAD, Tokenizer
+from seq2seq.training.parallel import Ranks
 from seq2seq.training.progress import Sample
 from seq2seq.training.tuning import ENDLESS_SHARE, LENGTH_BOUND, LOSS_BATCH_TOKENS, SAMPLE_PAIRS, STOP_CHECK_SENTENCES
 from seq2seq.translation import MIN_PAIRS, Searched, Translator, features, greedy_of, join_segments, length_batches
 
 ALPHAS = [round(0.2 * i, 1) for i in range(2, 11)]
 """Length penalties that are tried. With others, hypotheses are too short or too long on any data."""
-
-
-class Stopped(Exception):  # noqa: N818  # it is not an error
-    """A signal interrupted a validation, whose result is no longer needed."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class LengthPenalty(NamedTuple):
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Validation pairs, as text and as ids.
+    """Validation pairs, as text and as ids. If several ranks validate, they share the pairs and have the same results.
 
     Pairs longer than ``max_length`` are translated in segments, but they do not count for the loss: the model was not
     trained on such lengths.
@@ -80,6 +76,7 @@ class ValidationSet:
     poor_bleu: str = ""
     """Why BLEU says little here; empty: it does not."""
     chrf: Metric = field(default_factory=lambda: build_metric("chrf"))
+    ranks: Ranks = field(default_factory=Ranks)
 
     def sample(self, device: torch.device) -> "ValidationSet":
         """Some of the pairs, of all lengths: enough to estimate the time for all of them."""
@@ -161,12 +158,25 @@ class ValidationSet:
     def _loss(
         self, model: Seq2SeqModel, src: list[list[int]], tgt: list[list[int]], check: Callable[[], None]
     ) -> float | None:
-        device = next(model.parameters()).device
         usable = self._with_loss(src, tgt)
+        batches = [[usable[i] for i in rows] for rows in length_batches([tgt[i] for i in usable], LOSS_BATCH_TOKENS)]
+        sums = self.ranks.gather(lambda: self._sum_of_losses(model, src, tgt, batches[self.ranks.part], check))
+        total, n_tokens = (sum(column) for column in zip(*sums, strict=True))
+        return total / n_tokens if n_tokens and math.isfinite(total) else None
+
+    def _sum_of_losses(
+        self,
+        model: Seq2SeqModel,
+        src: list[list[int]],
+        tgt: list[list[int]],
+        batches: Iterable[Sequence[int]],
+        check: Callable[[], None],
+    ) -> tuple[float, int]:
+        """Of some batches of rows; and their target tokens."""
+        device = next(model.parameters()).device
         total, n_tokens = 0.0, 0
-        for indices in length_batches([tgt[i] for i in usable], LOSS_BATCH_TOKENS):
+        for rows in batches:
             check()
-            rows = [usable[i] for i in indices]
             batch = collate([src[i] for i in rows], [tgt[i] for i in rows]).to(device)
             logits = model(batch.src, padding_mask(batch.src, PAD), batch.tgt_in)
             total += float(
@@ -175,7 +185,7 @@ class ValidationSet:
                 )
             )
             n_tokens += batch.n_tgt_tokens
-        return total / n_tokens if n_tokens and math.isfinite(total) else None
+        return total, n_tokens
 
     def choose_alpha(
         self,
@@ -268,10 +278,10 @@ class ValidationSet:
         size = SAMPLE_PAIRS[translator.device.type == "cpu"]
         if seconds == math.inf or len(rows) <= size:
             return rows, self._search(translator, rows, check)
-        began = time.monotonic()
+        began = self.ranks.now()
         sample = rows[:: -(-len(rows) // size)]
         found = self._search(translator, sample, check)
-        took = time.monotonic() - began
+        took = max(self.ranks.now() - began, 1e-9)
         others = [i for i in rows if i not in found]
         n_more = min(len(others), int((seconds - took) / took * len(sample)) if took < seconds else 0)
         found |= self._search(translator, [others[i * len(others) // n_more] for i in range(n_more)], check)
@@ -295,16 +305,21 @@ class ValidationSet:
             limits: max tokens of a translation, by row; for each of the pair's segments.
             scored: whether the hypotheses' scores are needed.
         """
-        found: dict[int, list[Searched]] = {}
-        for rows in _blocks(order, translator):
-            check()
-            searched = translator.hypotheses(
-                [self.pairs[i].src for i in rows],
-                scored=scored,
-                limits=None if limits is None else [limits[i] for i in rows],
-            )
-            found |= zip(rows, searched, strict=True)
-        return found
+
+        def search() -> Iterator[tuple[int, list[Searched]]]:
+            for rows in _blocks(order[self.ranks.part], translator):
+                check()
+                searched = translator.hypotheses(
+                    [self.pairs[i].src for i in rows],
+                    scored=scored,
+                    limits=None if limits is None else [limits[i] for i in rows],
+                )
+                yield from zip(rows, searched, strict=True)
+
+        if self.ranks.n == 1:
+            return dict(search())
+        parts = self.ranks.gather(lambda: [(i, [to_json(segment) for segment in found]) for i, found in search()])
+        return {i: [from_json(segment) for segment in found] for part in parts for i, found in part}
 
     def _translator(self, model: Seq2SeqModel, decoding: DecodingConfig) -> Translator:
         return Translator(
@@ -319,6 +334,18 @@ class ValidationSet:
     def _by_length(self) -> list[int]:
         """Rows by length: blocks of similar lengths have little padding, and a signal is noticed early."""
         return sorted(range(len(self.pairs)), key=lambda i: len(self.pairs[i].src))
+
+
+def to_json(segment: Searched) -> list[Any]:
+    """A segment after its search, as JSON can hold it."""
+    hypotheses = [(h.tokens, h.log_probability, h.score, h.length, h.avoided_loop) for h in segment.hypotheses]
+    return [hypotheses, segment.ends_sentence, segment.src_ids]
+
+
+def from_json(stored: Sequence[Any]) -> Searched:
+    """What ``to_json`` was given."""
+    hypotheses, ends_sentence, src_ids = stored
+    return Searched([Hypothesis(*hypothesis) for hypothesis in hypotheses], ends_sentence, src_ids)
 
 
 def n_searches(decoding: DecodingConfig) -> int:

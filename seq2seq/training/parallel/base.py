@@ -4,11 +4,10 @@ An update is divided into shards, one for each replica of the model. Each replic
 of its shard. Then they synchronize once: gradients, losses and token counts are summed, and the optimizer makes one
 step.
 
-The training loop knows these processes only by ``Replicas``; ``choose.py`` has a table of the implementations. One for
-several machines (torchrun) would be another row: every rank computes the same order of updates and the same shards,
-and takes the shard of its own rank; one message sums gradients and results, so that all ranks make the same step. An
-error of one rank must be raised in all of them, because all lower ``micro_batch_tokens`` together. Only rank 0 holds
-the run's lock and writes.
+The training loop knows these processes only by ``Replicas``. ``single.py`` and ``forked.py`` are the replicas of one
+process that the user started, and ``choose.py`` has a table of them. ``torchrun.py`` is around one of these if the user
+started several processes (ranks): every rank computes the same order of updates and makes the passes of its own pairs;
+one message sums gradients and results, so that all ranks make the same step.
 """
 
 from collections.abc import Sequence

@@ -6,9 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from seq2seq.training.parallel.base import Replicas, Result, Shard
+from seq2seq.training.parallel.base import Replicas, Shard
 from seq2seq.training.parallel.forked import ForkedReplicas, n_replicas
+from seq2seq.training.parallel.ranks import Ranks
 from seq2seq.training.parallel.single import SingleReplica
+from seq2seq.training.parallel.torchrun import RankReplicas
+from seq2seq.training.step_stats import StepStats
+from seq2seq.training.tuning import MAX_WAIT, MAX_WAIT_COMPILED
 
 PARALLEL: dict[str, Callable[[nn.Module, Callable[[Any], Any], int], Replicas[Any, Any]]] = {
     "single": SingleReplica,
@@ -18,8 +22,14 @@ PARALLEL: dict[str, Callable[[nn.Module, Callable[[Any], Any], int], Replicas[An
 
 
 def build_replicas(
-    model: nn.Module, forward_backward: Callable[[Shard], Result], device: torch.device, n_rows: int, *, compiled: bool
-) -> Replicas[Shard, Result]:
+    model: nn.Module,
+    forward_backward: Callable[[Shard], StepStats],
+    device: torch.device,
+    n_rows: int,
+    ranks: Ranks,
+    *,
+    compiled: bool,
+) -> Replicas[Shard, StepStats]:
     """Make as many replicas as are useful for updates of this size.
 
     Args:
@@ -27,7 +37,11 @@ def build_replicas(
         forward_backward: makes the passes of a shard, and adds to the gradients of ``model``.
         device: where the model is.
         n_rows: target tokens of an update, times the forward passes of each.
+        ranks: which share each update; each has replicas of its own.
         compiled: ``forward_backward`` runs ``torch.compile``, whose threads do not survive a fork.
     """
-    n = 1 if compiled else n_replicas(device, n_rows)
-    return PARALLEL["single" if n == 1 else "forked"](model, forward_backward, n)
+    n = 1 if compiled else n_replicas(device, n_rows // ranks.n)
+    own = PARALLEL["single" if n == 1 else "forked"](model, forward_backward, n)
+    if ranks.n == 1:
+        return own
+    return RankReplicas(own, model, ranks, MAX_WAIT_COMPILED if compiled else MAX_WAIT)
