@@ -58,7 +58,15 @@ Precision = Annotated[
     typer.Option(
         "--precision", metavar="TYPE", rich_help_panel=MORE,
         help="Arithmetic: auto, fp32 or bf16. Default: the run's, usually auto: bf16 on a CUDA GPU that has it, fp32 "
-        "elsewhere.",
+        "elsewhere. With --engine ctranslate2 also int8.",
+    ),
+]  # fmt: skip
+SearchEngine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", rich_help_panel=MORE,
+        help="What searches for translations: own, or ctranslate2 (pip install 'ctranslate2>=4.7'), which also has "
+        "--precision int8. It converts the run once.",
     ),
 ]  # fmt: skip
 MatrixProducts = Annotated[

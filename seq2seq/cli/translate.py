@@ -27,6 +27,7 @@ def translate_command(
     precision: options.Precision = None,
     products: options.MatrixProducts = None,
     workers: options.Workers = None,
+    engine: options.SearchEngine = "own",
     device: options.Device = "auto",
     strict: options.Strict = False,
 ) -> None:
@@ -48,7 +49,7 @@ def translate_command(
         "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision, "products": products,
         "shortlist": shortlist,
     }  # fmt: skip
-    translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
+    translator = Translator.load(run, device=device, decoding=decoding, workers=workers, engine=engine)
     if confidence or lines is not None:
         require_confidence(translator, run)
     with open_lines(source, texts or [], strict=strict) as reader:

@@ -217,10 +217,12 @@ def _settings(translator: Translator, form: str) -> dict[str, object]:
         if field.name not in _SPEED_ONLY
     }
     # What `auto` means on this machine: a file can be resumed on machines where it means the same.
-    decoding["decoding.precision"] = str(translator.dtype).removeprefix("torch.")
+    decoding["decoding.precision"] = translator.engine.precision
     # A new fit would change the rest of a file.
     fitted = {"confidence": str(translator.confidence)} if form in _CONFIDENT else {}
-    return {"model": translator.identity[:16], "answer": form, **fitted, **decoding}
+    # Files of our own engine say nothing about it, as before there were others.
+    engine = {} if translator.engine.name == "own" else {"engine": translator.engine.name}
+    return {"model": translator.identity[:16], "answer": form, **engine, **fitted, **decoding}
 
 
 def is_finished(source: str, output: str, lines_each: int) -> bool:
