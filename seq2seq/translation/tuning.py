@@ -45,3 +45,11 @@ MESSAGE_SECONDS: Final = 0.1
 SECONDS_PER_POSITION: Final = 1.0
 """Min seconds between two positions in the journal of an output. With one for each line the journal would be longer
 than the translations. Not measured."""
+
+# Several processes (shards.py) ------------------------------------------------------------------------
+
+SECONDS_BETWEEN_LOOKS: Final = 0.2
+"""How often the first process looks whether the others are ready. Not measured."""
+MAX_SILENCE: Final = 600.0
+"""Seconds without a new position in the journal of another process, after which it is given up. A process that works
+writes one after each window. Not measured."""

@@ -1,7 +1,7 @@
 """Export to CTranslate2: a folder that ``ctranslate2.Translator`` loads, also with quantized weights.
 
 ``weights.py`` maps our weights to CTranslate2's, ``readme.py`` explains how to use the folder, and ``folder.py`` writes
-it. ``cache.py`` keeps a converted model for ``translate --engine ctranslate2``.
+it. ``cache.py`` keeps a converted model for translating with the run itself.
 """
 
 from seq2seq.interop.ctranslate2.cache import converted
