@@ -65,8 +65,8 @@ SearchEngine = Annotated[
     str,
     typer.Option(
         "--engine", metavar="NAME", rich_help_panel=MORE,
-        help="What searches for translations: own, or ctranslate2 (pip install 'ctranslate2>=4.7'), which also has "
-        "--precision int8. It converts the run once.",
+        help="What searches for translations: own, or ctranslate2 (pip install ctranslate2), which converts the run "
+        "once, and also has --precision int8.",
     ),
 ]  # fmt: skip
 MatrixProducts = Annotated[
@@ -88,6 +88,14 @@ Device = Annotated[
     typer.Option(
         "--device", metavar="DEVICE", rich_help_panel=MORE,
         help="auto, cpu, cuda, cuda:N (GPU number N, from 0) or mps.",
+    ),
+]  # fmt: skip
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="DEVICE", rich_help_panel=MORE,
+        help="auto, cpu, cuda, cuda:N (GPU number N, from 0) or mps; or several with commas between them, as in "
+        "cuda:0,cuda:1: a process for each translates a part of the lines of -i.",
     ),
 ]  # fmt: skip
 Strict = Annotated[

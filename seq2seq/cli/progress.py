@@ -25,7 +25,7 @@ from seq2seq.translation.events import (
     WindowTranslated,
     loops_avoided,
 )
-from seq2seq.translation.ranks import ALONE, Rank
+from seq2seq.translation.shards import Shard
 from seq2seq.translation.streaming import Events
 
 _EVERY = 30.0
@@ -92,7 +92,7 @@ def show_translating(
     *,
     resume: bool,
     attention: Callable[[str, str], Attention | None] | None = None,
-    rank: Rank = ALONE,
+    shard: Shard | None = None,
 ) -> None:
     """Show the events of ``translate_lines`` until it ends.
 
@@ -101,15 +101,16 @@ def show_translating(
         output: path, or - for stdout.
         resume: whether ``--resume`` was given.
         attention: computes the attention of a line and its translation, which is drawn; None: no picture.
-        rank: of this process; only the first one shows its progress.
+        shard: of this process, if there are several; only the first one shows its progress.
     """
-    display = _TranslationDisplay(output, resume=resume, attention=attention, is_first=rank.is_first)
+    is_first = shard is None or shard.rank.is_first
+    display = _TranslationDisplay(output, resume=resume, attention=attention, is_first=is_first)
     try:
         for event in events:
             display.draw(event)
     except BaseException as error:
         display.stop()
-        if (suspended := display.suspended or _suspend(events, error)) and rank.is_first:
+        if (suspended := display.suspended or _suspend(events, error)) and is_first:
             _print_suspended(suspended, error, output)
         raise
     finally:

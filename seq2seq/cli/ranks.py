@@ -3,24 +3,33 @@
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
-
-import typer
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system.processes import ChildProcess
 
 if TYPE_CHECKING:
     from seq2seq.translation.ranks import Rank
+    from seq2seq.translation.shards import Shard
 
 _SECONDS = 0.1
 """Between two looks at the child processes."""
 
 
-def rank_and_device(device: str, source: str, output: str, *, options: Mapping[str, object]) -> "tuple[Rank, str]":
-    """The rank of this process and its device. With several devices, run the command on each of them instead, and exit.
+class SeveralDevices(Exception):  # noqa: N818  # it is not an error
+    """The command is to be run on each of several devices."""
+
+    def __init__(self, devices: list[str]) -> None:
+        super().__init__(devices)
+        self.devices = devices
+
+
+def device_and_shard(
+    device: str, source: str, output: str, options: Mapping[str, object]
+) -> "tuple[str, Shard | None]":
+    """The device of this process, and the lines that it translates; None: it is the only process.
 
     Args:
         device: one, or several with commas between them.
@@ -29,16 +38,19 @@ def rank_and_device(device: str, source: str, output: str, *, options: Mapping[s
         options: by name; those that are set cannot be used with several processes.
 
     Raises:
-        UserError: several processes cannot share the input or the output, or an option is set (2).
+        UserError: several processes cannot share the input or the output, or an option is set (2); the input is not
+            text (65), or is missing (66).
+        SeveralDevices: one process is to be started for each.
     """
     from seq2seq.translation.ranks import rank_of
+    from seq2seq.translation.shards import find_shard
 
     rank, devices = rank_of(os.environ), device.split(",")
     if max(rank.size, len(devices)) > 1:
         _refuse_sharing(source, output, options)
     if rank.size == 1 and len(devices) > 1:
-        raise typer.Exit(_run_on_each(devices))
-    return rank, devices[rank.local % len(devices)]
+        raise SeveralDevices(devices)
+    return devices[rank.local % len(devices)], find_shard(source, rank) if rank.size > 1 else None
 
 
 def _refuse_sharing(source: str, output: str, options: Mapping[str, object]) -> None:
@@ -62,10 +74,14 @@ def _refuse_sharing(source: str, output: str, options: Mapping[str, object]) -> 
         )
 
 
-def _run_on_each(devices: Sequence[str]) -> int:
-    """Run this command in one child process for each device of its ``--device``.
+def run_on_each(devices: Sequence[str], run: Callable[[], int]) -> int:
+    """Run the command line once for each device, each time in a child process.
 
     If one fails, the others are ended; what they have translated is kept for ``--resume``.
+
+    Args:
+        devices: of the command line.
+        run: runs the command line, and returns its exit code.
 
     Returns:
         The exit code: that of the first process that failed.
@@ -78,7 +94,7 @@ def _run_on_each(devices: Sequence[str]) -> int:
     if sys.platform != "linux":
         raise UserError("several devices need Linux", mend="give one device", code=ExitCode.REFUSED)
     ranks = [Rank(number, len(devices), number) for number in range(len(devices))]
-    left = [ChildProcess(partial(_run_command, rank)) for rank in ranks]
+    left = [ChildProcess(partial(_run_as, rank, run)) for rank in ranks]
     try:
         while left:
             time.sleep(_SECONDS)
@@ -93,13 +109,9 @@ def _run_on_each(devices: Sequence[str]) -> int:
     return 0
 
 
-def _run_command(rank: "Rank") -> None:
-    """Run the command line of this program as one of several processes."""
-    from seq2seq.cli import main  # which imports this file
-
+def _run_as(rank: "Rank", run: Callable[[], int]) -> None:
+    """Run the command line as one of several processes."""
     os.environ.update(rank.environment())
-    try:
-        main()
-    except SystemExit as ended:
-        sys.stderr.flush()
-        os._exit(ended.code if isinstance(ended.code, int) else 0)
+    code = run()
+    sys.stderr.flush()
+    os._exit(code)

@@ -26,15 +26,12 @@ class Rank:
         return {"TORCHELASTIC_RUN_ID": "seq2seq", **{name: str(number) for name, number in numbers.items()}}
 
 
-ALONE = Rank()
-
-
 def rank_of(environment: Mapping[str, str]) -> Rank:
     """The rank of a process; the only one, if ``torchrun`` did not start it.
 
     Other launchers set some of these variables for other programs, so they count only with the one that is torchrun's.
     """
     if "TORCHELASTIC_RUN_ID" not in environment:
-        return ALONE
+        return Rank()
     number, size, local = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     return Rank(number, size, local)

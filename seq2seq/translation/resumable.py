@@ -126,7 +126,7 @@ class ResumableFile:
 
     def _refuse_other(self, before: dict[str, Any]) -> None:
         now = self.settings
-        names = [name for name in (*now, *(before.keys() - now.keys())) if now.get(name) != before.get(name)]
+        names = [name for name in {**now, **before} if now.get(name) != before.get(name)]
         if names:
             changes = ", ".join(f"{name}: {before.get(name)} -> {now.get(name)}" for name in names)
             raise UserError(

@@ -40,7 +40,7 @@ class Shard:
 
     @property
     def has_nothing(self) -> bool:
-        """Whether there is nothing to do: fewer lines than processes, and another process writes the output."""
+        """Whether it has no lines, as there are fewer than processes, and another process writes the output."""
         return self.start == self.stop and not self.rank.is_first
 
     def _start(self, number: int) -> int:
@@ -135,6 +135,8 @@ def hand_over(file: ResumableFile, shard: Shard, output: Path) -> None:
     """
     if not shard.rank.is_first:
         file.close_complete()
+        if shard.has_nothing:
+            ResumableFile.delete_leftover(shard.path(output))
         return
     others = shard.others()
     for other in others:
