@@ -213,7 +213,9 @@ class TestDevices:
 
         monkeypatch.setattr(Translator, "load", killed)
         monkeypatch.setattr("seq2seq.translation.shards.MAX_SILENCE", 60)
-        assert on_two().code == 128 + signal.SIGKILL
+        done = on_two()
+        assert done.code == 128 + signal.SIGKILL
+        assert "error: a process was killed; free memory; the same command with --resume continues" in done.err
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from seq2seq.errors import ExitCode, UserError
+from seq2seq.cli.console import print_error, print_note
+from seq2seq.cli.signals import stopped_by
+from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.system.processes import ChildProcess
 
 if TYPE_CHECKING:
@@ -98,10 +100,15 @@ def run_on_each(devices: Sequence[str], run: Callable[[], int]) -> int:
     try:
         while left:
             time.sleep(_SECONDS)
-            for code in [process.exit_code() for process in left]:
-                if code:
-                    return code if code > 0 else 128 - code
-            left = [process for process in left if process.exit_code() is None]
+            codes = [process.exit_code() for process in left]
+            if failed := [code for code in codes if code]:
+                if failed[0] < 0:
+                    print_error("a process was killed", "free memory; the same command with --resume continues")
+                return failed[0] if failed[0] > 0 else 128 - failed[0]
+            left = [process for process, code in zip(left, codes, strict=True) if code is None]
+    except Interrupted as error:
+        print_note(f"{stopped_by(error)}; the same command with --resume continues.")
+        raise
     finally:
         for process in left:
             if process.exit_code() is None:

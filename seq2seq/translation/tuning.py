@@ -31,6 +31,9 @@ BATCHES_AT_ONCE: Final = {True: 4, False: 2}
 BATCH_TOKENS: Final = {"cpu": 5120, "cuda": 102_400}
 """Source tokens that are searched together with one beam. On a CPU activations then stay in its cache; a GPU is kept
 busy. Other devices were not measured. Lab notes, "Translating" and "On a GPU"."""
+CTRANSLATE2_BATCH_TOKENS: Final = 1024
+"""Source tokens of a batch of CTranslate2 on a CPU. It has no continuous batching, and int8 is a fifth slower with
+5,120; fp32 takes as long with either. Lab notes, "CTranslate2 as an engine"."""
 CORE_SPEED: Final = 5e9
 """Lines a second of one core, times parameters, times one more than the beams: 50 to 100 GFLOP/s. A rough guess."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding import Hypothesis, guarded, has_loop, length_penalty
+from seq2seq.decoding import Hypothesis, guarded, length_penalty
 from seq2seq.device import is_out_of_memory, pick_precision
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.interop.ctranslate2 import check_supported, converted, position_rows, require_ctranslate2
@@ -22,6 +22,7 @@ from seq2seq.runs.loading import load_model, max_src_length
 from seq2seq.translation.batches import SearchResult, fitting_batch_tokens, length_batches
 from seq2seq.translation.engines.base import OpenedRun
 from seq2seq.translation.segments import Ids
+from seq2seq.translation.tuning import CTRANSLATE2_BATCH_TOKENS
 
 _COMPUTE_TYPES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 """CTranslate2's names of ``decoding.precision``."""
@@ -56,59 +57,59 @@ class CTranslate2Engine:
         n_workers: int,
     ) -> None:
         self.precision = compute_type
-        self._folder = folder
+        self.folder = folder
         self._pieces = pieces
         self._ids = {piece: i for i, piece in enumerate(pieces)}
         self._config = config
         self._device = device
-        self._batch_tokens = batch_tokens
+        self.batch_tokens = batch_tokens
         self._n_workers = n_workers
         self._loaded: dict[tuple[int, int], Any] = {}  # by process and number of batches at once
 
     def search(self, sources: Sequence[Ids], limits: Sequence[int], *, scored: bool) -> Iterator[SearchResult]:
-        """As ``Engine.search``. All sources of a batch get the largest of their limits.
+        """As ``Engine.search``.
 
-        So a search that went beyond the limit of its source is repeated with this limit. It is also repeated for more
-        hypotheses if the best one repeats itself and another one should be the first (``decoding.repetition_guard``).
+        All sources of a batch are searched with the largest of their limits. If a hypothesis is longer than the limit
+        of its source, this source is searched again, with others of the same limit.
         """
-        again = []
-        batches = list(length_batches(sources, self._batch_tokens, min_batches=self._n_workers))
-        for i, hypotheses in self._search(sources, limits, batches, self._config.n_best, scored):
-            if self._is_good(hypotheses, sources[i], limits[i]):
-                yield i, hypotheses
+        too_long = []
+        batches = list(length_batches(sources, self.batch_tokens, min_batches=self._n_workers))
+        for i, found in self._search(sources, limits, batches, scored):
+            best = self._best(found, sources[i])
+            if any(one.length > limits[i] for one in best):
+                too_long.append(i)
             else:
-                again.append(i)
-        if not again:
-            return
-        again.sort(key=lambda i: limits[i])
+                yield i, best
+        too_long.sort(key=lambda i: limits[i])
         batches = []
-        for _, group in groupby(again, key=lambda i: limits[i]):
+        for _, group in groupby(too_long, key=lambda i: limits[i]):
             same = list(group)
-            batches += [[same[i] for i in b] for b in length_batches([sources[i] for i in same], self._batch_tokens)]
-        n_best, is_guarded = self._config.n_best, self._config.repetition_guard
-        n = self._config.beam_size if is_guarded else n_best
-        for i, hypotheses in self._search(sources, limits, batches, n, scored):
-            ranked = guarded(hypotheses, lambda: sources[i]) if is_guarded else hypotheses  # noqa: B023  # called at once
-            yield i, ranked[:n_best]
+            batches += [[same[i] for i in b] for b in length_batches([sources[i] for i in same], self.batch_tokens)]
+        for i, found in self._search(sources, limits, batches, scored):
+            yield i, self._best(found, sources[i])
 
-    def _is_good(self, hypotheses: list[Hypothesis], source: Ids, limit: int) -> bool:
-        if any(one.length > limit for one in hypotheses):
-            return False
-        is_guarded = self._config.repetition_guard and self._config.beam_size > 1
-        return not (is_guarded and hypotheses and has_loop(hypotheses[0].tokens) and not has_loop(source))
+    def _best(self, found: list[Hypothesis], source: Ids) -> list[Hypothesis]:
+        """The n best hypotheses of a source; one that repeats itself may give way."""
+        return (guarded(found, lambda: source) if self._config.repetition_guard else found)[: self._config.n_best]
 
     def _search(
-        self, sources: Sequence[Ids], limits: Sequence[int], batches: list[list[int]], n_best: int, scored: bool
+        self, sources: Sequence[Ids], limits: Sequence[int], batches: list[list[int]], scored: bool
     ) -> Iterator[SearchResult]:
         """Search batches, given by the indices of their sources. A few batches more than workers are submitted."""
+        if not batches:
+            return
+        config = self._config
+        # The repetition guard chooses among all that a search has finished. Without a length penalty, CTranslate2 would
+        # continue for them after the best one is certain.
+        n_hypotheses = config.beam_size if config.repetition_guard and config.alpha > 0 else config.n_best
         translator = self._translator(self._n_workers if len(batches) > 1 else 1)
         submitted: deque[tuple[list[int], list[Any]]] = deque()
         for indices in batches:
             results = translator.translate_batch(
                 [[self._pieces[piece] for piece in sources[i]] for i in indices],
-                beam_size=self._config.beam_size,
-                num_hypotheses=n_best,
-                length_penalty=self._config.alpha,
+                beam_size=config.beam_size,
+                num_hypotheses=n_hypotheses,
+                length_penalty=config.alpha,
                 max_input_length=0,
                 max_decoding_length=max(limits[i] for i in indices),
                 min_decoding_length=0,
@@ -152,7 +153,7 @@ class CTranslate2Engine:
             import ctranslate2
 
             self._loaded[key] = ctranslate2.Translator(
-                str(self._folder),
+                str(self.folder),
                 device=self._device.type,
                 device_index=self._device.index or 0,
                 compute_type=self.precision,
@@ -184,13 +185,15 @@ def open_ctranslate2(run: OpenedRun) -> tuple[Seq2SeqModel, CTranslate2Engine]:
     model = load_model(run.folder, run.manifest, run.config, run.tokenizer)
     folder = converted(run.folder, run.manifest, run.tokenizer, n_positions, model)
     model = model.to(run.device)
+    on_cpu = run.device.type == "cpu"
+    chosen_tokens = CTRANSLATE2_BATCH_TOKENS if on_cpu else fitting_batch_tokens(model, run.decoding.beam_size)
     engine = CTranslate2Engine(
         folder,
         run.tokenizer.pieces(range(len(run.tokenizer))),
         run.decoding,
         run.device,
         compute_type=compute_type,
-        batch_tokens=run.decoding.batch_tokens or fitting_batch_tokens(model, run.decoding.beam_size),
+        batch_tokens=run.decoding.batch_tokens or chosen_tokens,
         n_workers=run.n_workers,
     )
     return model, engine
