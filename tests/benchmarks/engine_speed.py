@@ -5,7 +5,7 @@ translate COPIES (3) of the corpus, from a text file to a text file, and 100 sin
 times (5), each in its own process, so that speeds are compared only within one run of this program. Loading is not
 measured.
 
-It also counts the lines that differ: from our own engine, and from CTranslate2 alone.
+It also counts the lines that differ: from our own engine, from CTranslate2 alone, and without their neighbours.
 """
 
 import statistics
@@ -22,6 +22,14 @@ from seq2seq.translation import Translator, read_langs
 from seq2seq.translation.engines.ctranslate2 import CTranslate2Engine
 
 COMPUTE_TYPES = {"fp32": "float32", "int8": "int8"}
+
+
+class OurEngine(Ours):
+    """One of our engines."""
+
+    def alone(self, lines: list[str]) -> list[str]:
+        """Translate lines one by one, without neighbours."""
+        return [self.one(line) for line in lines]
 
 
 class SameSettings(Theirs):
@@ -54,6 +62,9 @@ def main(run: str, corpus: str, rounds: str = "5", copies: str = "3") -> None:
                     time.sleep(_REST)
                     speeds[tool.name].append(len(lines) * int(copies) / tool("file", source, output))
             report(beam_size, speeds, single_sentences(tools, lines[:SINGLES]), texts, references, langs[1])
+            for tool in (tool for tool in tools if tool.kind is OurEngine):
+                n = sum(a != b for a, b in zip(tool("alone", lines[:SINGLES]), texts[tool.name], strict=False))
+                print(f"{tool.name}: {n} of {SINGLES} lines differ without their neighbours", flush=True)
             for tool in tools:
                 tool.end()
     print(f"matmul 1024 x 1024 fp32, {CORES} cores: {spread(rates)} GFLOP/s")
@@ -64,9 +75,9 @@ def make_tools(run: Path, beam_size: int) -> list[Alone]:
     translator = Translator.load(run, engine="ctranslate2", decoding={"beam_size": beam_size})
     engine = translator.engine
     assert isinstance(engine, CTranslate2Engine)
-    tools = [Alone("own fp32", Ours, run, beam_size, "fp32")]
+    tools = [Alone("own fp32", OurEngine, run, beam_size, "fp32")]
     for precision, compute in COMPUTE_TYPES.items():
-        tools.append(Alone(f"engine ctranslate2 {precision}", Ours, run, beam_size, precision, "ctranslate2"))
+        tools.append(Alone(f"engine ctranslate2 {precision}", OurEngine, run, beam_size, precision, "ctranslate2"))
         words = engine.folder, beam_size, translator.config.alpha, compute, run / "tokenizer.model"
         tools.append(Alone(f"CTranslate2 alone {precision}", SameSettings, *words))
         tools[-1]("use", engine.batch_tokens, CORES, 1)
