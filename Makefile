@@ -46,6 +46,7 @@ CORPUS ?= data/phrasebook/test
 bench-decode: .venv/installed
 	$(BIN)/python tests/benchmarks/decode_contracts.py $(RUN) $(CORPUS)
 	$(BIN)/python tests/benchmarks/decode_speed.py $(RUN) $(CORPUS)
+	$(BIN)/python tests/benchmarks/engine_speed.py $(RUN) $(CORPUS)
 
 # Target tokens a second beside a straightforward loop: make bench-train TRAIN=... LANGS=...
 TRAIN ?= data/phrasebook/train

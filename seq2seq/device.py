@@ -77,12 +77,18 @@ def _own_device(name: str, n_local: int) -> str:
     return "cpu" if name == "auto" else name
 
 
-def pick_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
+def pick_dtype(wanted: Precision | Literal["int8"], device: torch.device) -> torch.dtype:
     """The data type of the weights for translation.
 
     Raises:
-        UserError: bf16 on a processor without it (78).
+        UserError: int8, which only CTranslate2 has (2); bf16 on a processor without it (78).
     """
+    if wanted == "int8":
+        raise UserError(
+            "`decoding.precision=int8` needs CTranslate2",
+            mend="give `engine=ctranslate2`, or `decoding.precision=fp32`",
+            code=ExitCode.USAGE,
+        )
     precision = pick_precision(wanted, device)
     if precision == "bf16" and device.type == "cpu" and not has_bf16():
         raise UserError(

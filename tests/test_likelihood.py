@@ -13,7 +13,7 @@ from seq2seq.decoding import Hypothesis
 from seq2seq.model import build_decoder
 from seq2seq.tokenizer import EOS, N_CONTROL
 from seq2seq.translation import LikelihoodCounts, Translator, likelihood
-from seq2seq.translation.batches import SearchJob, search_batches
+from seq2seq.translation.batches import SearchJob, max_output, search_batches
 from seq2seq.translation.likelihood import TokenizedPair, likelihoods
 
 LINES = reversal_lines(40, seed=2)
@@ -41,12 +41,13 @@ def test_a_hypothesis_has_the_score_of_its_search(name, beams, alpha, max_length
     model = tiny(name)
     decoder = build_decoder(model, None, greedy=beams == 1)
     config = DecodingConfig(beam_size=beams, n_best=beams, length_penalty=alpha, max_length=max_length)
-    job = SearchJob(config, torch.device("cpu"), None, scored=True, n_control=N_CONTROL)
+    limits = [max_output(config, len(source), None) for source in SOURCES]
+    job = SearchJob(config, torch.device("cpu"), limits, scored=True, n_control=N_CONTROL)
     found = dict(search_batches(job, SOURCES, decoder, iter([[0, 1, 2, 3, 4]])))
     hypotheses = [(SOURCES[i], h) for i in range(5) for h in found[i]]
     if max_length and beams > 1:
         assert any(h.is_cut_off for _, h in hypotheses)
-    scored = likelihoods(model, [as_pair(*one) for one in hypotheses], decoder=decoder)
+    scored = likelihoods(model, [as_pair(*one) for one in hypotheses])
     for (_, hypothesis), one in zip(hypotheses, scored, strict=True):
         assert one.log_probability == pytest.approx(hypothesis.log_probability, abs=1e-5, rel=1e-6)
         assert one.score_under(alpha) == pytest.approx(hypothesis.score, abs=1e-5, rel=1e-6)
@@ -82,10 +83,10 @@ def test_logits_are_computed_in_blocks(name, monkeypatch):
     """And the result does not depend on their size."""
     model, sizes = tiny(name), []
     pairs = [TokenizedPair(source, [20, 21, 22, EOS]) for source in SOURCES]
-    whole = likelihoods(model, pairs, decoder=build_decoder(model, None))
+    whole = likelihoods(model, pairs)
     model.output.register_forward_hook(lambda module, args, output: sizes.append(len(output)))
     monkeypatch.setattr(likelihood, "LIKELIHOOD_ROWS", {True: 3, False: 3})
-    parts = likelihoods(model, pairs, decoder=build_decoder(model, None))
+    parts = likelihoods(model, pairs)
     assert max(sizes) == 3
     for one, other in zip(whole, parts, strict=True):
         assert one.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-5)
@@ -100,8 +101,8 @@ def test_workers_change_nothing(reverser, translator):
 def test_bf16_is_close():
     model = tiny("transformer")
     pairs = [TokenizedPair(source, [20, 21, 22, EOS]) for source in SOURCES]
-    exact = likelihoods(model, pairs, decoder=build_decoder(model, None))
-    rounded = likelihoods(model.to(torch.bfloat16), pairs, decoder=build_decoder(tiny("transformer"), None))
+    exact = likelihoods(model, pairs)
+    rounded = likelihoods(model.to(torch.bfloat16), pairs)
     for one, other in zip(exact, rounded, strict=True):
         assert other.log_probability == pytest.approx(one.log_probability, rel=0.05)
         as_bf16 = torch.tensor(other.log_probabilities).bfloat16().tolist()

@@ -28,10 +28,10 @@ from seq2seq.model import architectures, build_model
 from seq2seq.model.transformer.decoder import TransformerDecoder
 from seq2seq.model.transformer.fast import FastDecoder
 from seq2seq.runs import Manifest
+from seq2seq.runs.loading import decoding_config
 from seq2seq.system.processes import ChildProcess
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import SegmentCounts, Translator, length_batches, load_weights
-from seq2seq.translation.loading import decoding_config
 from seq2seq.translation.workers import _in_processes, _in_threads
 
 LINES = reversal_lines(70, seed=11)
@@ -86,7 +86,7 @@ class TestTranslate:
         fast = opened(reverser, beam_size=beam_size)
         monkeypatch.setattr(architectures, "_FAST_DEVICES", set())
         plain = opened(reverser, beam_size=beam_size)
-        assert [type(one._decoder) for one in (fast, plain)] == [FastDecoder, TransformerDecoder]
+        assert [type(one.engine.decoder) for one in (fast, plain)] == [FastDecoder, TransformerDecoder]
         assert plain.translate(LINES) == fast.translate(LINES)
 
     def test_blank_lines_never_reach_the_model(self, translator, monkeypatch):

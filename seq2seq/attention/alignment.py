@@ -89,7 +89,7 @@ class AlignmentUnit(NamedTuple):
 
 @torch.inference_mode()
 def align_batches(
-    model: Seq2SeqModel, units: Sequence[AlignmentUnit], decoder: object, batches: Iterator[list[int]]
+    model: Seq2SeqModel, units: Sequence[AlignmentUnit], decoder: None, batches: Iterator[list[int]]
 ) -> Iterator[tuple[int, list[Link]]]:
     """Align batches of units, given by their indices.
 

@@ -14,6 +14,7 @@ from seq2seq.cli.config import config_command
 from seq2seq.cli.console import debugging, print_error, print_note
 from seq2seq.cli.eval import eval_command
 from seq2seq.cli.export import export_command
+from seq2seq.cli.ranks import SeveralDevices, run_on_each
 from seq2seq.cli.runs import runs_command
 from seq2seq.cli.score import score_command
 from seq2seq.cli.signals import StopFlag, stopped_by
@@ -81,7 +82,10 @@ def _run() -> int:
     try:
         with StopFlag():
             # In standalone mode Typer prints errors as boxes of several lines.
-            code = app(standalone_mode=False)
+            try:
+                code = app(standalone_mode=False)
+            except SeveralDevices as wanted:
+                code = run_on_each(wanted.devices, _run)
             return code if isinstance(code, int) else ExitCode.OK
     except SystemExit as exiting:  # Typer raises it if a pipe is closed, in either mode
         if isinstance(exiting.__context__, BrokenPipeError):

@@ -37,6 +37,10 @@ FLAGS: dict[str, dict[str, str]] = {
     },
     "translate": {
         **_OF_SEARCH,
+        "engine": "--engine",
+        "decoding.batch_tokens": "--batch-tokens",
+        "decoding.products": "--products",
+        "decoding.stopping": "--stopping",
         "output": "-o",
         "resume": "--resume",
         "data.encoding_errors=strict": "--strict",

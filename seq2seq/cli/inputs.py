@@ -14,6 +14,7 @@ from seq2seq.text import LineReader, TextCounts, open_input, refuse_overwriting,
 from seq2seq.translation import Doubtful, Translator
 from seq2seq.translation.output import can_be_resumed
 from seq2seq.translation.resumable import partial_path
+from seq2seq.translation.shards import Shard, ShardLines
 from seq2seq.translation.windows import Lines
 
 
@@ -57,13 +58,14 @@ class TypedLines:
 
 
 @contextmanager
-def open_lines(source: str, texts: Sequence[str], *, strict: bool) -> Iterator[Lines]:
+def open_lines(source: str, texts: Sequence[str], *, strict: bool, shard: Shard | None = None) -> Iterator[Lines]:
     """Open the input.
 
     Args:
         source: path, or - for stdin.
         texts: from the command line; if there are any, nothing else is read.
         strict: refuse text that is not UTF-8.
+        shard: the lines of the source that are read; None: all.
 
     Raises:
         UserError: a TEXT is not UTF-8, and ``strict`` (65); the source cannot be opened (66).
@@ -75,7 +77,7 @@ def open_lines(source: str, texts: Sequence[str], *, strict: bool) -> Iterator[L
     with open_input(source) as stream:
         reader = LineReader(stream, "stdin" if source == "-" else source, strict=strict)
         is_typed = source == "-" and sys.stdin is not None and sys.stdin.isatty() and console.file.isatty()
-        yield TypedLines(reader) if is_typed else reader
+        yield TypedLines(reader) if is_typed else reader if shard is None else ShardLines(reader, shard)
 
 
 def _decoded(number: int, text: str, strict: bool, counts: TextCounts) -> str:
@@ -155,13 +157,18 @@ def doubtful_of(
     return Doubtful(path, min_confidence)
 
 
-def require_confidence(translator: Translator, run: Path) -> None:
+def require_confidence(translator: Translator, run: Path, *, is_needed: bool) -> None:
     """Refuse to show confidence if the run has no fit for it.
+
+    Args:
+        translator: of the run.
+        run: its folder.
+        is_needed: whether an option needs confidence.
 
     Raises:
         UserError: an older version trained the run, or it has few validation pairs (78).
     """
-    if translator.confidence is None:
+    if is_needed and translator.confidence is None:
         raise UserError(
             f"{run} has no fit for confidence: an older version trained it, or it has few validation pairs",
             mend=f"fit it on pairs that the model has not seen: `seq2seq eval {run} CORPUS --fit-confidence`",

@@ -58,7 +58,15 @@ Precision = Annotated[
     typer.Option(
         "--precision", metavar="TYPE", rich_help_panel=MORE,
         help="Arithmetic: auto, fp32 or bf16. Default: the run's, usually auto: bf16 on a CUDA GPU that has it, fp32 "
-        "elsewhere.",
+        "elsewhere. With --engine ctranslate2 also int8.",
+    ),
+]  # fmt: skip
+SearchEngine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", rich_help_panel=MORE,
+        help="What searches for translations: own, or ctranslate2 (pip install ctranslate2), which converts the run "
+        "once, and also has --precision int8.",
     ),
 ]  # fmt: skip
 MatrixProducts = Annotated[
@@ -80,6 +88,14 @@ Device = Annotated[
     typer.Option(
         "--device", metavar="DEVICE", rich_help_panel=MORE,
         help="auto, cpu, cuda, cuda:N (GPU number N, from 0) or mps.",
+    ),
+]  # fmt: skip
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="DEVICE", rich_help_panel=MORE,
+        help="auto, cpu, cuda, cuda:N (GPU number N, from 0) or mps; or several with commas between them, as in "
+        "cuda:0,cuda:1: a process for each translates a part of the lines of -i.",
     ),
 ]  # fmt: skip
 Strict = Annotated[

@@ -25,6 +25,7 @@ from seq2seq.translation.events import (
     WindowTranslated,
     loops_avoided,
 )
+from seq2seq.translation.shards import Shard
 from seq2seq.translation.streaming import Events
 
 _EVERY = 30.0
@@ -86,7 +87,12 @@ class Pace:
 
 
 def show_translating(
-    events: Events, output: str, *, resume: bool, attention: Callable[[str, str], Attention | None] | None = None
+    events: Events,
+    output: str,
+    *,
+    resume: bool,
+    attention: Callable[[str, str], Attention | None] | None = None,
+    shard: Shard | None = None,
 ) -> None:
     """Show the events of ``translate_lines`` until it ends.
 
@@ -95,14 +101,16 @@ def show_translating(
         output: path, or - for stdout.
         resume: whether ``--resume`` was given.
         attention: computes the attention of a line and its translation, which is drawn; None: no picture.
+        shard: of this process, if there are several; only the first one shows its progress.
     """
-    display = _TranslationDisplay(output, resume=resume, attention=attention)
+    is_first = shard is None or shard.rank.is_first
+    display = _TranslationDisplay(output, resume=resume, attention=attention, is_first=is_first)
     try:
         for event in events:
             display.draw(event)
     except BaseException as error:
         display.stop()
-        if suspended := display.suspended or _suspend(events, error):
+        if (suspended := display.suspended or _suspend(events, error)) and is_first:
             _print_suspended(suspended, error, output)
         raise
     finally:
@@ -125,10 +133,16 @@ class _TranslationDisplay:
     """
 
     def __init__(
-        self, output: str, *, resume: bool, attention: Callable[[str, str], Attention | None] | None = None
+        self,
+        output: str,
+        *,
+        resume: bool,
+        attention: Callable[[str, str], Attention | None] | None = None,
+        is_first: bool = True,
     ) -> None:
         self.suspended: Suspended | None = None
         self._resume = resume
+        self._is_first = is_first
         self._attention = attention
         self._output = output
         self._pace: Pace | None = None
@@ -139,9 +153,10 @@ class _TranslationDisplay:
         """Show one event."""
         match event:
             case OutputOpened():
-                _print_opened(event, resume=self._resume)
+                if self._is_first:
+                    _print_opened(event, resume=self._resume)
             case InputReady(n_lines, n_bytes, size):
-                if size and not self._shows_translations():
+                if size and self._is_first and not self._shows_translations():
                     self._start(Pace(size, lines=n_lines, taken=n_bytes))
             case WindowProgress(n_lines, n_bytes):
                 self._move(n_lines, n_bytes)

@@ -26,34 +26,35 @@ def translate_command(
     shortlist: options.ShortlistSize = None,
     precision: options.Precision = None,
     products: options.MatrixProducts = None,
+    engine: options.SearchEngine = "own",
     workers: options.Workers = None,
-    device: options.Device = "auto",
+    device: options.Devices = "auto",
     strict: options.Strict = False,
 ) -> None:
     """Translate sentences, a file, or stdin: one line in, one line out."""
-    from seq2seq.cli.inputs import doubtful_of, form_of, open_lines, refuse_output, refuse_texts, require_confidence
+    from seq2seq.cli import inputs, ranks
     from seq2seq.cli.progress import show_translating
     from seq2seq.translation import Translator, is_finished, translate_lines  # keeps torch out of --help
 
-    form = form_of(n_best, scores=scores, alignments=alignments, confidence=confidence, as_json=as_json)
-    refuse_texts(texts or [], source, resume=resume)
+    form = inputs.form_of(n_best, scores=scores, alignments=alignments, confidence=confidence, as_json=as_json)
+    inputs.refuse_texts(texts or [], source, resume=resume)
     source = source or "-"
-    refuse_output(output, source, run, resume=resume)
-    lines = doubtful_of(doubtful, min_confidence, [source, output], run, resume=resume)
+    inputs.refuse_output(output, source, run, resume=resume)
+    lines = inputs.doubtful_of(doubtful, min_confidence, [source, output], run, resume=resume)
     if resume and is_finished(source, output, n_best or 1):
         print_note(f"{output} is finished already; leave --resume out to translate it again")
         return
+    device, shard = ranks.device_and_shard(device, source, output, {"--doubtful": doubtful, "--attention": attention})
     decoding: dict[str, object] = {
         "beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "max_length": max_length,
         "batch_tokens": batch_tokens, "stopping": stopping, "precision": precision, "products": products,
         "shortlist": shortlist,
     }  # fmt: skip
-    translator = Translator.load(run, device=device, decoding=decoding, workers=workers)
-    if confidence or lines is not None:
-        require_confidence(translator, run)
-    with open_lines(source, texts or [], strict=strict) as reader:
-        # Sentences on the command line are too few to need an output that can be resumed.
-        events = translate_lines(
-            translator, reader, output, form=form, resumable=not texts, resume=resume, doubtful=lines
+    translator = Translator.load(run, device=device, decoding=decoding, workers=workers, engine=engine)
+    inputs.require_confidence(translator, run, is_needed=confidence or lines is not None)
+    with inputs.open_lines(source, texts or [], strict=strict, shard=shard) as reader:
+        events = translate_lines(  # TEXTs are too few to need an output that can be resumed
+            translator, reader, output, form=form, resumable=not texts, resume=resume, doubtful=lines, shard=shard
         )
-        show_translating(events, output, resume=resume, attention=translator.attention if attention else None)
+        picture = translator.attention if attention else None
+        show_translating(events, output, resume=resume, attention=picture, shard=shard)

@@ -157,9 +157,9 @@ class DecodingConfig:
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     """Lexical shortlist: allow only this many likely target pieces for each source piece, and the most frequent pieces.
     It is faster, but some translations differ. Training makes the table for it only if this key is not 0. 0: off."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     """Precision of translation. auto: bf16 on a CUDA GPU that supports it, otherwise fp32. On a CPU bf16 needs bf16
-    instructions."""
+    instructions. int8 needs the engine ctranslate2 of ``translate``."""
     products: Literal["auto", "mkl", "onednn"] = "auto"
     """Library of fp32 matrix products on a CPU. auto: the one that was measured to be fastest on this kind of
     processor; mkl: PyTorch's default; onednn: oneDNN."""

@@ -213,7 +213,7 @@ def run_files(folder: Path) -> Iterator[Path]:
     """
     for name in (MANIFEST, *read_manifest(folder).files, "README.md", "metrics.jsonl", ".lock"):
         yield folder / name
-    for name in ("checkpoints", "prepared", "tensorboard"):
+    for name in ("checkpoints", "prepared", "tensorboard", "ctranslate2"):
         yield from walk_folder(folder / name)
 
 

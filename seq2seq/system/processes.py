@@ -77,6 +77,17 @@ class ChildProcess:
             if not self.pid:
                 _run_child(parent, run)
             self._end = weakref.finalize(self, _end, self.pid, parent)
+            self._exit_code: int | None = None
+
+    def exit_code(self) -> int | None:
+        """The exit code, or minus the number of the signal that ended the process; None if it still runs."""
+        if self._exit_code is None:
+            with deferred_signals():  # once the system has forgotten the process, its number must not be killed
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self._end.detach()
+                    self._exit_code = os.waitstatus_to_exitcode(status)
+        return self._exit_code
 
     def end(self) -> None:
         """Kill the process if it still runs, and wait until it has ended."""

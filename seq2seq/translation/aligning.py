@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from seq2seq.attention import AlignmentUnit, Link, align_batches, piece_words, words
-from seq2seq.model import Decoder, Seq2SeqModel
+from seq2seq.model import Seq2SeqModel
 from seq2seq.text import one_line
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.batches import fitting_batch_tokens, length_batches
@@ -22,7 +22,6 @@ class Aligner:
         model: in evaluation mode.
         tokenizer: its own.
         langs: source and target language, which say what a word is.
-        decoder: the model's, for the workers.
         workers: that align side by side.
         threads: that the tokenizer may use.
     """
@@ -33,14 +32,12 @@ class Aligner:
         tokenizer: Tokenizer,
         langs: tuple[str, str],
         *,
-        decoder: Decoder,
         workers: int,
         threads: int,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._langs = langs
-        self._decoder = decoder
         self._n_workers = workers
         self._threads = threads
 
@@ -101,5 +98,5 @@ class Aligner:
         batches = list(length_batches(longer, tokens, min_batches=self._n_workers))
         align = partial(align_batches, self._model, units)
         if self._n_workers == 1 or len(batches) < 2:
-            return align(self._decoder, iter(batches))
-        return map_parallel(self._n_workers, align, self._decoder, batches)
+            return align(None, iter(batches))
+        return map_parallel(self._n_workers, align, None, batches)

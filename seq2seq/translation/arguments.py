@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from seq2seq.errors import UserError, counted
-
 
 def checked_lines(lines: Iterable[str]) -> list[str]:
     """The lines as a list, each without a newline at its end: lists, generators, columns and open files are accepted.
@@ -67,24 +65,3 @@ def checked_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str
         if len(row) != 2:
             raise TypeError(f"pair {index} (counted from 0) is not a source and its translation: pass (source, target)")
     return checked_lines([row[0] for row in rows]), checked_lines([row[1] for row in rows])
-
-
-def check_given(n_segments: int, n_tokens: int, max_tokens: int | None) -> None:
-    """Refuse a translation that a model cannot read as that of a line.
-
-    Args:
-        n_segments: of the line.
-        n_tokens: of the translation.
-        max_tokens: longest target of the model, EOS included; None: no limit.
-
-    Raises:
-        UserError: the translation is blank or too long, or the line has several segments (65).
-    """
-    if n_segments > 1:
-        raise UserError(
-            f"the source is divided into {n_segments} segments, but the given translation is not",
-            mend="give one sentence and its translation, or let the model translate",
-        )
-    if not n_tokens or (max_tokens is not None and n_tokens >= max_tokens):
-        size = f"has {counted(n_tokens, 'token')}, too many for this model" if n_tokens else "is blank"
-        raise UserError(f"the given translation {size}", mend="give another one, or let the model translate")

@@ -48,20 +48,18 @@ class SearchJob:
     Args:
         config: of the search.
         device: that holds the model.
-        max_tgt_length: max tokens of a translation that the model can make; None: no limit.
+        limits: max tokens of the translation of each source, EOS included.
         scored: whether scores are needed.
         n_control: number of control symbols and language tags of the vocabulary.
         room: a batch starts when the others have no more source tokens than this left.
-        limits: max tokens of the translation of each source; None: those of ``config``.
     """
 
     config: DecodingConfig
     device: torch.device
-    max_tgt_length: int | None
+    limits: Sequence[int]
     scored: bool
     n_control: int
     room: int = 0
-    limits: Sequence[int] | None = None
 
 
 SearchResult = tuple[int, list[Hypothesis]]
@@ -117,11 +115,8 @@ def search_batches(
 def _batch(job: SearchJob, sources: Sequence[Ids], indices: list[int]) -> SourceBatch:
     src = pad([sources[i] for i in indices], last=EOS)  # [B, S]
     mask = padding_mask(src, PAD)
-    limits = [max_output(job.config, len(sources[i]), job.max_tgt_length) for i in indices]
-    if job.limits is not None:
-        limits = [min(limit, job.limits[i]) for limit, i in zip(limits, indices, strict=True)]
     src, mask = to_device(src, job.device), None if mask is None else to_device(mask, job.device)
-    return SourceBatch(src, mask, limits, names=indices)
+    return SourceBatch(src, mask, [job.limits[i] for i in indices], names=indices)
 
 
 def max_output(config: DecodingConfig, n_src: int, max_tgt_length: int | None) -> int:

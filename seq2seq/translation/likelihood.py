@@ -18,7 +18,7 @@ from torch import Tensor
 from seq2seq.batching import pad
 from seq2seq.decoding import length_penalty
 from seq2seq.device import to_device
-from seq2seq.model import Decoder, Seq2SeqModel, padding_mask
+from seq2seq.model import Seq2SeqModel, padding_mask
 from seq2seq.text import is_blank
 from seq2seq.tokenizer import BOS, EOS, PAD, Tokenizer
 from seq2seq.translation.batches import fitting_batch_tokens, length_batches
@@ -80,15 +80,12 @@ class TokenizedPair(NamedTuple):
     """EOS is the last one, unless the translation was cut off. At least one."""
 
 
-def likelihoods(
-    model: Seq2SeqModel, pairs: Sequence[TokenizedPair], *, decoder: Decoder, workers: int = 1
-) -> list[Likelihood]:
+def likelihoods(model: Seq2SeqModel, pairs: Sequence[TokenizedPair], *, workers: int = 1) -> list[Likelihood]:
     """The likelihood of each pair; pairs of similar length are read together.
 
     Args:
         model: in evaluation mode.
         pairs: not longer than the model can read.
-        decoder: the model's, for the workers.
         workers: that read batches side by side, as in a search.
     """
     longer = [max(pair, key=len) for pair in pairs]
@@ -98,15 +95,15 @@ def likelihoods(
     batches = list(length_batches(longer, tokens, min_batches=workers))
     read = partial(read_batches, model, pairs)
     if workers == 1 or len(batches) < 2:
-        found = dict(read(decoder, iter(batches)))
+        found = dict(read(None, iter(batches)))
     else:
-        found = dict(map_parallel(workers, read, decoder, batches))
+        found = dict(map_parallel(workers, read, None, batches))
     return [Likelihood(pair.tgt_ids, found[i]) for i, pair in enumerate(pairs)]
 
 
 @torch.inference_mode()
 def read_batches(
-    model: Seq2SeqModel, pairs: Sequence[TokenizedPair], decoder: object, batches: Iterator[list[int]]
+    model: Seq2SeqModel, pairs: Sequence[TokenizedPair], decoder: None, batches: Iterator[list[int]]
 ) -> Iterator[tuple[int, list[float]]]:
     """Read batches of pairs, given by their indices.
 
@@ -153,7 +150,6 @@ class PairScorer:
         tokenizer: its own.
         limits: max tokens of a source (those that the model translates at once) and of a target (those of the longest
             translation that a search can make), EOS included.
-        decoder: the model's, for the workers.
         workers: that score side by side.
         threads: that the tokenizer may use.
     """
@@ -164,14 +160,12 @@ class PairScorer:
         tokenizer: Tokenizer,
         limits: tuple[int, int],
         *,
-        decoder: Decoder,
         workers: int,
         threads: int,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._max_src, self._max_tgt = limits
-        self._decoder = decoder
         self._workers, self._threads = workers, threads
 
     def score(
@@ -198,7 +192,7 @@ class PairScorer:
             counts.blank += not (src and tgt)
             counts.too_long += bool(src and tgt) and is_too_long
         scored = [pair for pair in usable if pair is not None]
-        found = likelihoods(self._model, scored, decoder=self._decoder, workers=self._workers)
+        found = likelihoods(self._model, scored, workers=self._workers)
         counts.pairs += len(found)
         counts.tokens += sum(len(one.tokens) for one in found)
         counts.log_probability = math.fsum([counts.log_probability, *(one.log_probability for one in found)])

@@ -15,6 +15,7 @@ from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.text import ByteSource, LineReader, LineWriter, open_input, open_line_output, open_output
 from seq2seq.translation.events import Translation
 from seq2seq.translation.resumable import ResumableFile, partial_path
+from seq2seq.translation.shards import Shard, hand_over
 from seq2seq.translation.translator import Translator
 from seq2seq.translation.tuning import MAX_BYTES, MAX_LINES
 from seq2seq.translation.windows import Lines
@@ -152,9 +153,12 @@ class ResumableOutput:
         self._file.write(translations, lines=self.n_lines + len(lines), src=self._src.hexdigest())
         self.n_lines = self._file.position.lines
 
-    def complete(self) -> None:
-        """Give the file its final name."""
-        self._file.complete()
+    def complete(self, shard: Shard | None, output: Path) -> None:
+        """Give the file its final name, or leave it to the first of several processes."""
+        if shard is None:
+            self._file.complete()
+        else:
+            hand_over(self._file, shard, output)
 
     def suspend(self) -> None:
         """Close the incomplete file, so that it can be resumed."""
@@ -167,7 +171,13 @@ class ResumableOutput:
 
 @contextmanager
 def open_translations(
-    output: str, translator: Translator, form: str, *, resumable: bool = True, resume: bool = False
+    output: str,
+    translator: Translator,
+    form: str,
+    *,
+    resumable: bool = True,
+    resume: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[Output]:
     """Open an output for translations. At the end it is completed; after an exception it is suspended.
 
@@ -177,9 +187,10 @@ def open_translations(
         form: row of ``FORMATS``.
         resumable: whether a file is kept after an interruption.
         resume: continue an interrupted translation.
+        shard: of this process, if several translate the input to a resumable output; None: it is the only one.
 
     Raises:
-        UserError: not the name of a file, cannot be written (74), or as ``ResumableFile``.
+        UserError: not the name of a file, cannot be written (74), or as ``ResumableFile`` and ``hand_over``.
     """
     if output != "-" and os.path.isdir(output or "."):
         raise UserError(
@@ -195,10 +206,13 @@ def open_translations(
         with open_output(output) as file:
             yield StreamOutput(LineWriter(file))
         return
-    resumed = ResumableOutput(ResumableFile(Path(output), _settings(translator, form), resume=resume))
+    settings, path = _settings(translator, form), Path(output)
+    if shard is not None:
+        settings, path = {**settings, **shard.settings()}, shard.path(path)
+    resumed = ResumableOutput(ResumableFile(path, settings, resume=resume))
     try:
         yield resumed
-        resumed.complete()
+        resumed.complete(shard, Path(output))
     except BaseException:
         resumed.suspend()
         raise
@@ -217,10 +231,12 @@ def _settings(translator: Translator, form: str) -> dict[str, object]:
         if field.name not in _SPEED_ONLY
     }
     # What `auto` means on this machine: a file can be resumed on machines where it means the same.
-    decoding["decoding.precision"] = str(translator.dtype).removeprefix("torch.")
+    decoding["decoding.precision"] = translator.engine.precision
     # A new fit would change the rest of a file.
     fitted = {"confidence": str(translator.confidence)} if form in _CONFIDENT else {}
-    return {"model": translator.identity[:16], "answer": form, **fitted, **decoding}
+    # Files of our own engine say nothing about it, as before there were others.
+    engine = {} if translator.engine.name == "own" else {"engine": translator.engine.name}
+    return {"model": translator.identity[:16], "answer": form, **engine, **fitted, **decoding}
 
 
 def is_finished(source: str, output: str, lines_each: int) -> bool:

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system.files import CheckedFile, atomic_file, open_regular, sync_folder, writing
@@ -76,8 +76,8 @@ class ResumableFile:
         self.has_leftover = False
         """Whether an interrupted process left something, usable or not."""
         self._place = Path(os.path.realpath(path))
-        self._journal_path = self.partial.with_name(f"{self.partial.name}.jsonl")
-        self._settings = json.loads(json.dumps(settings))
+        self._journal_path = _journal_path(self.partial)
+        self.settings: dict[str, object] = json.loads(json.dumps(settings))
         self._sha = hashlib.sha256()
         self._journal: CheckedFile | None = None  # opened by the first write
         self._journal_size = 0  # bytes of it that are kept
@@ -125,8 +125,8 @@ class ResumableFile:
             self.position, self._recorded, self._journal_size = position, position, size
 
     def _refuse_other(self, before: dict[str, Any]) -> None:
-        now = self._settings
-        names = [name for name in (*now, *(before.keys() - now.keys())) if now.get(name) != before.get(name)]
+        now = self.settings
+        names = [name for name in {**now, **before} if now.get(name) != before.get(name)]
         if names:
             changes = ", ".join(f"{name}: {before.get(name)} -> {now.get(name)}" for name in names)
             raise UserError(
@@ -186,7 +186,7 @@ class ResumableFile:
                 raise
         self._journal = journal
         if not self._journal_size:
-            self._write_journal({"format": _FORMAT, "made_with": self._settings})
+            self._write_journal({"format": _FORMAT, "made_with": self.settings})
 
     def _write_position(self) -> None:
         position = self.position
@@ -222,7 +222,7 @@ class ResumableFile:
                 self._file.close()
             with deferred_signals():  # nobody would delete a journal without its file
                 self.partial.replace(self._place)
-                self._close()
+                self.close()
                 self._journal_path.unlink(missing_ok=True)
             sync_folder(self._place.parent)
 
@@ -233,8 +233,39 @@ class ResumableFile:
         # Deleted only now: until here the translations could be compressed again.
         with deferred_signals():
             self.partial.unlink()
-            self._close()
+            self.close()
             self._journal_path.unlink(missing_ok=True)
+
+    def append(self, other: "ResumableFile") -> None:
+        """Append all translations of another file. They are lost if this file is not completed after it."""
+        self._begin()
+        other._file.seek(0)
+        left = other.position.n_bytes
+        while left:
+            chunk = other._file.read(min(left, _CHUNK))
+            _write_all(self._file, chunk)
+            left -= len(chunk)
+
+    def close_complete(self) -> None:
+        """Close the file with all its translations under its temporary name. Another file will take them over.
+
+        Raises:
+            UserError: disk full (74).
+        """
+        self._begin()
+        if self.position != self._recorded:
+            self._write_position()
+        with writing(self.name):
+            os.fsync(self._file.fileno())
+        self.close()
+
+    @staticmethod
+    def delete_leftover(path: Path) -> None:
+        """Delete what was left of an output that another file has taken over."""
+        partial = partial_path(path)
+        for place in (partial, _journal_path(partial)):
+            with suppress(OSError):
+                place.unlink()
 
     def suspend(self) -> bool:
         """Close the incomplete file. Whole translations are kept, to be resumed; if there are none, nothing is left.
@@ -260,14 +291,38 @@ class ResumableFile:
         except (OSError, UserError):
             pass  # the journal records how much of the file is valid
         finally:
-            self._close()
+            self.close()
         return kept
 
-    def _close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, and leave it as it is."""
         for file in (self._journal, self._file):
             with suppress(OSError):
                 if file is not None:
                     file.close()
+
+
+def last_position(path: Path) -> Position | None:
+    """The last position in the journal of an incomplete output; None if there is none. It is not checked.
+
+    Args:
+        path: the final name.
+    """
+    try:
+        lines = _journal_path(partial_path(path)).read_bytes().splitlines(keepends=True)
+    except OSError:
+        return None
+    return _position(_parsed(lines[-1])) if lines else None
+
+
+def _journal_path(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.jsonl")
 
 
 def _write_all(file: CheckedFile, data: bytes) -> None:

@@ -19,6 +19,7 @@ from seq2seq.translation.events import (
 )
 from seq2seq.translation.output import FORMATS, SCORED, Output, open_translations
 from seq2seq.translation.segments import SegmentCounts
+from seq2seq.translation.shards import Shard
 from seq2seq.translation.translator import Translator
 from seq2seq.translation.windows import Lines
 
@@ -58,6 +59,7 @@ def translate_lines(
     resumable: bool = True,
     resume: bool = False,
     doubtful: Doubtful | None = None,
+    shard: Shard | None = None,
 ) -> Events:
     """Translate every line of a reader. Each window is written before its event is yielded.
 
@@ -72,6 +74,8 @@ def translate_lines(
         resumable: whether a file is kept after an interruption.
         resume: continue an interrupted translation to this path.
         doubtful: lines that are also written to another file, which appears when it is complete. It cannot be resumed.
+        shard: of this process, if several translate the input together; ``reader`` gives its lines. None: it is the
+            only one.
 
     Yields:
         ``OutputOpened`` and ``InputReady``; for each window ``WindowProgress`` and ``WindowTranslated``; ``Completed``,
@@ -83,19 +87,20 @@ def translate_lines(
             settings (78).
     """
     counts, write = SegmentCounts(), FORMATS[form]
+    first = shard.start if shard else 0
     n_avoided_loops = 0
     out: Output | None = None
     try:
         with (
             open_output(doubtful.path) if doubtful else nullcontext() as doubtful_out,
-            open_translations(output, translator, form, resumable=resumable, resume=resume) as out,
+            open_translations(output, translator, form, resumable=resumable, resume=resume, shard=shard) as out,
         ):
             yield OutputOpened(out.partial, out.has_leftover, out.n_lines)
             out.skip_translated(reader)
-            yield InputReady(out.n_lines, reader.n_bytes_taken, reader.size)
+            yield InputReady(first + out.n_lines, reader.n_bytes_taken, reader.size)
             windows = translator.translate_windows(
                 reader,
-                n_lines=out.n_lines,
+                n_lines=first + out.n_lines,
                 counts=counts,
                 scored=form in SCORED or doubtful is not None,
                 aligned=form == "alignments",
@@ -103,7 +108,7 @@ def translate_lines(
             for event in windows:
                 if isinstance(event, WindowTranslated):
                     n_avoided_loops += sum(best[0].avoided_loop for best in event.translations)
-                    texts = (write(index, best) for index, best in enumerate(event.translations, start=out.n_lines))
+                    texts = (write(index, best) for index, best in enumerate(event.translations, first + out.n_lines))
                     out.write(event.lines, "".join(texts).encode("utf-8"))
                     if doubtful is not None and doubtful_out is not None:
                         write_doubtful(doubtful_out, event, doubtful.min_confidence)

@@ -12,28 +12,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from seq2seq.attention import Attention, AttentionMaps, Place, read_maps
+import torch
+
+from seq2seq.attention import Attention, AttentionMaps, Place
 from seq2seq.config import DecodingConfig, parse_langs
 from seq2seq.decoding import Hypothesis
-from seq2seq.device import cores, pick_device, pick_dtype
+from seq2seq.device import cores, pick_device
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.model import ARCHITECTURES, Seq2SeqModel, Shortlist, build_decoder, n_parameters
+from seq2seq.model import ARCHITECTURES, Seq2SeqModel, Shortlist, n_parameters
 from seq2seq.runs import ConfidenceRecord
+from seq2seq.runs.loading import decoding_config, max_src_length, read_run
 from seq2seq.text import is_blank
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.aligning import Aligner
-from seq2seq.translation.arguments import check_given, checked_lines, checked_pairs
-from seq2seq.translation.batches import (
-    SearchJob,
-    SearchResult,
-    fitting_batch_tokens,
-    length_batches,
-    max_output,
-    search_batches,
-)
+from seq2seq.translation.arguments import checked_lines, checked_pairs
+from seq2seq.translation.attending import AttentionReader
+from seq2seq.translation.batches import SearchResult, max_output
+from seq2seq.translation.engines import ENGINES, Engine, OwnEngine, check_engine
+from seq2seq.translation.engines.base import OpenedRun
 from seq2seq.translation.events import LineDivided, Translation, WindowEvent, WindowProgress, WindowTranslated
 from seq2seq.translation.likelihood import Likelihood, LikelihoodCounts, PairScorer
-from seq2seq.translation.loading import decoding_config, load_model, load_shortlist, max_src_length, read_run
 from seq2seq.translation.ranked import ranked_translations
 from seq2seq.translation.segments import (
     Divider,
@@ -44,9 +42,8 @@ from seq2seq.translation.segments import (
     ids_of,
     searched_lines,
 )
-from seq2seq.translation.tuning import BATCHES_AT_ONCE, CORE_SPEED, MAX_BYTES
+from seq2seq.translation.tuning import CORE_SPEED, MAX_BYTES
 from seq2seq.translation.windows import IterableReader, Lines, WindowSize
-from seq2seq.translation.workers import map_parallel
 
 
 class Translator:
@@ -61,7 +58,8 @@ class Translator:
         langs: source and target language.
         workers: number of parallel searches on a CPU; None: one for each core.
         identity: hash of the weights. A translation is resumed only with the same one.
-        shortlist: restricts the target pieces of each sentence; None: no restriction.
+        shortlist: restricts the target pieces of each sentence; None: no restriction. For our own engine.
+        engine: searches for translations; None: our own engine, which uses the model.
         confidence: how the chrF of a translation is expected; None: not known.
     """
 
@@ -77,6 +75,7 @@ class Translator:
         workers: int | None = None,
         identity: str = "",
         shortlist: Shortlist | None = None,
+        engine: Engine | None = None,
         confidence: ConfidenceRecord | None = None,
     ) -> None:
         self.model = model
@@ -88,18 +87,17 @@ class Translator:
         self.langs = langs
         self.identity = identity
         self.confidence = confidence
-        self._decoder = build_decoder(model, shortlist, greedy=config.beam_size == 1, products=config.products)
         self._max_tgt_length = ARCHITECTURES[model.config.architecture].limits(model.config).max_tgt
-        self._n_workers = (workers or cores()) if self.device.type == "cpu" else 1
+        self._n_workers = count_workers(workers, self.device)
+        self.engine = engine or OwnEngine(
+            model, config, n_control=tokenizer.n_control, n_workers=self._n_workers, shortlist=shortlist
+        )
         self._load_again: Callable[[], Translator] | None = None
         self._text_threads = 1 if self.device.type == "cpu" else cores()  # of the tokenizer
-        self._aligner = Aligner(
-            model, tokenizer, langs, decoder=self._decoder, workers=self._n_workers, threads=self._text_threads
-        )
+        self._aligner = Aligner(model, tokenizer, langs, workers=self._n_workers, threads=self._text_threads)
+        self._attention = AttentionReader(model, tokenizer, self._max_tgt_length)
         limits = max_src_length, max_output(config, max_src_length - 1, self._max_tgt_length)
-        self._scorer = PairScorer(
-            model, tokenizer, limits, decoder=self._decoder, workers=self._n_workers, threads=self._text_threads
-        )
+        self._scorer = PairScorer(model, tokenizer, limits, workers=self._n_workers, threads=self._text_threads)
 
     @classmethod
     def load(
@@ -109,6 +107,7 @@ class Translator:
         device: str = "auto",
         decoding: dict[str, object] | None = None,
         workers: int | None = None,
+        engine: str = "own",
     ) -> Self:
         """Load a run folder.
 
@@ -117,11 +116,14 @@ class Translator:
             device: auto, cpu, cuda, cuda:N or mps.
             decoding: keys that override the run's decoding configuration.
             workers: number of parallel searches, only on a CPU; None: one for each core.
+            engine: row of ``ENGINES``: what searches for translations.
 
         Raises:
-            UserError: the folder is missing (66), or a file in it is refused (78).
+            UserError: an option is refused (2), the folder is missing (66), a file in it is refused, or the engine is
+                not available here or does not support the model (78).
         """
         run = Path(run)
+        check_engine(engine)
         manifest, config, tokenizer = read_run(run)
         several = workers is not None and workers > 1
         where = pick_device("cpu" if several and device == "auto" else device)
@@ -132,9 +134,10 @@ class Translator:
                 code=ExitCode.USAGE,
             )
         settings = decoding_config(manifest, config, decoding or {})
-        dtype = pick_dtype(settings.precision, where)
+        opened = OpenedRun(run, manifest, config, tokenizer, settings, where, count_workers(workers, where))
+        model, search_engine = ENGINES[engine](opened)
         translator = cls(
-            load_model(run, manifest, config, tokenizer).to(where, dtype),
+            model,
             tokenizer,
             settings,
             max_src_length=max_src_length(manifest, config),
@@ -142,11 +145,11 @@ class Translator:
             langs=parse_langs(config.data.langs),
             workers=workers,
             identity=manifest.files[manifest.weights],
-            shortlist=load_shortlist(run, manifest, tokenizer, settings.shortlist) if settings.shortlist else None,
+            engine=search_engine,
             confidence=manifest.confidence,
         )
         translator._load_again = partial(
-            cls.load, run.absolute(), device=device, decoding=dict(decoding or {}), workers=workers
+            cls.load, run.absolute(), device=device, decoding=dict(decoding or {}), workers=workers, engine=engine
         )
         return translator
 
@@ -316,11 +319,7 @@ class Translator:
         None if a side is blank, if the line was translated in several segments, or if the translation has more tokens
         than the model can read.
         """
-        segments, tgt_ids = self._segments([line], 1, SegmentCounts())[0], self.tokenizer.encode([translation])[0]
-        if not tgt_ids or len(segments) != 1 or not self._can_read(tgt_ids):
-            return None
-        maps = read_maps(self.model, self.tokenizer, segments[0].ids, tgt_ids)
-        return Attention(maps.src_pieces, maps.tgt_pieces, maps.map("cross").weights)
+        return self._attention.mean_cross_attention(self._segments([line], 1, SegmentCounts())[0], translation)
 
     def attention_maps(
         self, line: str, translation: str | None = None, *, place: Place | None = None
@@ -342,21 +341,10 @@ class Translator:
         segments = self._segments(checked_lines([line]), 1, SegmentCounts())[0]
         if translation is None:
             found = dict(self._search(ids_of([segments]), scored=False))
-            # What reached its limit leaves no room for EOS.
             best = [found[i][0].tokens if found[i] else [] for i in range(len(segments))]
-            best = [tokens if self._can_read(tokens) else tokens[:-1] for tokens in best]
         else:
-            (tgt_ids,) = self.tokenizer.encode([translation])
-            check_given(len(segments), len(tgt_ids), self._max_tgt_length)
-            best = [tgt_ids] if segments else []
-        return [
-            read_maps(self.model, self.tokenizer, segment.ids, tokens, place=place)
-            for segment, tokens in zip(segments, best, strict=True)
-        ]
-
-    def _can_read(self, tgt_ids: Ids) -> bool:
-        """Whether a translation and EOS are not longer than the model's longest target."""
-        return self._max_tgt_length is None or len(tgt_ids) < self._max_tgt_length
+            best = self._attention.check_given(segments, translation)
+        return self._attention.maps(segments, best, place)
 
     def _segments(self, lines: Sequence[str], first_line: int, counts: SegmentCounts) -> list[list[Segment]]:
         encoded = self.tokenizer.encode(["" if is_blank(line) else line for line in lines], threads=self._text_threads)
@@ -377,21 +365,12 @@ class Translator:
     def _search(
         self, sources: Sequence[Ids], scored: bool, limits: Sequence[int] | None = None
     ) -> Iterator[SearchResult]:
-        """Search every source, sources of similar length together. Results come in the order in which searches end."""
-        config = self.config
-        at_once = config.batch_tokens or fitting_batch_tokens(self.model, config.beam_size)
-        of_a_batch = at_once // BATCHES_AT_ONCE[self.device.type == "cpu"]
-        batches = list(length_batches(sources, of_a_batch, min_batches=self._n_workers))
-        job = SearchJob(
-            config,
-            self.device,
-            self._max_tgt_length,
-            scored,
-            self.tokenizer.n_control,
-            room=at_once - of_a_batch,
-            limits=limits,
-        )
-        # A single batch uses all cores in this process; several are distributed to workers of one core each.
-        if self._n_workers == 1 or len(batches) < 2:
-            return search_batches(job, sources, self._decoder, iter(batches))
-        return map_parallel(self._n_workers, partial(search_batches, job, sources), self._decoder, batches)
+        """Search every source, for hypotheses within the limits given and those of the configuration and the model."""
+        own = [max_output(self.config, len(ids), self._max_tgt_length) for ids in sources]
+        within = own if limits is None else [min(pair) for pair in zip(own, limits, strict=True)]
+        return self.engine.search(sources, within, scored=scored)
+
+
+def count_workers(requested: int | None, device: torch.device) -> int:
+    """The number of parallel searches on a device; None: one for each core of a CPU."""
+    return (requested or cores()) if device.type == "cpu" else 1

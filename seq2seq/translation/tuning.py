@@ -31,6 +31,9 @@ BATCHES_AT_ONCE: Final = {True: 4, False: 2}
 BATCH_TOKENS: Final = {"cpu": 5120, "cuda": 102_400}
 """Source tokens that are searched together with one beam. On a CPU activations then stay in its cache; a GPU is kept
 busy. Other devices were not measured. Lab notes, "Translating" and "On a GPU"."""
+CTRANSLATE2_BATCH_TOKENS: Final = 1024
+"""Source tokens of a batch of CTranslate2 on a CPU. It has no continuous batching, and int8 is a fifth slower with
+5,120; fp32 takes as long with either. Lab notes, "CTranslate2 as an engine"."""
 CORE_SPEED: Final = 5e9
 """Lines a second of one core, times parameters, times one more than the beams: 50 to 100 GFLOP/s. A rough guess."""
 
@@ -45,3 +48,11 @@ MESSAGE_SECONDS: Final = 0.1
 SECONDS_PER_POSITION: Final = 1.0
 """Min seconds between two positions in the journal of an output. With one for each line the journal would be longer
 than the translations. Not measured."""
+
+# Several processes (shards.py) ------------------------------------------------------------------------
+
+SECONDS_BETWEEN_LOOKS: Final = 0.2
+"""How often the first process looks whether the others are ready. Not measured."""
+MAX_SILENCE: Final = 600.0
+"""Seconds without a new position in the journal of another process, after which it is given up. A process that works
+writes one after each window. Not measured."""

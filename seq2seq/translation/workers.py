@@ -29,7 +29,8 @@ from seq2seq.translation.tuning import MESSAGE_SECONDS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Search = Callable[[Decoder, Iterator[Item]], Iterator[Result]]
+AnyDecoder = TypeVar("AnyDecoder", Decoder, None)
+Search = Callable[[AnyDecoder, Iterator[Item]], Iterator[Result]]
 
 
 def _use_one_thread() -> None:
@@ -49,13 +50,15 @@ class _Message(NamedTuple):
     ended: bool = False
 
 
-def map_parallel(n: int, search: Search[Item, Result], decoder: Decoder, items: Sequence[Item]) -> Iterator[Result]:
+def map_parallel(
+    n: int, search: Search[AnyDecoder, Item, Result], decoder: AnyDecoder, items: Sequence[Item]
+) -> Iterator[Result]:
     """Run ``search`` over all items in parallel, and yield its results in the order in which they are found.
 
     Args:
         n: number of workers.
         search: called once in each worker, with the decoder and an iterator over the items of that worker.
-        decoder: to search with.
+        decoder: to search with; None: the work needs none.
         items: taken in order, each by the next worker that is free.
 
     Raises:
@@ -66,7 +69,9 @@ def map_parallel(n: int, search: Search[Item, Result], decoder: Decoder, items: 
     return run(n, search, decoder, items)
 
 
-def _in_processes(n: int, search: Search[Item, Result], decoder: Decoder, items: Sequence[Item]) -> Iterator[Result]:
+def _in_processes(
+    n: int, search: Search[AnyDecoder, Item, Result], decoder: AnyDecoder, items: Sequence[Item]
+) -> Iterator[Result]:
     context = multiprocessing.get_context("fork")
     workers: dict[Any, ChildProcess] = {}  # the process behind each connection
 
@@ -125,7 +130,9 @@ def _receive(connection: Any) -> _Message:
     return message
 
 
-def _in_threads(n: int, search: Search[Item, Result], decoder: Decoder, items: Sequence[Item]) -> Iterator[Result]:
+def _in_threads(
+    n: int, search: Search[AnyDecoder, Item, Result], decoder: AnyDecoder, items: Sequence[Item]
+) -> Iterator[Result]:
     messages: SimpleQueue[_Message] = SimpleQueue()
     waiting, lock, stopped = iter(items), threading.Lock(), threading.Event()
 
@@ -138,7 +145,7 @@ def _in_threads(n: int, search: Search[Item, Result], decoder: Decoder, items: S
                     return
             yield one
 
-    stoppable = _Stoppable(decoder, stopped.is_set)
+    stoppable = None if decoder is None else _Stoppable(decoder, stopped.is_set)
     threads = [threading.Thread(target=_run_worker, args=(messages.put, search, stoppable, take())) for _ in range(n)]
     cores = torch.get_num_threads()
     # Some of PyTorch's libraries have one setting for all threads of a process, not one for each.
@@ -160,7 +167,10 @@ def _in_threads(n: int, search: Search[Item, Result], decoder: Decoder, items: S
 
 
 def _run_worker(
-    send: Callable[[_Message], None], search: Search[Item, Result], decoder: Decoder, items: Iterator[Item]
+    send: Callable[[_Message], None],
+    search: Search[AnyDecoder, Item, Result],
+    decoder: AnyDecoder,
+    items: Iterator[Item],
 ) -> None:
     """Search until no item is left, and send results now and then."""
     torch.set_num_threads(1)

@@ -13,9 +13,10 @@ import torch
 from seq2seq.batching import pad
 from seq2seq.corpus import read_pairs
 from seq2seq.decoding import Hypothesis, length_penalty
+from seq2seq.model import build_decoder
 from seq2seq.tokenizer import BOS, EOS
 from seq2seq.translation import Translator
-from seq2seq.translation.batches import SearchJob, search_batches
+from seq2seq.translation.batches import SearchJob, max_output, search_batches
 
 Found = list[Hypothesis]
 
@@ -42,9 +43,12 @@ def main(run: str, corpus: str) -> None:
 
 def in_batches(translator: Translator, units: list[list[int]], size: int) -> Found:
     """One batch after the other, without continuous batching."""
-    job = SearchJob(translator.config, translator.device, None, scored=True, n_control=translator.tokenizer.n_control)
+    config, n_control = translator.config, translator.tokenizer.n_control
+    limits = [max_output(config, len(unit), None) for unit in units]
+    job = SearchJob(config, translator.device, limits, scored=True, n_control=n_control)
+    decoder = build_decoder(translator.model, greedy=config.beam_size == 1, products=config.products)
     batches = [list(range(start, min(start + size, len(units)))) for start in range(0, len(units), size)]
-    found = dict(search_batches(job, units, translator._decoder, iter(batches)))
+    found = dict(search_batches(job, units, decoder, iter(batches)))
     return [found[i][0] for i in range(len(units))]
 
 

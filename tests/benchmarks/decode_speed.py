@@ -57,8 +57,9 @@ class Timed:
 
 
 class Ours(Timed):
-    def __init__(self, run: Path, beam_size: int, precision: str) -> None:
-        self.translator = Translator.load(run, decoding={"beam_size": beam_size, "precision": precision})
+    def __init__(self, run: Path, beam_size: int, precision: str, engine: str = "own") -> None:
+        decoding: dict[str, object] = {"beam_size": beam_size, "precision": precision}
+        self.translator = Translator.load(run, decoding=decoding, engine=engine)
 
     def alpha(self) -> float:
         return self.translator.config.alpha
@@ -72,8 +73,9 @@ class Ours(Timed):
 
 
 class Theirs(Timed):
-    def __init__(self, folder: Path, beam_size: int, alpha: float, compute: str) -> None:
-        self.tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    def __init__(self, folder: Path, beam_size: int, alpha: float, compute: str, tokenizer: Path | None = None) -> None:
+        model = tokenizer or folder / "tokenizer.model"
+        self.tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(model))
         self.folder, self.compute = folder, compute
         # Ours ends a loop after twice the source plus 50 tokens; by default CTranslate2's continues to 256.
         limits = {"min_decoding_length": 0, "max_decoding_length": LONGEST}

@@ -3,15 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from seq2seq.config import RunConfig, choose_among
+from seq2seq.config import DecodingConfig, ModelConfig, choose_among
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.interop.ctranslate2.readme import readme
 from seq2seq.interop.ctranslate2.weights import check_supported, to_spec
+from seq2seq.model import Seq2SeqModel
 from seq2seq.model.transformer.model import Transformer
 from seq2seq.runs import move_aside, run_files
+from seq2seq.runs.loading import load_model, max_src_length, read_run
 from seq2seq.system.files import atomic_folder, empty_folders_removed, writing
-from seq2seq.translation.loading import load_model, max_src_length, read_run
+from seq2seq.tokenizer import Tokenizer
 
 QUANTIZATIONS = (
     "float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16",
@@ -54,23 +57,14 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
             mend=choose_among(quantization, list(QUANTIZATIONS)),
             code=ExitCode.USAGE,
         )
-    _require_ctranslate2()
+    require_ctranslate2("export")
     _check_target(folder, run, overwrite=overwrite)
     manifest, config, tokenizer = read_run(run)
     check_supported(config.model)
     src_length = max_src_length(manifest, config)
-    n_positions = _n_positions(config, src_length)
+    n_positions = position_rows(config.model, config.decoding, src_length)
 
-    model = load_model(run, manifest, config, tokenizer)
-    assert isinstance(model, Transformer)  # check_supported refuses others
-    spec = to_spec(
-        model,
-        tokenizer.pieces(range(len(tokenizer))),
-        n_positions or 0,
-        tokenizer.n_control,
-    )
-    spec.validate()
-    spec.optimize(quantization)
+    spec = convert(load_model(run, manifest, config, tokenizer), tokenizer, n_positions, quantization)
     with writing(folder), empty_folders_removed(folder.parent), atomic_folder(folder) as new:
         spec.save(str(new))
         (new / "tokenizer.model").write_bytes(tokenizer.model)
@@ -87,24 +81,48 @@ def export_run(run: Path, folder: Path, *, quantization: str = "float32", overwr
     return ExportResult(folder, quantization, n_bytes, moved)
 
 
-def _require_ctranslate2() -> None:
+def convert(model: Seq2SeqModel, tokenizer: Tokenizer, n_positions: int | None, quantization: str) -> Any:
+    """The model as a ``ctranslate2.specs.TransformerSpec``, ready to save.
+
+    Args:
+        model: a model that ``check_supported`` accepts.
+        tokenizer: its own.
+        n_positions: from ``position_rows``.
+        quantization: one of ``QUANTIZATIONS``.
+    """
+    assert isinstance(model, Transformer)  # check_supported refuses others
+    spec = to_spec(model, tokenizer.pieces(range(len(tokenizer))), n_positions or 0, tokenizer.n_control)
+    spec.validate()
+    spec.optimize(quantization)
+    return spec
+
+
+def require_ctranslate2(what: str) -> None:
+    """Refuse to continue without CTranslate2.
+
+    Args:
+        what: needs it, for the message.
+
+    Raises:
+        UserError: it is not installed, or does not work here (78).
+    """
     try:
         import ctranslate2.specs  # noqa: F401  # before the work begins
     except ImportError as error:
         raise UserError(
-            f"export needs CTranslate2, which cannot be imported ({error})",
+            f"{what} needs CTranslate2, which cannot be imported ({error})",
             mend="install it with pip install 'ctranslate2>=4.7'",
             code=ExitCode.REFUSED,
         ) from None
 
 
-def _n_positions(config: RunConfig, max_src_length: int) -> int | None:
+def position_rows(model: ModelConfig, decoding: DecodingConfig, max_src_length: int) -> int | None:
     """Number of rows of the position table, enough for all sources and translations; None if there is no table."""
-    if config.model.positions == "rotary":
+    if model.positions == "rotary":
         return None
-    if config.model.positions == "learned":
-        return config.model.max_positions
-    max_output_length = config.decoding.max_length or 2 * max_src_length + 50
+    if model.positions == "learned":
+        return model.max_positions
+    max_output_length = decoding.max_length or 2 * max_src_length + 50
     return max(_MAX_INPUT_LENGTH, max_src_length, max_output_length)
 
 
