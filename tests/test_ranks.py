@@ -312,7 +312,7 @@ def test_an_error_of_one_rank_in_an_update_is_reported_by_it(recipe, tmp_path):
 
         def slowly() -> None:
             close()
-            time.sleep(0.5)  # meanwhile the other rank finds the connection closed
+            time.sleep(0.5 * rank)  # meanwhile the other rank finds the connection closed
 
         TrainStep.check_finite = fail  # type: ignore[method-assign]
         close, dist.destroy_process_group = dist.destroy_process_group, slowly
