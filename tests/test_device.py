@@ -1,10 +1,11 @@
-"""Copies to a GPU and back."""
+"""Copies to a GPU and back; the devices of several processes."""
 
 import pytest
 import torch
 
 from seq2seq import device
-from seq2seq.device import HostCopy, to_device
+from seq2seq.device import HostCopy, pick_device, to_device
+from seq2seq.errors import UserError
 
 
 @pytest.fixture(params=["here", "elsewhere"])
@@ -76,3 +77,35 @@ def test_the_event_is_on_the_gpu_of_the_tensors(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
     HostCopy(OnAGpu())
     assert recorded == ["stream of cuda:1"]
+
+
+# Several processes on one machine ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_ranks(monkeypatch):
+    """This process is the second of two."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_each_rank_has_its_own_gpu(two_ranks, monkeypatch, name):
+    chosen = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+    assert pick_device(name) == torch.device("cuda:1")
+    assert chosen == ["cuda:1"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"`device=cuda:1` does not exist: .* start as many processes as there"):
+        pick_device(name)
+
+
+def test_ranks_share_a_cpu(two_ranks, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
+    for name in ("mps", "cuda:0"):
+        with pytest.raises(UserError, match=f"`device={name}` is one GPU, but torchrun started 2 processes"):
+            pick_device(name)

@@ -25,6 +25,7 @@ from seq2seq.runs import load_checkpoint, read_manifest, read_metrics
 from seq2seq.tokenizer import train_tokenizer
 from seq2seq.training import Request, following, train
 from seq2seq.training.parallel import Ranks, join_ranks
+from seq2seq.training.step import TrainStep
 
 KEY_BIASES = ("in_proj.bias", "kv_proj.bias")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ranks are forked here")
@@ -296,6 +297,26 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def test_an_error_of_one_rank_in_an_update_is_reported_by_it(recipe, tmp_path):
+    words = command(recipe, tmp_path, **ENDLESS)
+
+    def of_rank(rank: int) -> int:
+        updates = count(1)
+
+        def fail(step: TrainStep) -> None:
+            if rank and next(updates) > 3:
+                raise UserError("the third disk is full", mend="free space", code=ExitCode.CANNOT_WRITE)
+
+        TrainStep.check_finite = fail  # type: ignore[method-assign]
+        return run(words)
+
+    with started_ranks(2, of_rank, tmp_path / "log") as pids:
+        assert [ended(pid) for pid in pids] == [ExitCode.CANNOT_WRITE] * 2
+    log = (tmp_path / "log").read_text()
+    assert "error: the third disk is full" in log
+    assert log.count("error:") == 1
 
 
 # Refusals ----------------------------------------------------------------------------------------------------------

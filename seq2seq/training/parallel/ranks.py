@@ -60,6 +60,8 @@ class Ranks:
         self._began = self._now = 0.0
         self._n_exchanges = 0
         self._leaving = threading.Event()
+        self._is_first_to_fail: bool | None = None
+        """None: this rank has not failed."""
 
     def __enter__(self) -> Self:
         if self.n > 1:
@@ -71,15 +73,25 @@ class Ranks:
         self._leaving.set()
         if self.n == 1 or error is None or isinstance(error, RankEnded):
             return
-        code = _exit_code(error)
-        is_news = True
-        with contextlib.suppress(RuntimeError):  # torchrun has ended
-            is_news = self.store.add("errors", 1) == 1
-            if is_news:
-                self.store.set("ended", str(code))
+        first_code = self.fail(error)
         # One error often makes others: only the first is reported.
-        if not is_news and isinstance(error, Exception | Interrupted):
-            raise RankEnded(code) from None
+        if first_code is not None and isinstance(error, Exception | Interrupted):
+            raise RankEnded(first_code) from None
+
+    def fail(self, error: BaseException) -> int | None:
+        """Tell the other ranks that this one ends. Call it before they can notice that by themselves.
+
+        Returns:
+            The exit code of the rank that failed before this one; None: this one is the first.
+        """
+        with contextlib.suppress(RuntimeError):  # torchrun has ended
+            if self._is_first_to_fail is None:
+                self._is_first_to_fail = self.store.add("errors", 1) == 1
+                if self._is_first_to_fail:
+                    self.store.set("ended", str(_exit_code(error)))
+            if not self._is_first_to_fail:
+                return int(self.store.get("ended"))
+        return None
 
     # ------------------------------------------------------------------ what all ranks agree on
 

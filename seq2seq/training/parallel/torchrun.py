@@ -72,6 +72,8 @@ class RankReplicas(Generic[Shard]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._ranks.fail(error)  # as soon as the connections are closed, the others fail too
         self._inner.__exit__(kind, error, at)
         if dist.is_initialized():
             if error is not None and dist.get_backend() == "nccl" and dist.group.WORLD is not None:
