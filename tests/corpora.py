@@ -18,7 +18,13 @@ from seq2seq.corpus import read_pairs
 from seq2seq.errors import ExitCode, UserError
 
 LANGS = ("de", "en")
-COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+def zstd(data: bytes) -> bytes:
+    return pyarrow.compress(data, codec="zstd", asbytes=True)
+
+
+COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstd}
 
 
 def cut_off(monkeypatch, cache: Path) -> list[str]:
