@@ -82,12 +82,19 @@ FORMS = {
     "jsonl": ("corpus.jsonl", {"corpus.jsonl": json_lines(flat)}),
     "ndjson": ("corpus.ndjson", {"corpus.ndjson": json_lines(flat)}),
     "jsonl, nested": ("corpus.jsonl", {"corpus.jsonl": json_lines(nested)}),
+    "*": (
+        "corpus-*.tsv",
+        {
+            "corpus-1.tsv": lambda p: lines(map("\t".join, p[: len(p) // 2])),
+            "corpus-2.tsv": lambda p: lines(map("\t".join, p[len(p) // 2 :])),
+        },
+    ),
     "hf": ("hf:.", {"train.jsonl": json_lines(flat)}),
     "hf, nested": ("hf:.", {"data/train-00000.jsonl": json_lines(nested)}),
 }
 PARQUETS = {"hf, parquet": flat, "hf, nested parquet": nested}
 # Formats that keep separators inside a line. JSON may contain newlines, so there all become spaces.
-RAW = {"prefix", "two files", "tsv", "tsv, columns"}
+RAW = {"prefix", "two files", "tsv", "tsv, columns", "*"}
 
 
 def write(folder: Path, form: str, pairs, suffix="", change=lambda data: data, cut=None) -> str:

@@ -43,8 +43,9 @@ HOSTILE = {
 }
 VARIANTS = [(form, suffix) for form in ("prefix", "tsv", "csv", "jsonl") for suffix in COMPRESSIONS]
 VARIANTS += [("two files", ""), ("two files", ".xz"), ("tsv, columns", ""), ("tsv, columns", ".gz"), ("ndjson", "")]
+VARIANTS += [("*", ""), ("*", ".zst")]
 VARIANTS += [(form, "") for form in ("jsonl, nested", "hf", "hf, nested", *PARQUETS)]
-BY_PLACE = {"two files", "tsv", "tsv, columns", "csv"}
+BY_PLACE = {"two files", "tsv", "tsv, columns", "csv", "*"}
 TEXTUAL = [(form, suffix) for form, suffix in VARIANTS if form not in PARQUETS]
 
 
