@@ -63,7 +63,7 @@ def test_a_json_file_that_holds_lines(here):
         (["train.quc", "train.es"], "train.es", "leave the language out of the name: CORPUS is what comes before"),
         (["train.quc.gz", "train.es.xz"], "train.quc.gz", "before .quc and .es, train"),
         (["train.quc"], "train.qu", "train.qu.quc and train.qu.es not found"),
-        (["a.quc", "a.es"], "b,c", "b,c.quc and b,c.es not found (nor with .gz, .bz2, .xz, .zst), nor the two files b,c"),
+        (["a.quc", "a.es"], "b,c", "b,c.es not found (nor with .gz, .bz2, .xz, .zst), nor the two files b,c"),
     ],
 )  # fmt: skip
 def test_a_prefix_with_a_missing_file(here, names, word, says):

@@ -72,7 +72,9 @@ def matches(pattern: str, langs: tuple[str, str]) -> list[str]:
     """
     path, columns = split_columns(pattern)
     ends = [f".{lang}{suffix}" for lang in langs for suffix in COMPRESSED]
-    found = {name.removesuffix(end) for end in ends for name in glob(path + end)} or set(glob(path))
+    # Path.glob refuses a pattern that begins with a slash.
+    prefixes = {name.removesuffix(end) for end in ends for name in glob(path + end)}  # noqa: PTH207
+    found = prefixes or set(glob(path))  # noqa: PTH207
     brackets = f"[{columns[0]},{columns[1]}]" if columns else ""
     return [name + brackets for name in sorted(found)]
 

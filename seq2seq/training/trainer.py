@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import RunConfig, TrainingConfig
-from seq2seq.errors import Interrupted, counted, duration
+from seq2seq.errors import Interrupted, UserError, counted, duration
 from seq2seq.model import n_parameters
 from seq2seq.runs import Checkpoint, read_manifest
 from seq2seq.system.allocator import keep_freed_memory
@@ -30,6 +30,7 @@ from seq2seq.training.run_writer import RunWriter
 from seq2seq.training.schedule import knot_at, learning_rate
 from seq2seq.training.state import Knot, TrainingState
 from seq2seq.training.step import TrainStep
+from seq2seq.training.stream_loader import StreamLoader
 from seq2seq.training.tuning import (
     FINISH_SECONDS,
     FINISH_SECONDS_A_PAIR,
@@ -66,7 +67,11 @@ class Trainer:
         self.stop = stop
         self.began, self.seconds_before = began, self.state.seconds
         self.writer = RunWriter(folder, prepared, self.validation)
-        self.loader = Loader(prepared.ids, prepared.tokenizer, self.config)
+        self.loader: Loader | StreamLoader
+        if self.config.data.streaming:
+            self.loader = StreamLoader(prepared, self.config, self.state.stream)
+        else:
+            self.loader = Loader(prepared.ids, prepared.tokenizer, self.config)
         self.step = TrainStep(self.config, len(prepared.tokenizer), device)
         self.step.knot = self.state.knot
         self.best_model = copy.deepcopy(self.step.model).eval()
@@ -133,6 +138,7 @@ class Trainer:
             vocab_size=self.prepared.tokenizer.n_pieces,
             n_parameters=n_parameters(self.step.model),
             update=update,
+            n_shards=self.prepared.n_shards,
         )
         yield from self._time_a_validation()
         yield from self._after_update()
@@ -146,11 +152,18 @@ class Trainer:
         self.budget.start(self.seconds)
         with self.step.replicas, contextlib.closing(updates):
             while reason_to_end(self.state) is None:
-                pairs, epoch, updates_in_epoch = next(updates)
+                try:
+                    pairs, epoch, updates_in_epoch = next(updates)
+                except UserError:  # a shard cannot be read: the same command resumes here once it can
+                    self._save()
+                    raise
                 self._update(pairs)
                 self.state = replace(
                     self.state, update=self.state.update + 1, epoch=epoch, updates_in_epoch=updates_in_epoch
                 )
+                if isinstance(self.loader, StreamLoader):
+                    self.state = replace(self.state, stream=self.loader.state)
+                    yield from self.loader.take_notices()
                 self.budget.after_update(self.seconds)
                 if self.state.update % self.training.report_every == 0:
                     yield self._report()
