@@ -45,6 +45,7 @@ DOORS = {
         "batching",
         "training.overlap",
         "training.loader",
+        "training.stream_loader",
         "training.lexicon",
     },
     "torch": {"device", "batching", "model", "decoding", "runs", "attention", "translation", "training", "interop"},
