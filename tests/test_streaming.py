@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import asdict
 from itertools import islice
@@ -30,6 +31,7 @@ TINY: Layer = {
     "data": {"langs": "de-en", "vocab_size": 320, "stream_sample": 200, "streaming": True},
     "model": {"d_model": 32, "d_ff": 64, "n_heads": 2, "encoder_layers": 1, "decoder_layers": 1},
     "training": {"batch_tokens": 100, "warmup_updates": 10, "max_updates": 24, "valid_every": 24, "report_every": 4},
+    "decoding": {"beam_size": 1, "length_penalty": 1.0, "max_length": 8},
 }
 
 
@@ -222,6 +224,37 @@ def test_a_bad_shard_in_the_middle_can_be_skipped_by_the_resumed_run(tmp_path, c
     trained(tmp_path / "whole", corpora, layer, skip)
     assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
     assert read_manifest(tmp_path / "run").corpora[-1]["bad_shards"] == [str(path)]
+
+
+def test_a_signal_ends_the_wait_for_a_pool(tmp_path, corpora, monkeypatch):
+    real = StreamLoader._read
+
+    def slow(self, stream, start):
+        while start.pool == 1 and not self._is_closed:
+            time.sleep(0.01)
+        return real(self, stream, start)
+
+    monkeypatch.setattr(StreamLoader, "_read", slow)
+    with pytest.raises(Interrupted) as caught:
+        list(train(request(tmp_path / "run", corpora), StopAt(14)))
+    assert caught.value.update == load_checkpoint(tmp_path / "run").state["update"] < 13
+    monkeypatch.undo()
+    monkeypatch.setattr(batching, "POOL", 90)
+    trained(tmp_path / "run", corpora)
+    trained(tmp_path / "whole", corpora)
+    assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
+
+
+def test_the_first_pool_does_not_count_as_a_slow_update(tmp_path, corpora, monkeypatch):
+    real = StreamLoader._read
+
+    def slow(self, stream, start):
+        time.sleep(1.0 if start.pool == 0 else 0.0)
+        return real(self, stream, start)
+
+    monkeypatch.setattr(StreamLoader, "_read", slow)
+    events = trained(tmp_path / "run", corpora, {"training": {"max_updates": None, "time_budget": 4.0}})
+    assert events[-1].update > 3
 
 
 def test_a_missing_shard_is_refused_before_training(tmp_path, corpora):

@@ -220,7 +220,7 @@ def _why_dropped(prepared: Prepared, data: DataConfig) -> str:
 def _report_dropped(prepared: Prepared, data: DataConfig, notify: Notify) -> None:
     overlap = prepared.overlap
     if prepared.n_shards:
-        notify("of the pairs that are read before training (data.stream_sample):")
+        notify("what follows was found in the pairs that are read before training (data.stream_sample)")
     if overlap.held_out:
         notify(f"{counted(len(overlap.held_out), 'pair')} held out for validation, the same each time")
     if prepared.dropped_too_long:

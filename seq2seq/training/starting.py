@@ -9,6 +9,7 @@ from seq2seq.batching import epoch_updates
 from seq2seq.config import DataConfig, Layer, RunConfig, merge, parse_langs
 from seq2seq.config.types import MAX_COUNT
 from seq2seq.corpus import own_validation
+from seq2seq.errors import counted
 from seq2seq.evaluation import build_metric
 from seq2seq.runs import Limits
 from seq2seq.training.best import choose_best_metric
@@ -21,8 +22,8 @@ from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Notice
 from seq2seq.training.recipe import STREAM_PAIRS, Recipe, Statistics, recipe, record_of, speed, with_vocabulary
 from seq2seq.training.state import Cadence, TrainingState
-from seq2seq.training.streaming import refuse_unfit_stream
-from seq2seq.training.tuning import MANY_PAIRS
+from seq2seq.training.streaming import n_sampled, refuse_unfit_stream
+from seq2seq.training.tuning import MANY_PAIRS, MAX_SAMPLED_SHARDS
 
 _CADENCES: tuple[Cadence, ...] = ("valid_every", "save_every")
 """Keys of ``training`` that follow from the length of training if they are unset."""
@@ -48,6 +49,12 @@ class NewRun:
         """Tokenize by the recipe for this number of pairs."""
         n_pairs = _n_pairs(corpora)
         data = self._first_recipe(_n_pairs_to_expect(corpora)).config.data
+        if _is_short_stream(corpora, data):
+            yield Notice(
+                f"the whole stream holds only {counted(n_pairs, 'pair')}: without streaming, the recipe would suit a "
+                "corpus of this size",
+                warning=True,
+            )
         if n_pairs > MANY_PAIRS and not data.tokenizer:
             yield Notice("training the tokenizer")
         return data
@@ -163,3 +170,11 @@ def _n_pairs_to_expect(corpora: Sequence[CorpusRecord]) -> int:
 def _n_pairs(corpora: Sequence[CorpusRecord]) -> int:
     """Pairs with text on both sides, before validation pairs are held out."""
     return sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
+
+
+def _is_short_stream(corpora: Sequence[CorpusRecord], data: DataConfig) -> bool:
+    """Whether all of a stream was read before training: each corpus has fewer pairs than were to be read of it."""
+    streamed = [corpus for corpus in corpora if corpus.shards]
+    return bool(streamed) and all(
+        corpus.shards <= MAX_SAMPLED_SHARDS and corpus.pairs < n_sampled(corpus.corpus, data) for corpus in streamed
+    )

@@ -11,8 +11,8 @@ Every process of a run that several processes train reads the whole stream by it
 import contextlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,10 +79,17 @@ class StreamLoader:
         prepared: the tokenizer, the pairs that are held out, and what was decided about leaks.
         config: of the run.
         state: at the beginning of the pool to start with; None: the beginning of the stream.
+        check: called now and then while training waits for a pool; may raise ``Stopped``.
     """
 
-    def __init__(self, prepared: Prepared, config: RunConfig, state: StreamState | None) -> None:
-        self._tokenizer, self._config = prepared.tokenizer, config
+    def __init__(
+        self,
+        prepared: Prepared,
+        config: RunConfig,
+        state: StreamState | None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._tokenizer, self._config, self._check = prepared.tokenizer, config, check
         self.state = state or StreamState()
         """The state that belongs to the update that was returned last."""
         self._notices: list[Notice] = []
@@ -125,6 +132,8 @@ class StreamLoader:
             try:
                 ahead = reader.submit(self._read, stream, self.state)
                 while True:
+                    while not wait([ahead], timeout=0.2).done:
+                        self._check()
                     pool = ahead.result()
                     ahead = reader.submit(self._read, stream, pool.stop)
                     self._notices += pool.notices
@@ -193,3 +202,12 @@ class StreamLoader:
             if self._is_closed:
                 return
             yield pairs[i : i + PREPARE_PAIRS]
+
+
+def build_loader(
+    prepared: Prepared, config: RunConfig, state: StreamState | None, check: Callable[[], None]
+) -> Loader | StreamLoader:
+    """The loader of a run. Arguments as for ``StreamLoader``."""
+    if config.data.streaming:
+        return StreamLoader(prepared, config, state, check)
+    return Loader(prepared.ids, prepared.tokenizer, config)

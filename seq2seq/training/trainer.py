@@ -21,7 +21,7 @@ from seq2seq.training.best import after_validation
 from seq2seq.training.budget import Budget
 from seq2seq.training.due import is_validation_due, reason_to_end
 from seq2seq.training.ending import find_ending
-from seq2seq.training.loader import Loader, TokenizedPairs
+from seq2seq.training.loader import TokenizedPairs
 from seq2seq.training.meter import Meter
 from seq2seq.training.plan import Setup
 from seq2seq.training.prepare import Prepared
@@ -30,7 +30,7 @@ from seq2seq.training.run_writer import RunWriter
 from seq2seq.training.schedule import knot_at, learning_rate
 from seq2seq.training.state import Knot, TrainingState
 from seq2seq.training.step import TrainStep
-from seq2seq.training.stream_loader import StreamLoader
+from seq2seq.training.stream_loader import StreamLoader, build_loader
 from seq2seq.training.tuning import (
     FINISH_SECONDS,
     FINISH_SECONDS_A_PAIR,
@@ -67,11 +67,7 @@ class Trainer:
         self.stop = stop
         self.began, self.seconds_before = began, self.state.seconds
         self.writer = RunWriter(folder, prepared, self.validation)
-        self.loader: Loader | StreamLoader
-        if self.config.data.streaming:
-            self.loader = StreamLoader(prepared, self.config, self.state.stream)
-        else:
-            self.loader = Loader(prepared.ids, prepared.tokenizer, self.config)
+        self.loader = build_loader(prepared, self.config, self.state.stream, self._raise_if_stopped)
         self.step = TrainStep(self.config, len(prepared.tokenizer), device)
         self.step.knot = self.state.knot
         self.best_model = copy.deepcopy(self.step.model).eval()
@@ -150,6 +146,7 @@ class Trainer:
         # The order is the same each time: updates made before an interruption are skipped.
         updates = self.loader.updates(self.state.epoch, self.state.updates_in_epoch)
         self.budget.start(self.seconds)
+        is_first = True
         with self.step.replicas, contextlib.closing(updates):
             while reason_to_end(self.state) is None:
                 try:
@@ -157,6 +154,12 @@ class Trainer:
                 except UserError:  # a shard cannot be read: the same command resumes here once it can
                     self._save()
                     raise
+                except Stopped:  # by a signal, while the next pairs of a stream were awaited
+                    yield from self._after_update()
+                    raise
+                if is_first:  # the first pool of a stream takes a while
+                    self.budget.start(self.seconds)
+                    is_first = False
                 self._update(pairs)
                 self.state = replace(
                     self.state, update=self.state.update + 1, epoch=epoch, updates_in_epoch=updates_in_epoch
