@@ -17,7 +17,7 @@ from seq2seq import batching
 from seq2seq.config import DataConfig, Layer, RunConfig, TrainingConfig, parse_toml
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.runs import load_checkpoint, read_manifest
-from seq2seq.training import Request, train
+from seq2seq.training import Request, starting, train
 from seq2seq.training.ingest import read_corpora
 from seq2seq.training.prepare import prepare
 from seq2seq.training.progress import Finished, Notice
@@ -48,6 +48,7 @@ def write_shard(path: Path, n: int, seed: int) -> None:
 @pytest.fixture(autouse=True)
 def small_pools(monkeypatch):
     monkeypatch.setattr(batching, "POOL", 90)
+    monkeypatch.setattr(starting, "measured_rate", lambda *_: 1e11)  # to measure takes longer than to train
 
 
 @pytest.fixture
