@@ -144,7 +144,7 @@ def test_resumed_updates_have_the_same_pairs(tmp_path, corpora, alpha, data):
         state, nth = places[done]
         state = StreamState(**json.loads(json.dumps(state)))
         resumed, later, _ = updates_of(tmp_path, corpora, n - done, state, nth, alpha=alpha, **data)
-        assert resumed == whole[done:]
+        assert [i for i in range(n - done) if resumed[i] != whole[done + i]] == []
         assert later == places[done:]
 
 

@@ -144,7 +144,9 @@ class Stream:
         self.invalid_utf8 = 0
         """Lines in which bytes were replaced, since this object was made."""
         self.notes: list[str] = []
-        """What the user should know about shards; the caller takes them out."""
+        """How shards are read, for the user; the caller takes them out."""
+        self.warnings: list[str] = []
+        """Which shards are skipped, and why; the caller takes them out."""
         self.bad_shards: list[str] = []
         """Names of skipped shards; the caller may add those of an earlier command."""
         self._seed, self._weights, self._skip_bad = seed, list(weights), skip_bad
@@ -183,7 +185,7 @@ class Stream:
             raise or_skip(error) from None
         if name not in self.bad_shards:
             self.bad_shards.append(name)
-            self.notes.append(f"{name} is skipped after {n_read:,} of its pairs: {error.what}")
+            self.warnings.append(f"{name} is skipped after {n_read:,} of its pairs: {error.what}")
 
     def add_notes(self, name: str, notes: list[str]) -> None:
         """Report the notes of a shard; one that another shard has too is reported once."""

@@ -184,8 +184,9 @@ class StreamLoader:
             )
         counts |= {"read": len(read), "blank": len(read) - len(pairs), "kept": len(ids)}
         counts["invalid_utf8"] = stream.invalid_utf8
-        notices += (Notice(note, warning=True) for note in stream.notes)
-        stream.invalid_utf8, stream.notes = 0, []
+        notices += map(Notice, stream.notes)
+        notices += (Notice(text, warning=True) for text in stream.warnings)
+        stream.invalid_utf8, stream.notes, stream.warnings = 0, [], []
         bad_shards = list(stream.bad_shards)
         start = replace(start, in_pool=counts, bad_shards=bad_shards)
         stop = StreamState(
