@@ -30,7 +30,8 @@ from memory import Watch
 SHARDS = 10
 MIB = 1 << 20
 TINY = ["model.d_model=16", "model.d_ff=16", "model.encoder_layers=1", "model.decoder_layers=1", "data.vocab_size=2000"]
-TINY += ["training.batch_tokens=1000", "training.report_every=1", "training.samples=0"]
+TINY += ["training.samples=0"]
+SMALL_UPDATES = ["training.batch_tokens=1000", "training.report_every=1"]
 
 
 def write_shards(folder: Path, n: int, seed: int = 1) -> str:
@@ -81,7 +82,7 @@ class Command:
 def stopped_at(corpus: str, run: Path, update: int) -> Command:
     """Train until an update, then stop as by ``kill``."""
     found, began, last = Command(), time.monotonic(), ""
-    with start(corpus, run, 100_000) as process:
+    with start(corpus, run, 100_000, *SMALL_UPDATES) as process:
         watch = Watch(process.pid)
         assert process.stderr is not None
         for line in process.stderr:
@@ -125,11 +126,13 @@ def memory(n: int, updates: int, folder: Path) -> None:
     corpus = write_shards(folder / "shards", n)
     sets = ["training.batch_tokens=20000", "training.micro_batch_tokens=20000", f"training.valid_every={updates}"]
     sets += [f"training.report_every={max(1, updates // 10)}", "data.valid=[]"]
-    peaks = []
+    peaks: list[int] = []
+    last = ""
     with start(f"{corpus}?streaming", folder / "run", updates, *sets) as process:
         watch = Watch(process.pid)
         assert process.stderr is not None
         for line in process.stderr:
+            last = line
             if line.startswith("training ") and "parameters" in line:
                 print(f"until training: {watch.next().n_bytes / MIB:,.0f} MiB")
             if line.startswith("update "):
@@ -137,6 +140,8 @@ def memory(n: int, updates: int, folder: Path) -> None:
                 print(f"{line.partition('  ')[0]}: {peaks[-1] / MIB:,.0f} MiB", flush=True)
                 if len(peaks) == 10:
                     process.terminate()
+    if len(peaks) < 10:
+        raise SystemExit(f"train ended with {process.returncode}: {last}")
 
 
 def main() -> None:
