@@ -7,7 +7,7 @@ resumes after update 30, and the peak of anonymous memory (Linux) until the firs
 
 python tests/benchmarks/growth.py --memory PAIRS UPDATES
 
-trains a stream for so many large updates, and prints the peak of anonymous memory in each tenth of them.
+makes so many large updates, and prints the peak of anonymous memory in each tenth of them.
 """
 
 import argparse
@@ -124,24 +124,22 @@ def growth(sizes: list[int], folder: Path) -> None:
 
 def memory(n: int, updates: int, folder: Path) -> None:
     corpus = write_shards(folder / "shards", n)
-    sets = ["training.batch_tokens=20000", "training.micro_batch_tokens=20000", f"training.valid_every={updates}"]
-    sets += [f"training.report_every={max(1, updates // 10)}", "data.valid=[]"]
-    peaks: list[int] = []
-    last = ""
-    with start(f"{corpus}?streaming", folder / "run", updates, *sets) as process:
-        watch = Watch(process.pid)
-        assert process.stderr is not None
-        for line in process.stderr:
-            last = line
-            if line.startswith("training ") and "parameters" in line:
-                print(f"until training: {watch.next().n_bytes / MIB:,.0f} MiB")
-            if line.startswith("update "):
-                peaks.append(watch.next().n_bytes)
-                print(f"{line.partition('  ')[0]}: {peaks[-1] / MIB:,.0f} MiB", flush=True)
-                if len(peaks) == 10:
-                    process.terminate()
-    if len(peaks) < 10:
-        raise SystemExit(f"train ended with {process.returncode}: {last}")
+    sets = ["training.batch_tokens=20000", f"training.report_every={max(1, updates // 10)}"]
+    sets += [f"training.valid_every={updates}", f"training.save_every={updates}", "data.valid=[]"]
+    for kind, suffix in (("ordinary", ""), ("stream", "?streaming")):
+        peaks, last = [], ""
+        with start(corpus + suffix, folder / kind, updates, *sets) as process:
+            watch = Watch(process.pid)
+            assert process.stderr is not None
+            for line in process.stderr:
+                last = line
+                if line.startswith("update "):
+                    peaks.append(f"{watch.next().n_bytes / MIB:,.0f}")
+                    if len(peaks) == 10:
+                        process.terminate()
+        print(f"{kind}: {', '.join(peaks)} MiB", flush=True)
+        if len(peaks) < 10:
+            raise SystemExit(f"train ended with {process.returncode}: {last}")
 
 
 def main() -> None:
