@@ -70,6 +70,12 @@ def test_patterns_name_files_or_prefixes(tmp_path, monkeypatch):
     assert caught.value.code == ExitCode.NO_INPUT
 
 
+def test_only_training_streams():
+    with pytest.raises(UserError, match=r"x\.tsv\?streaming: only training streams; leave out") as caught:
+        list(read_pairs("x.tsv?streaming", LANGS))
+    assert caught.value.code == ExitCode.USAGE
+
+
 def test_a_shell_may_expand_a_pattern(cli, tmp_path):
     """``--train a b`` is ``--train a --train b``."""
     for name in "ab":

@@ -325,7 +325,8 @@ def test_dropped_pairs_are_counted(tmp_path, monkeypatch):
     rows += [{"de": "", "en": "x"}, {"de": " rot" * 400, "en": "red"}, {"de": "\x01", "en": "x"}] * 2
     (tmp_path / "x.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     layer: Layer = {"data": {"train": [f"{tmp_path}/x.jsonl"], "stream_sample": 20, "normalization": "nfkc"}}
-    trained(tmp_path / "run", layer, {"training": {"max_updates": 2}})
+    events = trained(tmp_path / "run", layer, {"training": {"max_updates": 2}})
+    assert "the first 106 pairs of the stream: 2 dropped: a side is blank; 2 dropped: a side is too" in notices(events)
     total = read_manifest(tmp_path / "run").corpora[-1]
     dropped = Counter({name: n for name, n in total.items() if name.startswith("dropped")})
     assert dropped == {

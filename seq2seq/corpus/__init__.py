@@ -16,10 +16,11 @@ from seq2seq.corpus.readers import (
 from seq2seq.corpus.shards import Shard, or_skip
 from seq2seq.corpus.store import IdsStore, TextStore, text_hash, write_ids_store, write_text_store
 from seq2seq.corpus.stream import ReadPair, Stream, shards_of
-from seq2seq.corpus.words import uncompressed_name
+from seq2seq.corpus.words import STREAMED, uncompressed_name
 
 __all__ = [
     "READERS",
+    "STREAMED",
     "CorpusCounts",
     "IdsStore",
     "Pair",

@@ -13,7 +13,7 @@ from seq2seq.corpus.sides import read_prefix, read_two_files
 from seq2seq.corpus.tables import read_csv, read_tsv
 from seq2seq.corpus.tuning import N_CHECKED
 from seq2seq.corpus.unreadable import FORMATS
-from seq2seq.corpus.words import ending, is_pattern, matches, side, split_columns, two_files
+from seq2seq.corpus.words import STREAMED, ending, is_pattern, matches, side, split_columns, two_files
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.text import EncodingErrors, is_blank
 
@@ -80,8 +80,10 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     """The reader for a CORPUS word. A word that has no other form is a prefix.
 
     Raises:
-        UserError: brackets that do not name two columns (2).
+        UserError: brackets that do not name two columns, or ``?streaming`` (2).
     """
+    if corpus.endswith(STREAMED):
+        raise UserError(f"{corpus}: only training streams", mend=f"leave out {STREAMED}", code=ExitCode.USAGE)
     if corpus.startswith("hf:"):
         return READERS["hf"]
     # `news.tsv` may also be a prefix, as of `news.tsv.de`.

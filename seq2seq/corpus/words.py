@@ -8,6 +8,8 @@ from typing import NamedTuple
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.text import COMPRESSED_SUFFIXES, exists
 
+STREAMED = "?streaming"
+"""The end of a CORPUS word that ``train`` reads as a stream."""
 COMPRESSED = ("", *COMPRESSED_SUFFIXES, ".zst")
 """Suffixes of compression that may follow a file's name. The content of the file decides how it is decompressed."""
 

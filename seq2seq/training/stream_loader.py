@@ -189,6 +189,8 @@ class StreamLoader:
         stream.invalid_utf8, stream.notes, stream.warnings = 0, [], []
         bad_shards = list(stream.bad_shards)
         start = replace(start, in_pool=counts, bad_shards=bad_shards)
+        if (start.pool + 1).bit_count() == 1 and (summary := _summary(start.total())):
+            notices.append(Notice(summary))  # of 1, 2, 4, 8 … pools
         stop = StreamState(
             pool=start.pool + 1,
             sources=stream.state(),
@@ -203,6 +205,22 @@ class StreamLoader:
             if self._is_closed:
                 return
             yield pairs[i : i + PREPARE_PAIRS]
+
+
+def _summary(counts: dict[str, int]) -> str:
+    """What was dropped and why; empty: nothing."""
+    drops = {
+        "a side is blank": counts["blank"],
+        "a side is too long": counts["too_long"],
+        "a side is empty after normalisation": counts["nothing_left"],
+        "held out, or the source is also in the validation pairs": counts["left_out"],
+    }
+    listed = [f"{n:,} dropped: {why}" for why, n in drops.items() if n]
+    if counts["respelt"]:
+        listed.append(f"{counted(counts['respelt'], 'target')} spelt differently after normalisation")
+    if counts["invalid_utf8"]:
+        listed.append(f"bytes that are not UTF-8 replaced in {counted(counts['invalid_utf8'], 'line')}")
+    return f"the first {counted(counts['read'], 'pair')} of the stream: {'; '.join(listed)}" if listed else ""
 
 
 def build_loader(

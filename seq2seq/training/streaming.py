@@ -3,14 +3,21 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from seq2seq.config import DataConfig, Layer, RunConfig, parse_langs
-from seq2seq.corpus import CorpusCounts, Pair, Shard, describe_misalignment, find_misalignment, or_skip, shards_of
+from seq2seq.corpus import (
+    STREAMED,
+    CorpusCounts,
+    Pair,
+    Shard,
+    describe_misalignment,
+    find_misalignment,
+    or_skip,
+    shards_of,
+)
 from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.text import is_blank
 from seq2seq.training.length import LIMITS
 from seq2seq.training.progress import Notice
 from seq2seq.training.tuning import MAX_SAMPLED_SHARDS
-
-_SUFFIX = "?streaming"
 
 
 def with_streaming(layer: Layer) -> Layer:
@@ -21,18 +28,18 @@ def with_streaming(layer: Layer) -> Layer:
     """
     data = layer.get("data", {})
     for word in data.get("valid") or ():
-        if word.endswith(_SUFFIX):
+        if word.endswith(STREAMED):
             raise UserError(
                 f"{word}: validation pairs are kept in memory and cannot be streamed",
-                mend=f"leave out {_SUFFIX}; name few pairs, such as a split of its own",
+                mend=f"leave out {STREAMED}; name few pairs, such as a split of its own",
                 code=ExitCode.USAGE,
             )
-    words = tuple(word.removesuffix(_SUFFIX) for word in data.get("train") or ())
+    words = tuple(word.removesuffix(STREAMED) for word in data.get("train") or ())
     if words == tuple(data.get("train") or ()):
         return layer
     if data.get("streaming") is False:
         raise UserError(
-            f"a corpus ends in {_SUFFIX}, but data.streaming is false", mend="give one of them", code=ExitCode.USAGE
+            f"a corpus ends in {STREAMED}, but data.streaming is false", mend="give one of them", code=ExitCode.USAGE
         )
     return {**layer, "data": {**data, "train": words, "streaming": True}}
 
@@ -49,7 +56,7 @@ def refuse_unfit_stream(config: RunConfig) -> None:
         given = ["data.weights"] * bool(data.weights) + ["data.bad_shards=skip"] * (data.bad_shards == "skip")
         if given:
             what = f"`{given[0]}` applies only to corpora that are streamed"
-            mend = f"write CORPUS{_SUFFIX}, or leave it out"
+            mend = f"write CORPUS{STREAMED}, or leave it out"
     elif training.max_epochs is not None:
         what = f"`training.max_epochs={training.max_epochs}` cannot be used with a stream, whose size is unknown"
         mend = "give `training.max_updates` or `training.time_budget`"
