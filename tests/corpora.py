@@ -18,7 +18,13 @@ from seq2seq.corpus import read_pairs
 from seq2seq.errors import ExitCode, UserError
 
 LANGS = ("de", "en")
-COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+def zstd(data: bytes) -> bytes:
+    return pyarrow.compress(data, codec="zstd", asbytes=True)
+
+
+COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstd}
 
 
 def cut_off(monkeypatch, cache: Path) -> list[str]:
@@ -76,12 +82,19 @@ FORMS = {
     "jsonl": ("corpus.jsonl", {"corpus.jsonl": json_lines(flat)}),
     "ndjson": ("corpus.ndjson", {"corpus.ndjson": json_lines(flat)}),
     "jsonl, nested": ("corpus.jsonl", {"corpus.jsonl": json_lines(nested)}),
+    "*": (
+        "corpus-*.tsv",
+        {
+            "corpus-1.tsv": lambda p: lines(map("\t".join, p[: len(p) // 2])),
+            "corpus-2.tsv": lambda p: lines(map("\t".join, p[len(p) // 2 :])),
+        },
+    ),
     "hf": ("hf:.", {"train.jsonl": json_lines(flat)}),
     "hf, nested": ("hf:.", {"data/train-00000.jsonl": json_lines(nested)}),
 }
 PARQUETS = {"hf, parquet": flat, "hf, nested parquet": nested}
 # Formats that keep separators inside a line. JSON may contain newlines, so there all become spaces.
-RAW = {"prefix", "two files", "tsv", "tsv, columns"}
+RAW = {"prefix", "two files", "tsv", "tsv, columns", "*"}
 
 
 def write(folder: Path, form: str, pairs, suffix="", change=lambda data: data, cut=None) -> str:

@@ -43,8 +43,9 @@ HOSTILE = {
 }
 VARIANTS = [(form, suffix) for form in ("prefix", "tsv", "csv", "jsonl") for suffix in COMPRESSIONS]
 VARIANTS += [("two files", ""), ("two files", ".xz"), ("tsv, columns", ""), ("tsv, columns", ".gz"), ("ndjson", "")]
+VARIANTS += [("*", ""), ("*", ".zst")]
 VARIANTS += [(form, "") for form in ("jsonl, nested", "hf", "hf, nested", *PARQUETS)]
-BY_PLACE = {"two files", "tsv", "tsv, columns", "csv"}
+BY_PLACE = {"two files", "tsv", "tsv, columns", "csv", "*"}
 TEXTUAL = [(form, suffix) for form, suffix in VARIANTS if form not in PARQUETS]
 
 
@@ -108,7 +109,7 @@ def test_invalid_utf8(tmp_path, form, suffix):
     read = list(read_pairs(corpus, LANGS, encoding_errors="replace", counts=counts))
     assert read == [("Ja.", "Yes."), ("Nein.", f"No, {bad}."), (bad, "a"), ("b", "c")]
     assert (counts.pairs, counts.invalid_utf8) == (4, 2)
-    names = {"prefix": "corpus.en", "two files": "eng.txt", "tsv, columns": "corpus.txt"}
+    names = {"prefix": "corpus.en", "two files": "eng.txt", "tsv, columns": "corpus.txt", "*": "corpus-1.tsv"}
     where = tmp_path / names.get(form, Path(corpus).name.removesuffix(suffix))
     strict = read_pairs(corpus, LANGS, encoding_errors="strict")
     assert next(strict) == ("Ja.", "Yes.")

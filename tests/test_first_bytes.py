@@ -105,7 +105,6 @@ FOREIGN = {
     "pdf": (b"%PDF-1.7\n%\xe2\xe3", ["a PDF", "pdftotext FILE FILE.txt"]),
     "tar": (tarred(), ["a tar archive", "tar -xf FILE"]),
     "sqlite": (database(), ["an SQLite database"]),
-    "zstd": (b"\x28\xb5\x2f\xfd\x24\x05", ["compressed with zstd", "zstd -d FILE"]),
     "lz4": (b"\x04\x22\x4d\x18\x64", ["lz4 -d FILE"]),
     "7z": (b"7z\xbc\xaf\x27\x1c\0\4", ["7z x FILE"]),
     "rar": (b"Rar!\x1a\x07\x01\0", ["unrar x FILE"]),

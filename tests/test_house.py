@@ -30,7 +30,7 @@ DOORS = {
     "tomli_w": {"config.layers"},
     "datasets": {"corpus.hub"},
     "huggingface_hub": {"corpus.hub"},  # comes with datasets
-    "pyarrow": {"corpus.store"},
+    "pyarrow": {"corpus.store", "text.zstd"},
     "sentencepiece": {"tokenizer"},
     "safetensors": {"runs.tensors"},
     "sacrebleu": {"evaluation"},
@@ -45,6 +45,7 @@ DOORS = {
         "batching",
         "training.overlap",
         "training.loader",
+        "training.stream_loader",
         "training.lexicon",
     },
     "torch": {"device", "batching", "model", "decoding", "runs", "attention", "translation", "training", "interop"},
@@ -388,9 +389,9 @@ OPTION = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|-[a-z](?![\w-]))")
 # Options of other programs, by file.
 FOREIGN_OPTIONS = {
     "corpus.rows": {"-c"},  # of jq
-    "corpus.unreadable": {"-c", "-d", "-o"},  # of jq, zstd and lz4, msgunfmt
+    "corpus.unreadable": {"-c", "-d", "-o"},  # of jq, lz4, msgunfmt
     "system.files": {"-f"},  # of ulimit
-    "text.first_bytes": {"-d", "-f", "-t"},  # of zstd and lz4, iconv
+    "text.first_bytes": {"-d", "-f", "-t"},  # of lz4, iconv
     "tokenizer.__main__": {"-m"},  # of python
     "tokenizer.model": {"--unk_id", "--bos_id", "--eos_id", "--pad_id"},  # of spm_train
     "tokenizer.train": {"-m"},  # of python

@@ -1,263 +1,261 @@
-"""Several processes that translate one file: the same output as of one, and never a wrong or a short one."""
+"""Streams of shards: resumed at any pair, mixed by weight, bad shards refused or skipped."""
 
-import gzip
-import os
-import signal
+import json
+import random
 import subprocess
 import sys
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 
+import pyarrow
 import pytest
-from reversal import reversal_lines
-from support.cli import Cli
-from support.processes import until
+from corpora import LANGS, cut_off, write, zstd
 
+from seq2seq.corpus import Stream, read_pairs, shards_of
+from seq2seq.corpus.words import is_pattern, matches
 from seq2seq.errors import ExitCode, UserError
-from seq2seq.system.processes import ChildProcess
-from seq2seq.text import LineReader, open_input
-from seq2seq.translation import Translator, translate_file, translate_lines
-from seq2seq.translation.events import Completed, WindowTranslated
-from seq2seq.translation.ranks import Rank, rank_of
-from seq2seq.translation.resumable import last_position
-from seq2seq.translation.shards import ShardLines, find_shard
 
-
-@pytest.fixture(scope="module")
-def translator(reverser) -> Translator:
-    return Translator.load(reverser, device="cpu", workers=1)
+# datasets leaves a file that was not read to its end to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    """And windows of a few lines, each with a position in the journal."""
-    monkeypatch.setattr("seq2seq.translation.shards.SECONDS_BETWEEN_LOOKS", 0.01)
-    monkeypatch.setattr("seq2seq.translation.shards.MAX_SILENCE", 0.3)
-    monkeypatch.setattr("seq2seq.translation.windows.MIN_LINES", 4)
-    monkeypatch.setattr("seq2seq.translation.windows.MAX_LINES", 4)
-    monkeypatch.setattr("seq2seq.translation.resumable.SECONDS_PER_POSITION", 0.0)
+def network(tmp_path_factory, monkeypatch):
+    """The hosts that were asked for."""
+    return cut_off(monkeypatch, tmp_path_factory.mktemp("cache"))
+
+
+def pairs_of(name, n):
+    return [(f"{name} {i}", f"{i} {name}") for i in range(n)]
+
+
+def json_shard(folder, name, n):
+    rows = [json.dumps(dict(zip(LANGS, pair, strict=True))) for pair in pairs_of(name, n)]
+    path = folder / f"{name}.jsonl.zst"
+    path.write_bytes(zstd("".join(f"{row}\n" for row in rows).encode()))
+    return path
 
 
 @pytest.fixture
-def source(tmp_path) -> Path:
-    lines = [line.encode() for line in reversal_lines(30, seed=5)]
-    lines[20:20] = [b"", b" \t", b"a\r", b"\xff b", "\u2028 d".encode(), b"a " * 30]
-    (tmp_path / "in").write_bytes(b"\n".join(lines))  # the last line has no end
-    return tmp_path / "in"
+def corpora(tmp_path):
+    """Two corpora: shards of 7, 10 and 23 pairs, and shards of 5 and 1 pairs."""
+    for folder, sizes in (("a", (7, 10, 23)), ("b", (5, 1))):
+        (tmp_path / folder).mkdir()
+        for i, n in enumerate(sizes):
+            json_shard(tmp_path / folder, f"{folder}{i}", n)
+    return [f"{tmp_path}/a/*.jsonl.zst", f"{tmp_path}/b/*.jsonl.zst"]
 
 
-def events_of(translator: Translator, source: Path, output: Path, rank: Rank, *, form: str = "text", resume: bool):
-    """The events of one process."""
-    shard = find_shard(str(source), rank)
-    with open_input(str(source)) as stream:
-        reader = ShardLines(LineReader(stream, str(source)), shard)
-        yield from translate_lines(translator, reader, str(output), form=form, resume=resume, shard=shard)
+def stream_of(corpora, weights=None, state=None, **options):
+    shards = [shards_of(word, LANGS) for word in corpora]
+    if weights is None:
+        shards = [[shard for corpus in shards for shard in corpus]]
+    return Stream(shards, weights or [1.0], seed=3, langs=LANGS, state=state, **options)
 
 
-def translate(translator: Translator, source: Path, output: Path, n: int, *, form: str = "text", resume: bool = False):
-    """Let n processes, here one after the other, translate a file. Returns what they report at the end."""
-    return [
-        list(events_of(translator, source, output, Rank(number, n), form=form, resume=resume))[-1]
-        for number in reversed(range(n))
+# Words ------------------------------------------------------------------------------------------------
+
+
+def test_patterns_name_files_or_prefixes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("x-2.tsv", "x-1.tsv", "x-10.tsv", "p1.de", "p1.en.gz", "p2.de.zst", "q*.tsv"):
+        Path(name).touch()
+    assert matches("x-*.tsv", LANGS) == ["x-1.tsv", "x-10.tsv", "x-2.tsv"]
+    assert matches("x-?.tsv[2,1]", LANGS) == ["x-1.tsv[2,1]", "x-2.tsv[2,1]"]
+    assert matches("p*", LANGS) == ["p1", "p2"]
+    assert not is_pattern("q*.tsv"), "a file has this name"
+    with pytest.raises(UserError, match=r"y\*\.tsv matches no file") as caught:
+        list(read_pairs("y*.tsv", LANGS))
+    assert caught.value.code == ExitCode.NO_INPUT
+
+
+def test_only_training_streams():
+    with pytest.raises(UserError, match=r"x\.tsv\?streaming: only training streams; leave out") as caught:
+        list(read_pairs("x.tsv?streaming", LANGS))
+    assert caught.value.code == ExitCode.USAGE
+
+
+def test_a_shell_may_expand_a_pattern(cli, tmp_path):
+    """``--train a b`` is ``--train a --train b``."""
+    for name in "ab":
+        (tmp_path / f"{name}.tsv").write_text("x\n")
+    for words in (["--train", "a.tsv", "b.tsv"], ["--train=a.tsv", "b.tsv"]):
+        outcome = cli("train", "-l", "de-en", *words, "-o", tmp_path / "run", "--set", "data.weights=[1]")
+        assert outcome.code == 2
+        assert ("data.weights" in outcome.err) == (words[0] == "--train")
+
+
+# Shards -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix"),
+    [("jsonl", ".gz"), ("jsonl", ".zst"), ("tsv", ""), ("csv", ".xz"), ("prefix", ".gz"), ("two files", ""),
+     ("hf", ".gz"), ("hf", ""), ("hf, nested", ".gz"), ("hf, parquet", "")],
+)  # fmt: skip
+def test_a_shard_is_read_on_from_any_place(tmp_path, network, form, suffix):
+    pairs = pairs_of("x", 40)
+    corpus = write(tmp_path, form, pairs, suffix)
+    (shard,) = shards_of(corpus, LANGS)
+    for n in (0, 1, 17, 39, 40):
+        opened = shard.open(LANGS, "refuse")
+        assert list(islice(opened.pairs, n)) == pairs[:n]
+        place = json.loads(json.dumps(opened.place()))
+        again = shard.open(LANGS, "refuse", place)
+        assert again.place() == place, "before a pair is read"
+        assert list(islice(again.pairs, 3)) == pairs[n : n + 3]
+        later = shard.open(LANGS, "refuse", json.loads(json.dumps(again.place())))
+        assert list(later.pairs) == pairs[n + 3 :]
+    assert network == []
+
+
+def test_the_shards_of_a_data_set(tmp_path):
+    """Also those of a table whose columns have other names."""
+    for i in range(3):
+        (tmp_path / f"train-{i}.csv").write_text(f"English,German\n{i},NA\n01,x{i}\n")
+    shards = shards_of(f"hf:{tmp_path}", LANGS)
+    assert [shard.name for shard in shards] == [f"hf:{tmp_path}, train-{i}.csv" for i in range(3)]
+    assert [shard.identity for shard in shards] == [f"train-{i}.csv 26" for i in range(3)]
+    assert [list(shard.open(LANGS, "refuse").pairs) for shard in shards] == [
+        [("NA", str(i)), (f"x{i}", "01")] for i in range(3)
     ]
 
 
-def alone(translator: Translator, source: Path, output: Path, form: str = "text") -> bytes:
-    for _ in translate_file(translator, str(source), str(output), form=form):
-        pass
-    return output.read_bytes()
+# Streams ----------------------------------------------------------------------------------------------
 
 
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+@pytest.mark.parametrize("weights", [None, [3.0, 1.0]])
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_stream_is_resumed_at_any_call(corpora, weights, skip_bad):
+    """Across the ends of shards and of sources, which repeat; with a shard that is cut short."""
+    if skip_bad:
+        path = Path(corpora[0]).parent / "a2.jsonl.zst"
+        path.write_bytes(path.read_bytes()[:-9])
+    n, calls = 17, 12
+    whole, states = stream_of(corpora, weights, skip_bad=skip_bad), []
+    pools = []
+    for number in range(calls):
+        states.append(json.loads(json.dumps(whole.state())))
+        pools.append(list(whole.read(n, number)))
+    assert whole.epoch > 1
+    for number in range(calls):
+        resumed = stream_of(corpora, weights, states[number], skip_bad=skip_bad)
+        for later in range(number, calls):
+            assert list(resumed.read(n, later)) == pools[later]
+    assert whole.bad_shards == ([str(path)] if skip_bad else [])
 
 
-class TestOutput:
-    @pytest.mark.parametrize(("n", "form"), [(2, "n-best"), (3, "text"), (50, "text")])
-    def test_it_is_that_of_one_process(self, translator, source, tmp_path, n, form):
-        expected = alone(translator, source, tmp_path / "one", form)
-        ends = translate(translator, source, tmp_path / "out", n, form=form)
-        assert (tmp_path / "out").read_bytes() == expected
-        assert names(tmp_path) == {"in", "one", "out"}
-        assert all(isinstance(end, Completed) for end in ends)
-        assert sum(end.n_invalid_utf8 for end in ends) == 1
-        assert sum(end.segments.n for end in ends) == 1
-
-    @pytest.mark.parametrize("text", ["", "a b", "a b\n", "a\nb", "\n\n\n", "a\nb\nc\nd"])
-    def test_fewer_lines_than_processes(self, translator, tmp_path, text):
-        (tmp_path / "in").write_text(text)
-        expected = alone(translator, tmp_path / "in", tmp_path / "one")
-        translate(translator, tmp_path / "in", tmp_path / "out", 3)
-        assert (tmp_path / "out").read_bytes() == expected
-        assert names(tmp_path) == {"in", "one", "out"}
-
-    def test_compressed_files(self, translator, source, tmp_path):
-        (tmp_path / "in.gz").write_bytes(gzip.compress(source.read_bytes()))
-        translate(translator, tmp_path / "in.gz", tmp_path / "out.gz", 2)
-        assert gzip.decompress((tmp_path / "out.gz").read_bytes()) == alone(translator, source, tmp_path / "one")
-
-    def test_messages_name_lines_of_the_whole_input(self, translator, source, tmp_path):
-        events = list(events_of(translator, source, tmp_path / "out", Rank(1, 2), resume=False))
-        assert events[-1].segments.first.startswith("line 26 has ")
+def test_without_weights_each_pair_comes_once_in_an_epoch(corpora):
+    stream = stream_of(corpora)
+    epochs = [[one.pair for one in stream.read(46, number)] for number in range(3)]
+    expected = sorted(pair for word in corpora for pair in read_pairs(word, LANGS))
+    assert [sorted(epoch) for epoch in epochs] == [expected] * 3
+    assert epochs[0] != epochs[1], "another order in each epoch"
+    first = Counter(pair.src.split()[0] for pair in epochs[0][:10])
+    assert len(first) > 3, "several shards are read in turns"
 
 
-class TestResume:
-    def test_each_process_resumes_its_own_lines(self, translator, source, tmp_path):
-        out = tmp_path / "out"
-        for number in (0, 1):
-            events = events_of(translator, source, out, Rank(number, 2), resume=False)
-            next(event for event in events if isinstance(event, WindowTranslated))
-            events.close()
-        assert names(tmp_path) == {
-            "in", ".out.partial", ".out.partial.jsonl", ".out.shard-2.partial", ".out.shard-2.partial.jsonl"
-        }  # fmt: skip
-        opened = [next(events_of(translator, source, out, Rank(number, 2), resume=True)) for number in (0, 1)]
-        assert all(0 < event.n_lines < 18 for event in opened)
-        translate(translator, source, out, 2, resume=True)
-        assert out.read_bytes() == alone(translator, source, tmp_path / "one")
-
-    @pytest.mark.parametrize("n", [1, 3])
-    def test_another_number_of_processes_is_refused(self, translator, source, tmp_path, n):
-        events = events_of(translator, source, tmp_path / "out", Rank(0, 2), resume=False)
-        next(event for event in events if isinstance(event, WindowTranslated))
-        events.close()
-        out = tmp_path / "out"
-        again = (
-            translate_file(translator, str(source), str(out), resume=True)
-            if n == 1
-            else events_of(translator, source, out, Rank(0, 3), resume=True)
-        )
-        with pytest.raises(UserError, match=r"other settings \(shard: 1 of 2 -> ") as caught:
-            list(again)
-        assert caught.value.code == ExitCode.REFUSED
-
-    def test_another_input_is_refused(self, translator, source, tmp_path):
-        list(events_of(translator, source, tmp_path / "out", Rank(1, 2), resume=False))
-        source.write_bytes(source.read_bytes().replace(b"\n", b"\nx", 1))  # in a line of the other process
-        with pytest.raises(UserError, match="other settings") as caught:
-            list(events_of(translator, source, tmp_path / "out", Rank(1, 2), resume=True))
-        assert caught.value.code == ExitCode.REFUSED
+def test_weights_are_shares_of_the_pairs(corpora):
+    found = Counter(one.pair.src[0] for one in stream_of(corpora, [3.0, 1.0]).read(4000, 0))
+    assert abs(found["a"] / 4000 - 0.75) < 0.03
+    assert stream_of(corpora, [3.0, 1.0]).epoch == 0
 
 
-class TestWaiting:
-    def test_without_the_others_there_is_no_output(self, translator, source, tmp_path):
-        first = events_of(translator, source, tmp_path / "out", Rank(0, 2), resume=False)
-        with pytest.raises(UserError, match="shard 2 of 2 has written nothing") as caught:
-            list(first)
-        assert caught.value.code == ExitCode.TRY_LATER
-        assert last_position(tmp_path / "out").lines == 18
-        assert not (tmp_path / "out").exists()
-        translate(translator, source, tmp_path / "out", 2, resume=True)
-        assert (tmp_path / "out").read_bytes() == alone(translator, source, tmp_path / "one")
-
-    def test_an_incomplete_file_is_not_taken(self, translator, source, tmp_path):
-        events = events_of(translator, source, tmp_path / "out", Rank(1, 2), resume=False)
-        next(event for event in events if isinstance(event, WindowTranslated))
-        events.close()
-        with pytest.raises(UserError, match="shard 2 of 2 has written nothing"):
-            list(events_of(translator, source, tmp_path / "out", Rank(0, 2), resume=False))
-        assert not (tmp_path / "out").exists()
-
-    def test_a_file_with_other_settings_is_not_taken(self, translator, source, tmp_path):
-        list(events_of(translator, source, tmp_path / "out", Rank(1, 2), form="scores", resume=False))
-        with pytest.raises(UserError, match="answer: scores -> text") as caught:
-            list(events_of(translator, source, tmp_path / "out", Rank(0, 2), resume=False))
-        assert caught.value.code == ExitCode.REFUSED
-        assert not (tmp_path / "out").exists()
-
-    def test_a_damaged_file_is_not_taken(self, translator, source, tmp_path):
-        list(events_of(translator, source, tmp_path / "out", Rank(1, 2), resume=False))
-        partial = tmp_path / ".out.shard-2.partial"
-        partial.write_bytes(partial.read_bytes()[:-3] + b"?!\n")
-        with pytest.raises(UserError, match="shard 2 of 2 has written nothing"):
-            list(events_of(translator, source, tmp_path / "out", Rank(0, 2), resume=False))
-        assert not (tmp_path / "out").exists()
-
-    def test_an_input_that_becomes_shorter_is_noticed(self, translator, source, tmp_path):
-        shard = find_shard(str(source), Rank(1, 2))
-        source.write_bytes(b"\n".join(source.read_bytes().split(b"\n")[:25]))
-        with open_input(str(source)) as stream, pytest.raises(UserError, match="became shorter") as caught:
-            list(translate_lines(
-                translator, ShardLines(LineReader(stream, "in"), shard), str(tmp_path / "out"), shard=shard
-            ))  # fmt: skip
-        assert caught.value.code == ExitCode.BAD_DATA
+def test_more_shards_than_are_open_at_once(tmp_path):
+    for i in range(20):
+        json_shard(tmp_path, f"s{i}", 3)
+    stream = stream_of([f"{tmp_path}/*.jsonl.zst"])
+    first = [one.pair for one in stream.read(60, 0)]
+    assert len(set(first)) == 60
+    assert len(stream.state()[0]["open"]) <= 8
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch is forked on Linux alone")
-class TestDevices:
-    @pytest.fixture
-    def on_two(self, cli, reverser, source, tmp_path) -> Cli:
-        return lambda *words: cli(
-            "translate", reverser, "-i", source, "-o", tmp_path / "out", "--device", "cpu,cpu", *words
-        )
-
-    def test_two_processes(self, on_two, translator, source, tmp_path):
-        done = on_two("--n-best", 2)
-        assert done.code == 0
-        assert done.err.count("warning:") == 2  # each from one process: not UTF-8, and a line in segments
-        two = Translator.load(translator._load_again.args[0], device="cpu", decoding={"n_best": 2})
-        assert (tmp_path / "out").read_bytes() == alone(two, source, tmp_path / "one", "n-best")
-
-    def test_an_error_of_a_process_is_the_commands(self, on_two, tmp_path):
-        refused = on_two("--precision", "int8")
-        assert refused.code == ExitCode.USAGE
-        assert "--precision int8 needs CTranslate2" in refused.err
-        assert names(tmp_path) == {"in"}
-
-    def test_a_process_that_is_killed_ends_the_other(self, on_two, monkeypatch, tmp_path):
-        load = Translator.load
-
-        def killed(*args, **options):
-            if rank_of(os.environ).number == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return load(*args, **options)
-
-        monkeypatch.setattr(Translator, "load", killed)
-        monkeypatch.setattr("seq2seq.translation.shards.MAX_SILENCE", 60)
-        done = on_two()
-        assert done.code == 128 + signal.SIGKILL
-        assert "error: a process was killed; free memory; the same command with --resume continues" in done.err
-        assert not (tmp_path / "out").exists()
-
-    @pytest.mark.parametrize(
-        ("words", "says"),
-        [
-            (["-o", "x"], "several processes cannot read stdin"),
-            (["-i", "in"], "several processes cannot write stdout"),
-            (["-i", "in", "-o", "x", "--attention"], "--attention cannot be used with several processes"),
-            (["a b", "-o", "x"], "several processes cannot read stdin"),
-        ],
-    )
-    def test_what_cannot_be_shared_is_refused(self, cli, reverser, source, monkeypatch, words, says):
-        monkeypatch.chdir(source.parent)
-        refused = cli("translate", reverser, "--device", "cpu,cpu", *words)
-        assert refused.code == ExitCode.USAGE
-        assert says in refused.err
+def damage(path, how):
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "cut short":
+        path.write_bytes(content[:-9])
+    else:
+        path.write_bytes(zstd(b'{"de": "x", "en": "y"}\n{"de": "z"}\n'))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-class TestExitCode:
-    def test_of_a_process(self):
-        code, killed = ChildProcess(lambda: os._exit(7)), ChildProcess(lambda: os.kill(os.getpid(), signal.SIGKILL))
-        until(lambda: (code.exit_code(), killed.exit_code()) == (7, -signal.SIGKILL))
+@pytest.mark.parametrize(
+    ("how", "says", "code"),
+    [
+        ("missing", "a1.jsonl.zst cannot be read: No such", 66),
+        ("cut short", "a1.jsonl.zst ends before", 65),
+        ("wrong", "line 2", 65),
+    ],
+)
+def test_a_bad_shard_is_named_or_skipped(corpora, how, says, code):
+    folder = Path(corpora[0]).parent
+    words = [str(folder / f"a{i}.jsonl.zst") for i in range(3)]
+    damage(folder / "a1.jsonl.zst", how)
+    with pytest.raises(UserError, match=says) as caught:
+        list(stream_of(words).read(100, 0))
+    assert caught.value.code == code
+    assert "data.bad_shards=skip" in caught.value.mend
+    stream = stream_of(words, skip_bad=True)
+    read = list(stream.read(100, 0))
+    assert stream.bad_shards == [words[1]]
+    assert len(stream.warnings) == 1, "once, in whatever number of epochs"
+    assert says in stream.warnings[0]
+    of_bad = {one.pair for one in read if one.shard == words[1]}
+    assert of_bad == ({("x", "y")} if how == "wrong" else set())
 
-    def test_a_process_that_still_runs_has_none(self):
-        process = ChildProcess(lambda: signal.pause())
-        assert process.exit_code() is None
-        process.end()
+
+def test_a_stream_without_a_readable_pair_ends(corpora):
+    folder = Path(corpora[1]).parent
+    for name in ("b0", "b1"):
+        damage(folder / f"{name}.jsonl.zst", "missing")
+    words = [str(folder / f"b{i}.jsonl.zst") for i in range(2)]
+    with pytest.raises(UserError, match=r"no pair can be read from .*b0"):
+        list(stream_of(words, skip_bad=True).read(1, 0))
 
 
-class TestRank:
-    def test_it_is_that_of_torchrun(self):
-        rank = Rank(3, 8, 1)
-        assert rank_of(rank.environment()) == rank
-        assert rank_of({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Rank(), "of another launcher"
+def test_a_damaged_file_of_a_data_set(tmp_path):
+    rng = random.Random(0)
+    for i in range(3):
+        table = pyarrow.table({lang: [f"{rng.random()} {lang}" for _ in range(50)] for lang in LANGS})
+        pyarrow.parquet.write_table(table, tmp_path / f"train-{i}.parquet")
+    stream = stream_of([f"hf:{tmp_path}"], skip_bad=True)
+    path = tmp_path / "train-1.parquet"
+    path.write_bytes(path.read_bytes()[:300])
+    assert len({one.pair for one in stream.read(400, 0)}) == 100
+    assert stream.bad_shards == [f"hf:{tmp_path}, train-1.parquet"]
 
 
-@pytest.mark.slow
-def test_torchrun(reverser, translator, source, tmp_path):
-    words = ["translate", str(reverser), "-i", str(source), "-o", str(tmp_path / "out"), "--device", "cpu"]
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seq2seq"]
-    done = subprocess.run([*run, *words], capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out").read_bytes() == alone(translator, source, tmp_path / "one")
-    assert names(tmp_path) == {"in", "one", "out"}
+def test_lines_that_are_not_utf8_are_counted_once(tmp_path):
+    """Whether the stream is interrupted or not."""
+    lines = [b"a%d\xff\tb\n" % i if i in (30, 150, 290) else b"a%d\tb\n" % i for i in range(400)]
+    (tmp_path / "x.tsv").write_bytes(b"".join(lines))
+    whole = stream_of([f"{tmp_path}/x.tsv"])
+    list(whole.read(200, 0))
+    state, before = whole.state(), whole.invalid_utf8
+    resumed = stream_of([f"{tmp_path}/x.tsv"], state=state)
+    list(whole.read(200, 1))
+    list(resumed.read(200, 1))
+    assert whole.invalid_utf8 == before + resumed.invalid_utf8 == 3
+
+
+ANOTHER = """
+import sys, json
+from seq2seq.corpus import Stream, shards_of
+langs = ("de", "en")
+stream = Stream([shards_of(word, langs) for word in sys.argv[2:]], [3.0, 1.0], seed=3, langs=langs,
+                state=json.loads(sys.argv[1]))
+print(json.dumps([one.pair for number in (2, 3) for one in stream.read(17, number)]))
+"""
+
+
+def test_another_process_reads_the_same_pairs(corpora):
+    stream = stream_of(corpora, [3.0, 1.0])
+    for number in (0, 1):
+        list(stream.read(17, number))
+    program = [sys.executable, "-c", ANOTHER, json.dumps(stream.state()), *corpora]
+    environment = {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    found = subprocess.run(program, capture_output=True, text=True, check=True, env=environment).stdout
+    expected = [list(one.pair) for number in (2, 3) for one in stream.read(17, number)]
+    assert json.loads(found) == expected

@@ -29,8 +29,8 @@ from seq2seq.runs import commit, load_checkpoint, lock, model_name, read_manifes
 from seq2seq.runs import folder as run_folder
 from seq2seq.training import Request, run_writer, session, step, train
 from seq2seq.training.arithmetic import Arithmetic
+from seq2seq.training.encode import usual_sentences
 from seq2seq.training.parallel import choose, forked
-from seq2seq.training.prepare import usual_sentences
 from seq2seq.training.progress import Finished, LengthSet, Notice, Report, Saved, Started, Validation
 from seq2seq.training.run_writer import RunWriter
 from seq2seq.training.state import BudgetState, TrainingState

@@ -32,7 +32,7 @@ def test_files_of_another_kind(here, kind):
     ("name", "says"),
     [
         ("a.xlsx", "a spreadsheet; save it as CSV"), ("a b.po", "`po2csv 'a b.po' 'a b.po'.csv`"),
-        ("x/a.parquet", "as hf:x"), ("a.parquet", "as hf:."), ("a.tsv.zst", "`zstd -d a.tsv.zst`"),
+        ("x/a.parquet", "as hf:x"), ("a.parquet", "as hf:."), ("a.tsv.lz4", "`lz4 -d a.tsv.lz4`"),
         ("a.json", "`jq -c '.[]' a.json > a.json.jsonl`"), ("a.tar.gz", "an archive"), ("a.txt.gz", "one text file"),
         ("a.json.gz", "decompress it; then write one object on each line: `jq -c '.[]' a.json >"),
         ("a", "one text file"), ("a.eng", "one text file"), ("a.toml", "give it with `train layers`"),
@@ -63,7 +63,7 @@ def test_a_json_file_that_holds_lines(here):
         (["train.quc", "train.es"], "train.es", "leave the language out of the name: CORPUS is what comes before"),
         (["train.quc.gz", "train.es.xz"], "train.quc.gz", "before .quc and .es, train"),
         (["train.quc"], "train.qu", "train.qu.quc and train.qu.es not found"),
-        (["a.quc", "a.es"], "b,c", "b,c.quc and b,c.es not found (nor with .gz, .bz2, .xz), nor the two files b,c"),
+        (["a.quc", "a.es"], "b,c", "b,c.es not found (nor with .gz, .bz2, .xz, .zst), nor the two files b,c"),
     ],
 )  # fmt: skip
 def test_a_prefix_with_a_missing_file(here, names, word, says):

@@ -25,6 +25,7 @@ class Command(TyperCommand):
         Raises:
             UserError: an option that has one value is given more than once (2).
         """
+        args = _repeated(args)
         if not ctx.resilient_parsing:  # resilient: a shell completes an unfinished line
             # The third part of the result names each option as often as it is given.
             times = Counter(self.make_parser(ctx).parse_args(list(args))[2])
@@ -53,6 +54,25 @@ class Command(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
         _print_help(self, ctx)
+
+
+_LISTS = ("--train", "--valid")
+
+
+def _repeated(args: list[str]) -> list[str]:
+    """The words of a command, in which each word after ``--train`` and ``--valid`` has the option before it.
+
+    A shell expands ``--train shards/*.tsv`` to several words after one option.
+    """
+    words: list[str] = []
+    option = ""
+    for word in args:
+        if word.startswith("-"):
+            option = word if word in _LISTS else ""
+            words.append(word)
+        else:
+            words += [option, word] if option and words[-1] != option else [word]
+    return words
 
 
 class Commands(TyperGroup):

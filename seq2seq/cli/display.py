@@ -114,9 +114,11 @@ class _TrainingDisplay:
         self.max_updates = training.max_updates or 0
         self.began, self.first_update = time.monotonic(), event.update
         resumed = f", resuming after update {event.update:,}" if event.update else ""
+        pairs = f"{counted(event.n_pairs, 'pair')} ({counted(event.n_tgt_tokens, 'target token')}, "
+        if event.n_shards:
+            pairs = f"a stream of {counted(event.n_shards, 'shard')} ("
         print_note(
-            f"training {counted(event.n_parameters, 'parameter')} on {counted(event.n_pairs, 'pair')} "
-            f"({counted(event.n_tgt_tokens, 'target token')}, {counted(event.vocab_size, 'piece')}) "
+            f"training {counted(event.n_parameters, 'parameter')} on {pairs}{counted(event.vocab_size, 'piece')}) "
             f"{self._how_long(training)} on {event.device} in {event.arithmetic}{resumed}"
         )
         self.task = self.bar.add_task(

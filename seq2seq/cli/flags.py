@@ -30,6 +30,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "data.train": "--train",
         "data.valid": "--valid",
         "data.encoding_errors=strict": "--strict and data.encoding_errors=strict",
+        "data.bad_shards=skip": "--skip-bad-shards",
         "training.seed": "--seed",
         "training.time_budget": "--time-budget",
         "training.max_epochs": "--max-epochs",

@@ -73,6 +73,7 @@ def training_layers(
     preset: str | None,
     seed: int | None,
     strict: bool,
+    skip_bad_shards: bool = False,
     max_updates: int | None,
     max_epochs: int | None,
     time_budget: str | None,
@@ -96,6 +97,7 @@ def training_layers(
             "train": train or None,
             "valid": valid or None,
             "encoding_errors": "strict" if strict else None,
+            "bad_shards": "skip" if skip_bad_shards else None,
         },
         "training": {"seed": seed, "max_updates": max_updates, "max_epochs": max_epochs},
     }

@@ -123,8 +123,8 @@ Train = Annotated[
     typer.Option(
         "--train", metavar="CORPUS", rich_help_panel=CORPORA,
         help="Parallel text to train on: a prefix (corpus/train for corpus/train.de and corpus/train.en), two files "
-        "(a.txt,b.txt), a .tsv, .csv or .jsonl file, or hf:NAME. May be given several times. Required, "
-        "unless --config sets it.",
+        "(a.txt,b.txt), a .tsv, .csv or .jsonl file, a pattern ('shards/*.jsonl.zst'), or hf:NAME; CORPUS?streaming is "
+        "read while training and never stored. May be given several times. Required, unless --config sets it.",
     ),
 ]  # fmt: skip
 Valid = Annotated[
@@ -133,6 +133,13 @@ Valid = Annotated[
         "--valid", metavar="CORPUS", rich_help_panel=CORPORA,
         help="Parallel text to validate on. Default: a data set's own validation split, or held-out pairs. "
         "May be given several times.",
+    ),
+]  # fmt: skip
+SkipBadShards = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-shards", rich_help_panel=CORPORA,
+        help="If a shard of a streamed corpus is missing, cut short or unreadable, skip the rest of it and count it.",
     ),
 ]  # fmt: skip
 Overwrite = Annotated[

@@ -11,6 +11,7 @@ def train_command(
     langs: options.Langs = None,
     train: options.Train = None,
     valid: options.Valid = None,
+    skip_bad_shards: options.SkipBadShards = False,
     overwrite: options.Overwrite = False,
     preset: options.Preset = None,
     config: options.Recipe = None,
@@ -29,6 +30,7 @@ def train_command(
         refuse_overwriting(run, [config], key="run")
     layers = training_layers(
         config, langs=langs, train=train, valid=valid, preset=preset, seed=seed, strict=strict,
+        skip_bad_shards=skip_bad_shards,
         max_updates=max_updates, max_epochs=max_epochs, time_budget=time_budget, sets=sets or [],
     )  # fmt: skip
     several = parse_seeds(seeds, seed=seed, sets=sets or [])

@@ -25,6 +25,20 @@ class DataConfig:
     valid: tuple[Text, ...] = ()
     """Corpora to validate on, written as those of ``train``. Not given: the validation split of the data set if it
     has one, else pairs held out from training. An empty list: pairs are held out."""
+    streaming: StrictBool = False
+    """Whether the corpora of ``train`` are read again and again while training, and never stored: for text that is
+    larger than the disk. Their files (shards) are read in an order drawn by the seed, eight in turns. A corpus written
+    as ``CORPUS?streaming`` sets it. Such a run ends after max_updates or time_budget."""
+    weights: tuple[Positive, ...] = ()
+    """How often each corpus of ``train`` gives a pair of a stream, in the same order: any positive numbers. A corpus
+    that has ended is read again. Not given: the shards of all corpora together are read once in each epoch."""
+    stream_sample: Annotated[StrictInt, Field(ge=2)] = 100_000
+    """Pairs of a stream that are read before training: the tokenizer is trained on them, some of them are held out for
+    validation, and alarms, lengths and copies are found in them. They are the first pairs of up to 32 shards of each
+    corpus. The default is as many as the tokenizer is trained on (``tokenizer_sample``)."""
+    bad_shards: Literal["refuse", "skip"] = "refuse"
+    """What to do with a shard of a stream that is missing, cut short or cannot be read. refuse: stop and name it; skip:
+    skip the rest of it, and count it."""
     encoding_errors: Literal["refuse", "replace", "strict"] = "refuse"
     """What to do with lines that are not UTF-8. refuse: refuse a file with more than 1 in 100 of them, else replace the
     invalid bytes; replace: always replace the invalid bytes; strict: refuse any such line. Lines with replaced bytes

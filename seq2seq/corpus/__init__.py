@@ -13,15 +13,21 @@ from seq2seq.corpus.readers import (
     read_pairs,
     stamp,
 )
+from seq2seq.corpus.shards import Shard, or_skip
 from seq2seq.corpus.store import IdsStore, TextStore, text_hash, write_ids_store, write_text_store
-from seq2seq.corpus.words import uncompressed_name
+from seq2seq.corpus.stream import ReadPair, Stream, shards_of
+from seq2seq.corpus.words import STREAMED, uncompressed_name
 
 __all__ = [
     "READERS",
+    "STREAMED",
     "CorpusCounts",
     "IdsStore",
     "Pair",
+    "ReadPair",
     "Reader",
+    "Shard",
+    "Stream",
     "TextStore",
     "corpus_files",
     "describe_misalignment",
@@ -30,8 +36,10 @@ __all__ = [
     "has_ordered_sides",
     "local_folder",
     "lone_target",
+    "or_skip",
     "own_validation",
     "read_pairs",
+    "shards_of",
     "stamp",
     "text_hash",
     "uncompressed_name",

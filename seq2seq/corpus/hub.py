@@ -87,7 +87,7 @@ def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Itera
     word, columns = split_columns(corpus)
     wanted = parse_hub_name(word)
     dataset = _load(word, wanted, columns or langs)
-    nested, keys = _find_keys(word, dataset.features, columns, langs, counts)
+    nested, keys = find_keys(word, dataset.features, columns, langs, counts)
     read = (nested,) if nested else keys
     if any(str(getattr(dataset.features[key], "dtype", "string")) not in _TEXT for key in read) and nested is None:
         dataset = _load(word, wanted, keys)  # CSV whose columns are not named by the languages
@@ -96,23 +96,48 @@ def read_hub(corpus: str, langs: tuple[str, str], counts: CorpusCounts) -> Itera
         for batch in dataset.select_columns(list(read)).iter(_BATCH):
             for values in zip(*(batch[key] for key in read), strict=True):
                 number += 1
-                row = values[0] or dict.fromkeys(langs) if nested else dict(zip(keys, values, strict=True))
-                row = first_translations(row, langs) if nested and is_variable(row) else row
-                yield pair_of(row, keys, f"{word}, row {number}")
+                row = dict(zip(read, values, strict=True))
+                yield pair_of_row(row, nested, keys, langs, f"{word}, row {number}")
     except UnicodeDecodeError:  # only the conversion to a Python string checks it
-        raise UserError(
-            f"{word} holds text that is not UTF-8",
-            mend="convert its files to UTF-8, or name a .jsonl file itself as CORPUS: its bytes can be replaced",
-        ) from None
+        raise not_utf8(word) from None
+
+
+def pair_of_row(
+    row: dict[str, Any], nested: str | None, keys: tuple[str, str], langs: tuple[str, str], where: str
+) -> Pair:
+    """The pair of a row, whose columns are those that ``find_keys`` found. Raises the errors of ``pair_of``."""
+    if nested is not None:
+        row = row[nested] or dict.fromkeys(langs)
+        row = first_translations(row, langs) if is_variable(row) else row
+    return pair_of(row, keys, where)
+
+
+def not_utf8(word: str) -> UserError:
+    """The error for a data set with bytes that are not UTF-8."""
+    return UserError(
+        f"{word} holds text that is not UTF-8",
+        mend="convert its files to UTF-8, or name a .jsonl file itself as CORPUS: its bytes can be replaced",
+    )
 
 
 _TEXT = ("string", "large_string")
 
 
-def _find_keys(
+def find_keys(
     corpus: str, features: Any, columns: tuple[str, str] | None, langs: tuple[str, str], counts: CorpusCounts
 ) -> tuple[str | None, tuple[str, str]]:
-    """The column that holds all languages, if there is one, and the keys of source and target."""
+    """The column that holds all languages, if there is one, and the keys of source and target.
+
+    Args:
+        corpus: named in errors.
+        features: of ``datasets``, or a row, by column.
+        columns: chosen by the user.
+        langs: source and target language.
+        counts: may get a note.
+
+    Raises:
+        UserError: there are no such columns (65).
+    """
     names = list(features)
     if columns is not None:
         by_number = {str(i): name for i, name in enumerate(names, start=1)}
@@ -205,24 +230,35 @@ def _builder(corpus: str, wanted: HubName, options: dict[str, Any]) -> Any:
         )
     # The library raises many kinds of errors: those of the network, of file formats, and its own.
     except Exception as error:
-        raise _as_user_error(corpus, error) from None
+        raise as_user_error(corpus, error) from None
 
 
 def _load(corpus: str, wanted: HubName, text_columns: tuple[str, str]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        builder = _builder(corpus, wanted, {})
-        if hasattr(builder.config, "keep_default_na"):  # CSV: pandas would read "NA" and "null" as missing values
-            as_text = {"keep_default_na": False, "converters": dict.fromkeys(text_columns, str)}
-            builder = _builder(corpus, wanted, as_text)
+        builder = builder_of_text(corpus, wanted, text_columns)
         try:
             builder.download_and_prepare()
             return builder.as_dataset(split=wanted.split)
         except Exception as error:  # as above
-            raise _as_user_error(corpus, error) from None
+            raise as_user_error(corpus, error) from None
 
 
-def _as_user_error(corpus: str, error: Exception) -> UserError:
+def builder_of_text(corpus: str, wanted: HubName, text_columns: tuple[str, str]) -> Any:
+    """The builder of a data set, which has read no data yet; it reads these columns of a CSV file as text.
+
+    Raises:
+        UserError: as ``read_hub``.
+    """
+    builder = _builder(corpus, wanted, {})
+    if hasattr(builder.config, "keep_default_na"):  # CSV: pandas would read "NA" and "null" as missing values
+        as_text = {"keep_default_na": False, "converters": dict.fromkeys(text_columns, str)}
+        builder = _builder(corpus, wanted, as_text)
+    return builder
+
+
+def as_user_error(corpus: str, error: Exception) -> UserError:
+    """The error of ``datasets`` as one of ours."""
     # DatasetGenerationError says only that something went wrong; its cause says what.
     cause: BaseException = error
     while cause.__cause__ is not None:

@@ -13,7 +13,8 @@ from seq2seq.corpus.sides import read_prefix, read_two_files
 from seq2seq.corpus.tables import read_csv, read_tsv
 from seq2seq.corpus.tuning import N_CHECKED
 from seq2seq.corpus.unreadable import FORMATS
-from seq2seq.corpus.words import ending, side, split_columns, two_files
+from seq2seq.corpus.words import STREAMED, ending, is_pattern, matches, side, split_columns, two_files
+from seq2seq.errors import ExitCode, UserError
 from seq2seq.text import EncodingErrors, is_blank
 
 Reader = Callable[[str, tuple[str, str], EncodingErrors, CorpusCounts], Iterator[Pair]]
@@ -30,8 +31,9 @@ def read_pairs(
     """Read a corpus in its order and in constant memory.
 
     Args:
-        corpus: a prefix, ``SOURCE,TARGET``, ``*.tsv``, ``*.csv``, ``*.jsonl`` or
-            ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``. Two columns or keys may follow in brackets.
+        corpus: a prefix, ``SOURCE,TARGET``, a file whose name ends in ``.tsv``, ``.csv`` or ``.jsonl``, a pattern with
+            ``*`` or ``?`` for several of these, or ``hf:NAME[@REVISION][#CONFIG][:SPLIT]``. Two columns or keys may
+            follow in brackets.
         langs: source and target language.
         encoding_errors: what to do with lines that are not UTF-8. refuse: refuse a file if more than 1 line in 100 is
             not UTF-8, else replace the bytes; replace: replace the bytes in any number of lines; strict: refuse any
@@ -47,14 +49,26 @@ def read_pairs(
             corpus.
     """
     counts = CorpusCounts() if counts is None else counts
+    yield from count_pairs(find_reader(corpus, langs)(corpus, langs, encoding_errors, counts), langs, counts)
+
+
+def count_pairs(pairs: Iterator[Pair], langs: tuple[str, str], counts: CorpusCounts) -> Iterator[Pair]:
+    """The pairs, counted; a note is added to the counts if the sides look swapped."""
     first: list[Pair] = []
-    for pair in find_reader(corpus, langs)(corpus, langs, encoding_errors, counts):
+    for pair in pairs:
         counts.pairs += 1
         if is_blank(pair.src) or is_blank(pair.tgt):
             counts.blank += 1
         if len(first) < N_CHECKED:
             first.append(pair)
+            if len(first) == N_CHECKED:
+                _note_swapped(first, langs, counts)
         yield pair
+    if len(first) < N_CHECKED:
+        _note_swapped(first, langs, counts)
+
+
+def _note_swapped(first: list[Pair], langs: tuple[str, str], counts: CorpusCounts) -> None:
     if (swapped := english_side(first, langs)) is not None:
         counts.notes.append(
             f"the sides look swapped: the text read as {swapped} is English; swap the sides, or "
@@ -66,13 +80,17 @@ def find_reader(corpus: str, langs: tuple[str, str]) -> Reader:
     """The reader for a CORPUS word. A word that has no other form is a prefix.
 
     Raises:
-        UserError: brackets that do not name two columns (2).
+        UserError: brackets that do not name two columns, or ``?streaming`` (2).
     """
+    if corpus.endswith(STREAMED):
+        raise UserError(f"{corpus}: only training streams", mend=f"leave out {STREAMED}", code=ExitCode.USAGE)
     if corpus.startswith("hf:"):
         return READERS["hf"]
     # `news.tsv` may also be a prefix, as of `news.tsv.de`.
     if not os.path.lexists(corpus) and any(side(corpus, lang) for lang in langs):
         return READERS["prefix"]
+    if is_pattern(corpus):
+        return READERS["*"]
     if two_files(corpus) is not None:
         return READERS["two files"]
     path, columns = split_columns(corpus)
@@ -103,6 +121,8 @@ def corpus_files(corpus: str, langs: tuple[str, str]) -> list[Path]:
     if reader is READERS["prefix"]:
         paths = [path for path in (side(corpus, lang) for lang in langs) if path is not None]
         return paths if len(paths) == len(langs) else []
+    if reader is READERS["*"]:
+        return [path for word in matches(corpus, langs) for path in corpus_files(word, langs)]
     return [*(two_files(corpus) or [Path(split_columns(corpus).path)])]
 
 
@@ -135,6 +155,25 @@ def _read_hf(
     return read_hub(corpus, langs, counts)
 
 
+def _read_matches(
+    corpus: str, langs: tuple[str, str], encoding_errors: EncodingErrors, counts: CorpusCounts
+) -> Iterator[Pair]:
+    """All files that a pattern matches, one after the other."""
+    for word in require_matches(corpus, langs):
+        yield from find_reader(word, langs)(word, langs, encoding_errors, counts)
+
+
+def require_matches(pattern: str, langs: tuple[str, str]) -> list[str]:
+    """As ``matches``.
+
+    Raises:
+        UserError: nothing matches (66).
+    """
+    if found := matches(pattern, langs):
+        return found
+    raise UserError(f"{pattern} matches no file", mend="check the pattern", code=ExitCode.NO_INPUT)
+
+
 READERS: dict[str, Reader] = {
     "prefix": read_prefix,
     "two files": read_two_files,
@@ -143,5 +182,6 @@ READERS: dict[str, Reader] = {
     "jsonl": read_jsonl,
     "ndjson": read_jsonl,
     "hf": _read_hf,
+    "*": _read_matches,
 }
 """The readers by the form of the CORPUS word. The key of a file format is its suffix."""

@@ -56,3 +56,8 @@ BATCH_ROWS: Final = 16_384
 """Max rows of a batch in the file."""
 BATCH_VALUES: Final = 1 << 24
 """Bytes or ids after which a batch is written early, so that long rows do not fill memory."""
+
+# Streams (stream.py) ----------------------------------------------------------------------------------
+
+MAX_OPEN_SHARDS: Final = 8
+"""Shards of a source that are read in turns. Each holds a buffer, up to 8 MB if it is compressed. Not measured."""

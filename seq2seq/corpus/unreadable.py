@@ -49,7 +49,6 @@ FORMATS: dict[str, tuple[str, str]] = {
     "json": ("one JSON document", "write one object on each line: `jq -c '.[]' FILE > FILE.jsonl`"),
     **dict.fromkeys(("xml", "yaml", "yml", "sgm", "sgml", "tbx", "ttx"), ("in a format that is not read", _AS_TABLE)),
     "toml": ("a configuration file", "give it with `train layers`"),
-    "zst": ("compressed with Zstandard, which is not read", "decompress it: `zstd -d FILE`"),
     "lz4": ("compressed with LZ4, which is not read", "decompress it: `lz4 -d FILE`"),
     **dict.fromkeys(("zip", "tar", "tgz", "tbz", "txz", "7z", "rar"), ("an archive", _UNPACK)),
     **dict.fromkeys(("db", "sqlite", "sqlite3"), ("a database", _AS_TABLE)),

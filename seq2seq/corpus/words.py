@@ -1,13 +1,16 @@
-"""Parsing of CORPUS words: ``train``, ``pairs.tsv``, ``pairs.tsv[4,2]``, ``deu.txt,eng.txt``."""
+"""Parsing of CORPUS words: ``train``, ``pairs.tsv``, ``pairs.tsv[4,2]``, ``deu.txt,eng.txt``, ``shards/*.tsv``."""
 
 import os
+from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.text import COMPRESSED_SUFFIXES, exists
 
-COMPRESSED = ("", *COMPRESSED_SUFFIXES)
+STREAMED = "?streaming"
+"""The end of a CORPUS word that ``train`` reads as a stream."""
+COMPRESSED = ("", *COMPRESSED_SUFFIXES, ".zst")
 """Suffixes of compression that may follow a file's name. The content of the file decides how it is decompressed."""
 
 
@@ -54,6 +57,28 @@ def two_files(word: str) -> tuple[Path, Path] | None:
             if enough(os.path.exists(path) and not os.path.isdir(path) for path in (src, tgt)):
                 return Path(src), Path(tgt)
     return None
+
+
+def is_pattern(word: str) -> bool:
+    """Whether a word names several files, as ``shards/*.tsv`` or ``part-?``. The name of an existing file does not."""
+    path = split_columns(word).path
+    return ("*" in path or "?" in path) and not path.startswith("hf:") and not os.path.lexists(path)
+
+
+def matches(pattern: str, langs: tuple[str, str]) -> list[str]:
+    """The CORPUS words of all files or prefixes that a pattern matches, in the order of their names.
+
+    Args:
+        pattern: columns may follow in brackets; each word has them too.
+        langs: source and target language.
+    """
+    path, columns = split_columns(pattern)
+    ends = [f".{lang}{suffix}" for lang in langs for suffix in COMPRESSED]
+    # Path.glob refuses a pattern that begins with a slash.
+    prefixes = {name.removesuffix(end) for end in ends for name in glob(path + end)}  # noqa: PTH207
+    found = prefixes or set(glob(path))  # noqa: PTH207
+    brackets = f"[{columns[0]},{columns[1]}]" if columns else ""
+    return [name + brackets for name in sorted(found)]
 
 
 def side(prefix: str, lang: str) -> Path | None:

@@ -25,7 +25,6 @@ _KINDS = (
     (b"PK\x03\x04", "a ZIP file, as .docx, .xlsx and .odt are", f"unpack it with unzip, or {_AS_TEXT}"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of Office, as .doc and .xls are", _AS_TEXT),
     (b"%PDF-", "a PDF", "extract its text: pdftotext {file} {file}.txt"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "decompress it: zstd -d {file}"),
     (b"\x04\x22\x4d\x18", "compressed with lz4", "decompress it: lz4 -d {file}"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it: 7z x {file}"),
     (b"Rar!\x1a\x07", "a RAR archive", "unpack it: unrar x {file}"),

@@ -12,6 +12,7 @@ from typing import BinaryIO, NoReturn, Protocol
 
 from seq2seq.errors import UserError
 from seq2seq.system.files import cannot_read
+from seq2seq.text import zstd
 from seq2seq.text.first_bytes import refuse_non_text, shell_word
 from seq2seq.text.tuning import N_FIRST
 
@@ -66,7 +67,7 @@ def _may_be_magic(head: bytes) -> bool:
     return (
         len(head) < _N_MAGIC
         and b"\n" not in head
-        and any(head[: len(magic)] == magic[: len(head)] for magic in _MAGICS)
+        and any(head[: len(magic)] == magic[: len(head)] for magic in (*_MAGICS, zstd.MAGIC))
     )
 
 
@@ -100,18 +101,21 @@ class ByteSource:
             while _may_be_magic(head) and (more := self._read_stream()):
                 head += more
             decompressor = _sniff(head)
-            if decompressor is None:
+            self.compressed = decompressor is not None or head.startswith(zstd.MAGIC)
+            if not self.compressed:
                 yield from self._checked(self._plain(head), "")
+                return
+            self._held = head
+            if decompressor is None:
+                yield from self._checked(zstd.decompress(self._compressed, _CHUNK), "unzstd")
             else:
-                self.compressed = True
-                self._held = head
                 yield from self._checked(self._decompressed(decompressor), _UNPACKED_BY[decompressor])
         except EOFError:
             self._damaged("ends before its compressed data does")
         except (zlib.error, lzma.LZMAError) as error:
             self._damaged(f"holds damaged compressed data ({error})")
         except OSError as error:
-            if error.errno is None:  # from bz2, for damaged data
+            if error.errno is None:  # from bz2 or pyarrow, for damaged data
                 self._damaged(f"holds damaged compressed data ({error})")
             raise cannot_read(self._name, error) from None
 
@@ -122,7 +126,7 @@ class ByteSource:
             head += chunk
             if b"\n" in chunk or len(head) >= N_FIRST:
                 break
-        if unpack and _sniff(head):
+        if unpack and (_sniff(head) or head.startswith(zstd.MAGIC)):
             raise UserError(
                 f"{self._name} is compressed twice",
                 mend=f"decompress it once: {unpack} < {shell_word(self._name)} > FILE",

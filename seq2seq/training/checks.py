@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seq2seq.config import PRESETS, DataConfig, RunConfig, choose_among, parse_langs
-from seq2seq.corpus import corpus_files, local_folder, read_pairs
+from seq2seq.corpus import corpus_files, local_folder, read_pairs, shards_of
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system.files import reading
 from seq2seq.text import refuse_overwriting
@@ -124,5 +124,8 @@ def require_data(config: RunConfig) -> None:
 
 def require_readable_corpora(data: DataConfig) -> None:
     """Read the first pair of each corpus: if a name is mistyped, no old run is moved aside."""
-    for word in (*data.train, *data.valid):
-        next(read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors), None)
+    langs = parse_langs(data.langs)
+    for word in data.train if data.streaming else ():
+        next(shards_of(word, langs)[0].open(langs, data.encoding_errors).pairs, None)
+    for word in data.valid if data.streaming else (*data.train, *data.valid):
+        next(read_pairs(word, langs, encoding_errors=data.encoding_errors), None)

@@ -17,10 +17,12 @@ from seq2seq.config import DataConfig, parse_langs
 from seq2seq.corpus import (
     CorpusCounts,
     Pair,
+    Shard,
     TextStore,
     describe_misalignment,
     find_misalignment,
     read_pairs,
+    shards_of,
     stamp,
     write_text_store,
 )
@@ -30,6 +32,7 @@ from seq2seq.system.files import writing
 from seq2seq.text import is_blank
 from seq2seq.training.progress import Notice
 from seq2seq.training.state import CorpusId
+from seq2seq.training.streaming import n_sampled, sample
 
 Notify = Callable[[str | Notice], None]
 
@@ -57,6 +60,8 @@ class CorpusRecord:
     """How many lines too late the translations come there; None: they are not near."""
     stamp: list[list[int]] | None = None
     """Sizes and modification times of its files before they were read; None if files cannot show a change."""
+    shards: int = 0
+    """If it is streamed, its shards; its pairs are then only those that were read before training."""
 
     @property
     def id(self) -> CorpusId:
@@ -68,7 +73,8 @@ class CorpusRecord:
         empty = f", {self.dropped_empty:,} dropped: a side is blank" if self.dropped_empty else ""
         lines = counted(self.invalid_utf8, "line")
         invalid = f", bytes that are not UTF-8 replaced in {lines}" if self.invalid_utf8 else ""
-        return f"{self.corpus}: {counted(self.pairs, 'pair')}{empty}{invalid}"
+        streamed = f"a stream of {counted(self.shards, 'shard')}, before training " if self.shards else ""
+        return f"{self.corpus}: {streamed}{counted(self.pairs, 'pair')}{empty}{invalid}"
 
 
 def read_corpora(
@@ -93,7 +99,7 @@ def read_corpora(
         # Checked before the stores are replaced: the next command may name the right corpora.
         if expected is not None and _load_json(folder / "corpora.json") is not None:
             _require(folder.parent, expected, [_read(role, word, data) for role, word in _words(data)])
-        records = _read_all(folder, data)
+        records = _read_all(folder, data, notify)
     if expected is not None:
         try:
             _require(folder.parent, expected, [record.id for record in records])
@@ -212,14 +218,34 @@ def _stored(folder: Path, data: DataConfig) -> list[CorpusRecord] | None:
     return records
 
 
-def _reading_settings(data: DataConfig) -> dict[str, str]:
-    return {"langs": data.langs, "encoding_errors": data.encoding_errors}
+def _reading_settings(data: DataConfig) -> dict[str, Any]:
+    streaming = [data.stream_sample, *data.weights] if data.streaming else None
+    return {"langs": data.langs, "encoding_errors": data.encoding_errors, "streaming": streaming}
+
+
+def _shards(role: str, word: str, data: DataConfig) -> list[Shard]:
+    """The shards of a corpus that is streamed; none if it is not."""
+    return shards_of(word, parse_langs(data.langs)) if data.streaming and role == "train" else []
+
+
+def _pairs(
+    word: str, shards: list[Shard], data: DataConfig, counts: CorpusCounts, digest: "hashlib._Hash", notify: Notify
+) -> Iterator[Pair]:
+    """The pairs of a corpus; if it has shards, those that are read before training. All are added to the digest."""
+    if shards:
+        digest.update("\n".join(shard.identity for shard in shards).encode("utf-8", "surrogateescape"))
+        pairs = sample(shards, n_sampled(word, data), data, counts, notify)
+    else:
+        pairs = read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors, counts=counts)
+    for pair in pairs:
+        _add(digest, pair)
+        yield pair
 
 
 def _read(role: str, word: str, data: DataConfig) -> CorpusId:
     digest, counts = hashlib.sha256(), CorpusCounts()
-    for pair in read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors, counts=counts):
-        _add(digest, pair)
+    for _ in _pairs(word, _shards(role, word, data), data, counts, digest, lambda notice: None):
+        pass
     return CorpusId(role=role, corpus=word, sha256=digest.hexdigest(), pairs=counts.pairs)
 
 
@@ -227,7 +253,7 @@ def _add(digest: "hashlib._Hash", pair: Pair) -> None:
     digest.update(f"{pair.src}\n{pair.tgt}\n".encode("utf-8", "surrogatepass"))
 
 
-def _read_all(folder: Path, data: DataConfig) -> list[CorpusRecord]:
+def _read_all(folder: Path, data: DataConfig, notify: Notify) -> list[CorpusRecord]:
     discard(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -237,8 +263,9 @@ def _read_all(folder: Path, data: DataConfig) -> list[CorpusRecord]:
         if words:
             path, blank = folder / f"{role}.text.arrow", [array("Q") for _ in words]
             of_role: list[CorpusRecord] = []
-            write_text_store(path, _counted_pairs(words, role, data, of_role, blank))
-            records += _with_alignment(TextStore(path), of_role, blank)
+            write_text_store(path, _counted_pairs(words, role, data, of_role, blank, notify))
+            is_streamed = data.streaming and role == "train"  # its shards have been checked one by one
+            records += of_role if is_streamed else _with_alignment(TextStore(path), of_role, blank)
     records = [replace(record, stamp=before) for record, before in zip(records, stamps, strict=True)]
     _write_records(folder, data, records)
     return records
@@ -250,7 +277,12 @@ def _write_records(folder: Path, data: DataConfig, records: list[CorpusRecord]) 
 
 
 def _counted_pairs(
-    words: tuple[str, ...], role: str, data: DataConfig, records: list[CorpusRecord], blank: list["array[int]"]
+    words: tuple[str, ...],
+    role: str,
+    data: DataConfig,
+    records: list[CorpusRecord],
+    blank: list["array[int]"],
+    notify: Notify,
 ) -> Iterator[Pair]:
     """The pairs of all corpora with text on both sides.
 
@@ -259,8 +291,8 @@ def _counted_pairs(
     for word, dropped in zip(words, blank, strict=True):
         counts = CorpusCounts()
         digest = hashlib.sha256()
-        for pair in read_pairs(word, parse_langs(data.langs), encoding_errors=data.encoding_errors, counts=counts):
-            _add(digest, pair)
+        shards = _shards(role, word, data)
+        for pair in _pairs(word, shards, data, counts, digest, notify):
             if is_blank(pair.src) or is_blank(pair.tgt):
                 dropped.append(counts.pairs - 1)
             else:
@@ -269,7 +301,16 @@ def _counted_pairs(
             found = f"{counted(counts.pairs, 'pair')}, all with a blank side" if counts.pairs else "no pair"
             raise UserError(f"{word} holds {found}", mend="give a corpus with text in both languages")
         records.append(
-            CorpusRecord(word, role, counts.pairs, digest.hexdigest(), counts.blank, counts.invalid_utf8, counts.notes)
+            CorpusRecord(
+                word,
+                role,
+                counts.pairs,
+                digest.hexdigest(),
+                counts.blank,
+                counts.invalid_utf8,
+                counts.notes,
+                shards=len(shards),
+            )
         )
 
 

@@ -6,13 +6,13 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seq2seq.batching import Rows, TokenIds, epoch_pools, micro_batches, split_by_padding
+from seq2seq.batching import Lengths, Rows, TokenIds, epoch_pools, micro_batches, split_by_padding
 from seq2seq.config import RunConfig
-from seq2seq.corpus import IdsStore
 from seq2seq.tokenizer import Sampler, Tokenizer, row_keys
 from seq2seq.training.parallel import Ranks
 from seq2seq.training.tuning import MIN_PAIRS_DRAWN
@@ -65,6 +65,24 @@ class _Update:
     """The epoch and the number of updates done in it, after this one."""
 
 
+class PairIds(Protocol):
+    """Token ids of pairs, by row: an ``IdsStore``, or the pairs of a pool in memory."""
+
+    @property
+    def src_lengths(self) -> Lengths:
+        """Tokens of each source, without EOS."""
+        ...
+
+    @property
+    def tgt_lengths(self) -> Lengths:
+        """Tokens of each target, without EOS."""
+        ...
+
+    def take(self, rows: Rows) -> tuple[Sequence[NDArray[np.integer]], Sequence[NDArray[np.integer]]]:
+        """Sources and targets of some rows, in the requested order."""
+        ...
+
+
 class Loader:
     """Reads updates, epoch after epoch.
 
@@ -81,7 +99,7 @@ class Loader:
         UserError: subwords are to be sampled, but the tokenizer is deterministic (78).
     """
 
-    def __init__(self, ids: IdsStore, tokenizer: Tokenizer, config: RunConfig, ranks: Ranks | None = None) -> None:
+    def __init__(self, ids: PairIds, tokenizer: Tokenizer, config: RunConfig, ranks: Ranks | None = None) -> None:
         self._ids = ids
         self._ranks = ranks or Ranks()
         self._training, self._data = config.training, config.data

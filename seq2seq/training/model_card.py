@@ -32,7 +32,10 @@ def write_model_card(
     src, tgt = parse_langs(config.data.langs)
     architecture = ARCHITECTURES[config.model.architecture]
     named = "\n".join(
-        f"- `{c['corpus']}` ({c['role']}): {counted(c['pairs'], 'pair')}" for c in corpora if "pairs" in c
+        f"- `{c['corpus']}` ({c['role']}): "
+        + (f"a stream of {counted(c['shards'], 'shard')}" if c.get("shards") else counted(c["pairs"], "pair"))
+        for c in corpora
+        if "pairs" in c
     )
     scored = "\n".join(
         f"- {name}: {value:.2f}{f' `{signatures[name]}`' if name in signatures else ''}"

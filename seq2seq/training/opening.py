@@ -25,7 +25,7 @@ _SMALLER = (
 
 
 def opening_lines(
-    recipe: Recipe, label: str, config: RunConfig, n_pairs: int, vocab_size: int, device: str
+    recipe: Recipe, label: str, config: RunConfig, n_pairs: int, vocab_size: int, device: str, n_shards: int = 0
 ) -> list[str]:
     """Four lines on what will be trained, with the reasons of what the recipe chose.
 
@@ -36,6 +36,7 @@ def opening_lines(
         n_pairs: to train on.
         vocab_size: pieces of the vocabulary.
         device: type of device.
+        n_shards: of a stream, whose number of pairs is unknown; 0: it is no stream.
     """
     data, model, training, advised = config.data, config.model, config.training, recipe.advised
     where = counted(cores(), "CPU core") if device == "cpu" else device
@@ -47,12 +48,13 @@ def opening_lines(
     r_drop = f", R-Drop {training.r_drop:g}" if config.n_forward_passes == 2 else ""
     sampling = f", subword sampling {data.subword_sampling:g}" if data.subword_sampling else ""
     why = recipe.reasons
+    size = f"a stream of {counted(n_shards, 'shard')}, taken to be large," if n_shards else counted(n_pairs, "pair")
     own_model = replace(model, dropout=0.0) != replace(advised.model, dropout=0.0)
     own_vocabulary = data.tokenizer is not None or data.vocab_size != advised.data.vocab_size
     own_vocabulary |= vocab_size < data.vocab_size  # the text has no more
     own_rates = (model.dropout, training.r_drop) != (advised.model.dropout, advised.training.r_drop)
     return [
-        f"{counted(n_pairs, 'pair')} on {where}: recipe {label}",
+        f"{size} on {where}: recipe {label}",
         _line(
             f"model: {preset}{shape}",
             "" if own_model else why.model,
@@ -106,16 +108,21 @@ def length_lines(
     )
     if training.max_updates is None:
         assert training.time_budget is not None
-        epochs = min(found.usual_epochs, training.time_budget / seconds_an_epoch(config))
+        epochs = training.time_budget / seconds_an_epoch(config)
+        if not config.data.streaming:
+            epochs = min(found.usual_epochs, epochs)
         updates = "as many updates as there is time for, each"
     else:
         epochs = training.max_updates / updates_an_epoch
         updates = f"{counted(training.max_updates, 'update')}"
     seconds = epochs * seconds_an_epoch(config)
+    how_often = "" if config.data.streaming else f"{_in_epochs(epochs)}, "
     yield Notice(
-        f"training: about {duration(seconds)} here: {_in_epochs(epochs)}, {updates} of "
+        f"training: about {duration(seconds)} here: {how_often}{updates} of "
         f"{training.batch_tokens:,} target tokens; {rate}"
     )
+    if config.data.streaming:
+        return
     if training.time_budget is not None and epochs < ROUGH_SHARE * usual.usual_epochs:
         its_time = duration(usual.usual_epochs * seconds_an_epoch(usual.config))
         usually = f"{usual.usual_epochs:,.0f}, about {its_time} here"

@@ -19,11 +19,24 @@ from seq2seq.errors import UserError, counted
 from seq2seq.runs import write_atomic
 from seq2seq.system.files import reading, writing
 from seq2seq.tokenizer import Tokenizer, train_tokenizer
+from seq2seq.training.encode import ENCODED, encode_pairs, usual_sentences
 from seq2seq.training.ingest import CorpusRecord, Notify, stored_records
 from seq2seq.training.overlap import Overlap, find_overlap
 from seq2seq.training.progress import Notice
+from seq2seq.training.state import StreamState
 from seq2seq.training.tuning import PREPARE_PAIRS
-from seq2seq.translation import n_sentences
+
+_OF_STREAM = {
+    "read": "read",
+    "dropped_empty": "blank",
+    "invalid_utf8": "invalid_utf8",
+    "dropped_too_long": "too_long",
+    "dropped_nothing_left": "nothing_left",
+    "dropped_held_out_or_leaks": "left_out",
+    "respelt_targets": "respelt",
+    "kept": "kept",
+}
+"""Counts of a stream: their names in the manifest, and in its state."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +76,23 @@ class Prepared:
         """Pairs to train on."""
         return len(self.ids)
 
-    def record(self) -> list[dict[str, Any]]:
-        """The corpora with their counts, for the manifest."""
+    @property
+    def n_shards(self) -> int:
+        """Shards of the stream; 0: the corpora are not streamed."""
+        return sum(corpus.shards for corpus in self.corpora)
+
+    def record(self, stream: StreamState | None = None) -> list[dict[str, Any]]:
+        """The corpora with their counts, for the manifest.
+
+        Args:
+            stream: how far the stream has been read, if the corpora are streamed.
+        """
+        if stream is not None:
+            counts = stream.total()
+            drops = {name: counts.get(of_stream, 0) for name, of_stream in _OF_STREAM.items()}
+            drops |= {"copies_before_training": self.overlap.copies}
+            streamed = {"role": "train", "corpus": "all", **drops, "bad_shards": stream.bad_shards}
+            return [*(asdict(c) for c in self.corpora), streamed]
         drops = {
             "dropped_too_long": self.dropped_too_long,
             "dropped_nothing_left": self.dropped_nothing_left,
@@ -187,9 +215,14 @@ def _encode_all(
     tokenizer = _make_tokenizer(folder, text, left_out, data, notify, may_grow, model)
     validated = text.take(overlap.held_out) if valid is None else valid
     leaks = {text_hash(pair.src) for pair in validated} if overlap.dropped_leaks else set()
-    counts = dict.fromkeys(("too_long", "nothing_left", "respelt", "tgt_tokens", "longest_src"), 0)
+    counts = dict.fromkeys(ENCODED, 0)
     sentences: Counter[int] = Counter()
-    rows = _encoded(text, tokenizer, left_out, leaks, data, counts, sentences)
+    chunks = (text.slice(start, start + PREPARE_PAIRS) for start in range(0, len(text), PREPARE_PAIRS))
+
+    def is_left_out(row: int, pair: Pair) -> bool:
+        return row in left_out or (bool(leaks) and text_hash(pair.src) in leaks)
+
+    rows = encode_pairs(chunks, tokenizer, is_left_out, data.max_length, counts, sentences)
     write_ids_store(folder / "train.ids.arrow", rows, vocab_size=len(tokenizer))
     if not data.tokenizer:  # the run's configuration holds this size from now on
         key = key | {"vocab_size": max(data.vocab_size, tokenizer.n_pieces)}
@@ -213,6 +246,8 @@ def _why_dropped(prepared: Prepared, data: DataConfig) -> str:
 
 def _report_dropped(prepared: Prepared, data: DataConfig, notify: Notify) -> None:
     overlap = prepared.overlap
+    if prepared.n_shards:
+        notify("what follows was found in the pairs that are read before training (data.stream_sample)")
     if overlap.held_out:
         notify(f"{counted(len(overlap.held_out), 'pair')} held out for validation, the same each time")
     if prepared.dropped_too_long:
@@ -285,54 +320,6 @@ def _spread(text: TextStore, left_out: set[int], max_pairs: int) -> Iterator[Pai
             if i >= taken * step and taken < max_pairs and i not in left_out:
                 taken += 1
                 yield pair
-
-
-def _encoded(
-    text: TextStore,
-    tokenizer: Tokenizer,
-    held_out: set[int],
-    leaks: set[int],
-    data: DataConfig,
-    counts: dict[str, int],
-    sentences: "Counter[int]",
-) -> Iterator[tuple[list[int], list[int]]]:
-    """The ids of every pair to train on; counts what is dropped and why, and the sentences of sources."""
-    for start in range(0, len(text), PREPARE_PAIRS):
-        pairs = text.slice(start, min(start + PREPARE_PAIRS, len(text)))
-        src_ids = tokenizer.encode([pair.src for pair in pairs])
-        tgt_ids = tokenizer.encode([pair.tgt for pair in pairs])
-        decoded_tgt = tokenizer.decode(tgt_ids)
-        for i, (pair, src, tgt, decoded) in enumerate(zip(pairs, src_ids, tgt_ids, decoded_tgt, strict=True), start):
-            if i in held_out or (leaks and text_hash(pair.src) in leaks):
-                continue
-            if not src or not tgt:
-                counts["nothing_left"] += 1
-            elif max(len(src), len(tgt)) + 1 > data.max_length:
-                counts["too_long"] += 1
-            else:
-                counts["tgt_tokens"] += len(tgt) + 1
-                counts["longest_src"] = max(counts["longest_src"], len(src) + 1)
-                counts["respelt"] += _words(decoded) != _words(pair.tgt)
-                sentences[n_sentences(pair.src)] += 1
-                yield src, tgt
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in text.split(" ") if word]
-
-
-def usual_sentences(counts: "Counter[int]") -> int:
-    """The largest n for which 1 in 100 sources has n sentences or more: the model learns to translate so many at once.
-
-    Args:
-        counts: sources by their number of sentences.
-    """
-    n_more = counts.total()
-    for n in sorted(counts):
-        n_more -= counts[n]
-        if 100 * n_more < counts.total():  # n_more sources have more than n sentences
-            return n
-    return 1
 
 
 def _encoded_before(

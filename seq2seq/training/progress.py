@@ -30,6 +30,8 @@ class Started:
     n_parameters: int
     update: int
     """Updates already done: more than 0 if a run is resumed."""
+    n_shards: int = 0
+    """Shards of a stream, whose pairs and tokens are those that were read before training; 0: it is no stream."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ _MAX_SECONDS, _IN_PAIRS = 2400.0, 8000
 On a CPU it limits the epochs of most corpora from 3,000 pairs on."""
 
 
+STREAM_PAIRS = 2_000_000
+"""A stream, whose size is unknown, gets the recipe of a corpus of this size: the smallest that is surely large."""
+
+
 @dataclass(frozen=True)
 class Statistics:
     """What a recipe needs to know about a corpus."""
@@ -312,7 +316,8 @@ def speed(config: RunConfig, corpus: Statistics, vocab_size: int, kind: DeviceKi
 # What may differ between two runs of one recipe: paths, the random seed, how the run is reported and computed, and when
 # it ends.
 _NOT_OF_THE_RECIPE = {
-    "data": {"langs", "train", "valid", "tokenizer", "encoding_errors", "alarms"},
+    "data": {"langs", "train", "valid", "tokenizer", "encoding_errors", "alarms", "streaming", "weights",
+             "stream_sample", "bad_shards"},
     "training": {
         "micro_batch_tokens", "report_every", "valid_every", "save_every", "keep_checkpoints", "samples", "seed",
         "precision", "products", "compile", "best_metric", "max_updates", "max_epochs", "time_budget", "patience",

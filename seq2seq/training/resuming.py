@@ -15,8 +15,9 @@ from seq2seq.training.plan import Setup
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, Notice
 from seq2seq.training.run_writer import delete_left_overs
-from seq2seq.training.starting import own_validation_splits, updates_an_epoch
+from seq2seq.training.starting import max_useful_updates, own_validation_splits, updates_an_epoch
 from seq2seq.training.state import BudgetState, CorpusId, TrainingState
+from seq2seq.training.streaming import refuse_unfit_stream
 from seq2seq.translation import read_config
 
 _USUAL_EPOCHS = 40.0
@@ -28,6 +29,7 @@ _MAY_CHANGE = {
     "data.valid",
     "data.encoding_errors",
     "data.alarms",
+    "data.bad_shards",
     "decoding.shortlist",
     *(
         f"training.{name}"
@@ -99,7 +101,7 @@ class ResumedRun:
             corpora=tuple(corpus.id for corpus in prepared.corpora),
             order="by_similar_length",
         )
-        return Setup(state, validation, round(usual_epochs * an_epoch))
+        return Setup(state, validation, max_useful_updates(config, usual_epochs, an_epoch))
 
 
 def plan_resumed_run(
@@ -118,6 +120,7 @@ def plan_resumed_run(
     """
     state = TrainingState.from_json(checkpoint.state, checkpoint.path)
     config, limits = resumed_config(folder, given, state.config, state.limits)
+    refuse_unfit_stream(config)
     config = open_cadences(config, given, state)
     if manifest is not None and is_finished(manifest, state.update, config, limits):
         refuse_other_corpora(folder, given, config.data, manifest)

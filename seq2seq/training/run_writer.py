@@ -178,7 +178,7 @@ class RunWriter:
             seconds=round(state.seconds, 1),
             arithmetic=str(state.arithmetic),
             versions={"seq2seq": VERSION} | {name: version(name) for name in ("torch", "sentencepiece", "sacrebleu")},
-            corpora=self._prepared.record(),
+            corpora=self._prepared.record(state.stream),
             scores=scores,
             signatures=self._validation.signatures(),
             recipe=state.recipe,
@@ -193,7 +193,7 @@ class RunWriter:
                     state.config,
                     scores,
                     self._validation.signatures(),
-                    self._prepared.record(),
+                    self._prepared.record(state.stream),
                     state.recipe,
                     verdict=self._validation.verdict(scores, cut_off),
                 )

@@ -34,6 +34,7 @@ from seq2seq.training.prepare import Prepared, prepare
 from seq2seq.training.progress import Notice, Progress
 from seq2seq.training.resuming import plan_resumed_run, without_checkpoint
 from seq2seq.training.starting import plan_new_run
+from seq2seq.training.streaming import with_streaming
 from seq2seq.training.tensorboard import require_tensorboard, with_tensorboard
 from seq2seq.training.trainer import Trainer
 
@@ -122,7 +123,7 @@ def check_request(request: Request) -> tuple[RunConfig, Layer, torch.device]:
     if request.overwrite:
         refuse_overwriting_again()
     device = pick_device(request.device)
-    user_layer = merge(keep_one_limit(request.layers))
+    user_layer = with_streaming(merge(keep_one_limit(request.layers)))
     of_preset = PRESETS.get(str(user_layer.get("preset")), {})
     requested = build(merge([of_preset, user_layer]), where="the configuration")
     refuse_unused_keys(user_layer, requested)

@@ -7,7 +7,9 @@ import torch
 
 from seq2seq.batching import epoch_updates
 from seq2seq.config import DataConfig, Layer, RunConfig, merge, parse_langs
+from seq2seq.config.types import MAX_COUNT
 from seq2seq.corpus import own_validation
+from seq2seq.errors import counted
 from seq2seq.evaluation import build_metric
 from seq2seq.runs import Limits
 from seq2seq.training.best import choose_best_metric
@@ -18,9 +20,10 @@ from seq2seq.training.opening import length_lines, opening_lines
 from seq2seq.training.plan import Setup
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Notice
-from seq2seq.training.recipe import Recipe, Statistics, recipe, record_of, speed, with_vocabulary
+from seq2seq.training.recipe import STREAM_PAIRS, Recipe, Statistics, recipe, record_of, speed, with_vocabulary
 from seq2seq.training.state import Cadence, TrainingState
-from seq2seq.training.tuning import MANY_PAIRS
+from seq2seq.training.streaming import n_sampled, refuse_unfit_stream
+from seq2seq.training.tuning import MANY_PAIRS, MAX_SAMPLED_SHARDS
 
 _CADENCES: tuple[Cadence, ...] = ("valid_every", "save_every")
 """Keys of ``training`` that follow from the length of training if they are unset."""
@@ -47,7 +50,13 @@ class NewRun:
     def tokenized(self, corpora: Sequence[CorpusRecord]) -> Generator[Notice, None, DataConfig]:
         """Tokenize by the recipe for this number of pairs."""
         n_pairs = _n_pairs(corpora)
-        data = self._first_recipe(n_pairs).config.data
+        data = self._first_recipe(_n_pairs_to_expect(corpora)).config.data
+        if _is_short_stream(corpora, data):
+            yield Notice(
+                f"the whole stream holds only {counted(n_pairs, 'pair')}: without streaming, the recipe would suit a "
+                "corpus of this size",
+                warning=True,
+            )
         if n_pairs > MANY_PAIRS and not data.tokenizer:
             yield Notice("training the tokenizer")
         return data
@@ -58,7 +67,7 @@ class NewRun:
 
     def _recipe(self, prepared: Prepared, corpus: Statistics) -> Recipe:
         """The recipe of the run, with the vocabulary that was made."""
-        first, n_pieces = self._first_recipe(_n_pairs(prepared.corpora)), prepared.tokenizer.n_pieces
+        first, n_pieces = self._first_recipe(_n_pairs_to_expect(prepared.corpora)), prepared.tokenizer.n_pieces
         # The vocabulary was made before pairs were dropped or held out.
         found = recipe(corpus, kind_of(self.device), self.user_layer)
         found = with_vocabulary(found, first.advised.data.vocab_size, first.reasons.vocabulary)
@@ -69,14 +78,16 @@ class NewRun:
 
     def setup(self, prepared: Prepared) -> Generator[Notice, None, Setup]:
         """Train by the recipe for this corpus, and explain it."""
-        corpus = Statistics(prepared.n_pairs, prepared.n_src_tokens, prepared.n_tgt_tokens)
+        corpus = _statistics(prepared)
         found, kind = self._recipe(prepared, corpus), kind_of(self.device)
         config = found.config
         limits = Limits(**{name: getattr(config.training, name) for name in LIMITS})
         derived = tuple(key for key in _CADENCES if getattr(config.training, key) is None)
         record = record_of(found, config, prepared.tokenizer_sha256 if config.data.tokenizer else "")
         n_pieces = prepared.tokenizer.n_pieces
-        yield from map(Notice, opening_lines(found, str(record), config, prepared.n_pairs, n_pieces, self.device.type))
+        n_pairs, n_shards = prepared.n_pairs, prepared.n_shards
+        lines = opening_lines(found, str(record), config, n_pairs, n_pieces, self.device.type, n_shards)
+        yield from map(Notice, lines)
         an_epoch = updates_an_epoch(config, prepared)
         config = resolve_length(config, found.usual_epochs, an_epoch)
         rate = self.n_ranks * measured_rate(config, self.device)
@@ -96,7 +107,7 @@ class NewRun:
             tokenizer_sha256=prepared.tokenizer_sha256,
             recipe=record,
         )
-        return Setup(state, validation, round(found.usual_epochs * an_epoch))
+        return Setup(state, validation, max_useful_updates(config, found.usual_epochs, an_epoch))
 
 
 def plan_new_run(
@@ -114,6 +125,7 @@ def plan_new_run(
         UserError: no languages or no corpus is given (2), or what the requested metric needs is missing (78).
     """
     require_data(requested)
+    refuse_unfit_stream(requested)
     data = requested.data
     if own := own_validation_splits(data, user_layer):
         yield Notice(
@@ -133,7 +145,9 @@ def own_validation_splits(data: DataConfig, user_layer: Layer) -> tuple[str, ...
 
 
 def updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
-    """Updates of the first epoch; other epochs differ by one or two."""
+    """Updates of the first epoch; other epochs differ by one or two. Of a stream: as if it had ``STREAM_PAIRS``."""
+    if prepared.n_shards:
+        return -(-_statistics(prepared).n_tgt_tokens // config.training.batch_tokens)
     training, ids = config.training, prepared.ids
     order = epoch_updates(
         ids.src_lengths, ids.tgt_lengths, batch_tokens=training.batch_tokens, seed=training.seed, epoch=0
@@ -141,6 +155,31 @@ def updates_an_epoch(config: RunConfig, prepared: Prepared) -> int:
     return sum(1 for _ in order)
 
 
+def max_useful_updates(config: RunConfig, usual_epochs: float, an_epoch: int) -> int:
+    """More updates would hardly help, even if there is time. A stream is taken to have something new at any time."""
+    return MAX_COUNT if config.data.streaming else round(usual_epochs * an_epoch)
+
+
+def _statistics(prepared: Prepared) -> Statistics:
+    """Of the corpus; of a stream, what ``STREAM_PAIRS`` pairs would have that are like those read before training."""
+    n_pairs, n_src, n_tgt = prepared.n_pairs, prepared.n_src_tokens, prepared.n_tgt_tokens
+    if not prepared.n_shards:
+        return Statistics(n_pairs, n_src, n_tgt)
+    return Statistics(STREAM_PAIRS, STREAM_PAIRS * n_src // n_pairs, STREAM_PAIRS * n_tgt // n_pairs)
+
+
+def _n_pairs_to_expect(corpora: Sequence[CorpusRecord]) -> int:
+    return STREAM_PAIRS if any(corpus.shards for corpus in corpora) else _n_pairs(corpora)
+
+
 def _n_pairs(corpora: Sequence[CorpusRecord]) -> int:
     """Pairs with text on both sides, before validation pairs are held out."""
     return sum(c.pairs - c.dropped_empty for c in corpora if c.role == "train")
+
+
+def _is_short_stream(corpora: Sequence[CorpusRecord], data: DataConfig) -> bool:
+    """Whether all of a stream was read before training: each corpus has fewer pairs than were to be read of it."""
+    streamed = [corpus for corpus in corpora if corpus.shards]
+    return bool(streamed) and all(
+        corpus.shards <= MAX_SAMPLED_SHARDS and corpus.pairs < n_sampled(corpus.corpus, data) for corpus in streamed
+    )

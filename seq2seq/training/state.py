@@ -92,6 +92,28 @@ class CorpusId:
 
 
 @record
+class StreamState:
+    """How far a stream has been read, at the beginning of a pool: the updates of the pool follow from it."""
+
+    pool: Count = 0
+    """Number of the pool, from 0."""
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    """The place in each open shard, by source; empty: the beginning of the stream."""
+    epoch: Count = 0
+    """Epochs that all sources have finished."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Pairs that were read before this pool, and why some were dropped (``StreamLoader`` names them)."""
+    in_pool: dict[str, int] = field(default_factory=dict)
+    """The same for this pool, once it has been read."""
+    bad_shards: list[str] = field(default_factory=list)
+    """Names of the shards that were skipped."""
+
+    def total(self) -> dict[str, int]:
+        """The counts, this pool included."""
+        return {name: self.counts.get(name, 0) + n for name, n in self.in_pool.items()}
+
+
+@record
 class TrainingState:
     """One run between two updates. Its tensors (weights, averages, optimizer) are beside it in the checkpoint.
 
@@ -116,7 +138,9 @@ class TrainingState:
     epoch: Count = 0
     """Epochs finished."""
     updates_in_epoch: Count = 0
-    """Updates made of the current epoch."""
+    """Updates made of the current epoch; of a stream, those of the current pool."""
+    stream: StreamState | None = None
+    """None: the corpora are not streamed."""
     validated_update: Count = 0
     """Update of the last validation."""
     best: Best | None = None

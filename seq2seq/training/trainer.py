@@ -12,34 +12,26 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import RunConfig, TrainingConfig
-from seq2seq.errors import Interrupted, counted, duration
+from seq2seq.errors import Interrupted, UserError, counted, duration
 from seq2seq.model import n_parameters
 from seq2seq.runs import Checkpoint, Manifest, parse_stored, read_manifest
 from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.training.arithmetic import change_of, default_arithmetic, is_available, unmet_requests
 from seq2seq.training.best import after_validation
-from seq2seq.training.budget import Budget
 from seq2seq.training.due import is_validation_due, reason_to_end
 from seq2seq.training.ending import find_ending
-from seq2seq.training.loader import Loader, TokenizedPairs
+from seq2seq.training.loader import TokenizedPairs
 from seq2seq.training.meter import Meter
 from seq2seq.training.parallel import Ranks, Stopped
-from seq2seq.training.plan import Setup
+from seq2seq.training.plan import Setup, build_budget
 from seq2seq.training.prepare import Prepared
 from seq2seq.training.progress import Finished, LengthSet, Notice, Progress, Report, Saved, Started, Validation
 from seq2seq.training.run_writer import RunWriter
 from seq2seq.training.schedule import knot_at, learning_rate
 from seq2seq.training.state import Knot, TrainingState
 from seq2seq.training.step import TrainStep
-from seq2seq.training.tuning import (
-    FINISH_SECONDS,
-    FINISH_SECONDS_A_PAIR,
-    MAX_LEXICON_PAIRS,
-    MIN_CHANGE,
-    SAVE_SECONDS,
-    SLOW_VALIDATION,
-)
-from seq2seq.training.validation import n_searches
+from seq2seq.training.stream_loader import StreamLoader, build_loader
+from seq2seq.training.tuning import FINISH_SECONDS, MIN_CHANGE, SAVE_SECONDS, SLOW_VALIDATION
 
 
 class Trainer:
@@ -67,20 +59,12 @@ class Trainer:
         self.ranks = ranks
         self.began, self.seconds_before = began, self.state.seconds
         self.writer = RunWriter(folder, prepared, self.validation)
-        self.loader = Loader(prepared.ids, prepared.tokenizer, self.config, ranks)
+        self.loader = build_loader(prepared, self.config, self.state.stream, ranks, self._raise_if_stopped)
         self.step = TrainStep(self.config, len(prepared.tokenizer), device, ranks)
         self.step.knot = self.state.knot
         self.best_model = copy.deepcopy(self.step.model).eval()
         """What is validated: the averaged weights are copied into it."""
-        decoding = self.config.decoding
-        self.budget = Budget(
-            max_useful_updates=setup.max_useful_updates,
-            finish=FINISH_SECONDS
-            + bool(decoding.shortlist) * FINISH_SECONDS_A_PAIR * min(prepared.n_pairs, MAX_LEXICON_PAIRS),
-            # A search takes about as long as one greedy search for each of its beams.
-            search_validations=max(1, n_searches(decoding)) * decoding.beam_size,
-            sets_cadence="valid_every" in self.state.derived,
-        )
+        self.budget = build_budget(setup, prepared.n_pairs)
         self._meter = Meter(device)
         self._reported_updates = self.training.max_updates
         """The number of updates that was reported last."""
@@ -134,6 +118,7 @@ class Trainer:
             vocab_size=self.prepared.tokenizer.n_pieces,
             n_parameters=n_parameters(self.step.model),
             update=update,
+            n_shards=self.prepared.n_shards,
         )
         yield from self._time_a_validation()
         yield from self._after_update()
@@ -145,13 +130,31 @@ class Trainer:
         # The order is the same each time: updates made before an interruption are skipped.
         updates = self.loader.updates(self.state.epoch, self.state.updates_in_epoch)
         self.budget.start(self.seconds)
+        is_first = True
         with self.step.replicas, contextlib.closing(updates):
             while reason_to_end(self.state) is None:
-                pairs, epoch, updates_in_epoch = next(updates)
+                try:
+                    if isinstance(self.loader, StreamLoader):  # reading may fail or be interrupted at one rank
+                        pairs, epoch, updates_in_epoch = self.ranks.together(lambda: next(updates))
+                    else:
+                        pairs, epoch, updates_in_epoch = next(updates)
+                except UserError:  # a shard cannot be read: the same command resumes here once it can
+                    if self.ranks.n == 1:
+                        self._save()
+                    raise
+                except Stopped:  # by a signal, while the next pairs of a stream were awaited
+                    yield from self._after_update()
+                    raise
+                if is_first:  # the first pool of a stream takes a while
+                    self.budget.start(self.seconds)
+                    is_first = False
                 self._update(pairs)
                 self.state = replace(
                     self.state, update=self.state.update + 1, epoch=epoch, updates_in_epoch=updates_in_epoch
                 )
+                if isinstance(self.loader, StreamLoader):
+                    self.state = replace(self.state, stream=self.loader.state)
+                    yield from self.loader.take_notices()
                 self.budget.after_update(self.seconds)
                 if self.state.update % self.training.report_every == 0:
                     yield self._report()

@@ -120,6 +120,8 @@ LOSS_BATCH_TOKENS: Final = 2048
 
 PREPARE_PAIRS: Final = 4096
 """Pairs that are read and tokenized at once: memory does not grow with the corpus. Lab notes, "Memory"."""
+MAX_SAMPLED_SHARDS: Final = 32
+"""Shards of a streamed corpus from which pairs are read before training. Not measured."""
 COMPARED_HASHES: Final = 1 << 20
 """Hashes that are compared at once, for the same reason. Lab notes, "Misaligned corpora, leaks, copies"."""
 MAX_HELD_OUT_BLOCK: Final = 20
