@@ -1,5 +1,6 @@
 """Training on streams: the pairs of each update, interruptions, bad shards, alarms, and what is refused."""
 
+import contextlib
 import json
 import random
 import subprocess
@@ -19,6 +20,7 @@ from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.runs import load_checkpoint, read_manifest
 from seq2seq.training import Request, starting, train
 from seq2seq.training.ingest import read_corpora
+from seq2seq.training.parallel import Ranks
 from seq2seq.training.prepare import prepare
 from seq2seq.training.progress import Finished, Notice
 from seq2seq.training.state import StreamState
@@ -100,12 +102,25 @@ def weights_of(run: Path) -> bytes:
 # The pairs of each update -------------------------------------------------------------------------------
 
 
-def loader_of(folder, corpora, state=None, alpha=0.0, **data):
+def loader_of(folder, corpora, state=None, alpha=0.0, ranks=None, **data):
     keys = TINY["data"] | corpora["data"] | {"subword_sampling": alpha} | data
     config = RunConfig(data=DataConfig(**keys), training=TrainingConfig(batch_tokens=100, seed=3))
     records = read_corpora(folder / "prepared", config.data, lambda notice: None)
     prepared = prepare(folder / "prepared", config.data, records, lambda notice: None)
-    return StreamLoader(prepared, config, state), prepared
+    return StreamLoader(prepared, config, state, ranks), prepared
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+def test_two_ranks_share_the_pairs_of_each_update(tmp_path, corpora, alpha):
+    found = []
+    for ranks in (None, Ranks(rank=0, n=2), Ranks(rank=1, n=2)):
+        loader, prepared = loader_of(tmp_path, corpora, alpha=alpha, ranks=ranks)
+        with contextlib.closing(loader.updates(0)) as updates:
+            found.append([listed(prepared.tokenizer, pairs) for pairs, _, _ in islice(updates, 9)])
+    texts = [[sorted(one[: len(one) - 2]) for one in of_rank] for of_rank in found]
+    for whole, first, second in zip(*texts, strict=True):
+        assert sorted(first + second) == whole
+        assert len(first) - len(second) in (0, 1)
 
 
 def listed(tokenizer, pairs):
