@@ -14,7 +14,7 @@ from seq2seq.text import LineReader, TextCounts, open_input, refuse_overwriting,
 from seq2seq.translation import Doubtful, Translator
 from seq2seq.translation.output import can_be_resumed
 from seq2seq.translation.resumable import partial_path
-from seq2seq.translation.shards import Shard, ShardLines
+from seq2seq.translation.shards import LineRange, ShardLines
 from seq2seq.translation.windows import Lines
 
 
@@ -58,7 +58,7 @@ class TypedLines:
 
 
 @contextmanager
-def open_lines(source: str, texts: Sequence[str], *, strict: bool, shard: Shard | None = None) -> Iterator[Lines]:
+def open_lines(source: str, texts: Sequence[str], *, strict: bool, shard: LineRange | None = None) -> Iterator[Lines]:
     """Open the input.
 
     Args:

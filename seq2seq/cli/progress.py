@@ -25,7 +25,7 @@ from seq2seq.translation.events import (
     WindowTranslated,
     loops_avoided,
 )
-from seq2seq.translation.shards import Shard
+from seq2seq.translation.shards import LineRange
 from seq2seq.translation.streaming import Events
 
 _EVERY = 30.0
@@ -92,7 +92,7 @@ def show_translating(
     *,
     resume: bool,
     attention: Callable[[str, str], Attention | None] | None = None,
-    shard: Shard | None = None,
+    shard: LineRange | None = None,
 ) -> None:
     """Show the events of ``translate_lines`` until it ends.
 

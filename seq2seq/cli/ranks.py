@@ -14,7 +14,7 @@ from seq2seq.system.processes import ChildProcess
 
 if TYPE_CHECKING:
     from seq2seq.translation.ranks import Rank
-    from seq2seq.translation.shards import Shard
+    from seq2seq.translation.shards import LineRange
 
 _SECONDS = 0.1
 """Between two looks at the child processes."""
@@ -30,7 +30,7 @@ class SeveralDevices(Exception):  # noqa: N818  # it is not an error
 
 def device_and_shard(
     device: str, source: str, output: str, options: Mapping[str, object]
-) -> "tuple[str, Shard | None]":
+) -> "tuple[str, LineRange | None]":
     """The device of this process, and the lines that it translates; None: it is the only process.
 
     Args:
@@ -60,20 +60,13 @@ def _refuse_sharing(source: str, output: str, options: Mapping[str, object]) -> 
         raise UserError(
             f"{name} cannot be used with several processes", mend="leave it out, or start one", code=ExitCode.USAGE
         )
-    if source == "-" or (not os.path.isfile(source) and os.path.exists(source)):
-        what = "stdin" if source == "-" else source
-        raise UserError(
-            f"several processes cannot read {what}: each takes its lines from a file",
-            mend="name a file with -i, or start one process",
-            code=ExitCode.USAGE,
-        )
-    if output == "-" or (not os.path.isfile(output) and os.path.exists(output)):
-        what = "stdout" if output == "-" else output
-        raise UserError(
-            f"several processes cannot write {what}",
-            mend="name a file with -o, or start one process",
-            code=ExitCode.USAGE,
-        )
+    for name, stream, verb, flag in ((source, "stdin", "read", "-i"), (output, "stdout", "write", "-o")):
+        if name == "-" or (os.path.exists(name) and not os.path.isfile(name)):
+            raise UserError(
+                f"several processes cannot {verb} {stream if name == '-' else name}",
+                mend=f"name a file with {flag}, or start one process",
+                code=ExitCode.USAGE,
+            )
 
 
 def run_on_each(devices: Sequence[str], run: Callable[[], int]) -> int:

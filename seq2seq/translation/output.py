@@ -15,7 +15,7 @@ from seq2seq.errors import ExitCode, UserError, counted
 from seq2seq.text import ByteSource, LineReader, LineWriter, open_input, open_line_output, open_output
 from seq2seq.translation.events import Translation
 from seq2seq.translation.resumable import ResumableFile, partial_path
-from seq2seq.translation.shards import Shard, hand_over
+from seq2seq.translation.shards import LineRange, hand_over
 from seq2seq.translation.translator import Translator
 from seq2seq.translation.tuning import MAX_BYTES, MAX_LINES
 from seq2seq.translation.windows import Lines
@@ -153,7 +153,7 @@ class ResumableOutput:
         self._file.write(translations, lines=self.n_lines + len(lines), src=self._src.hexdigest())
         self.n_lines = self._file.position.lines
 
-    def complete(self, shard: Shard | None, output: Path) -> None:
+    def complete(self, shard: LineRange | None, output: Path) -> None:
         """Give the file its final name, or leave it to the first of several processes."""
         if shard is None:
             self._file.complete()
@@ -177,7 +177,7 @@ def open_translations(
     *,
     resumable: bool = True,
     resume: bool = False,
-    shard: Shard | None = None,
+    shard: LineRange | None = None,
 ) -> Iterator[Output]:
     """Open an output for translations. At the end it is completed; after an exception it is suspended.
 

@@ -19,7 +19,7 @@ from seq2seq.translation.windows import Lines
 
 
 @dataclass(frozen=True)
-class Shard:
+class LineRange:
     """The lines that one of several processes translates."""
 
     rank: Rank
@@ -46,10 +46,10 @@ class Shard:
     def _start(self, number: int) -> int:
         return self.n_lines * number // self.rank.size
 
-    def others(self) -> list["Shard"]:
+    def others(self) -> list["LineRange"]:
         """The shards of the other processes, in order, without those that have no lines."""
         ranks = [Rank(number, self.rank.size) for number in range(self.rank.size) if number != self.rank.number]
-        shards = [Shard(rank, self.n_lines, self.checksum) for rank in ranks]
+        shards = [LineRange(rank, self.n_lines, self.checksum) for rank in ranks]
         return [shard for shard in shards if not shard.has_nothing]
 
     def path(self, output: Path) -> Path:
@@ -61,7 +61,7 @@ class Shard:
         return {"shard": f"{self.rank.number + 1} of {self.rank.size}", "input": self.checksum[:16]}
 
 
-def find_shard(source: str, rank: Rank) -> Shard:
+def find_shard(source: str, rank: Rank) -> LineRange:
     """The shard of a process, for which it reads the whole input.
 
     Args:
@@ -77,7 +77,7 @@ def find_shard(source: str, rank: Rank) -> Shard:
         while window := reader.read_window(MAX_LINES, MAX_BYTES):
             n_lines += len(window)
             checksum.update("".join(f"{line}\n" for line in window).encode("utf-8"))
-    return Shard(rank, n_lines, checksum.hexdigest())
+    return LineRange(rank, n_lines, checksum.hexdigest())
 
 
 class ShardLines:
@@ -91,7 +91,7 @@ class ShardLines:
         UserError: as ``read_window``.
     """
 
-    def __init__(self, reader: Lines, shard: Shard) -> None:
+    def __init__(self, reader: Lines, shard: LineRange) -> None:
         self.counts = reader.counts
         self._reader = reader
         self._left = shard.start
@@ -121,7 +121,7 @@ class ShardLines:
         return window
 
 
-def hand_over(file: ResumableFile, shard: Shard, output: Path) -> None:
+def hand_over(file: ResumableFile, shard: LineRange, output: Path) -> None:
     """End the translation of a shard: leave it to the first process, or, as the first process, complete the output.
 
     Args:
@@ -147,7 +147,7 @@ def hand_over(file: ResumableFile, shard: Shard, output: Path) -> None:
         ResumableFile.delete_leftover(other.path(output))
 
 
-def _wait_for(shard: Shard, ours: ResumableFile, output: Path) -> ResumableFile:
+def _wait_for(shard: LineRange, ours: ResumableFile, output: Path) -> ResumableFile:
     """Open the file of another process when it is complete, and when that process has closed it."""
     path, n_lines = shard.path(output), shard.stop - shard.start
     error = UserError(

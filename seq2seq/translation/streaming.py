@@ -19,7 +19,7 @@ from seq2seq.translation.events import (
 )
 from seq2seq.translation.output import FORMATS, SCORED, Output, open_translations
 from seq2seq.translation.segments import SegmentCounts
-from seq2seq.translation.shards import Shard
+from seq2seq.translation.shards import LineRange
 from seq2seq.translation.translator import Translator
 from seq2seq.translation.windows import Lines
 
@@ -59,7 +59,7 @@ def translate_lines(
     resumable: bool = True,
     resume: bool = False,
     doubtful: Doubtful | None = None,
-    shard: Shard | None = None,
+    shard: LineRange | None = None,
 ) -> Events:
     """Translate every line of a reader. Each window is written before its event is yielded.
 

@@ -227,7 +227,7 @@ def single_sentences(tools: list[Alone], lines: list[str]) -> dict[str, list[flo
     The tools take turns, ten lines each: line by line none would find its weights in the caches, as it does in use.
     """
     for tool in tools:
-        if tool.kind is Theirs:
+        if issubclass(tool.kind, Theirs):
             tool("find_best_for_one", lines[:30])
         tool("singles", lines[:5])
     found: dict[str, list[float]] = {tool.name: [] for tool in tools}

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from decode_speed import _REST, CORES, SINGLES, Alone, Ours, Theirs, matmul_rate, paired, spread
+from decode_speed import _REST, CORES, SINGLES, Alone, Ours, Theirs, matmul_rate, paired, single_sentences, spread
 
 from seq2seq.corpus import read_pairs
 from seq2seq.evaluation import score
@@ -38,6 +38,10 @@ class SameSettings(Theirs):
     def use(self, batch_tokens: int, inter_threads: int, intra_threads: int) -> None:
         self.batch = {"max_batch_size": batch_tokens, "batch_type": "tokens"}
         self.load(inter_threads, intra_threads)
+
+    def find_best_for_one(self, lines: list[str]) -> None:
+        """For single sentences, the engine uses all cores for one batch."""
+        self.load(1, CORES)
 
 
 def main(run: str, corpus: str, rounds: str = "5", copies: str = "3") -> None:
@@ -82,20 +86,6 @@ def make_tools(run: Path, beam_size: int) -> list[Alone]:
         tools.append(Alone(f"CTranslate2 alone {precision}", SameSettings, *words))
         tools[-1]("use", engine.batch_tokens, CORES, 1)
     return tools
-
-
-def single_sentences(tools: list[Alone], lines: list[str]) -> dict[str, list[float]]:
-    """Milliseconds of each line. The tools take turns, ten lines each, so that each finds its weights in the caches."""
-    for tool in tools:
-        if tool.kind is SameSettings:
-            tool("use", 0, 1, CORES)
-        tool("singles", lines[:5])
-    found: dict[str, list[float]] = {tool.name: [] for tool in tools}
-    for first in range(0, len(lines), 10):
-        for tool in tools:
-            time.sleep(_REST)
-            found[tool.name] += tool("singles", lines[first : first + 10])
-    return found
 
 
 def report(
