@@ -1270,6 +1270,7 @@ def test_a_run_ends_when_its_time_budget_is_over(tmp_path, corpora, clock):
     assert list(train(request(run, corpora, TIMED)))[-1].already
 
 
+@pytest.mark.slow
 def test_the_configuration_repeats_the_updates_of_a_time_budget(tmp_path, corpora, clock):
     run, again = tmp_path / "run", tmp_path / "again"
     list(train(request(run, corpora, TIMED)))
@@ -1280,6 +1281,7 @@ def test_the_configuration_repeats_the_updates_of_a_time_budget(tmp_path, corpor
     assert load_checkpoint(again).update == load_checkpoint(run).update
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_number_of_updates(tmp_path, corpora, clock):
     list(train(request(tmp_path / "whole", corpora, TIMED)))
     run = tmp_path / "parts"
@@ -1322,6 +1324,7 @@ def test_a_run_interrupted_before_its_number_of_updates_is_set_still_finishes(tm
     assert 1 < len(found) < 30
 
 
+@pytest.mark.slow
 def test_another_time_budget_resumes_the_run(tmp_path, corpora, clock):
     run = tmp_path / "run"
     list(train(request(run, corpora, TIMED)))
@@ -1353,6 +1356,7 @@ def reported_rates(run: Path) -> dict[int, float]:
     return {line["update"]: line["lr"] for line in lines}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["hold_cooldown", "inverse_sqrt"])
 def test_the_rate_of_a_time_budget_never_jumps(tmp_path, corpora, clock, rates_used, schedule):
     """Not even at an interruption; and the reported rate is the one that was used."""
