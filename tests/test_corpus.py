@@ -54,6 +54,8 @@ def hostile_cases():
     stand for all there, and the others are slow."""
     for form, suffix in VARIANTS:
         for name, pairs in HOSTILE.items():
+            if form == "*" and name == "BOM inside":
+                continue  # it would stand at the beginning of the second file, where it is no text
             is_quick = (form in ("prefix", "tsv", "csv", "jsonl") and not suffix) or name in (
                 "plain",
                 "lone CR",

@@ -208,7 +208,7 @@ def test_a_killed_rank_ends_the_other(recipe, tmp_path, rank):
         os.kill(pids[rank], signal.SIGKILL)
         began = time.monotonic()
         assert ended(pids[1 - rank]) == ExitCode.TRY_LATER
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 45  # silence of 25 s, if it waits for an answer and not for a gradient
     assert (tmp_path / "log").read_text().count("error: another process of this training has ended") == 1
     checkpoint = load_checkpoint(tmp_path / "run")
     assert checkpoint is not None
