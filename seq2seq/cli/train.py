@@ -1,28 +1,28 @@
 """``seq2seq train``: parallel text in, a run folder out."""
 
-from seq2seq.cli import options
+from seq2seq.cli import options, train_options
 from seq2seq.cli.layers import parse_seeds, training_layers
 from seq2seq.cli.signals import StopFlag
 from seq2seq.text import refuse_overwriting
 
 
 def train_command(
-    run: options.NewRun,
-    langs: options.Langs = None,
-    train: options.Train = None,
-    valid: options.Valid = None,
-    skip_bad_shards: options.SkipBadShards = False,
-    overwrite: options.Overwrite = False,
-    preset: options.Preset = None,
-    config: options.Recipe = None,
-    sets: options.Sets = None,
-    seed: options.Seed = None,
-    seeds: options.Seeds = None,
-    time_budget: options.TimeBudget = None,
-    max_epochs: options.MaxEpochs = None,
-    max_updates: options.MaxUpdates = None,
+    run: train_options.NewRun,
+    langs: train_options.Langs = None,
+    train: train_options.Train = None,
+    valid: train_options.Valid = None,
+    skip_bad_shards: train_options.SkipBadShards = False,
+    overwrite: train_options.Overwrite = False,
+    preset: train_options.Preset = None,
+    config: train_options.Recipe = None,
+    sets: train_options.Sets = None,
+    seed: train_options.Seed = None,
+    seeds: train_options.Seeds = None,
+    time_budget: train_options.TimeBudget = None,
+    max_epochs: train_options.MaxEpochs = None,
+    max_updates: train_options.MaxUpdates = None,
     device: options.Device = "auto",
-    log: options.Log = None,
+    log: train_options.Log = None,
     strict: options.Strict = False,
 ) -> None:
     """Train a translator on parallel text. The same command again resumes it."""

@@ -1,34 +1,34 @@
 """``seq2seq translate``: lines in, lines out."""
 
-from seq2seq.cli import options
+from seq2seq.cli import options, translate_options
 from seq2seq.cli.console import print_note
 
 
 def translate_command(
     run: options.RunFolder,
-    texts: options.Texts = None,
-    source: options.Source = None,
-    output: options.Output = "-",
-    resume: options.Resume = False,
+    texts: translate_options.Texts = None,
+    source: translate_options.Source = None,
+    output: translate_options.Output = "-",
+    resume: translate_options.Resume = False,
     beam_size: options.BeamSize = None,
     length_penalty: options.LengthPenalty = None,
-    n_best: options.NBest = None,
-    scores: options.Scores = False,
-    alignments: options.Alignments = False,
-    confidence: options.Confidence = False,
+    n_best: translate_options.NBest = None,
+    scores: translate_options.Scores = False,
+    alignments: translate_options.Alignments = False,
+    confidence: translate_options.Confidence = False,
     as_json: options.AsJsonLines = False,
-    attention: options.ShowAttention = False,
-    min_confidence: options.MinConfidence = None,
-    doubtful: options.DoubtfulLines = None,
-    max_length: options.MaxLength = None,
-    batch_tokens: options.BatchTokens = None,
-    stopping: options.Stopping = None,
+    attention: translate_options.ShowAttention = False,
+    min_confidence: translate_options.MinConfidence = None,
+    doubtful: translate_options.DoubtfulLines = None,
+    max_length: translate_options.MaxLength = None,
+    batch_tokens: translate_options.BatchTokens = None,
+    stopping: translate_options.Stopping = None,
     shortlist: options.ShortlistSize = None,
     precision: options.Precision = None,
     products: options.MatrixProducts = None,
-    engine: options.SearchEngine = "own",
+    engine: translate_options.SearchEngine = "own",
     workers: options.Workers = None,
-    device: options.Devices = "auto",
+    device: translate_options.Devices = "auto",
     strict: options.Strict = False,
 ) -> None:
     """Translate sentences, a file, or stdin: one line in, one line out."""

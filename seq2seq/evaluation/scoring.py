@@ -67,25 +67,15 @@ def score_run(
             code=ExitCode.USAGE,
         )
     options, search = options or ScoringOptions(), SearchOptions(decoding, device, workers)
-    of_metrics = options.of_metrics(metrics)
+    options.of_metrics(metrics)  # refuses what does not fit, before anything is read
     manifest, config, _ = read_run(run)
     data = config.data
     sides = parse_langs(langs or data.langs)
     corpus_paths = (path for corpus in corpora for path in corpus_files(corpus, sides))
     options.check(corpora, chain(run_files(run), corpus_paths), output)
     # All corpora are read before the first is translated, so that errors are found early.
-    found: list[References] = []
-    counts: list[CorpusCounts] = []
-    misaligned = []
     errors = encoding_errors or data.encoding_errors
-    for corpus in corpora:
-        counts.append(CorpusCounts())
-        pairs = list(read_pairs(corpus, sides, encoding_errors=errors, counts=counts[-1]))
-        found.append(References.from_pairs(corpus, pairs, sides[1]))
-        found[-1].read_more(options.references, errors, counts[-1])
-        for name in metrics:
-            build_metric(name, found[-1].language, of_metrics)
-        misaligned.append(misalignment(corpus, sides, pairs))
+    found, counts, misaligned = _read_corpora(corpora, sides, metrics, options, errors)
     others = Others(options.against, found, errors, counts[0])
     with open_output(str(options.report or os.devnull)) as page:
         first = translate_corpora(run, found, search, output)
@@ -165,6 +155,28 @@ def score_file(
         if options.report is not None:
             page.write(report([result]).encode())
     return result
+
+
+def _read_corpora(
+    corpora: Sequence[str],
+    sides: tuple[str, str],
+    metrics: Sequence[str],
+    options: ScoringOptions,
+    errors: EncodingErrors,
+) -> tuple[list[References], list[CorpusCounts], list[list[str]]]:
+    """The references of each corpus, its counts, and a warning if its lines do not match."""
+    found: list[References] = []
+    counts: list[CorpusCounts] = []
+    misaligned = []
+    for corpus in corpora:
+        counts.append(CorpusCounts())
+        pairs = list(read_pairs(corpus, sides, encoding_errors=errors, counts=counts[-1]))
+        found.append(References.from_pairs(corpus, pairs, sides[1]))
+        found[-1].read_more(options.references, errors, counts[-1])
+        for name in metrics:
+            build_metric(name, found[-1].language, options.of_metrics(metrics))
+        misaligned.append(misalignment(corpus, sides, pairs))
+    return found, counts, misaligned
 
 
 def _score_corpus(

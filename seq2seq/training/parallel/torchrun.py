@@ -64,8 +64,9 @@ class RankReplicas(Generic[Shard]):
                 device_id=device if on_gpu else None,
             )
         except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
             raise UserError(
-                f"the processes of this training cannot reach each other: {str(error).splitlines()[0]}",
+                f"the processes of this training cannot reach each other: {reason}",
                 mend=f"name the network that joins them, as in {'NCCL' if on_gpu else 'GLOO'}_SOCKET_IFNAME=eth0",
                 code=ExitCode.TRY_LATER,
             ) from error
