@@ -14,7 +14,11 @@ from torch import Tensor
 
 from seq2seq.errors import ExitCode, UserError, counted
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The data type of each precision."""
+_FP16_CAPABILITY = (7, 0)
+"""Compute capability of NVIDIA's first GPUs with matrix units, which are for fp16: V100, T4."""
 _CUDA_INDEX = re.compile(r"cuda:(0|[1-9][0-9]{0,3})")
 
 
@@ -55,13 +59,20 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_precision(wanted: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """The precision of a setting: ``auto`` is bf16 on an NVIDIA GPU that supports it, else fp32."""
+def pick_precision(wanted: Precision, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+    """The precision of a setting: ``auto`` is bf16 on a CUDA GPU that supports it, fp16 on one that is fast in it."""
     if wanted != "auto":
         return wanted
-    # Older GPUs emulate bf16, which is slow.
-    has_bf16_units = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if has_bf16_units else "fp32"
+    if has_bf16_units(device):
+        return "bf16"
+    if device.type != "cuda":
+        return "fp32"
+    return "fp16" if torch.cuda.get_device_capability(device) >= _FP16_CAPABILITY else "fp32"
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Whether it is a CUDA GPU that computes in bf16; older ones emulate it, which is slow."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _own_device(name: str, n_local: int) -> str:
@@ -96,7 +107,7 @@ def pick_dtype(wanted: Precision | Literal["int8"], device: torch.device) -> tor
             mend="give `decoding.precision=fp32`",
             code=ExitCode.REFUSED,
         )
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    return DTYPES[precision]
 
 
 def cores() -> int:

@@ -197,7 +197,7 @@ OUT_OF_RANGE = [
     ("training.warmup_updates", -1), ("training.label_smoothing", 1.0), ("training.max_updates", 0),
     ("training.valid_every", 0), ("training.patience", -1), ("training.seed", -1), ("training.seed", 2**63),
     ("training.betas", [0.9]), ("training.betas", [0.9, 1.0]), ("training.betas", [0.9, 0.98, 0.99]),
-    ("training.cooldown", 0), ("training.schedule", "cosine"), ("training.precision", "fp16"),
+    ("training.cooldown", 0), ("training.schedule", "cosine"), ("training.precision", "int8"),
     ("decoding.beam_size", 0), ("decoding.beam_size", 257), ("decoding.length_penalty", -0.1),
     ("decoding.stopping", "never"), ("data.train", ["corpus\udcff"]), ("data.tokenizer", "\udcff"),
 ]  # fmt: skip
@@ -220,8 +220,8 @@ def test_wrong_types_and_ranges_are_refused_in_one_line(key, value):
     ("key", "value", "mend"),
     [
         ("model.norm", "layers", "did you mean layer? Choose layer or rms"),
-        ("training.precision", "FP32", "did you mean fp32? Choose among auto, fp32, bf16"),
-        ("training.precision", "x", "choose among auto, fp32, bf16"),
+        ("training.precision", "FP32", "did you mean fp32? Choose among auto, fp32, bf16, fp16"),
+        ("training.precision", "x", "choose among auto, fp32, bf16, fp16"),
         ("training.max_updates", 0, "give a whole number, 1 or more"),
         ("training.max_updates", "ten", "give a whole number, 1 or more"),
         ("decoding.beam_size", 500, "give a whole number, 1 to 256"),

@@ -74,38 +74,54 @@ def test_half_precision_is_summed_in_full():
     assert loss.item() == pytest.approx(10_000 * math.log(V), rel=1e-4)
 
 
+LIKE_FLOAT64 = {torch.float64: 1e-12, torch.float32: 5e-5, torch.bfloat16: 5e-2}
+"""Largest difference from autograd in fp64, as a share of the largest number."""
+
+
+@pytest.mark.parametrize("dtype", LIKE_FLOAT64, ids=str)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("scale", [1.0, 40.0], ids=["small", "too large for exp"])
+@pytest.mark.parametrize("scale", [1.0, 8.0], ids=["small", "large"])
 @pytest.mark.parametrize("n", [1, 256, 700])
-def test_blocks_give_the_same_loss_and_gradients(smoothing, scale, n):
+def test_gradients_by_hand_are_those_of_autograd_in_float64(monkeypatch, dtype, smoothing, scale, n):
+    monkeypatch.setattr(loss, "LOSS_ROWS", {True: 256})
     torch.manual_seed(n)
-    output = Linear(16, 50)
+    output = Linear(16, 50).to(dtype)
     nn.init.normal_(output.bias)
-    hidden, targets = (scale * torch.randn(n, 16)).requires_grad_(), torch.randint(0, 50, (n,))
-    by = (hidden, output.weight, output.bias)
+    hidden, targets = (scale * torch.randn(n, 16)).to(dtype).requires_grad_(), torch.randint(0, 50, (n,))
+    exact = [tensor.detach().double().requires_grad_() for tensor in (hidden, output.weight, output.bias)]
+    theirs = F.cross_entropy(F.linear(*exact), targets, reduction="sum", label_smoothing=smoothing)
     ours = output_loss(hidden, output, targets, smoothing)
-    theirs = smoothed_cross_entropy(output(hidden), targets, smoothing)
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
-    for found, expected in zip(
-        torch.autograd.grad(ours / 7, by), torch.autograd.grad(theirs / 7, by), strict=True
-    ):  # an update divides by its tokens
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * scale)
+    assert ours.dtype == torch.promote_types(dtype, torch.float32)
+    assert ours.item() == pytest.approx(theirs.item(), rel=LIKE_FLOAT64[dtype])
+    # An update divides by its tokens.
+    found = torch.autograd.grad(ours / 7, (hidden, output.weight, output.bias))
+    for mine, expected in zip(found, torch.autograd.grad(theirs / 7, exact), strict=True):
+        assert mine.dtype == dtype
+        assert (mine - expected).abs().max() <= LIKE_FLOAT64[dtype] * expected.abs().max()
     with torch.no_grad():
-        torch.testing.assert_close(output_loss(hidden, output, targets, smoothing), theirs)
-    assert output_loss(hidden.bfloat16(), output.bfloat16(), targets, smoothing).dtype == torch.float32
+        plain = output_loss(hidden, output, targets, smoothing)
+    torch.testing.assert_close(plain.double(), theirs, rtol=max(1e-5, LIKE_FLOAT64[dtype]), atol=0.0)
 
 
-def test_mixed_precision_uses_pytorchs_own_loss():
+def test_a_target_that_seems_impossible_adds_a_finite_loss():
+    """exp cannot hold its probability; the gradient is that of any wrong piece."""
+    output = Linear(1, 2)
+    nn.init.zeros_(output.bias)
+    with torch.no_grad():
+        output.weight.copy_(torch.tensor([[200.0], [0.0]]))
+    ours = output_loss(torch.ones(1, 1), output, torch.tensor([1]), 0.0)
+    assert ours.item() == pytest.approx(-math.log(torch.finfo(torch.float32).tiny))
+    assert torch.autograd.grad(ours, output.bias)[0].tolist() == [1.0, -1.0]
+
+
+def test_in_fp16_it_is_pytorchs_own_loss():
+    """Its gradients by hand would be rounded to zero before the loss scale multiplies them."""
     torch.manual_seed(0)
-    output = Linear(16, 50)
-    hidden, targets = torch.randn(30, 16, requires_grad=True), torch.randint(0, 50, (30,))
-    exact = output_loss(hidden, output, targets, 0.1)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = output_loss(hidden, output, targets, 0.1)
-    (gradient,) = torch.autograd.grad(rounded, hidden)
-    (expected,) = torch.autograd.grad(exact, hidden)
-    torch.testing.assert_close(rounded, exact, rtol=1e-2, atol=0.1)
-    torch.testing.assert_close(gradient, expected, rtol=0.1, atol=0.02)
+    output = Linear(16, 50).half()
+    hidden, targets = torch.randn(30, 16, dtype=torch.half, requires_grad=True), torch.randint(0, 50, (30,))
+    ours = output_loss(hidden, output, targets, 0.1)
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, smoothed_cross_entropy(output(hidden), targets, 0.1))
 
 
 class TestTwoMasks:

@@ -8,9 +8,10 @@ import torch
 
 from seq2seq.config import ModelConfig, TrainingConfig
 from seq2seq.model import build_model
-from seq2seq.training.optimizer import build_optimizer
+from seq2seq.training.optimizer import Optimizer
 from seq2seq.training.schedule import knot_at, learning_rate
 from seq2seq.training.state import Knot
+from seq2seq.training.weights import FlatWeights
 
 
 def rates(*updates: int, **settings: object) -> list[float]:
@@ -120,13 +121,10 @@ def step(gradient: float, **settings: object) -> dict[str, tuple[torch.Tensor, t
         for parameter in model.parameters():
             parameter.add_(1.0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizer = build_optimizer(model, TrainingConfig(**settings))
-    for parameter in model.parameters():
-        parameter.grad = torch.full_like(parameter, gradient)
-    for group in optimizer.param_groups:
-        assert group["lr"] == 0.0  # the loop sets it, from learning_rate
-        group["lr"] = 0.1
-    optimizer.step()
+    weights = FlatWeights(model)
+    optimizer = Optimizer(weights, TrainingConfig(clip_norm=0.0, **settings))
+    weights.gradient.fill_(2 * gradient)
+    optimizer.step(0.1, optimizer.gradient_norm(2.0), 2.0)
     return {name: (before[name], p.detach()) for name, p in model.named_parameters()}
 
 
@@ -152,5 +150,5 @@ def test_every_parameter_is_updated_once():
 
 def test_betas_are_those_of_the_configuration():
     model = torch.nn.Linear(2, 2)
-    optimizer = build_optimizer(model, TrainingConfig(betas=(0.5, 0.75)))
-    assert [group["betas"] for group in optimizer.param_groups] == [(0.5, 0.75)] * 2
+    optimizer = Optimizer(FlatWeights(model), TrainingConfig(betas=(0.5, 0.75)))
+    assert [group["betas"] for group in optimizer.adamw.param_groups] == [(0.5, 0.75)] * 2

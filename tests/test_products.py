@@ -155,7 +155,9 @@ GPU_BF16 = Arithmetic(precision="bf16", device="cuda")
     ("stored", "device", "gpu_has_bf16", "expected"),
     [
         (Arithmetic(precision="fp32"), "cpu", True, True),
-        (Arithmetic(precision="bf16"), "cpu", True, True),  # autocast
+        (Arithmetic(precision="bf16"), "cpu", True, True),
+        (Arithmetic(precision="fp16"), "cpu", True, True),
+        (Arithmetic(precision="fp16", device="cuda"), "cuda", False, True),
         (Arithmetic(precision="fp32"), "cuda", True, False),  # there auto would be bf16
         (GPU_BF16, "cpu", True, False),
         (GPU_BF16, "cuda", True, True),

@@ -24,6 +24,7 @@ from seq2seq.training.loader import TokenizedPairs
 from seq2seq.training.parallel import PARALLEL
 from seq2seq.training.parallel.forked import ForkedReplicas, n_replicas
 from seq2seq.training.step import TrainStep
+from seq2seq.training.weights import FlatWeights
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or torch.accelerator.is_available(), reason="elsewhere there is one replica"
@@ -46,7 +47,7 @@ def step():
             model = ModelConfig(d_model=32, d_ff=64, encoder_layers=1, decoder_layers=1, dropout=dropout)
             config = TrainingConfig(batch_tokens=500, max_updates=9, **{"precision": "fp32", **training})
             one = TrainStep(RunConfig(model=model, training=config), 60, CPU)
-            one.replicas = ForkedReplicas(one.model, one._forward_backward, n)
+            one.replicas = ForkedReplicas(one.weights, one._forward_backward, n)
             made.enter_context(one.replicas)
             assert len(one.replicas) == n
             return one
@@ -57,7 +58,7 @@ def step():
 def gradient(step, pairs, number=1):
     """The stats of an update, and its gradient."""
     stats = step._gradient(pairs, number)
-    return stats, torch.cat([parameter.grad.flatten() for parameter in step.model.parameters()])
+    return stats, step.weights.gradient / stats.n_tokens
 
 
 def pids(replicas):
@@ -118,30 +119,24 @@ def test_a_gradient_is_only_that_of_its_own_update(step):
 def test_dropout_depends_only_on_seed_update_and_part(step):
     several, same = step(2, dropout=0.5), TokenizedPairs([[7, 8, 9]] * 2, [[7, 8]] * 2)
     first = gradient(several, same)[1].clone()
-    alone = [
-        torch.cat([gradient.flatten() for gradient in other.gradients]) for other in several.replicas._others
-    ]  # the second pair's
+    alone = [other.gradient for other in several.replicas._others]  # the second pair's
     assert not torch.allclose(first, 2 * alone[0], rtol=1e-3)
     assert not torch.equal(gradient(several, same, number=2)[1], first)
     torch.manual_seed(5)  # what else was drawn changes nothing
     assert torch.equal(gradient(several, same)[1], first)
     other = step(2, dropout=0.5, seed=2)
-    with torch.no_grad():
-        for parameter, same_weights in zip(other.model.parameters(), several.model.parameters(), strict=True):
-            parameter.copy_(same_weights)
+    other.weights.trained.copy_(several.weights.trained)
     assert not torch.equal(gradient(other, same)[1], first)
 
 
 # Errors ------------------------------------------------------------------------------------
 
 
-class Weight(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.value = nn.Parameter(torch.zeros(3))
+def few_weights():
+    return FlatWeights(nn.Linear(1, 3, bias=False))
 
 
-def doubling(model):
+def doubling(weights):
     def learn(task):
         if task == "memory":
             raise MemoryError
@@ -151,7 +146,7 @@ def doubling(model):
             raise KeyboardInterrupt
         if task == "sleep":
             time.sleep(10_000)
-        (model.value.sum() * task).backward()
+        weights.add_gradient(weights.parameters[0].sum() * task)
         return 2 * task
 
     return learn
@@ -159,23 +154,23 @@ def doubling(model):
 
 @pytest.fixture
 def replicas():
-    model = Weight()
-    with ForkedReplicas(model, doubling(model), 3) as made:
+    weights = few_weights()
+    with ForkedReplicas(weights, doubling(weights), 3) as made:
         yield made
 
 
 @pytest.mark.parametrize("name", PARALLEL)
 def test_each_row_sums_results_and_gradients_of_its_shards(name):
-    model = Weight()
+    weights = few_weights()
     n = 1 if name == "single" else 2
     shards = [3, 4][:n]
-    with PARALLEL[name](model, doubling(model), n) as made:
+    with PARALLEL[name](weights, doubling(weights), n) as made:
         assert len(made) == n
         for _ in range(2):
-            model.zero_grad()
+            weights.gradient.zero_()
             with made.one_core_each():
                 assert made.forward_backward(shards) == 2 * sum(shards)
-            assert model.value.grad.tolist() == [sum(shards)] * 3
+            assert weights.gradient.tolist() == [sum(shards)] * 3
         with pytest.raises(MemoryError):
             made.forward_backward([*shards[:-1], "memory"])
     assert len(made) == 1
@@ -183,21 +178,21 @@ def test_each_row_sums_results_and_gradients_of_its_shards(name):
 
 def test_a_single_process_is_not_several():
     with pytest.raises(ValueError, match="2 replicas need more than one process"):
-        PARALLEL["single"](Weight(), print, 2)
+        PARALLEL["single"](few_weights(), print, 2)
 
 
 def test_results_are_added_up_as_gradients_are(replicas):
     assert replicas.forward_backward([1, 2, 3]) == 12
-    assert replicas._parameters[0].grad.tolist() == [6.0, 6.0, 6.0]
+    assert replicas._weights.gradient.tolist() == [6.0, 6.0, 6.0]
 
 
 @pytest.mark.parametrize("tasks", [[1, "memory", 3], ["memory", 2, 3]])
 def test_an_error_of_a_replica_is_raised_and_the_next_update_is_complete(replicas, tasks):
     with pytest.raises(MemoryError):
         replicas.forward_backward(tasks)
-    replicas._parameters[0].grad = None
+    replicas._weights.gradient.zero_()
     assert replicas.forward_backward([1, 2, 3]) == 12
-    assert replicas._parameters[0].grad.tolist() == [6.0, 6.0, 6.0]
+    assert replicas._weights.gradient.tolist() == [6.0, 6.0, 6.0]
 
 
 def test_a_killed_process_is_reported(replicas):
@@ -224,7 +219,7 @@ def test_memory_of_a_failed_update_is_free_before_the_next():
             raise MemoryError
         return sum(ref() is not None for ref in held)
 
-    with ForkedReplicas(Weight(), learn, 2) as replicas:
+    with ForkedReplicas(few_weights(), learn, 2) as replicas:
         with pytest.raises(MemoryError):
             replicas.forward_backward(["fail", "fail"])
         assert replicas.forward_backward([0, 0]) == 0
@@ -303,8 +298,8 @@ def test_r_drop_takes_the_memory_of_one_mask(step, monkeypatch):
 
 
 def test_leaving_the_context_ends_the_processes():
-    model = Weight()
-    with ForkedReplicas(model, doubling(model), 3) as replicas:
+    weights = few_weights()
+    with ForkedReplicas(weights, doubling(weights), 3) as replicas:
         others = pids(replicas)
         assert len(others) == 2
         assert all(map(is_running, others))
@@ -313,13 +308,13 @@ def test_leaving_the_context_ends_the_processes():
 
 
 def test_without_entering_there_is_one_replica():
-    model = Weight()
-    assert len(ForkedReplicas(model, doubling(model), 3)) == 1
+    weights = few_weights()
+    assert len(ForkedReplicas(weights, doubling(weights), 3)) == 1
 
 
 def test_forgotten_replicas_end_their_processes():
-    model = Weight()
-    replicas = ForkedReplicas(model, doubling(model), 2).__enter__()
+    weights = few_weights()
+    replicas = ForkedReplicas(weights, doubling(weights), 2).__enter__()
     (other,) = pids(replicas)
     assert is_running(other)
     del replicas
@@ -336,7 +331,8 @@ def test_processes_end_with_their_parent(end, code):
 import os, signal, sys
 from torch import nn
 from seq2seq.training.parallel.forked import ForkedReplicas
-replicas = ForkedReplicas(nn.Linear(2, 2), print, 3).__enter__()
+from seq2seq.training.weights import FlatWeights
+replicas = ForkedReplicas(FlatWeights(nn.Linear(2, 2)), print, 3).__enter__()
 print(*(other.pid for other in replicas._others), flush=True)
 {end}
 """

@@ -47,7 +47,7 @@ Precision = Annotated[
     str | None,
     typer.Option(
         "--precision", metavar="TYPE", rich_help_panel=MORE,
-        help="Arithmetic: auto, fp32 or bf16. Default: the run's, usually auto: bf16 on a CUDA GPU that has it, fp32 "
+        help="Arithmetic: auto, fp32, bf16 or fp16. Default: the run's, usually auto: bf16 or fp16 on a CUDA GPU, fp32 "
         "elsewhere. With --engine ctranslate2 also int8.",
     ),
 ]  # fmt: skip

@@ -107,7 +107,7 @@ ALIASES = (
           "save_total_limit keep_interval_updates keep_last"),
     Alias("training.samples", "print_valid_sents num_samples show_samples"),
     Alias("training.seed", "random_seed rng_seed manual_seed"),
-    Alias("training.precision", "fp16 bf16 amp half mixed_precision dtype model_dtype", "auto, fp32 or bf16"),
+    Alias("training.precision", "fp16 bf16 amp half mixed_precision dtype model_dtype", "auto, fp32, bf16 or fp16"),
     Alias("decoding.beam_size", "beam beams num_beams n_beams beam_width"),
     Alias("decoding.length_penalty", "lenpen alpha length_alpha length_penalty_alpha beam_alpha normalize len_pen "
           "brevity_penalty length_normalization"),

@@ -135,9 +135,10 @@ class TrainingConfig:
     """Number of sample translations shown at each validation."""
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 1
     """Random seed for the initial weights, the order of pairs, dropout and subword sampling."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision of matrix products. auto: bf16 on a CUDA GPU that supports it, and on kinds of CPUs for which training
-    was measured to be at least a quarter faster with it; otherwise fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision of matrix products; on a GPU, of all that passes through the model. auto: bf16 on a CUDA GPU that
+    supports it, fp16 on an older one with matrix units for it (V100, T4), bf16 on kinds of CPUs for which training was
+    measured to be at least a quarter faster with it; otherwise fp32."""
     products: Literal["auto", "mkl", "onednn"] = "auto"
     """Library of matrix products on a CPU. auto: the one that was measured to be fastest on this kind of processor;
     mkl: PyTorch's default, in fp32 unless precision is bf16; onednn: oneDNN, which bf16 always uses."""
@@ -171,9 +172,10 @@ class DecodingConfig:
     shortlist: Annotated[StrictInt, Field(ge=0, le=64)] = 0
     """Lexical shortlist: allow only this many likely target pieces for each source piece, and the most frequent pieces.
     It is faster, but some translations differ. Training makes the table for it only if this key is not 0. 0: off."""
-    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-    """Precision of translation. auto: bf16 on a CUDA GPU that supports it, otherwise fp32. On a CPU bf16 needs bf16
-    instructions. int8 needs the engine ctranslate2 of ``translate``."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """Precision of translation. auto: bf16 on a CUDA GPU that supports it, fp16 on an older one with matrix units for
+    it (V100, T4), otherwise fp32. On a CPU bf16 needs bf16 instructions, and fp16 is slow. int8 needs the engine
+    ctranslate2 of ``translate``."""
     products: Literal["auto", "mkl", "onednn"] = "auto"
     """Library of fp32 matrix products on a CPU. auto: the one that was measured to be fastest on this kind of
     processor; mkl: PyTorch's default; onednn: oneDNN."""

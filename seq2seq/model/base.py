@@ -115,7 +115,8 @@ def n_parameters(model: nn.Module) -> int:
 # Decoding ---------------------------------------------------------------------------------------------------------
 
 IMPOSSIBLE = -1e30
-"""The logit of a piece that is not allowed. It is finite, as a matrix product may turn -inf into NaN."""
+"""The logit of a piece that is not allowed. It is finite, as a matrix product may turn -inf into NaN. fp16 cannot hold
+it."""
 
 
 class Logits(Protocol):

@@ -121,7 +121,11 @@ def can_multiply(precision: str) -> bool:
 
 def pack(weight: Tensor) -> Tensor | None:
     """A weight packed for ``packed_linear``; None if it cannot be packed. [out, in]"""
-    if weight.device.type != "cpu" or not can_multiply("bf16" if weight.dtype == torch.bfloat16 else "fp32"):
+    if (
+        weight.device.type != "cpu"
+        or weight.dtype == torch.float16
+        or not can_multiply("bf16" if weight.dtype == torch.bfloat16 else "fp32")
+    ):
         return None
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)  # type: ignore[no-any-return]
 
@@ -189,9 +193,10 @@ class Products(NamedTuple):
     library: Library
 
     def operand(self, x: Tensor) -> Tensor:
-        """``x`` as an operand: in bf16 it is rounded, and padded with rows of zeros. [N, k] -> [≥N, k]"""
+        """``x`` as an operand: for oneDNN in bf16 it is rounded and padded with rows of zeros. [N, k] -> [≥N, k]"""
         n = x.size(0)
-        n_rows = n if self.weight.dtype == torch.float32 else _padded(n, self.weight.dtype)
+        is_padded = self.library == "onednn" and self.weight.dtype == torch.bfloat16
+        n_rows = _padded(n, self.weight.dtype) if is_padded else n
         if n_rows == n and x.dtype == self.weight.dtype:
             return x
         rounded = x.new_empty(n_rows, x.size(1), dtype=self.weight.dtype)
@@ -225,7 +230,7 @@ class Products(NamedTuple):
 
     def add_grad_weight(self, total: Tensor, gradient: Tensor, operand: Tensor) -> None:
         """Add the gradient of the weight to ``total``. [out, in], [≥n, out], [≥n, in]"""
-        if self.library == "mkl":
+        if self.library == "mkl" and total.dtype == gradient.dtype:
             total.addmm_(gradient.t(), operand)
         else:
             total.add_(self.grad_weight(gradient, operand))

@@ -7,7 +7,7 @@ import torch
 
 from seq2seq.config import TrainingConfig
 from seq2seq.config.records import record
-from seq2seq.device import Processor, has_bf16, pick_precision, this_processor
+from seq2seq.device import DTYPES, Processor, has_bf16, has_bf16_units, pick_precision, this_processor
 from seq2seq.model.products import Library, can_multiply, nearest, pick_library
 
 
@@ -15,11 +15,17 @@ from seq2seq.model.products import Library, can_multiply, nearest, pick_library
 class Arithmetic:
     """Precision and library of a run's matrix products: chosen when it starts, kept when it is resumed."""
 
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]
     products: Library = "mkl"
-    """Library of the products on a CPU. In bf16 ``mkl`` stands for PyTorch's autocast."""
+    """Library of the products on a CPU. In bf16 oneDNN rounds the operands of products alone; with ``mkl`` the whole
+    model computes in bf16."""
     device: str = "cpu"
     """Kind of device: cpu, cuda or mps."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the model's weights and of all that passes through it."""
+        return torch.float32 if self.products == "onednn" else DTYPES[self.precision]
 
     def __str__(self) -> str:
         """For example ``bf16 by oneDNN``."""
@@ -43,6 +49,8 @@ def choose_arithmetic(training: TrainingConfig, device: torch.device, processor:
         precision = "bf16" if is_faster and training.products != "mkl" else "fp32"
     if precision == "bf16":
         return Arithmetic(precision="bf16", products="onednn" if can_multiply("bf16") else "mkl")
+    if precision == "fp16":
+        return Arithmetic(precision="fp16")
     return Arithmetic(precision="fp32", products=pick_library(training.products, processor))
 
 
@@ -57,7 +65,7 @@ def is_available(arithmetic: Arithmetic, device: torch.device) -> bool:
         return False
     if arithmetic.products == "onednn":
         return can_multiply(arithmetic.precision) and (arithmetic.precision == "fp32" or has_bf16())
-    return device.type == "cpu" or arithmetic.precision == "fp32" or pick_precision("auto", device) == "bf16"
+    return device.type == "cpu" or arithmetic.precision != "bf16" or has_bf16_units(device)
 
 
 def change_of(stored: Arithmetic, used: Arithmetic) -> str | None:
@@ -81,3 +89,5 @@ def unmet_requests(training: TrainingConfig, used: Arithmetic) -> Iterator[str]:
         yield "training.products is onednn, which this PyTorch does not offer here: its own products are used"
     if used.precision == "bf16" and not has_bf16():
         yield "this processor has no bf16 instructions (AMX or AVX512-BF16): training in bf16 is slow"
+    if used.precision == "fp16":
+        yield "fp16 is for GPUs: on a CPU it is slower than fp32"

@@ -85,13 +85,14 @@ def kind_of(device: torch.device) -> DeviceKind:
 def measured_rate(config: RunConfig, device: torch.device) -> float:
     """Estimate the floating-point operations per second of training on this machine."""
     arithmetic = choose_arithmetic(config.training, device)
-    on_cpu, bf16 = device.type == "cpu", arithmetic.precision == "bf16"
+    on_cpu = device.type == "cpu"
     size = 1024 if on_cpu else 4096
-    a = torch.ones(size, size, device=device, dtype=torch.bfloat16 if bf16 and not on_cpu else torch.float32)
+    a = torch.ones(size, size, device=device, dtype=torch.float32 if on_cpu else arithmetic.dtype)
     products = Products(a, pick_library("auto", this_processor()) if on_cpu else "mkl")  # of fp32, also for bf16
     seconds = []
     for _ in range(MATMUL_ROUNDS):
         began = time.perf_counter()
         float(products.grad_input(a, size)[0, 0])  # waits for a GPU
         seconds.append(time.perf_counter() - began)
-    return MATMUL_SHARE[device.type] * (BF16_SPEEDUP if bf16 and on_cpu else 1.0) * 2 * size**3 / min(seconds)
+    speedup = BF16_SPEEDUP if on_cpu and arithmetic.precision == "bf16" else 1.0
+    return MATMUL_SHARE[device.type] * speedup * 2 * size**3 / min(seconds)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from seq2seq.device import is_on_cpu
 from seq2seq.model.products import Linear, Products
 from seq2seq.training.tuning import LOSS_ROWS, SAFE_EXPONENT
 
@@ -29,7 +30,7 @@ def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) ->
 
 
 def output_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: float) -> Tensor:
-    """``smoothed_cross_entropy`` of the output layer's logits; on a CPU they are never all in memory at once.
+    """``smoothed_cross_entropy`` of the output layer's logits, which are never all in memory at once.
 
     Args:
         hidden: what the logits are made from. [N, D]
@@ -38,7 +39,7 @@ def output_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: floa
         smoothing: as above.
 
     Returns:
-        The sum over the positions, in nats.
+        The sum over the positions, in nats. The probability of a target counts as at least 1e-38: 87 nats.
     """
     if _gradients_by_hand(hidden):
         by = (hidden, output.weight, output.bias, output.products_or_own)
@@ -64,7 +65,7 @@ def r_drop_loss(hidden: Tensor, output: Linear, targets: Tensor, smoothing: floa
 
     Source: Liang et al. 2021, arXiv:2106.14448, section 2.
     """
-    if _gradients_by_hand(hidden):
+    if _gradients_by_hand(hidden) and is_on_cpu(hidden) and hidden.dtype == torch.float32:
         by = (hidden, output.weight, output.bias, output.products_or_own)
         return _RDropLoss.apply(*by, targets, smoothing, r_drop)  # type: ignore[no-any-return,no-untyped-call]
     log_probs = output(hidden).float().log_softmax(dim=-1)  # [2, N, V]
@@ -82,17 +83,16 @@ def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _gradients_by_hand(hidden: Tensor) -> bool:
-    fp32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return hidden.device.type == "cpu" and fp32 and torch.is_grad_enabled()
+    # In fp16 gradients must be scaled before they are rounded, as autograd does; torch.compile fuses autograd's own.
+    return hidden.dtype != torch.float16 and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 class _OutputLoss(torch.autograd.Function):
-    """Loss and gradients, block by block: each block of positions is finished while its logits are in the cache.
+    """Loss and gradients, block by block, by one softmax and three products in the type of ``hidden``.
 
-    With logits z, p = softmax(z) and smoothing ε, the loss of a position is logsumexp(z) - (1-ε)·z[target] -
-    ε·mean(z), and its gradient by z is p - (1-ε)·onehot(target) - ε/V. Means over the vocabulary are linear in the
-    hidden state, so they need no pass over the logits. The division by sum exp(z) needs none either: it is applied to
-    the narrow side of each product.
+    With logits z, p = softmax(z) and smoothing ε, the loss of a position is -log p[target] + ε·(z[target] - mean(z)),
+    and its gradient by z is p - (1-ε)·onehot(target) - ε/V. What ε is multiplied by is linear in the hidden state, so
+    it needs no pass over the logits. On a CPU a block of logits stays in the cache.
     """
 
     @staticmethod
@@ -106,33 +106,38 @@ class _OutputLoss(torch.autograd.Function):
         smoothing: float,
     ) -> Tensor:
         n, vocabulary = len(hidden), len(weight)
+        exact = torch.promote_types(hidden.dtype, torch.float32)  # of sums over positions
         grad_hidden = torch.empty_like(hidden)  # [N, D]
-        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)  # [V, D], [V]
-        log_sums, of_target = hidden.new_empty(n), hidden.new_empty(n)  # [N]
-        safe = _exp_is_safe(hidden, weight, bias)
-        logits = hidden.new_empty(min(LOSS_ROWS, n), vocabulary)
-        for start in range(0, n, LOSS_ROWS):
-            block = slice(start, min(start + LOSS_ROWS, n))
+        grad_weight, grad_bias = (
+            torch.zeros_like(weight, dtype=exact),
+            torch.zeros_like(bias, dtype=exact),
+        )  # [V, D], [V]
+        probability = hidden.new_empty(n)  # [N]: of the target
+        of_target = hidden.new_empty(n)  # [N]: its logit
+        rows = min(LOSS_ROWS[is_on_cpu(hidden)], n)
+        logits = hidden.new_empty(rows, vocabulary)
+        for start in range(0, n, rows):
+            block = slice(start, min(start + rows, n))
             x, target = hidden[block], targets[block].unsqueeze(1)  # [n, D], [n, 1]
             z = products.output(products.operand(x), bias, len(x), out=logits[: len(x)])  # [n, V]
             of_target[block] = z.gather(1, target).squeeze(1)
-            highest = torch.zeros(len(x), 1) if safe else z.amax(dim=1, keepdim=True)  # [n, 1]
-            exponentials = (z if safe else z.sub_(highest)).exp_()  # [n, V]
-            sums = exponentials.sum(dim=1, keepdim=True)  # [n, 1]
-            log_sums[block] = (sums.log() + highest).squeeze(1)
-            # From here on: sums times the gradient by z, except for the ε/V of every piece.
-            exponentials.scatter_add_(1, target, (smoothing - 1) * sums)
-            by_logits = products.operand(exponentials)
-            products.add_grad_weight(grad_weight, by_logits, products.operand(x / sums))
-            grad_bias.addmv_(exponentials.t(), sums.reciprocal().squeeze(1))
-            torch.div(products.grad_input(by_logits, len(x)), sums, out=grad_hidden[block])
-        mean_weight = weight.mean(dim=0)  # [D]
-        means = hidden @ mean_weight + bias.mean()  # [N]
-        grad_hidden.sub_(smoothing * mean_weight)
-        grad_weight.sub_(smoothing / vocabulary * hidden.sum(dim=0))
-        grad_bias.sub_(smoothing / vocabulary * n)
+            p = torch.softmax(z, dim=1, out=z)  # [n, V]
+            probability[block] = p.gather(1, target).squeeze(1)
+            p.scatter_add_(1, target, p.new_full((len(x), 1), smoothing - 1))
+            by_logits = products.operand(p)
+            products.add_grad_weight(grad_weight, by_logits, products.operand(x))
+            grad_bias += p.sum(dim=0, dtype=exact)
+            grad_hidden[block] = products.grad_input(by_logits, len(x))
+        mean_weight = weight.mean(dim=0, dtype=exact)  # [D]
+        total = hidden.sum(dim=0, dtype=exact)  # [D]
+        sum_of_means = total @ mean_weight + n * bias.mean(dtype=exact)  # []: of the logits' means
+        grad_hidden -= smoothing * mean_weight
+        grad_weight -= smoothing / vocabulary * total
+        grad_bias -= smoothing / vocabulary * n
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
-        return (log_sums - (1 - smoothing) * of_target - smoothing * means).sum()
+        least = torch.finfo(hidden.dtype).tiny
+        log_probability = probability.to(exact).clamp_min(least).log().sum()
+        return smoothing * (of_target.sum(dtype=exact) - sum_of_means) - log_probability
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -147,7 +152,7 @@ def _exp_is_safe(hidden: Tensor, weight: Tensor, bias: Tensor) -> bool:
 
 
 class _RDropLoss(torch.autograd.Function):
-    """As ``_OutputLoss``, with two rows for each position; the logits of both are in the cache together.
+    """On a CPU: as ``_OutputLoss``, with two rows for each position; the logits of both are in the cache together.
 
     With logits z and y, p = softmax(z), q = softmax(y) and d = log p - log q, the divergence is Σ p·d - Σ q·d, and its
     gradient by z is p·(d - Σ p·d) + p - q. By y it is the same with p and q exchanged and the sign of d turned.
@@ -174,7 +179,7 @@ class _RDropLoss(torch.autograd.Function):
         log_sums, of_target = hidden.new_empty(2, n, 1), hidden.new_empty(2, n, 1)
         divergence = hidden.new_zeros(())
         safe = _exp_is_safe(hidden, weight, bias)
-        rows = min(LOSS_ROWS // 2, n)
+        rows = min(LOSS_ROWS[True] // 2, n)
         of_logits, of_gradients = hidden.new_empty(2 * rows * vocabulary), hidden.new_empty(2 * rows * vocabulary)
         of_differences = hidden.new_empty(rows, vocabulary)
         for start in range(0, n, rows):

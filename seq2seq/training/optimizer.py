@@ -1,21 +1,88 @@
-"""The optimizer: AdamW."""
+"""The optimizer: AdamW over all weights at once."""
+
+from collections.abc import Mapping
+from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from seq2seq.config import TrainingConfig
+from seq2seq.training.weights import FlatWeights
+
+_MOMENTS: Final = "exp_avg", "exp_avg_sq"
+"""PyTorch's names of the averages of the gradient and of its square."""
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW in one fused kernel; matrices decay, biases and norms do not.
+class Optimizer:
+    """AdamW, in one fused kernel where there is one; matrices decay, biases and norms do not.
+
+    Args:
+        weights: whose gradient it follows.
+        config: decay, averages of the gradient, and the norm above which a gradient is clipped.
 
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    on_mps = next(model.parameters()).device.type == "mps"
-    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=1e-9, fused=not on_mps)
+
+    def __init__(self, weights: FlatWeights, config: TrainingConfig) -> None:
+        self._weights = weights
+        self._limit = config.clip_norm or float("inf")
+        self._is_fused = weights.trained.device.type != "mps"
+        groups = [
+            {"params": [weights.matrices], "weight_decay": config.weight_decay},
+            {"params": [weights.vectors], "weight_decay": 0.0},
+        ]
+        self.adamw = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=1e-9, fused=self._is_fused)
+
+    def gradient_norm(self, divisor: Tensor | float) -> Tensor:
+        """Euclidean norm of the gradient divided by a number. []"""
+        norm: Tensor = torch.linalg.vector_norm(self._weights.gradient) / divisor
+        return norm
+
+    @torch.no_grad()
+    def step(self, rate: float, norm: Tensor, divisor: Tensor | float, skip: Tensor | None = None) -> None:
+        """Change the weights. The gradient is left divided.
+
+        Args:
+            rate: the learning rate.
+            norm: from ``gradient_norm``.
+            divisor: the gradient is divided by it: the target tokens of the update.
+            skip: 1.0: change nothing; 0.0 or None: make the step. A GPU decides by it without waiting for Python.
+        """
+        # Clipped: a norm above the limit becomes the limit.
+        divisor = divisor * (norm / self._limit).clamp(min=1.0)
+        if self._is_fused:  # its kernel divides and skips
+            self.adamw.grad_scale, self.adamw.found_inf = divisor, torch.zeros_like(norm) if skip is None else skip  # type: ignore[attr-defined]
+        elif skip is not None and bool(skip):
+            return
+        else:
+            self._weights.gradient /= divisor
+        for group in self.adamw.param_groups:
+            group["lr"] = rate
+        self.adamw.step()
+        self._weights.round()
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def state(self) -> dict[str, Tensor]:
+        """Both averages of the gradient, and the number of steps, of each parameter by name; empty before a step."""
+        halves = [self.adamw.state[half] for half in (self._weights.matrices, self._weights.vectors)]
+        if not all(halves):
+            return {}
+        tensors: dict[str, Tensor] = {}
+        for key in _MOMENTS:
+            flat = torch.cat([half[key] for half in halves])
+            tensors |= {f"{key}.{name}": view for name, view in self._weights.views(flat).items()}
+        return tensors | {f"step.{name}": halves[0]["step"].clone() for name in self._weights.names}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Resume from what ``state`` returned."""
+        weights = self._weights
+        if not tensors:  # AdamW makes its averages with the first step
+            return
+        device = weights.trained.device
+        # Unfused, AdamW reads the number of steps in Python: on a GPU it would wait for it.
+        step = tensors[f"step.{weights.names[0]}"].to(device if self._is_fused else "cpu")
+        moments = {key: weights.joined({name: tensors[f"{key}.{name}"] for name in weights.names}) for key in _MOMENTS}
+        of_halves = {key: weights.halves_of(flat) for key, flat in moments.items()}
+        for i, half in enumerate((weights.matrices, weights.vectors)):
+            self.adamw.state[half] = {"step": step.clone()} | {key: parts[i] for key, parts in of_halves.items()}

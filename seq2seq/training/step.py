@@ -7,7 +7,7 @@ positions, D model width, V vocabulary.
 import contextlib
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,17 +18,19 @@ from seq2seq.device import HostCopy, is_out_of_memory
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import Seq2SeqModel, build_model
 from seq2seq.model.products import use_products
-from seq2seq.training.arithmetic import choose_arithmetic
+from seq2seq.training.arithmetic import Arithmetic, choose_arithmetic
 from seq2seq.training.averaging import Average
 from seq2seq.training.loader import TokenizedPairs
 from seq2seq.training.loss import output_loss, r_drop_loss
-from seq2seq.training.optimizer import build_optimizer
+from seq2seq.training.loss_scale import LossScale
+from seq2seq.training.optimizer import Optimizer
 from seq2seq.training.parallel import Ranks, Replicas, build_replicas
 from seq2seq.training.pass_input import PassInput
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.state import Knot
 from seq2seq.training.step_stats import StepStats
 from seq2seq.training.tuning import MICRO_BATCH_TOKENS, MIN_PADDING_SAVED, SMALL_GPU
+from seq2seq.training.weights import FlatWeights
 
 
 class _Shard(NamedTuple):
@@ -36,8 +38,6 @@ class _Shard(NamedTuple):
 
     micro_batches: list[TokenizedPairs]
     """One forward and backward pass each."""
-    n_tokens: int
-    """Target tokens of the whole update."""
     seeds: list[int]
     """Of dropout, for each micro-batch."""
 
@@ -50,9 +50,17 @@ class TrainStep:
         vocab_size: pieces of the joint vocabulary.
         device: where the model is.
         ranks: which share each update; by default there is one.
+        arithmetic: of a resumed run; by default what this machine is best at.
     """
 
-    def __init__(self, config: RunConfig, vocab_size: int, device: torch.device, ranks: Ranks | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        vocab_size: int,
+        device: torch.device,
+        ranks: Ranks | None = None,
+        arithmetic: Arithmetic | None = None,
+    ) -> None:
         self.training = config.training
         self._ranks = ranks or Ranks()
         self.knot = Knot()
@@ -62,14 +70,17 @@ class TrainStep:
         self.device = device
         torch.manual_seed(self.training.seed)
         self.model = build_model(config.model, vocab_size).to(device).train()
-        self.optimizer = build_optimizer(self.model, self.training)
-        self.average = Average(self.model, self.training)
-        self.arithmetic = choose_arithmetic(self.training, device)
+        self.arithmetic = arithmetic or choose_arithmetic(self.training, device)
+        self.weights = FlatWeights(self.model, self.arithmetic.dtype)
+        self.optimizer = Optimizer(self.weights, self.training)
+        self.average = Average(self.weights, self.training)
+        is_fp16 = self.arithmetic.dtype == torch.float16
+        self.loss_scale = LossScale(self.training.batch_tokens, device) if is_fp16 else None
         compiled = self.training.compile
         self.sum_of_losses = torch.compile(self._sum_of_losses, dynamic=True) if compiled else self._sum_of_losses
         n_rows = self.n_passes * self.training.batch_tokens
         self.replicas: Replicas[_Shard, StepStats] = build_replicas(
-            self.model, self._forward_backward, device, n_rows, self._ranks, compiled=compiled
+            self.weights, self._forward_backward, device, n_rows, self._ranks, compiled=compiled
         )
         """Enter it before many updates."""
         self.checks_late = device.type == "cuda"
@@ -102,20 +113,19 @@ class TrainStep:
                     raise
                 self._use_less_memory(pairs)
         self.check_finite()  # of the update before: a GPU is already busy with this one
-        parameters = list(self.model.parameters())
-        limit = self.training.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        divisor = stats.n_tokens if self.loss_scale is None else stats.n_tokens * self.loss_scale.value
+        norm = self.optimizer.gradient_norm(divisor)
         loss = torch.as_tensor(stats.loss_sum, device=norm.device) / stats.n_tokens
-        self._unchecked = number, HostCopy(torch.stack((loss, norm)).unsqueeze(0))
-        if self.checks_late:
-            # The GPU itself skips the step; the result is read after the passes of the next update.
-            self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float()  # type: ignore[attr-defined]
-        else:
+        # In fp16 a gradient that overflows is no error, until the loss scale has been lowered in vain.
+        may_end = torch.ones_like(norm) if self.loss_scale is None else self.loss_scale.is_exhausted()
+        self._unchecked = number, HostCopy(torch.stack((loss, norm, may_end)).unsqueeze(0))
+        if not self.checks_late:
             self.check_finite()
-        rate = learning_rate(number, self.training, self.knot)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        # The device itself skips the step; on a GPU the result is read after the passes of the next update.
+        skip = (~torch.isfinite(loss + norm)).float()
+        self.optimizer.step(learning_rate(number, self.training, self.knot), norm, divisor, skip)
+        if self.loss_scale is not None:
+            self.loss_scale.after_update(skip)
         self.average.after_update()
         return stats
 
@@ -128,8 +138,8 @@ class TrainStep:
         if self._unchecked is None:
             return
         (number, fetched), self._unchecked = self._unchecked, None
-        loss, norm = fetched.values()[0][0].tolist()
-        if not math.isfinite(loss + norm):
+        loss, norm, may_end = fetched.values()[0][0].tolist()
+        if not math.isfinite(loss) or (may_end and not math.isfinite(norm)):
             raise UserError(
                 f"training diverged at update {number}: loss {loss:.4g}, gradient norm {norm:.4g}",
                 mend="lower training.learning_rate or raise training.warmup_updates, and start over with `overwrite`",
@@ -139,15 +149,15 @@ class TrainStep:
     # ------------------------------------------------------------------ forward and backward passes
 
     def _gradient(self, pairs: TokenizedPairs, number: int) -> StepStats:
-        """Accumulate the gradient of the mean loss over an update's target tokens."""
-        self.optimizer.zero_grad(set_to_none=True)
+        """Accumulate the gradient of the sum of losses over an update's target tokens."""
+        self.weights.gradient.zero_()
         shards = []
         for nth, shard in enumerate(pairs.shards(len(self.replicas))):
             micro_batches = self._micro_batches(shard)
             # Dropout depends on nothing that came before: a resumed run needs no generator's state.
             of_all = nth * self._ranks.n + self._ranks.rank
             seeds = [derived_seed(self.training.seed, number, of_all, part) for part in range(len(micro_batches))]
-            shards.append(_Shard(micro_batches, pairs.n_tgt_tokens, seeds))
+            shards.append(_Shard(micro_batches, seeds))
         return self.replicas.forward_backward(shards)
 
     def _micro_batches(self, shard: TokenizedPairs) -> list[TokenizedPairs]:
@@ -162,11 +172,10 @@ class TrainStep:
             for pairs, seed in zip(shard.micro_batches, shard.seeds, strict=True):
                 batch = collate(pairs.src, pairs.tgt)
                 _seed_generator(self.device, seed)
-                with self._autocast():
-                    loss_sum = self.sum_of_losses(PassInput.from_batch(batch, self.device))
-                # Divide by the tokens of the whole update: averaging each micro-batch first would make a
-                # token weigh more if its micro-batch is small.
-                (loss_sum / shard.n_tokens).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+                loss_sum = self.sum_of_losses(PassInput.from_batch(batch, self.device))
+                # A sum: a mean of each micro-batch would make a token weigh more if its micro-batch is small. The
+                # optimizer divides by the tokens of the whole update.
+                self.weights.add_gradient(loss_sum if self.loss_scale is None else loss_sum * self.loss_scale.value)
                 n_positions = batch.src.numel() + batch.tgt_out.numel()
                 loss_sum = loss_sum.detach()
                 known = float(loss_sum) if self.device.type == "cpu" else loss_sum
@@ -192,18 +201,12 @@ class TrainStep:
             return contextlib.nullcontext()
         return use_products(self.arithmetic.products, self.arithmetic.precision, self.model)
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.arithmetic.precision == "bf16" and self.arithmetic.products == "mkl":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
-
     def _use_less_memory(self, pairs: TokenizedPairs) -> None:
         """After memory ran out: halve the micro-batches.
 
         Raises:
             UserError: they hold one pair each already (75).
         """
-        self.optimizer.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         shards = pairs.shards(len(self.replicas))
@@ -234,6 +237,10 @@ class TrainStep:
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
 
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """The averaged weights on the CPU, in fp32, by name: tied matrices once, under their first name."""
+        return {name: tensor.cpu() for name, tensor in self.average.weights().items()}
+
     def agree(self) -> None:
         """Make sure that all ranks would resume as they continue: with the same weights and the same micro-batches.
 
@@ -242,7 +249,7 @@ class TrainStep:
         """
         if self._ranks.n == 1:
             return
-        squares = float(sum(parameter.detach().double().square().sum() for parameter in self.model.parameters()))
+        squares = float(self.weights.trained.double().square().sum())
         answers = self._ranks.gather(lambda: [self.micro_batch_tokens, squares])
         self.micro_batch_tokens = min(tokens for tokens, _ in answers)
         if not all(math.isclose(squares, other, rel_tol=1e-5) for _, other in answers):
@@ -260,30 +267,27 @@ class TrainStep:
         """
         self.check_finite()
         average, n_averaged = self.average.state()
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
-        names = {id(p): name for name, p in self.model.named_parameters()}
-        for parameter, moments in self.optimizer.state.items():
-            for key, value in moments.items():
-                tensors[f"optimizer.{key}.{names[id(parameter)]}"] = value
-        return tensors, n_averaged
+        parts = {
+            "model": self.weights.views(self.weights.trained),
+            "average": average,
+            "optimizer": self.optimizer.state(),
+            "loss_scale": {} if self.loss_scale is None else self.loss_scale.state(),
+        }
+        return {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}, n_averaged
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor], n_averaged: int) -> None:
         """Resume from what ``state`` returned."""
-        for name, parameter in self.model.named_parameters():
-            parameter.copy_(tensors[f"model.{name}"])
-            # AdamW makes its moments with the first update; here they are made by hand.
-            if f"optimizer.step.{name}" in tensors:
-                moments = {key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-                # Unfused, AdamW reads the step in Python: on a GPU it would wait for it at every update.
-                step_device = parameter.device if self.optimizer.defaults["fused"] else torch.device("cpu")
-                self.optimizer.state[parameter] = {
-                    key: tensor.to(step_device if key == "step" else parameter.device)
-                    for key, tensor in moments.items()
-                }
-        average = {key.removeprefix("average."): t for key, t in tensors.items() if key.startswith("average.")}
-        self.average.load_state(average, n_averaged)
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, "loss_scale": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.weights.trained.copy_(self.weights.joined(parts["model"]))
+        self.weights.round()
+        self.optimizer.load_state(parts["optimizer"])
+        self.average.load_state(parts["average"], n_averaged)
+        if self.loss_scale is not None and parts["loss_scale"]:  # a run may continue in another precision
+            self.loss_scale.load_state(parts["loss_scale"])
 
 
 def _micro_batch_tokens(device: torch.device) -> int:

@@ -9,14 +9,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from seq2seq.config import RunConfig, TrainingConfig
 from seq2seq.errors import Interrupted, UserError, counted, duration
 from seq2seq.model import n_parameters
 from seq2seq.runs import Checkpoint, Manifest, parse_stored, read_manifest
 from seq2seq.system.allocator import keep_freed_memory
-from seq2seq.training.arithmetic import change_of, default_arithmetic, is_available, unmet_requests
+from seq2seq.training.arithmetic import Arithmetic, change_of, default_arithmetic, is_available, unmet_requests
 from seq2seq.training.best import after_validation
 from seq2seq.training.due import is_validation_due, reason_to_end
 from seq2seq.training.ending import find_ending
@@ -60,10 +59,12 @@ class Trainer:
         self.began, self.seconds_before = began, self.state.seconds
         self.writer = RunWriter(folder, prepared, self.validation)
         self.loader = build_loader(prepared, self.config, self.state.stream, ranks, self._raise_if_stopped)
-        self.step = TrainStep(self.config, len(prepared.tokenizer), device, ranks)
+        stored = self._stored_arithmetic()
+        kept = stored if stored is not None and is_available(stored, device) else None
+        self.step = TrainStep(self.config, len(prepared.tokenizer), device, ranks, kept)
         self.step.knot = self.state.knot
         self.best_model = copy.deepcopy(self.step.model).eval()
-        """What is validated: the averaged weights are copied into it."""
+        """What is validated, in the type that training computes with: the averaged weights are copied into it."""
         self.budget = build_budget(setup, prepared.n_pairs)
         self._meter = Meter(device)
         self._reported_updates = self.training.max_updates
@@ -181,7 +182,7 @@ class Trainer:
         is_best = validation is not None and validation.is_best
         saved = self._save() if is_best or self._is_save_due() else None
         if is_best:
-            self.ranks.first(lambda: self.writer.commit_best(self.current_state, self._averaged_weights()))
+            self.ranks.first(lambda: self.writer.commit_best(self.current_state, self.step.averaged_weights()))
         yield from (event for event in (validation, length, saved) if event is not None)
         signal_number = self.ranks.stop()
         if signal_number is not None:
@@ -320,10 +321,6 @@ class Trainer:
         if self.ranks.stop_here() is not None:
             raise Stopped
 
-    def _averaged_weights(self) -> dict[str, Tensor]:
-        """The averaged weights as the run folder keeps them: tied matrices once, under their first name."""
-        return {name: tensor.detach().cpu() for name, tensor in self.best_model.named_parameters()}
-
     # ------------------------------------------------------------------ checkpoints
 
     def _is_save_due(self) -> bool:
@@ -366,15 +363,19 @@ class Trainer:
             # continues from where it stands.
             knot = knot_at(self.state.update, saved.config.training, saved.knot)
             self._set_knot(replace(knot, falling=knot.falling and self.training.schedule == "inverse_sqrt"))
-        stored = saved.arithmetic or default_arithmetic(self.training, self.device)
-        if is_available(stored, self.device):
-            self.step.arithmetic = stored
         if self.state.micro_batch_tokens is not None:
             self.step.micro_batch_tokens = self.state.micro_batch_tokens
         self.step.load_state(checkpoint.tensors, self.state.n_averaged)
-        if (change := change_of(stored, self.step.arithmetic)) is not None:
+        stored = self._stored_arithmetic()
+        if stored is not None and (change := change_of(stored, self.step.arithmetic)) is not None:
             yield Notice(change, warning=True)
         self._commit_interrupted_best()
+
+    def _stored_arithmetic(self) -> Arithmetic | None:
+        """That of the checkpoint which is resumed; None for a new run."""
+        if not self.state.update:
+            return None
+        return self.state.arithmetic or default_arithmetic(self.training, self.device)
 
     def _commit_interrupted_best(self) -> None:
         """Commit the best weights if a crash came between their checkpoint and their commit."""
@@ -387,4 +388,4 @@ class Trainer:
     def _commit_best_if_missing(self) -> None:
         manifest = self.writer.read_manifest()
         if manifest is None or manifest.update < self.state.update:
-            self.writer.commit_best(self.current_state, self._averaged_weights())
+            self.writer.commit_best(self.current_state, self.step.averaged_weights())

@@ -16,11 +16,17 @@ SMALL_GPU: Final = 32 << 30
 MIN_PADDING_SAVED: Final = 100
 """Padded tokens that another forward pass on a CPU must save. Only subword sampling makes so much padding, because its
 pairs are grouped by their stored lengths. Lab notes, "Subword sampling that follows the seed"."""
-LOSS_ROWS: Final = 256
-"""Positions whose logits are computed at once: enough for fast products, few enough for the cache. Lab notes,
-"Training"."""
+LOSS_ROWS: Final = {True: 256, False: 8192}
+"""Positions whose logits are computed at once, on a CPU and elsewhere: enough for fast products. On a CPU they should
+stay in the cache; lab notes, "Training". Elsewhere it bounds memory: not measured."""
 SAFE_EXPONENT: Final = 60.0
 """exp of numbers up to this one, and sums of these, neither overflow nor lose precision in fp32. Arithmetic."""
+MEAN_LOSS_SCALE: Final = 2.0**16
+"""The first loss scale in fp16, if the loss were a mean over the tokens of an update: PyTorch's own default."""
+UPDATES_TO_DOUBLE: Final = 2000
+"""Updates without overflow until the loss scale is doubled: PyTorch's own default."""
+MAX_HALVINGS: Final = 24
+"""From the first loss scale, until an overflow counts as divergence. Not measured."""
 MIN_PAIRS_DRAWN: Final = 1024
 """Pairs whose subwords are sampled in one call, which has a fixed cost. Lab notes, "Training" (waiting for the
 loader)."""

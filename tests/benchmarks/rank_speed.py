@@ -50,18 +50,18 @@ def random_pairs(n_tokens: int) -> TokenizedPairs:
     return TokenizedPairs(src, tgt)
 
 
-def update_by_ddp(step: TrainStep, ddp: DistributedDataParallel, pairs: TokenizedPairs, n_tokens: int) -> None:
+def update_by_ddp(step: TrainStep, ddp: DistributedDataParallel, pairs: TokenizedPairs) -> None:
     """The gradient of an update, as ``TrainStep._gradient`` makes it."""
-    step.optimizer.zero_grad(set_to_none=True)
+    step.weights.gradient.zero_()
     parts = step._micro_batches(pairs)
     for i, part in enumerate(parts):
         batch = PassInput.from_batch(collate(part.src, part.tgt), step.device)
-        with step._products(), step._autocast():
+        with step._products():
             if i + 1 < len(parts):
                 with ddp.no_sync():
-                    (ddp(batch) * (dist.get_world_size() / n_tokens)).backward()
+                    (ddp(batch) * dist.get_world_size()).backward()
             else:
-                (ddp(batch) * (dist.get_world_size() / n_tokens)).backward()
+                (ddp(batch) * dist.get_world_size()).backward()
 
 
 def timed(ranks: Ranks, device: torch.device, work: Callable[[], object]) -> float:
@@ -91,7 +91,7 @@ def main() -> None:
             if ranks.n > 1:
                 ddp = DistributedDataParallel(Passes(step))
                 message = torch.zeros(n_parameters(step.model), device=device)
-                ways["DDP"] = lambda: update_by_ddp(step, ddp, own, whole.n_tgt_tokens)
+                ways["DDP"] = lambda: update_by_ddp(step, ddp, own)
                 ways["passes alone"] = lambda: step._forward_backward(shard(step, own))
                 ways["message alone"] = lambda: dist.all_reduce(message)
             seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -112,9 +112,9 @@ def shard(step: TrainStep, pairs: TokenizedPairs) -> object:
     """A rank's part of an update as one shard."""
     from seq2seq.training.step import _Shard
 
-    step.optimizer.zero_grad(set_to_none=True)
+    step.weights.gradient.zero_()
     parts = step._micro_batches(pairs)
-    return _Shard(parts, pairs.n_tgt_tokens, [1] * len(parts))
+    return _Shard(parts, [1] * len(parts))
 
 
 if __name__ == "__main__":

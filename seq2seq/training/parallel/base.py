@@ -52,7 +52,7 @@ class Replicas(Protocol[Shard_contra, Result_co]):
         ...
 
     def forward_backward(self, shards: Sequence[Shard_contra]) -> Result_co:
-        """Make the passes of all shards, and add the gradients of all to this process's model.
+        """Make the passes of all shards, and add the gradients of all to that of this process.
 
         Args:
             shards: up to as many as there are replicas.

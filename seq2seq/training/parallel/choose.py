@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 from seq2seq.training.parallel.base import Replicas, Shard
 from seq2seq.training.parallel.forked import ForkedReplicas, n_replicas
@@ -13,16 +12,17 @@ from seq2seq.training.parallel.single import SingleReplica
 from seq2seq.training.parallel.torchrun import RankReplicas
 from seq2seq.training.step_stats import StepStats
 from seq2seq.training.tuning import MAX_WAIT, MAX_WAIT_COMPILED
+from seq2seq.training.weights import FlatWeights
 
-PARALLEL: dict[str, Callable[[nn.Module, Callable[[Any], Any], int], Replicas[Any, Any]]] = {
+PARALLEL: dict[str, Callable[[FlatWeights, Callable[[Any], Any], int], Replicas[Any, Any]]] = {
     "single": SingleReplica,
     "forked": ForkedReplicas,
 }
-"""By name. Each takes the model, the function that makes the passes of a shard, and the number of replicas."""
+"""By name. Each takes the weights, the function that makes the passes of a shard, and the number of replicas."""
 
 
 def build_replicas(
-    model: nn.Module,
+    weights: FlatWeights,
     forward_backward: Callable[[Shard], StepStats],
     device: torch.device,
     n_rows: int,
@@ -33,15 +33,15 @@ def build_replicas(
     """Make as many replicas as are useful for updates of this size.
 
     Args:
-        model: on ``device``.
-        forward_backward: makes the passes of a shard, and adds to the gradients of ``model``.
+        weights: on ``device``.
+        forward_backward: makes the passes of a shard, and adds to the gradient of ``weights``.
         device: where the model is.
         n_rows: target tokens of an update, times the forward passes of each.
         ranks: which share each update; each has replicas of its own.
         compiled: ``forward_backward`` runs ``torch.compile``, whose threads do not survive a fork.
     """
     n = 1 if compiled else n_replicas(device, n_rows // ranks.n)
-    own = PARALLEL["single" if n == 1 else "forked"](model, forward_backward, n)
+    own = PARALLEL["single" if n == 1 else "forked"](weights, forward_backward, n)
     if ranks.n == 1:
         return own
-    return RankReplicas(own, model, ranks, MAX_WAIT_COMPILED if compiled else MAX_WAIT)
+    return RankReplicas(own, weights, ranks, MAX_WAIT_COMPILED if compiled else MAX_WAIT)

@@ -12,21 +12,21 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
-from mmap import mmap
 from multiprocessing.connection import Connection, Pipe
 from operator import add
 from types import TracebackType
 from typing import Generic
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2seq.device import cores
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.system.allocator import keep_freed_memory
 from seq2seq.system.processes import ChildProcess
 from seq2seq.training.parallel.base import Result, Shard
-from seq2seq.training.tuning import ALIGNMENT, MIN_REPLICA_TOKENS, SPIN_SECONDS
+from seq2seq.training.tuning import MIN_REPLICA_TOKENS, SPIN_SECONDS
+from seq2seq.training.weights import FlatWeights, shared_zeros
 
 
 def n_replicas(device: torch.device, n_rows: int) -> int:
@@ -49,15 +49,14 @@ class ForkedReplicas(Generic[Shard, Result]):
     it there is one replica, and inside too if the system has no room for more.
 
     Args:
-        model: on a CPU if ``n`` is more than 1. Its weights are moved to memory that processes share, where they must
-            stay: change them in place.
-        forward_backward: makes the passes of a shard, and adds to the gradients of ``model``. Other processes know what
-            it knew when they were forked. Shards and results should hold no tensors: each would be sent as a file.
+        weights: on a CPU if ``n`` is more than 1. They are moved to memory that processes share.
+        forward_backward: makes the passes of a shard, and adds to the gradient of ``weights``. Other processes know
+            what it knew when they were forked. Shards and results should hold no tensors: each would be sent as a file.
         n: how many replicas in all.
     """
 
-    def __init__(self, model: nn.Module, forward_backward: Callable[[Shard], Result], n: int) -> None:
-        self._parameters = list(model.parameters())
+    def __init__(self, weights: FlatWeights, forward_backward: Callable[[Shard], Result], n: int) -> None:
+        self._weights = weights
         self._forward_backward = forward_backward
         self._n = n
         self._others: list[_Process[Shard, Result]] = []
@@ -65,10 +64,9 @@ class ForkedReplicas(Generic[Shard, Result]):
     def __enter__(self) -> "ForkedReplicas[Shard, Result]":
         with contextlib.suppress(OSError):
             if self._n > 1:
-                for parameter, shared in zip(self._parameters, _shared_like(self._parameters), strict=True):
-                    parameter.data = shared.copy_(parameter.data)
+                self._weights.share()
             while len(self) < self._n:
-                self._others.append(_Process(self._parameters, self._forward_backward, self._others))
+                self._others.append(_Process(self._weights, self._forward_backward, self._others))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -96,7 +94,7 @@ class ForkedReplicas(Generic[Shard, Result]):
             torch.set_num_threads(n_threads)
 
     def forward_backward(self, shards: Sequence[Shard]) -> Result:
-        """Give each replica a shard, and add the gradients of all to the model's own.
+        """Give each replica a shard, and add the gradients of all to that of the weights.
 
         Args:
             shards: up to as many as there are replicas.
@@ -125,8 +123,7 @@ class ForkedReplicas(Generic[Shard, Result]):
                 raise answer
             results.append(answer)
         for other in busy:
-            for parameter, gradient in zip(self._parameters, other.gradients, strict=True):
-                parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad.add_(gradient)
+            self._weights.gradient += other.gradient
         return reduce(add, results)
 
 
@@ -135,16 +132,16 @@ class _Process(Generic[Shard, Result]):
 
     def __init__(
         self,
-        parameters: Sequence[nn.Parameter],
+        weights: FlatWeights,
         forward_backward: Callable[[Shard], Result],
         earlier: "Sequence[_Process[Shard, Result]]",
     ) -> None:
-        self.gradients = _shared_like(parameters)
+        self.gradient = shared_zeros(len(weights), weights.gradient.dtype)
         self._connection, theirs = Pipe()
         # The child closes our ends: while it holds them, it would not notice that its parent is gone.
         ours = [*(other._connection for other in earlier), self._connection]
         # The parent decides when to stop, and needs the answer of this update until then.
-        self._process = ChildProcess(partial(_serve, theirs, ours, parameters, self.gradients, forward_backward))
+        self._process = ChildProcess(partial(_serve, theirs, ours, weights, self.gradient, forward_backward))
         self.pid, self.end = self._process.pid, self._process.end
         theirs.close()
 
@@ -171,8 +168,8 @@ class _Process(Generic[Shard, Result]):
 def _serve(
     connection: Connection,
     ours: Sequence[Connection],
-    parameters: Sequence[nn.Parameter],
-    gradients: Sequence[Tensor],
+    weights: FlatWeights,
+    gradient: Tensor,
     forward_backward: Callable[[Shard], Result],
 ) -> None:
     """The main function of the process, until its parent closes the connection."""
@@ -180,13 +177,11 @@ def _serve(
         other.close()
     torch.set_num_threads(1)
     keep_freed_memory()
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+    weights.use_gradient(gradient)
     with contextlib.suppress(EOFError, OSError):
         while True:
             shard = _wait(connection).recv()
-            for gradient in gradients:
-                gradient.zero_()
+            gradient.zero_()
             connection.send(_attempt(forward_backward, shard))
 
 
@@ -209,16 +204,3 @@ def _wait(connection: Connection) -> Connection:
     while not connection.poll(0) and time.monotonic() < deadline:
         os.sched_yield()  # lets a process that has work go first
     return connection
-
-
-def _shared_like(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Zeros of the same shapes in memory that forked processes share."""
-    starts, size = [], 0
-    for parameter in parameters:
-        starts.append(size)
-        size += -(-parameter.nbytes // ALIGNMENT) * ALIGNMENT
-    memory = mmap(-1, size)
-    return [
-        torch.frombuffer(memory, dtype=p.dtype, count=p.numel(), offset=start).view(p.shape)
-        for p, start in zip(parameters, starts, strict=True)
-    ]

@@ -5,21 +5,20 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Generic
 
-from torch import nn
-
 from seq2seq.training.parallel.base import Result, Shard
+from seq2seq.training.weights import FlatWeights
 
 
 class SingleReplica(Generic[Shard, Result]):
     """The model in this process only.
 
     Args:
-        model: whose gradients ``forward_backward`` adds to.
+        weights: whose gradient ``forward_backward`` adds to.
         forward_backward: makes the passes of a shard.
         n: 1.
     """
 
-    def __init__(self, model: nn.Module, forward_backward: Callable[[Shard], Result], n: int = 1) -> None:
+    def __init__(self, weights: FlatWeights, forward_backward: Callable[[Shard], Result], n: int = 1) -> None:
         if n != 1:
             raise ValueError(f"{n} replicas need more than one process")
         self._forward_backward = forward_backward

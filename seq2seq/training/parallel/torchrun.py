@@ -13,7 +13,6 @@ from typing import Generic
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 
 from seq2seq.device import HostCopy, to_device
@@ -21,6 +20,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.training.parallel.base import Replicas, Shard
 from seq2seq.training.parallel.ranks import Ranks, lost
 from seq2seq.training.step_stats import StepStats
+from seq2seq.training.weights import FlatWeights
 
 _N_STATS = len(StepStats(0.0, 0.0, 0.0, 0.0).numbers())
 
@@ -29,29 +29,26 @@ class RankReplicas(Generic[Shard]):
     """The replicas of this rank, whose gradients are summed with those of all ranks.
 
     Args:
-        inner: the replicas of this rank. They divide by the target tokens of this rank's pairs.
-        model: of this rank. Its weights are those of all ranks.
+        inner: the replicas of this rank.
+        weights: of this rank; they are those of all ranks.
         ranks: more than one.
         seconds: how long a rank may wait for the message of another one.
     """
 
-    def __init__(self, inner: Replicas[Shard, StepStats], model: nn.Module, ranks: Ranks, seconds: float) -> None:
+    def __init__(self, inner: Replicas[Shard, StepStats], weights: FlatWeights, ranks: Ranks, seconds: float) -> None:
         self._inner, self._ranks, self._seconds = inner, ranks, seconds
-        self._parameters = list(model.parameters())
-        self._message = torch.zeros(0)
-        self._gradient = self._sums = self._message
-        """Parts of the message: the gradients of all parameters, one after the other; and other sums."""
-        self._gradients: list[Tensor] = []
+        self._weights = weights
+        self._message = self._sums = torch.zeros(0)
+        """The gradient and other sums; these alone."""
         self._unheard: HostCopy | None = None
         """Sums of the last update that are still on a GPU."""
 
     def __enter__(self) -> "RankReplicas[Shard]":
         self._inner.__enter__()
-        device, sizes = self._parameters[0].device, [parameter.numel() for parameter in self._parameters]
-        self._message = torch.zeros(sum(sizes) + _N_STATS + len(self._ranks.numbers()), device=device)
-        self._gradient, self._sums = self._message[: sum(sizes)], self._message[sum(sizes) :]
-        parts = torch.split(self._gradient, sizes)
-        self._gradients = [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
+        n, device = len(self._weights), self._weights.gradient.device
+        self._message = torch.zeros(n + _N_STATS + len(self._ranks.numbers()), device=device)
+        self._sums = self._message[n:]
+        self._weights.use_gradient(self._message[:n])
         self._ranks.gather(lambda: None)  # ranks that are still loading have as much time as they need
         on_gpu = device.type == "cuda"
         try:
@@ -89,7 +86,7 @@ class RankReplicas(Generic[Shard]):
         return self._inner.one_core_each()
 
     def forward_backward(self, shards: Sequence[Shard]) -> StepStats:
-        """Make the passes of this rank's shards, and set the gradients to those of all ranks' pairs.
+        """Make the passes of this rank's shards, and set the gradient to that of all ranks' pairs.
 
         Args:
             shards: this rank's; none if the update has fewer pairs than there are ranks.
@@ -104,10 +101,6 @@ class RankReplicas(Generic[Shard]):
         stats = self._inner.forward_backward(shards) if shards else StepStats(0.0, 0, 0, 0)
         if self._unheard is not None:  # a GPU is busy with this update, and has finished the one before
             self._ranks.hear(self._unheard.values()[0][0].tolist())
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
-        torch.cat([gradient.flatten() for gradient in gradients], out=self._gradient)
-        # Shards divide by the tokens of this rank: its part of the mean over all ranks is as large as its tokens.
-        self._gradient.mul_(stats.n_tokens)
         loss_sum, *counts = stats.numbers()
         self._sums.copy_(to_device(torch.tensor([0.0, *counts, *self._ranks.numbers()]), self._sums.device))
         self._sums[0] = loss_sum
@@ -115,9 +108,6 @@ class RankReplicas(Generic[Shard]):
             dist.all_reduce(self._message)
         except RuntimeError as error:
             raise lost() from error
-        self._gradient.div_(self._sums[1])
-        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
-            parameter.grad = gradient
         words = self._sums[_N_STATS:]
         if words.device.type == "cuda":
             self._unheard = HostCopy(words.unsqueeze(0))

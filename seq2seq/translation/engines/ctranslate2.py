@@ -24,7 +24,7 @@ from seq2seq.translation.engines.base import OpenedRun
 from seq2seq.translation.segments import Ids
 from seq2seq.translation.tuning import CTRANSLATE2_BATCH_TOKENS
 
-_COMPUTE_TYPES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+_COMPUTE_TYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
 """CTranslate2's names of ``decoding.precision``."""
 _UNSUPPORTED: dict[str, object] = {"shortlist": 0, "stopping": "enough", "products": "auto"}
 """Keys of ``decoding`` that it cannot follow, and the only value of each that it accepts."""

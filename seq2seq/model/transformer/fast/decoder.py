@@ -131,7 +131,7 @@ class FastDecoder:
         if self._shortlist is not None:
             pieces, allowed = self._shortlist.lookup(src, _PIECES_ALIGNED)
             output = output.select(pieces)
-            forbidden = memory.new_zeros(allowed.shape).masked_fill_(~allowed, IMPOSSIBLE)
+            forbidden = torch.zeros(allowed.shape, device=src.device).masked_fill_(~allowed, IMPOSSIBLE)
         return FastState(
             cross=cross,
             src_mask=mask,

@@ -51,7 +51,8 @@ class OutputLayer:
         """The output layer of a trained model. Pieces that are never output pad V to a multiple."""
         filling = -output.weight.size(0) % multiple
         weight = F.pad(output.weight, (0, 0, 0, filling))  # [≥V, D]
-        return cls(weight, F.pad(output.bias, (0, filling), value=IMPOSSIBLE), products)
+        lowest = float("-inf") if weight.dtype == torch.float16 else IMPOSSIBLE
+        return cls(weight, F.pad(output.bias, (0, filling), value=lowest), products)
 
     def select(self, pieces: Tensor) -> "OutputLayer":
         """The output layer for only these pieces. [n]"""
