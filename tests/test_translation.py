@@ -22,7 +22,7 @@ from seq2seq import translation
 from seq2seq.batching import pad
 from seq2seq.config import DecodingConfig, ModelConfig, build
 from seq2seq.decoding import length_penalty
-from seq2seq.device import pick_device, pick_dtype
+from seq2seq.device import DTYPES, has_bf16, pick_device, pick_dtype
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import architectures, build_model
 from seq2seq.model.transformer.decoder import TransformerDecoder
@@ -166,6 +166,20 @@ class TestSegments:
     def test_segments_of_a_language_without_spaces(self, translator, monkeypatch):
         monkeypatch.setattr(translator, "langs", ("ab", "zh_Hant"))
         assert translator.translate(["a b\nc d"]) == ["b ad c"]
+
+
+@pytest.mark.parametrize("shortlist", [0, 8])
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_weights_in_16_bits_translate_as_well(reverser_with_shortlist, precision, beams, shortlist):
+    if precision == "bf16" and not has_bf16():
+        pytest.skip("this processor has no bf16 instructions")
+    decoding = {"precision": precision, "beam_size": beams, "shortlist": shortlist}
+    translator = Translator.load(reverser_with_shortlist, device="cpu", decoding=decoding)
+    assert {parameter.dtype for parameter in translator.model.parameters()} == {DTYPES[precision]}
+    lines = reversal_lines(60, seed=11)
+    texts = translator.translate(lines)
+    assert sum(text == line[::-1] for text, line in zip(texts, lines, strict=True)) >= 55
 
 
 FORKING = """

@@ -86,7 +86,8 @@ def main() -> None:
         step = TrainStep(config, VOCABULARY, device, ranks)
         whole = random_pairs(n_tokens)
         own = TokenizedPairs(whole.src[ranks.part], whole.tgt[ranks.part])
-        with step.replicas as replicas:
+        with step.replicas as replicas, replicas.one_core_each():
+            n_replicas = len(replicas)
             ways: dict[str, Callable[[], object]] = {"one message": lambda: step._gradient(own, 1)}
             if ranks.n > 1:
                 ddp = DistributedDataParallel(Passes(step))
@@ -102,7 +103,7 @@ def main() -> None:
                         seconds[name].append(took)
         if not ranks.rank:
             what = f"{n_parameters(step.model):,} parameters, {n_tokens:,} tokens"
-            print(f"{preset}: {what}, {ranks.n} x {device.type}, replicas of each: {len(replicas)}")
+            print(f"{preset}: {what}, {ranks.n} x {device.type}, replicas of each: {n_replicas}")
             for name, each in seconds.items():
                 low, middle, high = statistics.quantiles(each, n=4)
                 print(f"{name:<14} {1e3 * middle:8.1f} ms   quartiles {1e3 * low:.1f} to {1e3 * high:.1f}")

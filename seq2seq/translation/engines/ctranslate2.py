@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from seq2seq.config import DecodingConfig
-from seq2seq.decoding import Hypothesis, guarded, length_penalty
+from seq2seq.decoding import Hypothesis, guarded, has_loop, length_penalty
 from seq2seq.device import is_out_of_memory, pick_precision
 from seq2seq.errors import ExitCode, UserError
 from seq2seq.interop.ctranslate2 import check_supported, converted, position_rows, require_ctranslate2
@@ -88,14 +88,29 @@ class CTranslate2Engine:
         for i, found in self._search(sources, limits, batches, scored):
             yield i, self._best(found, sources[i])
 
-    def _best(self, found: list[Hypothesis], source: Ids) -> list[Hypothesis]:
-        """The n best hypotheses of a source; one that repeats itself may give way."""
-        return (guarded(found, lambda: source) if self._config.repetition_guard else found)[: self._config.n_best]
+    def _best(self, found: Any, source: Ids) -> list[Hypothesis]:
+        """The n best hypotheses of a source in CTranslate2's result; one that repeats itself may give way."""
+        alpha, n_best = self._config.alpha, self._config.n_best
+        all_pieces, scores = found.hypotheses, found.scores
+        hypotheses: list[Hypothesis] = []
+        for nth, pieces in enumerate(all_pieces):
+            # The others are needed only in place of a loop: Python should not take the time of CTranslate2's threads.
+            if nth == n_best and not (self._config.repetition_guard and has_loop(hypotheses[0].tokens)):
+                return hypotheses
+            output = [self._ids[piece] for piece in pieces]
+            # Its scores are divided by the same power of the same length as ours.
+            total = scores[nth] * length_penalty(len(output), alpha) if scores else float("nan")
+            hypotheses.append(Hypothesis.from_output(output, total, alpha))
+        return (guarded(hypotheses, lambda: source) if self._config.repetition_guard else hypotheses)[:n_best]
 
     def _search(
         self, sources: Sequence[Ids], limits: Sequence[int], batches: list[list[int]], scored: bool
-    ) -> Iterator[SearchResult]:
-        """Search batches, given by the indices of their sources. A few batches more than workers are submitted."""
+    ) -> Iterator[tuple[int, Any]]:
+        """Search batches, given by the indices of their sources. A few batches more than workers are submitted.
+
+        Yields:
+            The index of a source, and CTranslate2's result.
+        """
         if not batches:
             return
         config = self._config
@@ -123,9 +138,8 @@ class CTranslate2Engine:
         while submitted:
             yield from self._results(*submitted.popleft())
 
-    def _results(self, indices: list[int], results: list[Any]) -> Iterator[SearchResult]:
+    def _results(self, indices: list[int], results: list[Any]) -> Iterator[tuple[int, Any]]:
         """Wait for a batch."""
-        alpha = self._config.alpha
         for i, result in zip(indices, results, strict=True):
             try:
                 found = result.result()
@@ -137,11 +151,7 @@ class CTranslate2Engine:
                     mend="free memory, or lower `decoding.batch_tokens`",
                     code=ExitCode.TRY_LATER,
                 ) from None
-            outputs = [[self._ids[piece] for piece in pieces] for pieces in found.hypotheses]
-            # Its scores are divided by the same power of the same length as ours.
-            sums = [score * length_penalty(len(o), alpha) for score, o in zip(found.scores, outputs, strict=False)]
-            sums = sums or [float("nan")] * len(outputs)
-            yield i, [Hypothesis.from_output(o, total, alpha) for o, total in zip(outputs, sums, strict=True)]
+            yield i, found
 
     def _translator(self, n_batches: int) -> Any:
         """A loaded model: for several batches at once, each on one core, or for a single one on all cores.
