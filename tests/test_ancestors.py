@@ -138,7 +138,7 @@ def test_the_gradient_is_that_of_one_replica(kind):
         model = ModelConfig(d_model=32, encoder_layers=2, decoder_layers=2, dropout=0.0, **SETS[kind])
         one = TrainStep(RunConfig(model=model, training=TrainingConfig(precision="fp32", max_updates=9)), 60, CPU)
         with contextlib.ExitStack() as stack:
-            one.replicas = ForkedReplicas(one.model, one._forward_backward, n)
+            one.replicas = ForkedReplicas(one.weights, one._forward_backward, n)
             stack.enter_context(one.replicas)
             gradients.append(gradient(one, random_pairs())[1])
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
