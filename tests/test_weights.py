@@ -1,5 +1,6 @@
 """Flat weights: five updates are those of PyTorch's AdamW on separate parameters, in each precision."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from seq2seq.training.loader import TokenizedPairs
 from seq2seq.training.loss import smoothed_cross_entropy
 from seq2seq.training.loss_scale import LossScale
 from seq2seq.training.optimizer import Optimizer
+from seq2seq.training.parallel.forked import ForkedReplicas
 from seq2seq.training.pass_input import PassInput
 from seq2seq.training.step import TrainStep
 from seq2seq.training.weights import FlatWeights
@@ -203,6 +205,20 @@ def test_the_loss_scale_is_halved_by_an_overflow_and_doubled_after_many_updates(
         scale.after_update(torch.tensor(float(overflowed)))
         values.append(scale.value.item())
     assert values == [16, 16, 8, 8, 8, 16, 16, 16, 32, 16]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one replica")
+def test_other_processes_know_the_loss_scale_of_each_update():
+    gradients = []
+    for n in (1, 2):
+        step = make_step("fp16")
+        with ForkedReplicas(step.weights, step._forward_backward, n) as step.replicas:
+            assert len(step.replicas) == n
+            step.update(pairs_of(1), 1)
+            step.loss_scale.value /= 4.0
+            step._gradient(pairs_of(2), 2)
+            gradients.append(step.weights.gradient.clone())
+    torch.testing.assert_close(*gradients, rtol=0, atol=0.02 * gradients[0].abs().max().item())
 
 
 def test_an_overflow_in_fp16_skips_the_update_and_training_goes_on():

@@ -40,6 +40,8 @@ class _Shard(NamedTuple):
     """One forward and backward pass each."""
     seeds: list[int]
     """Of dropout, for each micro-batch."""
+    loss_scale: Tensor | float
+    """The loss is multiplied by it. On a CPU a number, as other processes do not see how it changes."""
 
 
 class TrainStep:
@@ -151,13 +153,16 @@ class TrainStep:
     def _gradient(self, pairs: TokenizedPairs, number: int) -> StepStats:
         """Accumulate the gradient of the sum of losses over an update's target tokens."""
         self.weights.gradient.zero_()
+        scale: Tensor | float = 1.0
+        if self.loss_scale is not None:
+            scale = float(self.loss_scale.value) if self.device.type == "cpu" else self.loss_scale.value
         shards = []
         for nth, shard in enumerate(pairs.shards(len(self.replicas))):
             micro_batches = self._micro_batches(shard)
             # Dropout depends on nothing that came before: a resumed run needs no generator's state.
             of_all = nth * self._ranks.n + self._ranks.rank
             seeds = [derived_seed(self.training.seed, number, of_all, part) for part in range(len(micro_batches))]
-            shards.append(_Shard(micro_batches, seeds))
+            shards.append(_Shard(micro_batches, seeds, scale))
         return self.replicas.forward_backward(shards)
 
     def _micro_batches(self, shard: TokenizedPairs) -> list[TokenizedPairs]:
@@ -175,7 +180,7 @@ class TrainStep:
                 loss_sum = self.sum_of_losses(PassInput.from_batch(batch, self.device))
                 # A sum: a mean of each micro-batch would make a token weigh more if its micro-batch is small. The
                 # optimizer divides by the tokens of the whole update.
-                self.weights.add_gradient(loss_sum if self.loss_scale is None else loss_sum * self.loss_scale.value)
+                self.weights.add_gradient(loss_sum * shard.loss_scale)
                 n_positions = batch.src.numel() + batch.tgt_out.numel()
                 loss_sum = loss_sum.detach()
                 known = float(loss_sum) if self.device.type == "cpu" else loss_sum

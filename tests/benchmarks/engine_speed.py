@@ -14,7 +14,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from decode_speed import _REST, CORES, LONGEST, SINGLES, Alone, Ours, Theirs, matmul_rate, paired, single_sentences, spread
+from decode_speed import (
+    _REST,
+    CORES,
+    LONGEST,
+    SINGLES,
+    Alone,
+    Ours,
+    Theirs,
+    matmul_rate,
+    paired,
+    single_sentences,
+    spread,
+)
 
 from seq2seq.corpus import read_pairs
 from seq2seq.evaluation import score

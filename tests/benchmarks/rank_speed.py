@@ -115,7 +115,7 @@ def shard(step: TrainStep, pairs: TokenizedPairs) -> object:
 
     step.weights.gradient.zero_()
     parts = step._micro_batches(pairs)
-    return _Shard(parts, [1] * len(parts))
+    return _Shard(parts, [1] * len(parts), 1.0)
 
 
 if __name__ == "__main__":
