@@ -215,8 +215,7 @@ def test_parts_of_a_portion_hold_all_of_it(most):
     src, tgt = ([[4] * int(n) for n in rng.integers(1, 30, 50)] for _ in range(2))
     whole = TokenizedPairs(src, tgt)
     parts = list(whole.micro_batches(max_tokens=most))
-    assert [row for part in parts for row in part.src] == src
-    assert [row for part in parts for row in part.tgt] == tgt
+    assert [pair for part in listed(parts) for pair in part] == list(zip(src, tgt, strict=True))
     assert sum(part.n_tgt_tokens for part in parts) == whole.n_tgt_tokens == sum(map(len, tgt)) + 50
     for part in parts:
         longest = max(map(len, [*part.src, *part.tgt])) + 1
@@ -229,8 +228,7 @@ def test_micro_batches_are_divided_again_if_that_saves_padding(saved):
     lengths = sorted(np.random.default_rng(0).integers(1, 60, 80).tolist())
     whole = TokenizedPairs([[4] * n for n in lengths], [[4] * max(1, n - 3) for n in lengths])
     parts = list(whole.micro_batches(max_tokens=10_000, min_saved=saved))
-    assert [row for part in parts for row in part.src] == whole.src
-    assert [row for part in parts for row in part.tgt] == whole.tgt
+    assert [pair for part in listed(parts) for pair in part] == listed([whole])[0]
 
     def padded(portions):
         return sum(len(pairs) * (1 + max(map(len, pairs.src))) for pairs in portions)
