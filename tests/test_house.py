@@ -52,7 +52,13 @@ DOORS = {
     "torch": {"device", "batching", "model", "decoding", "runs", "attention", "translation", "training", "interop"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "threading": {"system.processes", "training.parallel.ranks", "translation.windows", "translation.workers"},
+    "threading": {
+        "system.collector",
+        "system.processes",
+        "training.parallel.ranks",
+        "translation.windows",
+        "translation.workers",
+    },
     "multiprocessing": {"training.parallel", "translation.workers"},
     "signal": {"cli.signals", "system.processes"},
     "fcntl": {"system.lock"},

@@ -133,10 +133,8 @@ class Loader:
         Yields:
             The pairs of an update; the epoch and the number of updates done in it, after this one.
         """
-        places, sampler = (
-            self._places(count(epoch) if n_epochs is None else range(epoch, epoch + n_epochs), done),
-            self._sampler,
-        )
+        epochs = count(epoch) if n_epochs is None else range(epoch, epoch + n_epochs)
+        places, sampler = self._places(epochs, done), self._sampler
         if sampler is None:
             read, n_ahead = ([self._stored(update)] for update in places), self._n_ahead
         else:
