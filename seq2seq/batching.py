@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2seq.device import to_device
+from seq2seq.ragged import RaggedIds
 from seq2seq.tokenizer import BOS, EOS, PAD
 
 POOL = 1 << 17
@@ -25,7 +26,7 @@ _NOISE = 0.05
 """Max fraction of a target's length that is added or subtracted at random before sorting. Without this noise a pair
 would be with nearly the same pairs in each epoch. More noise, or noise of source lengths, causes more padding."""
 
-Lengths = NDArray[np.uint16 | np.int32]
+Lengths = NDArray[np.uint16 | np.int32 | np.int64]
 Rows = NDArray[np.uint32]
 TokenIds = Sequence[int] | NDArray[np.integer]
 """Of one sentence."""
@@ -75,26 +76,17 @@ def pad(rows: Sequence[TokenIds], *, first: int | None = None, last: int | None 
     Returns:
         [B, length of the longest row with the extra ids]
     """
-    front = 0 if first is None else 1
-    width = front + max(map(len, rows), default=0) + (0 if last is None else 1)
-    table = np.full((len(rows), width), PAD, dtype=np.int64)
-    if first is not None:
-        table[:, 0] = first
-    for i, row in enumerate(rows):
-        stop = front + len(row)
-        table[i, front:stop] = row
-        if last is not None:
-            table[i, stop] = last
-    return torch.from_numpy(table)
+    return torch.from_numpy(RaggedIds.of(rows).padded(PAD, first=first, last=last))
 
 
 def collate(src: Sequence[TokenIds], tgt: Sequence[TokenIds]) -> Batch:
     """Make a batch from the ids of sentence pairs, and add BOS and EOS."""
+    src, tgt = RaggedIds.of(src), RaggedIds.of(tgt)
     return Batch(
         src=pad(src, last=EOS),
         tgt_in=pad(tgt, first=BOS),
         tgt_out=pad(tgt, last=EOS),
-        n_tgt_tokens=sum(map(len, tgt)) + len(tgt),
+        n_tgt_tokens=len(tgt.values) + len(tgt),
     )
 
 
@@ -184,7 +176,10 @@ def micro_batches(rows: Rows, src_lengths: Lengths, tgt_lengths: Lengths, *, max
     """
     lengths = np.maximum(src_lengths[rows], tgt_lengths[rows]).astype(np.int64) + 1
     cuts = min_cuts = _cut_padded(lengths, max_tokens)
-    even = -(-int(lengths.sum()) // max(1, len(min_cuts) - 1))
+    if len(cuts) < 3:  # up to one micro-batch
+        yield from [rows] if len(rows) else []
+        return
+    even = -(-int(lengths.sum()) // (len(min_cuts) - 1))
     while even < max_tokens and len(cuts := _cut_padded(lengths, even)) > len(min_cuts):
         even += even // 16 + 1
     for start, stop in pairwise(cuts if len(cuts) == len(min_cuts) else min_cuts):
@@ -211,10 +206,9 @@ def split_by_padding(rows: Rows, lengths: NDArray[np.int64], *, min_saved: float
 
 def _cut_padded(lengths: NDArray[np.int64], max_tokens: int) -> list[int]:
     """Where each part of up to ``max_tokens`` padded tokens starts, and where the last one stops."""
-    cuts, max_length = [0], 0
-    for i, length in enumerate(lengths.tolist()):
-        if i > cuts[-1] and max(max_length, length) * (i + 1 - cuts[-1]) > max_tokens:
-            cuts.append(i)
-            max_length = 0
-        max_length = max(max_length, length)
-    return [*cuts, len(lengths)] if len(lengths) else [0]
+    cuts = [0]
+    while cuts[-1] < len(lengths):
+        left = lengths[cuts[-1] : cuts[-1] + max(1, max_tokens)]  # each row has at least one token
+        padded = np.maximum.accumulate(left) * np.arange(1, len(left) + 1)
+        cuts.append(cuts[-1] + max(1, int(np.searchsorted(padded, max_tokens, side="right"))))
+    return cuts

@@ -18,8 +18,8 @@ PACKAGE = ROOT / "seq2seq"
 # In import order: each imports only from those before it. `seq2seq/__init__.py` hands out `Translator`
 # lazily, and is the one that may look ahead.
 HOUSE = [
-    "version", "errors", "system", "config", "text", "drawing", "device", "corpus", "tokenizer", "batching", "model",
-    "decoding", "runs", "interop", "attention", "translation", "evaluation", "training", "cli", "__main__",
+    "version", "errors", "system", "config", "text", "drawing", "device", "ragged", "corpus", "tokenizer", "batching",
+    "model", "decoding", "runs", "interop", "attention", "translation", "evaluation", "training", "cli", "__main__",
 ]  # fmt: skip
 
 # Outside library -> the modules it enters by. Numbers are every module's business from corpus on, so torch
@@ -42,6 +42,7 @@ DOORS = {
         "corpus.alignment",
         "corpus.store",
         "tokenizer",
+        "ragged",
         "batching",
         "training.overlap",
         "training.loader",
@@ -51,7 +52,13 @@ DOORS = {
     "torch": {"device", "batching", "model", "decoding", "runs", "attention", "translation", "training", "interop"},
     # Not outside, but doors all the same.
     "subprocess": {"tokenizer"},
-    "threading": {"system.processes", "training.parallel.ranks", "translation.windows", "translation.workers"},
+    "threading": {
+        "system.collector",
+        "system.processes",
+        "training.parallel.ranks",
+        "translation.windows",
+        "translation.workers",
+    },
     "multiprocessing": {"training.parallel", "translation.workers"},
     "signal": {"cli.signals", "system.processes"},
     "fcntl": {"system.lock"},

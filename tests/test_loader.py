@@ -37,10 +37,10 @@ def ids(tmp_path, tokenizer):
     return IdsStore(tmp_path / "ids.arrow")
 
 
-def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256, batch_tokens=300, ranks=None):
+def loader(ids, tokenizer, alpha=0.0, seed=1, max_length=256, batch_tokens=300, ranks=None, n_ahead=0):
     training = TrainingConfig(batch_tokens=batch_tokens, seed=seed)
     config = RunConfig(data=DataConfig(subword_sampling=alpha, max_length=max_length), training=training)
-    return Loader(ids, tokenizer, config, ranks)
+    return Loader(ids, tokenizer, config, ranks, n_ahead)
 
 
 def epoch_of(loader, epoch, done=0):
@@ -179,6 +179,33 @@ def test_an_unused_update_does_no_harm(ids, tokenizer):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("n_ahead", [1, 2, 7])
+def test_updates_read_ahead_are_the_same(ids, tokenizer, alpha, n_ahead, monkeypatch):
+    monkeypatch.setattr("seq2seq.training.loader.MIN_PAIRS_DRAWN", 50)
+
+    def some(n_ahead, epoch, done):
+        reading = loader(ids, tokenizer, alpha, n_ahead=n_ahead).updates(epoch, done)
+        found = [(*listed([pairs]), *then) for pairs, *then in islice(reading, 40)]
+        reading.close()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("reader")]
+        return found
+
+    for epoch, done in ((0, 0), (1, 5), (0, 1000)):
+        assert some(n_ahead, epoch, done) == some(0, epoch, done)
+    assert some(n_ahead, 0, 0) != some(0, 0, 1)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_some_epochs(ids, tokenizer, alpha):
+    """All of their updates, also those of the last block of sampled ones."""
+    for n_ahead in (0, 2):
+        reading = loader(ids, tokenizer, alpha, n_ahead=n_ahead)
+        first, second = (epoch_of(reading, epoch) for epoch in (3, 4))
+        assert listed(pairs for pairs, *_ in reading.updates(3, n_epochs=1)) == listed(first)
+        assert listed(pairs for pairs, *_ in reading.updates(3, 2, n_epochs=2)) == listed([*first[2:], *second])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
 def test_an_error_of_reading_is_raised(alpha, ids, tokenizer, monkeypatch):
     def broken(*_):
         raise OSError("gone")
@@ -215,8 +242,7 @@ def test_parts_of_a_portion_hold_all_of_it(most):
     src, tgt = ([[4] * int(n) for n in rng.integers(1, 30, 50)] for _ in range(2))
     whole = TokenizedPairs(src, tgt)
     parts = list(whole.micro_batches(max_tokens=most))
-    assert [row for part in parts for row in part.src] == src
-    assert [row for part in parts for row in part.tgt] == tgt
+    assert [pair for part in listed(parts) for pair in part] == list(zip(src, tgt, strict=True))
     assert sum(part.n_tgt_tokens for part in parts) == whole.n_tgt_tokens == sum(map(len, tgt)) + 50
     for part in parts:
         longest = max(map(len, [*part.src, *part.tgt])) + 1
@@ -229,8 +255,7 @@ def test_micro_batches_are_divided_again_if_that_saves_padding(saved):
     lengths = sorted(np.random.default_rng(0).integers(1, 60, 80).tolist())
     whole = TokenizedPairs([[4] * n for n in lengths], [[4] * max(1, n - 3) for n in lengths])
     parts = list(whole.micro_batches(max_tokens=10_000, min_saved=saved))
-    assert [row for part in parts for row in part.src] == whole.src
-    assert [row for part in parts for row in part.tgt] == whole.tgt
+    assert [pair for part in listed(parts) for pair in part] == listed([whole])[0]
 
     def padded(portions):
         return sum(len(pairs) * (1 + max(map(len, pairs.src))) for pairs in portions)

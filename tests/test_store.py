@@ -119,7 +119,7 @@ def test_an_empty_store(folder):
     assert (len(TextStore(path)), TextStore(path).slice(0, None), TextStore(path).take([])) == (0, [], [])
     assert write_ids_store(path, [], 300) == 0
     ids = IdsStore(path)
-    assert (len(ids), len(ids.src_lengths), ids.take([])) == (0, 0, ([], []))
+    assert (len(ids), len(ids.src_lengths), *map(len, ids.take([]))) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("rows", [[4], [-1], [0, 5], [0, -2, 1]])
@@ -135,15 +135,15 @@ def test_rows_outside_the_store(folder, rows):
         IdsStore(path).take(rows)
 
 
-def test_ids_are_read_only_views(folder):
-    path = folder / "views.arrow"
+def test_ids_are_copies(folder):
+    """The file may be replaced, and the system may drop its pages."""
+    path = folder / "copies.arrow"
     write_ids_store(path, [([1, 2], [3])], 300)
     ids = IdsStore(path)
     src, tgt = ids.take([0])
-    assert np.shares_memory(src[0], ids.take([0])[0][0])
-    for view in (*src, *tgt):
-        with pytest.raises(ValueError, match="read-only"):
-            view[0] = 9
+    for row in (*src, *tgt):
+        row[0] = 9
+    assert as_lists(ids.take([0])) == [([1, 2], [3])]
 
 
 @pytest.mark.parametrize(("token", "vocab_size"), [(65_536, 65_536), (-1, 300), (2**31, 2**31)])

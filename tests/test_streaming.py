@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -103,12 +104,12 @@ def weights_of(run: Path) -> bytes:
 # The pairs of each update -------------------------------------------------------------------------------
 
 
-def loader_of(folder, corpora, state=None, alpha=0.0, ranks=None, **data):
+def loader_of(folder, corpora, state=None, alpha=0.0, ranks=None, n_ahead=0, **data):
     keys = TINY["data"] | corpora["data"] | {"subword_sampling": alpha} | data
     config = RunConfig(data=DataConfig(**keys), training=TrainingConfig(batch_tokens=100, seed=3))
     records = read_corpora(folder / "prepared", config.data, lambda notice: None)
     prepared = prepare(folder / "prepared", config.data, records, lambda notice: None)
-    return StreamLoader(prepared, config, state, ranks), prepared
+    return StreamLoader(prepared, config, state, ranks, n_ahead), prepared
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.2])
@@ -162,6 +163,15 @@ def test_resumed_updates_have_the_same_pairs(tmp_path, corpora, alpha, data):
         resumed, later, _ = updates_of(tmp_path, corpora, n - done, state, nth, alpha=alpha, **data)
         assert [i for i in range(n - done) if resumed[i] != whole[done + i]] == []
         assert later == places[done:]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_reading_ahead_changes_neither_updates_nor_their_states(tmp_path, corpora, alpha):
+    expected, states, _ = updates_of(tmp_path, corpora, 45, alpha=alpha)
+    found, places, _ = updates_of(tmp_path, corpora, 45, alpha=alpha, n_ahead=2)
+    assert (found, places) == (expected, states)
+    assert len({place["pool"] for place, _ in places}) > 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("reader", "stream"))]
 
 
 def test_the_first_pool_has_each_pair_once_except_those_held_out(tmp_path, corpora, monkeypatch):

@@ -1,5 +1,6 @@
 """Training as a whole: the files that it writes, and that interruptions do not change the result."""
 
+import gc
 import itertools
 import json
 import math
@@ -9,6 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,13 +23,14 @@ from reversal import reversal_lines
 from support.clock import Clock
 
 from seq2seq.config import Layer, parse_toml
+from seq2seq.corpus import IdsStore
 from seq2seq.errors import ExitCode, Interrupted, UserError
 from seq2seq.evaluation import Score
 from seq2seq.model import products
 from seq2seq.model.products import can_multiply
 from seq2seq.runs import commit, load_checkpoint, lock, model_name, read_manifest, read_tensors
 from seq2seq.runs import folder as run_folder
-from seq2seq.training import Request, run_writer, session, step, train
+from seq2seq.training import Request, run_writer, session, step, train, tuning
 from seq2seq.training.arithmetic import Arithmetic
 from seq2seq.training.encode import usual_sentences
 from seq2seq.training.parallel import choose, forked
@@ -311,9 +314,12 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, corpora, whole,
     assert read_manifest(run).files == read_manifest(uninterrupted).files
 
 
-@pytest.mark.skipif(
+on_linux_without_gpu = pytest.mark.skipif(
     sys.platform != "linux" or torch.accelerator.is_available(), reason="elsewhere there is one replica"
 )
+
+
+@on_linux_without_gpu
 def test_an_interrupted_run_of_several_replicas_ends_with_the_same_weights(tmp_path, corpora, monkeypatch):
     started, process = [], forked._Process
 
@@ -408,6 +414,63 @@ def test_an_interrupted_run_reads_the_same_pieces(tmp_path, corpora, whole):
     list(train(request(run, corpora, drawn)))
     assert weights_of(run) == weights_of(whole(drawn).folder)
     assert weights_of(run) != weights_of(whole().folder)
+
+
+def count_readers() -> int:
+    return sum(thread.name.startswith("reader") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("n_replicas", [1, pytest.param(2, marks=on_linux_without_gpu)])
+def test_reading_ahead_changes_nothing(tmp_path, corpora, whole, monkeypatch, n_replicas):
+    """As on a GPU: neither the result nor what is resumed, and each end of a part ends the thread."""
+    monkeypatch.setattr(choose, "n_replicas", lambda *_: n_replicas)
+    expected = whole().folder
+    if n_replicas > 1:
+        list(train(request(expected := tmp_path / "whole", corpora)))
+    monkeypatch.setitem(tuning.UPDATES_AHEAD, "cpu", 2)
+    n_readers = []
+    update = TrainStep.update
+
+    def counting(*args):
+        n_readers.append(count_readers())
+        return update(*args)
+
+    monkeypatch.setattr(TrainStep, "update", counting)
+    run = tmp_path / "parts"
+    for n_calls in (5, 12):
+        with pytest.raises(Interrupted):
+            list(train(request(run, corpora), StopAt(n_calls)))
+        assert count_readers() == 0
+    for event in train(request(run, corpora)):  # its caller leaves in the middle
+        if isinstance(event, Report):
+            break
+    gc.collect()
+    assert count_readers() == 0
+    list(train(request(run, corpora)))
+    assert count_readers() == 0
+    assert set(n_readers) == {1}
+    assert weights_of(run) == weights_of(expected)
+    assert standing(run) == standing(expected)
+
+
+def test_an_error_of_reading_ahead_comes_at_its_update(tmp_path, corpora, monkeypatch):
+    monkeypatch.setitem(tuning.UPDATES_AHEAD, "cpu", 2)
+    take, left = IdsStore.take, itertools.count(7, -1)
+
+    def broken(*args):
+        if not next(left):
+            raise OSError("gone")
+        return take(*args)
+
+    monkeypatch.setattr(IdsStore, "take", broken)
+    every: Layer = {"training": {"report_every": 1, "valid_every": 30}}
+    updates = []
+    with pytest.raises(OSError, match="gone"):
+        updates.extend(
+            event.update for event in train(request(tmp_path / "run", corpora, every)) if isinstance(event, Report)
+        )
+    assert updates == [1, 2, 3, 4, 5, 6, 7]
+    assert count_readers() == 0
 
 
 def test_a_run_that_is_often_interrupted_still_finishes(tmp_path, corpora, whole):

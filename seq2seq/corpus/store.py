@@ -3,7 +3,7 @@
 Training reads rows in random order from corpora that may be larger than memory. The files are plain Arrow files, which
 many programs can open. Reading a random batch with ``datasets`` takes twenty times as long as slicing numpy arrays
 (tests/benchmarks/test_store_speed.py). So a store finds the offsets and values of each batch in the file once; then it
-takes slices of a numpy view of the whole file. The system may drop mapped pages when it needs memory.
+copies slices of a numpy view of the whole file. The system may drop mapped pages when it needs memory.
 
 Legend: R requested rows, N rows of the store, G batches of the file.
 """
@@ -21,9 +21,9 @@ import numpy.typing as npt
 from seq2seq.corpus.pairs import Pair
 from seq2seq.corpus.tuning import BATCH_ROWS, BATCH_VALUES
 from seq2seq.errors import UserError
+from seq2seq.ragged import Int64s, RaggedIds
 from seq2seq.system.files import atomic_file, cannot_read
 
-Int64s = npt.NDArray[np.int64]
 CompactInts = npt.NDArray[np.uint16 | np.int32]
 """Token ids or lengths, in the smaller type if it holds them."""
 
@@ -284,23 +284,21 @@ class IdsStore:
         """Number of tokens of each target, as ``src_lengths``. [N]"""
         return self._file.lengths(1)
 
-    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> tuple[list[CompactInts], list[CompactInts]]:
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]]) -> tuple[RaggedIds, RaggedIds]:
         """The ids of some rows, in the requested order.
 
         Args:
             rows: in any order; rows may repeat. [R]
 
         Returns:
-            Sources and targets, R each. They are read-only views of the mapped file.
+            Sources and targets, R each.
 
         Raises:
             IndexError: a row is not in the store.
         """
         index = np.asarray(rows, dtype=np.int64)
-        return self._views(0, index), self._views(1, index)
+        return self._side(0, index), self._side(1, index)
 
-    def _views(self, side: int, rows: Int64s) -> list[CompactInts]:
+    def _side(self, side: int, rows: Int64s) -> RaggedIds:
         batch, start, stop = self._file.spans(side, rows)
-        at = self._values_at[side][batch]
-        ids = self._ids
-        return [ids[a:b] for a, b in zip((at + start).tolist(), (at + stop).tolist(), strict=True)]
+        return RaggedIds.gather(self._ids, self._values_at[side][batch] + start, stop - start)

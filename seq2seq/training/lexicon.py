@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2seq.corpus import IdsStore
-from seq2seq.corpus.store import Int64s
+from seq2seq.ragged import Int64s
 from seq2seq.tokenizer import BOS, EOS, N_CONTROL, Tokenizer
 from seq2seq.training.tuning import (
     LEXICON_LINKS,

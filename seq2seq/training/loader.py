@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -13,17 +13,23 @@ from numpy.typing import NDArray
 
 from seq2seq.batching import Lengths, Rows, TokenIds, epoch_pools, micro_batches, split_by_padding
 from seq2seq.config import RunConfig
+from seq2seq.ragged import RaggedIds
 from seq2seq.tokenizer import Sampler, Tokenizer, row_keys
+from seq2seq.training.ahead import read_ahead
 from seq2seq.training.parallel import Ranks
 from seq2seq.training.tuning import MIN_PAIRS_DRAWN
 
 
-@dataclass(frozen=True)
 class TokenizedPairs:
-    """Some pairs as piece ids, without BOS and EOS: those of an update, of a shard or of a micro-batch."""
+    """Some pairs as piece ids, without BOS and EOS: those of an update, of a shard or of a micro-batch.
 
-    src: Sequence[TokenIds]
-    tgt: Sequence[TokenIds]
+    Args:
+        src: ids of each source.
+        tgt: ids of each target.
+    """
+
+    def __init__(self, src: Sequence[TokenIds], tgt: Sequence[TokenIds]) -> None:
+        self.src, self.tgt = RaggedIds.of(src), RaggedIds.of(tgt)
 
     def __len__(self) -> int:
         """Pairs."""
@@ -32,7 +38,7 @@ class TokenizedPairs:
     @property
     def n_tgt_tokens(self) -> int:
         """Target tokens, EOS included."""
-        return sum(map(len, self.tgt)) + len(self.tgt)
+        return len(self.tgt.values) + len(self.tgt)
 
     def micro_batches(self, *, max_tokens: int, min_saved: float = math.inf) -> "Iterator[TokenizedPairs]":
         """Divide the pairs for forward passes of limited size.
@@ -41,10 +47,13 @@ class TokenizedPairs:
             max_tokens: of the padded side of a micro-batch; one pair may have more.
             min_saved: padded tokens of a side that one more micro-batch must save.
         """
-        src, tgt = (np.fromiter(map(len, side), np.int32, len(self)) for side in (self.src, self.tgt))
+        src, tgt = self.src.lengths, self.tgt.lengths
+        start = 0
         for rows in micro_batches(np.arange(len(self), dtype=np.uint32), src, tgt, max_tokens=max_tokens):
-            for part in split_by_padding(rows, np.maximum(src, tgt).astype(np.int64) + 1, min_saved=min_saved):
-                yield TokenizedPairs([self.src[i] for i in part], [self.tgt[i] for i in part])
+            for part in split_by_padding(rows, np.maximum(src, tgt) + 1, min_saved=min_saved):
+                stop = start + len(part)  # parts follow each other
+                yield TokenizedPairs(self.src[start:stop], self.tgt[start:stop])
+                start = stop
 
     def shards(self, n: int) -> "list[TokenizedPairs]":
         """Divide the pairs among ``n`` replicas: every n-th pair, so that shards have similar lengths.
@@ -78,7 +87,7 @@ class PairIds(Protocol):
         """Tokens of each target, without EOS."""
         ...
 
-    def take(self, rows: Rows) -> tuple[Sequence[NDArray[np.integer]], Sequence[NDArray[np.integer]]]:
+    def take(self, rows: Rows) -> tuple[RaggedIds, RaggedIds]:
         """Sources and targets of some rows, in the requested order."""
         ...
 
@@ -87,55 +96,59 @@ class Loader:
     """Reads updates, epoch after epoch.
 
     What an update holds is a function of the run's seed, the epoch and the number of the update in it. Its pairs are
-    chosen by their stored ids; sampled subwords do not change them. A thread samples a little ahead of training.
+    chosen by their stored ids; sampled subwords do not change them. A thread always samples a little ahead of training.
 
     Args:
         ids: the corpus.
         tokenizer: the one that made the ids.
         config: how many tokens an update holds, and whether subwords are sampled (``data.subword_sampling``).
         ranks: each rank reads every n-th pair of an update, and may read none of a small one. By default there is one.
+        n_ahead: updates that a thread reads ahead of training; 0: training reads them itself.
 
     Raises:
         UserError: subwords are to be sampled, but the tokenizer is deterministic (78).
     """
 
-    def __init__(self, ids: PairIds, tokenizer: Tokenizer, config: RunConfig, ranks: Ranks | None = None) -> None:
-        self._ids = ids
+    def __init__(
+        self, ids: PairIds, tokenizer: Tokenizer, config: RunConfig, ranks: Ranks | None = None, n_ahead: int = 0
+    ) -> None:
+        self._ids, self._n_ahead = ids, n_ahead
         self._ranks = ranks or Ranks()
         self._training, self._data = config.training, config.data
         alpha = self._data.subword_sampling
         self._sampler = Sampler(tokenizer, alpha) if alpha else None
         self.seconds_waited = 0.0
-        """Time that training waited for subwords that were not sampled yet."""
+        """Time that training waited for pairs that were not read or not sampled yet."""
 
-    def updates(self, epoch: int, done: int = 0) -> Generator[tuple[TokenizedPairs, int, int], None, None]:
-        """The updates from an epoch on, without end.
+    def updates(
+        self, epoch: int, done: int = 0, n_epochs: int | None = None
+    ) -> Generator[tuple[TokenizedPairs, int, int], None, None]:
+        """The updates from an epoch on.
 
         Args:
             epoch: counted from 0.
             done: updates of it that are skipped; those of later epochs too, if it has fewer.
+            n_epochs: epochs to read; None: without end.
 
         Yields:
             The pairs of an update; the epoch and the number of updates done in it, after this one.
         """
-        places = self._places(epoch, done)
-        if self._sampler is None:
-            for update in places:
-                yield TokenizedPairs(*self._ids.take(update.rows)), *update.then
-            return
-        with ThreadPoolExecutor(1, "reader") as reader:
-            blocks = _blocks(places)
-            ahead = reader.submit(self._sampled, next(blocks), self._sampler)
+        epochs = count(epoch) if n_epochs is None else range(epoch, epoch + n_epochs)
+        places, sampler = self._places(epochs, done), self._sampler
+        if sampler is None:
+            read, n_ahead = ([self._stored(update)] for update in places), self._n_ahead
+        else:
+            read, n_ahead = (self._sampled(block, sampler) for block in _blocks(places)), max(1, self._n_ahead)
+        with closing(read_ahead(read, n_ahead)) as blocks:
+            began = time.monotonic()
             for block in blocks:
-                began = time.monotonic()
-                sampled = ahead.result()
                 self.seconds_waited += time.monotonic() - began
-                ahead = reader.submit(self._sampled, block, self._sampler)
-                yield from sampled
+                yield from block
+                began = time.monotonic()
 
-    def _places(self, epoch: int, done: int) -> Iterator[_Update]:
+    def _places(self, epochs: Iterable[int], done: int) -> Iterator[_Update]:
         """The requested updates."""
-        for later in count(epoch):
+        for later in epochs:
             before = 0
             for pool in epoch_pools(
                 self._ids.src_lengths,
@@ -151,6 +164,10 @@ class Loader:
                         yield _Update(later, rows, (later + 1, 0) if ends_epoch else (later, nth))
                 before += len(pool.order)
             done = max(0, done - before)
+
+    def _stored(self, update: _Update) -> tuple[TokenizedPairs, int, int]:
+        """An update, with the stored ids of its pairs."""
+        return TokenizedPairs(*self._ids.take(update.rows)), *update.then
 
     def _sampled(self, block: Sequence[_Update], sampler: Sampler) -> list[tuple[TokenizedPairs, int, int]]:
         """Some updates, with sampled subwords."""
@@ -183,3 +200,5 @@ def _blocks(updates: Iterator[_Update]) -> Iterator[list[_Update]]:
         if sum(len(one.rows) for one in block) >= MIN_PAIRS_DRAWN:
             yield block
             block = []
+    if block:
+        yield block

@@ -22,6 +22,7 @@ from seq2seq.batching import Rows
 from seq2seq.config import RunConfig, parse_langs
 from seq2seq.corpus import Pair, ReadPair, Stream, text_hash
 from seq2seq.errors import UserError, counted
+from seq2seq.ragged import RaggedIds
 from seq2seq.text import is_blank
 from seq2seq.training.encode import ENCODED, encode_pairs
 from seq2seq.training.loader import Loader, TokenizedPairs
@@ -32,33 +33,29 @@ from seq2seq.training.state import StreamState
 from seq2seq.training.streaming import check_alignment, sources
 from seq2seq.training.tuning import PREPARE_PAIRS
 
-Ids = np.ndarray[tuple[int], np.dtype[np.int32]]
-
 
 class PoolIds:
     """The ids of a pool's pairs in memory."""
 
     def __init__(self, rows: Iterable[tuple[Sequence[int], Sequence[int]]]) -> None:
-        values, ends = (array("i"), array("i")), (array("q", [0]), array("q", [0]))
+        values, lengths = (array("i"), array("i")), (array("q"), array("q"))
         for row in rows:
             for side, ids in enumerate(row):
                 values[side].extend(ids)
-                ends[side].append(len(values[side]))
-        self._values = [np.frombuffer(side, np.int32) for side in values]
-        self._ends = [np.frombuffer(side, np.int64) for side in ends]
-        self.src_lengths, self.tgt_lengths = (np.diff(side).astype(np.int32) for side in self._ends)
+                lengths[side].append(len(ids))
+        self._src, self._tgt = (
+            RaggedIds(np.frombuffer(of_side, np.int32), np.frombuffer(of_rows, np.int64))
+            for of_side, of_rows in zip(values, lengths, strict=True)
+        )
+        self.src_lengths, self.tgt_lengths = (side.lengths.astype(np.int32) for side in (self._src, self._tgt))
 
     def __len__(self) -> int:
         """Pairs."""
         return len(self.tgt_lengths)
 
-    def take(self, rows: Rows) -> tuple[list[Ids], list[Ids]]:
+    def take(self, rows: Rows) -> tuple[RaggedIds, RaggedIds]:
         """Sources and targets of some rows, in the requested order."""
-        src, tgt = (
-            [values[a:b] for a, b in zip(ends[rows].tolist(), ends[rows + np.uint32(1)].tolist(), strict=True)]
-            for values, ends in zip(self._values, self._ends, strict=True)
-        )
-        return src, tgt
+        return self._src.take(rows), self._tgt.take(rows)
 
 
 @dataclass(frozen=True)
@@ -81,6 +78,7 @@ class StreamLoader:
         config: of the run.
         state: at the beginning of the pool to start with; None: the beginning of the stream.
         ranks: each rank reads the whole stream and takes every n-th pair of an update. By default there is one.
+        n_ahead: updates of a pool that a thread prepares ahead of training; 0: training prepares them itself.
         check: called now and then while training waits for a pool; may raise ``Stopped``.
     """
 
@@ -90,9 +88,11 @@ class StreamLoader:
         config: RunConfig,
         state: StreamState | None,
         ranks: Ranks | None = None,
+        n_ahead: int = 0,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._tokenizer, self._config, self._ranks, self._check = prepared.tokenizer, config, ranks, check
+        self._n_ahead = n_ahead
         self.state = state or StreamState()
         """The state that belongs to the update that was returned last."""
         self._notices: list[Notice] = []
@@ -140,13 +140,11 @@ class StreamLoader:
                     pool = ahead.result()
                     ahead = reader.submit(self._read, stream, pool.stop)
                     self._notices += pool.notices
-                    loader = Loader(pool.ids, self._tokenizer, self._config, self._ranks)
-                    with contextlib.closing(loader.updates(pool.start.pool, done)) as updates:
+                    loader = Loader(pool.ids, self._tokenizer, self._config, self._ranks, self._n_ahead)
+                    with contextlib.closing(loader.updates(pool.start.pool, done, n_epochs=1)) as updates:
                         for pairs, _, nth in updates:
                             self.state = pool.start if nth else pool.stop
                             yield pairs, self.state.epoch, nth
-                            if not nth:
-                                break
                     done = 0
             finally:
                 self._is_closed = True  # so that closing does not wait for a whole pool
@@ -227,9 +225,14 @@ def _summary(counts: dict[str, int]) -> str:
 
 
 def build_loader(
-    prepared: Prepared, config: RunConfig, state: StreamState | None, ranks: Ranks, check: Callable[[], None]
+    prepared: Prepared,
+    config: RunConfig,
+    state: StreamState | None,
+    ranks: Ranks,
+    n_ahead: int,
+    check: Callable[[], None],
 ) -> Loader | StreamLoader:
     """The loader of a run. Arguments as for ``StreamLoader``."""
     if config.data.streaming:
-        return StreamLoader(prepared, config, state, ranks, check)
-    return Loader(prepared.ids, prepared.tokenizer, config, ranks)
+        return StreamLoader(prepared, config, state, ranks, n_ahead, check)
+    return Loader(prepared.ids, prepared.tokenizer, config, ranks, n_ahead)

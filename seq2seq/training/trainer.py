@@ -30,7 +30,7 @@ from seq2seq.training.schedule import knot_at, learning_rate
 from seq2seq.training.state import Knot, TrainingState
 from seq2seq.training.step import TrainStep
 from seq2seq.training.stream_loader import StreamLoader, build_loader
-from seq2seq.training.tuning import FINISH_SECONDS, MIN_CHANGE, SAVE_SECONDS, SLOW_VALIDATION
+from seq2seq.training.tuning import FINISH_SECONDS, MIN_CHANGE, SAVE_SECONDS, SLOW_VALIDATION, UPDATES_AHEAD
 
 
 class Trainer:
@@ -58,7 +58,8 @@ class Trainer:
         self.ranks = ranks
         self.began, self.seconds_before = began, self.state.seconds
         self.writer = RunWriter(folder, prepared, self.validation)
-        self.loader = build_loader(prepared, self.config, self.state.stream, ranks, self._raise_if_stopped)
+        n_ahead = UPDATES_AHEAD["cpu" if device.type == "cpu" else "GPU"]
+        self.loader = build_loader(prepared, self.config, self.state.stream, ranks, n_ahead, self._raise_if_stopped)
         stored = self._stored_arithmetic()
         kept = stored if stored is not None and is_available(stored, device) else None
         self.step = TrainStep(self.config, len(prepared.tokenizer), device, ranks, kept)

@@ -30,6 +30,9 @@ MAX_HALVINGS: Final = 24
 MIN_PAIRS_DRAWN: Final = 1024
 """Pairs whose subwords are sampled in one call, which has a fixed cost. Lab notes, "Training" (waiting for the
 loader)."""
+UPDATES_AHEAD: Final = {"cpu": 0, "GPU": 2}
+"""Updates that a thread reads ahead of training. A CPU has no idle core for it, and gains nothing. Lab notes, "Reading
+ahead"."""
 MIN_REPLICA_TOKENS: Final = 256
 """Target tokens of an update for each replica: with fewer the products are slow. Not measured alone; replicas: lab
 notes, "Training"."""

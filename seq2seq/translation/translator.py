@@ -22,6 +22,7 @@ from seq2seq.errors import ExitCode, UserError
 from seq2seq.model import ARCHITECTURES, Seq2SeqModel, Shortlist, n_parameters
 from seq2seq.runs import ConfidenceRecord
 from seq2seq.runs.loading import decoding_config, max_src_length, read_run
+from seq2seq.system.collector import rare_collections
 from seq2seq.text import is_blank
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.translation.aligning import Aligner
@@ -159,6 +160,7 @@ class Translator:
             raise TypeError("only a Translator from Translator.load can be copied or sent to another process")
         return self._load_again, ()
 
+    @rare_collections()
     def translate(self, lines: Iterable[str]) -> list[str]:
         """The best translation of each line; blank if the line is blank.
 
@@ -172,10 +174,12 @@ class Translator:
         """
         return self.best_texts(self.hypotheses(lines, scored=False))
 
+    @rare_collections()
     def best_texts(self, searched: list[list[Searched]]) -> list[str]:
         """The best translation of each line, from the result of ``hypotheses``."""
         return [best.text for best in self._translations(searched, 0)]
 
+    @rare_collections()
     def n_best(
         self,
         lines: Iterable[str],
@@ -194,6 +198,7 @@ class Translator:
         """
         return self._n_best(self.hypotheses(lines, first_line=first_line, counts=counts, scored=scored))
 
+    @rare_collections()
     def align(self, lines: Iterable[str]) -> list[Translation]:
         """The best translation of each line with its ``alignment`` of words; none if the line is blank.
 
@@ -269,24 +274,27 @@ class Translator:
         while window := reader.read_window(size.lines, MAX_BYTES):
             began, was_divided = time.monotonic(), bool(counts.first)
             n_new_bytes = reader.n_bytes_taken - n_bytes
-            segments = self._segments(window, n_lines + 1, counts)
-            if counts.first and not was_divided:
-                yield LineDivided(counts.first)
-            found: dict[int, list[Hypothesis]] = {}
-            sources = ids_of(segments)
-            for i, hypotheses in self._search(sources, scored):
-                found[i] = hypotheses
-                share = len(found) / len(sources)
-                yield WindowProgress(n_lines + round(share * len(window)), n_bytes + round(share * n_new_bytes))
-            n_lines, n_bytes = n_lines + len(window), n_bytes + n_new_bytes
-            searched = searched_lines(segments, found)
-            translations = self._n_best(searched)
-            if aligned:
-                best = self._aligner.align(window, segments, searched, [of_line[0] for of_line in translations])
-                translations = [[first, *others] for first, (_, *others) in zip(best, translations, strict=True)]
+            with rare_collections():
+                segments = self._segments(window, n_lines + 1, counts)
+                if counts.first and not was_divided:
+                    yield LineDivided(counts.first)
+                found: dict[int, list[Hypothesis]] = {}
+                sources = ids_of(segments)
+                for i, hypotheses in self._search(sources, scored):
+                    found[i] = hypotheses
+                    share = len(found) / len(sources)
+                    yield WindowProgress(n_lines + round(share * len(window)), n_bytes + round(share * n_new_bytes))
+                n_lines, n_bytes = n_lines + len(window), n_bytes + n_new_bytes
+                searched = searched_lines(segments, found)
+                translations = self._n_best(searched)
+                if aligned:
+                    best = self._aligner.align(window, segments, searched, [of_line[0] for of_line in translations])
+                    translations = [[first, *others] for first, (_, *others) in zip(best, translations, strict=True)]
+                del segments, found, sources, searched  # not while the caller uses the translations
             size.update(len(window), time.monotonic() - began)
             yield WindowTranslated(window, translations, n_lines, n_bytes)
 
+    @rare_collections()
     def hypotheses(
         self,
         lines: Iterable[str],
