@@ -65,9 +65,9 @@ def _measure(
     try:
         error = float((attend().detach().float() - wanted).abs().max())
     except RuntimeError as refusal:
-        if is_out_of_memory(refusal):
+        if "CUDA error" in str(refusal) or is_out_of_memory(refusal):
             raise
-        report.row(table, label)
+        report.row(table, f"{label} ({str(refusal).splitlines()[0][:40]})")
         return
     upstream = torch.randn_like(q)
     forward = gpu_ms(attend, report.device)

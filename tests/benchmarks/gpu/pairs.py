@@ -25,8 +25,8 @@ MEAN, SPREAD, ALIKE, MAX_LENGTH = 13.5, 0.35, 0.9, 120
 """Of made-up lengths: mean in tokens with EOS, standard deviation and correlation of their logarithms, maximum."""
 N_TOKENS = {"small": 4096, "base": 25_000, "big": 25_000}
 """Target tokens of an update: those of the lab notes' figures."""
-TINY = {"d_model": 32, "d_ff": 64, "n_heads": 4, "encoder_layers": 2, "decoder_layers": 2}
-TINY_TOKENS, TINY_VOCABULARY = 200, 128
+TINY = {"d_model": 32, "d_ff": 64, "n_heads": 4, "encoder_layers": 1, "decoder_layers": 1}
+TINY_TOKENS, TINY_VOCABULARY = 128, 128
 
 
 @dataclass(frozen=True)

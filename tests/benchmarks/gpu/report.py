@@ -129,9 +129,9 @@ class Report:
         self.say(text)
 
     def free(self) -> None:
-        """Free what earlier measurements left in memory."""
-        gc.collect()
+        """Free what earlier measurements left in a GPU's memory."""
         if self.on_gpu:
+            gc.collect()
             with contextlib.suppress(RuntimeError):  # after some errors CUDA answers nothing more
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()

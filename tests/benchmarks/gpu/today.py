@@ -22,10 +22,10 @@ def training(report: Report) -> None:
         "Training as it is",
         *("preset", "target tokens/s", "ms an update", "GPU's ms", "Python's ms", "Python's ms, two pairs"),
         *("share of the bf16 rate", "GiB", "first updates, s"),
-        note=f"Updates of {_sizes(report)} target tokens. GPU's ms: the sum of its kernels. Python's ms: until `update` "
-        "returns if the queue is empty; above a thousand kernels Python waits for the GPU, so it is an upper limit. Two "
-        "pairs: Python's ms of an update of two pairs, which faster kernels do not change. If Python's ms are more than "
-        "the GPU's, a CUDA graph helps most; if less, faster kernels do.",
+        note=f"Updates of {_sizes(report)} target tokens. GPU's ms: the sum of its kernels. Python's ms: until "
+        "`update` returns if the queue is empty; above a thousand kernels Python waits for the GPU, so it is an upper "
+        "limit. Two pairs: Python's ms of an update of two pairs, which faster kernels do not change. If Python's ms "
+        "are more than the GPU's, a CUDA graph helps most; if less, faster kernels do.",
     )
     classes = report.table(
         "Where the GPU's time goes",
@@ -77,8 +77,8 @@ def exactness(report: Report) -> None:
     table = report.table(
         "The same updates twice",
         *("preset", "weights that differ", "of", "largest difference"),
-        note=f"{REPEATED} updates from the same start, made twice. A run that is interrupted and resumed gives the same "
-        "weights only if none differ.",
+        note=f"{REPEATED} updates from the same start, made twice. A run that is interrupted and resumed gives the "
+        "same weights only if none differ.",
     )
     for name in CASES:
         with report.guarded(name, table):
