@@ -11,14 +11,17 @@ sentences of a corpus in place of made-up ones, ``--run RUN`` translates with a 
 
 import argparse
 import sys
+import time
 import warnings
 from pathlib import Path
 
-import torch
+BEGAN = time.monotonic()  # importing PyTorch takes a part of the time
+
+import torch  # noqa: E402  # after the clock
 
 sys.path.append(str(Path(__file__).parents[2]))  # the package, if it is not installed
 
-from gpu.report import Report, Section, stop_on_termination
+from gpu.report import Report, Section, stop_on_termination  # noqa: E402  # after the path
 
 SECTIONS = [
     Section("The card", "machine.card"),
@@ -36,7 +39,13 @@ SECTIONS = [
 """In order of worth: what is, then what could be built for training, then for translating."""
 
 
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str] | None = None, began: float | None = None) -> int:
+    """Run the sections; the exit code.
+
+    Args:
+        words: of the command line; None: this program's.
+        began: when the program started; None: now.
+    """
     parser = argparse.ArgumentParser(description="Measure the program on a GPU.")
     parser.add_argument("--seconds", type=float, default=480.0, help="for everything (480)")
     parser.add_argument("--train", help="a corpus in place of made-up sentences; needs --langs")
@@ -53,11 +62,11 @@ def main(words: list[str] | None = None) -> int:
     warnings.simplefilter("ignore")
     given = {name: str(getattr(options, name)) for name in ("train", "langs", "run") if getattr(options, name)}
     device = torch.device("cpu" if options.dry_run else "cuda")
-    report = Report(device, dry=options.dry_run, limit=options.seconds, words=given)
+    report = Report(device, dry=options.dry_run, limit=options.seconds, words=given, began=began)
     chosen = [section for section in SECTIONS if (options.only or "").lower() in section.title.lower()]
     return report.run(chosen)
 
 
 if __name__ == "__main__":
     stop_on_termination()
-    sys.exit(main())
+    sys.exit(main(began=BEGAN))

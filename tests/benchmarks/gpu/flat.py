@@ -60,6 +60,10 @@ class FlatTraining:
         if self.used is not self.trained:
             self.used.copy_(self.trained)
         self.average.lerp_(self.trained, 1 - self._ema_decay)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the passes since the last step."""
         self.gradient.zero_()
         self.loss_sum.zero_()
 
@@ -72,8 +76,7 @@ class FlatTraining:
         for tensor, copied in zip(self._tensors(), copies, strict=True):
             tensor.copy_(copied)
         self.used.copy_(self.trained)
-        self.gradient.zero_()
-        self.loss_sum.zero_()
+        self.forget()
 
     def _tensors(self) -> list[Tensor]:
         moments = (tensor for of_half in self.optimizer.state.values() for tensor in of_half.values())

@@ -52,15 +52,16 @@ PADDED = Way("padded, one flat tensor of weights in bf16", 0)
 ROWS = Way("rows of 128, flat weights in bf16")
 WAYS = [
     PADDED,
-    replace(PADDED, label="the same, loss by autograd with fp32 logits", loss=loss_by_autograd),
     ROWS,
-    replace(ROWS, label="rows of 64, flat weights in bf16", width=64),
-    replace(ROWS, label="rows of 128, loss by autograd with fp32 logits", loss=loss_by_autograd),
     replace(ROWS, label="rows of 128, one CUDA graph", graph=True),
-    replace(ROWS, label="rows of 64, one CUDA graph", width=64, graph=True),
     replace(PADDED, label="padded, only the first update", alone=True),
     replace(PADDED, label="padded, only the first update, one CUDA graph", alone=True, graph=True),
+    replace(ROWS, label="rows of 64, one CUDA graph", width=64, graph=True),
+    replace(PADDED, label="padded, flat weights in bf16, loss by autograd with fp32 logits", loss=loss_by_autograd),
+    replace(ROWS, label="rows of 128, loss by autograd with fp32 logits", loss=loss_by_autograd),
+    replace(ROWS, label="rows of 64, flat weights in bf16", width=64),
 ]
+"""In order of worth, as the section may be cut off."""
 COMPILED = [
     replace(ROWS, label="rows of 128, compiled layers", compiled=True),
     replace(ROWS, label="rows of 128, compiled layers, one CUDA graph", compiled=True, graph=True),
@@ -91,18 +92,22 @@ def compiled(report: Report) -> None:
 
 def _whole_updates(report: Report, name: str, ways: list[Way]) -> None:
     case = case_of(report, name)
-    error = "rounding alone: see the first row"
     table = report.table(
         f"Training, {name}: what could be built{' (compiled)' if ways is COMPILED else ''}",
         *(*COLUMNS, *CHECKS),
         note=f"Updates of {case.config.training.batch_tokens:,} target tokens. Worth building: 0.90 or less of the "
-        f"present ms. Off by: the distance to the gradient in fp32, relative to its length ({error}). Repeated: "
+        f"present ms. Off by: the distance to the gradient in fp32, relative to its length. Repeated: "
         f"{REPEATED} updates twice from the same start. Tables are dealt beforehand; dealing has a row of its own.",
     )
     with report.guarded("the program as it is", table):
         times = report.found.get(f"present {name}") or _present(report, case)
         report.found[f"present {name}"] = times
-        _add(report, table, "the program as it is", case.by_length, times, None, error_of_autocast(report, case), None)
+        _add(report, table, "the program as it is", case.by_length, times, None, None, None)
+    if report.on_gpu:
+        with report.guarded("rounding", table):
+            nothing = [None] * (len(COLUMNS) - 1)
+            error = error_of_autocast(report, case)
+            report.row(table, "rounding alone: the gradient by autocast in bf16", *nothing, error)
     present = report.found.get(f"present {name}")
     for way in ways:
         with report.guarded(way.label, table):
@@ -146,6 +151,7 @@ def _measure(report: Report, case: Case, way: Way, present: UpdateTimes | None, 
     began = time.perf_counter()
     if way.graph:
         prototype.work.record()
+        prototype.weights.forget()  # the passes that warmed it up
     prototype.update(0)
     wait(report.device)
     seconds = time.perf_counter() - began
@@ -214,7 +220,8 @@ class Prototype:
             self.read = self.inputs[i]
         else:
             self.read.copy_(self.inputs[i], non_blocking=True)
-        torch.manual_seed(1000 + number)  # dropout of a replayed graph follows it, too
+        # Dropout of a replayed graph follows the seed, too.
+        (torch.cuda if self.device.type == "cuda" else torch).manual_seed(1000 + number)
         self.work()
         self.weights.step(self.n_tokens[i])
 
@@ -277,10 +284,8 @@ def reference_gradient(report: Report, case: Case, *, mixed: bool) -> Tensor:
     return report.found[key]  # type: ignore[no-any-return]
 
 
-def error_of_autocast(report: Report, case: Case) -> float | None:
+def error_of_autocast(report: Report, case: Case) -> float:
     """How far the gradient of autocast in bf16 is from that in fp32: what rounding to bf16 costs in any case."""
-    if not report.on_gpu:
-        return None
     model, pairs = fresh_model(report, case).eval(), case.by_length[0]
 
     def rounded() -> Tensor:

@@ -50,6 +50,7 @@ def profiled(work: Callable[[], object], times: int, device: torch.device) -> Ke
     """The kernels of some work, of one of ``times`` repetitions; None on a CPU, or if the profiler sees none."""
     if device.type != "cuda":
         return None
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     wait(device)
@@ -60,9 +61,10 @@ def profiled(work: Callable[[], object], times: int, device: torch.device) -> Ke
     by_class: Counter[str] = Counter()
     n = 0
     for event in found.key_averages():
-        ms = event.self_device_time_total / 1e3 / times
-        if ms <= 0 or "Synchronize" in event.key:
+        # Calls of CUDA by the CPU, and marked regions, are events, too.
+        if event.device_type != DeviceType.CUDA or getattr(event, "is_user_annotation", False):
             continue
+        ms = event.self_device_time_total / 1e3 / times
         kinds = (kind for kind, words in CLASSES.items() if any(word in event.key for word in words))
         by_class[next(kinds, "elementwise and the rest")] += ms  # type: ignore[assignment]  # milliseconds are floats
         n += event.count

@@ -69,9 +69,18 @@ class Report:
         dry: whether it is a dry run, with tiny sizes on a CPU.
         limit: seconds for all sections together.
         words: options of the command: a real corpus, its languages, a trained run.
+        began: when the program started, by ``time.monotonic``; None: now.
     """
 
-    def __init__(self, device: torch.device, *, dry: bool, limit: float, words: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        dry: bool,
+        limit: float,
+        words: dict[str, str] | None = None,
+        began: float | None = None,
+    ) -> None:
         self.device, self.dry, self.limit, self.words = device, dry, limit, words or {}
         self.on_gpu = device.type == "cuda"
         self.found: dict[str, Any] = {}
@@ -82,7 +91,7 @@ class Report:
         self.n_failed = 0
         self.closing: list[Callable[[], object]] = []
         """Called at the end, such as to remove temporary folders."""
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
 
     # ------------------------------------------------------------------ what sections call
 
@@ -125,7 +134,8 @@ class Report:
 
     def remark(self, text: str) -> None:
         """Say something that belongs into the report: a part that is left out, and why."""
-        self.remarks.append(text)
+        if text not in self.remarks:
+            self.remarks.append(text)
         self.say(text)
 
     def free(self) -> None:
@@ -157,6 +167,7 @@ class Report:
                     self._run_section(section)
                     lost = self._is_lost()
         finally:
+            self.say(f"done, {self.n_failed} failed")
             print(f"\n{'=' * 30} to paste {'=' * 30}\n\n{self.document()}", flush=True)
             for close in self.closing:
                 with contextlib.suppress(Exception):

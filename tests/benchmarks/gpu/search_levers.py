@@ -5,6 +5,7 @@ what it does in practice, and translations still end by themselves. Every protot
 program's, and for some sentences in fp32, where they must be the same.
 """
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
 
 from gpu.bookkeeping import Bookkeeping, FixedBeams, FixedGreedy, hypotheses
 from gpu.machine import wait
@@ -170,7 +170,8 @@ def _of_random_weights(report: Report, beams: int, n: int, at_once: int, vocabul
 def widened(model: Seq2SeqModel, vocabulary: int) -> Seq2SeqModel:
     """The model with more pieces, which it never says."""
     old = model.output.weight.size(0)
-    wide = build_model(model.config, vocabulary).to(model.output.weight.device).eval()
+    with model.output.weight.device:
+        wide = build_model(model.config, vocabulary).eval()
     known = dict(model.named_parameters())
     for name, parameter in wide.named_parameters():
         value = known[name]
@@ -184,9 +185,7 @@ def widened(model: Seq2SeqModel, vocabulary: int) -> Seq2SeqModel:
 
 def in_dtype(model: Seq2SeqModel, dtype: torch.dtype) -> Seq2SeqModel:
     """A copy of the model in another type."""
-    copied = build_model(model.config, model.output.weight.size(0)).to(model.output.weight.device)
-    nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(model.parameters()), copied.parameters())
-    return copied.to(dtype).eval()
+    return copy.deepcopy(model).to(dtype)
 
 
 # Ways to search ------------------------------------------------------------------------------------------------------
