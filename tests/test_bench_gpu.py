@@ -194,7 +194,7 @@ def test_rows_have_the_loss_and_the_gradients_of_padded_pairs(by_hand):
 def test_flat_weights_make_the_programs_updates():
     training = TrainingConfig(
         **{"max_updates": 1000, "warmup_updates": 0, "learning_rate": 1e-4, "precision": "fp32", "products": "mkl"},
-        **{"ema_decay": 0.5, "clip_norm": 0.5},
+        **{"ema_decay": 0.5, "clip_norm": CLIP},
     )
     step = TrainStep(RunConfig(model=SHAPE, training=training), VOCABULARY, CPU)
     other = build_model(SHAPE, VOCABULARY).train()

@@ -35,6 +35,8 @@ VOCABULARY, DRY_VOCABULARY = 32_000, 512
 SENTENCES = 12_000
 AT_ONCE, DRY_AT_ONCE = {1: 4096, 4: 2048}, {1: 8, 4: 8}
 """Sentences of a batch of the prototypes, by the number of beams, on a GPU with much memory."""
+MAX_SRC = 48
+"""Tokens of a source; a longer one is cut: memory of fixed shape is as large as the longest needs."""
 LARGE = 60 << 30
 """Bytes: a GPU with less memory gets a quarter of the sentences."""
 CHECKED, DRY_CHECKED = 64, 8
@@ -97,28 +99,33 @@ def _measure(report: Report, job: Job, name: str, table: Table) -> None:
         if dtype == torch.float16 and not report.on_gpu:
             continue  # a CPU multiplies in fp16 very slowly, and the dry run checks the same lines in fp32
         with report.guarded(f"{name}: {label}", table):
-            began = time.perf_counter()
-            search = make(job, dtype)
-            search(job.sources[: job.at_once // 2], job.limits[: job.at_once // 2])
-            wait(report.device)
-            ready = time.perf_counter() - began
-            seconds, found = min((_timed(search, job, report.device) for _ in range(2)), key=lambda one: one[0])
+            note, seconds, found = _timed(make, job, dtype, report.device)
             wanted, present = wanted or found, present or seconds
-            of_few = make(few, torch.float32)(few.sources, few.limits) if dtype == half else None
-            n_tokens = sum(h.length for h in found)
-            row = (n_tokens / seconds, seconds, f"{seconds / present:.2f}", *compared(found, wanted))
-            note = f"; ready after {ready:.0f} s" if ready > 3 else ""
-            problem = getattr(search, "problem", "") if "graphs" in label else ""
-            same = None if of_few is None else f"{n_same(of_few, exact)} of {len(exact)}"
-            report.row(table, f"{name}: {label}{note}{f' ({problem})' if problem else ''}", *row, same)
+            same = None
+            if dtype == half:
+                same = f"{n_same(make(few, torch.float32)(few.sources, few.limits), exact)} of {len(exact)}"
+            row = (sum(h.length for h in found) / seconds, seconds, f"{seconds / present:.2f}")
+            report.row(table, f"{name}: {label}{note}", *row, *compared(found, wanted), same)
 
 
-def _timed(search: Searching, job: Job, device: torch.device) -> tuple[float, list[Hypothesis]]:
-    wait(device)
+def _timed(
+    make: Callable[[Job, torch.dtype], Searching], job: Job, dtype: torch.dtype, device: torch.device
+) -> tuple[str, float, list[Hypothesis]]:
+    """A remark, seconds, and what was found. Its memory is free when it returns."""
     began = time.perf_counter()
-    found = search(job.sources, job.limits)
+    search = make(job, dtype)
+    search(job.sources[: job.at_once // 2], job.limits[: job.at_once // 2])
     wait(device)
-    return time.perf_counter() - began, found
+    ready = time.perf_counter() - began
+    problem = getattr(search, "problem", "")
+    note = f"; ready after {ready:.0f} s" * (ready > 3) + f"; {problem}" * bool(problem)
+    rounds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        found = search(job.sources, job.limits)
+        wait(device)
+        rounds.append(time.perf_counter() - began)
+    return note, min(rounds), found
 
 
 def n_same(found: list[Hypothesis], wanted: list[Hypothesis]) -> int:
@@ -147,7 +154,7 @@ def _job(report: Report, beams: int) -> Job:
     settings = {"beam_size": beams, "precision": "fp32", "repetition_guard": False}
     translator = Translator.load(run, device=report.device.type, decoding=settings)
     lines = lines_of(report, read_langs(run)).sources[:n]
-    sources = translator.tokenizer.encode(lines)
+    sources = [ids[:MAX_SRC] for ids in translator.tokenizer.encode(lines)]
     limits = [max_output(translator.config, len(ids), None) for ids in sources]
     model = widened(translator.model, max(vocabulary, -(-len(translator.tokenizer) // 64) * 64))
     return Job(model, translator.config, translator.tokenizer.n_control, sources, limits, at_once)
@@ -158,7 +165,8 @@ def _of_random_weights(report: Report, beams: int, n: int, at_once: int, vocabul
     report.remark("Searching: there is no trained run; a model of random weights is cut off at its sources' lengths")
     layer = {"model": TINY} if report.dry else PRESETS["base"]
     torch.manual_seed(1)
-    model = build_model(build(merge([layer]), where="the preset").model, vocabulary).to(report.device).eval()
+    with report.device:
+        model = build_model(build(merge([layer]), where="the preset").model, vocabulary).eval()
     with torch.no_grad():
         model.output.bias[EOS] = SAID
     pairs = made_up_sentences(n, vocabulary)
@@ -261,7 +269,8 @@ def static(job: Job, dtype: torch.dtype, *, compact: bool = False, graphs: bool 
         graphs=graphs,
     )
     search = in_batches(searches.search, job.at_once)
-    search.problem = searches.problem  # type: ignore[attr-defined]
+    if graphs:
+        search.problem = searches.problem  # type: ignore[attr-defined]
     return search
 
 

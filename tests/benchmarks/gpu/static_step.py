@@ -181,7 +181,7 @@ class StaticSearch:
 
     @property
     def problem(self) -> str:
-        """Why a step was not recorded; empty: all were."""
+        """Why a step was not recorded, if it should be; empty: all were."""
         return next((step.problem for level in self.levels for step in level.steps.values() if step.problem), "")
 
     def _step(self, level: Level, length: int) -> None:
