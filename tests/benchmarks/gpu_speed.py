@@ -10,6 +10,7 @@ sentences of a corpus in place of made-up ones, ``--run RUN`` translates with a 
 """
 
 import argparse
+import faulthandler
 import sys
 import time
 import warnings
@@ -68,5 +69,6 @@ def main(words: list[str] | None = None, began: float | None = None) -> int:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a crash inside CUDA names the line
     stop_on_termination()
     sys.exit(main(began=BEGAN))

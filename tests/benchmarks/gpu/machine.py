@@ -5,6 +5,7 @@ awaited; Python's, until a call returns; and the GPU's, the sum of its kernels.
 """
 
 import contextlib
+import os
 import platform
 import statistics
 import subprocess
@@ -53,6 +54,8 @@ def profiled(work: Callable[[], object], times: int, device: torch.device) -> Ke
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
+    # The profiler's library may crash if it is started again after a CUDA graph ran. So it is never taken down.
+    os.environ |= {"TEARDOWN_CUPTI": "0", "DISABLE_CUPTI_LAZY_REINIT": "1"}
     wait(device)
     with profile(activities=[ProfilerActivity.CUDA]) as found:
         for _ in range(times):
