@@ -23,10 +23,11 @@ N_UPDATES = 8
 """Different updates of each size; they are made again and again."""
 MEAN, SPREAD, ALIKE, MAX_LENGTH = 13.5, 0.35, 0.9, 120
 """Of made-up lengths: mean in tokens with EOS, standard deviation and correlation of their logarithms, maximum."""
+NARROWEST_ROW = 64
 N_TOKENS = {"small": 4096, "base": 25_000, "big": 25_000}
 """Target tokens of an update: those of the lab notes' figures."""
 TINY = {"d_model": 32, "d_ff": 64, "n_heads": 4, "encoder_layers": 1, "decoder_layers": 1}
-TINY_TOKENS, TINY_VOCABULARY = 128, 128
+TINY_TOKENS, TINY_VOCABULARY = 128, 384
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Case:
     by_length: list[TokenizedPairs]
     """Updates as the program makes them: the pairs of each have similar lengths, so that there is little padding."""
     mixed: list[TokenizedPairs]
-    """Updates of the same pairs in random order: what rows of several sentences need, to be filled."""
+    """Updates of the same pairs in random order: what rows of several sentences need, to be filled. Pairs that are
+    longer than a row of 64 are left out."""
 
 
 def case_of(report: Report, name: str) -> Case:
@@ -101,8 +103,11 @@ def _real(report: Report, name: str, config: RunConfig, vocab_size: int) -> Case
     return Case(name, config, len(prepared.tokenizer), by_length, list(_mixed(pairs, config.training.batch_tokens)))
 
 
-def _mixed(pairs: TokenizedPairs, tokens: int) -> Iterator[TokenizedPairs]:
-    """Updates of pairs in their order."""
+def _mixed(all_pairs: TokenizedPairs, tokens: int) -> Iterator[TokenizedPairs]:
+    """Updates of pairs in their order, without the longest."""
+    sides = zip(all_pairs.src, all_pairs.tgt, strict=True)
+    kept = [pair for pair in sides if max(map(len, pair)) < NARROWEST_ROW]
+    pairs = TokenizedPairs([src for src, _ in kept], [tgt for _, tgt in kept])
     ends = np.cumsum([len(ids) + 1 for ids in pairs.tgt])
     start = 0
     for number in range(1, N_UPDATES + 1):
