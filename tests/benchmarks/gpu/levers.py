@@ -66,7 +66,7 @@ COMPILED = [
     replace(ROWS, label="rows of 128, compiled layers", compiled=True),
     replace(ROWS, label="rows of 128, compiled layers, one CUDA graph", compiled=True, graph=True),
 ]
-COLUMNS = ("an update", "target tokens/s", "ms", "GPU's ms", "Python's ms", "kernels", "GiB", "of the present ms")
+COLUMNS = ("an update", "target tokens/s", "ms", "GPU's ms", "Python's ms", "kernels", "GiB", "of the present time")
 CHECKS = ("gradient is off by", "weights that differ if repeated")
 
 
@@ -96,8 +96,8 @@ def _whole_updates(report: Report, name: str, ways: list[Way]) -> None:
         f"Training, {name}: what could be built{' (compiled)' if ways is COMPILED else ''}",
         *(*COLUMNS, *CHECKS),
         note=f"Updates of {case.config.training.batch_tokens:,} target tokens. Worth building: 0.90 or less of the "
-        "present ms. Off by: the distance to the gradient in fp32, relative to its length; of a graph: to the same "
-        f"pass, not recorded. Repeated: {REPEATED} updates twice from the same start. GiB leaves out what a graph "
+        "present time of a token. Off by: the distance to the gradient in fp32, relative to its length; of a graph: to "
+        f"the same pass, not recorded. Repeated: {REPEATED} updates twice from the same start. GiB leaves out what a graph "
         "keeps for itself. Rows are dealt beforehand; dealing has a row of its own.",
     )
     with report.guarded("the program as it is", table):
@@ -109,7 +109,9 @@ def _whole_updates(report: Report, name: str, ways: list[Way]) -> None:
             nothing = [None] * (len(COLUMNS) - 1)
             error = error_of_autocast(report, case)
             report.row(table, "rounding alone: the gradient by autocast in bf16", *nothing, error)
-    present = report.found.get(f"present {name}")
+    times = report.found.get(f"present {name}")
+    n_tokens = sum(pairs.n_tgt_tokens for pairs in case.by_length) / len(case.by_length)
+    present = None if times is None else times.ms / n_tokens
     for way in ways:
         with report.guarded(way.label, table):
             _measure(report, case, way, present, table)
@@ -135,18 +137,19 @@ def _add(
     label: str,
     updates: list[TokenizedPairs],
     times: UpdateTimes,
-    present: UpdateTimes | None,
+    present: float | None,
     error: float | None,
     n_different: int | None,
 ) -> None:
     n_tokens = sum(pairs.n_tgt_tokens for pairs in updates) / len(updates)
     n_kernels = times.kernels.n if times.kernels else None
-    ratio = None if present is None else f"{times.ms / present.ms:.2f}"
+    ratio = None if present is None else f"{times.ms / n_tokens / present:.2f}"
     cells = (1e3 * n_tokens / times.ms, times.ms, times.gpu_ms, times.python_ms, n_kernels, times.gib, ratio)
     report.row(table, label, *cells, error, n_different)
 
 
-def _measure(report: Report, case: Case, way: Way, present: UpdateTimes | None, table: Table) -> None:
+def _measure(report: Report, case: Case, way: Way, present: float | None, table: Table) -> None:
+    """Measure a way. ``present``: the program's milliseconds a target token."""
     prototype = Prototype(report, case, way)
     error = None if way.compiled or way.graph else prototype.error()
     began = time.perf_counter()

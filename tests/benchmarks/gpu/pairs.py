@@ -24,6 +24,8 @@ N_UPDATES = 8
 MEAN, SPREAD, ALIKE, MAX_LENGTH = 13.5, 0.35, 0.9, 120
 """Of made-up lengths: mean in tokens with EOS, standard deviation and correlation of their logarithms, maximum."""
 NARROWEST_ROW = 64
+FULL = 0.9
+"""An epoch has one update that is not full; it is not measured."""
 N_TOKENS = {"small": 4096, "base": 25_000, "big": 25_000}
 """Target tokens of an update: those of the lab notes' figures."""
 TINY = {"d_model": 32, "d_ff": 64, "n_heads": 4, "encoder_layers": 1, "decoder_layers": 1}
@@ -80,8 +82,9 @@ def _made_up(name: str, config: RunConfig, vocab_size: int) -> Case:
     tokens = config.training.batch_tokens
     pairs = made_up_sentences(2 * N_UPDATES * tokens // int(MEAN), vocab_size)
     src, tgt = (np.array([len(ids) for ids in side], np.int32) for side in (pairs.src, pairs.tgt))
-    rows = list(islice(epoch_updates(src, tgt, batch_tokens=tokens, seed=1, epoch=0), N_UPDATES))
-    by_length = [TokenizedPairs([pairs.src[i] for i in part], [pairs.tgt[i] for i in part]) for part in rows]
+    rows = epoch_updates(src, tgt, batch_tokens=tokens, seed=1, epoch=0)
+    updates = (TokenizedPairs([pairs.src[i] for i in part], [pairs.tgt[i] for i in part]) for part in rows)
+    by_length = _full(updates, tokens)
     return Case(name, config, vocab_size, by_length, list(_mixed(pairs, tokens)))
 
 
@@ -97,10 +100,16 @@ def _real(report: Report, name: str, config: RunConfig, vocab_size: int) -> Case
         prepare = partial(prepared_corpus, Path(folder.name), report.words["train"], report.words["langs"])
         report.found[key] = prepare(vocab_size)
     prepared = report.found[key]
-    by_length = list(islice(endless(Loader(prepared.ids, prepared.tokenizer, config)), N_UPDATES))
+    by_length = _full(endless(Loader(prepared.ids, prepared.tokenizer, config)), config.training.batch_tokens)
     order = np.random.default_rng(0).permutation(len(prepared.ids)).astype(np.uint32)
     pairs = TokenizedPairs(*prepared.ids.take(order[: 2 * N_UPDATES * config.training.batch_tokens // 8]))
     return Case(name, config, len(prepared.tokenizer), by_length, list(_mixed(pairs, config.training.batch_tokens)))
+
+
+def _full(updates: Iterator[TokenizedPairs], tokens: int) -> list[TokenizedPairs]:
+    """The first full updates; of a corpus that is smaller than one, what there is."""
+    seen = list(islice(updates, 2 * N_UPDATES))
+    return [update for update in seen if update.n_tgt_tokens >= FULL * tokens][:N_UPDATES] or seen[:N_UPDATES]
 
 
 def _mixed(all_pairs: TokenizedPairs, tokens: int) -> Iterator[TokenizedPairs]:
