@@ -97,8 +97,8 @@ def _whole_updates(report: Report, name: str, ways: list[Way]) -> None:
         *(*COLUMNS, *CHECKS),
         note=f"Updates of {case.config.training.batch_tokens:,} target tokens. Worth building: 0.90 or less of the "
         "present time of a token. Off by: the distance to the gradient in fp32, relative to its length; of a graph: to "
-        f"the same pass, not recorded. Repeated: {REPEATED} updates twice from the same start. GiB leaves out what a graph "
-        "keeps for itself. Rows are dealt beforehand; dealing has a row of its own.",
+        f"the same pass, not recorded. Repeated: {REPEATED} updates twice from the same start. GiB leaves out what a "
+        "graph keeps for itself. Rows are dealt beforehand; dealing has a row of its own.",
     )
     with report.guarded("the program as it is", table):
         times = report.found.get(f"present {name}") or _present(report, case)
