@@ -200,13 +200,11 @@ def test_flat_weights_make_the_programs_updates():
     other = build_model(SHAPE, VOCABULARY).train()
     other.load_state_dict(step.model.state_dict())
     flat = part("flat").FlatTraining(other, torch.float32, training)
-    for group in flat.optimizer.param_groups:
-        group["lr"] = training.learning_rate
     for number in range(1, 4):
         pairs = random_pairs(20, seed=number)
         step.update(pairs, number)
         flat.backward(part("levers").padded_loss(other, pairs, training.label_smoothing, CPU))
-        flat.step(pairs.n_tgt_tokens)
+        flat.step(pairs.n_tgt_tokens, training.learning_rate)
     for one, found in zip(step.model.parameters(), other.parameters(), strict=True):
         if one.dim() > 1:  # the gradient of a key's bias is zero, so that rounding decides about its update
             assert float((found - one).detach().abs().mean()) < 1e-7

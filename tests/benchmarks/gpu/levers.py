@@ -48,8 +48,8 @@ class Way:
     """Whether the first update is made again and again: a recorded pass has one shape, and padded updates have many."""
 
 
-PADDED = Way("padded, one flat tensor of weights in bf16", 0)
-ROWS = Way("rows of 128, flat weights in bf16")
+PADDED = Way("padded, the program's flat weights and loss, nothing else", 0)
+ROWS = Way("rows of 128")
 WAYS = [
     PADDED,
     ROWS,
@@ -57,9 +57,9 @@ WAYS = [
     replace(PADDED, label="padded, only the first update", alone=True),
     replace(PADDED, label="padded, only the first update, one CUDA graph", alone=True, graph=True),
     replace(ROWS, label="rows of 64, one CUDA graph", width=64, graph=True),
-    replace(PADDED, label="padded, flat weights in bf16, loss by autograd with fp32 logits", loss=loss_by_autograd),
+    replace(PADDED, label="padded, loss by autograd with fp32 logits", loss=loss_by_autograd),
     replace(ROWS, label="rows of 128, loss by autograd with fp32 logits", loss=loss_by_autograd),
-    replace(ROWS, label="rows of 64, flat weights in bf16", width=64),
+    replace(ROWS, label="rows of 64", width=64),
 ]
 """In order of worth, as the section may be cut off."""
 COMPILED = [
@@ -255,7 +255,7 @@ class Prototype:
             self.weights.forget()
             self._read_and_seed(len(self.inputs) - 1)
             work()
-            found.append(self.weights.gradient.clone())
+            found.append(self.weights.flat.gradient.clone())
         self.weights.forget()
         return difference(*found)
 
@@ -267,7 +267,7 @@ class Prototype:
             self.weights.restore(copies)
             for number in range(REPEATED):
                 self.update(number)
-            ends.append(self.weights.trained.clone())
+            ends.append(self.weights.flat.trained.clone())
         return int((ends[0] != ends[1]).sum())
 
 
