@@ -283,6 +283,14 @@ def test_other_processes_know_the_loss_scale_of_each_update():
     torch.testing.assert_close(*gradients, rtol=0, atol=0.02 * gradients[0].abs().max().item())
 
 
+def test_a_resumed_run_in_fp16_has_the_loss_scale_of_its_checkpoint():
+    first, resumed = make_step("fp16"), make_step("fp16")
+    first.loss_scale.after_update(torch.tensor(1.0))
+    first.loss_scale.after_update(torch.tensor(0.0))
+    resumed.load_state(*first.state())
+    assert resumed.loss_scale.state() == first.loss_scale.state() == {"value": 512.0, "n_finite": 1.0}
+
+
 def test_an_overflow_in_fp16_skips_the_update_and_training_goes_on():
     step = make_step("fp16", max_updates=100)
     step.loss_scale.value.fill_(2.0**30)
