@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seq2seq.batching import collate
 from seq2seq.config import ModelConfig, RunConfig, TrainingConfig
@@ -18,6 +19,7 @@ from seq2seq.training.loader import TokenizedPairs
 from seq2seq.training.loss import smoothed_cross_entropy
 from seq2seq.training.loss_scale import LossScale
 from seq2seq.training.optimizer import Optimizer
+from seq2seq.training.parallel import Ranks
 from seq2seq.training.parallel.forked import ForkedReplicas
 from seq2seq.training.pass_input import PassInput
 from seq2seq.training.step import TrainStep
@@ -193,6 +195,66 @@ def test_matrices_lie_in_front_and_are_aligned():
     assert len(weights) == sum(p.numel() for p in model.parameters())  # tied matrices once
 
 
+# Memory and precision at the size of large models ---------------------------------------------------
+
+
+class Largest(TorchDispatchMode):
+    """A context that knows the largest tensor that was made inside of it."""
+
+    n_bytes = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and not operation.is_view:
+            self.n_bytes = max(self.n_bytes, result.nbytes)
+        return result
+
+
+def test_a_checkpoint_copies_neither_the_weights_nor_their_averages():
+    step = make_step()
+    weights_after(step, range(1, 3))
+    with Largest() as made:
+        tensors, _ = step.state()
+    assert made.n_bytes <= 4  # the number of steps
+    exp_avg = step.optimizer.adamw.state[step.weights.vectors]["exp_avg"]
+    name = step.weights.names[-1]
+    assert tensors[f"optimizer.exp_avg.{name}"].data_ptr() == exp_avg[-tensors[f"model.{name}"].numel() :].data_ptr()
+
+
+def test_ranks_compare_their_weights_without_a_copy_of_all():
+    class TwoRanks(Ranks):
+        def gather(self, make):
+            return [make(), make()]
+
+    step = make_step()
+    step._ranks = TwoRanks()
+    step._ranks.n = 2
+    with Largest() as made:
+        step.agree()
+    largest = max(parameter.numel() for parameter in step.weights.parameters)
+    assert made.n_bytes == 8 * largest < step.weights.trained.nbytes
+
+
+def test_the_mean_of_the_last_weights_takes_the_memory_of_one():
+    step = make_step(averaging="last")
+    for update in range(4):
+        step.weights.trained.fill_(float(update))
+        step.average.at_validation(update)
+    with Largest() as made:
+        found = step.average.weights()
+    assert {tensor.unique().item() for tensor in found.values()} == {1.5}
+    assert made.n_bytes == step.weights.trained.nbytes
+
+
+def test_the_norm_of_ten_million_values_is_exact():
+    module = nn.Module()
+    module.weight = nn.Parameter(torch.zeros(10_000_000))
+    weights = FlatWeights(module)
+    weights.gradient.normal_(generator=torch.Generator().manual_seed(1))
+    norm = Optimizer(weights, TrainingConfig()).gradient_norm(2.0)
+    assert norm.item() == pytest.approx(weights.gradient.double().norm().item() / 2, rel=1e-5)
+
+
 # The loss scale -------------------------------------------------------------------------------------
 
 
@@ -219,6 +281,14 @@ def test_other_processes_know_the_loss_scale_of_each_update():
             step._gradient(pairs_of(2), 2)
             gradients.append(step.weights.gradient.clone())
     torch.testing.assert_close(*gradients, rtol=0, atol=0.02 * gradients[0].abs().max().item())
+
+
+def test_a_resumed_run_in_fp16_has_the_loss_scale_of_its_checkpoint():
+    first, resumed = make_step("fp16"), make_step("fp16")
+    first.loss_scale.after_update(torch.tensor(1.0))
+    first.loss_scale.after_update(torch.tensor(0.0))
+    resumed.load_state(*first.state())
+    assert resumed.loss_scale.state() == first.loss_scale.state() == {"value": 512.0, "n_finite": 1.0}
 
 
 def test_an_overflow_in_fp16_skips_the_update_and_training_goes_on():

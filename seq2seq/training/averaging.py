@@ -51,7 +51,11 @@ class Average:
         if self._ema is not None:
             flat = self._ema
         elif self._last:
-            flat = torch.stack([self._last[update] for update in sorted(self._last)]).mean(0)
+            first, *others = (self._last[update] for update in sorted(self._last))
+            flat = first.clone()
+            for other in others:  # one after the other: all in one tensor would take their memory again
+                flat += other
+            flat /= len(self._last)
         return self._weights.views(flat)
 
     def state(self) -> tuple[dict[str, Tensor], int]:

@@ -254,7 +254,8 @@ class TrainStep:
         """
         if self._ranks.n == 1:
             return
-        squares = float(self.weights.trained.double().square().sum())
+        # One matrix after the other: a copy of all weights in fp64 may not fit beside them.
+        squares = sum(float(view.double().square().sum()) for view in self.weights.views(self.weights.trained).values())
         answers = self._ranks.gather(lambda: [self.micro_batch_tokens, squares])
         self.micro_batch_tokens = min(tokens for tokens, _ in answers)
         if not all(math.isclose(squares, other, rel_tol=1e-5) for _, other in answers):

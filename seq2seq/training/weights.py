@@ -35,7 +35,8 @@ class FlatWeights:
         self.parameters = [parameter for _, parameter in named]
         self._shapes = [parameter.shape for parameter in self.parameters]
         self._sizes = [parameter.numel() for parameter in self.parameters]
-        self._n_in_matrices = sum(parameter.numel() for parameter in self.parameters if parameter.dim() > 1)
+        self._n_matrices = sum(parameter.dim() > 1 for parameter in self.parameters)
+        self._n_in_matrices = sum(self._sizes[: self._n_matrices])
         self.trained = torch.cat([parameter.detach().float().flatten() for parameter in self.parameters])  # [W]
         self.computed = self.trained if dtype == torch.float32 else self.trained.to(dtype)  # [W]
         self.matrices, self.vectors = (nn.Parameter(half) for half in self.halves_of(self.trained))
@@ -58,6 +59,12 @@ class FlatWeights:
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """A flat tensor as one view for each parameter, by name. [W]"""
         return dict(zip(self.names, self._cut(flat), strict=True))
+
+    def views_of_halves(self, matrices: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+        """As ``views``, of what ``halves_of`` returned or of tensors like these; nothing is copied."""
+        n = self._n_matrices
+        parts = [*torch.split(matrices, self._sizes[:n]), *torch.split(vectors, self._sizes[n:])]
+        return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self._shapes, strict=True)}
 
     def _cut(self, flat: Tensor) -> Iterator[Tensor]:
         return (part.view(shape) for part, shape in zip(torch.split(flat, self._sizes), self._shapes, strict=True))
