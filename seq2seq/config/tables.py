@@ -136,9 +136,9 @@ class TrainingConfig:
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 1
     """Random seed for the initial weights, the order of pairs, dropout and subword sampling."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Precision of matrix products; on a GPU, of all that passes through the model. auto: bf16 on a CUDA GPU that
-    supports it, fp16 on an older one with matrix units for it (V100, T4), bf16 on kinds of CPUs for which training was
-    measured to be at least a quarter faster with it; otherwise fp32."""
+    """Precision of matrix products; on a GPU, and for fp16 everywhere, of all that passes through the model. auto: bf16
+    on a CUDA GPU that supports it, fp16 on an older one with matrix units for it (V100, T4), bf16 on kinds of CPUs for
+    which training was measured to be at least a quarter faster with it; otherwise fp32."""
     products: Literal["auto", "mkl", "onednn"] = "auto"
     """Library of matrix products on a CPU. auto: the one that was measured to be fastest on this kind of processor;
     mkl: PyTorch's default, in fp32 unless precision is bf16; onednn: oneDNN, which bf16 always uses."""
