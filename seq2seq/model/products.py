@@ -58,8 +58,8 @@ MEASURED = [
     Measured(_processor("Intel", "avx2"), packed_output=range(2, _NO_LIMIT)),
     # Skylake to Ice Lake: not measured
     Measured(_processor("Intel", "avx2 avx512")),
-    # Sapphire Rapids: bf16 not measured
-    Measured(_processor("Intel", "avx2 avx512 avx512_bf16 avx_vnni amx")),
+    # Sapphire Rapids and Emerald Rapids
+    Measured(_processor("Intel", "avx2 avx512 avx512_bf16 avx_vnni amx"), bf16=True),
     # Zen 3
     Measured(_processor("AMD", "avx2"), packed_output=range(2, _NO_LIMIT)),
     # Zen 4
