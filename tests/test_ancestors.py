@@ -45,7 +45,9 @@ def layer(folder: Path, kind: str, **training):
     }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(kind, marks=pytest.mark.slow if kind == "rnn-gru" else ()) for kind in KINDS]
+)
 def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     list(train(Request(folder / "run", [layer(folder, request.param)], device="cpu")))

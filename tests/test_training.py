@@ -420,7 +420,7 @@ def count_readers() -> int:
     return sum(thread.name.startswith("reader") for thread in threading.enumerate())
 
 
-@pytest.mark.parametrize("n_replicas", [1, pytest.param(2, marks=on_linux_without_gpu)])
+@pytest.mark.parametrize("n_replicas", [1, pytest.param(2, marks=[on_linux_without_gpu, pytest.mark.slow])])
 def test_reading_ahead_changes_nothing(tmp_path, corpora, whole, monkeypatch, n_replicas):
     """As on a GPU: neither the result nor what is resumed, and each end of a part ends the thread."""
     monkeypatch.setattr(choose, "n_replicas", lambda *_: n_replicas)
@@ -944,6 +944,7 @@ def test_weights_are_finished_under_their_own_update_and_scores(tmp_path, corpor
     assert finished.best_update == 77
 
 
+@pytest.mark.slow
 def test_the_vocabulary_grows_for_a_text_of_many_characters(tmp_path):
     """As in Chinese, which has more characters than the 1,000 pieces of ``auto``."""
     draw = random.Random(3)

@@ -131,7 +131,7 @@ class TestTraining:
                 130,
                 "Stopped by Ctrl-C at update ",
             ),
-            (signal.SIGKILL, 34, -9, ""),
+            pytest.param(signal.SIGKILL, 34, -9, "", marks=pytest.mark.slow),
         ],
     )
     def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(
