@@ -1346,7 +1346,15 @@ def test_the_configuration_repeats_the_updates_of_a_time_budget(tmp_path, corpor
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_keeps_its_number_of_updates(tmp_path, corpora, clock):
+def test_an_interrupted_run_keeps_its_number_of_updates(tmp_path, corpora, clock, monkeypatch):
+    """Time goes by in updates alone: a run that resumes also reads the clock more often."""
+    real, clock.moment = TrainStep.update, 0.0
+
+    def update(step: TrainStep, pairs, number: int):
+        clock.now += 0.2
+        return real(step, pairs, number)
+
+    monkeypatch.setattr(TrainStep, "update", update)
     list(train(request(tmp_path / "whole", corpora, TIMED)))
     run = tmp_path / "parts"
     clock.now = 0.0
