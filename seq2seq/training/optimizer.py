@@ -52,7 +52,7 @@ class Optimizer:
         # Clipped: a norm above the limit becomes the limit.
         divisor = divisor * (norm / self._limit).clamp(min=1.0)
         if self._is_fused:  # its kernel divides and skips
-            self.adamw.grad_scale, self.adamw.found_inf = divisor, torch.zeros_like(norm) if skip is None else skip  # type: ignore[attr-defined]
+            self.adamw.grad_scale, self.adamw.found_inf = divisor, skip  # type: ignore[attr-defined]
         elif skip is not None and bool(skip):
             return
         else:

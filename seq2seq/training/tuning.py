@@ -43,8 +43,7 @@ SPIN_SECONDS: Final = 0.5
 """Time that a replica waits for a message without sleeping. Lab notes, "Training": if replicas sleep, nothing is
 gained."""
 ALIGNMENT: Final = 64
-"""Bytes: each tensor in shared memory starts at a multiple of this, the size of a cache line and of the widest vector
-instruction."""
+"""Bytes of a cache line, and of the widest vector instruction: matrices of a multiple of this size start at one."""
 
 # Ranks (parallel/ranks.py, parallel/torchrun.py) ------------------------------------------------------
 
